@@ -1,0 +1,1 @@
+//! Real Spark on the other end of the wire.

@@ -1,0 +1,93 @@
+//! The names that Spark gives things, as types that cannot be mixed up.
+
+use std::fmt;
+use std::sync::Arc;
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes the name as it stands; Spark treats it as opaque text.
+            pub fn new(name: impl Into<Arc<str>>) -> Self {
+                Self(name.into())
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            /// Control characters come out escaped, so that a peer cannot forge log lines.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                if self.0.chars().any(char::is_control) {
+                    write!(f, "{}", self.0.escape_debug())
+                } else {
+                    f.write_str(&self.0)
+                }
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// An application id (`app-20261122052236-0000`, `application_1700000000000_0001`).
+    AppId
+}
+name! {
+    /// An executor id: a decimal number for real executors, `driver` for the driver.
+    ExecutorId
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Names an open stream on its connection. Opaque, never negative in practice.
+    StreamId(i64)
+}
+number! {
+    /// Position of a chunk in its stream, from 0.
+    ChunkIndex(i32)
+}
+number! {
+    /// Correlates a request and its answer. Opaque; negative values are legal.
+    RequestId(i64)
+}
+number! {
+    /// A shuffle of an application.
+    ShuffleId(i32)
+}
+number! {
+    /// A map task: its task attempt id since Spark 3.0, its map index before.
+    MapId(i64)
+}
+number! {
+    /// A reduce partition.
+    ReduceId(i32)
+}
+number! {
+    /// The attempt of merging a shuffle; grows when an indeterminate stage is retried.
+    ShuffleMergeId(i32)
+}

@@ -1,0 +1,31 @@
+//! Spark's shuffle transport, without IO: framing, messages, handshakes, session ciphers and the
+//! connection engine.
+//!
+//! Bytes and a clock reading go in; facts and bytes to write come out. Nothing here opens a socket
+//! or a file, reads a clock, or knows a secret that it was not handed.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`codec`] | Spark's primitive encodings, and the one "too short" error |
+//! | [`limits`] | every number that a peer can press on |
+//! | [`ids`] | the names that Spark gives things |
+//! | [`frame`] | the 8-byte length framing, and bodies in and behind a frame |
+//! | [`message`] | transport messages, ids 0 to 12 |
+//! | [`shuffle`] | block-transfer messages, ids 0 to 19, and block ids |
+//! | [`auth`] | the X25519 handshake of Spark 3.1 and later |
+//! | [`cipher`] | session ciphers as layers over byte streams |
+//! | [`crypto`] | the primitives that the two above stand on |
+//! | [`connection`] | both ends of a connection as state machines |
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod cipher;
+pub mod codec;
+pub mod connection;
+pub mod crypto;
+pub mod frame;
+pub mod ids;
+pub mod limits;
+pub mod message;
+pub mod secret;
+pub mod shuffle;

@@ -1,0 +1,16 @@
+//! Sealed Shuffle: a block-transfer server and client that speak Spark's own protocol, sealed.
+//!
+//! ```text
+//! data :  disk/  ───►  seal/  ───►  wire/  ───►  peer
+//! calls:  wire pulls from seal, seal pulls from disk      (back-pressure for free)
+//! rules:  sealed-shuffle-protocol decides every byte that is not block content, and does no IO
+//! ```
+
+pub mod admin;
+pub mod client;
+pub mod config;
+pub mod disk;
+pub mod seal;
+pub mod server;
+pub mod telemetry;
+pub mod wire;
