@@ -1,1 +1,23 @@
-//! To come.
+//! The handshake of `spark.network.crypto.enabled`, Spark 3.1 and later: one AuthMessage each way, each
+//! carrying an X25519 public key that only a holder of the shared secret could have sealed.
+//!
+//! ```text
+//! Initiator::start ──► challenge ──► Responder::respond ──► SessionKeys
+//! Initiator::finish ◄── response ◄──────────┘
+//!        └─► SessionKeys
+//! ```
+//!
+//! The exchange does not say which engine version or session cipher follows: [`SessionKeys`] holds
+//! the keys of both versions, [`crate::cipher::AesSession`] takes them over.
+//!
+//! Source: AuthEngine, AuthMessage and Tink's AesGcmJce in Spark 3.1.3 to 4.3.0, which agree byte for byte.
+
+mod error;
+mod handshake;
+mod keys;
+mod message;
+
+pub use error::AuthError;
+pub use handshake::{Initiator, Responder};
+pub use keys::{EngineVersion, SessionKeys};
+pub use message::{AuthMessage, AuthMessageError};

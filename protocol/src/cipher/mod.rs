@@ -1,1 +1,40 @@
-//! To come.
+//! Session ciphers, as layers over the two byte streams of a connection.
+//!
+//! A [`Layer`] seals what a [`Segment`] holds, where it lies, and opens what came from the socket,
+//! where it lies. It knows nothing of frames: the frames of [`crate::frame`] run through it as one stream of
+//! bytes in each direction, heads and bodies alike.
+//!
+//! | module | knows |
+//! |---|---|
+//! | `layer` | the trait, and its errors |
+//! | `segment` | the buffer that is filled, sealed and written without moving a byte |
+//! | `ctr` | AES/CTR: one key stream, no integrity |
+//! | `gcm` | AES/GCM in Spark's framing: messages of 32 KiB segments |
+//! | `session` | which of them a session uses, and recognising it on a server |
+//! | `null` | no cipher, for benches |
+//!
+//! Source: CtrTransportCipher and GcmTransportCipher, Spark 3.5.9 to 4.3.0; TransportCipher before
+//! 3.4.
+
+mod ctr;
+mod gcm;
+mod layer;
+mod null;
+mod segment;
+mod session;
+
+pub use ctr::CtrLayer;
+pub use gcm::{GcmKeySize, GcmLayer};
+pub use layer::{CipherError, Layer};
+pub use null::NullLayer;
+pub use segment::{Layout, Parts, Segment, Spare, Unit, Units};
+pub use session::{AesSession, FirstBytes, SessionCipher, SessionMode, UnknownCipher};
+
+/// Which end of the connection a layer works for: the two directions have different counters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Opened the connection and sent the challenge.
+    Client,
+    /// Accepted it.
+    Server,
+}

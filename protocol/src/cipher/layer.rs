@@ -1,0 +1,108 @@
+//! What a connection asks of a session cipher, whichever it is.
+
+use bytes::{Bytes, BytesMut};
+
+use super::segment::{Layout, Segment};
+use crate::crypto::gcm::OpenError;
+use crate::crypto::random::RandomError;
+
+/// One layer between frames and socket: both directions of one connection.
+///
+/// The bytes of each direction pass in order, each exactly once. After an error the layer is of no use:
+/// close the connection.
+///
+/// **Usage limits** are the type's own to state and to keep; none of the types here can reach a limit
+/// within a connection of 2^60 bytes.
+pub trait Layer: Send {
+    /// Room to leave around plaintext. Ask again for every segment: a server learns its cipher late.
+    fn layout(&self) -> Layout;
+
+    /// Turns the content of `segment` into one sealed message, where it lies. An empty segment stays empty.
+    ///
+    /// The segment must have been reset to [`Layer::layout`].
+    fn seal(&mut self, segment: &mut Segment) -> Result<(), CipherError>;
+
+    /// Opens as much as it can from the front of `input`, where it lies: one piece, never empty. `None`
+    /// means that more input is needed; what is in `input` must then stay there.
+    ///
+    /// Call it until it returns `None`.
+    fn open(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError>;
+
+    /// What the layer has to say of its own accord, already sealed. Spark's ciphers are silent; TLS
+    /// is not.
+    fn pending_output(&mut self) -> Option<Bytes> {
+        None
+    }
+}
+
+/// Sealing or opening failed; the connection must be closed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CipherError {
+    /// The tag of a segment is wrong: tampered with, or sealed with another key.
+    #[error(
+        "segment {segment} of an AES-GCM message does not verify: it was changed on the way, or keys differ"
+    )]
+    NotVerified {
+        /// Position of the segment in its message.
+        segment: u32,
+        /// What the primitive said.
+        #[source]
+        source: OpenError,
+    },
+    /// The length in front of a GCM message is one that no sender writes.
+    #[error("an AES-GCM message claims {0} bytes, which is no possible length")]
+    MessageLength(i64),
+    /// The header length of a GCM message does not fit the key in use.
+    #[error(
+        "an AES-GCM message has a header of {theirs} bytes, the session key asks for {ours}: engine versions differ"
+    )]
+    HeaderLength {
+        /// What the session key asks for.
+        ours: u8,
+        /// What the peer wrote.
+        theirs: u8,
+    },
+    /// The content does not fit one message of 2^31 - 1 bytes.
+    #[error("an AES-GCM message would have {0} bytes, more than 2^31 - 1: seal smaller segments")]
+    MessageTooLong(usize),
+    /// The first bytes fit none of the ciphers that Spark has.
+    #[error(
+        "the first bytes after the handshake fit neither AES/CTR nor AES/GCM under either engine version: \
+         the peer does something else, or keys differ"
+    )]
+    Unrecognised,
+    /// A server wanted to speak before the client did: the cipher is not known yet.
+    #[error("the session cipher is not known before the client's first bytes")]
+    Undecided,
+    /// The segment was laid out for another layer.
+    #[error(
+        "the segment is laid out as {found:?}, the layer needs {needed:?}: reset it to the layer's layout"
+    )]
+    Layout {
+        /// What the layer needs.
+        needed: Layout,
+        /// What the segment has.
+        found: Layout,
+    },
+    /// The segment is sealed already.
+    #[error("the segment is sealed already: reset it before it is used again")]
+    SealedTwice,
+    /// An earlier error left the layer unusable.
+    #[error("the layer failed before")]
+    Failed,
+    /// No random bytes for salt and nonce.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}
+
+/// Refuses a segment that is not `layer`'s to seal.
+pub(super) fn check(segment: &Segment, needed: Layout) -> Result<(), CipherError> {
+    if segment.layout() != needed {
+        return Err(CipherError::Layout { needed, found: segment.layout() });
+    }
+    if segment.is_sealed() {
+        return Err(CipherError::SealedTwice);
+    }
+    Ok(())
+}
