@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::ids::AppId;
 
-const TAG: u8 = 0xfb;
+pub(crate) const TAG: u8 = 0xfb;
 
 /// Spark sends 16 bytes of salt and 60 of ciphertext; other lengths are legal, so there is a bound.
 const MAX_FIELD: usize = 1024;

@@ -15,7 +15,7 @@
 mod error;
 mod handshake;
 mod keys;
-mod message;
+pub(crate) mod message;
 
 pub use error::AuthError;
 pub use handshake::{Initiator, Responder};

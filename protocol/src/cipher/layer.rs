@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::segment::{Layout, Segment};
+use super::session::SessionMode;
 use crate::crypto::gcm::OpenError;
 use crate::crypto::random::RandomError;
 
@@ -27,6 +28,11 @@ pub trait Layer: Send {
     ///
     /// Call it until it returns `None`.
     fn open(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError>;
+
+    /// The session's version and cipher, where the layer is one of Spark's AES sessions and knows them.
+    fn mode(&self) -> Option<SessionMode> {
+        None
+    }
 
     /// What the layer has to say of its own accord, already sealed. Spark's ciphers are silent; TLS
     /// is not.

@@ -162,6 +162,10 @@ impl Layer for AesSession {
         }
     }
 
+    fn mode(&self) -> Option<SessionMode> {
+        Self::mode(self)
+    }
+
     fn seal(&mut self, segment: &mut Segment) -> Result<(), CipherError> {
         match &mut self.0 {
             State::Open(_, AesLayer::Ctr(layer)) => layer.seal(segment),

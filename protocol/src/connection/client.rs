@@ -1,0 +1,370 @@
+//! The asking end of a connection.
+//!
+//! ```text
+//!  Greeting ── answer verifies ──► Ready ── requests and answers ──► …
+//!      │ refused, false, late
+//!      ▼
+//!   closed: this end never falls back to a weaker mode
+//! ```
+//!
+//! Answers are matched as Spark matches them (TransportResponseHandler, 4.3.0): RPCs by request id,
+//! chunks by stream and index, streams in the order asked. An answer that nobody asked for ends the
+//! connection.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::link::{Collect, Link};
+use super::{CloseReason, Transmit};
+use crate::auth::{AuthMessage, Initiator};
+use crate::frame::Incoming;
+use crate::ids::{ChunkIndex, RequestId, StreamId};
+use crate::limits::Limits;
+use crate::message::Head;
+
+/// How an asking end behaves.
+#[derive(Clone, Debug)]
+pub struct ClientSettings {
+    /// Every number that a peer can press on.
+    pub limits: Limits,
+    /// From the first byte to a verified answer.
+    pub handshake_timeout: Duration,
+    /// Without a byte from a server that owes an answer. Unlike Spark's own client, which waits for
+    /// whole messages, every byte counts.
+    pub answer_timeout: Duration,
+    /// Without a byte while nothing is owed.
+    pub idle_timeout: Duration,
+}
+
+/// A fact for the application.
+#[derive(Debug)]
+pub enum ClientEvent {
+    /// Requests may be sent; until then they wait.
+    Ready,
+    /// An RPC was answered or failed (with the server's text).
+    Rpc {
+        /// The request.
+        request: RequestId,
+        /// Its answer.
+        result: Result<Bytes, String>,
+    },
+    /// A chunk begins; `len` bytes follow as [`ClientEvent::Body`], then [`ClientEvent::BodyEnd`].
+    Chunk {
+        /// The stream.
+        stream: StreamId,
+        /// The chunk.
+        chunk: ChunkIndex,
+        /// Its bytes.
+        len: u64,
+    },
+    /// A chunk failed, with the server's text.
+    ChunkFailed {
+        /// The stream.
+        stream: StreamId,
+        /// The chunk.
+        chunk: ChunkIndex,
+        /// The server's words.
+        error: String,
+    },
+    /// A stream begins, as a chunk does.
+    Stream {
+        /// The name asked for.
+        name: String,
+        /// Its bytes.
+        len: u64,
+    },
+    /// A stream failed, with the server's text.
+    StreamFailed {
+        /// The name asked for.
+        name: String,
+        /// The server's words.
+        error: String,
+    },
+    /// A piece of the body that has begun.
+    Body(Bytes),
+    /// The body that has begun is complete.
+    BodyEnd,
+}
+
+enum Phase {
+    /// The challenge is on its way.
+    Greeting {
+        request: RequestId,
+        initiator: Initiator,
+    },
+    Ready,
+    Closing(Option<CloseReason>),
+}
+
+/// What the body that is arriving belongs to.
+enum Arriving {
+    Rpc(RequestId, u64, Collect),
+    Bulk,
+}
+
+/// The asking end of one connection. `B` is the handle of a body on its way out.
+pub struct ClientConnection<B> {
+    link: Link<B>,
+    phase: Phase,
+    settings: ClientSettings,
+    started: Instant,
+    announced_ready: bool,
+    rpcs: HashSet<RequestId>,
+    chunks: HashSet<(StreamId, ChunkIndex)>,
+    streams: VecDeque<String>,
+    arriving: Option<Arriving>,
+}
+
+impl<B> ClientConnection<B> {
+    /// A connection without a handshake: everything goes in clear.
+    pub fn in_clear(now: Instant, settings: ClientSettings) -> Self {
+        Self::new(now, settings, Phase::Ready)
+    }
+
+    /// A connection that begins with `challenge`, sent as RPC `request`.
+    pub fn authenticating(
+        now: Instant,
+        settings: ClientSettings,
+        request: RequestId,
+        initiator: Initiator,
+        challenge: &AuthMessage,
+    ) -> Result<Self, CloseReason> {
+        let mut connection = Self::new(now, settings, Phase::Greeting { request, initiator });
+        connection.link.send(&Head::RpcRequest { request }, &challenge.encode())?;
+        Ok(connection)
+    }
+
+    fn new(now: Instant, settings: ClientSettings, phase: Phase) -> Self {
+        Self {
+            link: Link::new(now, settings.limits.response_frame),
+            phase,
+            settings,
+            started: now,
+            announced_ready: false,
+            rpcs: HashSet::new(),
+            chunks: HashSet::new(),
+            streams: VecDeque::new(),
+            arriving: None,
+        }
+    }
+
+    /// Sends an RPC; `request` must not be outstanding.
+    pub fn rpc(&mut self, request: RequestId, body: &[u8]) -> Result<(), CloseReason> {
+        self.link.send(&Head::RpcRequest { request }, body)?;
+        self.rpcs.insert(request);
+        Ok(())
+    }
+
+    /// Asks for a chunk of a stream that was opened on this connection.
+    pub fn chunk(&mut self, stream: StreamId, chunk: ChunkIndex) -> Result<(), CloseReason> {
+        self.link.send(&Head::ChunkFetchRequest { stream, chunk }, &[])?;
+        self.chunks.insert((stream, chunk));
+        Ok(())
+    }
+
+    /// Asks for a chunk by name, so that its body may exceed a frame.
+    pub fn stream(&mut self, name: String) -> Result<(), CloseReason> {
+        self.link.send(&Head::StreamRequest { stream: name.clone() }, &[])?;
+        self.streams.push_back(name);
+        Ok(())
+    }
+
+    /// Answers that the server owes.
+    pub fn owed(&self) -> usize {
+        self.rpcs.len() + self.chunks.len() + self.streams.len() + usize::from(self.arriving.is_some())
+    }
+
+    /// Ends the connection once everything that is queued has gone out.
+    pub fn close(&mut self, reason: CloseReason) {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            self.phase = Phase::Closing(Some(reason));
+        }
+    }
+
+    fn head(&mut self, head: Head, len: u64) -> Result<Option<ClientEvent>, CloseReason> {
+        let expected = match &head {
+            Head::RpcResponse { request } | Head::RpcFailure { request, .. } => self.expects_rpc(*request),
+            Head::ChunkFetchSuccess { stream, chunk } | Head::ChunkFetchFailure { stream, chunk, .. } => {
+                self.chunks.remove(&(*stream, *chunk))
+            }
+            Head::StreamResponse { stream } | Head::StreamFailure { stream, .. } => {
+                self.streams.pop_front().is_some_and(|asked| asked == *stream)
+            }
+            _ => false,
+        };
+        if !expected {
+            return Err(CloseReason::Unexpected(head.kind().name()));
+        }
+        match head {
+            Head::RpcResponse { request } => {
+                let limit = self.settings.limits.response_frame;
+                if len > limit {
+                    let key = "spark.sealed.limits.response-frame";
+                    return Err(CloseReason::TooLarge { what: "answer", len, limit, key });
+                }
+                self.arriving = Some(Arriving::Rpc(request, len, Collect::default()));
+                Ok(None)
+            }
+            Head::RpcFailure { request, error } => self.rpc_failed(request, error).map(Some),
+            Head::ChunkFetchSuccess { stream, chunk } => {
+                self.arriving = Some(Arriving::Bulk);
+                Ok(Some(ClientEvent::Chunk { stream, chunk, len }))
+            }
+            Head::ChunkFetchFailure { stream, chunk, error } => {
+                Ok(Some(ClientEvent::ChunkFailed { stream, chunk, error }))
+            }
+            Head::StreamResponse { stream } => {
+                self.arriving = Some(Arriving::Bulk);
+                Ok(Some(ClientEvent::Stream { name: stream, len }))
+            }
+            Head::StreamFailure { stream, error } => {
+                Ok(Some(ClientEvent::StreamFailed { name: stream, error }))
+            }
+            other => Err(CloseReason::Unexpected(other.kind().name())),
+        }
+    }
+
+    /// Whether an answer to this RPC is owed; the handshake's is, while it lasts.
+    fn expects_rpc(&mut self, request: RequestId) -> bool {
+        match &self.phase {
+            Phase::Greeting { request: greeting, .. } => *greeting == request,
+            _ => self.rpcs.remove(&request),
+        }
+    }
+
+    fn rpc_failed(&mut self, request: RequestId, error: String) -> Result<ClientEvent, CloseReason> {
+        if matches!(self.phase, Phase::Greeting { .. }) {
+            return Err(CloseReason::HandshakeRefused(error));
+        }
+        Ok(ClientEvent::Rpc { request, result: Err(error) })
+    }
+
+    fn body_complete(&mut self) -> Result<Option<ClientEvent>, CloseReason> {
+        match self.arriving.take() {
+            None => Ok(None),
+            Some(Arriving::Bulk) => Ok(Some(ClientEvent::BodyEnd)),
+            Some(Arriving::Rpc(request, _, body)) => self.answered(request, body.finish()).map(Some),
+        }
+    }
+
+    fn answered(&mut self, request: RequestId, body: Bytes) -> Result<ClientEvent, CloseReason> {
+        match std::mem::replace(&mut self.phase, Phase::Ready) {
+            Phase::Greeting { initiator, .. } => {
+                self.link.refuse_early_bytes()?;
+                let keys = initiator.finish(&AuthMessage::decode(&body)?)?;
+                self.link.install(keys);
+                self.announced_ready = true;
+                Ok(ClientEvent::Ready)
+            }
+            other => {
+                self.phase = other;
+                Ok(ClientEvent::Rpc { request, result: Ok(body) })
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<(Instant, CloseReason)> {
+        let progress = self.link.last_progress();
+        let settings = &self.settings;
+        match self.phase {
+            Phase::Greeting { .. } => {
+                let reason = CloseReason::HandshakeTimeout(settings.handshake_timeout);
+                Some((self.started + settings.handshake_timeout, reason))
+            }
+            _ if self.owed() > 0 || self.link.sending => {
+                let reason = CloseReason::NoAnswer(settings.answer_timeout, self.owed());
+                Some((progress + settings.answer_timeout, reason))
+            }
+            _ => Some((progress + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))),
+        }
+    }
+}
+
+impl<B> super::Engine for ClientConnection<B> {
+    type Body = B;
+    type Event = ClientEvent;
+
+    fn handle_bytes(&mut self, now: Instant, plaintext: Bytes) {
+        if !self.is_closing() {
+            self.link.feed(now, plaintext);
+        }
+    }
+
+    fn handle_eof(&mut self) -> CloseReason {
+        match std::mem::replace(&mut self.phase, Phase::Closing(None)) {
+            Phase::Closing(Some(reason)) => reason,
+            _ if self.link.decoder.is_idle() && self.arriving.is_none() => CloseReason::PeerClosed,
+            _ => CloseReason::PeerClosedMidMessage,
+        }
+    }
+
+    fn poll_event(&mut self) -> Result<Option<ClientEvent>, CloseReason> {
+        if matches!(self.phase, Phase::Ready) && !self.announced_ready {
+            self.announced_ready = true;
+            return Ok(Some(ClientEvent::Ready));
+        }
+        loop {
+            if self.is_closing() {
+                return Ok(None);
+            }
+            let event = match self.link.decoder.next()? {
+                None => return Ok(None),
+                Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(Incoming::Body(piece)) => match &mut self.arriving {
+                    Some(Arriving::Rpc(_, _, collect)) => {
+                        collect.push(piece);
+                        None
+                    }
+                    _ => Some(ClientEvent::Body(piece)),
+                },
+                Some(Incoming::End) => self.body_complete()?,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit<B>> {
+        self.link.poll_transmit()
+    }
+
+    fn handle_output(&mut self, now: Instant, wrote: usize, pending: bool) {
+        self.link.handle_output(now, wrote, pending);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline().map(|(at, _)| at)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        match self.deadline() {
+            Some((at, reason)) if now >= at => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_))
+    }
+
+    fn take_close_reason(&mut self) -> CloseReason {
+        match &mut self.phase {
+            Phase::Closing(reason) => reason.take().unwrap_or(CloseReason::PeerClosed),
+            _ => CloseReason::PeerClosed,
+        }
+    }
+
+    fn memory_wanted(&self) -> u64 {
+        match &self.arriving {
+            Some(Arriving::Rpc(_, len, _)) if *len > (64 << 10) => *len,
+            _ => 0,
+        }
+    }
+
+    fn expects_bulk(&self) -> bool {
+        !self.chunks.is_empty() || !self.streams.is_empty() || matches!(self.arriving, Some(Arriving::Bulk))
+    }
+}

@@ -1,0 +1,126 @@
+//! What both ends share: the frame decoder, the transmit order, and when bytes last moved.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use super::CloseReason;
+use crate::auth::SessionKeys;
+use crate::frame::FrameDecoder;
+use crate::message::Head;
+
+/// The next thing to write, in order.
+#[derive(Debug)]
+pub enum Transmit<B> {
+    /// Bytes of ours: a head with a small body.
+    Head(Bytes),
+    /// A body that belongs directly behind the head before it.
+    Body(B),
+    /// From this byte on, in both directions, everything passes a session cipher with these keys.
+    /// What came before goes out as it is, and nothing more is read until this has been done.
+    Install(Box<SessionKeys>),
+}
+
+/// Decoder, transmit order and byte clocks of one connection.
+pub(super) struct Link<B> {
+    pub(super) decoder: FrameDecoder,
+    transmits: VecDeque<Transmit<B>>,
+    /// Bytes last came in.
+    pub(super) last_in: Instant,
+    /// Bytes last went out, or output began to wait.
+    pub(super) last_out: Instant,
+    /// Whether something waits to be written.
+    pub(super) sending: bool,
+}
+
+impl<B> Link<B> {
+    pub(super) fn new(now: Instant, collect_limit: u64) -> Self {
+        Self {
+            decoder: FrameDecoder::new(collect_limit),
+            transmits: VecDeque::new(),
+            last_in: now,
+            last_out: now,
+            sending: false,
+        }
+    }
+
+    pub(super) fn feed(&mut self, now: Instant, plaintext: Bytes) {
+        self.last_in = now;
+        self.decoder.feed(plaintext);
+    }
+
+    /// Queues a head, with a body that is in memory directly behind it.
+    pub(super) fn send(&mut self, head: &Head, body: &[u8]) -> Result<(), CloseReason> {
+        let mut out = BytesMut::with_capacity(64 + body.len());
+        head.encode(body.len() as u64, &mut out)?;
+        out.extend_from_slice(body);
+        self.transmits.push_back(Transmit::Head(out.freeze()));
+        Ok(())
+    }
+
+    /// Queues a head whose body comes from elsewhere.
+    pub(super) fn send_with_body(&mut self, head: &Head, len: u64, body: B) -> Result<(), CloseReason> {
+        let mut out = BytesMut::with_capacity(64);
+        head.encode(len, &mut out)?;
+        self.transmits.push_back(Transmit::Head(out.freeze()));
+        if len > 0 {
+            self.transmits.push_back(Transmit::Body(body));
+        }
+        Ok(())
+    }
+
+    pub(super) fn install(&mut self, keys: SessionKeys) {
+        self.transmits.push_back(Transmit::Install(Box::new(keys)));
+    }
+
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit<B>> {
+        self.transmits.pop_front()
+    }
+
+    pub(super) fn handle_output(&mut self, now: Instant, wrote: usize, pending: bool) {
+        if wrote > 0 || (pending && !self.sending) {
+            self.last_out = now;
+        }
+        self.sending = pending;
+    }
+
+    /// When bytes last moved in either direction.
+    pub(super) fn last_progress(&self) -> Instant {
+        self.last_in.max(self.last_out)
+    }
+
+    /// Bytes that may only come after our answer came before it.
+    pub(super) fn refuse_early_bytes(&self) -> Result<(), CloseReason> {
+        match self.decoder.buffered() {
+            0 => Ok(()),
+            early => Err(CloseReason::EarlyBytes(early)),
+        }
+    }
+}
+
+/// An in-frame body that is collected because it is small and needed whole.
+#[derive(Debug, Default)]
+pub(super) struct Collect {
+    first: Bytes,
+    rest: BytesMut,
+}
+
+impl Collect {
+    /// Adds a piece; the common case of one piece costs no copy.
+    pub(super) fn push(&mut self, piece: Bytes) {
+        if self.first.is_empty() && self.rest.is_empty() {
+            self.first = piece;
+            return;
+        }
+        if !self.first.is_empty() {
+            self.rest.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.rest.extend_from_slice(&piece);
+    }
+
+    /// The whole body.
+    pub(super) fn finish(self) -> Bytes {
+        if self.rest.is_empty() { self.first } else { self.rest.freeze() }
+    }
+}

@@ -1,0 +1,452 @@
+//! The serving end of a connection.
+//!
+//! ```text
+//!             challenge                accept                      (first request)
+//!  Unproven ───────────► Judging ───────────────► Proven(app) ─────────────────────► …
+//!     │                     │ refuse
+//!     │ anything else       ▼
+//!     └──────────────► Closing: what is queued goes out, then the connection ends
+//! ```
+//!
+//! Nothing but the handshake is answered before an identity is proven, unless the settings admit
+//! peers that prove none. Source: AuthRpcHandler and TransportRequestHandler, Spark 4.3.0; stricter
+//! where said.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::link::{Collect, Link};
+use super::{Body, CloseReason, Transmit};
+use crate::auth::{self, AuthMessage, SessionKeys};
+use crate::frame::Incoming;
+use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
+use crate::limits::Limits;
+use crate::message::Head;
+
+/// Frames up to this size are collected without asking for a share of the memory budget.
+const SMALL_FRAME: u64 = 64 << 10;
+
+/// What a peer reads that speaks anything but the handshake to a server that wants it. The first
+/// sentence is Spark's own (AuthRpcHandler, 4.3.0).
+const UNKNOWN_CHALLENGE: &str = "java.lang.IllegalArgumentException: Unknown challenge message. \
+     This server answers the AES handshake only: set spark.authenticate=true and \
+     spark.network.crypto.enabled=true in the application.";
+
+/// How a serving end behaves.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Every number that a peer can press on.
+    pub limits: Limits,
+    /// From accepting the connection to a proven identity.
+    pub handshake_timeout: Duration,
+    /// Without a byte in either direction; also between the bytes of one message.
+    pub idle_timeout: Duration,
+    /// Without the peer taking a byte of what waits for it.
+    pub stalled_timeout: Duration,
+    /// Whether there are secrets, so that a challenge can be judged.
+    pub authenticates: bool,
+    /// Whether peers that prove no identity are served.
+    pub admits_anonymous: bool,
+}
+
+/// Who the peer has shown to be. The only identity that a connection has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Identity {
+    /// The peer proved that it knows the secret of this application.
+    Proven(AppId),
+    /// The peer proved nothing, and the settings admit that.
+    Anonymous,
+}
+
+/// A fact for the application.
+#[derive(Debug)]
+pub enum ServerEvent {
+    /// The peer claims an application; answer with [`ServerConnection::accept`] or
+    /// [`ServerConnection::refuse`].
+    Challenge(AuthMessage),
+    /// A request of a peer that may be answered.
+    Request(Request),
+    /// A request without an identity was refused, with what it was; the connection is closing.
+    Unauthenticated(&'static str),
+}
+
+/// A request, decoded as far as the transport goes.
+#[derive(Debug)]
+pub enum Request {
+    /// Wants an RpcResponse or RpcFailure.
+    Rpc {
+        /// Names the answer.
+        request: RequestId,
+        /// One block-transfer message.
+        body: Bytes,
+    },
+    /// Wants no answer, ever.
+    OneWay {
+        /// One block-transfer message.
+        body: Bytes,
+    },
+    /// Wants a chunk of an open stream.
+    Chunk {
+        /// The stream.
+        stream: StreamId,
+        /// Its chunk.
+        chunk: ChunkIndex,
+    },
+    /// Wants the same by name, with the body behind the frame.
+    Stream {
+        /// `<streamId>_<chunkIndex>`.
+        name: String,
+    },
+    /// Wants to upload; the body follows and has to be consumed or the connection closed.
+    Upload {
+        /// Names the answer.
+        request: RequestId,
+        /// One block-transfer message.
+        meta: Bytes,
+        /// Bytes that follow.
+        len: u64,
+    },
+    /// Wants the chunk bitmaps of a merged partition.
+    MergedBlockMeta {
+        /// Names the answer.
+        request: RequestId,
+        /// The application.
+        app: AppId,
+        /// Its shuffle.
+        shuffle: ShuffleId,
+        /// The attempt of merging.
+        merge: ShuffleMergeId,
+        /// The partition.
+        reduce: ReduceId,
+    },
+}
+
+enum Phase {
+    /// Nothing proven yet.
+    Unproven,
+    /// A challenge was handed out and waits for its verdict.
+    Judging { request: RequestId, challenge: AuthMessage },
+    /// Requests are handed out.
+    Open(Identity),
+    /// Nothing is read any more; what is queued goes out.
+    Closing(Option<CloseReason>),
+}
+
+/// The serving end of one connection. `B` is the handle of a body on its way out.
+pub struct ServerConnection<B> {
+    link: Link<B>,
+    phase: Phase,
+    settings: ServerSettings,
+    accepted: Instant,
+    /// The head whose in-frame body is being collected.
+    collecting: Option<(Head, u64, Collect)>,
+}
+
+impl<B: Body> ServerConnection<B> {
+    /// A connection accepted at `now`.
+    pub fn new(now: Instant, settings: ServerSettings) -> Self {
+        let collect = settings.limits.handshake_frame;
+        Self {
+            link: Link::new(now, collect),
+            phase: Phase::Unproven,
+            settings,
+            accepted: now,
+            collecting: None,
+        }
+    }
+
+    /// Judges the challenge as genuine: queues our answer in clear and the change of the ciphers
+    /// behind it.
+    pub fn accept(&mut self, answer: &AuthMessage, keys: SessionKeys) -> Result<(), CloseReason> {
+        let Phase::Judging { request, challenge } = std::mem::replace(&mut self.phase, Phase::Closing(None))
+        else {
+            return Err(CloseReason::Unexpected("verdict without a challenge"));
+        };
+        self.link.send(&Head::RpcResponse { request }, &answer.encode())?;
+        self.link.install(keys);
+        self.phase = Phase::Open(Identity::Proven(challenge.app_id().clone()));
+        self.link.decoder.set_limit(self.settings.limits.request_frame);
+        Ok(())
+    }
+
+    /// Judges the challenge as false: the peer reads `text`, the log keeps `reason`, and the
+    /// connection ends.
+    pub fn refuse(&mut self, text: &str, reason: String) -> Result<(), CloseReason> {
+        let Phase::Judging { request, .. } = &self.phase else {
+            return Err(CloseReason::Unexpected("verdict without a challenge"));
+        };
+        let request = *request;
+        self.fail_rpc(request, text)?;
+        self.close(CloseReason::Refused(reason));
+        Ok(())
+    }
+
+    /// Answers an RPC or an upload.
+    pub fn answer_rpc(&mut self, request: RequestId, body: &[u8]) -> Result<(), CloseReason> {
+        self.link.send(&Head::RpcResponse { request }, body)
+    }
+
+    /// Fails an RPC, an upload or a request for merged metadata.
+    pub fn fail_rpc(&mut self, request: RequestId, text: &str) -> Result<(), CloseReason> {
+        self.link.send(&Head::RpcFailure { request, error: text.to_owned() }, &[])
+    }
+
+    /// Answers a request for a chunk.
+    pub fn answer_chunk(&mut self, stream: StreamId, chunk: ChunkIndex, body: B) -> Result<(), CloseReason> {
+        let len = body.len();
+        self.link.send_with_body(&Head::ChunkFetchSuccess { stream, chunk }, len, body)
+    }
+
+    /// Fails a request for a chunk.
+    pub fn fail_chunk(&mut self, stream: StreamId, chunk: ChunkIndex, text: &str) -> Result<(), CloseReason> {
+        self.link.send(&Head::ChunkFetchFailure { stream, chunk, error: text.to_owned() }, &[])
+    }
+
+    /// Answers a stream request: the body follows the frame.
+    pub fn answer_stream(&mut self, name: String, body: B) -> Result<(), CloseReason> {
+        let len = body.len();
+        self.link.send_with_body(&Head::StreamResponse { stream: name }, len, body)
+    }
+
+    /// Fails a stream request.
+    pub fn fail_stream(&mut self, name: String, text: &str) -> Result<(), CloseReason> {
+        self.link.send(&Head::StreamFailure { stream: name, error: text.to_owned() }, &[])
+    }
+
+    /// Ends the connection once everything that is queued has gone out.
+    pub fn close(&mut self, reason: CloseReason) {
+        if !matches!(self.phase, Phase::Closing(_)) {
+            self.phase = Phase::Closing(Some(reason));
+        }
+    }
+
+    /// Who the peer has shown to be, if anyone.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.phase {
+            Phase::Open(identity) => Some(identity),
+            _ => None,
+        }
+    }
+
+    /// The next deadline, and what it means when it passes.
+    fn deadline(&self) -> (Instant, CloseReason) {
+        let Self { settings, link, .. } = self;
+        let activity = if link.sending {
+            let reason = CloseReason::StalledReader(settings.stalled_timeout);
+            (link.last_out + settings.stalled_timeout, reason)
+        } else if self.collecting.is_some() || !link.decoder.is_idle() {
+            (link.last_progress() + settings.idle_timeout, CloseReason::StalledSender(settings.idle_timeout))
+        } else {
+            (link.last_progress() + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))
+        };
+        let handshake = self.accepted + settings.handshake_timeout;
+        if matches!(self.phase, Phase::Unproven | Phase::Judging { .. }) && handshake < activity.0 {
+            return (handshake, CloseReason::HandshakeTimeout(settings.handshake_timeout));
+        }
+        activity
+    }
+
+    fn head(&mut self, head: Head, body_len: u64) -> Result<Option<ServerEvent>, CloseReason> {
+        match head {
+            Head::RpcRequest { .. } | Head::OneWayMessage => {
+                self.collect(head, body_len)?;
+                Ok(None)
+            }
+            Head::ChunkFetchRequest { .. }
+            | Head::StreamRequest { .. }
+            | Head::UploadStream { .. }
+            | Head::MergedBlockMetaRequest { .. } => self.bodyless(head, body_len),
+            other => Err(CloseReason::Unexpected(other.kind().name())),
+        }
+    }
+
+    /// Begins to collect an in-frame body, within the limit of the phase.
+    fn collect(&mut self, head: Head, len: u64) -> Result<(), CloseReason> {
+        let (limit, key) = match self.phase {
+            Phase::Unproven if !self.settings.admits_anonymous => {
+                (self.settings.limits.handshake_frame, "spark.sealed.limits.handshake-frame")
+            }
+            _ => (self.settings.limits.request_frame, "spark.sealed.limits.request-frame"),
+        };
+        if len > limit {
+            return Err(CloseReason::TooLarge { what: "request", len, limit, key });
+        }
+        self.collecting = Some((head, len, Collect::default()));
+        Ok(())
+    }
+
+    fn collected(&mut self) -> Result<Option<ServerEvent>, CloseReason> {
+        let Some((head, _, body)) = self.collecting.take() else { return Ok(None) };
+        let body = body.finish();
+        let Head::RpcRequest { request } = head else {
+            // Before an identity is proven, Spark ignores one-way messages without a word.
+            return Ok(self.admitted().then_some(ServerEvent::Request(Request::OneWay { body })));
+        };
+        if self.may_authenticate() && body.first() == Some(&auth::message::TAG) {
+            return self.challenge(request, body);
+        }
+        if self.admitted() {
+            return Ok(Some(ServerEvent::Request(Request::Rpc { request, body })));
+        }
+        self.fail_rpc(request, UNKNOWN_CHALLENGE)?;
+        Ok(Some(self.unauthenticated("an RPC that is no AES handshake")))
+    }
+
+    fn challenge(&mut self, request: RequestId, body: Bytes) -> Result<Option<ServerEvent>, CloseReason> {
+        self.link.refuse_early_bytes()?;
+        match AuthMessage::decode(&body) {
+            Ok(challenge) => {
+                self.phase = Phase::Judging { request, challenge: challenge.clone() };
+                Ok(Some(ServerEvent::Challenge(challenge)))
+            }
+            Err(_) => {
+                self.fail_rpc(request, UNKNOWN_CHALLENGE)?;
+                Ok(Some(self.unauthenticated("a challenge that does not decode")))
+            }
+        }
+    }
+
+    fn bodyless(&mut self, head: Head, len: u64) -> Result<Option<ServerEvent>, CloseReason> {
+        if self.admitted() {
+            return Ok(Some(ServerEvent::Request(match head {
+                Head::ChunkFetchRequest { stream, chunk } => Request::Chunk { stream, chunk },
+                Head::StreamRequest { stream } => Request::Stream { name: stream },
+                Head::UploadStream { request, meta } => Request::Upload { request, meta, len },
+                Head::MergedBlockMetaRequest { request, app, shuffle, merge, reduce } => {
+                    Request::MergedBlockMeta { request, app, shuffle, merge, reduce }
+                }
+                other => return Err(CloseReason::Unexpected(other.kind().name())),
+            })));
+        }
+        // Texts: AbstractAuthRpcHandler and OneForOneStreamManager, Spark 4.2.1.
+        match head {
+            Head::ChunkFetchRequest { stream, chunk } => self.fail_chunk(
+                stream,
+                chunk,
+                "java.lang.SecurityException: Unauthenticated call to stream manager.",
+            )?,
+            Head::StreamRequest { stream } => self.fail_stream(
+                stream,
+                "java.lang.SecurityException: Unauthenticated call to stream manager.",
+            )?,
+            Head::UploadStream { request, .. } => {
+                self.fail_rpc(
+                    request,
+                    "java.lang.SecurityException: Unauthenticated call to receiveStream().",
+                )?;
+            }
+            Head::MergedBlockMetaRequest { request, .. } => self.fail_rpc(
+                request,
+                "java.lang.SecurityException: Unauthenticated call to receiveMergeBlockMetaReq().",
+            )?,
+            other => return Err(CloseReason::Unexpected(other.kind().name())),
+        }
+        Ok(Some(self.unauthenticated("a request before the handshake")))
+    }
+
+    fn unauthenticated(&mut self, what: &'static str) -> ServerEvent {
+        self.close(CloseReason::Refused(format!("{what}, from a peer that has proven no identity")));
+        ServerEvent::Unauthenticated(what)
+    }
+
+    fn may_authenticate(&self) -> bool {
+        self.settings.authenticates && matches!(self.phase, Phase::Unproven)
+    }
+
+    /// Whether requests are handed out; the first request of an admitted peer without proof makes
+    /// it anonymous for good.
+    fn admitted(&mut self) -> bool {
+        match self.phase {
+            Phase::Open(_) => true,
+            Phase::Unproven if self.settings.admits_anonymous => {
+                self.phase = Phase::Open(Identity::Anonymous);
+                self.link.decoder.set_limit(self.settings.limits.request_frame);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<B: Body> super::Engine for ServerConnection<B> {
+    type Body = B;
+    type Event = ServerEvent;
+
+    fn handle_bytes(&mut self, now: Instant, plaintext: Bytes) {
+        if !self.is_closing() {
+            self.link.feed(now, plaintext);
+        }
+    }
+
+    fn handle_eof(&mut self) -> CloseReason {
+        match std::mem::replace(&mut self.phase, Phase::Closing(None)) {
+            Phase::Closing(Some(reason)) => reason,
+            _ if self.link.decoder.is_idle() && self.collecting.is_none() => CloseReason::PeerClosed,
+            _ => CloseReason::PeerClosedMidMessage,
+        }
+    }
+
+    fn poll_event(&mut self) -> Result<Option<ServerEvent>, CloseReason> {
+        loop {
+            if matches!(self.phase, Phase::Judging { .. } | Phase::Closing(_)) {
+                return Ok(None);
+            }
+            let event = match self.link.decoder.next()? {
+                None => return Ok(None),
+                Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(Incoming::Body(piece)) => {
+                    if let Some((_, _, collect)) = &mut self.collecting {
+                        collect.push(piece);
+                    }
+                    None
+                }
+                Some(Incoming::End) => self.collected()?,
+            };
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit<B>> {
+        self.link.poll_transmit()
+    }
+
+    fn handle_output(&mut self, now: Instant, wrote: usize, pending: bool) {
+        self.link.handle_output(now, wrote, pending);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Some(self.deadline().0)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
+        match self.deadline() {
+            (at, reason) if now >= at => Err(reason),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing(_))
+    }
+
+    fn take_close_reason(&mut self) -> CloseReason {
+        match &mut self.phase {
+            Phase::Closing(reason) => reason.take().unwrap_or(CloseReason::PeerClosed),
+            _ => CloseReason::PeerClosed,
+        }
+    }
+
+    fn memory_wanted(&self) -> u64 {
+        match &self.collecting {
+            Some((_, len, _)) if *len > SMALL_FRAME => *len,
+            _ => 0,
+        }
+    }
+
+    fn expects_bulk(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,245 @@
+//! What a connection has to say, from heads and file regions to sealed segments.
+//!
+//! The plan of copies, per segment:
+//!
+//! ```text
+//! head bytes        ─ copied (tens of bytes) ─┐
+//! page cache / disk ─ one read into place ────┴► segment ─ sealed in place ─► one write
+//! ```
+//!
+//! Small answers share a segment; a large body takes as many as it needs. The socket pulls: a new
+//! segment is filled only when the last one has gone out.
+
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Buf, Bytes};
+use sealed_shuffle_protocol::cipher::{CipherError, Layer};
+use sealed_shuffle_protocol::connection;
+use thiserror::Error;
+
+use super::pool::{PooledSegment, SegmentPool};
+use super::stack::Stack;
+use crate::disk::{ReadError, ReadNow, Region, read_blocking, read_now};
+
+/// One thing on its way out. A further kind (a range of a file that we sealed ourselves) joins here.
+pub enum Outbound {
+    /// Heads and small answers.
+    Bytes(Bytes),
+    /// A range of a file.
+    Region(Body),
+    /// From here on, everything passes this layer too.
+    Layer(Box<dyn Layer>),
+}
+
+/// A file region on its way out, counted as in transfer until it is dropped.
+#[derive(Debug)]
+pub struct Body {
+    region: Region,
+    _ticket: Option<Ticket>,
+}
+
+impl Body {
+    /// A body that nobody counts.
+    pub fn new(region: Region) -> Self {
+        Self { region, _ticket: None }
+    }
+
+    /// A body that is in transfer until the ticket is dropped with it.
+    pub fn counted(region: Region, ticket: Ticket) -> Self {
+        Self { region, _ticket: Some(ticket) }
+    }
+}
+
+impl connection::Body for Body {
+    fn len(&self) -> u64 {
+        self.region.len
+    }
+}
+
+/// Counts one while it lives.
+#[derive(Debug)]
+pub struct Ticket(Arc<AtomicU64>);
+
+impl Ticket {
+    /// Adds one to `counter` until dropped.
+    pub fn take(counter: &Arc<AtomicU64>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why nothing more can be said on this connection.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OutboxError {
+    /// A region turned out short or unreadable.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A layer refused to seal.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+    /// The thread that read for us died.
+    #[error("the disk read was lost: {0}")]
+    Lost(#[from] tokio::task::JoinError),
+}
+
+/// Everything that waits to be written on one connection, in order.
+pub struct Outbox {
+    pool: SegmentPool,
+    queue: VecDeque<Outbound>,
+    /// How much of the region at the front has been taken.
+    region_taken: u64,
+    /// Sealed, being written.
+    segment: Option<PooledSegment>,
+    written: usize,
+}
+
+impl Outbox {
+    /// An empty outbox that takes its segments from `pool`.
+    pub fn new(pool: SegmentPool) -> Self {
+        Self { pool, queue: VecDeque::new(), region_taken: 0, segment: None, written: 0 }
+    }
+
+    /// Queues one thing behind all others.
+    pub fn push(&mut self, outbound: Outbound) {
+        match outbound {
+            Outbound::Bytes(bytes) if bytes.is_empty() => {}
+            other => self.queue.push_back(other),
+        }
+    }
+
+    /// Things queued and not wholly taken into a segment.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a layer waits to be installed: until then nothing may be read.
+    pub fn is_changing_layers(&self) -> bool {
+        self.queue.iter().any(|item| matches!(item, Outbound::Layer(_)))
+    }
+
+    /// Whether everything has been written.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.segment.is_none()
+    }
+
+    /// Sealed bytes that wait for the socket.
+    pub fn unwritten(&self) -> &[u8] {
+        self.segment.as_ref().map_or(&[], |segment| &segment.sealed()[self.written..])
+    }
+
+    /// The socket took `n` bytes.
+    pub fn wrote(&mut self, n: usize) {
+        self.written += n;
+        if self.unwritten().is_empty() {
+            self.segment = None;
+            self.written = 0;
+        }
+    }
+
+    /// Makes [`Outbox::unwritten`] non-empty if anything waits: fills one segment from the queue and
+    /// seals it. Installs layers whose turn has come.
+    ///
+    /// Not cancel safe: a dropped call may have lost bytes, so the connection must be closed.
+    pub async fn prepare(&mut self, stack: &mut Stack) -> Result<(), OutboxError> {
+        if self.segment.is_some() {
+            return Ok(());
+        }
+        while let Some(Outbound::Layer(_)) = self.queue.front() {
+            if let Some(Outbound::Layer(layer)) = self.queue.pop_front() {
+                stack.push(layer);
+            }
+        }
+        if let Some(own) = stack.pending_output()? {
+            return self.prepare_own(&own).await;
+        }
+        if self.queue.is_empty() {
+            return Ok(());
+        }
+        let mut segment = self.pool.segment().await;
+        segment.reset(stack.layout());
+        let mut room = stack.plain_capacity(self.pool.segment_size());
+        while room > 0 {
+            match self.queue.front_mut() {
+                None | Some(Outbound::Layer(_)) => break,
+                Some(Outbound::Bytes(bytes)) => {
+                    let n = segment.put(&bytes[..bytes.len().min(room)]);
+                    room -= n;
+                    bytes.advance(n);
+                    if bytes.is_empty() {
+                        self.queue.pop_front();
+                    } else if n == 0 {
+                        break;
+                    }
+                }
+                Some(Outbound::Region(_)) => {
+                    let (back, n) = self.read_some(segment, room).await?;
+                    segment = back;
+                    room -= n;
+                }
+            }
+        }
+        stack.seal(&mut segment)?;
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    /// What a layer says of its own accord goes out as it is, in a segment of its own.
+    async fn prepare_own(&mut self, own: &[u8]) -> Result<(), OutboxError> {
+        let mut segment = self.pool.segment().await;
+        segment.reset(sealed_shuffle_protocol::cipher::Layout::BARE);
+        let taken = segment.put(own);
+        debug_assert_eq!(taken, own.len(), "alerts and tickets are far smaller than a segment");
+        segment.mark_sealed();
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    /// Reads from the region at the front, at most `room` bytes: on the spot where the page cache has
+    /// them, else on the blocking pool.
+    async fn read_some(
+        &mut self,
+        mut segment: PooledSegment,
+        room: usize,
+    ) -> Result<(PooledSegment, usize), OutboxError> {
+        let Some(Outbound::Region(body)) = self.queue.front() else { return Ok((segment, 0)) };
+        let left = body.region.len - self.region_taken;
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+        let position = self.region_taken;
+        let now = read_now(&body.region, position, &mut pieces(&mut segment, want))?;
+        let n = match now {
+            ReadNow::Read(n) => n,
+            ReadNow::WouldBlock => {
+                let region = body.region.clone();
+                let read = tokio::task::spawn_blocking(move || {
+                    let n = read_blocking(&region, position, &mut pieces(&mut segment, want));
+                    (segment, n)
+                });
+                let (back, n) = read.await?;
+                segment = back;
+                n?
+            }
+        };
+        segment.advance(n);
+        self.region_taken += n as u64;
+        if n as u64 == left {
+            self.queue.pop_front();
+            self.region_taken = 0;
+        }
+        Ok((segment, n))
+    }
+}
+
+/// The free places of a segment as targets of one scattered read.
+fn pieces(segment: &mut PooledSegment, want: usize) -> Vec<IoSliceMut<'_>> {
+    segment.spare(want).map(IoSliceMut::new).collect()
+}

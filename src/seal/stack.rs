@@ -1,0 +1,112 @@
+//! The session layers of one connection, innermost first.
+
+use bytes::{Bytes, BytesMut};
+use sealed_shuffle_protocol::cipher::{CipherError, Layer, Layout, Segment, SessionMode};
+
+/// The session layers of one connection.
+///
+/// Spark nests them: what is installed later lies nearer to the socket, so [`Stack::push`] adds the
+/// outermost layer. An empty stack is a clear connection.
+#[derive(Default)]
+pub struct Stack {
+    layers: Vec<Nested>,
+}
+
+/// A layer, and what it opened that the layer inside it has not taken yet.
+struct Nested {
+    layer: Box<dyn Layer>,
+    opened: BytesMut,
+}
+
+impl Stack {
+    /// Installs a layer outside all others: from here on every byte passes it.
+    pub fn push(&mut self, layer: Box<dyn Layer>) {
+        self.layers.push(Nested { layer, opened: BytesMut::new() });
+    }
+
+    /// How the innermost layer wants plaintext laid out.
+    pub fn layout(&self) -> Layout {
+        self.layers.first().map_or(Layout::BARE, |inner| inner.layer.layout())
+    }
+
+    /// The most plaintext that fits `bytes` once every layer has sealed it.
+    pub fn plain_capacity(&self, bytes: usize) -> usize {
+        self.layers.iter().rev().fold(bytes, |room, nested| nested.layer.layout().plain_capacity(room))
+    }
+
+    /// Seals the content of `segment` through every layer. One layer works in place; each further
+    /// one copies once.
+    pub fn seal(&mut self, segment: &mut Segment) -> Result<(), CipherError> {
+        let mut layers = self.layers.iter_mut();
+        let Some(innermost) = layers.next() else {
+            segment.mark_sealed();
+            return Ok(());
+        };
+        innermost.layer.seal(segment)?;
+        for outer in layers {
+            lay_out_anew(segment, outer.layer.layout());
+            outer.layer.seal(segment)?;
+        }
+        Ok(())
+    }
+
+    /// Opens as much as can be taken from the front of `input`: one piece of plaintext, or `None`
+    /// when more ciphertext is needed.
+    pub fn open(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError> {
+        let Some(outermost) = self.layers.len().checked_sub(1) else {
+            return Ok(if input.is_empty() { None } else { Some(input.split()) });
+        };
+        self.open_at(outermost, input)
+    }
+
+    fn open_at(&mut self, depth: usize, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError> {
+        if depth == 0 {
+            return self.layers[0].layer.open(input);
+        }
+        // Inner layers take from what this one has opened; keep the rest for the next call.
+        loop {
+            let mut opened = std::mem::take(&mut self.layers[depth].opened);
+            let inner = self.open_at(depth - 1, &mut opened);
+            self.layers[depth].opened = opened;
+            if let Some(plain) = inner? {
+                return Ok(Some(plain));
+            }
+            match self.layers[depth].layer.open(input)? {
+                Some(piece) if self.layers[depth].opened.is_empty() => self.layers[depth].opened = piece,
+                Some(piece) => self.layers[depth].opened.extend_from_slice(&piece),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Bytes that a layer has to say of its own accord, sealed by the layers outside it.
+    pub fn pending_output(&mut self) -> Result<Option<Bytes>, CipherError> {
+        for depth in 0..self.layers.len() {
+            let Some(mut own) = self.layers[depth].layer.pending_output() else { continue };
+            for outer in &mut self.layers[depth + 1..] {
+                let layout = outer.layer.layout();
+                let room = layout.sealed_len(own.len() as u64);
+                let mut segment = Segment::with_capacity(usize::try_from(room).unwrap_or(usize::MAX));
+                segment.reset(layout);
+                segment.put(&own);
+                outer.layer.seal(&mut segment)?;
+                own = Bytes::copy_from_slice(segment.sealed());
+            }
+            return Ok(Some(own));
+        }
+        Ok(None)
+    }
+
+    /// The session's version and cipher, once a layer knows them.
+    pub fn mode(&self) -> Option<SessionMode> {
+        self.layers.iter().find_map(|nested| nested.layer.mode())
+    }
+}
+
+/// Makes what one layer sealed the plaintext of the next.
+fn lay_out_anew(segment: &mut Segment, layout: Layout) {
+    let content = segment.sealed().to_vec();
+    segment.reset(layout);
+    let taken = segment.put(&content);
+    debug_assert_eq!(taken, content.len(), "the stack's plain capacity leaves room for every layer");
+}

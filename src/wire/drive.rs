@@ -1,0 +1,318 @@
+//! The one loop that joins socket, session layers, outbox and engine.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use sealed_shuffle_protocol::auth::SessionKeys;
+use sealed_shuffle_protocol::cipher::{Layer, SessionMode};
+use sealed_shuffle_protocol::connection::{CloseReason, Engine, Transmit};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::sleep_until;
+use tokio_util::io::poll_read_buf;
+
+use crate::seal::{Body, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
+
+/// Bytes read at once while only requests are expected: they pass through the stack, so that an idle
+/// connection holds no buffer.
+const SMALL_READ: usize = 16 << 10;
+
+/// How long a closing connection goes on discarding what the peer still sends, so that a refusal is
+/// read before the reset that unread bytes would cause.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes discarded at most in that time.
+const LINGER_BYTES: u64 = 8 << 20;
+
+/// What events mean on one connection.
+pub trait Handler {
+    /// The protocol engine.
+    type Engine: Engine<Body = Body>;
+
+    /// Takes one event; what is to be answered goes into the engine.
+    fn on_event(
+        &mut self,
+        engine: &mut Self::Engine,
+        event: <Self::Engine as Engine>::Event,
+    ) -> impl Future<Output = Result<(), CloseReason>> + Send;
+
+    /// The handshake is over: the layer that these keys open.
+    fn session_layer(&mut self, keys: SessionKeys) -> Box<dyn Layer>;
+
+    /// The session's version and cipher are known now.
+    fn on_mode(&mut self, engine: &mut Self::Engine, mode: SessionMode);
+
+    /// Resolves when the handler has something to put into the engine by itself, having put it there
+    /// in [`Handler::on_wake`]. Must be cancel safe.
+    fn wake(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Called after [`Handler::wake`] resolved.
+    fn on_wake(&mut self, engine: &mut Self::Engine);
+}
+
+/// How a connection is driven.
+#[derive(Clone, Debug)]
+pub struct WireSettings {
+    /// Answers queued before reading on; from `Limits::pipelined_requests`.
+    pub pipelined: usize,
+    /// Bytes read at once while bulk is expected.
+    pub bulk_read: usize,
+    /// How long to wait for a share of the memory budget.
+    pub budget_timeout: Duration,
+}
+
+/// Drives one connection to its end and says why it ended.
+pub async fn drive<S, H>(
+    socket: &mut S,
+    engine: &mut H::Engine,
+    handler: &mut H,
+    pool: SegmentPool,
+    settings: &WireSettings,
+) -> CloseReason
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    H: Handler + Send,
+    H::Engine: Send,
+    <H::Engine as Engine>::Event: Send,
+{
+    let mut wire = Wire {
+        stack: Stack::default(),
+        outbox: Outbox::new(pool.clone()),
+        inbound: BytesMut::new(),
+        share: None,
+        mode: None,
+        pool,
+        settings,
+    };
+    let reason = match wire.run(socket, engine, handler).await {
+        Ok(reason) | Err(reason) => reason,
+    };
+    if engine.is_closing() {
+        linger(socket).await;
+    }
+    reason
+}
+
+/// The state of one connection below its engine.
+struct Wire<'a> {
+    stack: Stack,
+    outbox: Outbox,
+    /// Ciphertext that no layer has taken yet.
+    inbound: BytesMut,
+    /// Memory of a large message that is being collected.
+    share: Option<Share>,
+    mode: Option<SessionMode>,
+    pool: SegmentPool,
+    settings: &'a WireSettings,
+}
+
+/// What the socket did.
+enum Moved {
+    Wrote(usize),
+    Read(usize),
+}
+
+impl Wire<'_> {
+    async fn run<S, H>(
+        &mut self,
+        socket: &mut S,
+        engine: &mut H::Engine,
+        handler: &mut H,
+    ) -> Result<CloseReason, CloseReason>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+        H: Handler + Send,
+        H::Engine: Send,
+        <H::Engine as Engine>::Event: Send,
+    {
+        let mut alarm = pin!(sleep_until(tokio::time::Instant::now()));
+        loop {
+            self.work_off(engine, handler).await?;
+            self.prepare().await?;
+            let pending = !self.outbox.is_empty();
+            engine.handle_output(now(), 0, pending);
+            if !pending && engine.is_closing() {
+                return Ok(engine.take_close_reason());
+            }
+            self.share_memory(engine).await?;
+
+            if let Some(at) = engine.poll_timeout() {
+                alarm.as_mut().reset(at.into());
+            }
+            let reading = !engine.is_closing() && self.has_room();
+            let bulk = if engine.expects_bulk() { self.settings.bulk_read } else { 0 };
+            let moved = tokio::select! {
+                biased;
+                moved = self.next_move(socket, reading, bulk) => moved?,
+                () = handler.wake() => {
+                    handler.on_wake(engine);
+                    continue;
+                }
+                () = &mut alarm => {
+                    engine.handle_timeout(now())?;
+                    continue;
+                }
+            };
+            match moved {
+                Moved::Read(0) => return Ok(engine.handle_eof()),
+                Moved::Read(_) => {}
+                Moved::Wrote(n) => {
+                    self.outbox.wrote(n);
+                    engine.handle_output(now(), n, !self.outbox.is_empty());
+                }
+            }
+        }
+    }
+
+    /// Hands everything that has arrived to the engine and the handler, as far as there is room for
+    /// answers.
+    async fn work_off<H>(&mut self, engine: &mut H::Engine, handler: &mut H) -> Result<(), CloseReason>
+    where
+        H: Handler + Send,
+        H::Engine: Send,
+        <H::Engine as Engine>::Event: Send,
+    {
+        loop {
+            self.collect(engine, handler);
+            while self.has_room() {
+                let Some(event) = engine.poll_event()? else { break };
+                handler.on_event(engine, event).await?;
+                self.collect(engine, handler);
+            }
+            if !self.has_room() || engine.is_closing() {
+                return Ok(());
+            }
+            let Some(plain) = self.stack.open(&mut self.inbound)? else {
+                self.release_empty_buffer();
+                return Ok(());
+            };
+            if self.mode.is_none()
+                && let Some(mode) = self.stack.mode()
+            {
+                self.mode = Some(mode);
+                handler.on_mode(engine, mode);
+            }
+            engine.handle_bytes(now(), plain.freeze());
+        }
+    }
+
+    /// Moves what the engine wants to say into the outbox.
+    fn collect<H: Handler>(&mut self, engine: &mut H::Engine, handler: &mut H) {
+        while let Some(transmit) = engine.poll_transmit() {
+            self.outbox.push(match transmit {
+                Transmit::Head(bytes) => Outbound::Bytes(bytes),
+                Transmit::Body(body) => Outbound::Region(body),
+                Transmit::Install(keys) => Outbound::Layer(handler.session_layer(*keys)),
+            });
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        // Each answer is a head and mostly a body.
+        self.outbox.queued() < 2 * self.settings.pipelined && !self.outbox.is_changing_layers()
+    }
+
+    async fn prepare(&mut self) -> Result<(), CloseReason> {
+        let prepared = tokio::time::timeout(self.settings.budget_timeout, self.outbox.prepare(&mut self.stack));
+        match prepared.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(OutboxError::Cipher(error))) => Err(CloseReason::Cipher(error)),
+            Ok(Err(error)) => Err(CloseReason::BodyFailed(error.to_string())),
+            Err(_) => Err(CloseReason::StalledReader(self.settings.budget_timeout)),
+        }
+    }
+
+    /// Takes a share of the memory budget for a large message that is being collected, and gives it
+    /// back when the message is through.
+    async fn share_memory<E: Engine>(&mut self, engine: &E) -> Result<(), CloseReason> {
+        match engine.memory_wanted() {
+            0 => self.share = None,
+            wanted if self.share.is_none() => {
+                let acquire = self.pool.budget().acquire(wanted);
+                let Ok(share) = tokio::time::timeout(self.settings.budget_timeout, acquire).await else {
+                    return Err(CloseReason::StalledSender(self.settings.budget_timeout));
+                };
+                self.share = Some(share);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn release_empty_buffer(&mut self) {
+        if self.inbound.is_empty() {
+            self.inbound = BytesMut::new();
+        }
+    }
+
+    /// Waits until the socket takes or gives bytes.
+    async fn next_move<S>(&mut self, socket: &mut S, reading: bool, bulk: usize) -> Result<Moved, CloseReason>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let moved = poll_fn(|cx| {
+            let waiting = self.outbox.unwritten();
+            if !waiting.is_empty()
+                && let Poll::Ready(wrote) = Pin::new(&mut *socket).poll_write(cx, waiting)
+            {
+                return Poll::Ready(match wrote {
+                    Ok(0) => Err(std::io::ErrorKind::WriteZero.into()),
+                    other => other.map(Moved::Wrote),
+                });
+            }
+            if reading { self.poll_read(socket, bulk, cx).map_ok(Moved::Read) } else { Poll::Pending }
+        });
+        Ok(moved.await?)
+    }
+
+    /// Bulk goes straight into a buffer of its own; the rest passes through the stack, so that no
+    /// buffer waits with an idle connection.
+    fn poll_read<S>(&mut self, socket: &mut S, bulk: usize, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        if bulk > 0 {
+            if self.inbound.capacity() - self.inbound.len() < bulk / 4 {
+                self.inbound.reserve(bulk);
+            }
+            return poll_read_buf(Pin::new(socket), cx, &mut self.inbound);
+        }
+        let mut scratch = [0; SMALL_READ];
+        let mut buf = ReadBuf::new(&mut scratch);
+        match Pin::new(socket).poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) => {
+                self.inbound.extend_from_slice(buf.filled());
+                Poll::Ready(Ok(buf.filled().len()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Says that nothing more comes, then discards what the peer still sends, for a short while.
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
+    if socket.shutdown().await.is_err() {
+        return;
+    }
+    let discard = async {
+        let mut left = LINGER_BYTES;
+        let mut scratch = BytesMut::with_capacity(SMALL_READ);
+        while left > 0 {
+            scratch.clear();
+            match poll_fn(|cx| poll_read_buf(Pin::new(&mut *socket), cx, &mut scratch)).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => left = left.saturating_sub(n as u64),
+            }
+        }
+    };
+    // Too slow is as good as done: the socket closes either way.
+    drop(tokio::time::timeout(LINGER, discard).await);
+}
+
+/// The clock that the engines are handed; under a paused runtime it stands still with the timers.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
