@@ -1,0 +1,235 @@
+//! The configuration of the client library and the commands that use it, typed.
+
+use std::time::Duration;
+
+use sealed_shuffle_protocol::limits::Limits;
+
+use super::authentication;
+use super::environment::Environment;
+use super::error::{ConfigError, Issue};
+use super::key::{AnyKey, Reader};
+use super::load::{IgnoredSetting, Loaded, Sources};
+use super::notice::Notice;
+use super::policy::SecurityLevel;
+use super::secret::{self, ConfiguredSecret};
+use super::server::{Report, count, unless_zero};
+use super::value::{AuthEngine, Cipher};
+use super::values::{Effective, Values};
+use super::{ByteCount, keys};
+
+/// Everything that a client is told from outside. Made by [`ClientConfig::from_sources`]; the key of each field
+/// is in brackets, defaults are those of [`keys`].
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// How connections are protected.
+    pub security: ClientSecurity,
+    /// Port of the shuffle service where none is named [`spark.shuffle.service.port`]. 7337.
+    pub service_port: u16,
+    /// Deadlines.
+    pub timeouts: ClientTimeouts,
+    /// Retries of a fetch after the connection failed [`spark.shuffle.io.maxRetries`]. 3.
+    pub max_retries: u32,
+    /// Wait before each retry [`spark.shuffle.io.retryWait`]. 5 s.
+    pub retry_wait: Duration,
+    /// Connections to one server [`spark.shuffle.io.numConnectionsPerPeer`]. 1.
+    pub connections_per_peer: usize,
+    /// `SO_RCVBUF`; `None` leaves it to the system [`spark.shuffle.io.receiveBuffer`].
+    pub receive_buffer: Option<u32>,
+    /// `SO_SNDBUF`; `None` leaves it to the system [`spark.shuffle.io.sendBuffer`].
+    pub send_buffer: Option<u32>,
+    /// Attempts of a registration [`spark.shuffle.registration.maxAttempts`]. 3.
+    pub registration_attempts: u32,
+    /// Requests above it are fetched as streams [`spark.network.maxRemoteBlockSizeFetchToMem`]. 200 MiB.
+    pub max_fetch_to_memory: ByteCount,
+    /// Bytes requested and not yet received [`spark.reducer.maxSizeInFlight`]. 48 MiB.
+    pub max_size_in_flight: ByteCount,
+    /// Open requests [`spark.reducer.maxReqsInFlight`]. No bound.
+    pub max_requests_in_flight: usize,
+    /// Blocks requested of one server [`spark.reducer.maxBlocksInFlightPerAddress`]. No bound.
+    pub max_blocks_in_flight: usize,
+    /// Whether blocks are opened with the message of Spark 2 [`spark.shuffle.useOldFetchProtocol`]. No.
+    pub old_fetch_protocol: bool,
+    /// What a server's numbers may cost [`spark.sealed.limits.*`].
+    pub limits: Limits,
+    /// What is logged, as a filter of `tracing-subscriber` [`spark.sealed.log`]. `info`.
+    pub log: String,
+    report: Report,
+}
+
+/// How a client's connections are protected. It never falls back from one to another.
+#[derive(Clone, Debug)]
+pub enum ClientSecurity {
+    /// In clear and without proof: only when `spark.authenticate=false` or a minimum of `plaintext` asked for it.
+    Plaintext,
+    /// The X25519 handshake and an AES session.
+    Aes {
+        /// The secret that both ends know.
+        secret: ConfiguredSecret,
+        /// Key derivation [`spark.network.crypto.authEngineVersion`]. Version 1.
+        engine: AuthEngine,
+        /// Session cipher [`spark.network.crypto.cipher`]. CTR.
+        cipher: Cipher,
+    },
+}
+
+/// Deadlines of a client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClientTimeouts {
+    /// For a TCP connection; `None` leaves it to the system [`spark.shuffle.io.connectionCreationTimeout`]. As `idle`.
+    pub connect: Option<Duration>,
+    /// For each answer of the handshake [`spark.network.auth.rpcTimeout`]. 30 s.
+    pub auth: Duration,
+    /// Without a byte moving on an unanswered request; `None` waits for ever
+    /// [`spark.shuffle.io.connectionTimeout`]. 120 s.
+    pub idle: Option<Duration>,
+    /// For the answer to a registration [`spark.shuffle.registration.timeout`]. 5 s.
+    pub registration: Duration,
+}
+
+impl ClientConfig {
+    /// Reads all sources. The error holds everything that is wrong, not only the first thing.
+    pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
+        Self::from_loaded(&Loaded::from_sources(sources, environment, Reader::Client), environment)
+    }
+
+    /// Reads what was loaded.
+    pub fn from_loaded(loaded: &Loaded, environment: &dyn Environment) -> Result<Self, ConfigError> {
+        let mut values = Values::new(loaded, environment);
+        let v = &mut values;
+        let security = security(v);
+        let service_port = v.value(&keys::SERVICE_PORT);
+        let timeouts = ClientTimeouts {
+            connect: unless_zero(v.value(&keys::CONNECTION_CREATION_TIMEOUT)),
+            auth: v.value(&keys::AUTH_RPC_TIMEOUT),
+            idle: unless_zero(v.value(&keys::CONNECTION_TIMEOUT)),
+            registration: v.value(&keys::REGISTRATION_TIMEOUT),
+        };
+        let max_retries = v.value(&keys::MAX_RETRIES);
+        let retry_wait = v.value(&keys::RETRY_WAIT);
+        let connections_per_peer = count(v.value(&keys::CONNECTIONS_PER_PEER));
+        let receive_buffer = u32::try_from(v.value(&keys::RECEIVE_BUFFER)).ok().filter(|n| *n > 0);
+        let send_buffer = u32::try_from(v.value(&keys::SEND_BUFFER)).ok().filter(|n| *n > 0);
+        let registration_attempts = v.value(&keys::REGISTRATION_MAX_ATTEMPTS);
+        let max_fetch_to_memory = v.value(&keys::MAX_FETCH_TO_MEMORY);
+        let max_size_in_flight = v.value(&keys::MAX_SIZE_IN_FLIGHT);
+        let max_requests_in_flight = count(v.value(&keys::MAX_REQUESTS_IN_FLIGHT));
+        let max_blocks_in_flight = count(v.value(&keys::MAX_BLOCKS_IN_FLIGHT));
+        let old_fetch_protocol = v.value(&keys::OLD_FETCH_PROTOCOL);
+        let mut limits = Limits::default();
+        limits.handshake_frame = v.value(&keys::LIMIT_HANDSHAKE_FRAME).as_u64();
+        limits.response_frame = v.value(&keys::LIMIT_RESPONSE_FRAME).as_u64();
+        let log = v.value(&keys::LOG);
+        v.value(&keys::UNKNOWN);
+
+        let (effective, notices) = values.finish()?;
+        let report = Report {
+            properties_file: loaded.properties_file().map(Into::into),
+            effective,
+            notices,
+            ignored: loaded.ignored().to_vec(),
+        };
+        Ok(Self {
+            security: security.expect("security that could not be used was refused"),
+            service_port,
+            timeouts,
+            max_retries,
+            retry_wait,
+            connections_per_peer,
+            receive_buffer,
+            send_buffer,
+            registration_attempts,
+            max_fetch_to_memory,
+            max_size_in_flight,
+            max_requests_in_flight,
+            max_blocks_in_flight,
+            old_fetch_protocol,
+            limits,
+            log,
+            report,
+        })
+    }
+
+    /// What the user should know although the configuration can be used.
+    pub fn notices(&self) -> &[Notice] {
+        &self.report.notices
+    }
+
+    /// Every key that is in effect, with its value and origin; secrets are not shown.
+    pub fn effective(&self) -> &[Effective] {
+        &self.report.effective
+    }
+
+    /// Keys of Spark's that were set and have no effect here.
+    pub fn ignored(&self) -> &[IgnoredSetting] {
+        &self.report.ignored
+    }
+
+    /// The effective configuration as lines of text. No secret is in it.
+    pub fn describe(&self) -> Vec<String> {
+        let mut lines = self.report.opening();
+        lines.push(match &self.security {
+            ClientSecurity::Plaintext => "security: plaintext, nothing is proven".into(),
+            ClientSecurity::Aes { secret, engine, cipher } => {
+                format!("security: {}, {engine:?}, secret from {}", level(*cipher), secret.source)
+            }
+        });
+        lines.extend(self.report.closing());
+        lines
+    }
+}
+
+fn security(v: &mut Values<'_>) -> Option<ClientSecurity> {
+    let cipher = v.value(&keys::CRYPTO_CIPHER);
+    let engine = v.value(&keys::CRYPTO_ENGINE);
+    let minimum = v.optional(&keys::SECURITY_MINIMUM).map(|(level, _)| level);
+    let authenticate = v.optional(&keys::AUTHENTICATE).map(|(value, _)| value);
+    let crypto = v.optional(&keys::CRYPTO_ENABLED);
+    let secret = secret::resolve(v);
+    if authenticate == Some(false) {
+        if let Some(minimum) = minimum.filter(|minimum| *minimum > SecurityLevel::Plaintext) {
+            let reason =
+                format!("it makes the client speak clear text, below {} = {minimum}", minimum_name());
+            v.refuse(
+                Issue::new(keys::AUTHENTICATE.name(), reason, "change one of the two").with_value("false"),
+            );
+            return None;
+        }
+        v.warn(format!("{} = false: everything is sent in clear text", keys::AUTHENTICATE.name()));
+        return Some(ClientSecurity::Plaintext);
+    }
+    let Some(secret) = secret else {
+        if minimum == Some(SecurityLevel::Plaintext) && authenticate.is_none() {
+            v.warn(format!("{} = plaintext and no secret: everything is sent in clear text", minimum_name()));
+            return Some(ClientSecurity::Plaintext);
+        }
+        let otherwise = format!("or {}=false for clear text", keys::AUTHENTICATE.name());
+        authentication::refuse_without_secret(v, "there is no secret".to_owned(), otherwise);
+        return None;
+    };
+    if let Some((false, origin)) = crypto {
+        let issue = Issue::new(
+            keys::CRYPTO_ENABLED.name(),
+            "without AES authentication is SASL's, which is not available yet",
+            format!("set it to true, or {}=false for clear text", keys::AUTHENTICATE.name()),
+        );
+        v.refuse(issue.with_value("false").with_origin(origin));
+        return None;
+    }
+    if let Some(minimum) = minimum.filter(|minimum| *minimum > level(cipher)) {
+        let reason = format!("the cipher makes {}, below {} = {minimum}", level(cipher), minimum_name());
+        v.refuse(Issue::new(keys::CRYPTO_CIPHER.name(), reason, "set it to AES/GCM/NoPadding"));
+        return None;
+    }
+    Some(ClientSecurity::Aes { secret, engine, cipher })
+}
+
+fn minimum_name() -> &'static str {
+    keys::SECURITY_MINIMUM.name()
+}
+
+fn level(cipher: Cipher) -> SecurityLevel {
+    match cipher {
+        Cipher::AesCtr => SecurityLevel::AesCtr,
+        Cipher::AesGcm => SecurityLevel::AesGcm,
+    }
+}

@@ -1,0 +1,100 @@
+//! Keys of Spark's, under the prefixes that are watched for mistyped names, that are not read here, and why.
+
+/// A key that Spark reads and nothing here does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ignored {
+    /// The name; one that ends in `.*` stands for everything beneath.
+    pub(crate) name: &'static str,
+    /// Why it has no effect.
+    pub(crate) because: &'static str,
+    /// The value that makes it worth a warning, since peers will then expect what is not there.
+    pub(crate) warn_on: Option<&'static str>,
+}
+
+const NO_TLS: &str = "TLS is not available yet";
+const NO_SASL: &str = "SASL is not available yet";
+const NO_MERGE: &str = "push-based merging is not available yet";
+const NO_STORE: &str = "there is no recovery store yet";
+const KUBERNETES: &str = "Spark reads it on Kubernetes, for its own processes";
+const APPLICATION: &str = "applications read it";
+const LEGACY: &str = "the handshake before Spark 3.1 is not available yet";
+
+/// Every such key.
+pub(crate) static IGNORED: &[Ignored] = &[
+    quiet("spark.authenticate.secretBitLength", "secrets are not generated here"),
+    quiet("spark.authenticate.secret.file", KUBERNETES),
+    quiet("spark.authenticate.secret.driver.file", KUBERNETES),
+    quiet("spark.authenticate.secret.executor.file", KUBERNETES),
+    warn("spark.authenticate.enableSaslEncryption", NO_SASL, "true"),
+    quiet("spark.authenticate.enableSaslEncryption.aes.*", "no Spark since 2.2 reads it"),
+    quiet("spark.network.crypto.saslFallback", "there is no weaker mode to fall back to"),
+    quiet("spark.network.crypto.config.*", "it tunes the JVM's crypto library"),
+    quiet("spark.network.crypto.keyLength", LEGACY),
+    quiet("spark.network.crypto.keyFactoryAlgorithm", LEGACY),
+    quiet("spark.network.crypto.keyFactoryIterations", LEGACY),
+    quiet("spark.network.crypto.keyAlgorithm", LEGACY),
+    quiet("spark.network.crypto.ivLength", LEGACY),
+    quiet("spark.network.crypto.handshake.*", LEGACY),
+    warn("spark.ssl.rpc.enabled", NO_TLS, "true"),
+    quiet("spark.ssl.rpc.protocol", NO_TLS),
+    quiet("spark.ssl.rpc.enabledAlgorithms", NO_TLS),
+    quiet("spark.ssl.rpc.keyStore", NO_TLS),
+    quiet("spark.ssl.rpc.keyStorePassword", NO_TLS),
+    quiet("spark.ssl.rpc.keyStoreType", NO_TLS),
+    quiet("spark.ssl.rpc.keyPassword", NO_TLS),
+    quiet("spark.ssl.rpc.trustStore", NO_TLS),
+    quiet("spark.ssl.rpc.trustStorePassword", NO_TLS),
+    quiet("spark.ssl.rpc.trustStoreType", NO_TLS),
+    quiet("spark.ssl.rpc.trustStoreReloadingEnabled", NO_TLS),
+    quiet("spark.ssl.rpc.trustStoreReloadIntervalMs", NO_TLS),
+    quiet("spark.ssl.rpc.privateKey", NO_TLS),
+    quiet("spark.ssl.rpc.privateKeyPassword", NO_TLS),
+    quiet("spark.ssl.rpc.certChain", NO_TLS),
+    quiet("spark.ssl.rpc.openSslEnabled", NO_TLS),
+    quiet("spark.ssl.rpc.needClientAuth", NO_TLS),
+    quiet("spark.ssl.rpc.port", NO_TLS),
+    quiet("spark.shuffle.service.enabled", "`serve` always serves"),
+    quiet("spark.shuffle.service.name", "YARN reads it"),
+    quiet("spark.shuffle.service.removeShuffle", APPLICATION),
+    quiet("spark.shuffle.service.db.backend", NO_STORE),
+    quiet("spark.shuffle.service.index.cache.entries", "no Spark since 2.3 reads it"),
+    quiet("spark.shuffle.push.server.minChunkSizeInMergedShuffleFile", NO_MERGE),
+    quiet("spark.shuffle.push.server.mergedIndexCacheSize", NO_MERGE),
+    quiet("spark.shuffle.push.server.ioExceptionsThresholdDuringMerge", NO_MERGE),
+    quiet("spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout", NO_MERGE),
+];
+
+/// The entry that covers a key.
+pub(crate) fn find(name: &str) -> Option<&'static Ignored> {
+    IGNORED.iter().find(|ignored| match ignored.name.strip_suffix('*') {
+        Some(beneath) => name.starts_with(beneath),
+        None => name == ignored.name,
+    })
+}
+
+const fn quiet(name: &'static str, because: &'static str) -> Ignored {
+    Ignored { name, because, warn_on: None }
+}
+
+const fn warn(name: &'static str, because: &'static str, on: &'static str) -> Ignored {
+    Ignored { name, because, warn_on: Some(on) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys;
+
+    #[test]
+    fn no_key_is_both_read_and_ignored() {
+        for key in keys::ALL {
+            assert_eq!(find(key.name()), None, "{}", key.name());
+        }
+    }
+
+    #[test]
+    fn a_star_covers_what_is_beneath() {
+        assert!(find("spark.network.crypto.config.x.y").is_some());
+        assert!(find("spark.network.crypto.conf").is_none());
+    }
+}

@@ -1,0 +1,658 @@
+//! Every configuration key that is read, as one table.
+//!
+//! The only place in which a key's name, default, bounds and meaning stand: the parser, the suggestions for
+//! mistyped names, the effective configuration that `serve` prints and the table in the README are made of it.
+//! Defaults of Spark's keys are those of Spark 4.3.0's standalone shuffle service and executors.
+
+use std::time::Duration;
+
+use super::ByteCount;
+use super::key::DefaultValue::{Same, Text as Is, Unset};
+use super::key::Reader::{Both, Client, Serve};
+use super::key::{AnyKey, Key};
+use super::policy::SecurityLevel;
+use super::value::{
+    Address, Bool, Choice, Cipher, Engine, Int, Ip, LARGEST, List, LogFilter, Secret, Size, SizeUnit, Text,
+    Time, TimeUnit, UnknownKeys,
+};
+
+/// Every key, in the order of the documentation.
+pub static ALL: &[&dyn AnyKey] = &[
+    &SERVICE_PORT,
+    &BIND,
+    &LOCAL_DIR,
+    &AUTHENTICATE,
+    &AUTHENTICATE_SECRET,
+    &SECRET_FILE,
+    &SECURITY_MINIMUM,
+    &NETWORK_TIMEOUT,
+    &CONNECTION_TIMEOUT,
+    &BACK_LOG,
+    &SERVER_THREADS,
+    &RECEIVE_BUFFER,
+    &SEND_BUFFER,
+    &TCP_KEEP_ALIVE,
+    &MAX_CHUNKS_BEING_TRANSFERRED,
+    &INDEX_CACHE_SIZE,
+    &FETCH_RDD,
+    &VERIFY_BLOCK_PATHS,
+    &DB_ENABLED,
+    &MERGE_MANAGER,
+    &ADMIN_ADDRESS,
+    &APP_IDLE_TTL,
+    &MEMORY_BUDGET,
+    &SEGMENT_SIZE,
+    &DISK_THREADS,
+    &FILES_MAX_OPEN,
+    &CONNECTIONS_MAX,
+    &HANDSHAKE_TIMEOUT,
+    &STALLED_TIMEOUT,
+    &DRAIN_TIMEOUT,
+    &LIMIT_HANDSHAKE_FRAME,
+    &LIMIT_REQUEST_FRAME,
+    &LIMIT_RESPONSE_FRAME,
+    &LIMIT_PIPELINED_REQUESTS,
+    &LIMIT_STREAMS,
+    &LIMIT_CHUNKS,
+    &LIMIT_LOCAL_DIRS,
+    &LIMIT_EXECUTORS,
+    &UNKNOWN,
+    &LOG,
+    &CRYPTO_ENABLED,
+    &CRYPTO_CIPHER,
+    &CRYPTO_ENGINE,
+    &AUTH_RPC_TIMEOUT,
+    &MAX_RETRIES,
+    &RETRY_WAIT,
+    &CONNECTIONS_PER_PEER,
+    &CONNECTION_CREATION_TIMEOUT,
+    &REGISTRATION_TIMEOUT,
+    &REGISTRATION_MAX_ATTEMPTS,
+    &MAX_FETCH_TO_MEMORY,
+    &OLD_FETCH_PROTOCOL,
+    &MAX_SIZE_IN_FLIGHT,
+    &MAX_REQUESTS_IN_FLIGHT,
+    &MAX_BLOCKS_IN_FLIGHT,
+];
+
+const SECOND: Duration = Duration::from_secs(1);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// Port of the shuffle service.
+pub static SERVICE_PORT: Key<Int<u16>> = Key::new(
+    "spark.shuffle.service.port",
+    Int::registry(0, u16::MAX),
+    Is("7337"),
+    Both,
+    "TCP port that is served, and at which executors' services are looked for; 0 takes any free one. \
+     A taken port fails the start: no other is searched. Flag `--port`.",
+);
+
+/// Address to listen on.
+pub static BIND: Key<Ip> = Key::new(
+    "spark.sealed.bind",
+    Ip,
+    Is("0.0.0.0"),
+    Serve,
+    "Address that is listened on; Spark's own service always takes all of them. Flag `--bind`.",
+);
+
+/// Roots of executors' directories.
+pub static LOCAL_DIR: Key<List> = Key::new(
+    "spark.local.dir",
+    List,
+    Unset("none: refused unless the environment names directories"),
+    Serve,
+    "Directories beneath which executors may register theirs and files are opened. `SPARK_EXECUTOR_DIRS`, \
+     `SPARK_LOCAL_DIRS` and, under YARN, `LOCAL_DIRS` come before it. Entries are trimmed.",
+)
+.literal();
+
+/// Whether peers must prove an application.
+pub static AUTHENTICATE: Key<Bool> = Key::new(
+    "spark.authenticate",
+    Bool::REGISTRY,
+    Unset("true as soon as there is a secret"),
+    Both,
+    "Whether peers must prove that they know the secret. `false`, in so many words, also serves peers that prove \
+     nothing, if `spark.sealed.security.minimum` lets their channel in; a client with `false` speaks clear text.",
+);
+
+/// The shared secret.
+pub static AUTHENTICATE_SECRET: Key<Secret> = Key::new(
+    "spark.authenticate.secret",
+    Secret,
+    Unset("none"),
+    Both,
+    "The secret that applications share with the service. `_SPARK_AUTH_SECRET` in the environment comes before \
+     it. On a command line other users can read it.",
+)
+.literal();
+
+/// A file with the secret.
+pub static SECRET_FILE: Key<Text> = Key::new(
+    "spark.sealed.auth.secret-file",
+    Text { what: "path, or - for standard input" },
+    Unset("none"),
+    Both,
+    "File whose whole text, a final line break included, is the secret, when neither the environment nor \
+     `spark.authenticate.secret` gives one. Flag `--secret-file`.",
+)
+.near("spark.authenticate.secret");
+
+/// The lowest channel that is served.
+pub static SECURITY_MINIMUM: Key<Choice<SecurityLevel>> = Key::new(
+    "spark.sealed.security.minimum",
+    Choice::LEVEL,
+    Is("aes-ctr"),
+    Both,
+    "The weakest channel that is served; weaker ones are recognized and refused. A client never speaks less than \
+     it when it is set. Flag `--allow-plaintext` is short for `plaintext`.",
+)
+.near("spark.network.crypto.cipher");
+
+/// The parent of the network timeouts.
+pub static NETWORK_TIMEOUT: Key<Time> = Key::new(
+    "spark.network.timeout",
+    Time::spark(TimeUnit::Seconds).negative_is_zero(),
+    Is("120s"),
+    Both,
+    "Default of `spark.shuffle.io.connectionTimeout`.",
+)
+.literal();
+
+/// Idle close.
+pub static CONNECTION_TIMEOUT: Key<Time> = Key::new(
+    "spark.shuffle.io.connectionTimeout",
+    Time::spark(TimeUnit::Seconds).negative_is_zero(),
+    Same(&NETWORK_TIMEOUT),
+    Both,
+    "A connection on which no byte moves for so long is closed; 0 never closes one. A client gives up an \
+     unanswered request after it. An idle connection costs a descriptor and a few KiB.",
+)
+.literal();
+
+/// Listen backlog.
+pub static BACK_LOG: Key<Int<i32>> = Key::new(
+    "spark.shuffle.io.backLog",
+    Int::transport(i32::MIN, i32::MAX),
+    Is("-1"),
+    Serve,
+    "Connections that the kernel queues before they are accepted; below 1 the system's maximum.",
+)
+.literal();
+
+/// Worker threads.
+pub static SERVER_THREADS: Key<Int<u32>> = Key::new(
+    "spark.shuffle.io.serverThreads",
+    Int::transport(0, 1024),
+    Is("0"),
+    Serve,
+    "Threads that seal and move bytes; 0 is one per processor, at most 8. Costs about 2 MiB of address space each.",
+)
+.literal();
+
+/// SO_RCVBUF.
+pub static RECEIVE_BUFFER: Key<Int<i32>> = Key::new(
+    "spark.shuffle.io.receiveBuffer",
+    Int::transport(i32::MIN, i32::MAX),
+    Is("-1"),
+    Both,
+    "Receive buffer of a socket in bytes, without a unit; below 1 the system decides. Kernel memory per connection.",
+)
+.literal();
+
+/// SO_SNDBUF.
+pub static SEND_BUFFER: Key<Int<i32>> = Key::new(
+    "spark.shuffle.io.sendBuffer",
+    Int::transport(i32::MIN, i32::MAX),
+    Is("-1"),
+    Both,
+    "Send buffer of a socket in bytes, without a unit; below 1 the system decides. Kernel memory per connection.",
+)
+.literal();
+
+/// SO_KEEPALIVE.
+pub static TCP_KEEP_ALIVE: Key<Bool> = Key::new(
+    "spark.shuffle.io.enableTcpKeepAlive",
+    Bool::TRANSPORT,
+    Is("false"),
+    Serve,
+    "Whether the kernel probes accepted connections that are silent.",
+)
+.literal();
+
+/// Chunks in flight over all connections.
+pub static MAX_CHUNKS_BEING_TRANSFERRED: Key<Int<i64>> = Key::new(
+    "spark.shuffle.maxChunksBeingTransferred",
+    Int::transport(1, i64::MAX),
+    Is("9223372036854775807"),
+    Serve,
+    "Chunks being sent on all connections together; a request that comes when so many are closes its connection, \
+     and the client tries again.",
+)
+.literal();
+
+/// Weight of the index cache.
+pub static INDEX_CACHE_SIZE: Key<Size> = Key::new(
+    "spark.shuffle.service.index.cache.size",
+    Size::new(SizeUnit::Bytes, ByteCount::new(0), LARGEST),
+    Is("100m"),
+    Serve,
+    "Memory for index files that were read, at most; 0 reads the index at every request.",
+)
+.literal();
+
+/// Disk-persisted RDD blocks.
+pub static FETCH_RDD: Key<Bool> = Key::new(
+    "spark.shuffle.service.fetch.rdd.enabled",
+    Bool::TRANSPORT,
+    Is("false"),
+    Serve,
+    "Accepted, without effect on serving: RDD blocks on disk are served whenever they are asked for.",
+)
+.literal();
+
+/// Confinement of paths.
+pub static VERIFY_BLOCK_PATHS: Key<Bool> = Key::new(
+    "spark.shuffle.service.verifyBlockPathsAtRead",
+    Bool::TRANSPORT,
+    Is("true"),
+    Serve,
+    "Only `true` is accepted: files are always opened beneath their root, with the kernel's help.",
+)
+.literal();
+
+/// Recovery.
+pub static DB_ENABLED: Key<Bool> = Key::new(
+    "spark.shuffle.service.db.enabled",
+    Bool::REGISTRY,
+    Is("true"),
+    Serve,
+    "Accepted; there is no recovery store yet, so that a restart forgets registrations whatever it says.",
+);
+
+/// Merging.
+pub static MERGE_MANAGER: Key<Text> = Key::new(
+    "spark.shuffle.push.server.mergedShuffleFileManagerImpl",
+    Text { what: "class name" },
+    Is("org.apache.spark.network.shuffle.NoOpMergedShuffleFileManager"),
+    Serve,
+    "Accepted; push-based merging is not there yet, and `RemoteBlockPushResolver` is warned about.",
+)
+.literal();
+
+/// Metrics and health.
+pub static ADMIN_ADDRESS: Key<Address> = Key::new(
+    "spark.sealed.admin.address",
+    Address,
+    Unset("off"),
+    Serve,
+    "Where `/metrics` and `/healthz` are served over HTTP, to everyone who reaches it. Flag `--admin`.",
+);
+
+/// Forgetting applications.
+pub static APP_IDLE_TTL: Key<Time> = Key::new(
+    "spark.sealed.app.idle-ttl",
+    Time::ours(Duration::ZERO, YEAR),
+    Is("7d"),
+    Serve,
+    "An application that neither registers nor reads for so long is forgotten; 0 never forgets one. A registered \
+     executor costs a few hundred bytes.",
+)
+.near("spark.worker.cleanup.appDataTtl");
+
+/// Bytes in flight.
+pub static MEMORY_BUDGET: Key<Size> = Key::new(
+    "spark.sealed.memory.budget",
+    Size::new(SizeUnit::Bytes, ByteCount::mib(1), LARGEST),
+    Is("256m"),
+    Serve,
+    "Memory for block data on its way from disk to sockets, all connections together; readers wait when it is used up.",
+);
+
+/// Unit of reading and sealing.
+pub static SEGMENT_SIZE: Key<Size> = Key::new(
+    "spark.sealed.io.segment.size",
+    Size::new(SizeUnit::Bytes, ByteCount::kib(64), ByteCount::mib(4)),
+    Is("256k"),
+    Serve,
+    "Bytes read, sealed and written at a time. An active connection holds one or two segments; smaller ones cost \
+     more system calls per byte.",
+);
+
+/// Blocking reads.
+pub static DISK_THREADS: Key<Int<u32>> = Key::new(
+    "spark.sealed.disk.threads",
+    Int::registry(1, 1024),
+    Is("8"),
+    Serve,
+    "Threads that wait for disks when the page cache has not got the bytes; about two per spindle or more per SSD.",
+);
+
+/// Cache of descriptors.
+pub static FILES_MAX_OPEN: Key<Int<u32>> = Key::new(
+    "spark.sealed.files.max-open",
+    Int::registry(0, 1 << 20),
+    Is("0"),
+    Serve,
+    "Files kept open between requests, at most; 0 takes what the descriptor limit leaves beside the connections.",
+);
+
+/// Accepted connections.
+pub static CONNECTIONS_MAX: Key<Int<u32>> = Key::new(
+    "spark.sealed.connections.max",
+    Int::registry(1, 1 << 20),
+    Is("4096"),
+    Serve,
+    "Connections at the same time; further ones wait to be accepted. One descriptor and a few KiB each while idle.",
+);
+
+/// Deadline of authentication.
+pub static HANDSHAKE_TIMEOUT: Key<Time> = Key::new(
+    "spark.sealed.handshake.timeout",
+    Time::ours(Duration::from_millis(100), Duration::from_secs(3600)),
+    Is("30s"),
+    Serve,
+    "A connection that has not authenticated within it is closed.",
+)
+.near("spark.network.auth.rpcTimeout");
+
+/// Deadline of a reader that does not read.
+pub static STALLED_TIMEOUT: Key<Time> = Key::new(
+    "spark.sealed.stalled.timeout",
+    Time::ours(Duration::ZERO, YEAR),
+    Same(&CONNECTION_TIMEOUT),
+    Serve,
+    "A peer that takes none of the bytes it asked for within it is cut off, since it holds memory of the budget; \
+     0 waits for ever.",
+)
+.near("spark.shuffle.io.connectionTimeout");
+
+/// Deadline of a stop.
+pub static DRAIN_TIMEOUT: Key<Time> = Key::new(
+    "spark.sealed.drain.timeout",
+    Time::ours(Duration::ZERO, Duration::from_secs(86_400)),
+    Is("30s"),
+    Serve,
+    "On SIGTERM and SIGINT, time for answers that have begun to end; what is left then is cut and reported.",
+);
+
+/// Frame collected before authentication.
+pub static LIMIT_HANDSHAKE_FRAME: Key<Size> = Key::new(
+    "spark.sealed.limits.handshake-frame",
+    Size::new(SizeUnit::Bytes, ByteCount::kib(1), ByteCount::mib(1)),
+    Is("64k"),
+    Both,
+    "Largest frame before authentication; memory per connection that is not authenticated.",
+);
+
+/// Frame of a request.
+pub static LIMIT_REQUEST_FRAME: Key<Size> = Key::new(
+    "spark.sealed.limits.request-frame",
+    Size::new(SizeUnit::Bytes, ByteCount::kib(64), ByteCount::mib(2047)),
+    Is("64m"),
+    Serve,
+    "Largest request afterwards; a fetch of a million blocks takes about 12 MiB. Memory per connection while one arrives.",
+);
+
+/// Frame of an answer.
+pub static LIMIT_RESPONSE_FRAME: Key<Size> = Key::new(
+    "spark.sealed.limits.response-frame",
+    Size::new(SizeUnit::Bytes, ByteCount::kib(64), ByteCount::mib(2047)),
+    Is("64m"),
+    Client,
+    "Largest answer that is collected in memory; blocks are not, they are streamed.",
+);
+
+/// Requests read ahead.
+pub static LIMIT_PIPELINED_REQUESTS: Key<Int<u32>> = Key::new(
+    "spark.sealed.limits.pipelined-requests",
+    Int::registry(1, 1 << 16),
+    Is("64"),
+    Serve,
+    "Requests of one connection that are read before the first is answered; no more is read meanwhile.",
+);
+
+/// Open streams.
+pub static LIMIT_STREAMS: Key<Int<u32>> = Key::new(
+    "spark.sealed.limits.streams-per-connection",
+    Int::registry(1, 1 << 24),
+    Is("4096"),
+    Serve,
+    "Streams that one connection may have open; a stream costs the ids of its blocks.",
+);
+
+/// Chunks of a stream.
+pub static LIMIT_CHUNKS: Key<Int<u32>> = Key::new(
+    "spark.sealed.limits.chunks-per-stream",
+    Int::registry(1, i32::MAX as u32),
+    Is("4194304"),
+    Serve,
+    "Blocks that one request may ask for; about 12 bytes each.",
+);
+
+/// Directories of an executor.
+pub static LIMIT_LOCAL_DIRS: Key<Int<u32>> = Key::new(
+    "spark.sealed.limits.local-dirs",
+    Int::registry(1, 1 << 16),
+    Is("1024"),
+    Serve,
+    "Directories that one executor may register.",
+);
+
+/// Registered executors.
+pub static LIMIT_EXECUTORS: Key<Int<u32>> = Key::new(
+    "spark.sealed.limits.executors",
+    Int::registry(1, 1 << 24),
+    Is("100000"),
+    Serve,
+    "Executors that may be registered at the same time, of all applications; a few hundred bytes each.",
+);
+
+/// Unknown keys of ours.
+pub static UNKNOWN: Key<Choice<UnknownKeys>> = Key::new(
+    "spark.sealed.config.unknown",
+    Choice::UNKNOWN_KEYS,
+    Is("error"),
+    Both,
+    "Whether an unknown `spark.sealed.` key refuses the start or is only warned about (for going back to an older \
+     release).",
+);
+
+/// Log filter.
+pub static LOG: Key<LogFilter> = Key::new(
+    "spark.sealed.log",
+    LogFilter,
+    Is("info"),
+    Both,
+    "What is logged to standard error. `debug` and `trace` cost throughput.",
+);
+
+/// AES of the client.
+pub static CRYPTO_ENABLED: Key<Bool> = Key::new(
+    "spark.network.crypto.enabled",
+    Bool::TRANSPORT,
+    Unset("true"),
+    Client,
+    "Whether the client uses the AES handshake. `false` means SASL to Spark, which is not available yet, and is \
+     refused where there is a secret. What a server accepts is `spark.sealed.security.minimum` alone.",
+)
+.literal();
+
+/// Session cipher of the client.
+pub static CRYPTO_CIPHER: Key<Choice<Cipher>> = Key::new(
+    "spark.network.crypto.cipher",
+    Choice::CIPHER,
+    Is("AES/CTR/NoPadding"),
+    Client,
+    "Session cipher of the client; Spark's own services must have the same. CTR has no integrity (CVE-2025-55039).",
+)
+.literal();
+
+/// Key derivation of the client.
+pub static CRYPTO_ENGINE: Key<Engine> = Key::new(
+    "spark.network.crypto.authEngineVersion",
+    Engine,
+    Is("1"),
+    Client,
+    "Key derivation of the client; Spark's own services must have the same.",
+)
+.literal();
+
+/// Deadline of an authentication message.
+pub static AUTH_RPC_TIMEOUT: Key<Time> = Key::new(
+    "spark.network.auth.rpcTimeout",
+    Time::spark(TimeUnit::Seconds).at_least(SECOND),
+    Is("30s"),
+    Client,
+    "How long the client waits for each answer of the handshake.",
+)
+.literal();
+
+/// Retries.
+pub static MAX_RETRIES: Key<Int<u32>> = Key::new(
+    "spark.shuffle.io.maxRetries",
+    Int::transport(0, i32::MAX as u32),
+    Is("3"),
+    Client,
+    "How often a fetch is tried again after the connection failed.",
+)
+.literal();
+
+/// Wait between retries.
+pub static RETRY_WAIT: Key<Time> = Key::new(
+    "spark.shuffle.io.retryWait",
+    Time::spark(TimeUnit::Seconds),
+    Is("5s"),
+    Client,
+    "How long the client waits before each retry.",
+)
+.literal();
+
+/// Size of the connection pool.
+pub static CONNECTIONS_PER_PEER: Key<Int<u32>> = Key::new(
+    "spark.shuffle.io.numConnectionsPerPeer",
+    Int::transport(1, 1024),
+    Is("1"),
+    Client,
+    "Connections that the client opens to one server.",
+)
+.literal();
+
+/// Deadline of a connect.
+pub static CONNECTION_CREATION_TIMEOUT: Key<Time> = Key::new(
+    "spark.shuffle.io.connectionCreationTimeout",
+    Time::spark(TimeUnit::Seconds).negative_is_zero(),
+    Same(&CONNECTION_TIMEOUT),
+    Client,
+    "How long the client waits for a TCP connection; 0 leaves it to the system.",
+)
+.literal();
+
+/// Deadline of a registration.
+pub static REGISTRATION_TIMEOUT: Key<Time> = Key::new(
+    "spark.shuffle.registration.timeout",
+    Time::spark(TimeUnit::Milliseconds).at_least(Duration::from_millis(1)),
+    Is("5000"),
+    Client,
+    "How long the client waits for the answer to a registration.",
+);
+
+/// Attempts of a registration.
+pub static REGISTRATION_MAX_ATTEMPTS: Key<Int<u32>> = Key::new(
+    "spark.shuffle.registration.maxAttempts",
+    Int::registry(1, i32::MAX as u32),
+    Is("3"),
+    Client,
+    "How often a registration is tried.",
+);
+
+/// Blocks that go to disk.
+pub static MAX_FETCH_TO_MEMORY: Key<Size> = Key::new(
+    "spark.network.maxRemoteBlockSizeFetchToMem",
+    Size::new(SizeUnit::Bytes, ByteCount::new(0), ByteCount::new(2_147_483_135)),
+    Is("200m"),
+    Client,
+    "Requests above it are fetched as streams, to a file where there is one.",
+)
+.formerly(&["spark.reducer.maxReqSizeShuffleToMem", "spark.maxRemoteBlockSizeFetchToMem"]);
+
+/// The protocol of Spark 2.
+pub static OLD_FETCH_PROTOCOL: Key<Bool> = Key::new(
+    "spark.shuffle.useOldFetchProtocol",
+    Bool::REGISTRY,
+    Is("false"),
+    Client,
+    "Whether the client opens blocks with the message of Spark 2.",
+);
+
+/// Bytes requested at once.
+pub static MAX_SIZE_IN_FLIGHT: Key<Size> = Key::new(
+    "spark.reducer.maxSizeInFlight",
+    Size::new(SizeUnit::MiB, ByteCount::mib(1), LARGEST),
+    Is("48m"),
+    Client,
+    "Bytes that the client has requested and not yet received, at most; one request asks for a fifth.",
+)
+.formerly(&["spark.reducer.maxMbInFlight"]);
+
+/// Requests at once.
+pub static MAX_REQUESTS_IN_FLIGHT: Key<Int<u32>> = Key::new(
+    "spark.reducer.maxReqsInFlight",
+    Int::registry(1, i32::MAX as u32),
+    Is("2147483647"),
+    Client,
+    "Requests that the client has open, at most.",
+);
+
+/// Blocks at once and per server.
+pub static MAX_BLOCKS_IN_FLIGHT: Key<Int<u32>> = Key::new(
+    "spark.reducer.maxBlocksInFlightPerAddress",
+    Int::registry(1, i32::MAX as u32),
+    Is("2147483647"),
+    Client,
+    "Blocks that the client has requested of one server, at most.",
+);
+
+/// The key of that name.
+pub fn find(name: &str) -> Option<&'static dyn AnyKey> {
+    ALL.iter().find(|key| key.name() == name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_begin_with_spark() {
+        let names: BTreeSet<_> = ALL.iter().map(|key| key.name()).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert!(names.iter().all(|name| name.starts_with("spark.")));
+    }
+
+    #[test]
+    fn every_default_is_a_value_of_its_key() {
+        for key in ALL {
+            let text = match key.default() {
+                Is(text) => text,
+                Same(other) => {
+                    assert!(find(other.name()).is_some());
+                    continue;
+                }
+                Unset(_) => continue,
+            };
+            assert_eq!(key.check(text), Ok(()), "{}", key.name());
+        }
+    }
+
+    #[test]
+    fn every_key_says_what_it_means() {
+        for key in ALL {
+            assert!(key.meaning().len() > 20 && !key.shape().is_empty(), "{}", key.name());
+            assert!(!key.meaning().contains('|'), "{} would break the table", key.name());
+        }
+    }
+}

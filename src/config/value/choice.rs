@@ -1,0 +1,140 @@
+//! One of a few words.
+
+use super::{Grammar, Int, Reject, java_trim};
+use crate::config::SecurityLevel;
+
+/// A value that is one of a few words.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<T: 'static> {
+    /// Every word with its meaning.
+    pub words: &'static [(&'static str, T)],
+    /// Words that are known and cannot be chosen yet.
+    pub not_yet: &'static [&'static str],
+}
+
+impl Choice<SecurityLevel> {
+    /// A rung of the ladder of channels.
+    pub const LEVEL: Self = Self {
+        words: &[
+            (SecurityLevel::Plaintext.name(), SecurityLevel::Plaintext),
+            (SecurityLevel::AesCtr.name(), SecurityLevel::AesCtr),
+            (SecurityLevel::AesGcm.name(), SecurityLevel::AesGcm),
+        ],
+        not_yet: &SecurityLevel::NOT_YET,
+    };
+}
+
+/// What to do about unknown keys under `spark.sealed.`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnknownKeys {
+    /// Refuse to start.
+    Error,
+    /// Say so and go on.
+    Warn,
+}
+
+impl Choice<UnknownKeys> {
+    /// Both ways.
+    pub const UNKNOWN_KEYS: Self =
+        Self { words: &[("error", UnknownKeys::Error), ("warn", UnknownKeys::Warn)], not_yet: &[] };
+}
+
+/// The session cipher of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cipher {
+    /// `AES/CTR/NoPadding`.
+    AesCtr,
+    /// `AES/GCM/NoPadding`.
+    AesGcm,
+}
+
+impl Choice<Cipher> {
+    /// The two transformations that Spark's TransportCipher can make.
+    pub const CIPHER: Self = Self {
+        words: &[("AES/CTR/NoPadding", Cipher::AesCtr), ("AES/GCM/NoPadding", Cipher::AesGcm)],
+        not_yet: &[],
+    };
+}
+
+impl<T: Copy + Send + Sync> Grammar for Choice<T> {
+    type Value = T;
+
+    fn parse(&self, text: &str) -> Result<T, Reject> {
+        let word = java_trim(text);
+        if let Some((_, value)) = self.words.iter().find(|(name, _)| *name == word) {
+            return Ok(*value);
+        }
+        let names = self.names();
+        if self.not_yet.contains(&word) {
+            return Err(Reject::new(format!("not available yet: there are {names}")));
+        }
+        Err(Reject::new(format!("not one of {names}")))
+    }
+
+    fn shape(&self) -> String {
+        self.names()
+    }
+}
+
+impl<T> Choice<T> {
+    fn names(&self) -> String {
+        let names: Vec<_> = self.words.iter().map(|(name, _)| *name).collect();
+        names.join(", ")
+    }
+}
+
+/// Which key derivation follows the X25519 handshake.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuthEngine {
+    /// The shared secret itself is the key.
+    V1,
+    /// HKDF over the shared secret and the transcript.
+    V2,
+}
+
+/// Spark takes 1 for version 1 and every other integer for version 2 (AuthEngine, Spark 3.4.4 to 4.3.0).
+#[derive(Clone, Copy, Debug)]
+pub struct Engine;
+
+impl Grammar for Engine {
+    type Value = AuthEngine;
+
+    fn parse(&self, text: &str) -> Result<AuthEngine, Reject> {
+        let version = Int::transport(i32::MIN, i32::MAX).parse(text)?;
+        Ok(if version == 1 { AuthEngine::V1 } else { AuthEngine::V2 })
+    }
+
+    fn shape(&self) -> String {
+        "integer: 1, or any other for version 2".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_that_exist_are_read() {
+        for level in SecurityLevel::ALL {
+            assert_eq!(Choice::LEVEL.parse(level.name()), Ok(level));
+        }
+    }
+
+    #[test]
+    fn levels_to_come_are_refused_with_the_list_of_what_exists() {
+        for name in SecurityLevel::NOT_YET {
+            let reject = Choice::LEVEL.parse(name).unwrap_err();
+            assert_eq!(reject.0, "not available yet: there are plaintext, aes-ctr, aes-gcm");
+        }
+        assert_eq!(Choice::LEVEL.parse("des").unwrap_err().0, "not one of plaintext, aes-ctr, aes-gcm");
+    }
+
+    #[test]
+    fn every_engine_version_but_one_is_two() {
+        assert_eq!(Engine.parse("1"), Ok(AuthEngine::V1));
+        for text in ["2", "0", "-1", "7"] {
+            assert_eq!(Engine.parse(text), Ok(AuthEngine::V2), "{text}");
+        }
+        assert!(Engine.parse("v2").is_err());
+    }
+}
