@@ -1,1 +1,50 @@
-//! To come.
+//! Hop 1: bytes at rest.
+//!
+//! Block ids go in, [`Region`]s (a range of an open file) come out, and [`read`] turns regions into bytes.
+//! Nothing here knows a key, a socket or a message; everything is synchronous, and the caller decides on which
+//! thread it runs.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`layout`] | where Spark puts a file, and what it calls it |
+//! | [`root`] | the configured directories beneath which executors' directories must lie |
+//! | `confined` | opening, removing and looking at a file without leaving a root |
+//! | [`executors`] | which application and executor registered which directories, and when an application ends |
+//! | [`index`], `index_cache` | the offsets of a map output, and a bounded cache of them |
+//! | [`files`] | open data files, bounded in number and time |
+//! | [`store`] | block id to region: the lookup that the server uses |
+//! | [`region`], [`read`] | a range of an open file, and its bytes |
+//! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
+//! | [`lookup_error`] | what failed, in the log's words and in Spark's |
+//!
+//! Invariants: a file is opened relative to a root's handle and never through a symlink; an index and a data file
+//! are used together only while both are the files that were read together (device, inode, size, times); no cache
+//! grows beyond its bound, and no cache keeps a deleted file open past the next sweep.
+
+pub mod checksum;
+mod confined;
+pub mod diagnose;
+pub mod executors;
+pub mod files;
+pub mod index;
+mod index_cache;
+pub mod layout;
+pub mod lookup_error;
+pub mod read;
+pub mod region;
+pub mod remove;
+pub mod root;
+pub mod store;
+
+pub use confined::{Confinement, Identity, OpenError, ShownPath};
+pub use diagnose::{Cause, Diagnosis};
+pub use executors::{
+    AppSummary, Executors, Forgotten, ForgottenReason, Proof, RegisterRefused, Registration, RegistryLimits,
+};
+pub use files::OpenFile;
+pub use lookup_error::LookupError;
+pub use read::{ReadError, ReadNow, read_blocking, read_now};
+pub use region::Region;
+pub use remove::Removed;
+pub use root::{DirRefused, LocalDir, Presence, RootError, Roots};
+pub use store::{BlockStore, DiskCounters, DiskLimits, MapOutput, RegisterError, Swept};

@@ -1,0 +1,131 @@
+//! The checksums that Spark stores beside map outputs.
+//!
+//! They are 32 bits wide, stored as i64. An empty partition has the checksum's initial value: 1 for ADLER32, else 0.
+//! Origin: `ShuffleChecksumHelper` and `ShuffleChecksumSupport`, Spark 4.3.0.
+
+use std::io::IoSliceMut;
+
+use super::read::{ReadError, read_blocking};
+use super::region::Region;
+
+/// A checksum algorithm that Spark knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Algorithm {
+    /// Spark's default.
+    Adler32,
+    /// Since Spark 3.2.
+    Crc32,
+    /// Since Spark 4.0.
+    Crc32c,
+}
+
+impl Algorithm {
+    /// The algorithm of this name, which is case-sensitive.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "ADLER32" => Some(Self::Adler32),
+            "CRC32" => Some(Self::Crc32),
+            "CRC32C" => Some(Self::Crc32c),
+            _ => None,
+        }
+    }
+
+    /// Its name, which is also the end of the checksum file's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Adler32 => "ADLER32",
+            Self::Crc32 => "CRC32",
+            Self::Crc32c => "CRC32C",
+        }
+    }
+}
+
+/// A checksum being computed.
+#[derive(Clone, Debug)]
+pub enum Checksum {
+    /// ADLER32.
+    Adler32(adler2::Adler32),
+    /// CRC32.
+    Crc32(crc32fast::Hasher),
+    /// CRC32C.
+    Crc32c(u32),
+}
+
+impl Checksum {
+    /// The checksum of no bytes.
+    pub fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Adler32 => Self::Adler32(adler2::Adler32::new()),
+            Algorithm::Crc32 => Self::Crc32(crc32fast::Hasher::new()),
+            Algorithm::Crc32c => Self::Crc32c(0),
+        }
+    }
+
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Adler32(adler) => adler.write_slice(bytes),
+            Self::Crc32(crc) => crc.update(bytes),
+            Self::Crc32c(crc) => *crc = crc32c::crc32c_append(*crc, bytes),
+        }
+    }
+
+    /// The value as Spark stores and sends it.
+    pub fn value(&self) -> i64 {
+        i64::from(match self {
+            Self::Adler32(adler) => adler.checksum(),
+            Self::Crc32(crc) => crc.clone().finalize(),
+            Self::Crc32c(crc) => *crc,
+        })
+    }
+}
+
+/// Reads a region in segments and computes its checksum.
+pub fn of_region(algorithm: Algorithm, region: &Region) -> Result<i64, ReadError> {
+    let mut checksum = Checksum::new(algorithm);
+    let room = usize::try_from(region.len()).unwrap_or(usize::MAX).min(READ_AT_ONCE);
+    let mut buffer = vec![0; room];
+    let mut at = 0;
+    while at < region.len() {
+        let n = read_blocking(region, at, &mut [IoSliceMut::new(&mut buffer)])?;
+        checksum.update(&buffer[..n]);
+        at += n as u64;
+    }
+    Ok(checksum.value())
+}
+
+const READ_AT_ONCE: usize = 128 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(algorithm: Algorithm, bytes: &[u8]) -> i64 {
+        let mut checksum = Checksum::new(algorithm);
+        checksum.update(bytes);
+        checksum.value()
+    }
+
+    #[test]
+    fn knows_the_check_values() {
+        assert_eq!(of(Algorithm::Adler32, b"AAAA"), 0x028e0105);
+        assert_eq!(of(Algorithm::Adler32, b"123456789"), 0x091e01de);
+        assert_eq!(of(Algorithm::Crc32, b"123456789"), 0xcbf43926);
+        assert_eq!(of(Algorithm::Crc32c, b"123456789"), 0xe3069283);
+    }
+
+    #[test]
+    fn begins_as_spark_does() {
+        assert_eq!(of(Algorithm::Adler32, b""), 1);
+        assert_eq!(of(Algorithm::Crc32, b""), 0);
+        assert_eq!(of(Algorithm::Crc32c, b""), 0);
+    }
+
+    #[test]
+    fn names_are_case_sensitive() {
+        assert_eq!(Algorithm::from_name("adler32"), None);
+        for algorithm in [Algorithm::Adler32, Algorithm::Crc32, Algorithm::Crc32c] {
+            assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Which side damaged a block: the disk, the network, or neither.
+//!
+//! A reader whose block fails to decode sends the checksum of what it received; the writer's checksum lies in a file
+//! beside the data. The answer only colours the reader's error message, and a service must not use checksum files to
+//! refuse blocks: for encrypted map outputs with several spills they are wrong.
+//!
+//! Origin: `ExternalShuffleBlockResolver.diagnoseShuffleBlockCorruption` and `ShuffleChecksumHelper`, Spark 4.3.0.
+
+use std::time::Instant;
+
+use rustix::io::Errno;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
+
+use super::checksum::{self, Algorithm};
+use super::layout;
+use super::lookup_error::LookupError;
+use super::region::Region;
+use super::store::{BlockStore, place};
+
+/// What damaged a block, with Spark's number for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Cause {
+    /// What is stored is not what was written.
+    DiskIssue = 0,
+    /// What the reader received is not what is stored.
+    NetworkIssue = 1,
+    /// It cannot be known.
+    UnknownIssue = 2,
+    /// Everybody has the same checksum.
+    ChecksumVerifyPass = 3,
+    /// We do not know this algorithm.
+    UnsupportedChecksumAlgorithm = 4,
+}
+
+impl Cause {
+    /// The number on the wire.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// What a reader says about a block that it could not use.
+#[derive(Clone, Copy, Debug)]
+pub struct Diagnosis<'a> {
+    /// The shuffle.
+    pub shuffle: ShuffleId,
+    /// The map task.
+    pub map: MapId,
+    /// The partition.
+    pub reduce: ReduceId,
+    /// The checksum of what the reader received.
+    pub checksum: i64,
+    /// How it was computed.
+    pub algorithm: &'a str,
+}
+
+impl BlockStore {
+    /// Says what damaged a block. Reads all of it.
+    pub fn diagnose(
+        &self,
+        app: &AppId,
+        executor: &ExecutorId,
+        block: &Diagnosis<'_>,
+    ) -> Result<Cause, LookupError> {
+        let data = match self.resolve_map(app, executor, block.shuffle, block.map) {
+            Err(LookupError::NotRegistered { app, executor }) => {
+                return Err(LookupError::NotRegisteredForDiagnosis { app, executor });
+            }
+            output => output?.block(block.reduce),
+        };
+        let data = match data {
+            Err(error @ (LookupError::OutOfBounds { .. } | LookupError::NegativeLength { .. })) => {
+                return Err(error);
+            }
+            data => data.ok(),
+        };
+        let Some(algorithm) = Algorithm::from_name(block.algorithm) else {
+            return Ok(Cause::UnsupportedChecksumAlgorithm);
+        };
+        let name = layout::checksum_name(block.shuffle, block.map, algorithm.name());
+        let stored = self.stored_checksum(app, executor, name, block.reduce)?;
+        Ok(compare(algorithm, stored, data, block.checksum))
+    }
+
+    /// The writer's checksum of a partition, if it can be had.
+    fn stored_checksum(
+        &self,
+        app: &AppId,
+        executor: &ExecutorId,
+        name: String,
+        reduce: ReduceId,
+    ) -> Result<Option<i64>, LookupError> {
+        let registration = self.registration(app, executor, Instant::now())?;
+        let file = place(&registration, app, executor, name)?;
+        let position = u64::try_from(reduce.0).ok().and_then(|reduce| reduce.checked_mul(8));
+        let Some(position) = position else { return Ok(None) };
+        let Ok((fd, _)) = self.roots().open_file(file.dir.root(), &file.path) else { return Ok(None) };
+        let mut stored = [0; 8];
+        let mut filled = 0;
+        while filled < stored.len() {
+            match rustix::io::pread(&fd, &mut stored[filled..], position + filled as u64) {
+                Ok(0) => return Ok(None),
+                Ok(n) => filled += n,
+                Err(Errno::INTR) => {}
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(Some(i64::from_be_bytes(stored)))
+    }
+}
+
+fn compare(algorithm: Algorithm, stored: Option<i64>, data: Option<Region>, received: i64) -> Cause {
+    let (Some(stored), Some(data)) = (stored, data) else { return Cause::UnknownIssue };
+    let Ok(computed) = checksum::of_region(algorithm, &data) else { return Cause::UnknownIssue };
+    match (computed == stored, stored == received) {
+        (false, _) => Cause::DiskIssue,
+        (true, false) => Cause::NetworkIssue,
+        (true, true) => Cause::ChecksumVerifyPass,
+    }
+}

@@ -1,0 +1,465 @@
+//! Which application and executor registered which directories, and when an application ends.
+//!
+//! Nothing tells a separate service that an application is over (Spark's own keeps entries until its restart), so
+//! [`Executors::sweep`] finds out: when directories that it once had are gone, or when it was idle for too long.
+//!
+//! Invariants: no handle is kept; the number of executors and the bytes of their texts are bounded; an application
+//! has one [`Proof`] for all its executors; the locks are held for a few lines and never over IO.
+//!
+//! Origin: `ExternalShuffleBlockResolver.registerExecutor` and `applicationRemoved`, Spark 4.3.0.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+
+use super::root::{LocalDir, Presence, Roots};
+
+/// The registered executors of all applications.
+#[derive(Debug)]
+pub struct Executors {
+    limits: RegistryLimits,
+    started: Instant,
+    table: RwLock<Table>,
+    round: Mutex<Round>,
+}
+
+/// What bounds the registrations.
+#[derive(Clone, Debug)]
+pub struct RegistryLimits {
+    /// Executors of all applications together. Default 100,000; each costs some 300 bytes beside its texts.
+    pub executors: usize,
+    /// Bytes of their texts together: ids, directories, shuffle managers. Default 256 MiB.
+    pub text_bytes: usize,
+    /// An application that nothing asked for during this time is forgotten. Default none: never.
+    pub idle_ttl: Option<Duration>,
+}
+
+impl Default for RegistryLimits {
+    fn default() -> Self {
+        Self { executors: 100_000, text_bytes: 256 << 20, idle_ttl: None }
+    }
+}
+
+/// Whether the peer that registered an application had proven to be it. What follows from that is decided by the
+/// server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// An authenticated connection of that application.
+    Proven,
+    /// A connection that proved nothing.
+    Unproven,
+}
+
+/// What an executor registered.
+#[derive(Debug)]
+pub struct Registration {
+    dirs: Box<[LocalDir]>,
+    sub_dirs: i32,
+    shuffle_manager: Arc<str>,
+}
+
+impl Registration {
+    /// Takes what the message said, the directories accepted by [`Roots::accept`]. No directories and no
+    /// sub-directories are accepted, as in Spark; looking up a block fails then.
+    pub fn new(dirs: Vec<LocalDir>, sub_dirs: i32, shuffle_manager: &str) -> Self {
+        Self { dirs: dirs.into(), sub_dirs, shuffle_manager: shuffle_manager.into() }
+    }
+
+    /// The directories, in the order that placement counts.
+    pub fn dirs(&self) -> &[LocalDir] {
+        &self.dirs
+    }
+
+    /// Sub-directories of each; any number that a peer can send.
+    pub fn sub_dirs(&self) -> i32 {
+        self.sub_dirs
+    }
+
+    /// Class name of the shuffle manager, with what push-based shuffle appends to it.
+    pub fn shuffle_manager(&self) -> &str {
+        &self.shuffle_manager
+    }
+
+    fn text_bytes(&self) -> usize {
+        self.shuffle_manager.len() + self.dirs.iter().map(LocalDir::text_bytes).sum::<usize>()
+    }
+}
+
+/// An application in numbers.
+#[derive(Clone, Debug)]
+pub struct AppSummary {
+    /// The application.
+    pub app: AppId,
+    /// How it was registered.
+    pub proof: Proof,
+    /// Its executors.
+    pub executors: usize,
+    /// When it was last registered or asked for.
+    pub last_use: Instant,
+}
+
+/// An application that a sweep forgot.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forgotten {
+    /// The application.
+    pub app: AppId,
+    /// Executors that went with it.
+    pub executors: usize,
+    /// Why.
+    pub reason: ForgottenReason,
+}
+
+/// Why a sweep forgot an application.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ForgottenReason {
+    /// At least one of its directories was there once, and none is now.
+    DirectoriesGone,
+    /// Nothing asked for it during the idle time.
+    Idle,
+}
+
+/// Why an executor was not registered.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterRefused {
+    /// The application was registered by a peer that had proven to be it, this one has not.
+    #[error("application {app} was registered with proof of identity, and this peer has none")]
+    NeedsProof {
+        /// The application.
+        app: AppId,
+    },
+    /// The table is full.
+    #[error(
+        "{limit} executors are registered already; forget applications that are over, or raise the limit"
+    )]
+    TooManyExecutors {
+        /// The bound.
+        limit: usize,
+    },
+    /// Their texts are too long.
+    #[error(
+        "the registrations would hold more than {limit} bytes of text; forget applications that are over"
+    )]
+    TooMuchText {
+        /// The bound.
+        limit: usize,
+    },
+}
+
+impl Executors {
+    /// An empty table.
+    pub fn new(limits: RegistryLimits, now: Instant) -> Self {
+        Self { limits, started: now, table: RwLock::default(), round: Mutex::default() }
+    }
+
+    /// Registers an executor, in place of an earlier registration of the same.
+    ///
+    /// Proof wins: a proven registration of an application that was registered without proof drops what was there;
+    /// one without proof of an application that was registered with is refused.
+    pub fn register(
+        &self,
+        app: &AppId,
+        executor: &ExecutorId,
+        mut registration: Registration,
+        proof: Proof,
+        now: Instant,
+    ) -> Result<(), RegisterRefused> {
+        let table = &mut *self.write();
+        if let Some(there) = table.apps.get(app) {
+            match (there.proof, proof) {
+                (Proof::Proven, Proof::Unproven) => {
+                    return Err(RegisterRefused::NeedsProof { app: app.clone() });
+                }
+                (Proof::Unproven, Proof::Proven) => _ = table.forget(app),
+                _ => {}
+            }
+        }
+        let there = table.apps.get(app);
+        let old = there.and_then(|app| app.executors.get(executor));
+        if old.is_none() && table.executors >= self.limits.executors {
+            return Err(RegisterRefused::TooManyExecutors { limit: self.limits.executors });
+        }
+        let freed = old.map_or(0, |old| text_cost(executor, old));
+        let bytes = table.text_bytes - freed + text_cost(executor, &registration);
+        if bytes > self.limits.text_bytes {
+            return Err(RegisterRefused::TooMuchText { limit: self.limits.text_bytes });
+        }
+        let entry = table.apps.entry(app.clone()).or_insert_with(|| App::new(proof));
+        // Executors of an application name the same class.
+        match entry.shuffle_manager == registration.shuffle_manager {
+            true => registration.shuffle_manager = entry.shuffle_manager.clone(),
+            false => entry.shuffle_manager = registration.shuffle_manager.clone(),
+        }
+        entry.seen |= registration.dirs.iter().any(LocalDir::existed);
+        entry.generation = table.generation;
+        entry.touch(self.since_start(now));
+        let replaced = entry.executors.insert(executor.clone(), Arc::new(registration)).is_some();
+        table.generation += 1;
+        table.text_bytes = bytes;
+        table.executors += usize::from(!replaced);
+        Ok(())
+    }
+
+    /// What an executor registered; counts as use of its application.
+    pub fn lookup(&self, app: &AppId, executor: &ExecutorId, now: Instant) -> Option<Arc<Registration>> {
+        let table = self.read();
+        let entry = table.apps.get(app)?;
+        entry.touch(self.since_start(now));
+        entry.executors.get(executor).cloned()
+    }
+
+    /// How an application was registered; `None` when it is not.
+    pub fn proof(&self, app: &AppId) -> Option<Proof> {
+        Some(self.read().apps.get(app)?.proof)
+    }
+
+    /// One application in numbers.
+    pub fn app(&self, app: &AppId) -> Option<AppSummary> {
+        self.read().apps.get(app).map(|entry| self.summary(app, entry))
+    }
+
+    /// All applications in numbers, in no order.
+    pub fn apps(&self) -> Vec<AppSummary> {
+        self.read().apps.iter().map(|(app, entry)| self.summary(app, entry)).collect()
+    }
+
+    /// Executors of all applications.
+    pub fn count(&self) -> usize {
+        self.read().executors
+    }
+
+    /// Bytes of text that the table holds.
+    pub fn text_bytes(&self) -> usize {
+        self.read().text_bytes
+    }
+
+    /// Forgets an application; how many executors it had, if it was there.
+    pub fn forget(&self, app: &AppId) -> Option<usize> {
+        let forgotten = self.write().forget(app);
+        forgotten.map(|app| app.executors.len())
+    }
+
+    /// Forgets applications that are over. Call it every few seconds, on a thread that may wait for a disk.
+    ///
+    /// A call looks at no more than [`SWEEP_SLICE`] directories and goes on where the last one stopped, so that it
+    /// takes milliseconds whatever is registered. An application that lives costs one look a round: at the
+    /// directory that was found last time.
+    pub fn sweep(&self, now: Instant, roots: &Roots) -> Vec<Forgotten> {
+        let mut round = lock(&self.round);
+        let mut forgotten = Vec::new();
+        let mut budget = SWEEP_SLICE;
+        let mut refilled = false;
+        while budget > 0 {
+            if round.scan.is_none() {
+                let Some(app) = round.waiting.pop() else {
+                    if std::mem::replace(&mut refilled, true) {
+                        break;
+                    }
+                    round.waiting = self.read().apps.keys().cloned().collect();
+                    continue;
+                };
+                budget -= 1;
+                if let Some(gone) = self.forget_idle(&app, now) {
+                    forgotten.push(gone);
+                    continue;
+                }
+                if !self.witness_is_there(&app, roots) {
+                    round.scan = self.begin_scan(app);
+                }
+                continue;
+            }
+            let Some(mut scan) = round.scan.take() else { continue };
+            match scan.advance(roots, &mut budget) {
+                Progress::Alive(witness) => self.remember_witness(&scan.app, witness),
+                Progress::Gone => forgotten.extend(self.forget_gone(scan)),
+                Progress::Unfinished => round.scan = Some(scan),
+            }
+        }
+        forgotten
+    }
+
+    fn forget_idle(&self, app: &AppId, now: Instant) -> Option<Forgotten> {
+        let ttl = self.limits.idle_ttl?;
+        let idle = |entry: &App| {
+            let last = Duration::from_nanos(entry.last_use.load(Ordering::Relaxed));
+            now.saturating_duration_since(self.started).saturating_sub(last) >= ttl
+        };
+        if !self.read().apps.get(app).is_some_and(idle) {
+            return None;
+        }
+        let mut table = self.write();
+        if !table.apps.get(app).is_some_and(idle) {
+            return None;
+        }
+        let executors = table.forget(app)?.executors.len();
+        Some(Forgotten { app: app.clone(), executors, reason: ForgottenReason::Idle })
+    }
+
+    fn forget_gone(&self, scan: Scan) -> Option<Forgotten> {
+        let mut table = self.write();
+        let entry = table.apps.get(&scan.app)?;
+        if !entry.seen || entry.generation != scan.generation {
+            return None;
+        }
+        let executors = table.forget(&scan.app)?.executors.len();
+        Some(Forgotten { app: scan.app, executors, reason: ForgottenReason::DirectoriesGone })
+    }
+
+    fn witness_is_there(&self, app: &AppId, roots: &Roots) -> bool {
+        let witness = self.read().apps.get(app).and_then(|entry| entry.witness.clone());
+        witness.is_some_and(|witness| roots.presence(witness.dir()) != Presence::Absent)
+    }
+
+    fn remember_witness(&self, app: &AppId, witness: Witness) {
+        if let Some(entry) = self.write().apps.get_mut(app) {
+            entry.seen = true;
+            entry.witness = Some(witness);
+        }
+    }
+
+    fn begin_scan(&self, app: AppId) -> Option<Scan> {
+        let table = self.read();
+        let entry = table.apps.get(&app)?;
+        let registrations = entry.executors.values().cloned().collect();
+        let generation = entry.generation;
+        Some(Scan { app, generation, registrations, next: 0, next_dir: 0 })
+    }
+
+    fn summary(&self, app: &AppId, entry: &App) -> AppSummary {
+        let last_use = self.started + Duration::from_nanos(entry.last_use.load(Ordering::Relaxed));
+        AppSummary { app: app.clone(), proof: entry.proof, executors: entry.executors.len(), last_use }
+    }
+
+    fn since_start(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Directories that one [`Executors::sweep`] looks at.
+pub const SWEEP_SLICE: usize = 2048;
+
+#[derive(Debug, Default)]
+struct Table {
+    apps: HashMap<AppId, App>,
+    executors: usize,
+    text_bytes: usize,
+    /// Counts registrations, so that a scan notices one that came after it began.
+    generation: u64,
+}
+
+impl Table {
+    fn forget(&mut self, app: &AppId) -> Option<App> {
+        let entry = self.apps.remove(app)?;
+        self.executors -= entry.executors.len();
+        self.text_bytes -= entry.executors.iter().map(|(id, reg)| text_cost(id, reg)).sum::<usize>();
+        Some(entry)
+    }
+}
+
+#[derive(Debug)]
+struct App {
+    executors: HashMap<ExecutorId, Arc<Registration>>,
+    shuffle_manager: Arc<str>,
+    proof: Proof,
+    /// Nanoseconds since the table began; written under the read lock.
+    last_use: AtomicU64,
+    /// One of its directories has been there.
+    seen: bool,
+    generation: u64,
+    witness: Option<Witness>,
+}
+
+impl App {
+    fn new(proof: Proof) -> Self {
+        Self {
+            executors: HashMap::new(),
+            shuffle_manager: "".into(),
+            proof,
+            last_use: AtomicU64::new(0),
+            seen: false,
+            generation: 0,
+            witness: None,
+        }
+    }
+
+    fn touch(&self, since_start: u64) {
+        self.last_use.fetch_max(since_start, Ordering::Relaxed);
+    }
+}
+
+/// A directory that the last scan found.
+#[derive(Clone, Debug)]
+struct Witness {
+    registration: Arc<Registration>,
+    dir: usize,
+}
+
+impl Witness {
+    fn dir(&self) -> &LocalDir {
+        &self.registration.dirs[self.dir]
+    }
+}
+
+/// How far the sweep is.
+#[derive(Debug, Default)]
+struct Round {
+    waiting: Vec<AppId>,
+    scan: Option<Scan>,
+}
+
+/// A look at all directories of one application, until one is there.
+#[derive(Debug)]
+struct Scan {
+    app: AppId,
+    generation: u64,
+    registrations: Vec<Arc<Registration>>,
+    next: usize,
+    next_dir: usize,
+}
+
+enum Progress {
+    Alive(Witness),
+    Gone,
+    Unfinished,
+}
+
+impl Scan {
+    fn advance(&mut self, roots: &Roots, budget: &mut usize) -> Progress {
+        while let Some(registration) = self.registrations.get(self.next) {
+            let Some(dir) = registration.dirs.get(self.next_dir) else {
+                (self.next, self.next_dir) = (self.next + 1, 0);
+                continue;
+            };
+            if *budget == 0 {
+                return Progress::Unfinished;
+            }
+            *budget -= 1;
+            // A directory that we may not look at is not known to be gone.
+            if roots.presence(dir) != Presence::Absent {
+                return Progress::Alive(Witness { registration: registration.clone(), dir: self.next_dir });
+            }
+            self.next_dir += 1;
+        }
+        Progress::Gone
+    }
+}
+
+fn text_cost(executor: &ExecutorId, registration: &Registration) -> usize {
+    executor.as_str().len() + registration.text_bytes()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

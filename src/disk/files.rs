@@ -1,0 +1,188 @@
+//! Open data files, bounded in number and time.
+//!
+//! Reducers ask for neighbouring ranges of the same files, so a file stays open for a while. An entry is used only
+//! while a stat of its path shows the same file. [`Files::sweep`] closes what was idle or has been deleted, so that
+//! no deleted file pins a disk; what a [`super::Region`] still holds closes with the region.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
+use sealed_shuffle_protocol::ids::AppId;
+
+use super::confined::{Identity, OpenFailure, ShownPath};
+use super::index_cache::{FileKey, FileKeyRef};
+use super::root::Roots;
+
+/// A regular file, open for reading.
+#[derive(Debug)]
+pub struct OpenFile {
+    fd: OwnedFd,
+    identity: Identity,
+    path: ShownPath,
+    /// The file system does not answer `RWF_NOWAIT`.
+    pub(super) never_now: AtomicBool,
+    open: Arc<AtomicU64>,
+}
+
+impl OpenFile {
+    /// What it was when it was opened.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its path as Spark would print it.
+    pub fn path(&self) -> &ShownPath {
+        &self.path
+    }
+
+    /// The descriptor, for positional reads only.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The cache of open files.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// None where nothing is to be kept.
+    cache: Option<Cache<FileKey, Arc<Kept>>>,
+    idle: Duration,
+    started: Instant,
+    /// Open now, in the cache and outside of it.
+    open: Arc<AtomicU64>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    file: Arc<OpenFile>,
+    app: AppId,
+    /// Nanoseconds since the cache began.
+    last_use: AtomicU64,
+}
+
+impl Files {
+    /// Keeps at most `limit` files open, none for longer than `idle` after its last use.
+    pub(super) fn new(limit: usize, idle: Duration, now: Instant) -> Self {
+        // One shard: rounding up for several would pass the limit.
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(limit)
+            .weight_capacity(u64::try_from(limit).unwrap_or(u64::MAX))
+            .build();
+        let cache = options.ok().filter(|_| limit > 0).map(|options| {
+            Cache::with_options(
+                options,
+                UnitWeighter,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            )
+        });
+        Self {
+            cache,
+            idle,
+            started: now,
+            open: Arc::default(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// The file at `key`, which was `seen` there a moment ago: the open one if that is it, else opened now. What was
+    /// opened may be another than was seen; the caller compares.
+    pub(super) fn open(
+        &self,
+        roots: &Roots,
+        key: FileKeyRef<'_>,
+        seen: &Identity,
+        app: &AppId,
+        shown: impl FnOnce() -> ShownPath,
+        now: Instant,
+    ) -> Result<Arc<OpenFile>, OpenFailure> {
+        let since_start = self.since_start(now);
+        if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(&key))
+            && kept.file.identity == *seen
+        {
+            kept.last_use.fetch_max(since_start, Ordering::Relaxed);
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(kept.file.clone());
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let (fd, identity) = roots.open_file(key.root, key.path)?;
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let (path, open) = (shown(), self.open.clone());
+        let file = Arc::new(OpenFile { fd, identity, path, never_now: AtomicBool::new(false), open });
+        if let Some(cache) = &self.cache {
+            let last_use = AtomicU64::new(since_start);
+            let kept = Kept { file: file.clone(), app: app.clone(), last_use };
+            cache.insert(key.to_key(), Arc::new(kept));
+        }
+        Ok(file)
+    }
+
+    pub(super) fn remove(&self, key: FileKeyRef<'_>) {
+        self.cache.as_ref().and_then(|cache| cache.remove(&key));
+    }
+
+    pub(super) fn forget(&self, app: &AppId) {
+        self.retain(|kept| kept.app != *app);
+    }
+
+    /// Drops what was idle or has been deleted; how many.
+    pub(super) fn sweep(&self, now: Instant) -> usize {
+        let now = self.since_start(now);
+        let idle = u64::try_from(self.idle.as_nanos()).unwrap_or(u64::MAX);
+        self.retain(|kept| {
+            let unused = now.saturating_sub(kept.last_use.load(Ordering::Relaxed));
+            let linked = rustix::fs::fstat(kept.file.fd()).is_ok_and(|stat| stat.st_nlink > 0);
+            unused < idle && linked
+        })
+    }
+
+    /// Files in the cache.
+    pub(super) fn len(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::len)
+    }
+
+    /// Files that are open, in the cache or held by regions.
+    pub(super) fn open_now(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn misses(&self) -> u64 {
+        self.misses.load(Ordering::Relaxed)
+    }
+
+    fn retain(&self, keep: impl Fn(&Kept) -> bool) -> usize {
+        let Some(cache) = &self.cache else { return 0 };
+        // Closing the last descriptor of a large deleted file takes time: not under the cache's lock.
+        let dropped = std::cell::RefCell::new(Vec::new());
+        cache.retain(|_, kept| {
+            let keep = keep(kept);
+            if !keep {
+                dropped.borrow_mut().push(kept.clone());
+            }
+            keep
+        });
+        dropped.into_inner().len()
+    }
+
+    fn since_start(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,127 @@
+//! Parsed indexes, bounded by weight.
+//!
+//! An entry remembers which index file and which data file it was read with; [`super::store`] compares both before
+//! it uses one, so a rewritten pair is read anew (Spark 2.4 repeats map ids; later versions never do, and Spark's
+//! own cache checks nothing).
+//!
+//! `quick_cache` because its hits take a shard's read lock and touch one atomic: no list is relinked under a mutex,
+//! and one pass over many cold map outputs does not push out the hot ones (S3-FIFO), which is how reducers ask.
+
+use std::sync::Arc;
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter};
+use sealed_shuffle_protocol::ids::AppId;
+
+use super::confined::Identity;
+use super::index::Index;
+use super::root::RootId;
+
+/// Where a file lies.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct FileKey {
+    pub(super) root: RootId,
+    pub(super) path: Box<str>,
+}
+
+/// A [`FileKey`] that borrows; hashes alike.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct FileKeyRef<'a> {
+    pub(super) root: RootId,
+    pub(super) path: &'a str,
+}
+
+impl Equivalent<FileKey> for FileKeyRef<'_> {
+    fn equivalent(&self, key: &FileKey) -> bool {
+        self.root == key.root && *self.path == *key.path
+    }
+}
+
+impl FileKeyRef<'_> {
+    pub(super) fn to_key(self) -> FileKey {
+        FileKey { root: self.root, path: self.path.into() }
+    }
+}
+
+/// An index, and the pair of files that it holds for.
+#[derive(Debug)]
+pub(super) struct IndexEntry {
+    pub(super) index: Index,
+    pub(super) index_file: Identity,
+    /// None where there is no data file, because nothing was written to it.
+    pub(super) data_file: Option<Identity>,
+    pub(super) app: AppId,
+}
+
+/// The cache; holds nothing when its limit is 0.
+#[derive(Debug)]
+pub(super) struct IndexCache {
+    cache: Option<Cache<FileKey, Arc<IndexEntry>, ByOffsets>>,
+}
+
+impl IndexCache {
+    /// A cache of `limit` bytes, weighed as Spark does, so that `spark.shuffle.service.index.cache.size` means the
+    /// same number of indexes as there.
+    pub(super) fn new(limit: u64) -> Self {
+        // An entry heavier than its shard is not kept: few shards for small limits.
+        let shards = usize::try_from((limit / SHARD_BYTES).clamp(1, 16)).unwrap_or(1);
+        let options = OptionsBuilder::new()
+            .shards(shards)
+            .estimated_items_capacity(usize::try_from(limit / TYPICAL_WEIGHT).unwrap_or(usize::MAX).max(1))
+            .weight_capacity(limit)
+            .build();
+        let cache = options.ok().filter(|_| limit > 0).map(|options| {
+            Cache::with_options(
+                options,
+                ByOffsets,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            )
+        });
+        Self { cache }
+    }
+
+    pub(super) fn find(&self, key: FileKeyRef<'_>) -> Option<Arc<IndexEntry>> {
+        self.cache.as_ref()?.get(&key)
+    }
+
+    pub(super) fn insert(&self, key: FileKeyRef<'_>, entry: Arc<IndexEntry>) {
+        if let Some(cache) = &self.cache {
+            cache.insert(key.to_key(), entry);
+        }
+    }
+
+    pub(super) fn remove(&self, key: FileKeyRef<'_>) {
+        self.cache.as_ref().and_then(|cache| cache.remove(&key));
+    }
+
+    pub(super) fn forget(&self, app: &AppId) {
+        if let Some(cache) = &self.cache {
+            cache.retain(|_, entry| entry.app != *app);
+        }
+    }
+
+    /// Bytes that the entries weigh.
+    pub(super) fn weight(&self) -> u64 {
+        self.cache.as_ref().map_or(0, Cache::weight)
+    }
+
+    /// Number of entries.
+    pub(super) fn len(&self) -> usize {
+        self.cache.as_ref().map_or(0, Cache::len)
+    }
+}
+
+/// What an index of some hundred partitions weighs.
+const TYPICAL_WEIGHT: u64 = 2 << 10;
+const SHARD_BYTES: u64 = 16 << 20;
+
+/// `8 * offsets + 176`: what `ShuffleIndexInformation` (Spark 3.2 and later) says of itself.
+#[derive(Clone, Debug)]
+struct ByOffsets;
+
+impl Weighter<FileKey, Arc<IndexEntry>> for ByOffsets {
+    fn weight(&self, _: &FileKey, entry: &Arc<IndexEntry>) -> u64 {
+        u64::try_from(entry.index.count()).unwrap_or(u64::MAX / 16) * 8 + 176
+    }
+}

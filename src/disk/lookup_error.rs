@@ -1,0 +1,178 @@
+//! Why a block cannot be had: in the log's words (Display), and in the words that Spark's clients read
+//! ([`LookupError::spark_text`]).
+//!
+//! Texts that Spark has are Spark's to the letter (`ExternalShuffleBlockResolver`, `ShuffleIndexInformation` and
+//! `FileSegmentManagedBuffer`, Spark 4.3.0). Where Spark sends a header and then closes (a data file that is missing
+//! or short), the text is ours, in Java's form.
+
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
+
+use super::confined::{OpenError, ShownPath};
+
+/// Why a block cannot be had.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// Nobody registered this executor.
+    #[error("executor {executor} of application {app} is not registered; a restart forgets registrations")]
+    NotRegistered {
+        /// The application.
+        app: AppId,
+        /// The executor.
+        executor: ExecutorId,
+    },
+    /// The same, while diagnosing.
+    #[error("executor {executor} of application {app} is not registered, so its block cannot be diagnosed")]
+    NotRegisteredForDiagnosis {
+        /// The application.
+        app: AppId,
+        /// The executor.
+        executor: ExecutorId,
+    },
+    /// The executor registered no directories, or no sub-directories.
+    #[error("executor {executor} of application {app} registered no directories, or 0 sub-directories")]
+    NoDirectories {
+        /// The application.
+        app: AppId,
+        /// The executor.
+        executor: ExecutorId,
+    },
+    /// The index file cannot be opened or read.
+    #[error("cannot read an index: {source}")]
+    Index {
+        /// What happened.
+        source: OpenError,
+    },
+    /// The index file is larger than any that Spark could use.
+    #[error("index {path} has {size} bytes, and no more than {limit} are read")]
+    IndexTooLarge {
+        /// The file.
+        path: ShownPath,
+        /// Its size.
+        size: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// A partition that the map output has not.
+    #[error(
+        "map output {map} of shuffle {shuffle} has {offsets} offsets, and {start} to {end} were asked for"
+    )]
+    OutOfBounds {
+        /// The shuffle.
+        shuffle: ShuffleId,
+        /// The map task.
+        map: MapId,
+        /// First offset asked for.
+        start: i64,
+        /// Last offset asked for.
+        end: i64,
+        /// Offsets that there are.
+        offsets: usize,
+    },
+    /// The range ends before it begins.
+    #[error("partitions {start} to {end} of map output {map} of shuffle {shuffle} have the length {length}")]
+    NegativeLength {
+        /// The shuffle.
+        shuffle: ShuffleId,
+        /// The map task.
+        map: MapId,
+        /// First offset asked for.
+        start: i64,
+        /// Last offset asked for.
+        end: i64,
+        /// What the offsets say.
+        length: i64,
+    },
+    /// The offsets do not ascend from 0.
+    #[error(
+        "the index of map output {map} of shuffle {shuffle} is damaged: its offsets do not ascend from 0"
+    )]
+    DamagedIndex {
+        /// The shuffle.
+        shuffle: ShuffleId,
+        /// The map task.
+        map: MapId,
+    },
+    /// A path that leads elsewhere.
+    #[error("{path} goes through a symlink or leaves its root; files are served only by their plain path")]
+    Escapes {
+        /// The file.
+        path: ShownPath,
+    },
+    /// The data file cannot be opened.
+    #[error("cannot read a block: {source}")]
+    Data {
+        /// What happened.
+        source: OpenError,
+    },
+    /// The data file is not the one that the index describes.
+    #[error("{path} has {found} bytes, and its index says {expected}")]
+    Mismatch {
+        /// The data file.
+        path: ShownPath,
+        /// What the index says.
+        expected: i64,
+        /// What is there.
+        found: u64,
+    },
+    /// The pair of files was replaced each time it was looked at.
+    #[error("{path} or its data file is being rewritten")]
+    Changing {
+        /// The index file.
+        path: ShownPath,
+    },
+}
+
+impl LookupError {
+    /// What the peer reads: the first line of a failure in Spark.
+    pub fn spark_text(&self) -> String {
+        match self {
+            Self::NotRegistered { app, executor } => format!(
+                "java.lang.RuntimeException: Executor is not registered (appId={}, execId={})",
+                app.as_str(),
+                executor.as_str()
+            ),
+            Self::NotRegisteredForDiagnosis { .. } => {
+                r#"java.lang.NullPointerException: Cannot read field "localDirs" because "executor" is null"#
+                    .into()
+            }
+            Self::NoDirectories { .. } => "java.lang.ArithmeticException: / by zero".into(),
+            Self::Index { source } => failed_to_open(source.path()),
+            Self::IndexTooLarge { path, .. } | Self::Changing { path } => failed_to_open(path),
+            Self::OutOfBounds { .. } => "java.lang.IndexOutOfBoundsException".into(),
+            Self::NegativeLength { length, .. } => format!("count : {length} (expected: >= 0)"),
+            Self::DamagedIndex { shuffle, map } => {
+                format!("java.io.IOException: Index of shuffle_{shuffle}_{map}_0 is damaged")
+            }
+            Self::Escapes { path } => format!(
+                "java.lang.RuntimeException: Block file {} resolves outside the executor's registered local \
+                 directories",
+                path.as_str()
+            ),
+            Self::Data { source } => {
+                format!("java.io.IOException: Data file is missing or unreadable: {}", source.path().as_str())
+            }
+            Self::Mismatch { path, .. } => {
+                format!("java.io.IOException: Data file does not match its index: {}", path.as_str())
+            }
+        }
+    }
+
+    pub(super) fn index(error: OpenError) -> Self {
+        match error {
+            OpenError::Escapes { path } => Self::Escapes { path },
+            source => Self::Index { source },
+        }
+    }
+
+    pub(super) fn data(error: OpenError) -> Self {
+        match error {
+            OpenError::Escapes { path } => Self::Escapes { path },
+            source => Self::Data { source },
+        }
+    }
+}
+
+fn failed_to_open(path: &ShownPath) -> String {
+    format!("java.lang.RuntimeException: Failed to open file: {}", path.as_str())
+}
