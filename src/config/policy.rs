@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use sealed_shuffle_protocol::cipher::SessionCipher;
+
 /// How well a connection is protected on the wire; later variants are stronger.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
@@ -30,6 +32,15 @@ impl SecurityLevel {
             Self::Plaintext => "plaintext",
             Self::AesCtr => "aes-ctr",
             Self::AesGcm => "aes-gcm",
+        }
+    }
+}
+
+impl From<SessionCipher> for SecurityLevel {
+    fn from(cipher: SessionCipher) -> Self {
+        match cipher {
+            SessionCipher::Ctr => Self::AesCtr,
+            SessionCipher::Gcm => Self::AesGcm,
         }
     }
 }

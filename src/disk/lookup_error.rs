@@ -124,6 +124,22 @@ pub enum LookupError {
 }
 
 impl LookupError {
+    /// A short fixed word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotRegistered { .. } | Self::NotRegisteredForDiagnosis { .. } => "not_registered",
+            Self::NoDirectories { .. } => "no_directories",
+            Self::Index { .. } => "index",
+            Self::IndexTooLarge { .. } => "index_too_large",
+            Self::OutOfBounds { .. } | Self::NegativeLength { .. } => "out_of_bounds",
+            Self::DamagedIndex { .. } => "damaged_index",
+            Self::Escapes { .. } => "escapes",
+            Self::Data { .. } => "data",
+            Self::Mismatch { .. } => "mismatch",
+            Self::Changing { .. } => "changing",
+        }
+    }
+
     /// What the peer reads: the first line of a failure in Spark.
     pub fn spark_text(&self) -> String {
         match self {

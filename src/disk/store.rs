@@ -168,19 +168,13 @@ impl BlockStore {
         shuffle: ShuffleId,
         map: MapId,
     ) -> Result<MapOutput, LookupError> {
+        if let Some(found) = self.resolve_cached(app, executor, shuffle, map)? {
+            return Ok(found);
+        }
         let now = Instant::now();
         let registration = self.registration(app, executor, now)?;
-        let files = PairOfFiles {
-            index: place(&registration, app, executor, layout::index_name(shuffle, map))?,
-            data: place(&registration, app, executor, layout::data_name(shuffle, map))?,
-            app,
-            now,
-        };
+        let files = PairOfFiles::place(&registration, (app, executor), (shuffle, map), now)?;
         let output = |(entry, data)| MapOutput { shuffle, map, entry, data };
-        if let Some(found) = self.find_cached(&files)? {
-            self.index_hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(output(found));
-        }
         self.index_misses.fetch_add(1, Ordering::Relaxed);
         for _ in 0..LOADS {
             if let Some(found) = self.load(&files)? {
@@ -188,6 +182,23 @@ impl BlockStore {
             }
         }
         Err(LookupError::Changing { path: files.index.shown() })
+    }
+
+    /// The same from the caches alone, for who must not wait for a disk: two stats, and at most one file to open.
+    /// `None` where the index has to be read.
+    pub fn resolve_cached(
+        &self,
+        app: &AppId,
+        executor: &ExecutorId,
+        shuffle: ShuffleId,
+        map: MapId,
+    ) -> Result<Option<MapOutput>, LookupError> {
+        let now = Instant::now();
+        let registration = self.registration(app, executor, now)?;
+        let files = PairOfFiles::place(&registration, (app, executor), (shuffle, map), now)?;
+        let Some((entry, data)) = self.find_cached(&files)? else { return Ok(None) };
+        self.index_hits.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(MapOutput { shuffle, map, entry, data }))
     }
 
     /// Finds a cached partition that an executor keeps on disk; `None` where there is no such file.
@@ -251,7 +262,8 @@ impl BlockStore {
         }
     }
 
-    pub(super) fn registration(
+    /// What an executor registered.
+    pub fn registration(
         &self,
         app: &AppId,
         executor: &ExecutorId,
@@ -402,7 +414,8 @@ impl MapOutput {
         self.entry.index.count().saturating_sub(1)
     }
 
-    fn range(&self, start: i64, end: i64) -> Result<Region, LookupError> {
+    /// The bytes from the offset at `start` to the one at `end`. Does no IO.
+    pub fn range(&self, start: i64, end: i64) -> Result<Region, LookupError> {
         let (shuffle, map, index) = (self.shuffle, self.map, &self.entry.index);
         let (offset, len) = index.range(start, end).map_err(|error| match error {
             RangeError::OutOfBounds => {
@@ -436,6 +449,22 @@ struct PairOfFiles<'a> {
     data: Placed<'a>,
     app: &'a AppId,
     now: Instant,
+}
+
+impl<'a> PairOfFiles<'a> {
+    fn place(
+        registration: &'a Registration,
+        (app, executor): (&'a AppId, &ExecutorId),
+        (shuffle, map): (ShuffleId, MapId),
+        now: Instant,
+    ) -> Result<Self, LookupError> {
+        Ok(Self {
+            index: place(registration, app, executor, layout::index_name(shuffle, map))?,
+            data: place(registration, app, executor, layout::data_name(shuffle, map))?,
+            app,
+            now,
+        })
+    }
 }
 
 /// A file's place.

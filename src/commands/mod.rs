@@ -1,0 +1,107 @@
+//! One file per sub-command: arguments in, library calls, text out.
+//!
+//! Results go to standard output, progress and logs to standard error. Exit codes are a contract, see
+//! [`Exit`].
+
+mod serve;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use sealed_shuffle::config::{ConfigError, Sources};
+
+/// Spark's shuffle blocks, served and fetched sealed.
+///
+/// A drop-in for Spark's external shuffle service that speaks Spark's own protocol under AES, and a
+/// client for it, for Spark's service and for live executors.
+#[derive(Debug, Parser)]
+#[command(name = "sealed-shuffle", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+}
+
+/// Runs the command line of this process.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Serve(serve) => serve.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("sealed-shuffle: {failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// How a command ends, by sysexits(3) where it has a word. 0 is success, 2 is clap's wrong usage.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// The work failed.
+    Failed = 1,
+    /// The configuration cannot be used; nothing was bound or sent.
+    Config = 78,
+}
+
+/// Why a command failed, for the person at the terminal.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    text: String,
+}
+
+impl Failure {
+    fn new(exit: Exit, text: impl fmt::Display) -> Self {
+        Self { exit, text: text.to_string() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Config, error)
+    }
+}
+
+/// Where every command's configuration comes from.
+#[derive(Args, Debug)]
+pub(crate) struct ConfigArgs {
+    /// Read this file instead of $SPARK_CONF_DIR/spark-defaults.conf (or $SPARK_HOME/conf/…)
+    #[arg(long, value_name = "FILE")]
+    properties_file: Option<PathBuf>,
+
+    /// Set a configuration key; may be given many times, the last one wins over the file
+    #[arg(long = "conf", value_name = "KEY=VALUE")]
+    conf: Vec<String>,
+
+    /// File that holds the shared secret, as it stands; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<String>,
+}
+
+impl ConfigArgs {
+    fn sources(self) -> Sources {
+        let mut sources = Sources::default();
+        sources.properties_file = self.properties_file;
+        sources.conf = self.conf;
+        if let Some(file) = self.secret_file {
+            sources.push_flag("--secret-file", &sealed_shuffle::config::keys::SECRET_FILE, file);
+        }
+        sources
+    }
+}

@@ -1,0 +1,180 @@
+//! `serve`: the shuffle service itself.
+
+use std::io::{Write, stdout};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use sd_notify::NotifyState;
+use sealed_shuffle::admin;
+use sealed_shuffle::config::{ProcessEnvironment, ServerConfig, keys, raise_descriptor_limit};
+use sealed_shuffle::server::{Drained, Server};
+use sealed_shuffle::wire::{ListenSettings, bind};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::{ConfigArgs, Exit, Failure};
+
+/// Serve shuffle blocks in the place of Spark's external shuffle service
+///
+/// Reads the keys that Spark's own service reads, from the same file. Prints "listening on HOST:PORT"
+/// when it is ready; SIGTERM or SIGINT finishes open transfers and exits 0, a second one at once.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Address to listen on; short for spark.sealed.bind [default: 0.0.0.0]
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<String>,
+
+    /// Port to listen on, 0 takes a free one; short for spark.shuffle.service.port [default: 7337]
+    #[arg(long, value_name = "N")]
+    port: Option<String>,
+
+    /// Serve metrics and health here; short for spark.sealed.admin.address
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+
+    /// Serve clear connections too; short for spark.sealed.security.minimum=plaintext
+    #[arg(long)]
+    allow_plaintext: bool,
+
+    /// Print the effective configuration and stop
+    #[arg(long)]
+    check_config: bool,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let check_only = self.check_config;
+        let config = self.configure()?;
+        if check_only {
+            let text = config.describe().join("\n");
+            return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
+        }
+        let filter = EnvFilter::try_new(&config.log)
+            .map_err(|error| Failure::new(Exit::Config, format!("spark.sealed.log = {:?}: {error}", config.log)))?;
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.worker_threads)
+            .max_blocking_threads(config.disk_threads)
+            .thread_name("sealed-shuffle")
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
+        runtime.block_on(serve(&config))
+    }
+
+    fn configure(self) -> Result<ServerConfig, Failure> {
+        let mut sources = self.config.sources();
+        if let Some(address) = self.bind {
+            sources.push_flag("--bind", &keys::BIND, address);
+        }
+        if let Some(port) = self.port {
+            sources.push_flag("--port", &keys::SERVICE_PORT, port);
+        }
+        if let Some(address) = self.admin {
+            sources.push_flag("--admin", &keys::ADMIN_ADDRESS, address);
+        }
+        if self.allow_plaintext {
+            sources.push_flag("--allow-plaintext", &keys::SECURITY_MINIMUM, "plaintext");
+        }
+        // Before the limit is looked at by the configuration.
+        if let Err(error) = raise_descriptor_limit() {
+            eprintln!("sealed-shuffle: the descriptor limit stays as it is: {error}");
+        }
+        Ok(ServerConfig::from_sources(&sources, &ProcessEnvironment)?)
+    }
+}
+
+async fn serve(config: &ServerConfig) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
+    for line in config.describe() {
+        info!(target: "sealed_shuffle::config", "{line}");
+    }
+    let server = Server::from_config(config).map_err(|error| Failure::new(Exit::Config, error))?;
+    let mut signals = Signals::new().map_err(|error| failed(&error))?;
+    let sockets = &config.sockets;
+    let listener = bind(
+        "spark.shuffle.service.port",
+        config.listen,
+        &ListenSettings {
+            backlog: sockets.backlog.unwrap_or(ListenSettings::default().backlog),
+            receive_buffer: sockets.receive_buffer.unwrap_or(0),
+            send_buffer: sockets.send_buffer.unwrap_or(0),
+            keep_alive: sockets.keep_alive,
+        },
+    )
+    .map_err(|error| failed(&error))?;
+    let admin = match config.admin {
+        None => None,
+        Some(address) => Some(
+            bind("spark.sealed.admin.address", address, &ListenSettings::default())
+                .map_err(|error| failed(&error))?,
+        ),
+    };
+
+    let address = listener.local_addr().map_err(|error| failed(&error))?;
+    let admin_address = match &admin {
+        None => None,
+        Some(listener) => Some(listener.local_addr().map_err(|error| failed(&error))?),
+    };
+    let admin_stopped = CancellationToken::new();
+    let admin_task = admin.map(|listener| {
+        tokio::spawn(admin::run(listener, server.clone(), admin_stopped.clone().cancelled_owned()))
+    });
+    // The first line says all; the admin address has a line of its own for who reads line by line.
+    let lines = match admin_address {
+        None => format!("listening on {address}\n"),
+        Some(admin) => format!("listening on {address} admin on {admin}\nadmin on {admin}\n"),
+    };
+    stdout().write_all(lines.as_bytes()).and_then(|()| stdout().flush()).map_err(|error| failed(&error))?;
+    notify(NotifyState::Ready);
+
+    let first = signals.next();
+    let run = server.run(listener, async {
+        let name = first.await;
+        info!(signal = name, "stopping");
+        notify(NotifyState::Stopping);
+    });
+    let Drained { cut } = run.await;
+    admin_stopped.cancel();
+    if let Some(task) = admin_task {
+        drop(tokio::time::timeout(Duration::from_secs(1), task).await);
+    }
+    info!(cut, "stopped; registrations are forgotten, executors must register again");
+    Ok(())
+}
+
+/// Tells systemd, where it started us; without it this does nothing.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "cannot tell systemd");
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

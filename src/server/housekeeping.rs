@@ -1,0 +1,53 @@
+//! What happens now and then: applications that have ended are forgotten, files that nobody reads or
+//! that were deleted are closed, unused segments are given back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::Shared;
+use crate::disk::ForgottenReason;
+
+/// Between two rounds. A deleted file pins its disk space at most this long.
+const ROUND: Duration = Duration::from_secs(5);
+
+/// Rounds without a transfer after which unused segments are given back.
+const QUIET_ROUNDS: u32 = 6;
+
+/// Sweeps until aborted.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut rounds = interval(ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut quiet = 0;
+    loop {
+        rounds.tick().await;
+        let store = Arc::clone(&shared.store);
+        match tokio::task::spawn_blocking(move || store.sweep(Instant::now())).await {
+            Ok(swept) => {
+                for forgotten in swept.forgotten {
+                    let reason = match forgotten.reason {
+                        ForgottenReason::DirectoriesGone => "directories_gone",
+                        ForgottenReason::Idle => "idle",
+                    };
+                    shared.metrics.forgot(reason);
+                    info!(app = %forgotten.app, executors = forgotten.executors, reason, "forgot an application");
+                }
+            }
+            Err(error) => warn!(%error, "a sweep was lost"),
+        }
+        quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
+        if quiet == QUIET_ROUNDS {
+            shared.pool.trim();
+        }
+    }
+}
+
+/// Anonymous resident memory of this process (`RssAnon` of proc(5)), 0 where the kernel does not say.
+pub(super) fn resident_anonymous() -> u64 {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return 0 };
+    let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib = field.and_then(|value| value.trim().strip_suffix(" kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}

@@ -1,0 +1,436 @@
+//! What each request means: authorization first, then the disk.
+//!
+//! Order of checks and texts are those of ExternalBlockHandler, Spark 4.3.0. Whatever may wait for a
+//! disk runs on the blocking pool; what the caches know is answered on the spot.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sealed_shuffle_protocol::connection::{Body as _, CloseReason, Request};
+use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, RequestId, StreamId};
+use sealed_shuffle_protocol::message::MAX_PAYLOAD;
+use sealed_shuffle_protocol::shuffle::{
+    BlockTransferMessage, BlocksRemoved, DiagnoseCorruption, FetchShuffleBlocks, GetLocalDirsForExecutors,
+    LocalDirsForExecutors, OpenBlocks, OpenRequest, RegisterExecutor, RemoveBlocks, SHUFFLE_PUSH_MERGER,
+    StreamHandle, StreamName,
+};
+use tracing::{debug, info, warn};
+
+use super::session::{Engine, Session};
+use super::streams::{Plan, Stream, StreamError, Wanted};
+use crate::disk::{BlockStore, LookupError, MapOutput, Proof, RegisterError, Region};
+use crate::seal::{Body, Ticket};
+use crate::telemetry::{Refusal, RequestKind};
+
+/// A chunk answer is a frame with 13 bytes of head.
+const MAX_CHUNK: u64 = MAX_PAYLOAD - 13;
+
+/// The text of a failed request, for the peer.
+type Failure = String;
+
+impl Session {
+    /// Answers one request of a peer whose channel is good enough.
+    pub(super) async fn answer(&mut self, engine: &mut Engine, request: Request) -> Result<(), CloseReason> {
+        match request {
+            Request::Rpc { request, body } => self.rpc(engine, request, body).await,
+            Request::OneWay { body } => {
+                self.one_way(engine, body);
+                Ok(())
+            }
+            Request::Chunk { stream, chunk } => self.chunk(engine, stream, chunk).await,
+            Request::Stream { name } => self.named_chunk(engine, name).await,
+            Request::Upload { request, meta, .. } => self.upload(engine, request, meta),
+            Request::MergedBlockMeta { request, app, .. } => {
+                self.shared.metrics.request(RequestKind::Merge);
+                let text = match self.authorize(engine, &app) {
+                    Ok(_) => self.no_merging(),
+                    Err(text) => text,
+                };
+                engine.fail_rpc(request, &text)
+            }
+        }
+    }
+
+    async fn rpc(&mut self, engine: &mut Engine, request: RequestId, body: Bytes) -> Result<(), CloseReason> {
+        match self.dispatch(engine, body).await {
+            Ok(Some(answer)) => engine.answer_rpc(request, &answer.encode()?),
+            Ok(None) => engine.answer_rpc(request, &[]),
+            Err(text) => {
+                debug!(peer = %self.peer, text, "a request failed");
+                engine.fail_rpc(request, &text)
+            }
+        }
+    }
+
+    async fn dispatch(
+        &mut self,
+        engine: &Engine,
+        body: Bytes,
+    ) -> Result<Option<BlockTransferMessage>, Failure> {
+        let message = BlockTransferMessage::decode(body).map_err(|error| {
+            self.shared.metrics.request(RequestKind::Other);
+            error.spark_text()
+        })?;
+        self.shared.metrics.request(kind_of(&message));
+        let proof = match message.app() {
+            Some(app) => self.authorize(engine, app)?,
+            None => return Err(self.unexpected(&message)),
+        };
+        match message {
+            BlockTransferMessage::RegisterExecutor(m) => self.register(m, proof).await.map(|()| None),
+            BlockTransferMessage::FetchShuffleBlocks(m) => self.fetch(m).map(Some),
+            BlockTransferMessage::OpenBlocks(m) => self.open(&m).map(Some),
+            BlockTransferMessage::RemoveBlocks(m) => self.remove(m).await.map(Some),
+            BlockTransferMessage::GetLocalDirsForExecutors(m) => self.local_dirs(&m).map(Some),
+            BlockTransferMessage::DiagnoseCorruption(m) => self.diagnose(m).await.map(Some),
+            BlockTransferMessage::FinalizeShuffleMerge(_) | BlockTransferMessage::FetchShuffleBlockChunks(_) => {
+                Err(self.no_merging())
+            }
+            BlockTransferMessage::RemoveShuffleMerge(_) => {
+                self.shared.metrics.refused(Refusal::Unsupported);
+                Err("java.lang.UnsupportedOperationException: Cannot handle merged shuffle remove".to_owned())
+            }
+            other => Err(self.unexpected(&other)),
+        }
+    }
+
+    /// One-way messages get no answer, whatever becomes of them. RemoveShuffleMerge is the only one
+    /// that Spark sends, and there is nothing merged to remove.
+    fn one_way(&mut self, engine: &Engine, body: Bytes) {
+        let Ok(message) = BlockTransferMessage::decode(body) else {
+            self.shared.metrics.request(RequestKind::Other);
+            debug!(peer = %self.peer, "a one-way message does not decode");
+            return;
+        };
+        self.shared.metrics.request(kind_of(&message));
+        if message.app().is_none_or(|app| self.authorize(engine, app).is_ok()) {
+            self.shared.metrics.refused(Refusal::Unsupported);
+            debug!(peer = %self.peer, message = message.name(), "ignored a one-way message");
+        }
+    }
+
+    /// Nothing can be uploaded: the refusal goes out and, since the body cannot be skipped, the
+    /// connection ends, as Spark's does.
+    fn upload(&mut self, engine: &mut Engine, request: RequestId, meta: Bytes) -> Result<(), CloseReason> {
+        let text = match BlockTransferMessage::decode(meta) {
+            Err(error) => error.spark_text(),
+            Ok(message) => {
+                self.shared.metrics.request(kind_of(&message));
+                let allowed = message.app().map_or(Ok(Proof::Unproven), |app| self.authorize(engine, app));
+                match (allowed, &message) {
+                    (Err(text), _) => text,
+                    (Ok(_), BlockTransferMessage::PushBlockStream(_)) => self.no_merging(),
+                    (Ok(_), other) => {
+                        self.shared.metrics.refused(Refusal::Unsupported);
+                        format!(
+                            "java.lang.UnsupportedOperationException: Unexpected message with #receiveStream: {}",
+                            other.name()
+                        )
+                    }
+                }
+            }
+        };
+        engine.fail_rpc(request, &text)?;
+        engine.close(CloseReason::Refused(text));
+        Ok(())
+    }
+
+    async fn register(&mut self, message: RegisterExecutor, proof: Proof) -> Result<(), Failure> {
+        let dirs = message.info.local_dirs.len();
+        let most = self.shared.settings.limits.local_dirs;
+        if dirs > most {
+            self.shared.metrics.refused(Refusal::Limit);
+            return Err(format!(
+                "java.lang.IllegalArgumentException: {dirs} localDirs are more than the {most} of \
+                 spark.sealed.limits.local-dirs"
+            ));
+        }
+        let registered = self
+            .on_disk(move |store| {
+                let info = &message.info;
+                let registered = store.register(
+                    &message.app,
+                    &message.executor,
+                    info.local_dirs.iter(),
+                    info.sub_dirs_per_local_dir,
+                    &info.shuffle_manager,
+                    proof,
+                );
+                registered.map_err(|error| (message.app, message.executor, error))
+            })
+            .await?;
+        registered.map_err(|(app, executor, error)| {
+            self.shared.metrics.refused(match error {
+                RegisterError::Dir(_) => Refusal::LocalDir,
+                RegisterError::Refused(_) => Refusal::Limit,
+            });
+            warn!(peer = %self.peer, %app, %executor, %error, "refused to register an executor");
+            error.spark_text()
+        })
+    }
+
+    fn fetch(&mut self, message: FetchShuffleBlocks) -> Result<BlockTransferMessage, Failure> {
+        // Stricter than Spark, which fails such a request at one of its chunks.
+        if let Err(error) = message.check_shape() {
+            return Err(format!("java.lang.IllegalArgumentException: {error}"));
+        }
+        let (app, executor) = (message.app.clone(), message.executor.clone());
+        self.open_stream(app, executor, Plan::Fetch(message))
+    }
+
+    fn open(&mut self, message: &OpenBlocks) -> Result<BlockTransferMessage, Failure> {
+        let plan = match OpenRequest::parse(&message.blocks).map_err(|error| error.spark_text())? {
+            OpenRequest::Shuffle { shuffle, blocks } => Plan::Shuffle { shuffle, blocks },
+            OpenRequest::Rdd { blocks } => Plan::Rdd(blocks),
+            OpenRequest::Chunks { .. } => return Err(self.no_merging()),
+        };
+        self.open_stream(message.app.clone(), message.executor.clone(), plan)
+    }
+
+    fn open_stream(
+        &mut self,
+        app: AppId,
+        executor: ExecutorId,
+        plan: Plan,
+    ) -> Result<BlockTransferMessage, Failure> {
+        let most = self.shared.settings.limits.chunks;
+        let num_chunks = match i32::try_from(plan.len()) {
+            Ok(chunks) if plan.len() <= most => chunks,
+            _ => {
+                self.shared.metrics.refused(Refusal::Limit);
+                return Err(format!(
+                    "java.lang.IllegalArgumentException: {} blocks in one request are more than the {most} \
+                     of spark.sealed.limits.chunks",
+                    plan.len()
+                ));
+            }
+        };
+        let stream = self.streams.open(&self.shared.stream_ids, Stream::new(app, executor, plan)).map_err(|error| {
+            self.shared.metrics.refused(Refusal::Limit);
+            error.to_string()
+        })?;
+        Ok(StreamHandle { stream, num_chunks }.into())
+    }
+
+    async fn named_chunk(&mut self, engine: &mut Engine, name: String) -> Result<(), CloseReason> {
+        self.shared.metrics.request(RequestKind::Stream);
+        let parsed = match StreamName::parse(&name) {
+            Ok(parsed) => parsed,
+            Err(error) => return engine.fail_stream(name, &error.spark_text()),
+        };
+        self.admit_transfer()?;
+        match self.take_chunk(parsed.stream, parsed.chunk).await {
+            Ok(body) => engine.answer_stream(name, body),
+            Err(Missing::Absent) => {
+                // Spark words an absent block differently here than for a chunk.
+                let text = format!("Stream '{name}' was not found.");
+                engine.fail_stream(name, &text)
+            }
+            Err(Missing::Failed(text)) => engine.fail_stream(name, &text),
+        }
+    }
+
+    async fn chunk(&mut self, engine: &mut Engine, stream: StreamId, chunk: ChunkIndex) -> Result<(), CloseReason> {
+        self.shared.metrics.request(RequestKind::Chunk);
+        self.admit_transfer()?;
+        match self.take_chunk(stream, chunk).await {
+            Ok(body) if body.len() > MAX_CHUNK => engine.fail_chunk(
+                stream,
+                chunk,
+                &format!(
+                    "java.lang.IllegalArgumentException: a block of {} bytes does not fit a frame: \
+                     lower spark.network.maxRemoteBlockSizeFetchToMem, so that it is fetched to disk",
+                    body.len()
+                ),
+            ),
+            Ok(body) => engine.answer_chunk(stream, chunk, body),
+            Err(Missing::Absent) => {
+                engine.fail_chunk(stream, chunk, "java.lang.IllegalStateException: Chunk was not found")
+            }
+            Err(Missing::Failed(text)) => engine.fail_chunk(stream, chunk, &text),
+        }
+    }
+
+    /// `spark.shuffle.maxChunksBeingTransferred`: at the limit the connection is closed, which makes
+    /// Spark's client come back later (TransportRequestHandler, 4.3.0).
+    fn admit_transfer(&self) -> Result<(), CloseReason> {
+        let most = self.shared.settings.max_chunks;
+        let now = self.shared.metrics.chunks_in_transfer.load(std::sync::atomic::Ordering::Relaxed);
+        if now < most {
+            return Ok(());
+        }
+        self.shared.metrics.refused(Refusal::Limit);
+        Err(CloseReason::Refused(format!(
+            "{now} chunks are being transferred (spark.shuffle.maxChunksBeingTransferred={most})"
+        )))
+    }
+
+    async fn take_chunk(&mut self, id: StreamId, index: ChunkIndex) -> Result<Body, Missing> {
+        let shared = Arc::clone(&self.shared);
+        let (stream, wanted) = self.streams.ask(id, index).map_err(|error| {
+            if matches!(error, StreamError::Unknown) {
+                shared.metrics.refused(Refusal::Stream);
+            }
+            Missing::Failed(error.to_string())
+        })?;
+        let (app, executor) = (stream.app.clone(), stream.executor.clone());
+        let found = match wanted {
+            Wanted::Rdd(block) => {
+                on_disk(&shared.store, move |store| store.rdd_block(&app, &executor, block.rdd, block.split))
+                    .await?
+                    .map(|region| region.map(|region| (1, region)))
+            }
+            Wanted::Shuffle(shuffle, range) => {
+                let output = match &stream.resolved {
+                    Some((map, output)) if *map == range.map => Ok(Arc::clone(output)),
+                    _ => find_map(&shared.store, app, executor, shuffle, range.map).await?,
+                };
+                output.and_then(|output| {
+                    let region = output.region(range.start, range.end);
+                    stream.resolved = Some((range.map, output));
+                    let blocks = u64::try_from(range.end - i64::from(range.start.0)).unwrap_or(0);
+                    region.map(|region| Some((blocks, region)))
+                })
+            }
+        };
+        let (blocks, region) = match found {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                shared.metrics.block_failed("absent");
+                return Err(Missing::Absent);
+            }
+            Err(error) => {
+                shared.metrics.block_failed(error.label());
+                warn!(peer = %self.peer, %error, "a block failed");
+                return Err(Missing::Failed(error.spark_text()));
+            }
+        };
+        self.streams.took(id);
+        shared.metrics.blocks_served(self.channel(), blocks, region.len());
+        Ok(Body::counted(region, Ticket::take(&shared.metrics.chunks_in_transfer)))
+    }
+
+    async fn remove(&mut self, message: RemoveBlocks) -> Result<BlockTransferMessage, Failure> {
+        let removed = self
+            .on_disk(move |store| store.remove_blocks(&message.app, &message.executor, message.blocks.iter()))
+            .await?
+            .map_err(|error| error.spark_text())?;
+        Ok(BlocksRemoved { count: i32::try_from(removed.count).unwrap_or(i32::MAX) }.into())
+    }
+
+    fn local_dirs(&mut self, message: &GetLocalDirsForExecutors) -> Result<BlockTransferMessage, Failure> {
+        let executors: Vec<ExecutorId> = message.executors.iter().map(ExecutorId::new).collect();
+        if executors.iter().any(|executor| executor.as_str() == SHUFFLE_PUSH_MERGER) {
+            return Err(self.no_merging());
+        }
+        let mut seen = std::collections::HashSet::new();
+        if let Some(twice) = executors.iter().find(|executor| !seen.insert(*executor)) {
+            return Err(format!("java.lang.IllegalArgumentException: duplicate element: {twice}"));
+        }
+        let found = executors
+            .iter()
+            .map(|executor| self.shared.store.local_dirs(&message.app, executor))
+            .collect::<Result<Vec<_>, LookupError>>()
+            .map_err(|error| error.spark_text())?;
+        let by_executor = executors.iter().zip(&found).map(|(executor, registration)| {
+            (executor, registration.dirs().iter().map(|dir| dir.text()))
+        });
+        match LocalDirsForExecutors::new(by_executor) {
+            Ok(answer) => Ok(answer.into()),
+            Err(error) => Err(format!("java.lang.IllegalStateException: {error}")),
+        }
+    }
+
+    async fn diagnose(&mut self, message: DiagnoseCorruption) -> Result<BlockTransferMessage, Failure> {
+        let diagnosis = self
+            .on_disk(move |store| {
+                store.diagnose(
+                    &message.app,
+                    &message.executor,
+                    message.shuffle,
+                    message.map,
+                    message.reduce,
+                    message.checksum,
+                    &message.algorithm,
+                )
+            })
+            .await?
+            .map_err(|error| error.spark_text())?;
+        info!(peer = %self.peer, ?diagnosis, "diagnosed a corrupt block");
+        Ok(diagnosis.cause.into())
+    }
+
+    /// Spark's own text of a service without a merge manager.
+    fn no_merging(&self) -> Failure {
+        self.shared.metrics.refused(Refusal::Unsupported);
+        "java.lang.UnsupportedOperationException: Cannot handle shuffle block merge".to_owned()
+    }
+
+    fn unexpected(&self, message: &BlockTransferMessage) -> Failure {
+        self.shared.metrics.refused(Refusal::Unsupported);
+        format!("java.lang.UnsupportedOperationException: Unexpected message: {}", message.name())
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&BlockStore) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        on_disk(&self.shared.store, work).await.map_err(|missing| match missing {
+            Missing::Failed(text) => text,
+            Missing::Absent => "java.lang.IllegalStateException: Chunk was not found".to_owned(),
+        })
+    }
+}
+
+/// Why there is no chunk.
+enum Missing {
+    /// The block does not exist, which is no fault.
+    Absent,
+    /// With the text for the peer.
+    Failed(Failure),
+}
+
+/// Runs `work` where waiting for a disk holds nobody up.
+async fn on_disk<T: Send + 'static>(
+    store: &Arc<BlockStore>,
+    work: impl FnOnce(&BlockStore) -> T + Send + 'static,
+) -> Result<T, Missing> {
+    let store = Arc::clone(store);
+    tokio::task::spawn_blocking(move || work(&store)).await.map_err(|error| {
+        warn!(%error, "a disk request was lost");
+        Missing::Failed("java.io.IOException: the disk request was lost".to_owned())
+    })
+}
+
+/// Finds a map output: on the spot where the caches have it, else on the blocking pool.
+async fn find_map(
+    store: &Arc<BlockStore>,
+    app: AppId,
+    executor: ExecutorId,
+    shuffle: sealed_shuffle_protocol::ids::ShuffleId,
+    map: sealed_shuffle_protocol::ids::MapId,
+) -> Result<Result<Arc<MapOutput>, LookupError>, Missing> {
+    match store.resolve_cached(&app, &executor, shuffle, map) {
+        Some(found) => Ok(found.map(Arc::new)),
+        None => {
+            let found = on_disk(store, move |store| store.resolve_map(&app, &executor, shuffle, map)).await?;
+            Ok(found.map(Arc::new))
+        }
+    }
+}
+
+fn kind_of(message: &BlockTransferMessage) -> RequestKind {
+    match message {
+        BlockTransferMessage::RegisterExecutor(_) => RequestKind::Register,
+        BlockTransferMessage::FetchShuffleBlocks(_) => RequestKind::FetchShuffle,
+        BlockTransferMessage::OpenBlocks(_) => RequestKind::OpenBlocks,
+        BlockTransferMessage::RemoveBlocks(_) => RequestKind::Remove,
+        BlockTransferMessage::GetLocalDirsForExecutors(_) => RequestKind::LocalDirs,
+        BlockTransferMessage::DiagnoseCorruption(_) => RequestKind::Diagnose,
+        BlockTransferMessage::PushBlockStream(_)
+        | BlockTransferMessage::FinalizeShuffleMerge(_)
+        | BlockTransferMessage::FetchShuffleBlockChunks(_)
+        | BlockTransferMessage::RemoveShuffleMerge(_) => RequestKind::Merge,
+        _ => RequestKind::Other,
+    }
+}

@@ -1,0 +1,198 @@
+//! One connection: who the peer is, which channel it uses, which streams it holds.
+//!
+//! Identity and channel are checked here, in one place each, before any request is looked at.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sealed_shuffle_protocol::auth::{AuthMessage, Responder, SessionKeys};
+use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, SessionMode};
+use sealed_shuffle_protocol::connection::{
+    CloseReason, Identity, Request, ServerConnection, ServerEvent,
+};
+use sealed_shuffle_protocol::ids::AppId;
+use tracing::{debug, warn};
+
+use super::Shared;
+use super::streams::Streams;
+use crate::config::SecurityLevel;
+use crate::disk::Proof;
+use crate::random::OsRandom;
+use crate::seal::Body;
+use crate::telemetry::{ChannelLabels, Refusal};
+use crate::wire::Handler;
+
+/// The engine of a served connection.
+pub(super) type Engine = ServerConnection<Body>;
+
+/// One served connection.
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) peer: SocketAddr,
+    pub(super) streams: Streams,
+    pub(super) channel: Option<ChannelLabels>,
+    /// What every request is answered with, where the channel is below the minimum.
+    refusal: Option<String>,
+    /// The server is stopping: streams that are open may finish.
+    draining: bool,
+}
+
+impl Session {
+    pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
+        let streams = Streams::new(shared.settings.limits.streams);
+        Self { shared, peer, streams, channel: None, refusal: None, draining: false }
+    }
+
+    /// How the connection is protected, as the metrics call it.
+    pub(super) fn channel(&self) -> ChannelLabels {
+        self.channel.unwrap_or(ChannelLabels::PLAINTEXT)
+    }
+
+    fn close_when_drained(&self, engine: &mut Engine) {
+        if self.draining && self.streams.is_empty() {
+            engine.close(CloseReason::ShuttingDown);
+        }
+    }
+
+    fn judge(&mut self, engine: &mut Engine, challenge: &AuthMessage) -> Result<(), CloseReason> {
+        let app = challenge.app_id();
+        let Some(secret) = self.shared.secrets.of(app) else {
+            return self.refuse_challenge(engine, app, "there is no secret for this application".to_owned());
+        };
+        match Responder::respond(challenge, &secret, &mut OsRandom) {
+            Ok((answer, keys)) => engine.accept(&answer, keys),
+            Err(error) => self.refuse_challenge(engine, app, error.to_string()),
+        }
+    }
+
+    /// "Unknown application" and "wrong secret" read the same to the peer (AuthRpcHandler, Spark 4.3.0).
+    fn refuse_challenge(
+        &mut self,
+        engine: &mut Engine,
+        app: &AppId,
+        reason: String,
+    ) -> Result<(), CloseReason> {
+        self.shared.metrics.refused(Refusal::Authentication);
+        warn!(
+            peer = %self.peer, %app, reason,
+            "refused a handshake; is spark.authenticate.secret the same here and in the application?"
+        );
+        let text = "java.lang.IllegalArgumentException: Authentication failed.";
+        engine.refuse(text, format!("handshake for application {app}: {reason}"))
+    }
+
+    /// The channel is known: below the minimum, every request is refused in the peer's own cipher.
+    fn check_channel(&mut self, level: SecurityLevel, cure: &str) {
+        let minimum = self.shared.settings.minimum;
+        if level >= minimum {
+            return;
+        }
+        self.shared.metrics.refused(Refusal::BelowMinimum);
+        warn!(peer = %self.peer, channel = %level, %minimum, "refused a connection below the minimum; {cure}");
+        self.refusal = Some(format!(
+            "java.lang.SecurityException: This connection uses {level}, and this server serves nothing \
+             below {minimum} (spark.sealed.security.minimum): {cure} in the application."
+        ));
+    }
+
+    /// Answers `request` with `text` and ends the connection.
+    fn refuse_request(
+        &mut self,
+        engine: &mut Engine,
+        request: Request,
+        text: String,
+    ) -> Result<(), CloseReason> {
+        match request {
+            Request::Rpc { request, .. }
+            | Request::Upload { request, .. }
+            | Request::MergedBlockMeta { request, .. } => engine.fail_rpc(request, &text)?,
+            Request::Chunk { stream, chunk } => engine.fail_chunk(stream, chunk, &text)?,
+            Request::Stream { name } => engine.fail_stream(name, &text)?,
+            Request::OneWay { .. } => {}
+        }
+        engine.close(CloseReason::Refused(text));
+        Ok(())
+    }
+
+    /// Whether the peer may speak for `app`; the text is what it reads where it may not.
+    pub(super) fn authorize(&self, engine: &Engine, app: &AppId) -> Result<Proof, String> {
+        match engine.identity() {
+            Some(Identity::Proven(proven)) if proven == app => Ok(Proof::Proven),
+            Some(Identity::Proven(proven)) => {
+                self.shared.metrics.refused(Refusal::Application);
+                warn!(peer = %self.peer, %proven, %app, "refused a message for another application");
+                Err(format!(
+                    "java.lang.SecurityException: Client for {proven} not authorized for application {app}."
+                ))
+            }
+            Some(Identity::Anonymous) if self.shared.store.executors().proof(app) == Some(Proof::Proven) => {
+                self.shared.metrics.refused(Refusal::Application);
+                warn!(peer = %self.peer, %app, "refused a peer without identity: the application was registered with one");
+                Err(format!(
+                    "java.lang.SecurityException: Application {app} was registered with authentication, \
+                     and this connection proved no identity: set spark.authenticate=true."
+                ))
+            }
+            Some(Identity::Anonymous) => Ok(Proof::Unproven),
+            None => Err("java.lang.SecurityException: Unauthenticated call.".to_owned()),
+        }
+    }
+}
+
+impl Handler for Session {
+    type Engine = Engine;
+
+    async fn on_event(&mut self, engine: &mut Engine, event: ServerEvent) -> Result<(), CloseReason> {
+        match event {
+            ServerEvent::Challenge(challenge) => self.judge(engine, &challenge),
+            ServerEvent::Unauthenticated(what) => {
+                self.shared.metrics.refused(Refusal::Unauthenticated);
+                warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
+                Ok(())
+            }
+            ServerEvent::Request(request) => {
+                if self.channel.is_none() {
+                    self.channel = Some(ChannelLabels::PLAINTEXT);
+                    self.shared.metrics.channel_known(ChannelLabels::PLAINTEXT);
+                    self.check_channel(
+                        SecurityLevel::Plaintext,
+                        "set spark.authenticate=true and spark.network.crypto.enabled=true",
+                    );
+                }
+                if let Some(text) = self.refusal.clone() {
+                    return self.refuse_request(engine, request, text);
+                }
+                self.answer(engine, request).await?;
+                self.close_when_drained(engine);
+                Ok(())
+            }
+        }
+    }
+
+    fn session_layer(&mut self, keys: SessionKeys) -> Box<dyn Layer> {
+        Box::new(AesSession::server(keys, FirstBytes::Frame, Box::new(OsRandom)))
+    }
+
+    fn on_mode(&mut self, engine: &mut Engine, mode: SessionMode) {
+        let channel = ChannelLabels::from(mode);
+        self.channel = Some(channel);
+        self.shared.metrics.channel_known(channel);
+        debug!(peer = %self.peer, identity = ?engine.identity(), %mode, "session established");
+        self.check_channel(
+            SecurityLevel::from(mode.cipher),
+            "set spark.network.crypto.cipher=AES/GCM/NoPadding (Spark 3.5.9 and later)",
+        );
+    }
+
+    async fn wake(&mut self) {
+        match self.draining {
+            true => std::future::pending().await,
+            false => self.shared.draining.cancelled().await,
+        }
+    }
+
+    fn on_wake(&mut self, engine: &mut Engine) {
+        self.draining = true;
+        self.close_when_drained(engine);
+    }
+}

@@ -1,0 +1,221 @@
+//! The open streams of one connection.
+//!
+//! A stream belongs to the connection that opened it, so the table lives in the session and dies with
+//! it. Rules and texts are those of OneForOneStreamManager, Spark 4.3.0: chunks are taken in order,
+//! each once; the stream is gone when its last chunk was handed out; a chunk that failed fails again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, ShuffleId, StreamId};
+use sealed_shuffle_protocol::shuffle::{FetchShuffleBlocks, RddBlock, ReduceRange, ShuffleBlock};
+use thiserror::Error;
+
+use crate::disk::MapOutput;
+
+/// What the chunks of a stream are.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// By number, from FetchShuffleBlocks.
+    Fetch(FetchShuffleBlocks),
+    /// By name, from OpenBlocks.
+    Shuffle { shuffle: ShuffleId, blocks: Vec<ShuffleBlock> },
+    /// Disk-persisted RDD partitions, by name.
+    Rdd(Vec<RddBlock>),
+}
+
+/// One chunk, as far as the request says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    /// A range of partitions of a map output.
+    Shuffle(ShuffleId, ReduceRange),
+    /// A whole RDD partition.
+    Rdd(RddBlock),
+}
+
+impl Plan {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Fetch(fetch) => fetch.chunk_count(),
+            Self::Shuffle { blocks, .. } => blocks.len(),
+            Self::Rdd(blocks) => blocks.len(),
+        }
+    }
+
+    fn chunk(&self, index: usize) -> Option<Wanted> {
+        match self {
+            Self::Fetch(fetch) => Some(Wanted::Shuffle(fetch.shuffle, fetch.chunk(index)?)),
+            Self::Shuffle { shuffle, blocks } => {
+                let block = blocks.get(index)?;
+                Some(Wanted::Shuffle(*shuffle, ReduceRange::single(block.map, block.reduce)))
+            }
+            Self::Rdd(blocks) => blocks.get(index).copied().map(Wanted::Rdd),
+        }
+    }
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) app: AppId,
+    pub(super) executor: ExecutorId,
+    plan: Plan,
+    /// The index that the next request must name.
+    expected: i32,
+    /// The chunk that the next request gets; stays behind `expected` once a chunk failed.
+    next: usize,
+    /// The map output that the last chunk came from: a request takes many partitions of one map.
+    pub(super) resolved: Option<(MapId, Arc<MapOutput>)>,
+}
+
+impl Stream {
+    pub(super) fn new(app: AppId, executor: ExecutorId, plan: Plan) -> Self {
+        Self { app, executor, plan, expected: 0, next: 0, resolved: None }
+    }
+}
+
+/// A chunk request that cannot be served; `Display` is what Spark's client reads.
+#[derive(Debug, Error)]
+pub(super) enum StreamError {
+    /// Never opened here, read to its end, or somebody else's.
+    #[error("java.lang.IllegalArgumentException: Unknown stream ID.")]
+    Unknown,
+    /// Chunks are taken in order.
+    #[error("java.lang.IllegalStateException: Received out-of-order chunk index {got} (expected {expected})")]
+    OutOfOrder { got: ChunkIndex, expected: i32 },
+    /// A stream without chunks.
+    #[error("java.lang.IllegalStateException: Requested chunk index beyond end {0}")]
+    BeyondEnd(ChunkIndex),
+    /// More streams than a connection may hold.
+    #[error(
+        "java.lang.IllegalStateException: {0} streams are open on this connection, the most it may hold \
+         (spark.sealed.limits.streams): read or close them"
+    )]
+    TooMany(usize),
+}
+
+/// The streams of one connection.
+#[derive(Debug)]
+pub(super) struct Streams {
+    open: HashMap<StreamId, Stream>,
+    most: usize,
+}
+
+impl Streams {
+    pub(super) fn new(most: usize) -> Self {
+        Self { open: HashMap::new(), most }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Opens a stream and names it.
+    pub(super) fn open(&mut self, ids: &StreamIds, stream: Stream) -> Result<StreamId, StreamError> {
+        if self.open.len() >= self.most {
+            return Err(StreamError::TooMany(self.most));
+        }
+        let id = ids.next();
+        self.open.insert(id, stream);
+        Ok(id)
+    }
+
+    /// What chunk `index` of the stream is. The expected index moves on at once, the position only
+    /// with [`Streams::took`], as in Spark.
+    pub(super) fn ask(&mut self, id: StreamId, index: ChunkIndex) -> Result<(&mut Stream, Wanted), StreamError> {
+        let stream = self.open.get_mut(&id).ok_or(StreamError::Unknown)?;
+        if index.0 != stream.expected {
+            return Err(StreamError::OutOfOrder { got: index, expected: stream.expected });
+        }
+        let wanted = stream.plan.chunk(stream.next).ok_or(StreamError::BeyondEnd(index))?;
+        stream.expected += 1;
+        Ok((stream, wanted))
+    }
+
+    /// The chunk that was asked for last is on its way; the last one closes the stream.
+    pub(super) fn took(&mut self, id: StreamId) {
+        if let Some(stream) = self.open.get_mut(&id) {
+            stream.next += 1;
+            if stream.next >= stream.plan.len() {
+                self.open.remove(&id);
+            }
+        }
+    }
+}
+
+/// Names streams: unguessable start, then one by one, as Spark does since 4.0.5.
+#[derive(Debug)]
+pub(super) struct StreamIds(AtomicI64);
+
+impl StreamIds {
+    pub(super) fn starting_at(random: [u8; 8]) -> Self {
+        Self(AtomicI64::new(i64::from_be_bytes(random) & i64::MAX))
+    }
+
+    fn next(&self) -> StreamId {
+        StreamId(self.0.fetch_add(1, Ordering::Relaxed) & i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealed_shuffle_protocol::ids::ReduceId;
+
+    use super::*;
+
+    fn two_chunks() -> Stream {
+        let block = |reduce| ShuffleBlock { map: MapId(3), reduce: ReduceId(reduce) };
+        let plan = Plan::Shuffle { shuffle: ShuffleId(0), blocks: vec![block(0), block(1)] };
+        Stream::new(AppId::new("app-1"), ExecutorId::new("1"), plan)
+    }
+
+    fn opened() -> (Streams, StreamId) {
+        let mut streams = Streams::new(2);
+        let id = streams.open(&StreamIds::starting_at([0xff; 8]), two_chunks()).unwrap();
+        (streams, id)
+    }
+
+    fn text<T>(result: Result<T, StreamError>) -> String {
+        result.err().unwrap().to_string()
+    }
+
+    #[test]
+    fn chunks_are_taken_in_order_and_the_last_closes_the_stream() {
+        let (mut streams, id) = opened();
+        assert_eq!(
+            text(streams.ask(id, ChunkIndex(1))),
+            "java.lang.IllegalStateException: Received out-of-order chunk index 1 (expected 0)"
+        );
+        for index in [0, 1] {
+            streams.ask(id, ChunkIndex(index)).unwrap();
+            streams.took(id);
+        }
+        assert_eq!(
+            text(streams.ask(id, ChunkIndex(2))),
+            "java.lang.IllegalArgumentException: Unknown stream ID."
+        );
+    }
+
+    #[test]
+    fn chunk_that_failed_is_what_the_next_index_gets_again() {
+        let (mut streams, id) = opened();
+        streams.ask(id, ChunkIndex(0)).unwrap();
+        let (_, wanted) = streams.ask(id, ChunkIndex(1)).unwrap();
+        assert!(matches!(wanted, Wanted::Shuffle(_, ReduceRange { start: ReduceId(0), .. })), "{wanted:?}");
+    }
+
+    #[test]
+    fn stream_ids_are_never_negative() {
+        let ids = StreamIds::starting_at([0xff; 8]);
+        assert!((0..3).all(|_| ids.next().0 >= 0));
+    }
+
+    #[test]
+    fn refuses_more_streams_than_the_limit() {
+        let (mut streams, _) = opened();
+        let ids = StreamIds::starting_at([0; 8]);
+        streams.open(&ids, two_chunks()).unwrap();
+        assert!(text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.streams"));
+    }
+}

@@ -1,0 +1,369 @@
+//! Every counter and gauge, in one struct.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
+
+use crate::wire::WireCounters;
+
+/// How a connection is protected, as one word of a metric.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Channel {
+    /// Nothing, and no identity.
+    Plaintext,
+    /// AES/CTR after the X25519 handshake.
+    AesCtr,
+    /// AES/GCM after the X25519 handshake.
+    AesGcm,
+    /// The handshake is done, the first request has not come.
+    Undecided,
+}
+
+impl Channel {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::AesCtr => "aes-ctr",
+            Self::AesGcm => "aes-gcm",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+impl EncodeLabelValue for Channel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.as_str().encode(encoder)
+    }
+}
+
+/// Channel and engine version of a connection.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ChannelLabels {
+    /// How it is protected.
+    pub channel: Channel,
+    /// `1`, `2` (`spark.network.crypto.authEngineVersion`), 0 where there is none.
+    pub engine_version: u8,
+}
+
+impl ChannelLabels {
+    /// A clear connection.
+    pub const PLAINTEXT: Self = Self { channel: Channel::Plaintext, engine_version: 0 };
+    /// Handshake done, cipher not seen yet.
+    pub const UNDECIDED: Self = Self { channel: Channel::Undecided, engine_version: 0 };
+}
+
+impl From<SessionMode> for ChannelLabels {
+    fn from(mode: SessionMode) -> Self {
+        Self {
+            channel: match mode.cipher {
+                SessionCipher::Ctr => Channel::AesCtr,
+                SessionCipher::Gcm => Channel::AesGcm,
+            },
+            engine_version: match mode.version {
+                EngineVersion::V1 => 1,
+                EngineVersion::V2 => 2,
+            },
+        }
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+                match self { $(Self::$variant => $word,)* }.encode(encoder)
+            }
+        }
+    };
+}
+
+words! {
+    /// Why somebody was refused.
+    Refusal {
+        /// The challenge does not verify: wrong secret or tampered with.
+        Authentication = "authentication_failed",
+        /// A request without a handshake where one is wanted.
+        Unauthenticated = "unauthenticated",
+        /// A channel below `spark.sealed.security.minimum`.
+        BelowMinimum = "below_minimum",
+        /// A message that names another application than the connection proved.
+        Application = "wrong_application",
+        /// A stream that the connection did not open.
+        Stream = "foreign_stream",
+        /// A local directory outside the roots.
+        LocalDir = "local_dir",
+        /// More than a limit allows.
+        Limit = "limit",
+        /// A request that this server does not serve.
+        Unsupported = "unsupported",
+    }
+}
+
+words! {
+    /// What was asked.
+    RequestKind {
+        /// RegisterExecutor.
+        Register = "register_executor",
+        /// FetchShuffleBlocks.
+        FetchShuffle = "fetch_shuffle_blocks",
+        /// OpenBlocks.
+        OpenBlocks = "open_blocks",
+        /// RemoveBlocks.
+        Remove = "remove_blocks",
+        /// GetLocalDirsForExecutors.
+        LocalDirs = "get_local_dirs",
+        /// DiagnoseCorruption.
+        Diagnose = "diagnose_corruption",
+        /// ChunkFetchRequest.
+        Chunk = "chunk_fetch",
+        /// StreamRequest.
+        Stream = "stream",
+        /// A request of push-based merging.
+        Merge = "push_merge",
+        /// Anything else, decodable or not.
+        Other = "other",
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RefusalLabels {
+    reason: Refusal,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RequestLabels {
+    request: RequestKind,
+}
+
+/// A fixed word that says why something ended or failed.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Reason {
+    /// The word.
+    pub reason: &'static str,
+}
+
+/// Figures that others own and the metrics page shows; taken when the page is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// Bytes of the memory budget in use.
+    pub memory_in_use: u64,
+    /// All bytes of the memory budget.
+    pub memory_budget: u64,
+    /// Bytes of cached index offsets.
+    pub index_cache_bytes: u64,
+    /// Lookups that the index cache answered.
+    pub index_hits: u64,
+    /// Lookups that read an index file.
+    pub index_misses: u64,
+    /// Data files held open.
+    pub open_files: u64,
+    /// Registered executors.
+    pub executors: u64,
+    /// Applications with registered executors.
+    pub applications: u64,
+    /// Anonymous resident memory of this process, in bytes.
+    pub resident_anonymous: u64,
+}
+
+/// Every counter and gauge of a server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Ciphertext bytes through sockets.
+    pub wire: Arc<WireCounters>,
+    /// Chunks being transferred now (`spark.shuffle.maxChunksBeingTransferred`).
+    pub chunks_in_transfer: Arc<AtomicU64>,
+    /// Connections open now.
+    pub connections: Gauge,
+    connections_by_channel: Family<ChannelLabels, Counter>,
+    blocks: Family<ChannelLabels, Counter>,
+    block_bytes: Family<ChannelLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    refusals: Family<RefusalLabels, Counter>,
+    block_failures: Family<Reason, Counter>,
+    closes: Family<Reason, Counter>,
+    forgotten: Family<Reason, Counter>,
+    gauges: SnapshotGauges,
+}
+
+#[derive(Debug, Default)]
+struct SnapshotGauges {
+    sent: Gauge,
+    received: Gauge,
+    chunks_in_transfer: Gauge,
+    memory_in_use: Gauge,
+    memory_budget: Gauge,
+    index_cache_bytes: Gauge,
+    index_hits: Gauge,
+    index_misses: Gauge,
+    open_files: Gauge,
+    executors: Gauge,
+    applications: Gauge,
+    resident_anonymous: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("sealed_shuffle"),
+            wire: Arc::default(),
+            chunks_in_transfer: Arc::default(),
+            connections: Gauge::default(),
+            connections_by_channel: Family::default(),
+            blocks: Family::default(),
+            block_bytes: Family::default(),
+            requests: Family::default(),
+            refusals: Family::default(),
+            block_failures: Family::default(),
+            closes: Family::default(),
+            forgotten: Family::default(),
+            gauges: SnapshotGauges::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("connections", "Connections open now", self.connections.clone());
+        registry.register(
+            "connections_by_channel",
+            "Connections whose channel became known, by channel and engine version",
+            self.connections_by_channel.clone(),
+        );
+        registry.register("blocks", "Blocks handed out, by channel", self.blocks.clone());
+        registry.register_with_unit(
+            "block",
+            "Bytes of blocks handed out, by channel",
+            Unit::Bytes,
+            self.block_bytes.clone(),
+        );
+        registry.register("requests", "Requests, by kind", self.requests.clone());
+        registry.register("refusals", "Peers and requests refused, by reason", self.refusals.clone());
+        registry.register("block_failures", "Blocks that failed, by reason", self.block_failures.clone());
+        registry.register("closes", "Connections ended, by reason", self.closes.clone());
+        registry.register("forgotten_applications", "Applications forgotten, by reason", self.forgotten.clone());
+        let gauges = &self.gauges;
+        for (name, help, gauge) in [
+            ("sent_bytes", "Bytes written to sockets since the start", &gauges.sent),
+            ("received_bytes", "Bytes read from sockets since the start", &gauges.received),
+            ("chunks_in_transfer", "Chunks being transferred now", &gauges.chunks_in_transfer),
+            ("memory_in_use_bytes", "Bytes of the memory budget in use", &gauges.memory_in_use),
+            ("memory_budget_bytes", "The memory budget", &gauges.memory_budget),
+            ("index_cache_bytes", "Bytes of cached index offsets", &gauges.index_cache_bytes),
+            ("index_cache_hits", "Index lookups answered from the cache", &gauges.index_hits),
+            ("index_cache_misses", "Index lookups that read the file", &gauges.index_misses),
+            ("open_files", "Data files held open", &gauges.open_files),
+            ("executors", "Registered executors", &gauges.executors),
+            ("applications", "Applications with registered executors", &gauges.applications),
+            (
+                "resident_anonymous_bytes",
+                "Anonymous resident memory of this process",
+                &gauges.resident_anonymous,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    /// A connection's channel became known.
+    pub fn channel_known(&self, channel: ChannelLabels) {
+        self.connections_by_channel.get_or_create(&channel).inc();
+    }
+
+    /// Blocks were handed out: one chunk of `blocks` blocks with `bytes` bytes.
+    pub fn blocks_served(&self, channel: ChannelLabels, blocks: u64, bytes: u64) {
+        self.blocks.get_or_create(&channel).inc_by(blocks);
+        self.block_bytes.get_or_create(&channel).inc_by(bytes);
+    }
+
+    /// A request came.
+    pub fn request(&self, request: RequestKind) {
+        self.requests.get_or_create(&RequestLabels { request }).inc();
+    }
+
+    /// Somebody was refused.
+    pub fn refused(&self, reason: Refusal) {
+        self.refusals.get_or_create(&RefusalLabels { reason }).inc();
+    }
+
+    /// A block could not be had.
+    pub fn block_failed(&self, reason: &'static str) {
+        self.block_failures.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A connection ended.
+    pub fn closed(&self, reason: &'static str) {
+        self.closes.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// An application was forgotten.
+    pub fn forgot(&self, reason: &'static str) {
+        self.forgotten.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// The metrics page in the text format that Prometheus reads (OpenMetrics 1.0).
+    pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
+        let gauges = &self.gauges;
+        for (gauge, value) in [
+            (&gauges.sent, self.wire.sent.load(Ordering::Relaxed)),
+            (&gauges.received, self.wire.received.load(Ordering::Relaxed)),
+            (&gauges.chunks_in_transfer, self.chunks_in_transfer.load(Ordering::Relaxed)),
+            (&gauges.memory_in_use, snapshot.memory_in_use),
+            (&gauges.memory_budget, snapshot.memory_budget),
+            (&gauges.index_cache_bytes, snapshot.index_cache_bytes),
+            (&gauges.index_hits, snapshot.index_hits),
+            (&gauges.index_misses, snapshot.index_misses),
+            (&gauges.open_files, snapshot.open_files),
+            (&gauges.executors, snapshot.executors),
+            (&gauges.applications, snapshot.applications),
+            (&gauges.resident_anonymous, snapshot.resident_anonymous),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        let mut page = String::new();
+        encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_shows_blocks_by_channel_and_refusals_by_reason() {
+        let metrics = Metrics::new();
+        metrics.blocks_served(ChannelLabels { channel: Channel::AesGcm, engine_version: 2 }, 3, 4096);
+        metrics.refused(Refusal::Authentication);
+        let page = metrics.render(Snapshot { executors: 7, ..Snapshot::default() }).unwrap();
+        for line in [
+            r#"sealed_shuffle_blocks_total{channel="aes-gcm",engine_version="2"} 3"#,
+            r#"sealed_shuffle_block_bytes_total{channel="aes-gcm",engine_version="2"} 4096"#,
+            r#"sealed_shuffle_refusals_total{reason="authentication_failed"} 1"#,
+            "sealed_shuffle_executors 7",
+        ] {
+            assert!(page.lines().any(|l| l == line), "{line} is not in\n{page}");
+        }
+    }
+}
