@@ -1,1 +1,18 @@
-//! To come.
+//! Hop 2: plaintext and key meet here and nowhere else.
+//!
+//! ```text
+//! outbound:  answers ─► outbox ─► segment [ room | plaintext from disk | room ] ─► stack.seal ─► wire
+//! inbound:   wire ─► stack.open ─► protocol engine
+//! ```
+//!
+//! Invariants: a segment is read into once, sealed in place once and written once; each segment in
+//! use holds a permit of the memory budget; session layers change at an exact byte, between two
+//! segments. Called by `wire`, calls `disk` to read.
+
+mod outbox;
+mod pool;
+mod stack;
+
+pub use outbox::{Body, Outbound, Outbox, OutboxError, Ticket};
+pub use pool::{Budget, PooledSegment, SegmentPool, Share};
+pub use stack::Stack;

@@ -55,7 +55,7 @@ impl Body {
 
 impl connection::Body for Body {
     fn len(&self) -> u64 {
-        self.region.len
+        self.region.len()
     }
 }
 
@@ -212,7 +212,7 @@ impl Outbox {
         room: usize,
     ) -> Result<(PooledSegment, usize), OutboxError> {
         let Some(Outbound::Region(body)) = self.queue.front() else { return Ok((segment, 0)) };
-        let left = body.region.len - self.region_taken;
+        let left = body.region.len() - self.region_taken;
         let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
         let position = self.region_taken;
         let now = read_now(&body.region, position, &mut pieces(&mut segment, want))?;
