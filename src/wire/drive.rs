@@ -215,7 +215,8 @@ impl Wire<'_> {
     }
 
     async fn prepare(&mut self) -> Result<(), CloseReason> {
-        let prepared = tokio::time::timeout(self.settings.budget_timeout, self.outbox.prepare(&mut self.stack));
+        let prepared =
+            tokio::time::timeout(self.settings.budget_timeout, self.outbox.prepare(&mut self.stack));
         match prepared.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(OutboxError::Cipher(error))) => Err(CloseReason::Cipher(error)),
@@ -269,7 +270,12 @@ impl Wire<'_> {
 
     /// Bulk goes straight into a buffer of its own; the rest passes through the stack, so that no
     /// buffer waits with an idle connection.
-    fn poll_read<S>(&mut self, socket: &mut S, bulk: usize, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>>
+    fn poll_read<S>(
+        &mut self,
+        socket: &mut S,
+        bulk: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::io::Result<usize>>
     where
         S: AsyncRead + Unpin,
     {

@@ -1,1 +1,12 @@
-//! To come.
+//! Hop 3: ciphertext and sockets.
+//!
+//! [`drive()`] is the one loop that joins a socket, the session layers, the outbox and a protocol
+//! engine; the server and the client each bring a [`Handler`] that says what events mean.
+
+mod counted;
+mod drive;
+mod listen;
+
+pub use counted::{Counted, WireCounters};
+pub use drive::{Handler, WireSettings, drive};
+pub use listen::{ListenError, ListenSettings, accept_loop, bind};
