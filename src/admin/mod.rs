@@ -1,1 +1,105 @@
-//! To come.
+//! The operator's HTTP port: metrics, health, and telling the server that an application is over.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /metrics` | counters in the text format that Prometheus reads |
+//! | `GET /healthz` | `200 ok`, or `503 draining` while the server stops |
+//! | `DELETE /applications/ID` | forgets the application; `404` where it is not known |
+//!
+//! There is no authentication: bind it to loopback, as the default does. Answers reveal no secret.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use sealed_shuffle_protocol::ids::AppId;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::debug;
+
+use crate::server::Server;
+use crate::wire::accept_loop;
+
+/// Operators at once.
+const PLACES: usize = 64;
+
+/// From the first byte of a request to the end of its head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From accepting a connection to its end.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+const PROMETHEUS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Serves the admin port until `stop` resolves.
+pub async fn run(listener: TcpListener, server: Server, stop: impl Future<Output = ()>) {
+    accept_loop(&listener, Arc::new(Semaphore::new(PLACES)), stop, |socket, _, place| {
+        drop(tokio::spawn(connection(socket, server.clone(), place)));
+    })
+    .await;
+}
+
+async fn connection(socket: TcpStream, server: Server, _place: OwnedSemaphorePermit) {
+    let service = service_fn(move |request| {
+        let response = answer(&server, &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(16 << 10)
+        .serve_connection(TokioIo::new(socket), service);
+    match tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "an admin connection failed"),
+        Err(_) => debug!("closed an admin connection that stayed too long"),
+    }
+}
+
+fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let app = path.strip_prefix("/applications/").filter(|app| !app.is_empty());
+    match (path, app, request.method()) {
+        ("/metrics", _, &Method::GET) => match server.metrics_page() {
+            Ok(page) => response(StatusCode::OK, PROMETHEUS, page),
+            Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics cannot be written\n"),
+        },
+        ("/healthz", _, &Method::GET) if server.is_draining() => {
+            response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
+        }
+        ("/healthz", _, &Method::GET) => response(StatusCode::OK, TEXT, "ok\n"),
+        (_, Some(app), &Method::DELETE) => match server.forget(&AppId::new(app)) {
+            Some(executors) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
+            None => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
+        },
+        ("/metrics" | "/healthz", ..) => not_allowed("GET"),
+        (_, Some(_), _) => not_allowed("DELETE"),
+        _ => response(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there are: GET /metrics, GET /healthz, DELETE /applications/ID\n",
+        ),
+    }
+}
+
+fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("use {allowed}\n"));
+    refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    refused
+}
+
+fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

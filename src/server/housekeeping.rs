@@ -48,6 +48,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
 pub(super) fn resident_anonymous() -> u64 {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return 0 };
     let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = field.and_then(|value| value.trim().strip_suffix(" kB")).and_then(|kib| kib.trim().parse::<u64>().ok());
+    let kib = field
+        .and_then(|value| value.trim().strip_suffix(" kB"))
+        .and_then(|kib| kib.trim().parse::<u64>().ok());
     kib.unwrap_or(0) << 10
 }

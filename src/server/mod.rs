@@ -1,1 +1,284 @@
-//! To come.
+//! The server: what requests mean, and the life of the process around them.
+//!
+//! ```text
+//! bind ─► accept ─► session per connection ─► disk
+//!            │             ▲
+//!      places, drain   identity, channel, streams (all of one connection)
+//! ```
+//!
+//! One task a connection, requests in order. Everything that outlives a connection is in [`Shared`].
+
+mod housekeeping;
+mod requests;
+mod secrets;
+mod session;
+mod streams;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, ServerSettings};
+use sealed_shuffle_protocol::crypto::random::RandomError;
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_protocol::secret::AppSecret;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+pub use secrets::Secrets;
+
+use crate::config::{Authentication, SecurityLevel, ServerConfig};
+use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
+use crate::random::random_bytes;
+use crate::seal::{Budget, SegmentPool};
+use crate::telemetry::{Metrics, Snapshot};
+use crate::wire::{Counted, WireSettings, accept_loop, drive};
+
+use self::session::Session;
+use self::streams::StreamIds;
+
+/// How a server behaves, beyond its port and its roots.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Every number that a peer can press on.
+    pub limits: Limits,
+    /// The weakest channel that is served (`spark.sealed.security.minimum`).
+    pub minimum: SecurityLevel,
+    /// Whether peers that prove no identity are served (`spark.authenticate=false`).
+    pub admits_anonymous: bool,
+    /// Connections at once; further ones wait in the backlog (`spark.sealed.connections.max`).
+    pub connections: usize,
+    /// Chunks in transfer over all connections (`spark.shuffle.maxChunksBeingTransferred`).
+    pub max_chunks: u64,
+    /// From accepting to a proven identity (`spark.sealed.handshake.timeout`).
+    pub handshake_timeout: Duration,
+    /// Without a byte in either direction (`spark.shuffle.io.connectionTimeout`).
+    pub idle_timeout: Duration,
+    /// Without the peer taking a byte (`spark.sealed.stalled.timeout`).
+    pub stalled_timeout: Duration,
+    /// What open transfers get to finish when the server stops (`spark.sealed.drain.timeout`).
+    pub drain_timeout: Duration,
+}
+
+/// Stands for a deadline that was switched off.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Segments kept for the next transfer while nobody uses them.
+const KEPT_SEGMENTS: usize = 32;
+
+/// Why a server cannot be set up. The remedy is in the text.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A root cannot be used.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The system gives no randomness.
+    #[error("no randomness for stream ids: {0}")]
+    Random(#[from] RandomError),
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    settings: Settings,
+    secrets: Secrets,
+    store: Arc<BlockStore>,
+    pool: SegmentPool,
+    metrics: Arc<Metrics>,
+    stream_ids: StreamIds,
+    draining: CancellationToken,
+}
+
+/// A server that serves as long as [`Server::run`] is polled.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Drained {
+    /// Connections that were cut at the deadline.
+    pub cut: usize,
+}
+
+impl Server {
+    /// A server over `store`. Fails only where the system gives no randomness.
+    pub fn new(
+        settings: Settings,
+        secrets: Secrets,
+        store: Arc<BlockStore>,
+        pool: SegmentPool,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RandomError> {
+        let stream_ids = StreamIds::starting_at(random_bytes()?);
+        let draining = CancellationToken::new();
+        Ok(Self {
+            shared: Arc::new(Shared { settings, secrets, store, pool, metrics, stream_ids, draining }),
+        })
+    }
+
+    /// A server as it was configured: opens the roots, takes the secret, sets up the memory.
+    pub fn from_config(config: &ServerConfig) -> Result<Self, StartError> {
+        let timeouts = &config.timeouts;
+        let settings = Settings {
+            limits: config.limits.clone(),
+            minimum: config.minimum,
+            admits_anonymous: config.authentication == Authentication::Optional,
+            connections: config.max_connections,
+            max_chunks: config.max_chunks_being_transferred,
+            handshake_timeout: timeouts.handshake,
+            idle_timeout: timeouts.idle.unwrap_or(NEVER),
+            stalled_timeout: timeouts.stalled.unwrap_or(NEVER),
+            drain_timeout: timeouts.drain,
+        };
+        let secrets = match &config.secret {
+            None => Secrets::none(),
+            Some(secret) => Secrets::shared(AppSecret::new(secret.text.to_string())),
+        };
+        let roots = Roots::open(&config.roots.paths)?;
+        let registry = RegistryLimits {
+            executors: config.max_executors,
+            idle_ttl: config.app_idle_ttl,
+            ..Default::default()
+        };
+        let limits = DiskLimits {
+            index_cache_bytes: config.index_cache_size.as_u64(),
+            open_files: config.max_open_files,
+            registry,
+            ..DiskLimits::default()
+        };
+        let budget = Budget::new(config.memory_budget.as_u64());
+        let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
+        let store = Arc::new(BlockStore::new(roots, limits));
+        Ok(Self::new(settings, secrets, store, pool, Arc::new(Metrics::new()))?)
+    }
+
+    /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections
+    /// close, open transfers finish or are cut at the deadline.
+    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> Drained {
+        let shared = &self.shared;
+        let places = Arc::new(Semaphore::new(shared.settings.connections));
+        let tasks = TaskTracker::new();
+        let cut = CancellationToken::new();
+        let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
+        accept_loop(&listener, places, stop, |socket, peer, place| {
+            let served = serve(Arc::clone(shared), socket, peer, place);
+            let cut = cut.clone();
+            tasks.spawn(async move { cut.run_until_cancelled(served).await });
+        })
+        .await;
+        drop(listener);
+        housekeeping.abort();
+        self.drain(&tasks, &cut).await
+    }
+
+    async fn drain(&self, tasks: &TaskTracker, cut: &CancellationToken) -> Drained {
+        let timeout = self.shared.settings.drain_timeout;
+        tasks.close();
+        info!(connections = tasks.len(), ?timeout, "draining: no new connections, open transfers may finish");
+        self.shared.draining.cancel();
+        if tokio::time::timeout(timeout, tasks.wait()).await.is_ok() {
+            return Drained { cut: 0 };
+        }
+        let left = tasks.len();
+        warn!(connections = left, "cut what did not finish within spark.sealed.drain.timeout");
+        cut.cancel();
+        tasks.wait().await;
+        Drained { cut: left }
+    }
+
+    /// What the metrics page shows beside the counters.
+    pub fn snapshot(&self) -> Snapshot {
+        let shared = &self.shared;
+        let disk = shared.store.counters();
+        Snapshot {
+            memory_in_use: shared.pool.budget().in_use(),
+            memory_budget: shared.pool.budget().total(),
+            index_cache_bytes: disk.index_cache_bytes,
+            index_hits: disk.index_hits,
+            index_misses: disk.index_misses,
+            open_files: disk.files_open,
+            executors: disk.executors as u64,
+            applications: shared.store.executors().apps().len() as u64,
+            resident_anonymous: housekeeping::resident_anonymous(),
+        }
+    }
+
+    /// The metrics page.
+    pub fn metrics_page(&self) -> Result<String, std::fmt::Error> {
+        self.shared.metrics.render(self.snapshot())
+    }
+
+    /// Whether the server is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.is_cancelled()
+    }
+
+    /// Forgets an application: its registrations, open files and cached indexes. Says how many
+    /// executors went with it; `None` where it was not known.
+    pub fn forget(&self, app: &AppId) -> Option<usize> {
+        let executors = self.shared.store.forget(app)?;
+        self.shared.metrics.forgot("told");
+        info!(%app, executors, "forgot an application: told to");
+        Some(executors)
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
+    let settings = &shared.settings;
+    let wire = WireSettings {
+        pipelined: settings.limits.pipelined_requests,
+        bulk_read: 0,
+        budget_timeout: settings.stalled_timeout,
+    };
+    let engine_settings = ServerSettings {
+        limits: settings.limits.clone(),
+        handshake_timeout: settings.handshake_timeout,
+        idle_timeout: settings.idle_timeout,
+        stalled_timeout: settings.stalled_timeout,
+        authenticates: shared.secrets.exist(),
+        admits_anonymous: settings.admits_anonymous,
+    };
+    let open = OpenConnection::count(Arc::clone(&shared.metrics));
+    let mut socket = Counted::new(socket, Arc::clone(&shared.metrics.wire));
+    let mut engine = ServerConnection::new(Instant::now(), engine_settings);
+    let mut session = Session::new(Arc::clone(&shared), peer);
+    let reason = drive(&mut socket, &mut engine, &mut session, shared.pool.clone(), &wire).await;
+    drop(open);
+    shared.metrics.closed(reason.label());
+    log_close(peer, &session, &reason);
+}
+
+/// A peer that hangs up is nobody's fault; what the peer or we did wrong is said once, here.
+fn log_close(peer: SocketAddr, session: &Session, reason: &CloseReason) {
+    let channel = session.channel().channel.as_str();
+    match reason.blame() {
+        // Refusals were logged where they were decided, with the cure.
+        Blame::Nobody | Blame::Policy => debug!(%peer, channel, %reason, "connection ended"),
+        Blame::Network => info!(%peer, channel, %reason, "connection ended"),
+        Blame::Peer | Blame::Us => warn!(%peer, channel, %reason, "closed a connection"),
+    }
+}
+
+/// Counts a connection as open while it lives, however its task ends.
+struct OpenConnection(Arc<Metrics>);
+
+impl OpenConnection {
+    fn count(metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}

@@ -4,21 +4,22 @@
 //! disk runs on the blocking pool; what the caches know is answered on the spot.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::connection::{Body as _, CloseReason, Request};
-use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, RequestId, StreamId};
+use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, RequestId, ShuffleId, StreamId};
 use sealed_shuffle_protocol::message::MAX_PAYLOAD;
 use sealed_shuffle_protocol::shuffle::{
-    BlockTransferMessage, BlocksRemoved, DiagnoseCorruption, FetchShuffleBlocks, GetLocalDirsForExecutors,
-    LocalDirsForExecutors, OpenBlocks, OpenRequest, RegisterExecutor, RemoveBlocks, SHUFFLE_PUSH_MERGER,
-    StreamHandle, StreamName,
+    BlockTransferMessage, BlocksRemoved, CorruptionCause, DiagnoseCorruption, FetchShuffleBlocks,
+    GetLocalDirsForExecutors, LocalDirsForExecutors, OpenBlocks, OpenRequest, RegisterExecutor, RemoveBlocks,
+    SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
 };
 use tracing::{debug, info, warn};
 
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
-use crate::disk::{BlockStore, LookupError, MapOutput, Proof, RegisterError, Region};
+use crate::disk::{BlockStore, Cause, Diagnosis, LookupError, MapOutput, Proof, RegisterError};
 use crate::seal::{Body, Ticket};
 use crate::telemetry::{Refusal, RequestKind};
 
@@ -83,9 +84,8 @@ impl Session {
             BlockTransferMessage::RemoveBlocks(m) => self.remove(m).await.map(Some),
             BlockTransferMessage::GetLocalDirsForExecutors(m) => self.local_dirs(&m).map(Some),
             BlockTransferMessage::DiagnoseCorruption(m) => self.diagnose(m).await.map(Some),
-            BlockTransferMessage::FinalizeShuffleMerge(_) | BlockTransferMessage::FetchShuffleBlockChunks(_) => {
-                Err(self.no_merging())
-            }
+            BlockTransferMessage::FinalizeShuffleMerge(_)
+            | BlockTransferMessage::FetchShuffleBlockChunks(_) => Err(self.no_merging()),
             BlockTransferMessage::RemoveShuffleMerge(_) => {
                 self.shared.metrics.refused(Refusal::Unsupported);
                 Err("java.lang.UnsupportedOperationException: Cannot handle merged shuffle remove".to_owned())
@@ -148,10 +148,11 @@ impl Session {
         let registered = self
             .on_disk(move |store| {
                 let info = &message.info;
+                let dirs: Vec<&str> = info.local_dirs.iter().collect();
                 let registered = store.register(
                     &message.app,
                     &message.executor,
-                    info.local_dirs.iter(),
+                    &dirs,
                     info.sub_dirs_per_local_dir,
                     &info.shuffle_manager,
                     proof,
@@ -205,10 +206,12 @@ impl Session {
                 ));
             }
         };
-        let stream = self.streams.open(&self.shared.stream_ids, Stream::new(app, executor, plan)).map_err(|error| {
-            self.shared.metrics.refused(Refusal::Limit);
-            error.to_string()
-        })?;
+        let stream = self.streams.open(&self.shared.stream_ids, Stream::new(app, executor, plan)).map_err(
+            |error| {
+                self.shared.metrics.refused(Refusal::Limit);
+                error.to_string()
+            },
+        )?;
         Ok(StreamHandle { stream, num_chunks }.into())
     }
 
@@ -230,7 +233,12 @@ impl Session {
         }
     }
 
-    async fn chunk(&mut self, engine: &mut Engine, stream: StreamId, chunk: ChunkIndex) -> Result<(), CloseReason> {
+    async fn chunk(
+        &mut self,
+        engine: &mut Engine,
+        stream: StreamId,
+        chunk: ChunkIndex,
+    ) -> Result<(), CloseReason> {
         self.shared.metrics.request(RequestKind::Chunk);
         self.admit_transfer()?;
         match self.take_chunk(stream, chunk).await {
@@ -286,7 +294,7 @@ impl Session {
                     _ => find_map(&shared.store, app, executor, shuffle, range.map).await?,
                 };
                 output.and_then(|output| {
-                    let region = output.region(range.start, range.end);
+                    let region = output.range(i64::from(range.start.0), range.end);
                     stream.resolved = Some((range.map, output));
                     let blocks = u64::try_from(range.end - i64::from(range.start.0)).unwrap_or(0);
                     region.map(|region| Some((blocks, region)))
@@ -312,10 +320,16 @@ impl Session {
 
     async fn remove(&mut self, message: RemoveBlocks) -> Result<BlockTransferMessage, Failure> {
         let removed = self
-            .on_disk(move |store| store.remove_blocks(&message.app, &message.executor, message.blocks.iter()))
+            .on_disk(move |store| {
+                let names: Vec<&str> = message.blocks.iter().collect();
+                store.remove_blocks(&message.app, &message.executor, &names)
+            })
             .await?
             .map_err(|error| error.spark_text())?;
-        Ok(BlocksRemoved { count: i32::try_from(removed.count).unwrap_or(i32::MAX) }.into())
+        for failure in &removed.failures {
+            warn!(peer = %self.peer, error = %failure, "cannot remove a block");
+        }
+        Ok(BlocksRemoved { count: removed.count }.into())
     }
 
     fn local_dirs(&mut self, message: &GetLocalDirsForExecutors) -> Result<BlockTransferMessage, Failure> {
@@ -329,12 +343,13 @@ impl Session {
         }
         let found = executors
             .iter()
-            .map(|executor| self.shared.store.local_dirs(&message.app, executor))
+            .map(|executor| self.shared.store.registration(&message.app, executor, Instant::now()))
             .collect::<Result<Vec<_>, LookupError>>()
             .map_err(|error| error.spark_text())?;
-        let by_executor = executors.iter().zip(&found).map(|(executor, registration)| {
-            (executor, registration.dirs().iter().map(|dir| dir.text()))
-        });
+        let by_executor = executors
+            .iter()
+            .zip(&found)
+            .map(|(executor, registration)| (executor, registration.dirs().iter().map(|dir| dir.text())));
         match LocalDirsForExecutors::new(by_executor) {
             Ok(answer) => Ok(answer.into()),
             Err(error) => Err(format!("java.lang.IllegalStateException: {error}")),
@@ -342,22 +357,24 @@ impl Session {
     }
 
     async fn diagnose(&mut self, message: DiagnoseCorruption) -> Result<BlockTransferMessage, Failure> {
-        let diagnosis = self
+        let (shuffle, map, reduce) = (message.shuffle, message.map, message.reduce);
+        let cause = self
             .on_disk(move |store| {
-                store.diagnose(
-                    &message.app,
-                    &message.executor,
-                    message.shuffle,
-                    message.map,
-                    message.reduce,
-                    message.checksum,
-                    &message.algorithm,
-                )
+                let algorithm = &message.algorithm;
+                let block = Diagnosis { shuffle, map, reduce, checksum: message.checksum, algorithm };
+                store.diagnose(&message.app, &message.executor, &block)
             })
             .await?
             .map_err(|error| error.spark_text())?;
-        info!(peer = %self.peer, ?diagnosis, "diagnosed a corrupt block");
-        Ok(diagnosis.cause.into())
+        info!(peer = %self.peer, %shuffle, %map, %reduce, ?cause, "diagnosed a block that a reader called corrupt");
+        let cause = match cause {
+            Cause::DiskIssue => CorruptionCause::DiskIssue,
+            Cause::NetworkIssue => CorruptionCause::NetworkIssue,
+            Cause::UnknownIssue => CorruptionCause::UnknownIssue,
+            Cause::ChecksumVerifyPass => CorruptionCause::ChecksumVerifyPass,
+            Cause::UnsupportedChecksumAlgorithm => CorruptionCause::UnsupportedChecksumAlgorithm,
+        };
+        Ok(cause.into())
     }
 
     /// Spark's own text of a service without a merge manager.
@@ -407,12 +424,13 @@ async fn find_map(
     store: &Arc<BlockStore>,
     app: AppId,
     executor: ExecutorId,
-    shuffle: sealed_shuffle_protocol::ids::ShuffleId,
-    map: sealed_shuffle_protocol::ids::MapId,
+    shuffle: ShuffleId,
+    map: MapId,
 ) -> Result<Result<Arc<MapOutput>, LookupError>, Missing> {
     match store.resolve_cached(&app, &executor, shuffle, map) {
-        Some(found) => Ok(found.map(Arc::new)),
-        None => {
+        Ok(Some(found)) => Ok(Ok(Arc::new(found))),
+        Err(error) => Ok(Err(error)),
+        Ok(None) => {
             let found = on_disk(store, move |store| store.resolve_map(&app, &executor, shuffle, map)).await?;
             Ok(found.map(Arc::new))
         }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use sealed_shuffle_protocol::auth::{AuthMessage, Responder, SessionKeys};
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, SessionMode};
-use sealed_shuffle_protocol::connection::{
-    CloseReason, Identity, Request, ServerConnection, ServerEvent,
-};
+use sealed_shuffle_protocol::connection::{CloseReason, Identity, Request, ServerConnection, ServerEvent};
 use sealed_shuffle_protocol::ids::AppId;
 use tracing::{debug, warn};
 

@@ -123,7 +123,11 @@ impl Streams {
 
     /// What chunk `index` of the stream is. The expected index moves on at once, the position only
     /// with [`Streams::took`], as in Spark.
-    pub(super) fn ask(&mut self, id: StreamId, index: ChunkIndex) -> Result<(&mut Stream, Wanted), StreamError> {
+    pub(super) fn ask(
+        &mut self,
+        id: StreamId,
+        index: ChunkIndex,
+    ) -> Result<(&mut Stream, Wanted), StreamError> {
         let stream = self.open.get_mut(&id).ok_or(StreamError::Unknown)?;
         if index.0 != stream.expected {
             return Err(StreamError::OutOfOrder { got: index, expected: stream.expected });

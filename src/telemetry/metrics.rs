@@ -262,7 +262,11 @@ impl Metrics {
         registry.register("refusals", "Peers and requests refused, by reason", self.refusals.clone());
         registry.register("block_failures", "Blocks that failed, by reason", self.block_failures.clone());
         registry.register("closes", "Connections ended, by reason", self.closes.clone());
-        registry.register("forgotten_applications", "Applications forgotten, by reason", self.forgotten.clone());
+        registry.register(
+            "forgotten_applications",
+            "Applications forgotten, by reason",
+            self.forgotten.clone(),
+        );
         let gauges = &self.gauges;
         for (name, help, gauge) in [
             ("sent_bytes", "Bytes written to sockets since the start", &gauges.sent),
