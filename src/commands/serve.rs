@@ -1,7 +1,6 @@
 //! `serve`: the shuffle service itself.
 
 use std::io::{Write, stdout};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -55,8 +54,9 @@ impl Serve {
             let text = config.describe().join("\n");
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
         }
-        let filter = EnvFilter::try_new(&config.log)
-            .map_err(|error| Failure::new(Exit::Config, format!("spark.sealed.log = {:?}: {error}", config.log)))?;
+        let filter = EnvFilter::try_new(&config.log).map_err(|error| {
+            Failure::new(Exit::Config, format!("spark.sealed.log = {:?}: {error}", config.log))
+        })?;
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
