@@ -1,1 +1,34 @@
 //! Real Spark on the other end of the wire.
+//!
+//! ```text
+//! spark.rs      gets a Spark release and compiles jvm/ against its jars
+//! peer.rs       a JVM with Spark's own client classes and its own shuffle service, told what to do line by line
+//! client.rs     that JVM's connections and block stores, request by request
+//! server.rs     our binary on a free port
+//! service.rs    one of the two services, so that the same test runs against ours and against Spark's (the oracle)
+//! matrix.rs     which Spark versions, ciphers and engine versions
+//! oracle.rs     shuffle files as Spark lays them out, and the checksums of what must come back
+//! plain.rs      a bare socket that speaks frames, for peers that do not behave
+//! proxy.rs      records what passes on the wire
+//! application.rs, cluster.rs    whole applications, whole clusters
+//! log_scan.rs   no warning passes that a test did not announce
+//! turn.rs       keeps the heavy tests from running all at once
+//! ```
+//!
+//! The harness panics with the reason: its caller is a test. Nothing here outlives the test process: JVMs end with
+//! their standard input, everything else is killed by its own process id.
+
+pub mod application;
+pub mod client;
+pub mod cluster;
+pub mod log_scan;
+pub mod matrix;
+pub mod oracle;
+pub mod peer;
+pub mod plain;
+pub mod process;
+pub mod proxy;
+pub mod server;
+pub mod service;
+pub mod spark;
+pub mod turn;

@@ -1,0 +1,167 @@
+import java.lang.management.ManagementFactory;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.atomic.AtomicReference;
+import org.apache.spark.network.TransportContext;
+import org.apache.spark.network.buffer.ManagedBuffer;
+import org.apache.spark.network.client.ChunkReceivedCallback;
+import org.apache.spark.network.client.TransportClient;
+import org.apache.spark.network.client.TransportClientBootstrap;
+import org.apache.spark.network.client.TransportClientFactory;
+import org.apache.spark.network.crypto.AuthClientBootstrap;
+import org.apache.spark.network.sasl.SecretKeyHolder;
+import org.apache.spark.network.server.NoOpRpcHandler;
+import org.apache.spark.network.shuffle.protocol.BlockTransferMessage;
+import org.apache.spark.network.shuffle.protocol.ExecutorShuffleInfo;
+import org.apache.spark.network.shuffle.protocol.FetchShuffleBlocks;
+import org.apache.spark.network.shuffle.protocol.RegisterExecutor;
+import org.apache.spark.network.shuffle.protocol.StreamHandle;
+import org.apache.spark.network.util.MapConfigProvider;
+import org.apache.spark.network.util.TransportConf;
+
+/**
+ * Load from Spark's own client, the same for every service it is pointed at: opens streams over all reduce blocks of
+ * the maps 0..maps, takes every chunk, throws it away, and begins again until enough bytes have come.
+ *
+ * Arguments are KEY=VALUE: host, port, app, exec, secret (absent: no authentication), connections, bytes, shuffle,
+ * maps, reduces, dirs (comma separated; present: registers the executor first), every spark.* key. Prints one JSON line.
+ */
+public final class Bench {
+  private final Map<String, String> options = new HashMap<>();
+  private final AtomicLong received = new AtomicLong();
+  private final AtomicLong blocks = new AtomicLong();
+  private final AtomicReference<Throwable> failure = new AtomicReference<>();
+  private long wanted;
+
+  public static void main(String[] args) throws Exception {
+    Bench bench = new Bench();
+    for (String arg : args) {
+      bench.options.put(arg.substring(0, arg.indexOf('=')), arg.substring(arg.indexOf('=') + 1));
+    }
+    bench.run();
+    System.exit(bench.failure.get() == null ? 0 : 1);
+  }
+
+  private void run() throws Exception {
+    wanted = Long.parseLong(options.getOrDefault("bytes", "1000000000"));
+    int connections = number("connections", 1);
+    Map<String, String> conf = new HashMap<>();
+    options.forEach((k, v) -> {
+      if (k.startsWith("spark.")) {
+        conf.put(k, v);
+      }
+    });
+    TransportConf transport = new TransportConf("shuffle", new MapConfigProvider(conf));
+    TransportContext context = new TransportContext(transport, new NoOpRpcHandler(), true);
+    TransportClientFactory factory = context.createClientFactory(bootstraps(transport));
+    List<TransportClient> clients = new ArrayList<>();
+    for (int i = 0; i < connections; i++) {
+      clients.add(factory.createUnmanagedClient(options.getOrDefault("host", "127.0.0.1"), number("port", 7337)));
+    }
+    if (options.containsKey("dirs")) {
+      clients.get(0).sendRpcSync(new RegisterExecutor(app(), exec(), new ExecutorShuffleInfo(
+          options.get("dirs").split(","), number("sub_dirs", 64),
+          "org.apache.spark.shuffle.sort.SortShuffleManager")).toByteBuffer(), 10_000);
+    }
+    long begin = System.nanoTime();
+    List<Thread> threads = new ArrayList<>();
+    for (TransportClient client : clients) {
+      Thread thread = new Thread(() -> fetchUntilEnough(client));
+      thread.start();
+      threads.add(thread);
+    }
+    for (Thread thread : threads) {
+      thread.join();
+    }
+    double seconds = (System.nanoTime() - begin) / 1e9;
+    if (failure.get() != null) {
+      failure.get().printStackTrace();
+      return;
+    }
+    double cpu = ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean())
+        .getProcessCpuTime() / 1e9;
+    System.out.printf("{\"bytes\":%d,\"blocks\":%d,\"seconds\":%.3f,\"client_cpu_seconds\":%.3f,\"connections\":%d}%n",
+        received.get(), blocks.get(), seconds, cpu, connections);
+  }
+
+  private void fetchUntilEnough(TransportClient client) {
+    try {
+      while (received.get() < wanted && failure.get() == null) {
+        fetchOnce(client);
+      }
+    } catch (Throwable e) {
+      failure.compareAndSet(null, e);
+    }
+  }
+
+  private void fetchOnce(TransportClient client) throws Exception {
+    int maps = number("maps", 1);
+    int reduces = number("reduces", 1);
+    long[] mapIds = new long[maps];
+    int[][] reduceIds = new int[maps][reduces];
+    for (int m = 0; m < maps; m++) {
+      mapIds[m] = m;
+      for (int r = 0; r < reduces; r++) {
+        reduceIds[m][r] = r;
+      }
+    }
+    ByteBuffer request =
+        new FetchShuffleBlocks(app(), exec(), number("shuffle", 0), mapIds, reduceIds, false).toByteBuffer();
+    StreamHandle handle =
+        (StreamHandle) BlockTransferMessage.Decoder.fromByteBuffer(client.sendRpcSync(request, 30_000));
+    CountDownLatch left = new CountDownLatch(handle.numChunks);
+    for (int i = 0; i < handle.numChunks; i++) {
+      client.fetchChunk(handle.streamId, i, new ChunkReceivedCallback() {
+        @Override
+        public void onSuccess(int index, ManagedBuffer buffer) {
+          received.addAndGet(buffer.size());
+          blocks.incrementAndGet();
+          left.countDown();
+        }
+
+        @Override
+        public void onFailure(int index, Throwable e) {
+          failure.compareAndSet(null, e);
+          left.countDown();
+        }
+      });
+    }
+    left.await();
+  }
+
+  private List<TransportClientBootstrap> bootstraps(TransportConf conf) {
+    String secret = options.get("secret");
+    if (secret == null) {
+      return Collections.emptyList();
+    }
+    return Collections.singletonList(new AuthClientBootstrap(conf, app(), new SecretKeyHolder() {
+      @Override
+      public String getSaslUser(String appId) {
+        return "sparkSaslUser";
+      }
+
+      @Override
+      public String getSecretKey(String appId) {
+        return secret;
+      }
+    }));
+  }
+
+  private String app() {
+    return options.getOrDefault("app", "app-1");
+  }
+
+  private String exec() {
+    return options.getOrDefault("exec", "1");
+  }
+
+  private int number(String key, int otherwise) {
+    return Integer.parseInt(options.getOrDefault(key, Integer.toString(otherwise)));
+  }
+}

@@ -1,0 +1,84 @@
+import com.codahale.metrics.Counting;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.lang.reflect.Method;
+import java.util.Map;
+import java.util.TreeMap;
+import org.apache.spark.SecurityManager;
+import org.apache.spark.SparkConf;
+import org.apache.spark.deploy.ExternalShuffleService;
+import org.apache.spark.network.server.TransportServer;
+
+/**
+ * Spark's own external shuffle service on a free port: the oracle, and the peer of our client. As a program it takes
+ * KEY=VALUE arguments, prints "listening on 127.0.0.1:PORT" and runs until its standard input ends.
+ */
+public final class SparkShuffleService {
+  private final ExternalShuffleService service;
+  private final int port;
+
+  private SparkShuffleService(ExternalShuffleService service, int port) {
+    this.service = service;
+    this.port = port;
+  }
+
+  public static void main(String[] args) throws Exception {
+    Map<String, String> conf = new TreeMap<>();
+    for (String arg : args) {
+      conf.put(arg.substring(0, arg.indexOf('=')), arg.substring(arg.indexOf('=') + 1));
+    }
+    SparkShuffleService service = start(conf);
+    System.out.println("listening on 127.0.0.1:" + service.port());
+    System.out.flush();
+    while (System.in.read() >= 0) {
+      // waits for the end of input
+    }
+    System.exit(0);
+  }
+
+  static SparkShuffleService start(Map<String, String> options) throws Exception {
+    SparkConf conf = new SparkConf(false);
+    conf.set("spark.shuffle.service.enabled", "true");
+    conf.set("spark.shuffle.service.port", "0");
+    conf.set("spark.shuffle.service.db.enabled", "false");
+    options.forEach(conf::set);
+    ExternalShuffleService service =
+        ExternalShuffleService.class.getConstructor(SparkConf.class, SecurityManager.class)
+            .newInstance(conf, security(conf));
+    service.start();
+    Method server = ExternalShuffleService.class.getDeclaredMethod("server");
+    server.setAccessible(true);
+    return new SparkShuffleService(service, ((TransportServer) server.invoke(service)).getPort());
+  }
+
+  int port() {
+    return port;
+  }
+
+  void stop() {
+    service.stop();
+  }
+
+  /** Counts of the meters and counters that Spark registers for its handler. */
+  ObjectNode metrics() {
+    ObjectNode result = SparkClient.JSON.createObjectNode();
+    ObjectNode counts = result.putObject("metrics");
+    service.getBlockHandler().getAllMetrics().getMetrics().forEach((name, metric) -> {
+      if (metric instanceof Counting) {
+        counts.put(name, ((Counting) metric).getCount());
+      }
+    });
+    return result;
+  }
+
+  /** The Scala constructor has default arguments, which differ between versions. */
+  private static SecurityManager security(SparkConf conf) throws Exception {
+    Class<?> type = SecurityManager.class;
+    java.lang.reflect.Constructor<?> constructor = type.getConstructors()[0];
+    Object[] args = new Object[constructor.getParameterCount()];
+    args[0] = conf;
+    for (int i = 1; i < args.length; i++) {
+      args[i] = type.getMethod("$lessinit$greater$default$" + (i + 1)).invoke(null);
+    }
+    return (SecurityManager) constructor.newInstance(args);
+  }
+}

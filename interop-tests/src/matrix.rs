@@ -1,0 +1,95 @@
+//! Which Spark, which cipher, which engine version: a representative part by default, everything with
+//! `SEALED_SHUFFLE_MATRIX=full`.
+
+use std::fmt;
+
+/// The session cipher of `spark.network.crypto.cipher`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Cipher {
+    /// `AES/CTR/NoPadding`, Spark's default.
+    Ctr,
+    /// `AES/GCM/NoPadding`, usable from Spark 3.5.
+    Gcm,
+}
+
+impl Cipher {
+    /// As configured.
+    pub fn transformation(self) -> &'static str {
+        match self {
+            Self::Ctr => "AES/CTR/NoPadding",
+            Self::Gcm => "AES/GCM/NoPadding",
+        }
+    }
+}
+
+/// One cell of the matrix.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Mode {
+    /// The Spark release of the peer.
+    pub version: &'static str,
+    /// The session cipher.
+    pub cipher: Cipher,
+    /// `spark.network.crypto.authEngineVersion`.
+    pub engine: u8,
+}
+
+impl Mode {
+    /// The newest release with the given cipher and engine version.
+    pub const fn newest(cipher: Cipher, engine: u8) -> Self {
+        Self { version: "4.3.0", cipher, engine }
+    }
+
+    /// The transport keys that both ends need, the secret aside. The fallback is off: nobody may slip into SASL.
+    pub fn conf(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("spark.authenticate", "true".to_owned()),
+            ("spark.network.crypto.enabled", "true".to_owned()),
+            ("spark.network.crypto.saslFallback", "false".to_owned()),
+            ("spark.network.crypto.cipher", self.cipher.transformation().to_owned()),
+            ("spark.network.crypto.authEngineVersion", self.engine.to_string()),
+        ]
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Spark {} {:?} v{}", self.version, self.cipher, self.engine)
+    }
+}
+
+/// The modes that request tests go through.
+pub fn modes() -> Vec<Mode> {
+    if is_full() { full() } else { representative() }
+}
+
+/// The modes that whole applications go through; PySpark 3.3 needs an older Python than current systems have.
+pub fn application_modes() -> Vec<Mode> {
+    modes().into_iter().filter(|mode| mode.version != "3.3.4").collect()
+}
+
+fn is_full() -> bool {
+    std::env::var("SEALED_SHUFFLE_MATRIX").is_ok_and(|value| value == "full")
+}
+
+fn representative() -> Vec<Mode> {
+    vec![
+        Mode::newest(Cipher::Ctr, 1),
+        Mode::newest(Cipher::Gcm, 2),
+        Mode { version: "3.5.9", cipher: Cipher::Gcm, engine: 1 },
+        Mode { version: "4.0.5", cipher: Cipher::Ctr, engine: 2 },
+        Mode { version: "3.3.4", cipher: Cipher::Ctr, engine: 1 },
+    ]
+}
+
+fn full() -> Vec<Mode> {
+    let mut modes = Vec::new();
+    for version in ["4.3.0", "4.0.5", "3.5.9"] {
+        for cipher in [Cipher::Ctr, Cipher::Gcm] {
+            for engine in [1, 2] {
+                modes.push(Mode { version, cipher, engine });
+            }
+        }
+    }
+    modes.push(Mode { version: "3.3.4", cipher: Cipher::Ctr, engine: 1 });
+    modes
+}

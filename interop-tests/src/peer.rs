@@ -1,0 +1,119 @@
+//! A JVM with Spark's own network classes (`jvm/SparkClient.java`), told what to do by one JSON line a command.
+//!
+//! Starting a JVM costs a second or two, so a test binary shares one per Spark version: commands carry ids and run
+//! side by side, and every test opens connections and services of its own.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{process::Lines, spark::Spark};
+
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+
+/// The JVM's handle. It ends when its standard input closes, which the end of the test process does too.
+#[derive(Debug)]
+pub struct Peer {
+    spark: Spark,
+    child: Child,
+    input: Mutex<ChildStdin>,
+    waiting: Arc<Mutex<HashMap<String, Sender<Value>>>>,
+    next: AtomicU64,
+    log: Lines,
+}
+
+impl Peer {
+    /// The JVM of this version that the tests of one binary share.
+    pub fn shared(version: &str) -> Arc<Self> {
+        static PEERS: OnceLock<Mutex<HashMap<String, Arc<OnceLock<Arc<Peer>>>>>> = OnceLock::new();
+        let slot = {
+            let mut peers = locked(PEERS.get_or_init(Mutex::default));
+            Arc::clone(peers.entry(version.to_owned()).or_default())
+        };
+        Arc::clone(slot.get_or_init(|| Arc::new(Self::start(Spark::release(version)))))
+    }
+
+    /// Starts a JVM.
+    pub fn start(spark: Spark) -> Self {
+        let mut command: Command = spark.java();
+        let mut child = command
+            .arg("-XX:+UseSerialGC")
+            .arg("-XX:TieredStopAtLevel=1")
+            .arg("-Xmx768m")
+            .arg("SparkClient")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+        let input = Mutex::new(child.stdin.take().expect("standard input is a pipe"));
+        let output = child.stdout.take().expect("standard output is a pipe");
+        let log = Lines::of(child.stderr.take().expect("standard error is a pipe"));
+        let waiting = Arc::default();
+        deliver(output, Arc::clone(&waiting));
+        let peer = Self { spark, child, input, waiting, next: AtomicU64::new(1), log };
+        peer.call(serde_json::json!({"cmd": "ping"}));
+        peer
+    }
+
+    /// The release whose classes run in this JVM.
+    pub fn spark(&self) -> &Spark {
+        &self.spark
+    }
+
+    /// Runs one command (an object with `cmd`) and waits for its answer.
+    pub fn call(&self, mut command: Value) -> Value {
+        let id = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        command["id"] = Value::String(id.clone());
+        let (sender, receiver): (_, Receiver<Value>) = channel();
+        locked(&self.waiting).insert(id, sender);
+        let sent = writeln!(locked(&self.input), "{command}");
+        assert!(sent.is_ok(), "the JVM has gone: {command}\n{}", self.tail());
+        receiver
+            .recv_timeout(ANSWER_LIMIT)
+            .unwrap_or_else(|e| panic!("no answer from the JVM to {command}: {e}\n{}", self.tail()))
+    }
+
+    fn tail(&self) -> String {
+        self.log.tail(60)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Hands each answer to the caller that waits for its id; at the end of the output all callers learn it.
+fn deliver(output: ChildStdout, waiting: Arc<Mutex<HashMap<String, Sender<Value>>>>) {
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let Ok(answer) = serde_json::from_str::<Value>(&line) else {
+                continue;
+            };
+            let caller = answer["id"].as_str().and_then(|id| locked(&waiting).remove(id));
+            if let Some(caller) = caller {
+                // A caller that gave up has already failed its test.
+                caller.send(answer).ok();
+            }
+        }
+        locked(&waiting).clear();
+    });
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

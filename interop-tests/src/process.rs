@@ -1,0 +1,189 @@
+//! A child process whose output is kept and which does not survive its owner.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// More lines than a test should ever produce; the oldest go first.
+const KEPT_LINES: usize = 20_000;
+
+/// A running program with both of its outputs captured by line.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    out: Lines,
+    err: Lines,
+}
+
+impl Process {
+    /// Starts `command`; its standard input is a pipe that stays open until the process is dropped.
+    pub fn start(name: &str, command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start {name}: {command:?}: {e}"));
+        let out = Lines::of(child.stdout.take().expect("standard output is a pipe"));
+        let err = Lines::of(child.stderr.take().expect("standard error is a pipe"));
+        Self { name: name.to_owned(), child, out, err }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Standard output so far and to come.
+    pub fn out(&self) -> &Lines {
+        &self.out
+    }
+
+    /// Standard error so far and to come.
+    pub fn err(&self) -> &Lines {
+        &self.err
+    }
+
+    /// Waits for a line of standard output or standard error on which `wanted` answers.
+    pub fn wait_for<T>(&mut self, limit: Duration, wanted: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + limit;
+        loop {
+            let found =
+                [&self.out, &self.err].iter().find_map(|lines| lines.all().iter().find_map(|l| wanted(l)));
+            if let Some(found) = found {
+                return found;
+            }
+            let ended = self.child.try_wait().ok().flatten();
+            assert!(ended.is_none(), "{} ended early with {ended:?}\n{}", self.name, self.tail());
+            assert!(Instant::now() < deadline, "{} was not ready in {limit:?}\n{}", self.name, self.tail());
+            self.out.changed(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                self.out.finished(Duration::from_secs(2));
+                self.err.finished(Duration::from_secs(2));
+                return status;
+            }
+            if Instant::now() > deadline {
+                self.end();
+                panic!("{} did not end in {limit:?}\n{}", self.name, self.tail());
+            }
+            self.out.changed(Duration::from_millis(20));
+        }
+    }
+
+    /// Asks the process to end (SIGTERM) and waits.
+    pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
+        if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+            return status;
+        }
+        self.signal(Signal::TERM);
+        self.wait(limit)
+    }
+
+    /// Sends a signal to this very process.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("process ids are small");
+        // A process that has just ended by itself is no failure of the harness.
+        kill_process(Pid::from_raw(id).expect("process ids are positive"), signal).ok();
+    }
+
+    /// The last lines that the process wrote, for messages.
+    pub fn tail(&self) -> String {
+        format!("--- {} wrote ---\n{}\n{}", self.name, self.out.tail(20), self.err.tail(60))
+    }
+
+    /// Closes the input, gives the process a moment, then kills it.
+    fn end(&mut self) {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// The standard input, for a process that takes commands.
+    pub fn take_input(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().expect("the input is taken once")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.tail());
+        }
+        self.end();
+    }
+}
+
+/// Lines read by a thread of their own.
+#[derive(Clone, Debug)]
+pub struct Lines(Arc<(Mutex<Buffer>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Buffer {
+    lines: VecDeque<String>,
+    ended: bool,
+}
+
+impl Lines {
+    pub(crate) fn of(source: impl Read + Send + 'static) -> Self {
+        let lines = Self(Arc::default());
+        let writer = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
+                let mut buffer = writer.lock();
+                if buffer.lines.len() == KEPT_LINES {
+                    buffer.lines.pop_front();
+                }
+                buffer.lines.push_back(String::from_utf8_lossy(&line).into_owned());
+                writer.0.1.notify_all();
+            }
+            writer.lock().ended = true;
+            writer.0.1.notify_all();
+        });
+        lines
+    }
+
+    /// Everything so far.
+    pub fn all(&self) -> Vec<String> {
+        self.lock().lines.iter().cloned().collect()
+    }
+
+    /// The last `count` lines.
+    pub fn tail(&self, count: usize) -> String {
+        let all = self.all();
+        all[all.len().saturating_sub(count)..].join("\n")
+    }
+
+    fn changed(&self, limit: Duration) {
+        drop(self.0.1.wait_timeout(self.lock(), limit));
+    }
+
+    fn finished(&self, limit: Duration) {
+        drop(self.0.1.wait_timeout_while(self.lock(), limit, |buffer| !buffer.ended));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.0.0.lock().expect("no reader of lines panics")
+    }
+}

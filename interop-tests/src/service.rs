@@ -1,0 +1,212 @@
+//! The two services that the same tests run against: ours, and Spark's own as the oracle of what is right.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    client::{Connection, Credentials, Store},
+    matrix::{Mode, modes},
+    oracle::Executor,
+    peer::Peer,
+    server::Server,
+};
+
+/// Whose service answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Service {
+    /// Our binary.
+    Ours,
+    /// `org.apache.spark.deploy.ExternalShuffleService` of the same release as the client.
+    Spark,
+}
+
+/// A service of one kind in one mode, a root for executors beneath it, and Spark's client beside it.
+#[derive(Debug)]
+pub struct Fixture {
+    /// Whose service it is.
+    pub service: Service,
+    /// How client and service talk.
+    pub mode: Mode,
+    /// Where Spark's client classes run.
+    pub peer: Arc<Peer>,
+    address: SocketAddr,
+    ours: Option<Server>,
+    expected: Mutex<Vec<String>>,
+    root: TempDir,
+}
+
+/// The application that a fixture's clients claim to be.
+pub const APP: &str = "app-20260101000000-0001";
+/// The secret that it shares with the service.
+pub const SECRET: &str = "a secret between the two of them";
+
+impl Fixture {
+    /// Starts the service with the secret [`SECRET`].
+    pub fn start(service: Service, mode: Mode) -> Self {
+        Self::start_with(service, mode, &[])
+    }
+
+    /// The same with further keys for the service.
+    pub fn start_with(service: Service, mode: Mode, more: &[(&str, &str)]) -> Self {
+        let peer = Peer::shared(mode.version);
+        let root = TempDir::with_prefix("interop-").expect("the temporary directory is writable");
+        let mut conf = mode.conf();
+        conf.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        let (address, ours) = match service {
+            Service::Ours => {
+                let server = Server::start(root.path(), Some(SECRET), &conf);
+                (server.address(), Some(server))
+            }
+            Service::Spark => (spark_service(&peer, root.path(), SECRET, &conf), None),
+        };
+        Self { service, mode, peer, address, ours, expected: Mutex::default(), root }
+    }
+
+    /// Runs a test in every mode of the matrix.
+    pub fn each_mode(service: Service, test: impl Fn(&Self)) {
+        for mode in modes() {
+            eprintln!("in mode {mode} against {service:?}");
+            test(&Self::start(service, mode));
+        }
+    }
+
+    /// Where the service listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The directory that executors may lie beneath.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Our server, where it is ours.
+    pub fn ours(&self) -> Option<&Server> {
+        self.ours.as_ref()
+    }
+
+    /// Announces a text that our server's warnings may hold.
+    pub fn expect_warning(&self, text: &str) {
+        self.expected.lock().expect("no holder panics").push(text.to_owned());
+    }
+
+    /// Announces that peers will misbehave: our server may warn of them, but an ERROR still fails the test.
+    pub fn expect_refusals(&self) {
+        self.expect_warning("WARN");
+    }
+
+    /// What [`APP`] presents.
+    pub fn credentials(&self) -> Credentials {
+        Credentials::new(&self.mode, APP, SECRET)
+    }
+
+    /// An authenticated connection as [`APP`].
+    #[track_caller]
+    pub fn connect(&self) -> Connection {
+        self.connect_as(&self.credentials())
+            .unwrap_or_else(|e| panic!("cannot connect in {}: {e:?}", self.mode))
+    }
+
+    /// A connection with credentials of choice.
+    pub fn connect_as(&self, credentials: &Credentials) -> Result<Connection, crate::client::Failure> {
+        Connection::open(&self.peer, self.address, credentials)
+    }
+
+    /// Spark's block store client as [`APP`].
+    pub fn store(&self) -> Store {
+        Store::open(&self.peer, self.address, &self.credentials())
+    }
+
+    /// An executor with directories beneath the root, registered.
+    pub fn executor(&self, exec: &str) -> Executor {
+        let executor = Executor::beneath(self.root(), exec);
+        self.connect().register(APP, exec, &executor).answer();
+        executor
+    }
+
+    /// Whether the service is Spark's, of a version before the given one. Ours behaves as the newest.
+    pub fn is_spark_before(&self, major: u32, minor: u32) -> bool {
+        let mut parts =
+            self.mode.version.split('.').map(|part| part.parse::<u32>().expect("versions are numbers"));
+        let version = (parts.next().expect("a major version"), parts.next().expect("a minor version"));
+        self.service == Service::Spark && version < (major, minor)
+    }
+
+    /// What the service says it has sent, in bytes of blocks.
+    pub fn block_bytes_served(&self) -> u64 {
+        match &self.ours {
+            Some(server) => server.metric(BLOCK_BYTES) as u64,
+            None => spark_metrics(&self.peer, self.address)["blockTransferRateBytes"],
+        }
+    }
+}
+
+/// The counter of block bytes on our `/metrics`.
+pub const BLOCK_BYTES: &str = "sealed_shuffle_block_bytes_total";
+/// The counter of blocks on our `/metrics`.
+pub const BLOCKS: &str = "sealed_shuffle_blocks_total";
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        match self.ours.take() {
+            Some(server) => {
+                let expected = self.expected.lock().expect("no holder panics").clone();
+                server.finish(&expected.iter().map(String::as_str).collect::<Vec<_>>());
+            }
+            None => {
+                self.peer.call(json!({"cmd": "service-stop", "port": self.address.port()}));
+            }
+        }
+    }
+}
+
+/// Starts Spark's own service in the peer's JVM.
+pub fn spark_service(peer: &Peer, root: &Path, secret: &str, conf: &[(&str, String)]) -> SocketAddr {
+    let mut keys: serde_json::Map<String, Value> =
+        conf.iter().map(|(key, value)| ((*key).to_owned(), Value::String(value.clone()))).collect();
+    keys.insert("spark.local.dir".to_owned(), json!(root));
+    keys.insert("spark.authenticate.secret".to_owned(), json!(secret));
+    let answer = peer.call(json!({"cmd": "service-start", "conf": keys}));
+    let port = answer["port"].as_u64().unwrap_or_else(|| panic!("Spark's service does not start: {answer}"));
+    SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("ports are small")))
+}
+
+/// The counts of Spark's own service.
+pub fn spark_metrics(peer: &Peer, address: SocketAddr) -> BTreeMap<String, u64> {
+    let answer = peer.call(json!({"cmd": "service-metrics", "port": address.port()}));
+    let counts = answer["metrics"].as_object().unwrap_or_else(|| panic!("no metrics: {answer}"));
+    counts.iter().map(|(name, count)| (name.clone(), count.as_u64().unwrap_or_default())).collect()
+}
+
+/// A path as messages carry it.
+pub fn text(path: &Path) -> String {
+    path.to_str().expect("test paths are text").to_owned()
+}
+
+/// A directory that no root covers.
+pub fn outside() -> PathBuf {
+    PathBuf::from("/var/empty/blockmgr-outside")
+}
+
+/// Makes the tests of a file twice: in `ours` against our server, in `spark` against Spark's own service.
+#[macro_export]
+macro_rules! against_both {
+    ($($name:ident),* $(,)?) => {
+        mod ours {
+            $(#[test] fn $name() { $crate::service::Fixture::each_mode($crate::service::Service::Ours, super::$name); })*
+        }
+        mod spark {
+            $(#[test] fn $name() { $crate::service::Fixture::each_mode($crate::service::Service::Spark, super::$name); })*
+        }
+    };
+}

@@ -1,0 +1,277 @@
+//! Gets real Spark by itself: the PySpark package of a release holds every jar of Spark.
+//!
+//! ```text
+//! $SEALED_SHUFFLE_CACHE or ~/.cache/sealed-shuffle/
+//!   dl/pyspark-V.tar.gz        as pip downloaded it
+//!   pyspark-V/                 unpacked: deps/jars, deps/bin, pyspark/, lib/py4j-*.zip
+//!   classes-V-HASH/            jvm/*.java compiled against those jars
+//!   *.lock                     one process at a time makes an entry; entries appear whole, by rename
+//! ```
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use sha2::{Digest, Sha256};
+
+/// The sources of `jvm/`, carried in the binary so that the tests do not depend on where they are run.
+const SOURCES: &[(&str, &str)] = &[
+    ("Bench.java", include_str!("../jvm/Bench.java")),
+    ("BlockStore.java", include_str!("../jvm/BlockStore.java")),
+    ("Ebm.java", include_str!("../jvm/Ebm.java")),
+    ("Failures.java", include_str!("../jvm/Failures.java")),
+    ("Messages.java", include_str!("../jvm/Messages.java")),
+    ("Options.java", include_str!("../jvm/Options.java")),
+    ("RawConnection.java", include_str!("../jvm/RawConnection.java")),
+    ("Received.java", include_str!("../jvm/Received.java")),
+    ("SparkClient.java", include_str!("../jvm/SparkClient.java")),
+    ("SparkShuffleService.java", include_str!("../jvm/SparkShuffleService.java")),
+];
+const LOGGING: &str = include_str!("../jvm/log4j2.properties");
+
+/// What Spark itself passes to Java 17 (`JavaModuleOptions`, Spark 4.3.0), as far as the network needs it.
+const OPENED: &[&str] = &[
+    "java.base/java.lang",
+    "java.base/java.lang.invoke",
+    "java.base/java.lang.reflect",
+    "java.base/java.io",
+    "java.base/java.net",
+    "java.base/java.nio",
+    "java.base/java.util",
+    "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic",
+    "java.base/sun.nio.ch",
+    "java.base/sun.nio.cs",
+    "java.base/sun.security.action",
+    "java.base/sun.util.calendar",
+];
+
+/// One unpacked release with the harness's classes compiled against it.
+#[derive(Clone, Debug)]
+pub struct Spark {
+    version: String,
+    root: PathBuf,
+    classes: PathBuf,
+}
+
+impl Spark {
+    /// Downloads, unpacks and compiles what is not there yet.
+    pub fn release(version: &str) -> Self {
+        let root = unpacked(version);
+        let classes = compiled(version, &root);
+        Self { version: version.to_owned(), root, classes }
+    }
+
+    /// The release, for example `4.3.0`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// What `SPARK_HOME` may name: holds `bin` and `jars`.
+    pub fn home(&self) -> PathBuf {
+        self.root.join("deps")
+    }
+
+    /// The harness's own classes, for the class path of a driver.
+    pub fn classes(&self) -> &Path {
+        &self.classes
+    }
+
+    /// `PYTHONPATH` for this release: PySpark and the py4j that it carries.
+    pub fn python_path(&self) -> OsString {
+        let lib = self.root.join("lib");
+        let py4j = fs::read_dir(&lib)
+            .unwrap_or_else(|e| panic!("cannot list {}: {e}", lib.display()))
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("py4j-")))
+            .unwrap_or_else(|| panic!("no py4j archive in {}", lib.display()));
+        std::env::join_paths([self.root.clone(), py4j]).expect("cache paths hold no colon")
+    }
+
+    /// A `java` command whose class path is the harness's classes and all of Spark; the main class comes next.
+    pub fn java(&self) -> Command {
+        let mut command = Command::new(java_home().join("bin/java"));
+        for package in OPENED {
+            command.arg("--add-opens").arg(format!("{package}=ALL-UNNAMED"));
+        }
+        command
+            .arg(format!("-Dlog4j2.configurationFile={}", self.classes.join("log4j2.properties").display()))
+            .arg("-Dio.netty.tryReflectionSetAccessible=true")
+            .env("SPARK_LOCAL_IP", "127.0.0.1")
+            .env_remove("SPARK_LOCAL_DIRS")
+            .env_remove("SPARK_EXECUTOR_DIRS")
+            .env_remove("_SPARK_AUTH_SECRET")
+            .arg("-cp")
+            .arg(self.class_path());
+        command
+    }
+
+    /// The harness's classes and every jar of the release, in the form that `java -cp` takes.
+    pub fn class_path(&self) -> String {
+        format!("{}:{}/*", self.classes.display(), self.home().join("jars").display())
+    }
+}
+
+/// The directory with everything that is fetched or built once.
+pub fn cache() -> PathBuf {
+    let dir = std::env::var_os("SEALED_SHUFFLE_CACHE").map_or_else(
+        || {
+            let home =
+                std::env::var_os("HOME").expect("HOME is set, or SEALED_SHUFFLE_CACHE names a directory");
+            PathBuf::from(home).join(".cache/sealed-shuffle")
+        },
+        PathBuf::from,
+    );
+    fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("cannot create the cache {}: {e}", dir.display()));
+    dir
+}
+
+/// A Java 17 to 21 with a compiler; what runs on newer ones is not what Spark 3 supports.
+pub fn java_home() -> &'static Path {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    HOME.get_or_init(|| {
+        java_candidates().into_iter().find(|home| is_fit(home)).expect(
+            "no JDK 17 to 21 found: set JAVA_HOME, or install one, on Debian and Ubuntu with \
+             `apt-get install openjdk-17-jdk-headless`",
+        )
+    })
+}
+
+fn java_candidates() -> Vec<PathBuf> {
+    let mut homes: Vec<PathBuf> = std::env::var_os("JAVA_HOME").map(PathBuf::from).into_iter().collect();
+    let mut installed: Vec<PathBuf> =
+        fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    installed.sort();
+    homes.extend(installed.into_iter().filter(|path| path.to_string_lossy().contains("17")));
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    homes.extend(
+        std::env::split_paths(&on_path)
+            .filter_map(|dir| fs::canonicalize(dir.join("javac")).ok())
+            .filter_map(|javac| Some(javac.parent()?.parent()?.to_owned())),
+    );
+    homes
+}
+
+fn is_fit(home: &Path) -> bool {
+    if !home.join("bin/javac").exists() {
+        return false;
+    }
+    let Ok(output) = Command::new(home.join("bin/java")).arg("-version").output() else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let major =
+        text.split('"').nth(1).and_then(|version| version.split(['.', '-', '+']).next()?.parse::<u32>().ok());
+    major.is_some_and(|major| (17..22).contains(&major))
+}
+
+/// Runs `make` into a fresh directory and renames it to `target`, unless `target` is there; safe among processes.
+fn made_once(target: PathBuf, make: impl FnOnce(&Path)) -> PathBuf {
+    if target.exists() {
+        return target;
+    }
+    let name = target.file_name().expect("entries have names").to_string_lossy().into_owned();
+    let _turn = locked(&name);
+    if target.exists() {
+        return target;
+    }
+    let partial = target.with_file_name(format!("{name}.partial-{}", std::process::id()));
+    discard(&partial);
+    fs::create_dir_all(&partial).unwrap_or_else(|e| panic!("cannot create {}: {e}", partial.display()));
+    make(&partial);
+    fs::rename(&partial, &target).unwrap_or_else(|e| panic!("cannot rename {}: {e}", partial.display()));
+    target
+}
+
+/// Holds the lock file of a cache entry until dropped.
+fn locked(name: &str) -> File {
+    let path = cache().join(format!("{name}.lock"));
+    let file = File::create(&path).unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()));
+    file.lock().unwrap_or_else(|e| panic!("cannot lock {}: {e}", path.display()));
+    file
+}
+
+fn discard(dir: &Path) {
+    if dir.exists() {
+        fs::remove_dir_all(dir).unwrap_or_else(|e| panic!("cannot remove {}: {e}", dir.display()));
+    }
+}
+
+fn unpacked(version: &str) -> PathBuf {
+    made_once(cache().join(format!("pyspark-{version}")), |into| {
+        let archive = downloaded(version);
+        run(
+            Command::new("tar").arg("-xzf").arg(&archive).arg("--strip-components=1").arg("-C").arg(into),
+            || format!("cannot unpack {}: remove it and run again", archive.display()),
+        );
+    })
+}
+
+fn downloaded(version: &str) -> PathBuf {
+    let dir = cache().join("dl");
+    let name = format!("pyspark-{version}.tar.gz");
+    let target = dir.join(&name);
+    if target.exists() {
+        return target;
+    }
+    let partial = dir.join(format!("partial-{version}-{}", std::process::id()));
+    fs::create_dir_all(&partial).unwrap_or_else(|e| panic!("cannot create {}: {e}", partial.display()));
+    run(
+        Command::new("python3")
+            .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+            .args(["--no-binary", ":all:", "--dest"])
+            .arg(&partial)
+            .arg(format!("pyspark=={version}")),
+        || {
+            format!(
+                "cannot download pyspark {version} with pip: it needs a network and `python3 -m pip` \
+                 (Debian and Ubuntu: apt-get install python3-pip)"
+            )
+        },
+    );
+    fs::rename(partial.join(&name), &target)
+        .unwrap_or_else(|e| panic!("pip left no {name} in {}: {e}", partial.display()));
+    discard(&partial);
+    target
+}
+
+fn compiled(version: &str, root: &Path) -> PathBuf {
+    let mut hash = Sha256::new();
+    for (name, text) in SOURCES.iter().chain([&("log4j2.properties", LOGGING)]) {
+        hash.update(name.as_bytes());
+        hash.update(text.as_bytes());
+    }
+    let key: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    made_once(cache().join(format!("classes-{version}-{key}")), |into| {
+        let write = |name: &str, text: &str| {
+            fs::write(into.join(name), text).unwrap_or_else(|e| panic!("cannot write {name}: {e}"));
+        };
+        write("log4j2.properties", LOGGING);
+        SOURCES.iter().for_each(|(name, text)| write(name, text));
+        let mut javac = Command::new(java_home().join("bin/javac"));
+        javac
+            .arg("-nowarn")
+            .arg("-d")
+            .arg(into)
+            .arg("-cp")
+            .arg(format!("{}/*", root.join("deps/jars").display()));
+        javac.args(SOURCES.iter().map(|(name, _)| into.join(name)));
+        run(&mut javac, || format!("the Java programs do not compile against Spark {version}"));
+    })
+}
+
+fn run(command: &mut Command, meaning: impl Fn() -> String) {
+    let output = command.output().unwrap_or_else(|e| panic!("{}: {command:?}: {e}", meaning()));
+    assert!(
+        output.status.success(),
+        "{}\n{command:?}\n{}{}",
+        meaning(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
