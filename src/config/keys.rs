@@ -12,8 +12,8 @@ use super::key::Reader::{Both, Client, Serve};
 use super::key::{AnyKey, Key};
 use super::policy::SecurityLevel;
 use super::value::{
-    Address, Bool, Choice, Cipher, Engine, Int, Ip, LARGEST, List, LogFilter, Secret, Size, SizeUnit, Text,
-    Time, TimeUnit, UnknownKeys,
+    Address, Bool, Choice, Cipher, Engine, FOREVER, Int, Ip, LARGEST, List, LogFilter, Secret, Size,
+    SizeUnit, Text, Time, TimeUnit, UnknownKeys,
 };
 
 /// Every key, in the order of the documentation.
@@ -361,7 +361,7 @@ pub static HANDSHAKE_TIMEOUT: Key<Time> = Key::new(
 /// Deadline of a reader that does not read.
 pub static STALLED_TIMEOUT: Key<Time> = Key::new(
     "spark.sealed.stalled.timeout",
-    Time::ours(Duration::ZERO, YEAR),
+    Time::ours(Duration::ZERO, FOREVER).negative_is_zero(),
     Same(&CONNECTION_TIMEOUT),
     Serve,
     "A peer that takes none of the bytes it asked for within it is cut off, since it holds memory of the budget; \

@@ -47,7 +47,7 @@ pub struct Time {
 }
 
 /// Longer than any machine runs, and short enough that adding it to a clock reading cannot overflow.
-const FOREVER: Duration = Duration::from_secs(36_500 * 86_400);
+pub(crate) const FOREVER: Duration = Duration::from_secs(36_500 * 86_400);
 
 impl Time {
     /// A key of Spark's: bare numbers are `unit`, and everything is truncated to it.
