@@ -22,6 +22,14 @@ fn defaults_are_sparks() {
     assert!(config.notices()[0].text().contains("a restart forgets registrations"));
 }
 
+/// The bounds have a default in the protocol crate, for those who embed it, and one in the table.
+#[test]
+fn default_limits_are_those_of_the_protocol() {
+    let limits = sealed_shuffle_protocol::limits::Limits::default();
+    assert_eq!(format!("{:?}", serve(&[], &surroundings("")).unwrap().limits), format!("{limits:?}"));
+    assert_eq!(format!("{:?}", client(&[], &surroundings("")).unwrap().limits), format!("{limits:?}"));
+}
+
 #[test]
 fn timeouts_fall_back_to_the_network_timeout() {
     let environment = surroundings("");
