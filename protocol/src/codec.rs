@@ -81,9 +81,10 @@ impl DecodeError {
                 "java.lang.IllegalArgumentException: Unknown block push return code: {}",
                 byte.cast_signed()
             ),
-            Self::UnknownCorruptionCause(byte) => {
-                format!("java.lang.ArrayIndexOutOfBoundsException: unknown corruption cause {byte}")
-            }
+            Self::UnknownCorruptionCause(byte) => format!(
+                "java.lang.ArrayIndexOutOfBoundsException: Index {} out of bounds for length 5",
+                byte.cast_signed()
+            ),
             Self::InvalidUtf8 | Self::InvalidBitmap(_) => {
                 format!("java.lang.IllegalArgumentException: {self}")
             }

@@ -17,41 +17,41 @@ use super::value::{AuthEngine, Cipher};
 use super::values::{Effective, Values};
 use super::{ByteCount, keys};
 
-/// Everything that a client is told from outside. Made by [`ClientConfig::from_sources`]; the key of each field
-/// is in brackets, defaults are those of [`keys`].
+/// Everything that a client is told from outside. Made by [`ClientConfig::from_sources`]; the key of each
+/// field stands in parentheses, defaults are those of [`keys`].
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// How connections are protected.
     pub security: ClientSecurity,
-    /// Port of the shuffle service where none is named [`spark.shuffle.service.port`]. 7337.
+    /// Port of the shuffle service where none is named (`spark.shuffle.service.port`). 7337.
     pub service_port: u16,
     /// Deadlines.
     pub timeouts: ClientTimeouts,
-    /// Retries of a fetch after the connection failed [`spark.shuffle.io.maxRetries`]. 3.
+    /// Retries of a fetch after the connection failed (`spark.shuffle.io.maxRetries`). 3.
     pub max_retries: u32,
-    /// Wait before each retry [`spark.shuffle.io.retryWait`]. 5 s.
+    /// Wait before each retry (`spark.shuffle.io.retryWait`). 5 s.
     pub retry_wait: Duration,
-    /// Connections to one server [`spark.shuffle.io.numConnectionsPerPeer`]. 1.
+    /// Connections to one server (`spark.shuffle.io.numConnectionsPerPeer`). 1.
     pub connections_per_peer: usize,
-    /// `SO_RCVBUF`; `None` leaves it to the system [`spark.shuffle.io.receiveBuffer`].
+    /// `SO_RCVBUF`; `None` leaves it to the system (`spark.shuffle.io.receiveBuffer`).
     pub receive_buffer: Option<u32>,
-    /// `SO_SNDBUF`; `None` leaves it to the system [`spark.shuffle.io.sendBuffer`].
+    /// `SO_SNDBUF`; `None` leaves it to the system (`spark.shuffle.io.sendBuffer`).
     pub send_buffer: Option<u32>,
-    /// Attempts of a registration [`spark.shuffle.registration.maxAttempts`]. 3.
+    /// Attempts of a registration (`spark.shuffle.registration.maxAttempts`). 3.
     pub registration_attempts: u32,
-    /// Requests above it are fetched as streams [`spark.network.maxRemoteBlockSizeFetchToMem`]. 200 MiB.
+    /// Requests above it are fetched as streams (`spark.network.maxRemoteBlockSizeFetchToMem`). 200 MiB.
     pub max_fetch_to_memory: ByteCount,
-    /// Bytes requested and not yet received [`spark.reducer.maxSizeInFlight`]. 48 MiB.
+    /// Bytes requested and not yet received (`spark.reducer.maxSizeInFlight`). 48 MiB.
     pub max_size_in_flight: ByteCount,
-    /// Open requests [`spark.reducer.maxReqsInFlight`]. No bound.
+    /// Open requests (`spark.reducer.maxReqsInFlight`). No bound.
     pub max_requests_in_flight: usize,
-    /// Blocks requested of one server [`spark.reducer.maxBlocksInFlightPerAddress`]. No bound.
+    /// Blocks requested of one server (`spark.reducer.maxBlocksInFlightPerAddress`). No bound.
     pub max_blocks_in_flight: usize,
-    /// Whether blocks are opened with the message of Spark 2 [`spark.shuffle.useOldFetchProtocol`]. No.
+    /// Whether blocks are opened with the message of Spark 2 (`spark.shuffle.useOldFetchProtocol`). No.
     pub old_fetch_protocol: bool,
-    /// What a server's numbers may cost [`spark.sealed.limits.*`].
+    /// What a server's numbers may cost (`spark.sealed.limits.*`).
     pub limits: Limits,
-    /// What is logged, as a filter of `tracing-subscriber` [`spark.sealed.log`]. `info`.
+    /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
     report: Report,
 }
@@ -65,9 +65,9 @@ pub enum ClientSecurity {
     Aes {
         /// The secret that both ends know.
         secret: ConfiguredSecret,
-        /// Key derivation [`spark.network.crypto.authEngineVersion`]. Version 1.
+        /// Key derivation (`spark.network.crypto.authEngineVersion`). Version 1.
         engine: AuthEngine,
-        /// Session cipher [`spark.network.crypto.cipher`]. CTR.
+        /// Session cipher (`spark.network.crypto.cipher`). CTR.
         cipher: Cipher,
     },
 }
@@ -75,14 +75,14 @@ pub enum ClientSecurity {
 /// Deadlines of a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClientTimeouts {
-    /// For a TCP connection; `None` leaves it to the system [`spark.shuffle.io.connectionCreationTimeout`]. As `idle`.
+    /// For a TCP connection; `None` leaves it to the system (`spark.shuffle.io.connectionCreationTimeout`). As `idle`.
     pub connect: Option<Duration>,
-    /// For each answer of the handshake [`spark.network.auth.rpcTimeout`]. 30 s.
+    /// For each answer of the handshake (`spark.network.auth.rpcTimeout`). 30 s.
     pub auth: Duration,
     /// Without a byte moving on an unanswered request; `None` waits for ever
-    /// [`spark.shuffle.io.connectionTimeout`]. 120 s.
+    /// (`spark.shuffle.io.connectionTimeout`). 120 s.
     pub idle: Option<Duration>,
-    /// For the answer to a registration [`spark.shuffle.registration.timeout`]. 5 s.
+    /// For the answer to a registration (`spark.shuffle.registration.timeout`). 5 s.
     pub registration: Duration,
 }
 

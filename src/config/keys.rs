@@ -12,8 +12,8 @@ use super::key::Reader::{Both, Client, Serve};
 use super::key::{AnyKey, Key};
 use super::policy::SecurityLevel;
 use super::value::{
-    Address, Bool, Choice, Cipher, Engine, Int, Ip, LARGEST, List, LogFilter, Secret, Size, SizeUnit, Text,
-    Time, TimeUnit, UnknownKeys,
+    Address, Bool, Choice, Cipher, Engine, FOREVER, Int, Ip, LARGEST, List, LogFilter, Secret, Size,
+    SizeUnit, Text, Time, TimeUnit, UnknownKeys,
 };
 
 /// Every key, in the order of the documentation.
@@ -175,7 +175,7 @@ pub static CONNECTION_TIMEOUT: Key<Time> = Key::new(
 /// Listen backlog.
 pub static BACK_LOG: Key<Int<i32>> = Key::new(
     "spark.shuffle.io.backLog",
-    Int::transport(i32::MIN, i32::MAX),
+    Int::ANY,
     Is("-1"),
     Serve,
     "Connections that the kernel queues before they are accepted; below 1 the system's maximum.",
@@ -195,7 +195,7 @@ pub static SERVER_THREADS: Key<Int<u32>> = Key::new(
 /// SO_RCVBUF.
 pub static RECEIVE_BUFFER: Key<Int<i32>> = Key::new(
     "spark.shuffle.io.receiveBuffer",
-    Int::transport(i32::MIN, i32::MAX),
+    Int::ANY,
     Is("-1"),
     Both,
     "Receive buffer of a socket in bytes, without a unit; below 1 the system decides. Kernel memory per connection.",
@@ -205,7 +205,7 @@ pub static RECEIVE_BUFFER: Key<Int<i32>> = Key::new(
 /// SO_SNDBUF.
 pub static SEND_BUFFER: Key<Int<i32>> = Key::new(
     "spark.shuffle.io.sendBuffer",
-    Int::transport(i32::MIN, i32::MAX),
+    Int::ANY,
     Is("-1"),
     Both,
     "Send buffer of a socket in bytes, without a unit; below 1 the system decides. Kernel memory per connection.",
@@ -361,7 +361,7 @@ pub static HANDSHAKE_TIMEOUT: Key<Time> = Key::new(
 /// Deadline of a reader that does not read.
 pub static STALLED_TIMEOUT: Key<Time> = Key::new(
     "spark.sealed.stalled.timeout",
-    Time::ours(Duration::ZERO, YEAR),
+    Time::ours(Duration::ZERO, FOREVER).negative_is_zero(),
     Same(&CONNECTION_TIMEOUT),
     Serve,
     "A peer that takes none of the bytes it asked for within it is cut off, since it holds memory of the budget; \

@@ -26,7 +26,9 @@ use super::value::UnknownKeys;
 use super::{java_options, keys, properties, substitute};
 
 /// What the command line says about configuration.
-#[derive(Clone, Debug, Default)]
+///
+/// Its `Debug` shows names, never values, one of which may be the secret.
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Sources {
     /// `--properties-file`.
@@ -38,7 +40,7 @@ pub struct Sources {
 }
 
 /// A flag that is short for a key.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FlagValue {
     /// The flag with its dashes, `--port`.
     pub flag: &'static str,
@@ -52,6 +54,24 @@ impl Sources {
     /// Adds a flag that is short for a key.
     pub fn push_flag(&mut self, flag: &'static str, key: &dyn AnyKey, value: impl Into<String>) {
         self.flags.push(FlagValue { flag, key: key.name(), value: value.into() });
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let conf: Vec<_> =
+            self.conf.iter().filter_map(|text| text.split_once('=')).map(|(key, _)| key).collect();
+        f.debug_struct("Sources")
+            .field("properties_file", &self.properties_file)
+            .field("conf", &conf)
+            .field("flags", &self.flags)
+            .finish()
+    }
+}
+
+impl fmt::Debug for FlagValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlagValue").field("flag", &self.flag).field("key", &self.key).finish_non_exhaustive()
     }
 }
 

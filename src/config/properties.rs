@@ -80,7 +80,7 @@ fn natural_lines(text: &str) -> impl Iterator<Item = &str> {
             return Some(text);
         };
         let after = &text[end..];
-        let after = after.strip_prefix("\r\n").unwrap_or(&after[1..]);
+        let after = after.strip_prefix("\r\n").unwrap_or_else(|| &after[1..]);
         rest = Some(after);
         Some(&text[..end])
     })

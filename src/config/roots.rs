@@ -97,10 +97,13 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Option<Roots> {
         let shown = path.display();
         let refusal = match environment.stat(path) {
             Ok(stat) if stat.is_dir => continue,
-            Ok(_) => issue(format!("{shown} is not a directory"), "name a directory"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                issue(format!("{shown} does not exist"), "create it, or take it from the list")
+            Ok(_) => {
+                issue(format!("{shown} is not a directory (looked at by user {uid})"), "name a directory")
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => issue(
+                format!("{shown} does not exist (looked at by user {uid})"),
+                "create it, or take it from the list",
+            ),
             Err(error) => issue(
                 format!("{shown} cannot be looked at by user {uid}: {error}"),
                 "run as the user of the executors",

@@ -17,49 +17,49 @@ use super::secret::ConfiguredSecret;
 use super::values::{Effective, Values};
 use super::{ByteCount, keys};
 
-/// Everything that a server is told from outside. Made by [`ServerConfig::from_sources`]; the key of each field
-/// is in brackets, defaults are those of [`keys`].
+/// Everything that a server is told from outside. Made by [`ServerConfig::from_sources`]; the key of each
+/// field stands in parentheses, defaults are those of [`keys`].
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Address and port to listen on [`spark.sealed.bind`, `spark.shuffle.service.port`]. `0.0.0.0:7337`.
+    /// Address and port to listen on (`spark.sealed.bind`, `spark.shuffle.service.port`). `0.0.0.0:7337`.
     pub listen: SocketAddr,
-    /// Directories beneath which files are opened [`spark.local.dir` or the environment]. No default.
+    /// Directories beneath which files are opened (`spark.local.dir` or the environment). No default.
     pub roots: Roots,
-    /// Whether peers must prove an application [`spark.authenticate`].
+    /// Whether peers must prove an application (`spark.authenticate`).
     pub authentication: Authentication,
-    /// The secret; always there when proof is required [`spark.authenticate.secret` and others].
+    /// The secret; always there when proof is required (`spark.authenticate.secret` and others).
     pub secret: Option<ConfiguredSecret>,
-    /// The weakest channel that is served [`spark.sealed.security.minimum`]. AES-CTR.
+    /// The weakest channel that is served (`spark.sealed.security.minimum`). AES-CTR.
     pub minimum: SecurityLevel,
-    /// Sockets [`spark.shuffle.io.*`].
+    /// Sockets (`spark.shuffle.io.*`).
     pub sockets: SocketOptions,
     /// Deadlines.
     pub timeouts: ServerTimeouts,
-    /// Threads that seal and move bytes [`spark.shuffle.io.serverThreads`]. One per processor, at most 8.
+    /// Threads that seal and move bytes (`spark.shuffle.io.serverThreads`). One per processor, at most 8.
     pub worker_threads: usize,
-    /// Threads that wait for disks [`spark.sealed.disk.threads`]. 8.
+    /// Threads that wait for disks (`spark.sealed.disk.threads`). 8.
     pub disk_threads: usize,
-    /// Chunks being sent on all connections [`spark.shuffle.maxChunksBeingTransferred`]. No bound.
+    /// Chunks being sent on all connections (`spark.shuffle.maxChunksBeingTransferred`). No bound.
     pub max_chunks_being_transferred: u64,
-    /// Memory for indexes that were read; 0 keeps none [`spark.shuffle.service.index.cache.size`]. 100 MiB.
+    /// Memory for indexes that were read; 0 keeps none (`spark.shuffle.service.index.cache.size`). 100 MiB.
     pub index_cache_size: ByteCount,
-    /// Memory for block data in flight [`spark.sealed.memory.budget`]. 256 MiB, never less than two segments.
+    /// Memory for block data in flight (`spark.sealed.memory.budget`). 256 MiB, never less than two segments.
     pub memory_budget: ByteCount,
-    /// Bytes read, sealed and written at a time [`spark.sealed.io.segment.size`]. 256 KiB.
+    /// Bytes read, sealed and written at a time (`spark.sealed.io.segment.size`). 256 KiB.
     pub segment_size: ByteCount,
-    /// Files kept open between requests [`spark.sealed.files.max-open`]. What the descriptor limit leaves.
+    /// Files kept open between requests (`spark.sealed.files.max-open`). What the descriptor limit leaves.
     pub max_open_files: usize,
-    /// Connections at the same time [`spark.sealed.connections.max`]. 4096.
+    /// Connections at the same time (`spark.sealed.connections.max`). 4096.
     pub max_connections: usize,
-    /// Registered executors of all applications [`spark.sealed.limits.executors`]. 100,000.
+    /// Registered executors of all applications (`spark.sealed.limits.executors`). 100,000.
     pub max_executors: usize,
-    /// What a peer's numbers may cost [`spark.sealed.limits.*`].
+    /// What a peer's numbers may cost (`spark.sealed.limits.*`).
     pub limits: Limits,
-    /// After so long without use an application is forgotten; `None` never [`spark.sealed.app.idle-ttl`]. 7 days.
+    /// After so long without use an application is forgotten; `None` never (`spark.sealed.app.idle-ttl`). 7 days.
     pub app_idle_ttl: Option<Duration>,
-    /// Where metrics and health are served; `None` nowhere [`spark.sealed.admin.address`].
+    /// Where metrics and health are served; `None` nowhere (`spark.sealed.admin.address`).
     pub admin: Option<SocketAddr>,
-    /// What is logged, as a filter of `tracing-subscriber` [`spark.sealed.log`]. `info`.
+    /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
     report: Report,
 }
@@ -67,26 +67,26 @@ pub struct ServerConfig {
 /// Options of accepted and listening sockets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct SocketOptions {
-    /// Listen backlog; `None` is the system's maximum [`spark.shuffle.io.backLog`].
+    /// Listen backlog; `None` is the system's maximum (`spark.shuffle.io.backLog`).
     pub backlog: Option<u32>,
-    /// `SO_RCVBUF`; `None` leaves it to the system [`spark.shuffle.io.receiveBuffer`].
+    /// `SO_RCVBUF`; `None` leaves it to the system (`spark.shuffle.io.receiveBuffer`).
     pub receive_buffer: Option<u32>,
-    /// `SO_SNDBUF`; `None` leaves it to the system [`spark.shuffle.io.sendBuffer`].
+    /// `SO_SNDBUF`; `None` leaves it to the system (`spark.shuffle.io.sendBuffer`).
     pub send_buffer: Option<u32>,
-    /// `SO_KEEPALIVE` [`spark.shuffle.io.enableTcpKeepAlive`]. Off.
+    /// `SO_KEEPALIVE` (`spark.shuffle.io.enableTcpKeepAlive`). Off.
     pub keep_alive: bool,
 }
 
 /// Deadlines of a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ServerTimeouts {
-    /// Until a connection has authenticated [`spark.sealed.handshake.timeout`]. 30 s.
+    /// Until a connection has authenticated (`spark.sealed.handshake.timeout`). 30 s.
     pub handshake: Duration,
-    /// Without a byte moving; `None` never closes [`spark.shuffle.io.connectionTimeout`]. 120 s.
+    /// Without a byte moving; `None` never closes (`spark.shuffle.io.connectionTimeout`). 120 s.
     pub idle: Option<Duration>,
-    /// With bytes to be sent and none taken; `None` waits for ever [`spark.sealed.stalled.timeout`]. As `idle`.
+    /// With bytes to be sent and none taken; `None` waits for ever (`spark.sealed.stalled.timeout`). As `idle`.
     pub stalled: Option<Duration>,
-    /// For answers that have begun when the server is told to stop [`spark.sealed.drain.timeout`]. 30 s.
+    /// For answers that have begun when the server is told to stop (`spark.sealed.drain.timeout`). 30 s.
     pub drain: Duration,
 }
 

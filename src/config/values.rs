@@ -68,9 +68,11 @@ impl<'a> Values<'a> {
                 DefaultValue::Text(text) => break (text.to_owned(), Origin::Default),
                 DefaultValue::Same(other) => {
                     source = other;
-                    // A bad value is reported under the name that it was given.
+                    // A bad value is reported under the name that it was given; what is too much for this key
+                    // alone counts as bad, too.
                     if let Some((text, origin)) = self.text(other)
-                        && self.accepts(other, &text, &origin)
+                        && self.accepts(other, other, &text, &origin)
+                        && self.accepts(key, other, &text, &origin)
                     {
                         break (text.as_str().to_owned(), origin);
                     }
@@ -81,8 +83,7 @@ impl<'a> Values<'a> {
             }
         };
         let by_way_of = (source.name() != key.name()).then(|| source.name());
-        let value =
-            key.parse(&text).expect("a default, or a value of the key that stands in, is a value of the key");
+        let value = key.parse(&text).expect("the text was checked, or is a default, which a test checks");
         self.effective.push(Effective { key: key.name(), value: text, origin, by_way_of });
         value
     }
@@ -90,7 +91,7 @@ impl<'a> Values<'a> {
     /// The value of a key if somebody set it, and who.
     pub(crate) fn optional<G: Grammar>(&mut self, key: &'static Key<G>) -> Option<(G::Value, Origin)> {
         let (text, origin) = self.text(key)?;
-        if !self.accepts(key, &text, &origin) {
+        if !self.accepts(key, key, &text, &origin) {
             return None;
         }
         let value = key.parse(&text).ok()?;
@@ -145,9 +146,10 @@ impl<'a> Values<'a> {
         }
     }
 
-    fn accepts(&mut self, key: &'static dyn AnyKey, text: &str, origin: &Origin) -> bool {
+    /// Whether a text that was given under the name `named` is a value of `key`; refuses it otherwise.
+    fn accepts(&mut self, key: &dyn AnyKey, named: &dyn AnyKey, text: &str, origin: &Origin) -> bool {
         let Err(reject) = key.check(text) else { return true };
-        let issue = Issue::new(key.name(), reject.to_string(), format!("accepted: {}", key.shape()));
+        let issue = Issue::new(named.name(), reject.to_string(), format!("accepted: {}", key.shape()));
         let issue = if key.is_secret() { issue } else { issue.with_value(text) };
         self.refuse(issue.with_origin(origin.clone()));
         false

@@ -258,9 +258,12 @@ fn open_in_kernel(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<Own
 }
 
 fn walk(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, OpenFailure> {
-    let (dirs, last) = path.rsplit_once('/').unwrap_or(("", path));
+    let (dirs, last) = match path.rsplit_once('/') {
+        Some((dirs, last)) => (Some(dirs), last),
+        None => (None, path),
+    };
     let mut held: Option<OwnedFd> = None;
-    for component in dirs.split('/').filter(|component| !component.is_empty()) {
+    for component in dirs.into_iter().flat_map(|dirs| dirs.split('/')) {
         let here = held.as_ref().map_or(root, AsFd::as_fd);
         let next = step(here, component, DIRECTORY)?;
         held = Some(next);

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 
 use super::checksum::{self, Algorithm};
+use super::confined::OpenFailure;
 use super::layout;
 use super::lookup_error::LookupError;
 use super::region::Region;
@@ -95,7 +96,11 @@ impl BlockStore {
         let file = place(&registration, app, executor, name)?;
         let position = u64::try_from(reduce.0).ok().and_then(|reduce| reduce.checked_mul(8));
         let Some(position) = position else { return Ok(None) };
-        let Ok((fd, _)) = self.roots().open_file(file.dir.root(), &file.path) else { return Ok(None) };
+        let fd = match self.roots().open_file(file.dir.root(), &file.path) {
+            Ok((fd, _)) => fd,
+            Err(OpenFailure::Escapes) => return Err(LookupError::Escapes { path: file.shown() }),
+            Err(_) => return Ok(None),
+        };
         let mut stored = [0; 8];
         let mut filled = 0;
         while filled < stored.len() {

@@ -35,6 +35,8 @@ pub mod region;
 pub mod remove;
 pub mod root;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 pub use confined::{Confinement, Identity, OpenError, ShownPath};
 pub use diagnose::{Cause, Diagnosis};

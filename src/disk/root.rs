@@ -36,8 +36,9 @@ impl Roots {
         Ok(Self { roots, confinement })
     }
 
-    /// The same roots with a way of confinement that was not detected; for tests of the fallback.
-    pub fn with_confinement(self, confinement: Confinement) -> Self {
+    /// The same roots with a way of confinement that was not detected.
+    #[cfg(test)]
+    pub(super) fn with_confinement(self, confinement: Confinement) -> Self {
         Self { confinement, ..self }
     }
 

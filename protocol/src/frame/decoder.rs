@@ -257,3 +257,6 @@ fn check_length(length: i64) -> Result<u64, FrameError> {
 fn length_left(payload: u64) -> usize {
     usize::try_from(payload).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,8 @@ macro_rules! messages {
                 }
             }
 
-            /// Appends the type byte and the fields to `out`. On an error nothing that was appended may be sent.
+            /// Appends the type byte and the fields to `out`. On an error nothing that was appended may be
+            /// sent.
             pub fn encode_into(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
                 match self {
                     $(Self::$name(message) => {

@@ -100,7 +100,7 @@ impl Grammar for Engine {
     type Value = AuthEngine;
 
     fn parse(&self, text: &str) -> Result<AuthEngine, Reject> {
-        let version = Int::transport(i32::MIN, i32::MAX).parse(text)?;
+        let version = Int::ANY.parse(text)?;
         Ok(if version == 1 { AuthEngine::V1 } else { AuthEngine::V2 })
     }
 

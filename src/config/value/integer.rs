@@ -8,6 +8,7 @@ use super::{Grammar, Reject, java_trim};
 #[derive(Clone, Copy, Debug)]
 pub struct Int<T> {
     trimmed: bool,
+    bounded: bool,
     min: T,
     max: T,
 }
@@ -15,13 +16,18 @@ pub struct Int<T> {
 impl<T> Int<T> {
     /// As Spark's registry reads it: blanks around it do not matter.
     pub const fn registry(min: T, max: T) -> Self {
-        Self { trimmed: true, min, max }
+        Self { trimmed: true, bounded: true, min, max }
     }
 
     /// As Spark's transport reads it: no blanks.
     pub const fn transport(min: T, max: T) -> Self {
-        Self { trimmed: false, min, max }
+        Self { trimmed: false, bounded: true, min, max }
     }
+}
+
+impl Int<i32> {
+    /// Every 32-bit integer, as Spark's transport reads it: no blanks.
+    pub const ANY: Self = Self { trimmed: false, bounded: false, min: i32::MIN, max: i32::MAX };
 }
 
 impl<T> Grammar for Int<T>
@@ -44,7 +50,7 @@ where
     }
 
     fn shape(&self) -> String {
-        format!("integer, {} to {}", self.min, self.max)
+        if self.bounded { format!("integer, {} to {}", self.min, self.max) } else { "integer".into() }
     }
 }
 
@@ -61,7 +67,7 @@ mod tests {
         {
             assert_eq!(PORT.parse(text), Ok(value), "{text}");
         }
-        assert_eq!(Int::transport(i32::MIN, i32::MAX).parse("-1"), Ok(-1));
+        assert_eq!(Int::ANY.parse("-1"), Ok(-1));
     }
 
     #[test]

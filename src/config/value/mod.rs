@@ -22,6 +22,7 @@ pub use self::integer::Int;
 pub(crate) use self::size::LARGEST;
 pub use self::size::{Size, SizeUnit};
 pub use self::text::{List, Secret, Text};
+pub(crate) use self::time::FOREVER;
 pub use self::time::{Time, TimeUnit};
 
 /// How the values of a key are written.

@@ -46,8 +46,8 @@ pub struct Time {
     negative_is_zero: bool,
 }
 
-/// Longer than any machine runs, and short enough that adding it to a clock reading cannot overflow.
-const FOREVER: Duration = Duration::from_secs(36_500 * 86_400);
+/// Stands for every longer time: no machine runs so long, and adding it to a clock reading cannot overflow.
+pub(crate) const FOREVER: Duration = Duration::from_secs(36_500 * 86_400);
 
 impl Time {
     /// A key of Spark's: bare numbers are `unit`, and everything is truncated to it.
@@ -79,7 +79,7 @@ impl Grammar for Time {
             count if count < 0 && self.negative_is_zero => 0,
             count => u64::try_from(count).map_err(|_| Reject::new("a negative time"))?,
         };
-        let time = self.step.duration(count);
+        let time = self.step.duration(count).min(FOREVER);
         if time < self.min {
             return Err(Reject::new(format!("shorter than {}", written(self.min))));
         }
@@ -206,6 +206,13 @@ mod tests {
     fn negative_times_are_refused_unless_the_key_takes_them_as_zero() {
         assert!(Time::spark(TimeUnit::Seconds).parse("-5s").is_err());
         assert_eq!(Time::spark(TimeUnit::Seconds).negative_is_zero().parse("-5s"), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn endless_times_are_a_century() {
+        for text in ["9223372036854775807", "9223372036854775807d", "200000d"] {
+            assert_eq!(Time::spark(TimeUnit::Seconds).parse(text), Ok(FOREVER), "{text}");
+        }
     }
 
     #[test]

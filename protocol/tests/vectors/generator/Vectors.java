@@ -63,18 +63,21 @@ public final class Vectors {
     // Transport messages, through the encoder that a channel uses.
 
     private void transport() throws Exception {
-        Table table = new Table("frames as written, with the body in or behind them", NETWORK + "protocol.MessageEncoder");
+        Table table = new Table(
+            "frames as written, with the body in or behind them", NETWORK + "protocol.MessageEncoder");
         StreamChunkId chunk = new StreamChunkId(0x0102030405060708L, 9);
         message(table, "chunk_fetch_request", new ChunkFetchRequest(chunk), "");
         message(table, "chunk_fetch_success", new ChunkFetchSuccess(chunk, body("DATA")), "DATA");
-        message(table, "chunk_fetch_success_empty", new ChunkFetchSuccess(new StreamChunkId(1, 0), body("")), "");
+        message(table, "chunk_fetch_success_empty",
+            new ChunkFetchSuccess(new StreamChunkId(1, 0), body("")), "");
         message(table, "chunk_fetch_failure", new ChunkFetchFailure(chunk, "oops \u00e9"), "");
         message(table, "rpc_request", new RpcRequest(42, body("hello")), "hello");
         message(table, "rpc_response", new RpcResponse(42, body("ok")), "ok");
         message(table, "rpc_response_empty", new RpcResponse(-1, body("")), "");
         message(table, "rpc_failure", new RpcFailure(42, "err"), "");
         message(table, "stream_request", new StreamRequest("6345036243736943969_2"), "");
-        message(table, "stream_response", new StreamResponse("6345036243736943969_2", 4, body("DATA")), "DATA");
+        message(table, "stream_response",
+            new StreamResponse("6345036243736943969_2", 4, body("DATA")), "DATA");
         message(table, "stream_response_empty", new StreamResponse("s", 0, body("")), "");
         message(table, "stream_failure", new StreamFailure("s", "Stream 's' was not found."), "");
         message(table, "one_way_message", new OneWayMessage(body("hi")), "hi");
@@ -110,7 +113,9 @@ public final class Vectors {
     // What the frame and message decoders make of odd input.
 
     private void frames() throws Exception {
-        Table table = new Table("what TransportFrameDecoder and MessageDecoder make of odd frames", NETWORK + "util.TransportFrameDecoder");
+        Table table = new Table(
+            "what TransportFrameDecoder and MessageDecoder make of odd frames",
+            NETWORK + "util.TransportFrameDecoder");
         frame(table, "length_0", "0000000000000000");
         frame(table, "length_6", "0000000000000006");
         frame(table, "length_8_empty", "0000000000000008");
@@ -119,15 +124,20 @@ public final class Vectors {
         frame(table, "length_largest", "0000000080000006");
         frame(table, "type_13", "0000000000000009" + "0d");
         frame(table, "type_ff", "0000000000000009" + "ff");
-        frame(table, "surplus_ignored", "0000000000000018" + "00" + "0000000000000001" + "00000002" + "aabbcc");
-        frame(table, "rpc_size_ignored", "0000000000000017" + "03" + "0000000000000001" + "7fffffff" + "aabb");
-        frame(table, "rpc_size_negative_ignored", "0000000000000015" + "03" + "0000000000000001" + "ffffffff");
+        frame(table, "surplus_ignored",
+            "0000000000000018" + "00" + "0000000000000001" + "00000002" + "aabbcc");
+        frame(table, "rpc_size_ignored",
+            "0000000000000017" + "03" + "0000000000000001" + "7fffffff" + "aabb");
+        frame(table, "rpc_size_negative_ignored",
+            "0000000000000015" + "03" + "0000000000000001" + "ffffffff");
         frame(table, "fields_missing", "0000000000000014" + "00" + "0000000000000001" + "000000");
         frame(table, "rpc_fields_missing", "0000000000000014" + "03" + "0000000000000001" + "000000");
         frame(table, "string_negative", "000000000000000d" + "06" + "ffffffff");
         frame(table, "string_past_end", "000000000000000e" + "06" + "00000002" + "61");
-        frame(table, "meta_past_end", "000000000000001d" + "0a" + "0000000000000001" + "00000001" + "0000000000000000");
-        frame(table, "stream_response_negative", "0000000000000016" + "07" + "00000001" + "73" + "ffffffffffffffff");
+        frame(table, "meta_past_end",
+            "000000000000001d" + "0a" + "0000000000000001" + "00000001" + "0000000000000000");
+        frame(table, "stream_response_negative",
+            "0000000000000016" + "07" + "00000001" + "73" + "ffffffffffffffff");
         write("frames", table);
     }
 
@@ -215,7 +225,9 @@ public final class Vectors {
         // Asking for the length is what brings a bitmap into its shortest form, and comes before every encode.
         ByteBuf buf = Unpooled.buffer(Encoders.Bitmaps.encodedLength(bitmap));
         Encoders.Bitmaps.encode(buf, bitmap);
-        table.row(name, RoaringBitmap.class).put("fields", String.join(" ", fields)).put("hex", hex(read(buf)));
+        table.row(name, RoaringBitmap.class)
+            .put("fields", String.join(" ", fields))
+            .put("hex", hex(read(buf)));
     }
 
     // Block-transfer messages.
@@ -270,7 +282,8 @@ public final class Vectors {
         try {
             Class<?> remove = Class.forName(NETWORK + "shuffle.protocol.RemoveShuffleMerge");
             Constructor<?> make = remove.getConstructor(String.class, int.class, int.class, int.class);
-            transfer(table, "remove_shuffle_merge", (BlockTransferMessage) make.newInstance("app-1", 1, 5, 2));
+            transfer(table, "remove_shuffle_merge",
+                (BlockTransferMessage) make.newInstance("app-1", 1, 5, 2));
             transfer(table, "remove_shuffle_merge_current",
                 (BlockTransferMessage) make.newInstance("app-1", -1, 5, -1));
         } catch (ClassNotFoundException before34) {
@@ -324,7 +337,8 @@ public final class Vectors {
 
     private void openBlocks() throws Exception {
         Class<?> iterator = Class.forName(NETWORK + "shuffle.ExternalBlockHandler$ManagedBufferIterator");
-        Table table = new Table("the error that an OpenBlocks of these names meets, if any", iterator.getName());
+        Table table = new Table(
+            "the error that an OpenBlocks of these names meets, if any", iterator.getName());
         Constructor<?> make = iterator.getDeclaredConstructors()[0];
         make.setAccessible(true);
         String[][] inputs = {
@@ -353,7 +367,8 @@ public final class Vectors {
     }
 
     private void streamNames() throws Exception {
-        Table table = new Table("what parseStreamChunkId makes of these names", OneForOneStreamManager.class.getName());
+        Table table = new Table(
+            "what parseStreamChunkId makes of these names", OneForOneStreamManager.class.getName());
         for (String name : List.of("1_2", "6345036243736943969_2", "-1_-2", "+1_+2", "1_2_3", "1_2_", "abc", "",
                 "_", "5", "5_", "_5", "5__6", "1_2147483648", "9223372036854775808_0", "1_x", " 1_2")) {
             Row row = table.row(name, OneForOneStreamManager.class);

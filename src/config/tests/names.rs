@@ -1,0 +1,83 @@
+//! Unknown names, names without effect.
+
+use super::*;
+
+#[test]
+fn an_unknown_key_of_ours_refuses_the_start() {
+    let environment = surroundings("spark.sealed.disk.thread 3");
+    let words = ["spark-defaults.conf:1", "did you mean spark.sealed.disk.threads?"];
+    assert_refused(serve(&[], &environment), "spark.sealed.disk.thread", &words);
+}
+
+#[test]
+fn an_unknown_key_of_ours_is_a_warning_when_asked_for() {
+    let environment = surroundings("spark.sealed.future.thing 3\nspark.sealed.config.unknown warn\n");
+    let config = serve(&[], &environment).unwrap();
+    assert!(warnings(config.notices())[0].contains("spark.sealed.future.thing"));
+}
+
+#[test]
+fn a_bad_choice_about_unknown_keys_is_refused_with_them() {
+    let error =
+        serve(&["spark.sealed.config.unknown=ignore", "spark.sealed.x=1"], &surroundings("")).unwrap_err();
+    let subjects: Vec<_> = error.issues.iter().map(|issue| issue.subject.as_str()).collect();
+    assert_eq!(subjects, ["spark.sealed.x", "spark.sealed.config.unknown"]);
+}
+
+#[test]
+fn a_mistyped_key_of_sparks_is_a_warning_that_names_the_nearest() {
+    for (typed, meant) in [
+        ("spark.authenticate.secrets", "spark.authenticate.secret"),
+        ("spark.network.crypto.ciper", "spark.network.crypto.cipher"),
+        ("spark.ssl.rpc.keystore", "spark.ssl.rpc.keyStore"),
+        ("spark.shuffle.service.prot", "spark.shuffle.service.port"),
+        (
+            "spark.shuffle.push.server.mergedShuffleFileManager",
+            "spark.shuffle.push.server.mergedShuffleFileManagerImpl",
+        ),
+    ] {
+        let config = serve(&[], &surroundings(&format!("{typed} x"))).unwrap();
+        let warnings = warnings(config.notices());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].contains(typed) && warnings[0].contains(&format!("did you mean {meant}?")),
+            "{warnings:?}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_only_spark_reads_are_not_warned_about() {
+    let settings = "spark.network.crypto.saslFallback false\nspark.network.crypto.config.cipher.classes X\n\
+                    spark.shuffle.service.enabled true\nspark.ssl.rpc.keyStore /k\nspark.shuffle.service.name n\n\
+                    spark.shuffle.push.server.mergedIndexCacheSize 1m\nspark.master yarn\nspark.executor.memory 1g\n\
+                    spark.network.crypto.enabled nonsense\n";
+    let config = serve(&[], &surroundings(settings)).unwrap();
+    assert_eq!(warnings(config.notices()), Vec::<&str>::new());
+    assert_eq!(config.ignored().len(), 6);
+    assert!(config.describe().iter().any(|line| line.contains("spark.ssl.rpc.keyStore has no effect: TLS")));
+}
+
+#[test]
+fn modes_that_are_not_there_yet_are_warned_about_when_switched_on() {
+    for setting in ["spark.ssl.rpc.enabled=true", "spark.authenticate.enableSaslEncryption=TRUE"] {
+        let config = serve(&[setting], &surroundings("")).unwrap();
+        assert!(warnings(config.notices())[0].contains("not available yet"), "{setting}");
+    }
+    assert!(
+        warnings(serve(&["spark.ssl.rpc.enabled=false"], &surroundings("")).unwrap().notices()).is_empty()
+    );
+}
+
+#[test]
+fn lines_that_are_not_sparks_are_ignored_with_a_notice() {
+    let config = serve(&[], &surroundings("other.x 1\nSpark.T 1\n")).unwrap();
+    let warnings = warnings(config.notices());
+    assert!(warnings[0].contains("other.x") && warnings[1].contains("Spark.T"), "{warnings:?}");
+}
+
+#[test]
+fn a_foreign_key_on_the_command_line_is_warned_about() {
+    let config = serve(&["spark.shufle.service.port=1"], &surroundings("")).unwrap();
+    assert!(warnings(config.notices())[0].contains("did you mean spark.shuffle.service.port?"));
+}

@@ -1,0 +1,10 @@
+//! The rules of the whole room, on real files.
+
+mod bounded;
+mod fixture;
+mod hostile;
+mod lookup;
+mod other_requests;
+mod reading;
+mod registration;
+mod sweeping;
