@@ -30,8 +30,8 @@ from pyspark import SparkConf, StorageLevel
 from pyspark.sql import SparkSession, functions as F
 
 CANARY = "CANARY-thrush-in-the-hedge-"
-MAPS = 6
-REDUCES = 12
+MAPS = 4
+REDUCES = 8
 
 
 def main():

@@ -14,8 +14,9 @@ against_both!(shows_no_content_and_no_header, shows_no_names_in_failures);
 
 /// Plaintext that a request or an answer would hold: names, and heads of frames up to the request id.
 fn known_plaintext(root: &str) -> Vec<Vec<u8>> {
-    let mut known: Vec<Vec<u8>> =
-        [CANARY, "shuffle_0_3", "rdd_7_0", "java.lang", "blockmgr", root].map(|text| text.as_bytes().to_vec()).into();
+    let mut known: Vec<Vec<u8>> = [CANARY, "shuffle_0_3", "rdd_7_0", "java.lang", "blockmgr", root]
+        .map(|text| text.as_bytes().to_vec())
+        .into();
     // Frames of less than 64 KiB begin with six zero bytes; ciphertext holds such a run once in 2^48 places.
     known.push(vec![0; 6]);
     known
@@ -27,8 +28,10 @@ fn shows_no_content_and_no_header(f: &Fixture) {
     executor.write_map(0, 3, &map);
     executor.write("rdd_7_0", &map[1]);
     let proxy = Proxy::before(f.address());
-    let connection = Connection::open(&f.peer, proxy.address(), &f.credentials()).expect("the secret is right");
-    let stream = connection.open_stream(json!({"type": "FetchShuffleBlocks", "app": APP, "exec": "1", "shuffle": 0,
+    let connection =
+        Connection::open(&f.peer, proxy.address(), &f.credentials()).expect("the secret is right");
+    let stream = connection
+        .open_stream(json!({"type": "FetchShuffleBlocks", "app": APP, "exec": "1", "shuffle": 0,
         "maps": [3], "reduces": [[0, 1, 0]], "batch": false}));
     for (chunk, partition) in connection.chunks(&stream, 0..2).into_iter().zip(&map) {
         assert_eq!(chunk.digest(), Digest::of(partition));
@@ -47,7 +50,8 @@ fn shows_no_names_in_failures(f: &Fixture) {
     f.expect_refusals();
     f.executor("1");
     let proxy = Proxy::before(f.address());
-    let connection = Connection::open(&f.peer, proxy.address(), &f.credentials()).expect("the secret is right");
+    let connection =
+        Connection::open(&f.peer, proxy.address(), &f.credentials()).expect("the secret is right");
     for _ in 0..3 {
         let stream = connection.open_stream(json!({"type": "FetchShuffleBlocks", "app": APP, "exec": "1",
             "shuffle": 0, "maps": [3], "reduces": [[0]], "batch": false}));
@@ -111,7 +115,8 @@ fn the_search_finds_content_that_is_in_clear() {
     let map = vec![content(1, 10_000)];
     executor.write_map(0, 3, &map);
     let proxy = Proxy::before(service);
-    let connection = Connection::open(&peer, proxy.address(), &Credentials::none(APP)).expect("nothing to prove");
+    let connection =
+        Connection::open(&peer, proxy.address(), &Credentials::none(APP)).expect("nothing to prove");
     connection.register(APP, "1", &executor).answer();
     let stream = connection.open_stream(json!({"type": "OpenBlocks", "app": APP, "exec": "1",
         "blocks": ["shuffle_0_3_0"]}));
