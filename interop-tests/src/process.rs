@@ -106,10 +106,14 @@ impl Process {
         format!("--- {} wrote ---\n{}\n{}", self.name, self.out.tail(20), self.err.tail(60))
     }
 
-    /// Closes the input, gives the process a moment, then kills it.
+    /// Closes the input, asks for an end, gives the process a moment, then kills it.
     fn end(&mut self) {
         drop(self.child.stdin.take());
-        let deadline = Instant::now() + Duration::from_secs(2);
+        if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+            return;
+        }
+        self.signal(Signal::TERM);
+        let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 return;

@@ -149,6 +149,21 @@ pub fn binary() -> PathBuf {
     path
 }
 
+/// Keeps what the caller's shell says about Spark from the program.
+pub(crate) fn clean_environment(command: &mut Command) {
+    for inherited in [
+        "SPARK_HOME",
+        "SPARK_CONF_DIR",
+        "SPARK_LOCAL_DIRS",
+        "SPARK_EXECUTOR_DIRS",
+        "LOCAL_DIRS",
+        "PYTHONPATH",
+        "_SPARK_AUTH_SECRET",
+    ] {
+        command.env_remove(inherited);
+    }
+}
+
 fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
     line.strip_prefix(words)?.split_whitespace().next()?.parse().ok()
 }

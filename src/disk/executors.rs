@@ -3,7 +3,7 @@
 //! Nothing tells a separate service that an application is over (Spark's own keeps entries until its restart), so
 //! [`Executors::sweep`] finds out: when directories that it once had are gone, or when it was idle for too long.
 //!
-//! Invariants: no handle is kept; the number of executors and the bytes of their texts are bounded; an application
+//! Invariants: no handle is kept; the number of executors and their bytes are bounded; an application
 //! has one [`Proof`] for all its executors; the locks are held for a few lines and never over IO.
 //!
 //! Origin: `ExternalShuffleBlockResolver.registerExecutor` and `applicationRemoved`, Spark 4.3.0.
@@ -31,15 +31,15 @@ pub struct Executors {
 pub struct RegistryLimits {
     /// Executors of all applications together. Default 100,000; each costs some 300 bytes beside its texts.
     pub executors: usize,
-    /// Bytes of their texts together: ids, directories, shuffle managers. Default 256 MiB.
-    pub text_bytes: usize,
+    /// Bytes of their texts (ids, directories, shuffle managers) and of a record for each directory. Default 256 MiB.
+    pub bytes: usize,
     /// An application that nothing asked for during this time is forgotten. Default none: never.
     pub idle_ttl: Option<Duration>,
 }
 
 impl Default for RegistryLimits {
     fn default() -> Self {
-        Self { executors: 100_000, text_bytes: 256 << 20, idle_ttl: None }
+        Self { executors: 100_000, bytes: 256 << 20, idle_ttl: None }
     }
 }
 
@@ -83,8 +83,9 @@ impl Registration {
         &self.shuffle_manager
     }
 
-    fn text_bytes(&self) -> usize {
-        self.shuffle_manager.len() + self.dirs.iter().map(LocalDir::text_bytes).sum::<usize>()
+    fn bytes(&self) -> usize {
+        let dirs = self.dirs.iter().map(|dir| dir.text_bytes() + size_of::<LocalDir>());
+        self.shuffle_manager.len() + dirs.sum::<usize>()
     }
 }
 
@@ -140,11 +141,9 @@ pub enum RegisterRefused {
         /// The bound.
         limit: usize,
     },
-    /// Their texts are too long.
-    #[error(
-        "the registrations would hold more than {limit} bytes of text; forget applications that are over"
-    )]
-    TooMuchText {
+    /// Their texts are too long, or their directories too many.
+    #[error("the registrations would hold more than {limit} bytes; forget applications that are over")]
+    TooManyBytes {
         /// The bound.
         limit: usize,
     },
@@ -183,10 +182,11 @@ impl Executors {
         if old.is_none() && table.executors >= self.limits.executors {
             return Err(RegisterRefused::TooManyExecutors { limit: self.limits.executors });
         }
-        let freed = old.map_or(0, |old| text_cost(executor, old));
-        let bytes = table.text_bytes - freed + text_cost(executor, &registration);
-        if bytes > self.limits.text_bytes {
-            return Err(RegisterRefused::TooMuchText { limit: self.limits.text_bytes });
+        let freed = old.map_or(0, |old| cost(executor, old));
+        let name = if there.is_none() { app.as_str().len() } else { 0 };
+        let bytes = table.bytes - freed + name + cost(executor, &registration);
+        if bytes > self.limits.bytes {
+            return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
         }
         let entry = table.apps.entry(app.clone()).or_insert_with(|| App::new(proof));
         // Executors of an application name the same class.
@@ -199,7 +199,7 @@ impl Executors {
         entry.touch(self.since_start(now));
         let replaced = entry.executors.insert(executor.clone(), Arc::new(registration)).is_some();
         table.generation += 1;
-        table.text_bytes = bytes;
+        table.bytes = bytes;
         table.executors += usize::from(!replaced);
         Ok(())
     }
@@ -232,9 +232,9 @@ impl Executors {
         self.read().executors
     }
 
-    /// Bytes of text that the table holds.
-    pub fn text_bytes(&self) -> usize {
-        self.read().text_bytes
+    /// Bytes that the table holds, counted as [`RegistryLimits::bytes`] says.
+    pub fn bytes(&self) -> usize {
+        self.read().bytes
     }
 
     /// Forgets an application; how many executors it had, if it was there.
@@ -354,7 +354,7 @@ pub const SWEEP_SLICE: usize = 2048;
 struct Table {
     apps: HashMap<AppId, App>,
     executors: usize,
-    text_bytes: usize,
+    bytes: usize,
     /// Counts registrations, so that a scan notices one that came after it began.
     generation: u64,
 }
@@ -363,7 +363,8 @@ impl Table {
     fn forget(&mut self, app: &AppId) -> Option<App> {
         let entry = self.apps.remove(app)?;
         self.executors -= entry.executors.len();
-        self.text_bytes -= entry.executors.iter().map(|(id, reg)| text_cost(id, reg)).sum::<usize>();
+        self.bytes -= app.as_str().len();
+        self.bytes -= entry.executors.iter().map(|(id, reg)| cost(id, reg)).sum::<usize>();
         Some(entry)
     }
 }
@@ -456,8 +457,8 @@ impl Scan {
     }
 }
 
-fn text_cost(executor: &ExecutorId, registration: &Registration) -> usize {
-    executor.as_str().len() + registration.text_bytes()
+fn cost(executor: &ExecutorId, registration: &Registration) -> usize {
+    executor.as_str().len() + registration.bytes()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

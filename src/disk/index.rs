@@ -115,35 +115,32 @@ struct Parser {
     wide: Vec<i64>,
     count: usize,
     last: i64,
-    in_order: bool,
+    ascending: bool,
 }
 
 impl Parser {
     fn new(count: usize) -> Self {
-        Self { narrow: Vec::with_capacity(count), wide: Vec::new(), count, last: 0, in_order: true }
+        Self { narrow: Vec::with_capacity(count), wide: Vec::new(), count, last: 0, ascending: true }
     }
 
+    /// Takes whole offsets; what is left over at the end is ignored.
     fn take(&mut self, bytes: &[u8]) {
-        for offset in bytes.chunks_exact(OFFSET) {
-            let offset = i64::from_be_bytes(offset.try_into().expect("chunks have the size of an offset"));
-            self.push(offset);
+        let (offsets, _) = bytes.as_chunks::<OFFSET>();
+        for offset in offsets.iter().copied().map(i64::from_be_bytes) {
+            self.ascending &= offset >= self.last;
+            self.last = offset;
         }
-    }
-
-    fn push(&mut self, offset: i64) {
-        let first = self.narrow.is_empty() && self.wide.is_empty();
-        self.in_order &= if first { offset == 0 } else { offset >= self.last };
-        self.last = offset;
+        let fit = offsets.iter().all(|offset| offset[..4] == [0; 4]);
+        if fit && self.wide.is_empty() {
+            return self
+                .narrow
+                .extend(offsets.iter().map(|[.., a, b, c, d]| u32::from_be_bytes([*a, *b, *c, *d])));
+        }
         if self.wide.is_empty() {
-            match u32::try_from(offset) {
-                Ok(offset) => return self.narrow.push(offset),
-                Err(_) => {
-                    self.wide = Vec::with_capacity(self.count);
-                    self.wide.extend(self.narrow.drain(..).map(i64::from));
-                }
-            }
+            self.wide.reserve_exact(self.count);
+            self.wide.extend(std::mem::take(&mut self.narrow).into_iter().map(i64::from));
         }
-        self.wide.push(offset);
+        self.wide.extend(offsets.iter().copied().map(i64::from_be_bytes));
     }
 
     fn finish(self) -> Index {
@@ -151,7 +148,9 @@ impl Parser {
             true => Offsets::Narrow(self.narrow.into()),
             false => Offsets::Wide(self.wide.into()),
         };
-        Index { offsets, in_order: self.in_order }
+        let mut index = Index { offsets, in_order: self.ascending };
+        index.in_order &= index.offset(0).is_none_or(|first| first == 0);
+        index
     }
 }
 
@@ -185,6 +184,20 @@ mod tests {
         assert_eq!(Index::parse(&content), Index::parse(&bytes(&[0, 4])));
         assert_eq!(Index::parse(&[]).range(0, 1), Err(RangeError::OutOfBounds));
         assert_eq!(Index::parse(&[0; 7]).count(), 0);
+    }
+
+    #[test]
+    fn reads_files_of_several_segments() {
+        let count = 3 * i64::try_from(READ_AT_ONCE / OFFSET).unwrap() + 5;
+        for step in [1, 1 << 20] {
+            let content = bytes(&(0..count).map(|at| at * step).collect::<Vec<_>>());
+            let file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut &file, &content).unwrap();
+            let index = Index::read(&file, content.len()).unwrap().unwrap();
+            assert_eq!(index, Index::parse(&content));
+            assert_eq!(index.range(count - 2, count - 1).unwrap().1, u64::try_from(step).unwrap());
+            assert_eq!(Index::read(&file, content.len() + OFFSET), Ok(None));
+        }
     }
 
     #[test]

@@ -29,8 +29,9 @@ fn a_hundred_thousand_executors_register_and_not_one_more() {
     assert_eq!(register(100_000), Err(RegisterRefused::TooManyExecutors { limit: 100_000 }));
     register(7).unwrap();
     // One copy of each directory's text, and small records around it.
-    let text = 100_000 * (root.len() + "/blockmgr-99999".len() + "99999".len() + "sort".len());
-    assert!(executors.text_bytes() <= text, "{}", executors.text_bytes());
+    let text = root.len() + "/blockmgr-99999".len() + "99999".len() + "sort".len();
+    let most = 100_000 * (text + size_of::<LocalDir>()) + 10 * "app-0".len();
+    assert!(executors.bytes() <= most, "{}", executors.bytes());
     assert!(size_of::<LocalDir>() <= 40, "{}", size_of::<LocalDir>());
     assert!(size_of::<Registration>() <= 40, "{}", size_of::<Registration>());
     assert!(executors.lookup(&AppId::new("app-3"), &ExecutorId::new("99993"), now).is_some());
@@ -49,15 +50,15 @@ fn executors_of_an_application_share_the_shuffle_managers_name() {
 }
 
 #[test]
-fn refuses_more_text_than_the_bound() {
-    let limits = RegistryLimits { text_bytes: 10, ..RegistryLimits::default() };
+fn refuses_more_bytes_than_the_bound() {
+    let limits = RegistryLimits { bytes: 15, ..RegistryLimits::default() };
     let (executors, now) = (Executors::new(limits, Instant::now()), Instant::now());
     let register = |id: &str, manager: &str| {
         let registration = Registration::new(vec![], 64, manager);
         executors.register(&app(), &ExecutorId::new(id), registration, Proof::Proven, now)
     };
     register("1", "12345678").unwrap();
-    assert_eq!(register("2", "1"), Err(RegisterRefused::TooMuchText { limit: 10 }));
+    assert_eq!(register("2", "1"), Err(RegisterRefused::TooManyBytes { limit: 15 }));
     register("1", "1").unwrap();
     register("2", "1").unwrap();
 }

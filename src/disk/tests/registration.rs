@@ -121,9 +121,10 @@ fn a_later_registration_replaces_an_earlier() {
     let found = executors.lookup(&app(), &executor(), now).unwrap();
     assert_eq!(found.dirs()[0].text(), format!("{}/r1/c", text(&two.base)));
     assert_eq!(executors.count(), 1);
-    assert_eq!(executors.text_bytes(), "1".len() + "sort".len() + found.dirs()[0].text().len());
+    let text = "app-1".len() + "1".len() + "sort".len() + found.dirs()[0].text().len();
+    assert_eq!(executors.bytes(), text + size_of::<LocalDir>());
     assert_eq!(executors.forget(&app()), Some(1));
-    assert_eq!((executors.count(), executors.text_bytes()), (0, 0));
+    assert_eq!((executors.count(), executors.bytes()), (0, 0));
     assert!(executors.lookup(&app(), &executor(), now).is_none());
 }
 

@@ -1,0 +1,61 @@
+# The two commands of a newcomer: `make demo` and `make test`. `make help` lists the rest.
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+APT := $(shell command -v apt-get 2>/dev/null)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
+
+.PHONY: help demo test unit interop interop-full lint deny bench cost install setup setup-build
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: setup-build ## proves the whole path on loopback with generated secrets and data
+	$(CARGO) run --quiet --bin sealed-shuffle -- demo
+
+test: setup unit interop ## installs what the tests need and runs all of them, real Spark included
+
+unit: setup-build ## everything but real Spark
+	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --all-targets
+	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --doc
+
+interop: setup ## a representative part of the matrix of Spark versions and modes
+	$(CARGO) build --bin sealed-shuffle
+	$(CARGO) test --package sealed-shuffle-interop-tests
+
+interop-full: export SEALED_SHUFFLE_MATRIX = full
+interop-full: interop ## the whole matrix
+
+lint: setup-build ## formatting, clippy, documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+deny: ## licences, bans and sources of dependencies (cargo install cargo-deny)
+	$(CARGO) deny check
+
+bench: ## codec, ciphers, index, loopback fetch
+	$(CARGO) bench --package sealed-shuffle
+
+cost: setup ## CPU and memory beside Spark's own service, same client, alternating
+	$(CARGO) build --release --bin sealed-shuffle
+	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost
+
+install: ## builds a release and installs it below PREFIX
+	$(CARGO) build --release --bin sealed-shuffle
+	install -D -m 0755 target/release/sealed-shuffle $(DESTDIR)$(PREFIX)/bin/sealed-shuffle
+
+# A C compiler for aws-lc and the linker.
+setup-build:
+	@command -v cc >/dev/null || $(MAKE) --no-print-directory .apt-build-essential
+
+# Spark 3.3 to 4.3 runs on Java 17; PySpark comes through pip.
+setup: setup-build
+	@for jdk in "$$JAVA_HOME" /usr/lib/jvm/*17*; do [ -x "$$jdk/bin/javac" ] && exit 0; done; \
+		$(MAKE) --no-print-directory .apt-openjdk-17-jdk-headless
+	@python3 -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory .apt-python3-pip
+
+.apt-%:
+	@[ -n "$(APT)" ] || { echo "install $* with your package manager: the tests need it"; exit 1; }
+	$(SUDO) apt-get update -q
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $*

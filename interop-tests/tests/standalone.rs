@@ -1,0 +1,36 @@
+//! A standalone Master and Worker with a separate shuffle service in the place of the Worker's own.
+
+use sealed_shuffle_interop_tests::{
+    application::{Application, ROWS},
+    cluster::Cluster,
+    matrix::{Cipher, Mode},
+    service::{Fixture, SECRET, Service},
+};
+
+fn takes_the_place_of_the_workers_own_service(service: Service, mode: Mode) {
+    let f = Fixture::start(service, mode);
+    f.expect_refusals();
+    let port = f.address().port();
+    let cluster = Cluster::start(&mode, port, SECRET, f.root());
+    let report = Application::with_service(&mode, port, SECRET, f.root())
+        .on(cluster.url())
+        .with("spark.io.encryption.enabled", "true")
+        .killing_an_executor()
+        .run();
+    assert!(report.killed, "no executor was killed: {report:?}");
+    report.assert_nothing_recomputed();
+    assert_eq!(report.canary_rows, ROWS);
+    assert!(f.block_bytes_served() > 100_000, "the shuffles went another way");
+    let log = cluster.worker_log().join("\n");
+    assert!(!log.contains("Starting shuffle service"), "the Worker started a service of its own");
+}
+
+#[test]
+fn spark_takes_the_place_of_the_workers_own_service() {
+    takes_the_place_of_the_workers_own_service(Service::Spark, Mode::newest(Cipher::Ctr, 1));
+}
+
+#[test]
+fn ours_takes_the_place_of_the_workers_own_service() {
+    takes_the_place_of_the_workers_own_service(Service::Ours, Mode::newest(Cipher::Gcm, 2));
+}
