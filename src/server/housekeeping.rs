@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Shared;
 use crate::disk::ForgottenReason;
@@ -21,6 +21,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut rounds = interval(ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut quiet = 0;
+    let mut replaced_said = false;
     loop {
         rounds.tick().await;
         let store = Arc::clone(&shared.store);
@@ -36,6 +37,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 }
             }
             Err(error) => warn!(%error, "a sweep was lost"),
+        }
+        if let Some(root) = shared.store.roots().replaced().filter(|_| !replaced_said) {
+            replaced_said = true;
+            let root = root.display();
+            error!(%root, "a root is not the directory that was opened at start (made anew, or mounted over): restart to serve files there");
         }
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
         if quiet == QUIET_ROUNDS {

@@ -259,11 +259,12 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
 /// A peer that hangs up is nobody's fault; what the peer or we did wrong is said once, here.
 fn log_close(peer: SocketAddr, session: &Session, reason: &CloseReason) {
     let channel = session.channel().channel.as_str();
+    let app = session.claimed.as_ref().map_or_else(String::new, ToString::to_string);
     match reason.blame() {
         // Refusals were logged where they were decided, with the cure.
-        Blame::Nobody | Blame::Policy => debug!(%peer, channel, %reason, "connection ended"),
-        Blame::Network => info!(%peer, channel, %reason, "connection ended"),
-        Blame::Peer | Blame::Us => warn!(%peer, channel, %reason, "closed a connection"),
+        Blame::Nobody | Blame::Policy => debug!(%peer, app, channel, %reason, "connection ended"),
+        Blame::Network => info!(%peer, app, channel, %reason, "connection ended"),
+        Blame::Peer | Blame::Us => warn!(%peer, app, channel, %reason, "closed a connection"),
     }
 }
 

@@ -17,6 +17,7 @@ use sealed_shuffle_protocol::shuffle::{
 };
 use tracing::{debug, info, warn};
 
+use super::Shared;
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
 use crate::disk::{BlockStore, Cause, Diagnosis, LookupError, MapOutput, Proof, RegisterError};
@@ -145,22 +146,26 @@ impl Session {
                  spark.sealed.limits.local-dirs"
             ));
         }
+        let (app, executor) = (message.app.clone(), message.executor.clone());
+        let first = self.shared.store.executors().proof(&app).is_none();
         let registered = self
             .on_disk(move |store| {
                 let info = &message.info;
                 let dirs: Vec<&str> = info.local_dirs.iter().collect();
-                let registered = store.register(
+                store.register(
                     &message.app,
                     &message.executor,
                     &dirs,
                     info.sub_dirs_per_local_dir,
                     &info.shuffle_manager,
                     proof,
-                );
-                registered.map_err(|error| (message.app, message.executor, error))
+                )
             })
             .await?;
-        registered.map_err(|(app, executor, error)| {
+        if first && registered.is_ok() {
+            info!(peer = %self.peer, %app, %executor, directories = dirs, "an application registered its first executor");
+        }
+        registered.map_err(|error| {
             self.shared.metrics.refused(match error {
                 RegisterError::Dir(_) => Refusal::LocalDir,
                 RegisterError::Refused(_) => Refusal::Limit,
@@ -201,7 +206,7 @@ impl Session {
                 self.shared.metrics.refused(Refusal::Limit);
                 return Err(format!(
                     "java.lang.IllegalArgumentException: {} blocks in one request are more than the {most} \
-                     of spark.sealed.limits.chunks",
+                     of spark.sealed.limits.chunks-per-stream",
                     plan.len()
                 ));
             }
@@ -284,14 +289,14 @@ impl Session {
         let (app, executor) = (stream.app.clone(), stream.executor.clone());
         let found = match wanted {
             Wanted::Rdd(block) => {
-                on_disk(&shared.store, move |store| store.rdd_block(&app, &executor, block.rdd, block.split))
+                on_disk(&shared, move |store| store.rdd_block(&app, &executor, block.rdd, block.split))
                     .await?
                     .map(|region| region.map(|region| (1, region)))
             }
             Wanted::Shuffle(shuffle, range) => {
                 let output = match &stream.resolved {
                     Some((map, output)) if *map == range.map => Ok(Arc::clone(output)),
-                    _ => find_map(&shared.store, app, executor, shuffle, range.map).await?,
+                    _ => find_map(&shared, app, executor, shuffle, range.map).await?,
                 };
                 output.and_then(|output| {
                     let region = output.range(i64::from(range.start.0), range.end);
@@ -392,7 +397,7 @@ impl Session {
         &self,
         work: impl FnOnce(&BlockStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        on_disk(&self.shared.store, work).await.map_err(|missing| match missing {
+        on_disk(&self.shared, work).await.map_err(|missing| match missing {
             Missing::Failed(text) => text,
             Missing::Absent => "java.lang.IllegalStateException: Chunk was not found".to_owned(),
         })
@@ -407,31 +412,44 @@ enum Missing {
     Failed(Failure),
 }
 
-/// Runs `work` where waiting for a disk holds nobody up.
+/// Runs `work` where waiting for a disk holds nobody up, and gives up on a disk that does not answer.
 async fn on_disk<T: Send + 'static>(
-    store: &Arc<BlockStore>,
+    shared: &Arc<Shared>,
     work: impl FnOnce(&BlockStore) -> T + Send + 'static,
 ) -> Result<T, Missing> {
-    let store = Arc::clone(store);
-    tokio::task::spawn_blocking(move || work(&store)).await.map_err(|error| {
-        warn!(%error, "a disk request was lost");
-        Missing::Failed("java.io.IOException: the disk request was lost".to_owned())
-    })
+    let store = Arc::clone(&shared.store);
+    let done = tokio::task::spawn_blocking(move || work(&store));
+    let timeout = shared.settings.stalled_timeout;
+    match tokio::time::timeout(timeout, done).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => {
+            warn!(%error, "a disk request was lost");
+            Err(Missing::Failed("java.io.IOException: the disk request was lost".to_owned()))
+        }
+        Err(_) => {
+            warn!(
+                ?timeout,
+                "a disk did not answer; are all spark.sealed.disk.threads waiting for a dead one?"
+            );
+            Err(Missing::Failed("java.io.IOException: the disk did not answer".to_owned()))
+        }
+    }
 }
 
 /// Finds a map output: on the spot where the caches have it, else on the blocking pool.
 async fn find_map(
-    store: &Arc<BlockStore>,
+    shared: &Arc<Shared>,
     app: AppId,
     executor: ExecutorId,
     shuffle: ShuffleId,
     map: MapId,
 ) -> Result<Result<Arc<MapOutput>, LookupError>, Missing> {
-    match store.resolve_cached(&app, &executor, shuffle, map) {
+    match shared.store.resolve_cached(&app, &executor, shuffle, map) {
         Ok(Some(found)) => Ok(Ok(Arc::new(found))),
         Err(error) => Ok(Err(error)),
         Ok(None) => {
-            let found = on_disk(store, move |store| store.resolve_map(&app, &executor, shuffle, map)).await?;
+            let found =
+                on_disk(shared, move |store| store.resolve_map(&app, &executor, shuffle, map)).await?;
             Ok(found.map(Arc::new))
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) peer: SocketAddr,
     pub(super) streams: Streams,
     pub(super) channel: Option<ChannelLabels>,
+    /// The application of the last challenge, genuine or not; for the log.
+    pub(super) claimed: Option<AppId>,
     /// What every request is answered with, where the channel is below the minimum.
     refusal: Option<String>,
     /// The server is stopping: streams that are open may finish.
@@ -38,7 +40,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
         let streams = Streams::new(shared.settings.limits.streams);
-        Self { shared, peer, streams, channel: None, refusal: None, draining: false }
+        Self { shared, peer, streams, channel: None, claimed: None, refusal: None, draining: false }
     }
 
     /// How the connection is protected, as the metrics call it.
@@ -54,6 +56,7 @@ impl Session {
 
     fn judge(&mut self, engine: &mut Engine, challenge: &AuthMessage) -> Result<(), CloseReason> {
         let app = challenge.app_id();
+        self.claimed = Some(app.clone());
         let Some(secret) = self.shared.secrets.of(app) else {
             return self.refuse_challenge(engine, app, "there is no secret for this application".to_owned());
         };

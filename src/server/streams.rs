@@ -90,7 +90,7 @@ pub(super) enum StreamError {
     /// More streams than a connection may hold.
     #[error(
         "java.lang.IllegalStateException: {0} streams are open on this connection, the most it may hold \
-         (spark.sealed.limits.streams): read or close them"
+         (spark.sealed.limits.streams-per-connection): read or close them"
     )]
     TooMany(usize),
 }
@@ -220,6 +220,8 @@ mod tests {
         let (mut streams, _) = opened();
         let ids = StreamIds::starting_at([0; 8]);
         streams.open(&ids, two_chunks()).unwrap();
-        assert!(text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.streams"));
+        assert!(
+            text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.streams-per-connection")
+        );
     }
 }
