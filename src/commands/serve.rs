@@ -6,12 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use sd_notify::NotifyState;
 use sealed_shuffle::admin;
-use sealed_shuffle::config::{ProcessEnvironment, ServerConfig, keys, raise_descriptor_limit};
+use sealed_shuffle::config::{
+    Notice, Origin, ProcessEnvironment, ServerConfig, keys, raise_descriptor_limit,
+};
 use sealed_shuffle::server::{Drained, Server};
 use sealed_shuffle::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::{ConfigArgs, Exit, Failure};
@@ -51,6 +53,7 @@ impl Serve {
         let check_only = self.check_config;
         let config = self.configure()?;
         if check_only {
+            Server::from_config(&config).map_err(|error| Failure::new(Exit::Config, error))?;
             let text = config.describe().join("\n");
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
         }
@@ -96,9 +99,7 @@ impl Serve {
 
 async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
-    for line in config.describe() {
-        info!(target: "sealed_shuffle::config", "{line}");
-    }
+    announce(config);
     let server = Server::from_config(config).map_err(|error| Failure::new(Exit::Config, error))?;
     let mut signals = Signals::new().map_err(|error| failed(&error))?;
     let sockets = &config.sockets;
@@ -151,6 +152,29 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     }
     info!(cut, "stopped; registrations are forgotten, executors must register again");
     Ok(())
+}
+
+/// Says what is in effect: a summary, what was set, what has no effect, and what is probably not meant.
+/// Keys at their defaults are for `--check-config` and the debug level.
+fn announce(config: &ServerConfig) {
+    for line in config.summary() {
+        info!("{line}");
+    }
+    for effective in config.effective() {
+        match effective.origin {
+            Origin::Default => debug!("{effective}"),
+            _ => info!("{effective}"),
+        }
+    }
+    for ignored in config.ignored() {
+        info!("{} has no effect: {}  ({})", ignored.key, ignored.because, ignored.origin);
+    }
+    for notice in config.notices() {
+        match notice {
+            Notice::Warning(text) => warn!("{text}"),
+            other => info!("{}", other.text()),
+        }
+    }
 }
 
 /// Tells systemd, where it started us; without it this does nothing.

@@ -192,9 +192,16 @@ impl ServerConfig {
         &self.report.ignored
     }
 
-    /// The effective configuration as lines of text: file, roots, secret source and policy first, then every
-    /// key, then keys without effect, then notices. No secret is in it.
+    /// The effective configuration as lines of text: the summary first, then every key, then keys without
+    /// effect, then notices. No secret is in it.
     pub fn describe(&self) -> Vec<String> {
+        let mut lines = self.summary();
+        lines.extend(self.report.closing());
+        lines
+    }
+
+    /// What an operator looks for first: file, roots, secret source, policy, limits.
+    pub fn summary(&self) -> Vec<String> {
         let mut lines = self.report.opening();
         let roots: Vec<_> = self.roots.paths.iter().map(|path| path.display().to_string()).collect();
         lines.push(format!("roots: {}  ({})", roots.join(", "), self.roots.source));
@@ -211,7 +218,10 @@ impl ServerConfig {
             "threads: {} for the wire, {} for disks; at most {} connections and {} cached files",
             self.worker_threads, self.disk_threads, self.max_connections, self.max_open_files
         ));
-        lines.extend(self.report.closing());
+        lines.push(format!(
+            "memory: {} in flight in segments of {}, {} of cached indexes; at most {} executors",
+            self.memory_budget, self.segment_size, self.index_cache_size, self.max_executors
+        ));
         lines
     }
 }
