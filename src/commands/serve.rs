@@ -101,7 +101,7 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
     let server = Server::from_config(config).map_err(|error| Failure::new(Exit::Config, error))?;
-    let mut signals = Signals::new().map_err(|error| failed(&error))?;
+    let signals = Signals::new().map_err(|error| failed(&error))?;
     let sockets = &config.sockets;
     let listener = bind(
         "spark.shuffle.service.port",
@@ -139,18 +139,17 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     stdout().write_all(lines.as_bytes()).and_then(|()| stdout().flush()).map_err(|error| failed(&error))?;
     notify(NotifyState::Ready);
 
-    let first = signals.next();
-    let run = server.run(listener, async {
-        let name = first.await;
-        info!(signal = name, "stopping");
-        notify(NotifyState::Stopping);
-    });
-    let Drained { cut } = run.await;
+    let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+    tokio::spawn(signals.watch(stop.clone(), cut.clone()));
+    tokio::select! {
+        Drained { cut } = server.run(listener, stop.cancelled()) => info!(cut, "drained"),
+        () = cut.cancelled() => warn!("a second signal: cut everything"),
+    }
     admin_stopped.cancel();
     if let Some(task) = admin_task {
         drop(tokio::time::timeout(Duration::from_secs(1), task).await);
     }
-    info!(cut, "stopped; registrations are forgotten, executors must register again");
+    info!("stopped; registrations are forgotten, executors must register again");
     Ok(())
 }
 
@@ -193,6 +192,16 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The first signal stops, the second cuts.
+    async fn watch(mut self, stop: CancellationToken, cut: CancellationToken) {
+        let signal = self.next().await;
+        info!(signal, "stopping");
+        notify(NotifyState::Stopping);
+        stop.cancel();
+        self.next().await;
+        cut.cancel();
     }
 
     async fn next(&mut self) -> &'static str {
