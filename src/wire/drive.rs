@@ -143,8 +143,8 @@ impl Wire<'_> {
             }
             let reading = !engine.is_closing() && self.has_room();
             let bulk = if engine.expects_bulk() { self.settings.bulk_read } else { 0 };
+            // In no fixed order: a socket that is always ready must not starve the handler.
             let moved = tokio::select! {
-                biased;
                 moved = self.next_move(socket, reading, bulk) => moved?,
                 () = handler.wake() => {
                     handler.on_wake(engine);
