@@ -19,7 +19,8 @@ fn every_key_that_the_code_names_exists() {
         let text = fs::read_to_string(&file).unwrap();
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         for rest in text.split("spark.sealed.").skip(1) {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-').unwrap_or(rest.len());
+            let end =
+                rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-').unwrap_or(rest.len());
             let name = rest[..end].trim_end_matches('.');
             let stands_for_many = name.is_empty() || rest[end..].starts_with('*');
             if stands_for_many {
