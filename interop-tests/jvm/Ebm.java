@@ -10,6 +10,11 @@ public final class Ebm {
     return String.valueOf(SparkEnv.get().blockManager().master().getLocations(BlockId.apply(block)));
   }
 
+  /** The driver's own block manager. */
+  public static String driver() {
+    return String.valueOf(SparkEnv.get().blockManager().blockManagerId());
+  }
+
   /** One line a map output of a shuffle: map id and location. */
   public static String maps(int shuffle) {
     StringBuilder out = new StringBuilder();

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(420);
 /// Rows of generated data; each carries a canary.
 pub const ROWS: u64 = 40_000;
 /// Short-lived JVMs on few cores: compiling thoroughly would cost more than it brings.
-const JAVA_OPTIONS: &str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC";
+pub(crate) const JAVA_OPTIONS: &str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC";
 
 /// An application to be run: two executors, two SQL shuffles, an RDD job, a persisted RDD.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Which Spark, which cipher, which engine version: a representative part by default, everything with
-//! `SEALED_SHUFFLE_MATRIX=full`.
+//! `SEALED_SHUFFLE_MATRIX=full`, and with any other value the modes whose name holds it, for example
+//! `SEALED_SHUFFLE_MATRIX=3.5.9` or `SEALED_SHUFFLE_MATRIX="4.0.5 Gcm v2"`.
 
 use std::fmt;
 
@@ -59,16 +60,27 @@ impl fmt::Display for Mode {
 
 /// The modes that request tests go through.
 pub fn modes() -> Vec<Mode> {
-    if is_full() { full() } else { representative() }
+    match std::env::var("SEALED_SHUFFLE_MATRIX") {
+        Ok(value) if value == "full" => full(),
+        Ok(part) if !part.is_empty() => {
+            let modes: Vec<Mode> =
+                full().into_iter().filter(|mode| mode.to_string().contains(&part)).collect();
+            assert!(!modes.is_empty(), "SEALED_SHUFFLE_MATRIX={part} names no mode of {:?}", full());
+            modes
+        }
+        _ => representative(),
+    }
+}
+
+/// The modes in which whole applications run against Spark's own service, to show that the recipe is right: `usual`
+/// alone unless the matrix is chosen.
+pub fn oracle_modes(usual: Mode) -> Vec<Mode> {
+    if std::env::var_os("SEALED_SHUFFLE_MATRIX").is_some() { application_modes() } else { vec![usual] }
 }
 
 /// The modes that whole applications go through; PySpark 3.3 needs an older Python than current systems have.
 pub fn application_modes() -> Vec<Mode> {
     modes().into_iter().filter(|mode| mode.version != "3.3.4").collect()
-}
-
-fn is_full() -> bool {
-    std::env::var("SEALED_SHUFFLE_MATRIX").is_ok_and(|value| value == "full")
 }
 
 fn representative() -> Vec<Mode> {

@@ -4,7 +4,7 @@
 //! side by side, and every test opens connections and services of its own.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{
@@ -36,12 +36,12 @@ pub struct Peer {
 impl Peer {
     /// The JVM of this version that the tests of one binary share.
     pub fn shared(version: &str) -> Arc<Self> {
-        static PEERS: OnceLock<Mutex<HashMap<String, Arc<OnceLock<Arc<Peer>>>>>> = OnceLock::new();
+        static PEERS: Mutex<BTreeMap<String, Slot>> = Mutex::new(BTreeMap::new());
         let slot = {
-            let mut peers = locked(PEERS.get_or_init(Mutex::default));
-            Arc::clone(peers.entry(version.to_owned()).or_default())
+            let mut peers = locked(&PEERS);
+            peers.entry(version.to_owned()).or_default().clone()
         };
-        Arc::clone(slot.get_or_init(|| Arc::new(Self::start(Spark::release(version)))))
+        Arc::clone(slot.0.get_or_init(|| Arc::new(Self::start(Spark::release(version)))))
     }
 
     /// Starts a JVM.
@@ -89,6 +89,10 @@ impl Peer {
         self.log.tail(60)
     }
 }
+
+/// The place of one version's JVM, which the first caller fills while others of the same version wait.
+#[derive(Clone, Default)]
+struct Slot(Arc<OnceLock<Arc<Peer>>>);
 
 impl Drop for Peer {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 use sealed_shuffle_interop_tests::{
     application::{Application, ROWS},
     cluster::Cluster,
-    matrix::{Cipher, Mode},
+    matrix::{Cipher, Mode, oracle_modes},
     service::{Fixture, SECRET, Service},
 };
 
@@ -27,7 +27,10 @@ fn takes_the_place_of_the_workers_own_service(service: Service, mode: Mode) {
 
 #[test]
 fn spark_takes_the_place_of_the_workers_own_service() {
-    takes_the_place_of_the_workers_own_service(Service::Spark, Mode::newest(Cipher::Ctr, 1));
+    for mode in oracle_modes(Mode::newest(Cipher::Ctr, 1)) {
+        eprintln!("in mode {mode}");
+        takes_the_place_of_the_workers_own_service(Service::Spark, mode);
+    }
 }
 
 #[test]
