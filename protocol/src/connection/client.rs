@@ -171,6 +171,12 @@ impl<B> ClientConnection<B> {
         Ok(())
     }
 
+    /// The owner did not read for a while, because nobody took what had arrived: that was not the
+    /// server's delay.
+    pub fn excuse(&mut self, now: Instant) {
+        self.link.last_in = self.link.last_in.max(now);
+    }
+
     /// Answers that the server owes.
     pub fn owed(&self) -> usize {
         self.rpcs.len() + self.chunks.len() + self.streams.len() + usize::from(self.arriving.is_some())

@@ -1,0 +1,237 @@
+//! One connection: a task that owns the socket, and handles that talk to it.
+//!
+//! A handle is cheap to clone. When the last one goes, the connection closes; when the connection ends,
+//! everything that was asked on it fails with the reason.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use sealed_shuffle_protocol::auth::Initiator;
+use sealed_shuffle_protocol::cipher::SessionMode;
+use sealed_shuffle_protocol::connection::{ClientConnection, ClientSettings, CloseReason};
+use sealed_shuffle_protocol::ids::{AppId, RequestId};
+use sealed_shuffle_protocol::shuffle::StreamName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::session::{Carrier, Command, Engine, Reader, Session};
+use super::{Address, ClientError, Security, Settings};
+use crate::random::{OsRandom, random_bytes};
+use crate::seal::SegmentPool;
+use crate::wire::{WireSettings, drive};
+
+/// Commands that wait for the connection's task.
+const COMMANDS: usize = 64;
+
+/// Bytes read from the socket at once while blocks arrive.
+const BULK_READ: usize = 256 << 10;
+
+/// A handle of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: Address,
+    ended: CancellationToken,
+    end: OnceLock<End>,
+}
+
+#[derive(Debug)]
+struct End {
+    reason: Arc<CloseReason>,
+    established: bool,
+    answered: bool,
+}
+
+impl Connection {
+    /// Connects, and proves the application where the settings want it: requests may be sent at once.
+    pub(super) async fn open(
+        server: &Address,
+        app: &AppId,
+        settings: &Settings,
+        pool: &SegmentPool,
+    ) -> Result<Self, ClientError> {
+        let socket = match tokio::time::timeout(settings.connect_timeout, connect(server, settings)).await {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(source)) => return Err(ClientError::Connect { server: server.clone(), source }),
+            Err(_) => {
+                let after = settings.connect_timeout;
+                return Err(ClientError::ConnectTimeout { server: server.clone(), after });
+            }
+        };
+        Self::over(socket, server, app, settings, pool).await
+    }
+
+    async fn over<S>(
+        socket: S,
+        server: &Address,
+        app: &AppId,
+        settings: &Settings,
+        pool: &SegmentPool,
+    ) -> Result<Self, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (engine, mode) = greet(server, app, settings)?;
+        let (commands, asked) = mpsc::channel(COMMANDS);
+        let (ready, established) = oneshot::channel();
+        let session = Session::new(mode, settings.answer_timeout, asked, ready);
+        let shared = Arc::new(Shared {
+            server: server.clone(),
+            ended: CancellationToken::new(),
+            end: OnceLock::new(),
+        });
+        let wire = WireSettings {
+            pipelined: settings.limits.pipelined_requests,
+            bulk_read: BULK_READ,
+            budget_timeout: settings.answer_timeout,
+        };
+        tokio::spawn(run(socket, engine, session, pool.clone(), wire, Arc::clone(&shared)));
+        let connection = Self { commands, shared };
+        match established.await {
+            Ok(()) => Ok(connection),
+            Err(_) => Err(connection.why_ended().await),
+        }
+    }
+
+    /// Sends an RPC and waits for its answer; a failed one comes with the server's words.
+    pub(super) async fn rpc(&self, body: Bytes) -> Result<Bytes, ClientError> {
+        // Spark's clients choose random numbers that are not negative (TransportClient, 4.3.0).
+        let request = RequestId(i64::from_be_bytes(random_bytes()?) & i64::MAX);
+        let (answer, answered) = oneshot::channel();
+        self.ask(Command::Rpc { request, body, answer }).await?;
+        match answered.await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(text)) => Err(self.failed(text)),
+            Err(_) => Err(self.why_ended().await),
+        }
+    }
+
+    /// Asks for a chunk of a stream that was opened here; it arrives at `reader`.
+    pub(super) async fn chunk(
+        &self,
+        name: StreamName,
+        carrier: Carrier,
+        reader: Reader,
+    ) -> Result<(), ClientError> {
+        self.ask(Command::Chunk { name, carrier, reader }).await
+    }
+
+    async fn ask(&self, command: Command) -> Result<(), ClientError> {
+        match self.commands.send(command).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.why_ended().await),
+        }
+    }
+
+    /// Whether nothing more can be asked.
+    pub(super) fn has_ended(&self) -> bool {
+        self.commands.is_closed() || self.shared.ended.is_cancelled()
+    }
+
+    /// Waits for the end, and says why it came.
+    pub(super) async fn why_ended(&self) -> ClientError {
+        self.shared.ended.cancelled().await;
+        let server = self.shared.server.clone();
+        let Some(end) = self.shared.end.get() else {
+            let reason = Arc::new(CloseReason::ShuttingDown);
+            return ClientError::Closed { server, answered: true, reason };
+        };
+        let reason = Arc::clone(&end.reason);
+        match end.established {
+            true => ClientError::Closed { server, answered: end.answered, reason },
+            false => ClientError::Handshake { server, reason },
+        }
+    }
+
+    /// The server's words as an error.
+    pub(super) fn failed(&self, text: String) -> ClientError {
+        ClientError::Server { server: self.shared.server.clone(), text }
+    }
+
+    /// Who is at the other end.
+    pub(super) fn server(&self) -> &Address {
+        &self.shared.server
+    }
+}
+
+/// Owns the socket to its end; whoever waits learns of it even if this task dies.
+async fn run<S>(
+    mut socket: S,
+    mut engine: Engine,
+    mut session: Session,
+    pool: SegmentPool,
+    wire: WireSettings,
+    shared: Arc<Shared>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let _ended = shared.ended.clone().drop_guard();
+    let reason = drive(&mut socket, &mut engine, &mut session, pool, &wire).await;
+    debug!(server = %shared.server, %reason, "connection ended");
+    let end =
+        End { reason: Arc::new(reason), established: session.is_established(), answered: session.answered };
+    shared.end.set(end).ok();
+}
+
+/// The engine in its first state, and the mode that its session will have.
+fn greet(
+    server: &Address,
+    app: &AppId,
+    settings: &Settings,
+) -> Result<(Engine, Option<SessionMode>), ClientError> {
+    let client = ClientSettings {
+        limits: settings.limits.clone(),
+        handshake_timeout: settings.handshake_timeout,
+        answer_timeout: settings.answer_timeout,
+        idle_timeout: settings.answer_timeout,
+    };
+    let now = now();
+    match &settings.security {
+        Security::Plaintext => Ok((ClientConnection::in_clear(now, client), None)),
+        Security::Aes { secret, mode } => {
+            let (initiator, challenge) = Initiator::start(app.clone(), Arc::clone(secret), &mut OsRandom)?;
+            let request = RequestId(i64::from_be_bytes(random_bytes()?) & i64::MAX);
+            let engine =
+                ClientConnection::authenticating(now, client, request, initiator, &challenge).map_err(
+                    |reason| ClientError::Handshake { server: server.clone(), reason: Arc::new(reason) },
+                )?;
+            Ok((engine, Some(*mode)))
+        }
+    }
+}
+
+/// The first address of the host that takes a connection.
+async fn connect(server: &Address, settings: &Settings) -> std::io::Result<TcpStream> {
+    let mut last = None;
+    for address in lookup_host((server.host(), server.port())).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // As Spark's client does (TransportClientFactory, 4.3.0).
+        socket.set_nodelay(true)?;
+        socket.set_keepalive(true)?;
+        if let Some(bytes) = settings.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = settings.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| std::io::Error::other("the name has no address")))
+}
+
+/// Under a paused runtime it stands still with the timers.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,252 @@
+//! What a client's connection makes of events: who asked for what arrives.
+//!
+//! ```text
+//! handle ── Command ──► Session ──► engine ──► wire
+//!   ▲                      │
+//!   └── answer, pieces ────┘
+//! ```
+//!
+//! Invariants: the pieces of a body go to the channel of whoever asked for it, which is bounded, so that
+//! a slow reader stops the socket; a reader that is gone costs nothing but the bytes on the wire; a
+//! reader that takes nothing for [`Session::patience`] loses its request, and the connection goes on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sealed_shuffle_protocol::auth::SessionKeys;
+use sealed_shuffle_protocol::cipher::{AesSession, Layer, SessionMode};
+use sealed_shuffle_protocol::connection::{ClientConnection, ClientEvent, CloseReason, Engine as _};
+use sealed_shuffle_protocol::ids::{ChunkIndex, RequestId, StreamId};
+use sealed_shuffle_protocol::shuffle::StreamName;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::random::OsRandom;
+use crate::seal::Body;
+use crate::wire::Handler;
+
+/// The engine of a client's connection.
+pub(super) type Engine = ClientConnection<Body>;
+
+/// What a handle asks of its connection.
+pub(super) enum Command {
+    /// Sends an RPC.
+    Rpc { request: RequestId, body: Bytes, answer: oneshot::Sender<Result<Bytes, String>> },
+    /// Asks for a chunk, in a frame or, `whole`, as a stream of any length.
+    Chunk { name: StreamName, carrier: Carrier, reader: Reader },
+}
+
+/// Who reads what arrives of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Reader {
+    pub(super) pieces: mpsc::Sender<Piece>,
+    /// It took nothing for too long: from then on nothing more is sent to it.
+    pub(super) lost: CancellationToken,
+}
+
+/// How a chunk travels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Carrier {
+    /// ChunkFetchRequest: in a frame.
+    Chunk,
+    /// StreamRequest: behind a frame, of any length.
+    Stream,
+}
+
+/// What arrives of a chunk, in order: a beginning, its bytes, an end.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Begin {
+        chunk: ChunkIndex,
+        len: u64,
+    },
+    Bytes(Bytes),
+    End,
+    /// The server's words in the place of a chunk.
+    Failed {
+        chunk: ChunkIndex,
+        text: String,
+    },
+}
+
+/// One connection of a client.
+pub(super) struct Session {
+    mode: Option<SessionMode>,
+    patience: Duration,
+    commands: mpsc::Receiver<Command>,
+    next: Option<Command>,
+    /// All handles are gone.
+    abandoned: bool,
+    ready: Option<oneshot::Sender<()>>,
+    rpcs: HashMap<RequestId, oneshot::Sender<Result<Bytes, String>>>,
+    chunks: HashMap<(StreamId, ChunkIndex), Reader>,
+    /// Who reads the body that is arriving.
+    reader: Option<Reader>,
+    /// Whether the server answered anything.
+    pub(super) answered: bool,
+}
+
+impl Session {
+    pub(super) fn new(
+        mode: Option<SessionMode>,
+        patience: Duration,
+        commands: mpsc::Receiver<Command>,
+        ready: oneshot::Sender<()>,
+    ) -> Self {
+        Self {
+            mode,
+            patience,
+            commands,
+            next: None,
+            abandoned: false,
+            ready: Some(ready),
+            rpcs: HashMap::new(),
+            chunks: HashMap::new(),
+            reader: None,
+            answered: false,
+        }
+    }
+
+    /// Whether requests could be sent.
+    pub(super) fn is_established(&self) -> bool {
+        self.ready.is_none()
+    }
+
+    /// Asks the server for what a handle wants; only our own words can fail.
+    fn ask(&mut self, engine: &mut Engine, command: Command) -> Result<(), CloseReason> {
+        match command {
+            Command::Rpc { request, body, answer } => {
+                engine.rpc(request, &body)?;
+                self.rpcs.insert(request, answer);
+            }
+            Command::Chunk { name, carrier, reader } => {
+                match carrier {
+                    Carrier::Chunk => engine.chunk(name.stream, name.chunk)?,
+                    Carrier::Stream => engine.stream(name.to_string())?,
+                }
+                self.chunks.insert((name.stream, name.chunk), reader);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a piece to the reader of the arriving body.
+    async fn deliver(&mut self, engine: &mut Engine, piece: Piece) {
+        let Some(reader) = self.reader.as_ref().filter(|reader| !reader.lost.is_cancelled()) else { return };
+        let piece = match reader.pieces.try_send(piece) {
+            Ok(()) => return,
+            Err(TrySendError::Closed(_)) => {
+                self.reader = None;
+                return;
+            }
+            Err(TrySendError::Full(piece)) => piece,
+        };
+        let taken = tokio::time::timeout(self.patience, reader.pieces.send(piece)).await;
+        if taken.is_err() {
+            reader.lost.cancel();
+        }
+        // While we waited for the reader, the server was not late.
+        engine.excuse(tokio::time::Instant::now().into_std());
+        if !matches!(taken, Ok(Ok(()))) {
+            self.reader = None;
+        }
+    }
+
+    async fn begin(&mut self, engine: &mut Engine, name: StreamName, len: u64) {
+        self.reader = self.chunks.remove(&(name.stream, name.chunk));
+        self.deliver(engine, Piece::Begin { chunk: name.chunk, len }).await;
+    }
+
+    async fn chunk_failed(&mut self, engine: &mut Engine, name: StreamName, text: String) {
+        self.reader = self.chunks.remove(&(name.stream, name.chunk));
+        self.deliver(engine, Piece::Failed { chunk: name.chunk, text }).await;
+        self.reader = None;
+    }
+}
+
+impl Handler for Session {
+    type Engine = Engine;
+
+    async fn on_event(&mut self, engine: &mut Engine, event: ClientEvent) -> Result<(), CloseReason> {
+        if !matches!(event, ClientEvent::Ready) {
+            self.answered = true;
+        }
+        match event {
+            ClientEvent::Ready => {
+                if let Some(ready) = self.ready.take() {
+                    // Whoever connected may have given up.
+                    ready.send(()).ok();
+                }
+            }
+            ClientEvent::Rpc { request, result } => {
+                if let Some(answer) = self.rpcs.remove(&request) {
+                    // Whoever asked may have given up.
+                    answer.send(result).ok();
+                }
+            }
+            ClientEvent::Chunk { stream, chunk, len } => {
+                self.begin(engine, StreamName { stream, chunk }, len).await;
+            }
+            ClientEvent::ChunkFailed { stream, chunk, error } => {
+                self.chunk_failed(engine, StreamName { stream, chunk }, error).await;
+            }
+            ClientEvent::Stream { name, len } => self.begin(engine, parse(&name)?, len).await,
+            ClientEvent::StreamFailed { name, error } => {
+                self.chunk_failed(engine, parse(&name)?, error).await;
+            }
+            ClientEvent::Body(bytes) => self.deliver(engine, Piece::Bytes(bytes)).await,
+            ClientEvent::BodyEnd => {
+                self.deliver(engine, Piece::End).await;
+                self.reader = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn session_layer(&mut self, keys: SessionKeys) -> Box<dyn Layer> {
+        let mode = self.mode.expect("keys come of a handshake, which only a sealed connection begins");
+        Box::new(AesSession::client(keys, mode, Box::new(OsRandom)))
+    }
+
+    fn on_mode(&mut self, _engine: &mut Engine, mode: SessionMode) {
+        tracing::trace!(%mode, "session established");
+    }
+
+    /// Cancel safe: a command is either still in the channel or in `next`.
+    async fn wake(&mut self) {
+        if self.abandoned || self.ready.is_some() {
+            // Nothing may be said before the handshake is over; the server's answer wakes us then.
+            return std::future::pending().await;
+        }
+        if self.next.is_none() {
+            match self.commands.recv().await {
+                Some(command) => self.next = Some(command),
+                None => self.abandoned = true,
+            }
+        }
+    }
+
+    fn on_wake(&mut self, engine: &mut Engine) {
+        if self.abandoned {
+            engine.close(CloseReason::ShuttingDown);
+            return;
+        }
+        while let Some(command) = self.next.take() {
+            if engine.is_closing() {
+                return;
+            }
+            if let Err(reason) = self.ask(engine, command) {
+                engine.close(reason);
+                return;
+            }
+            self.next = self.commands.try_recv().ok();
+        }
+    }
+}
+
+/// The engine matched the name with one that we asked for.
+fn parse(name: &str) -> Result<StreamName, CloseReason> {
+    StreamName::parse(name).map_err(|_| CloseReason::Unexpected("StreamResponse"))
+}

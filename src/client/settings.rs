@@ -1,0 +1,143 @@
+//! How a client behaves. Spark's keys, with Spark's defaults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
+use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_protocol::secret::AppSecret;
+
+use crate::config::{AuthEngine, Cipher, ClientConfig, ClientSecurity};
+
+/// Stands for a deadline that was switched off.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// How connections are protected. A client never falls back from one to another.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Security {
+    /// In clear, proving nothing.
+    Plaintext,
+    /// The X25519 handshake and an AES session.
+    Aes {
+        /// What both ends know.
+        secret: Arc<AppSecret>,
+        /// Engine version and cipher; both ends must have the same.
+        mode: SessionMode,
+    },
+}
+
+impl Security {
+    /// AES under `secret`.
+    pub fn aes(secret: AppSecret, version: EngineVersion, cipher: SessionCipher) -> Self {
+        Self::Aes { secret: Arc::new(secret), mode: SessionMode { version, cipher } }
+    }
+}
+
+/// How a client behaves, beyond the application that it speaks for.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// How connections are protected.
+    pub security: Security,
+    /// For a TCP connection (`spark.shuffle.io.connectionCreationTimeout`). 120 s.
+    pub connect_timeout: Duration,
+    /// From the first byte to a verified handshake (`spark.network.auth.rpcTimeout`). 30 s.
+    pub handshake_timeout: Duration,
+    /// Without a byte while an answer is owed, and without a taker while blocks wait for one
+    /// (`spark.shuffle.io.connectionTimeout`). 120 s.
+    pub answer_timeout: Duration,
+    /// For the answer to a registration (`spark.shuffle.registration.timeout`). 5 s.
+    pub registration_timeout: Duration,
+    /// Attempts of a registration (`spark.shuffle.registration.maxAttempts`). 3.
+    pub registration_attempts: u32,
+    /// Retries after the connection failed (`spark.shuffle.io.maxRetries`). 3.
+    pub max_retries: u32,
+    /// Wait before each retry (`spark.shuffle.io.retryWait`). 5 s.
+    pub retry_wait: Duration,
+    /// Connections to one server (`spark.shuffle.io.numConnectionsPerPeer`). 1.
+    pub connections_per_peer: usize,
+    /// `SO_RCVBUF`; `None` leaves it to the system (`spark.shuffle.io.receiveBuffer`).
+    pub receive_buffer: Option<u32>,
+    /// `SO_SNDBUF`; `None` leaves it to the system (`spark.shuffle.io.sendBuffer`).
+    pub send_buffer: Option<u32>,
+    /// The largest block that is fetched to memory (`spark.network.maxRemoteBlockSizeFetchToMem`). 200 MiB.
+    pub max_fetch_to_memory: u64,
+    /// Bytes of one fetch that arrived and were not taken yet; one larger block is let through
+    /// (`spark.reducer.maxSizeInFlight`). 48 MiB.
+    pub max_size_in_flight: u64,
+    /// Requests of one fetch at once (`spark.reducer.maxReqsInFlight`); never more than connections. No bound.
+    pub max_requests_in_flight: usize,
+    /// Blocks in one request (`spark.reducer.maxBlocksInFlightPerAddress`). No bound of its own.
+    pub max_blocks_in_flight: usize,
+    /// Whether blocks are opened with the message of Spark 2 (`spark.shuffle.useOldFetchProtocol`). No.
+    pub old_fetch_protocol: bool,
+    /// What a server's numbers may cost.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Spark's defaults.
+    pub fn new(security: Security) -> Self {
+        Self {
+            security,
+            connect_timeout: Duration::from_secs(120),
+            handshake_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(120),
+            registration_timeout: Duration::from_secs(5),
+            registration_attempts: 3,
+            max_retries: 3,
+            retry_wait: Duration::from_secs(5),
+            connections_per_peer: 1,
+            receive_buffer: None,
+            send_buffer: None,
+            max_fetch_to_memory: 200 << 20,
+            max_size_in_flight: 48 << 20,
+            max_requests_in_flight: usize::MAX,
+            max_blocks_in_flight: usize::MAX,
+            old_fetch_protocol: false,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl From<&ClientConfig> for Settings {
+    fn from(config: &ClientConfig) -> Self {
+        let timeouts = &config.timeouts;
+        Self {
+            security: Security::from(&config.security),
+            connect_timeout: timeouts.connect.unwrap_or(NEVER),
+            handshake_timeout: timeouts.auth,
+            answer_timeout: timeouts.idle.unwrap_or(NEVER),
+            registration_timeout: timeouts.registration,
+            registration_attempts: config.registration_attempts,
+            max_retries: config.max_retries,
+            retry_wait: config.retry_wait,
+            connections_per_peer: config.connections_per_peer,
+            receive_buffer: config.receive_buffer,
+            send_buffer: config.send_buffer,
+            max_fetch_to_memory: config.max_fetch_to_memory.as_u64(),
+            max_size_in_flight: config.max_size_in_flight.as_u64(),
+            max_requests_in_flight: config.max_requests_in_flight,
+            max_blocks_in_flight: config.max_blocks_in_flight,
+            old_fetch_protocol: config.old_fetch_protocol,
+            limits: config.limits.clone(),
+        }
+    }
+}
+
+impl From<&ClientSecurity> for Security {
+    fn from(security: &ClientSecurity) -> Self {
+        let ClientSecurity::Aes { secret, engine, cipher } = security else { return Self::Plaintext };
+        let version = match engine {
+            AuthEngine::V1 => EngineVersion::V1,
+            AuthEngine::V2 => EngineVersion::V2,
+        };
+        let cipher = match cipher {
+            Cipher::AesCtr => SessionCipher::Ctr,
+            Cipher::AesGcm => SessionCipher::Gcm,
+        };
+        Self::aes(AppSecret::new(secret.text.to_string()), version, cipher)
+    }
+}

@@ -1,0 +1,175 @@
+//! A server with a synthetic shuffle, and clients for it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealed_shuffle::client::{Address, Client, ClientError, Fetch, FetchError, Security, Settings};
+use sealed_shuffle::config::SecurityLevel;
+use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
+use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
+use sealed_shuffle::seal::{Budget, SegmentPool};
+use sealed_shuffle::server::{Secrets, Server, Settings as ServerSettings};
+use sealed_shuffle::telemetry::Metrics;
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::cipher::SessionCipher;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
+use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_protocol::shuffle::{BlockId, ExecutorShuffleInfo, Strings};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub(crate) const SECRET: &str = "correct horse battery staple";
+pub(crate) const SORT_MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
+
+/// Every mode that a client can be configured for.
+pub(crate) fn modes() -> Vec<Security> {
+    let mut modes = vec![Security::Plaintext];
+    for version in [EngineVersion::V1, EngineVersion::V2] {
+        for cipher in [SessionCipher::Ctr, SessionCipher::Gcm] {
+            modes.push(Security::aes(AppSecret::new(SECRET.into()), version, cipher));
+        }
+    }
+    modes
+}
+
+pub(crate) fn gcm() -> Security {
+    Security::aes(AppSecret::new(SECRET.into()), EngineVersion::V2, SessionCipher::Gcm)
+}
+
+/// Settings that fail fast.
+pub(crate) fn settings(security: Security) -> Settings {
+    let mut settings = Settings::new(security);
+    settings.max_retries = 0;
+    settings.retry_wait = Duration::from_millis(10);
+    settings
+}
+
+pub(crate) fn client(security: Security) -> Client {
+    Client::new(settings(security), app())
+}
+
+pub(crate) fn app() -> AppId {
+    AppId::new("app-1")
+}
+
+pub(crate) fn executor() -> ExecutorId {
+    ExecutorId::new("1")
+}
+
+pub(crate) fn blocks(names: &[&str]) -> Vec<BlockId> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
+}
+
+/// A running server over a directory of its own.
+pub(crate) struct Running {
+    pub(crate) address: Address,
+    pub(crate) root: TempDir,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) async fn start(security: &Security) -> Self {
+        Self::start_at(security, tempfile::tempdir().unwrap(), "127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(security: &Security, root: TempDir, address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = Address::from(listener.local_addr().unwrap());
+        let server = server(security, root.path());
+        let task = tokio::spawn(async move {
+            server.run(listener, std::future::pending()).await;
+        });
+        Self { address, root, task }
+    }
+
+    /// An executor's directory with one map output.
+    pub(crate) fn write_map(&self, shuffle: i32, map: i64, partitions: &[&[u8]]) {
+        let (shuffle, map) = (ShuffleId(shuffle), MapId(map));
+        let mut offsets = 0_u64.to_be_bytes().to_vec();
+        let mut end = 0;
+        for partition in partitions {
+            end += partition.len() as u64;
+            offsets.extend_from_slice(&end.to_be_bytes());
+        }
+        self.write(&data_name(shuffle, map), &partitions.concat());
+        self.write(&index_name(shuffle, map), &offsets);
+    }
+
+    /// A file where Spark would put it.
+    pub(crate) fn write(&self, name: &str, content: &[u8]) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        let place = Placement::of(name, 1, 64).unwrap();
+        self.local_dir().join(place.sub_dir()).join(name)
+    }
+
+    pub(crate) fn local_dir(&self) -> PathBuf {
+        let dir = self.root.path().join("blockmgr-1");
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    pub(crate) fn info(&self) -> ExecutorShuffleInfo {
+        ExecutorShuffleInfo {
+            local_dirs: Strings::try_from_iter([self.local_dir().to_str().unwrap()]).unwrap(),
+            sub_dirs_per_local_dir: 64,
+            shuffle_manager: SORT_MANAGER.into(),
+        }
+    }
+
+    pub(crate) async fn register(&self, client: &Client) -> Result<(), ClientError> {
+        client.register(&self.address, &executor(), self.info()).await
+    }
+
+    /// Stops it in the midst of whatever it does, and hands the directory on.
+    pub(crate) async fn kill(self) -> TempDir {
+        self.task.abort();
+        let _: Result<(), _> = self.task.await;
+        self.root
+    }
+}
+
+fn server(security: &Security, root: &Path) -> Server {
+    let plaintext = matches!(security, Security::Plaintext);
+    let settings = ServerSettings {
+        limits: Limits::default(),
+        minimum: if plaintext { SecurityLevel::Plaintext } else { SecurityLevel::AesCtr },
+        admits_anonymous: plaintext,
+        connections: 64,
+        max_chunks: u64::MAX,
+        handshake_timeout: Duration::from_secs(30),
+        idle_timeout: Duration::from_secs(120),
+        stalled_timeout: Duration::from_secs(120),
+        drain_timeout: Duration::from_secs(1),
+    };
+    let secrets = if plaintext { Secrets::none() } else { Secrets::shared(AppSecret::new(SECRET.into())) };
+    let roots = Roots::open(&[root.to_path_buf()]).unwrap();
+    let store = Arc::new(BlockStore::new(roots, DiskLimits::default()));
+    let pool = SegmentPool::new(Budget::new(64 << 20), 256 << 10, 4);
+    Server::new(settings, secrets, store, pool, Arc::new(Metrics::new())).unwrap()
+}
+
+/// Everything that a fetch brings, sorted by name.
+pub(crate) async fn all(mut fetch: Fetch) -> (Vec<(String, Vec<u8>)>, Vec<FetchError>) {
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    while let Some(outcome) = fetch.next().await {
+        match outcome {
+            Ok((block, bytes)) => found.push((block.to_string(), bytes.to_vec())),
+            Err(error) => failed.push(error),
+        }
+    }
+    found.sort();
+    (found, failed)
+}
+
+pub(crate) fn socket_address(address: &Address) -> SocketAddr {
+    format!("{}:{}", address.host(), address.port()).parse().unwrap()
+}
