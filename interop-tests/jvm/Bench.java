@@ -26,16 +26,19 @@ import org.apache.spark.network.util.MapConfigProvider;
 import org.apache.spark.network.util.TransportConf;
 
 /**
- * Load from Spark's own client, the same for every service it is pointed at: opens streams over all reduce blocks of
- * the maps 0..maps, takes every chunk, throws it away, and begins again until enough bytes have come.
+ * Load from Spark's own client, the same for every service it is pointed at: each connection opens a stream over some
+ * reduce blocks of all the maps 0..maps, as a reducer does, takes every chunk, throws it away, and goes on with the
+ * next reduce blocks, around and around, until enough bytes have come.
  *
  * Arguments are KEY=VALUE: host, port, app, exec, secret (absent: no authentication), connections, bytes, shuffle,
- * maps, reduces, dirs (comma separated; present: registers the executor first), every spark.* key. Prints one JSON line.
+ * maps, reduces, reduces_per_request (absent: all), dirs (comma separated; present: registers the executor first),
+ * every spark.* key. Prints one JSON line.
  */
 public final class Bench {
   private final Map<String, String> options = new HashMap<>();
   private final AtomicLong received = new AtomicLong();
   private final AtomicLong blocks = new AtomicLong();
+  private final AtomicLong requests = new AtomicLong();
   private final AtomicReference<Throwable> failure = new AtomicReference<>();
   private long wanted;
 
@@ -103,12 +106,14 @@ public final class Bench {
   private void fetchOnce(TransportClient client) throws Exception {
     int maps = number("maps", 1);
     int reduces = number("reduces", 1);
+    int together = number("reduces_per_request", reduces);
+    long first = requests.getAndIncrement() * together;
     long[] mapIds = new long[maps];
-    int[][] reduceIds = new int[maps][reduces];
+    int[][] reduceIds = new int[maps][together];
     for (int m = 0; m < maps; m++) {
       mapIds[m] = m;
-      for (int r = 0; r < reduces; r++) {
-        reduceIds[m][r] = r;
+      for (int r = 0; r < together; r++) {
+        reduceIds[m][r] = (int) ((first + r) % reduces);
       }
     }
     ByteBuffer request =

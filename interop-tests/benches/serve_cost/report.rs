@@ -1,0 +1,175 @@
+//! The figures as a Markdown table, and the machine that they were taken on.
+
+use std::fmt;
+use std::fs;
+use std::process::Command;
+
+use sealed_shuffle_interop_tests::spark::java_home;
+use serde_json::json;
+
+use crate::load::Shuffle;
+use crate::options::Options;
+use crate::service::Case;
+
+/// One run of the client against one service.
+pub(crate) struct Run {
+    pub(crate) bytes: u64,
+    pub(crate) seconds: f64,
+    pub(crate) cpu: f64,
+    pub(crate) resident: u64,
+}
+
+impl Run {
+    /// CPU seconds of the service for each GB (10^9 bytes) of blocks.
+    fn cost(&self) -> f64 {
+        self.cpu / self.gigabytes()
+    }
+
+    fn gigabytes(&self) -> f64 {
+        self.bytes as f64 / 1e9
+    }
+
+    fn throughput(&self) -> f64 {
+        self.gigabytes() / self.seconds
+    }
+}
+
+/// Two neighbouring runs.
+pub(crate) struct Pair {
+    pub(crate) ours: Run,
+    pub(crate) spark: Option<Run>,
+}
+
+impl Pair {
+    fn ratio(&self) -> Option<f64> {
+        self.spark.as_ref().map(|spark| self.ours.cost() / spark.cost())
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ours {:.3} CPU-s/GB, {:.1} MB", self.ours.cost(), megabytes(self.ours.resident))?;
+        match (&self.spark, self.ratio()) {
+            (Some(spark), Some(ratio)) => {
+                write!(f, "; Spark's {:.3} CPU-s/GB; ratio {ratio:.3}", spark.cost())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// All pairs of one case.
+pub(crate) struct Report {
+    pub(crate) case: Case,
+    pub(crate) pairs: Vec<Pair>,
+    /// The most resident memory that our server ever had.
+    pub(crate) high_water: u64,
+}
+
+impl Report {
+    /// What was to be reached, and whether it was.
+    pub(crate) fn bound(&self) -> Option<String> {
+        let bound = self.case.bound?;
+        let ratio = Spread::of(self.pairs.iter().filter_map(Pair::ratio))?;
+        let resident = Spread::of(self.pairs.iter().map(|pair| megabytes(pair.ours.resident)))?;
+        Some(format!(
+            "bound for {}: at most {bound:.2} of Spark's CPU time, measured {:.2} (worst pair {:.2}); at most 40 MB of \
+             anonymous resident memory, measured {:.1}",
+            self.case.name, ratio.median, ratio.most, resident.most
+        ))
+    }
+
+    /// One line for programs.
+    pub(crate) fn json(&self) -> String {
+        let run = |run: &Run| json!({"bytes": run.bytes, "seconds": run.seconds, "cpu_seconds": run.cpu, "rss_anon": run.resident});
+        let pairs = self
+            .pairs
+            .iter()
+            .map(|pair| json!({"ours": run(&pair.ours), "spark": pair.spark.as_ref().map(run)}));
+        let pairs: Vec<_> = pairs.collect();
+        json!({"case": self.case.name, "vm_hwm": self.high_water, "pairs": pairs}).to_string()
+    }
+
+    fn row(&self) -> String {
+        let ours = |figure: fn(&Run) -> f64| Spread::of(self.pairs.iter().map(|pair| figure(&pair.ours)));
+        let spark = |figure: fn(&Run) -> f64| {
+            Spread::of(self.pairs.iter().filter_map(|pair| pair.spark.as_ref()).map(figure))
+        };
+        let (resident, high_water) = (|run: &Run| megabytes(run.resident), megabytes(self.high_water));
+        format!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {high_water:.0} |\n",
+            self.case.name,
+            cell(ours(Run::cost), 3),
+            cell(spark(Run::cost), 3),
+            cell(Spread::of(self.pairs.iter().filter_map(Pair::ratio)), 3),
+            cell(ours(Run::throughput), 2),
+            cell(spark(Run::throughput), 2),
+            cell(ours(resident), 1),
+            cell(spark(resident), 0),
+        )
+    }
+}
+
+/// All cases, one a row.
+pub(crate) fn table(reports: &[Report]) -> String {
+    let rows: String = reports.iter().map(Report::row).collect();
+    format!(
+        "Median (least – most).\n\n\
+         | mode | ours, CPU-s/GB | Spark's, CPU-s/GB | ratio of a pair | ours, GB/s | Spark's, GB/s | ours, RssAnon MB \
+         | Spark's, RssAnon MB | ours, VmHWM MB |\n|---|---|---|---|---|---|---|---|---|\n{rows}"
+    )
+}
+
+/// What was asked for.
+pub(crate) fn load(shuffle: &Shuffle, options: &Options) -> String {
+    format!(
+        "{}; {:.0} GB a run over {} connections, {} pairs of runs",
+        shuffle.describe(),
+        options.bytes as f64 / 1e9,
+        options.connections,
+        options.pairs
+    )
+}
+
+/// Processor, kernel and versions.
+pub(crate) fn machine(spark: &str) -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let java = Command::new(java_home().join("bin/java")).arg("-version").output();
+    let java = java.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
+    format!(
+        "{}, {cores} cores, Linux {}; Spark {spark} on {}; sealed-shuffle {}",
+        cpu.map_or("unknown processor", |(_, model)| model),
+        kernel.trim(),
+        java.lines().next().unwrap_or("unknown Java"),
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn cell(spread: Option<Spread>, digits: usize) -> String {
+    spread.map_or_else(
+        || "–".to_owned(),
+        |Spread { least, median, most }| format!("{median:.digits$} ({least:.digits$} – {most:.digits$})"),
+    )
+}
+
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let median = (values.get(values.len().checked_sub(1)? / 2)? + values[values.len() / 2]) / 2.0;
+        Some(Self { least: values[0], median, most: values[values.len() - 1] })
+    }
+}

@@ -1,0 +1,105 @@
+//! The two services, each a process of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use sealed_shuffle_interop_tests::matrix::{Cipher, Mode};
+use sealed_shuffle_interop_tests::process::Process;
+use sealed_shuffle_interop_tests::server::{Server, binary};
+use sealed_shuffle_interop_tests::service::SECRET;
+use sealed_shuffle_interop_tests::spark::Spark;
+
+use crate::SPARK;
+use crate::load::Shuffle;
+
+/// One way of protecting the connection.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    /// Keys of both ends.
+    pub(crate) conf: Vec<(&'static str, String)>,
+    /// The secret of both ends, where they authenticate.
+    pub(crate) secret: Option<&'static str>,
+    /// The most that ours may cost, as a part of what Spark's costs.
+    pub(crate) bound: Option<f64>,
+}
+
+impl Case {
+    pub(crate) fn all() -> Vec<Self> {
+        let sealed = |name, cipher, engine, bound| {
+            let mode = Mode { version: SPARK, cipher, engine };
+            Self { name, conf: mode.conf(), secret: Some(SECRET), bound }
+        };
+        vec![
+            sealed("ctr-v1", Cipher::Ctr, 1, Some(1.0 / 3.0)),
+            sealed("gcm-v2", Cipher::Gcm, 2, None),
+            Self {
+                name: "plaintext",
+                conf: vec![("spark.authenticate", "false".to_owned())],
+                secret: None,
+                bound: None,
+            },
+        ]
+    }
+}
+
+/// A service that is being measured.
+pub(crate) enum Running {
+    Ours(Server),
+    Spark { process: Process, address: SocketAddr },
+}
+
+impl Running {
+    /// Our server; `more` wins over the case's own keys.
+    pub(crate) fn ours(shuffle: &Shuffle, case: &Case, more: &[(String, String)]) -> Self {
+        let mut conf = case.conf.clone();
+        if case.secret.is_none() {
+            conf.push(("spark.sealed.security.minimum", "plaintext".to_owned()));
+        }
+        conf.extend(more.iter().map(|(key, value)| (key.as_str(), value.clone())));
+        Self::Ours(Server::start(shuffle.root(), case.secret, &conf))
+    }
+
+    /// Spark's own service with the heap that Spark gives its daemons (`SPARK_DAEMON_MEMORY`, 1g).
+    pub(crate) fn spark(spark: &Spark, shuffle: &Shuffle, case: &Case) -> Self {
+        let mut command: Command = spark.java();
+        command.arg("-Xmx1g").arg("SparkShuffleService");
+        command.arg(format!("spark.local.dir={}", shuffle.root().display()));
+        command.args(case.conf.iter().map(|(key, value)| format!("{key}={value}")));
+        command.args(case.secret.map(|secret| format!("spark.authenticate.secret={secret}")));
+        let mut process = Process::start("Spark's service", &mut command);
+        let address = process.wait_for(Duration::from_secs(60), |line| {
+            line.strip_prefix("listening on ").and_then(|address| address.parse().ok())
+        });
+        Self::Spark { process, address }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        match self {
+            Self::Ours(server) => server.id(),
+            Self::Spark { process, .. } => process.id(),
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Ours(server) => server.address().port(),
+            Self::Spark { address, .. } => address.port(),
+        }
+    }
+}
+
+/// Builds our server in the release profile, unless `SEALED_SHUFFLE_BIN` names one; says which it is.
+pub(crate) fn build_ours() -> PathBuf {
+    if std::env::var_os("SEALED_SHUFFLE_BIN").is_none() {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let build = Command::new(cargo)
+            .args(["build", "--release", "-p", "sealed-shuffle", "--bin", "sealed-shuffle"])
+            .current_dir(workspace)
+            .status();
+        assert!(build.as_ref().is_ok_and(|status| status.success()), "cannot build our server: {build:?}");
+    }
+    binary()
+}
