@@ -41,7 +41,8 @@ pub struct ClientSettings {
 /// A fact for the application.
 #[derive(Debug)]
 pub enum ClientEvent {
-    /// Requests may be sent; until then they wait.
+    /// Requests may be sent; before, an authenticating connection refuses them, since they would go out
+    /// in clear.
     Ready,
     /// An RPC was answered or failed (with the server's text).
     Rpc {
@@ -132,6 +133,8 @@ impl<B> ClientConnection<B> {
         challenge: &AuthMessage,
     ) -> Result<Self, CloseReason> {
         let mut connection = Self::new(now, settings, Phase::Greeting { request, initiator });
+        let (limit, _) = connection.collect_limit();
+        connection.link.decoder.set_limit(limit);
         connection.link.send(&Head::RpcRequest { request }, &challenge.encode())?;
         Ok(connection)
     }
@@ -152,6 +155,7 @@ impl<B> ClientConnection<B> {
 
     /// Sends an RPC; `request` must not be outstanding.
     pub fn rpc(&mut self, request: RequestId, body: &[u8]) -> Result<(), CloseReason> {
+        self.require_session()?;
         self.link.send(&Head::RpcRequest { request }, body)?;
         self.rpcs.insert(request);
         Ok(())
@@ -159,6 +163,7 @@ impl<B> ClientConnection<B> {
 
     /// Asks for a chunk of a stream that was opened on this connection.
     pub fn chunk(&mut self, stream: StreamId, chunk: ChunkIndex) -> Result<(), CloseReason> {
+        self.require_session()?;
         self.link.send(&Head::ChunkFetchRequest { stream, chunk }, &[])?;
         self.chunks.insert((stream, chunk));
         Ok(())
@@ -166,6 +171,7 @@ impl<B> ClientConnection<B> {
 
     /// Asks for a chunk by name, so that its body may exceed a frame.
     pub fn stream(&mut self, name: String) -> Result<(), CloseReason> {
+        self.require_session()?;
         self.link.send(&Head::StreamRequest { stream: name.clone() }, &[])?;
         self.streams.push_back(name);
         Ok(())
@@ -175,6 +181,14 @@ impl<B> ClientConnection<B> {
     /// server's delay.
     pub fn excuse(&mut self, now: Instant) {
         self.link.last_in = self.link.last_in.max(now);
+    }
+
+    /// What is asked before the handshake has ended would go out in clear.
+    fn require_session(&self) -> Result<(), CloseReason> {
+        match self.phase {
+            Phase::Greeting { .. } => Err(CloseReason::Unexpected("request before the handshake has ended")),
+            _ => Ok(()),
+        }
     }
 
     /// Answers that the server owes.
@@ -205,9 +219,8 @@ impl<B> ClientConnection<B> {
         }
         match head {
             Head::RpcResponse { request } => {
-                let limit = self.settings.limits.response_frame;
+                let (limit, key) = self.collect_limit();
                 if len > limit {
-                    let key = "spark.sealed.limits.response-frame";
                     return Err(CloseReason::TooLarge { what: "answer", len, limit, key });
                 }
                 self.arriving = Some(Arriving::Rpc(request, len, Collect::default()));
@@ -229,6 +242,15 @@ impl<B> ClientConnection<B> {
                 Ok(Some(ClientEvent::StreamFailed { name: stream, error }))
             }
             other => Err(CloseReason::Unexpected(other.kind().name())),
+        }
+    }
+
+    /// A server that has proven nothing gets as little memory as a client that has proven nothing.
+    fn collect_limit(&self) -> (u64, &'static str) {
+        let limits = &self.settings.limits;
+        match self.phase {
+            Phase::Greeting { .. } => (limits.handshake_frame, "spark.sealed.limits.handshake-frame"),
+            _ => (limits.response_frame, "spark.sealed.limits.response-frame"),
         }
     }
 
@@ -261,6 +283,7 @@ impl<B> ClientConnection<B> {
                 self.link.refuse_early_bytes()?;
                 let keys = initiator.finish(&AuthMessage::decode(&body)?)?;
                 self.link.install(keys);
+                self.link.decoder.set_limit(self.settings.limits.response_frame);
                 self.announced_ready = true;
                 Ok(ClientEvent::Ready)
             }

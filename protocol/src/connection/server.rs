@@ -27,6 +27,9 @@ use crate::message::Head;
 /// Frames up to this size are collected without asking for a share of the memory budget.
 const SMALL_FRAME: u64 = 64 << 10;
 
+/// Bytes of a failure's text at most.
+const MAX_TEXT: usize = 16 << 10;
+
 /// What a peer reads that speaks anything but the handshake to a server that wants it. The first
 /// sentence is Spark's own (AuthRpcHandler, 4.3.0).
 const UNKNOWN_CHALLENGE: &str = "java.lang.IllegalArgumentException: Unknown challenge message. \
@@ -146,6 +149,8 @@ pub struct ServerConnection<B> {
 impl<B: Body> ServerConnection<B> {
     /// A connection accepted at `now`.
     pub fn new(now: Instant, settings: ServerSettings) -> Self {
+        // Heads without an in-frame body (names of streams, what describes an upload) stay small for
+        // good: only bodies of requests may be as large as `request_frame`.
         let collect = settings.limits.handshake_frame;
         Self {
             link: Link::new(now, collect),
@@ -166,7 +171,6 @@ impl<B: Body> ServerConnection<B> {
         self.link.send(&Head::RpcResponse { request }, &answer.encode())?;
         self.link.install(keys);
         self.phase = Phase::Open(Identity::Proven(challenge.app_id().clone()));
-        self.link.decoder.set_limit(self.settings.limits.request_frame);
         Ok(())
     }
 
@@ -189,7 +193,7 @@ impl<B: Body> ServerConnection<B> {
 
     /// Fails an RPC, an upload or a request for merged metadata.
     pub fn fail_rpc(&mut self, request: RequestId, text: &str) -> Result<(), CloseReason> {
-        self.link.send(&Head::RpcFailure { request, error: text.to_owned() }, &[])
+        self.link.send(&Head::RpcFailure { request, error: bounded(text) }, &[])
     }
 
     /// Answers a request for a chunk.
@@ -200,7 +204,7 @@ impl<B: Body> ServerConnection<B> {
 
     /// Fails a request for a chunk.
     pub fn fail_chunk(&mut self, stream: StreamId, chunk: ChunkIndex, text: &str) -> Result<(), CloseReason> {
-        self.link.send(&Head::ChunkFetchFailure { stream, chunk, error: text.to_owned() }, &[])
+        self.link.send(&Head::ChunkFetchFailure { stream, chunk, error: bounded(text) }, &[])
     }
 
     /// Answers a stream request: the body follows the frame.
@@ -211,7 +215,7 @@ impl<B: Body> ServerConnection<B> {
 
     /// Fails a stream request.
     pub fn fail_stream(&mut self, name: String, text: &str) -> Result<(), CloseReason> {
-        self.link.send(&Head::StreamFailure { stream: name, error: text.to_owned() }, &[])
+        self.link.send(&Head::StreamFailure { stream: name, error: bounded(text) }, &[])
     }
 
     /// Ends the connection once everything that is queued has gone out.
@@ -361,12 +365,17 @@ impl<B: Body> ServerConnection<B> {
             Phase::Open(_) => true,
             Phase::Unproven if self.settings.admits_anonymous => {
                 self.phase = Phase::Open(Identity::Anonymous);
-                self.link.decoder.set_limit(self.settings.limits.request_frame);
                 true
             }
             _ => false,
         }
     }
+}
+
+/// A text for the peer. It may quote what the peer sent, so it is cut: a request of megabytes must not
+/// come back as an answer of megabytes.
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
 }
 
 impl<B: Body> super::Engine for ServerConnection<B> {
