@@ -11,6 +11,8 @@
 //!   (RetryingBlockTransferor, Spark 4.3.0).
 //! * A chunk that the server fails is final; what lay behind it in the stream is asked for anew, since
 //!   Spark's servers confuse it (OneForOneStreamManager, Spark 4.3.0).
+//! * Who takes nothing for `spark.shuffle.io.connectionTimeout` does not hold the connection up: what was not
+//!   taken is asked for again.
 //! * An executor fails a whole request when one block is not there: such a request is halved until the
 //!   block is found.
 //!
@@ -28,7 +30,7 @@ use sealed_shuffle_protocol::shuffle::BlockId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
+use tracing::warn;
 
 use super::opening::{Request, cut};
 use super::session::Carrier;
@@ -144,7 +146,7 @@ enum Round {
         left: Vec<BlockId>,
         /// The block that was arriving, the first of `left`.
         in_midst: bool,
-        /// A connection of the pool turned out dead: no try was spent.
+        /// A connection of the pool turned out dead, or went on without a slow reader: no try was spent.
         stale: bool,
     },
     /// All of `left` fail for the same reason.
@@ -210,7 +212,7 @@ impl<K: Keeper> Job<K> {
                 Round::Broken { left, stale: true, .. } => open.push(request.with(left)),
                 Round::Broken { error, left, .. } if error.is_retryable() && retries < max_retries => {
                     retries += 1;
-                    debug!(server = %self.server, %error, retries, blocks = left.len(), "will try again");
+                    warn!(server = %self.server, %error, retries, blocks = left.len(), "a fetch broke, will try again");
                     tokio::time::sleep(wait).await;
                     open.push(request.with(left));
                 }
@@ -262,13 +264,18 @@ impl<K: Keeper> Job<K> {
                         let mut left = missing(request, &done);
                         let at = done[..index].iter().filter(|done| !**done).count();
                         left[..=at].rotate_right(1);
-                        return broken(error, left, true, false);
+                        // Whoever fetches was slow, and is back.
+                        let stale = matches!(error, ClientError::SlowReader(_));
+                        return broken(error, left, true, stale);
                     }
                     done[index] = true;
                     continue;
                 }
                 Ok(Some(Arrival::Failed { index, error })) => (index, error),
-                Err(error) => return broken(error, missing(request, &done), false, false),
+                Err(error) => {
+                    let stale = matches!(error, ClientError::SlowReader(_));
+                    return broken(error, missing(request, &done), false, stale);
+                }
             };
             if error.is_for_all_blocks() {
                 return Round::Hopeless { error, left: missing(request, &done) };

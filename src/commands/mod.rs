@@ -3,13 +3,18 @@
 //! Results go to standard output, progress and logs to standard error. Exit codes are a contract, see
 //! [`Exit`].
 
+mod demo;
+mod fetch;
+mod register;
 mod serve;
+mod target;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use sealed_shuffle::client::{ClientError, ErrorKind};
 use sealed_shuffle::config::{ConfigError, Sources};
 
 /// Spark's shuffle blocks, served and fetched sealed.
@@ -26,6 +31,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Register(register::Register),
+    Fetch(fetch::Fetch),
+    Demo(demo::Demo),
 }
 
 /// Runs the command line of this process.
@@ -33,6 +41,9 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
+        Command::Register(register) => register.run(),
+        Command::Fetch(fetch) => fetch.run(),
+        Command::Demo(demo) => demo.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,8 +60,30 @@ pub(crate) fn run() -> ExitCode {
 pub(crate) enum Exit {
     /// The work failed.
     Failed = 1,
+    /// The command line cannot be understood.
+    Usage = 2,
+    /// Bytes arrived that are not what was sent.
+    Corrupt = 65,
+    /// The block, executor or file is not there.
+    Missing = 66,
+    /// Nobody answers, or the connection broke.
+    Unreachable = 69,
+    /// The server refuses us.
+    Refused = 77,
     /// The configuration cannot be used; nothing was bound or sent.
     Config = 78,
+}
+
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Refused => Self::Refused,
+            ErrorKind::Missing => Self::Missing,
+            ErrorKind::Corrupt => Self::Corrupt,
+            ErrorKind::Unreachable => Self::Unreachable,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// Why a command failed, for the person at the terminal.
@@ -75,6 +108,12 @@ impl fmt::Display for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::Config, error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::new(error.kind().into(), error)
     }
 }
 

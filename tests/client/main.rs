@@ -1,4 +1,8 @@
 //! The client library against our own server, and against scripted ones.
 
+#![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
+
+mod against_script;
 mod against_server;
+mod script;
 mod support;

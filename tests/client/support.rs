@@ -132,7 +132,7 @@ impl Running {
     /// Stops it in the midst of whatever it does, and hands the directory on.
     pub(crate) async fn kill(self) -> TempDir {
         self.task.abort();
-        let _: Result<(), _> = self.task.await;
+        drop(self.task.await);
         self.root
     }
 }

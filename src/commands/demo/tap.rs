@@ -1,0 +1,144 @@
+//! A tap on the wire: a proxy that looks for texts in what it forwards, and keeps what passed last.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use memchr::memmem;
+use sealed_shuffle::client::Address;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Bytes from the server that are kept.
+const KEPT: usize = 4 << 10;
+
+/// A running tap; stops when dropped.
+pub(super) struct Tap {
+    pub(super) address: Address,
+    seen: Arc<Mutex<Seen>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// What passed, in both directions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// How often each of the texts passed.
+    pub(super) found: Vec<u64>,
+    /// The last bytes that came from the server.
+    last: VecDeque<u8>,
+}
+
+impl Tap {
+    /// Forwards connections to `server` and looks for `texts`.
+    pub(super) async fn start(server: &Address, texts: Vec<Vec<u8>>) -> io::Result<Self> {
+        let listener = TcpListener::bind((server.host(), 0)).await?;
+        let address = Address::from(listener.local_addr()?);
+        let seen = Seen { found: vec![0; texts.len()], ..Seen::default() };
+        let seen = Arc::new(Mutex::new(seen));
+        let task = tokio::spawn(forward_all(listener, server.clone(), Arc::new(texts), Arc::clone(&seen)));
+        Ok(Self { address, seen, _task: AbortOnDropHandle::new(task) })
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
+    }
+}
+
+impl Seen {
+    /// `len` bytes from the server, `before_end` of the last one.
+    pub(super) fn from_server(&self, before_end: usize, len: usize) -> Vec<u8> {
+        let from = self.last.len().saturating_sub(before_end);
+        self.last.iter().skip(from).take(len).copied().collect()
+    }
+}
+
+async fn forward_all(
+    listener: TcpListener,
+    server: Address,
+    texts: Arc<Vec<Vec<u8>>>,
+    seen: Arc<Mutex<Seen>>,
+) {
+    let mut pairs = tokio::task::JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let (server, texts, seen) = (server.clone(), Arc::clone(&texts), Arc::clone(&seen));
+        pairs.spawn(async move {
+            let Ok(server) = TcpStream::connect((server.host(), server.port())).await else { return };
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            tokio::join!(
+                forward(from_client, to_server, &texts, &seen, false),
+                forward(from_server, to_client, &texts, &seen, true),
+            );
+        });
+    }
+}
+
+/// Forwards one direction to its end. A text that is cut by two reads is found too.
+async fn forward(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    texts: &[Vec<u8>],
+    seen: &Mutex<Seen>,
+    from_server: bool,
+) {
+    let overlap = texts.iter().map(Vec::len).max().unwrap_or(1).saturating_sub(1);
+    let mut buffer = vec![0; overlap + (256 << 10)];
+    let mut kept = 0;
+    loop {
+        let Ok(n) = from.read(&mut buffer[kept..]).await else { return };
+        if n == 0 {
+            // The other side may already be gone.
+            to.shutdown().await.ok();
+            return;
+        }
+        {
+            let new = kept..kept + n;
+            let mut seen = lock(seen);
+            seen.bytes += n as u64;
+            for (text, found) in texts.iter().zip(&mut seen.found) {
+                // Only what ends in the new bytes; the rest was counted before.
+                let from = new.start.saturating_sub(text.len() - 1);
+                *found += memmem::find_iter(&buffer[from..new.end], text).count() as u64;
+            }
+            if from_server {
+                seen.last.extend(&buffer[new.end.saturating_sub(KEPT).max(new.start)..new.end]);
+                let surplus = seen.last.len().saturating_sub(KEPT);
+                seen.last.drain(..surplus);
+            }
+        }
+        if to.write_all(&buffer[kept..kept + n]).await.is_err() {
+            return;
+        }
+        let end = kept + n;
+        kept = overlap.min(end);
+        buffer.copy_within(end - kept..end, 0);
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn finds_a_text_however_it_is_cut() {
+        let seen = Mutex::new(Seen { found: vec![0, 0], ..Seen::default() });
+        let texts = [b"needle".to_vec(), b"n".to_vec()];
+        let (mut near, far) = tokio::io::duplex(3);
+        let write = async move {
+            near.write_all(b"..needle.needneedle").await.unwrap();
+            drop(near);
+        };
+        tokio::join!(write, forward(far, tokio::io::sink(), &texts, &seen, true));
+        let seen = seen.into_inner().unwrap();
+        assert_eq!(seen.found, [2, 3]);
+        assert_eq!(seen.bytes, 19);
+        assert_eq!(seen.from_server(6, 4), b"need");
+    }
+}

@@ -1,0 +1,66 @@
+//! What client commands share: whom they talk to, for whom, and how.
+
+use std::io::{IsTerminal, stderr};
+
+use clap::Args;
+use sealed_shuffle::client::{Address, Client, Settings};
+use sealed_shuffle::config::{ClientConfig, ProcessEnvironment};
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use tokio::runtime::Runtime;
+use tracing_subscriber::EnvFilter;
+
+use super::{ConfigArgs, Exit, Failure};
+
+/// Whom a client command talks to, and for whom.
+#[derive(Args, Debug)]
+pub(crate) struct TargetArgs {
+    /// Shuffle service or executor; without a port, that of spark.shuffle.service.port [7337]
+    #[arg(long, value_name = "HOST:PORT")]
+    server: String,
+
+    /// Application that the blocks belong to, as Spark shows it (app-20261122052236-0000)
+    #[arg(long, value_name = "APP")]
+    app_id: String,
+
+    /// Executor that wrote the blocks, as Spark shows it (0, 1, … or driver)
+    #[arg(long, value_name = "EXECUTOR")]
+    executor_id: String,
+
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// A client that is ready to be asked.
+pub(crate) struct Target {
+    pub(crate) client: Client,
+    pub(crate) server: Address,
+    pub(crate) executor: ExecutorId,
+    pub(crate) runtime: Runtime,
+}
+
+impl TargetArgs {
+    /// Reads the configuration; nothing is sent yet.
+    pub(crate) fn prepare(self) -> Result<Target, Failure> {
+        let config = ClientConfig::from_sources(&self.config.sources(), &ProcessEnvironment)?;
+        let server = Address::parse(&self.server, config.service_port)
+            .map_err(|error| Failure::new(Exit::Usage, format!("--server: {error}")))?;
+        let filter = EnvFilter::try_new(&config.log).map_err(|error| {
+            Failure::new(Exit::Config, format!("spark.sealed.log = {:?}: {error}", config.log))
+        })?;
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(stderr)
+            .with_ansi(stderr().is_terminal())
+            .init();
+        for notice in config.notices() {
+            eprintln!("sealed-shuffle: {notice}");
+        }
+        let client = Client::new(Settings::from(&config), AppId::new(self.app_id));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
+        Ok(Target { client, server, executor: ExecutorId::new(self.executor_id), runtime })
+    }
+}

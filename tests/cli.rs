@@ -1,0 +1,268 @@
+//! The command line as a contract: exit codes, what goes to which stream, JSON.
+
+#![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use sealed_shuffle::disk::layout::Placement;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const SECRET: &str = "a secret of the command line's tests";
+
+/// The binary with nothing of this process's environment but the secret.
+fn sealed_shuffle(secret: Option<&str>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
+    command.env_clear().stdin(Stdio::null());
+    if let Some(secret) = secret {
+        command.env("_SPARK_AUTH_SECRET", secret);
+    }
+    command
+}
+
+/// `serve` with one executor's files; killed on drop.
+struct Served {
+    process: Child,
+    server: String,
+    root: TempDir,
+}
+
+impl Served {
+    fn start(bind: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let data: &[u8] = b"AAAACCCCCD";
+        write(root.path(), "shuffle_0_3_0.data", data);
+        let offsets: Vec<u8> = [0_u64, 4, 4, 9, 10].iter().flat_map(|offset| offset.to_be_bytes()).collect();
+        write(root.path(), "shuffle_0_3_0.index", &offsets);
+        let mut process = sealed_shuffle(Some(SECRET))
+            .args(["serve", "--bind", bind, "--port", "0", "--conf"])
+            .arg(format!("spark.local.dir={}", root.path().display()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let server =
+            line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        Self { process, server, root }
+    }
+
+    fn registered() -> Self {
+        let served = Self::start("127.0.0.1");
+        let output = served.register(&[]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        served
+    }
+
+    fn register(&self, more: &[&str]) -> Output {
+        let dir = blockmgr(self.root.path());
+        sealed_shuffle(Some(SECRET))
+            .args(["register", "--server", &self.server, "--app-id", "app-1", "--executor-id", "1"])
+            .arg("--local-dir")
+            .arg(dir)
+            .args(more)
+            .output()
+            .unwrap()
+    }
+
+    fn fetch(&self, secret: &str, rest: &[&str]) -> Output {
+        fetch(Some(secret), &self.server, rest)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+fn fetch(secret: Option<&str>, server: &str, rest: &[&str]) -> Output {
+    sealed_shuffle(secret)
+        .args(["fetch", "--server", server, "--app-id", "app-1", "--executor-id", "1"])
+        .args(["--conf", "spark.shuffle.io.maxRetries=0"])
+        .args(rest)
+        .output()
+        .unwrap()
+}
+
+fn blockmgr(root: &Path) -> PathBuf {
+    root.join("blockmgr-1")
+}
+
+fn write(root: &Path, name: &str, content: &[u8]) {
+    let dir = blockmgr(root).join(Placement::of(name, 1, 64).unwrap().sub_dir());
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join(name), content).unwrap();
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn register_says_what_it_did_on_standard_output() {
+    let served = Served::start("127.0.0.1");
+    let output = served.register(&[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with("registered executor 1 of app-1 at 127.0.0.1:"), "{text}");
+    let json: Value = serde_json::from_str(&stdout(&served.register(&["--json"]))).unwrap();
+    assert_eq!(json["executor"], "1");
+}
+
+#[test]
+fn fetch_prints_a_line_for_each_block_and_nothing_else_on_standard_output() {
+    let served = Served::registered();
+    let output =
+        served.fetch(SECRET, &["shuffle_0_3_0", "shuffle_0_3_1", "shuffle_0_3_2", "shuffle_0_3_0_4"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let crc = |bytes: &[u8]| format!("crc32c:{:08x}", crc32c::crc32c(bytes));
+    let mut lines: Vec<_> = stdout(&output).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            format!("shuffle_0_3_0 4 {}", crc(b"AAAA")),
+            format!("shuffle_0_3_0_4 10 {}", crc(b"AAAACCCCCD")),
+            format!("shuffle_0_3_1 0 {}", crc(b"")),
+            format!("shuffle_0_3_2 5 {}", crc(b"CCCCC")),
+        ]
+    );
+    assert!(stderr(&output).contains("fetched 4 of 4 blocks"), "{}", stderr(&output));
+}
+
+#[test]
+fn fetch_writes_files_and_names_them() {
+    let served = Served::registered();
+    let out = served.root.path().join("out/deep");
+    let output =
+        served.fetch(SECRET, &["--out", out.to_str().unwrap(), "--json", "shuffle_0_3_0_4", "shuffle_0_3_3"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(std::fs::read(out.join("shuffle_0_3_0_4")).unwrap(), b"AAAACCCCCD");
+    let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(json["bytes"], 11);
+    let files: Vec<_> =
+        json["blocks"].as_array().unwrap().iter().map(|block| block["file"].as_str().unwrap()).collect();
+    assert!(files.contains(&out.join("shuffle_0_3_3").to_str().unwrap()));
+}
+
+#[test]
+fn a_missing_block_exits_66_and_the_others_are_fetched() {
+    let served = Served::registered();
+    let output = served.fetch(SECRET, &["shuffle_0_9_0", "shuffle_0_3_0"]);
+    assert_eq!(code(&output), 66, "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("shuffle_0_3_0 4 "), "{}", stdout(&output));
+    assert!(stderr(&output).contains("shuffle_0_9_0"));
+    let output = served.fetch(SECRET, &["--json", "shuffle_0_9_0"]);
+    assert_eq!(code(&output), 66);
+    let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(
+        (&json["failed"][0]["block"], &json["failed"][0]["kind"]),
+        (&"shuffle_0_9_0".into(), &"missing".into())
+    );
+}
+
+#[test]
+fn a_wrong_secret_exits_77() {
+    let served = Served::registered();
+    let output = served.fetch("another secret", &["shuffle_0_3_0"]);
+    assert_eq!(code(&output), 77, "{}", stderr(&output));
+    assert!(stdout(&output).is_empty());
+    assert!(stderr(&output).contains("spark.authenticate.secret"));
+    assert!(!stderr(&output).contains("another secret"), "no secret is printed");
+}
+
+#[test]
+fn nobody_listening_exits_69() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let output = fetch(Some(SECRET), &free, &["rdd_0_0"]);
+    assert_eq!(code(&output), 69, "{}", stderr(&output));
+}
+
+#[test]
+fn bytes_that_are_no_frames_exit_65() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let answer = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        socket
+    });
+    let output = fetch(None, &server, &["--conf", "spark.authenticate=false", "rdd_0_0"]);
+    assert_eq!(code(&output), 65, "{}", stderr(&output));
+    drop(answer.join().unwrap());
+}
+
+#[test]
+fn wrong_configuration_exits_78_and_names_the_key() {
+    let output = fetch(None, "h:1", &["rdd_0_0"]);
+    assert_eq!(code(&output), 78);
+    assert!(stderr(&output).contains("spark.authenticate.secret"));
+    let output = fetch(Some(SECRET), "h:1", &["--conf", "spark.shuffle.io.retryWait=soon", "rdd_0_0"]);
+    assert_eq!(code(&output), 78);
+    assert!(stderr(&output).contains("spark.shuffle.io.retryWait"));
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    for (server, rest) in [
+        ("h:1", &[][..]),
+        ("h:1", &["nonsense"]),
+        ("h:1", &["rdd_0_0", "rdd_0_0"]),
+        ("::1:7337", &["rdd_0_0"]),
+        ("h:1", &["--out", "/tmp", "test_/../../x"]),
+    ] {
+        let output = fetch(Some(SECRET), server, rest);
+        assert_eq!(code(&output), 2, "{server} {rest:?}: {}", stderr(&output));
+        assert!(stdout(&output).is_empty());
+    }
+}
+
+#[test]
+fn addresses_of_ipv6_are_written_in_brackets() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("this machine has no IPv6");
+        return;
+    }
+    let served = Served::start("::1");
+    assert!(served.server.starts_with("[::1]:"), "{}", served.server);
+    let output = served.register(&[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+#[test]
+fn the_demo_proves_itself() {
+    for cipher in ["gcm", "ctr"] {
+        let output = sealed_shuffle(None).args(["demo", "--size", "1", "--cipher", cipher]).output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let text = stdout(&output);
+        assert!(text.lines().last().unwrap().starts_with("OK: 512 blocks, "), "{text}");
+        assert!(text.lines().count() <= 20, "{text}");
+    }
+    let output = sealed_shuffle(None).args(["demo", "--size", "1", "--json"]).output().unwrap();
+    let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&json["ok"], &json["tap"]["canary"]), (&true.into(), &0.into()));
+    assert!(stderr(&output).lines().last().unwrap().starts_with("OK:"));
+}
+
+#[test]
+fn every_client_command_shows_an_example() {
+    for command in ["register", "fetch", "demo"] {
+        let output = sealed_shuffle(None).args([command, "--help"]).output().unwrap();
+        assert_eq!(code(&output), 0);
+        assert!(stdout(&output).contains(&format!("sealed-shuffle {command} --")), "{command}");
+    }
+}
