@@ -96,6 +96,8 @@ pub enum OutboxError {
 pub struct Outbox {
     pool: SegmentPool,
     queue: VecDeque<Outbound>,
+    /// Bytes in memory that wait in `queue`.
+    queued_bytes: usize,
     /// How much of the region at the front has been taken.
     region_taken: u64,
     /// Sealed, being written.
@@ -106,20 +108,28 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox that takes its segments from `pool`.
     pub fn new(pool: SegmentPool) -> Self {
-        Self { pool, queue: VecDeque::new(), region_taken: 0, segment: None, written: 0 }
+        Self { pool, queue: VecDeque::new(), queued_bytes: 0, region_taken: 0, segment: None, written: 0 }
     }
 
     /// Queues one thing behind all others.
     pub fn push(&mut self, outbound: Outbound) {
-        match outbound {
-            Outbound::Bytes(bytes) if bytes.is_empty() => {}
-            other => self.queue.push_back(other),
+        if let Outbound::Bytes(bytes) = &outbound {
+            if bytes.is_empty() {
+                return;
+            }
+            self.queued_bytes += bytes.len();
         }
+        self.queue.push_back(outbound);
     }
 
     /// Things queued and not wholly taken into a segment.
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Bytes of heads and small answers that are queued and not taken into a segment.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
     }
 
     /// Whether a layer waits to be installed: until then nothing may be read.
@@ -174,6 +184,7 @@ impl Outbox {
                 Some(Outbound::Bytes(bytes)) => {
                     let n = segment.put(&bytes[..bytes.len().min(room)]);
                     room -= n;
+                    self.queued_bytes -= n;
                     bytes.advance(n);
                     if bytes.is_empty() {
                         self.queue.pop_front();

@@ -8,10 +8,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes in flight over all connections: segments being filled or written, and large requests being
 /// collected. One configured number (`spark.sealed.memory.budget`); who does not get a share waits.
+///
+/// Each of the two has its half: a peer that announces a large request and never sends it holds memory
+/// that other large requests wait for, and no answer does. A connection that holds a segment may wait for
+/// a share of the other half, never the other way round.
 #[derive(Clone)]
 pub struct Budget {
-    kib: Arc<Semaphore>,
-    total_kib: u32,
+    segments: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    half_kib: u32,
 }
 
 /// A share of the budget, given back on drop.
@@ -20,28 +25,39 @@ pub type Share = OwnedSemaphorePermit;
 impl Budget {
     /// A budget of `bytes`, at least 1 MiB and at most 1 TiB.
     pub fn new(bytes: u64) -> Self {
-        let total_kib = u32::try_from((bytes >> 10).clamp(1 << 10, 1 << 30)).unwrap_or(1 << 30);
-        Self { kib: Arc::new(Semaphore::new(total_kib as usize)), total_kib }
+        let half_kib = u32::try_from((bytes >> 11).clamp(1 << 9, 1 << 29)).unwrap_or(1 << 29);
+        let half = || Arc::new(Semaphore::new(half_kib as usize));
+        Self { segments: half(), requests: half(), half_kib }
     }
 
-    /// Waits for `bytes`. A wish larger than the whole budget is cut to it, so that it ends.
+    /// Waits for `bytes` of segments. A wish larger than the half is cut to it, so that it ends.
     /// Cancelling the future leaves the budget as it was.
     pub async fn acquire(&self, bytes: u64) -> Share {
-        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(self.total_kib);
-        match Arc::clone(&self.kib).acquire_many_owned(kib).await {
+        self.take(&self.segments, bytes).await
+    }
+
+    /// The same for a request of `bytes` that is about to be collected.
+    pub async fn acquire_for_request(&self, bytes: u64) -> Share {
+        self.take(&self.requests, bytes).await
+    }
+
+    async fn take(&self, half: &Arc<Semaphore>, bytes: u64) -> Share {
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(self.half_kib);
+        match Arc::clone(half).acquire_many_owned(kib).await {
             Ok(share) => share,
-            Err(_) => unreachable!("the budget's semaphore is never closed"),
+            Err(_) => unreachable!("the budget's semaphores are never closed"),
         }
     }
 
     /// Bytes handed out now.
     pub fn in_use(&self) -> u64 {
-        (u64::from(self.total_kib) - self.kib.available_permits() as u64) << 10
+        let free = self.segments.available_permits() as u64 + self.requests.available_permits() as u64;
+        self.total() - (free << 10)
     }
 
     /// All bytes there are.
     pub fn total(&self) -> u64 {
-        u64::from(self.total_kib) << 10
+        u64::from(self.half_kib) << 11
     }
 }
 

@@ -12,8 +12,8 @@ use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, Request
 use sealed_shuffle_protocol::message::MAX_PAYLOAD;
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, BlocksRemoved, CorruptionCause, DiagnoseCorruption, FetchShuffleBlocks,
-    GetLocalDirsForExecutors, LocalDirsForExecutors, OpenBlocks, OpenRequest, RegisterExecutor, RemoveBlocks,
-    SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
+    GetLocalDirsForExecutors, LocalDirsForExecutors, OpenBlocks, OpenRequest, ReduceRange, RegisterExecutor,
+    RemoveBlocks, SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
 };
 use tracing::{debug, info, warn};
 
@@ -295,7 +295,9 @@ impl Session {
             }
             Wanted::Shuffle(shuffle, range) => {
                 let output = match &stream.resolved {
-                    Some((map, output)) if *map == range.map => Ok(Arc::clone(output)),
+                    Some((map, output)) if *map == range.map && is_whole(output, range) => {
+                        Ok(Arc::clone(output))
+                    }
                     _ => find_map(&shared, app, executor, shuffle, range.map).await?,
                 };
                 output.and_then(|output| {
@@ -410,6 +412,16 @@ enum Missing {
     Absent,
     /// With the text for the peer.
     Failed(Failure),
+}
+
+/// Whether the open data file is still as long as it was when the map output was found: what was truncated
+/// since must fail before its frame begins. One stat, without IO. A file that was deleted or replaced meanwhile
+/// still has its bytes.
+fn is_whole(output: &MapOutput, range: ReduceRange) -> bool {
+    let Ok(region) = output.range(i64::from(range.start.0), range.end) else { return true };
+    let Some(file) = region.file() else { return true };
+    rustix::fs::fstat(file.fd())
+        .is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size == file.identity().size()))
 }
 
 /// Runs `work` where waiting for a disk holds nobody up, and gives up on a disk that does not answer.

@@ -39,7 +39,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
-        let streams = Streams::new(shared.settings.limits.streams);
+        let streams = Streams::new(shared.settings.limits.streams, shared.settings.limits.chunks);
         Self { shared, peer, streams, channel: None, claimed: None, refusal: None, draining: false }
     }
 

@@ -43,6 +43,16 @@ impl Plan {
         }
     }
 
+    /// Numbers that the plan keeps in memory; at least one.
+    fn weight(&self) -> usize {
+        let numbers = match self {
+            // With empty lists there are more maps than chunks.
+            Self::Fetch(fetch) => fetch.maps.len() + fetch.reduces.len() + fetch.reduces.items().len(),
+            Self::Shuffle { .. } | Self::Rdd(_) => 2 * self.len(),
+        };
+        numbers.max(1)
+    }
+
     fn chunk(&self, index: usize) -> Option<Wanted> {
         match self {
             Self::Fetch(fetch) => Some(Wanted::Shuffle(fetch.shuffle, fetch.chunk(index)?)),
@@ -93,6 +103,12 @@ pub(super) enum StreamError {
          (spark.sealed.limits.streams-per-connection): read or close them"
     )]
     TooMany(usize),
+    /// Streams that together keep more in memory than a connection may.
+    #[error(
+        "java.lang.IllegalStateException: the open streams of this connection would hold more than {0} \
+         numbers of blocks (3 * spark.sealed.limits.chunks): read or close them"
+    )]
+    TooHeavy(usize),
 }
 
 /// The streams of one connection.
@@ -100,11 +116,16 @@ pub(super) enum StreamError {
 pub(super) struct Streams {
     open: HashMap<StreamId, Stream>,
     most: usize,
+    /// Weight of all plans, and its bound: what one stream may hold is all that a connection may hold.
+    weight: usize,
+    most_weight: usize,
 }
 
 impl Streams {
-    pub(super) fn new(most: usize) -> Self {
-        Self { open: HashMap::new(), most }
+    /// At most `most` streams, of at most `chunks` chunks together.
+    pub(super) fn new(most: usize, chunks: usize) -> Self {
+        // A chunk takes at most a map, a list and a partition.
+        Self { open: HashMap::new(), most, weight: 0, most_weight: chunks.saturating_mul(3) }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -116,6 +137,11 @@ impl Streams {
         if self.open.len() >= self.most {
             return Err(StreamError::TooMany(self.most));
         }
+        let weight = self.weight.saturating_add(stream.plan.weight());
+        if weight > self.most_weight {
+            return Err(StreamError::TooHeavy(self.most_weight));
+        }
+        self.weight = weight;
         let id = ids.next();
         self.open.insert(id, stream);
         Ok(id)
@@ -142,6 +168,7 @@ impl Streams {
         if let Some(stream) = self.open.get_mut(&id) {
             stream.next += 1;
             if stream.next >= stream.plan.len() {
+                self.weight -= stream.plan.weight();
                 self.open.remove(&id);
             }
         }
@@ -175,7 +202,7 @@ mod tests {
     }
 
     fn opened() -> (Streams, StreamId) {
-        let mut streams = Streams::new(2);
+        let mut streams = Streams::new(2, 8);
         let id = streams.open(&StreamIds::starting_at([0xff; 8]), two_chunks()).unwrap();
         (streams, id)
     }
@@ -213,6 +240,30 @@ mod tests {
     fn stream_ids_are_never_negative() {
         let ids = StreamIds::starting_at([0xff; 8]);
         assert!((0..3).all(|_| ids.next().0 >= 0));
+    }
+
+    #[test]
+    fn streams_of_a_connection_share_one_bound_of_memory() {
+        let ids = StreamIds::starting_at([0; 8]);
+        let mut streams = Streams::new(100, 4);
+        let open: Vec<_> = (0..3).map(|_| streams.open(&ids, two_chunks()).unwrap()).collect();
+        assert!(text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.chunks"));
+        for index in [0, 1] {
+            streams.ask(open[0], ChunkIndex(index)).unwrap();
+            streams.took(open[0]);
+        }
+        streams.open(&ids, two_chunks()).unwrap();
+
+        let maps_without_partitions = Plan::Fetch(FetchShuffleBlocks {
+            app: AppId::new("app-1"),
+            executor: ExecutorId::new("1"),
+            shuffle: ShuffleId(0),
+            maps: vec![MapId(0); 100],
+            reduces: (0..100).map(|_| []).collect(),
+            batch: false,
+        });
+        let stream = Stream::new(AppId::new("app-1"), ExecutorId::new("1"), maps_without_partitions);
+        assert!(matches!(streams.open(&ids, stream), Err(StreamError::TooHeavy(_))));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::auth::SessionKeys;
 use sealed_shuffle_protocol::cipher::{Layer, SessionMode};
 use sealed_shuffle_protocol::connection::{CloseReason, Engine, Transmit};
@@ -19,12 +19,13 @@ use crate::seal::{Body, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack
 /// connection holds no buffer.
 const SMALL_READ: usize = 16 << 10;
 
-/// How long a closing connection goes on discarding what the peer still sends, so that a refusal is
-/// read before the reset that unread bytes would cause.
-const LINGER: Duration = Duration::from_secs(2);
+/// Bytes of answers in memory (not of blocks) that may be queued before no further request is looked at.
+const QUEUED_BYTES: usize = 256 << 10;
 
-/// Bytes discarded at most in that time.
-const LINGER_BYTES: u64 = 8 << 20;
+/// How long a closing connection goes on discarding what the peer still sends, however much it is, so
+/// that a refusal is read before the reset that unread bytes would cause. The body of a refused upload
+/// may be as long as it likes, and some peers listen only when they have said all.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What events mean on one connection.
 pub trait Handler {
@@ -89,6 +90,8 @@ where
     let reason = match wire.run(socket, engine, handler).await {
         Ok(reason) | Err(reason) => reason,
     };
+    // What the connection held is given back before the peer is waited for.
+    drop(wire);
     if engine.is_closing() {
         linger(socket).await;
     }
@@ -139,6 +142,10 @@ impl Wire<'_> {
             self.share_memory(engine).await?;
 
             if let Some(at) = engine.poll_timeout() {
+                // A peer whose bytes never run out keeps the timer below from being looked at.
+                if now() >= at {
+                    engine.handle_timeout(now())?;
+                }
                 alarm.as_mut().reset(at.into());
             }
             let reading = !engine.is_closing() && self.has_room();
@@ -157,7 +164,8 @@ impl Wire<'_> {
             };
             match moved {
                 Moved::Read(0) => return Ok(engine.handle_eof()),
-                Moved::Read(_) => {}
+                // Ciphertext that opens to nothing yet is progress too.
+                Moved::Read(_) => engine.handle_bytes(now(), Bytes::new()),
                 Moved::Wrote(n) => {
                     self.outbox.wrote(n);
                     engine.handle_output(now(), n, !self.outbox.is_empty());
@@ -211,7 +219,9 @@ impl Wire<'_> {
 
     fn has_room(&self) -> bool {
         // Each answer is a head and mostly a body.
-        self.outbox.queued() < 2 * self.settings.pipelined && !self.outbox.is_changing_layers()
+        self.outbox.queued() < 2 * self.settings.pipelined
+            && self.outbox.queued_bytes() < QUEUED_BYTES
+            && !self.outbox.is_changing_layers()
     }
 
     async fn prepare(&mut self) -> Result<(), CloseReason> {
@@ -231,7 +241,7 @@ impl Wire<'_> {
         match engine.memory_wanted() {
             0 => self.share = None,
             wanted if self.share.is_none() => {
-                let acquire = self.pool.budget().acquire(wanted);
+                let acquire = self.pool.budget().acquire_for_request(wanted);
                 let Ok(share) = tokio::time::timeout(self.settings.budget_timeout, acquire).await else {
                     return Err(CloseReason::StalledSender(self.settings.budget_timeout));
                 };
@@ -304,14 +314,9 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
         return;
     }
     let discard = async {
-        let mut left = LINGER_BYTES;
         let mut scratch = BytesMut::with_capacity(SMALL_READ);
-        while left > 0 {
+        while let Ok(1..) = poll_fn(|cx| poll_read_buf(Pin::new(&mut *socket), cx, &mut scratch)).await {
             scratch.clear();
-            match poll_fn(|cx| poll_read_buf(Pin::new(&mut *socket), cx, &mut scratch)).await {
-                Ok(0) | Err(_) => return,
-                Ok(n) => left = left.saturating_sub(n as u64),
-            }
         }
     };
     // Too slow is as good as done: the socket closes either way.
