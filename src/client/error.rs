@@ -73,7 +73,7 @@ pub enum ClientError {
         after: Duration,
     },
     /// The handshake failed: this end never goes on with less.
-    #[error("{server}: {reason}{}", hint(reason))]
+    #[error("{server}: {}{}", first_line(&reason.to_string()), hint(reason))]
     Handshake {
         /// The server.
         server: Address,
@@ -341,6 +341,9 @@ fn mode_hint(answered: bool, reason: &CloseReason) -> &'static str {
 }
 
 fn server_hint(text: &str) -> &'static str {
+    if first_line(text).trim_end() == "java.lang.IndexOutOfBoundsException" {
+        return "; the map task has no such partition";
+    }
     if text.contains("SaslMessage") || text.contains("Unauthenticated") {
         return "; the server wants authentication: set spark.authenticate.secret here";
     }
@@ -399,7 +402,8 @@ mod tests {
             let reason = Arc::new(CloseReason::HandshakeRefused(text.to_owned()));
             ClientError::Handshake { server: Address::new("h", 1), reason }.to_string()
         };
-        assert!(refused("x: Unknown message type: -5").contains("spark.authenticate=true"));
+        let without_auth = refused("x: Unknown message type: -5\n\tat org.apache.spark.Y(Z.java:88)");
+        assert!(without_auth.contains("spark.authenticate=true") && !without_auth.contains("Z.java"));
         assert!(refused("x: Expected SaslMessage").contains("spark.network.crypto.enabled=true"));
         assert!(refused("Authentication failed.").contains("spark.authenticate.secret"));
     }

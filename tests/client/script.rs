@@ -41,10 +41,11 @@ pub(crate) struct Asked<'a> {
 
 pub(crate) struct Scripted {
     pub(crate) address: Address,
-    opened: Arc<Mutex<Vec<(usize, Vec<String>)>>>,
+    opened: Log,
     _task: AbortOnDropHandle<()>,
 }
 
+type Log = Arc<Mutex<Vec<(usize, Vec<String>)>>>;
 type Script = dyn Fn(&Asked<'_>) -> Reply + Send + Sync;
 
 impl Scripted {
@@ -73,12 +74,7 @@ pub(crate) fn content(block: &str) -> Vec<u8> {
     format!("<{block}>").into_bytes()
 }
 
-async fn serve(
-    mut socket: TcpStream,
-    connection: usize,
-    script: Arc<Script>,
-    log: Arc<Mutex<Vec<(usize, Vec<String>)>>>,
-) {
+async fn serve(mut socket: TcpStream, connection: usize, script: Arc<Script>, log: Log) {
     let mut decoder = FrameDecoder::new(1 << 20);
     let mut streams: Vec<Vec<String>> = Vec::new();
     let mut head = None;

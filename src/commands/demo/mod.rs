@@ -183,7 +183,7 @@ impl Demo {
         let stored = shuffles.small.stored(0, 0);
         // GCM closes each message with a tag of 16 bytes.
         let behind = if matches!(self.cipher, Cipher::Gcm) { 16 } else { 0 };
-        let wire = seen.from_server(tail + behind, tail);
+        let wire = seen.last_from_server(tail + behind, tail);
         let (rows, stored) = (&rows[rows.len() - tail..], &stored[stored.len() - tail..]);
         self.tell(&format!("tapped     {} passed; the end of shuffle_2_0_0:", HumanBytes(seen.bytes)))?;
         self.tell(&format!("             rows         {}  {:?}", hex(rows), String::from_utf8_lossy(rows)))?;

@@ -49,7 +49,7 @@ impl Tap {
 
 impl Seen {
     /// `len` bytes from the server, `before_end` of the last one.
-    pub(super) fn from_server(&self, before_end: usize, len: usize) -> Vec<u8> {
+    pub(super) fn last_from_server(&self, before_end: usize, len: usize) -> Vec<u8> {
         let from = self.last.len().saturating_sub(before_end);
         self.last.iter().skip(from).take(len).copied().collect()
     }
@@ -139,6 +139,6 @@ mod tests {
         let seen = seen.into_inner().unwrap();
         assert_eq!(seen.found, [2, 3]);
         assert_eq!(seen.bytes, 19);
-        assert_eq!(seen.from_server(6, 4), b"need");
+        assert_eq!(seen.last_from_server(6, 4), b"need");
     }
 }
