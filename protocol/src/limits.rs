@@ -4,7 +4,8 @@
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one frame that is collected in memory before authentication. Default 64 KiB.
+    /// Bytes of one frame that is collected in memory before authentication, and on a server of every later frame
+    /// that has no body of its own (names of streams, what describes an upload). Default 64 KiB.
     pub handshake_frame: u64,
     /// Bytes of one request frame that is collected in memory afterwards. Default 64 MiB: a fetch of
     /// a million blocks takes about 12 MiB.

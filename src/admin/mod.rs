@@ -55,6 +55,8 @@ async fn connection(socket: TcpStream, server: Server, _place: OwnedSemaphorePer
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Who says all it has to say and closes its end still gets the answer.
+        .half_close(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 << 10)
         .serve_connection(TokioIo::new(socket), service);

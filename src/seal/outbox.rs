@@ -254,3 +254,6 @@ impl Outbox {
 fn pieces(segment: &mut PooledSegment, want: usize) -> Vec<IoSliceMut<'_>> {
     segment.spare(want).map(IoSliceMut::new).collect()
 }
+
+#[cfg(test)]
+mod tests;

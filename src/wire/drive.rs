@@ -327,3 +327,6 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+#[cfg(test)]
+mod tests;

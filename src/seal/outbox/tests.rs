@@ -1,0 +1,311 @@
+use std::fs;
+use std::path::Path;
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder, SessionKeys};
+use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use sealed_shuffle_protocol::secret::AppSecret;
+use tempfile::TempDir;
+
+use super::*;
+use crate::disk::layout::{self, Placement};
+use crate::disk::{BlockStore, DiskLimits, Proof, Roots};
+use crate::random::OsRandom;
+use crate::seal::Budget;
+
+const SEGMENT: usize = 4096;
+
+/// A file that regions can be taken from.
+struct File {
+    store: BlockStore,
+    path: std::path::PathBuf,
+    content: Vec<u8>,
+    _temp: TempDir,
+}
+
+impl File {
+    fn of(len: usize) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().canonicalize().unwrap();
+        let name = layout::rdd_name(1, 2);
+        let sub = root.join(Placement::of(&name, 1, 64).unwrap().sub_dir());
+        fs::create_dir_all(&sub).unwrap();
+        let content: Vec<u8> = (0..len).map(|i| ((7 * i + i / 256) % 256) as u8).collect();
+        let path = sub.join(name);
+        fs::write(&path, &content).unwrap();
+        let store = BlockStore::new(Roots::open([&root]).unwrap(), DiskLimits::default());
+        let dirs = [root.to_str().unwrap()];
+        store.register(&app(), &ExecutorId::new("1"), &dirs, 64, "sort", Proof::Proven).unwrap();
+        Self { store, path, content, _temp: temp }
+    }
+
+    fn region(&self, offset: u64, len: u64) -> Region {
+        let whole = self.store.rdd_block(&app(), &ExecutorId::new("1"), 1, 2).unwrap().unwrap();
+        Region::new(Arc::clone(whole.file().unwrap()), offset, len)
+    }
+}
+
+fn app() -> AppId {
+    AppId::new("app-1")
+}
+
+fn pool(segment: usize) -> SegmentPool {
+    SegmentPool::new(Budget::new(1 << 20), segment, 2)
+}
+
+fn keys() -> (SessionKeys, SessionKeys) {
+    let secret = Arc::new(AppSecret::new("a shared secret".to_owned()));
+    let (initiator, challenge) = Initiator::start(app(), Arc::clone(&secret), &mut OsRandom).unwrap();
+    let (answer, server) = Responder::respond(&challenge, &secret, &mut OsRandom).unwrap();
+    (initiator.finish(&answer).unwrap(), server)
+}
+
+const MODES: [SessionMode; 4] = [
+    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Ctr },
+    SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Ctr },
+    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Gcm },
+    SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm },
+];
+
+/// The sealing and the opening end of a layer. The sealing one is a client: it knows its cipher at once.
+fn ends(mode: SessionMode) -> (Box<dyn Layer>, Box<dyn Layer>) {
+    let (client, server) = keys();
+    (
+        Box::new(AesSession::client(client, mode, Box::new(OsRandom))),
+        Box::new(AesSession::server(server, FirstBytes::Frame, Box::new(OsRandom))),
+    )
+}
+
+/// What a server can tell the cipher by: an RPC of so many bytes.
+fn frame(len: usize) -> Bytes {
+    let mut out = BytesMut::new();
+    let head = sealed_shuffle_protocol::message::Head::RpcRequest {
+        request: sealed_shuffle_protocol::ids::RequestId(1),
+    };
+    head.encode(len as u64, &mut out).unwrap();
+    out.resize(out.len() + len, 0x33);
+    out.freeze()
+}
+
+/// Everything that the outbox has to say, and in how many segments.
+async fn say(outbox: &mut Outbox, stack: &mut Stack) -> Result<(Vec<u8>, usize), OutboxError> {
+    let (mut said, mut segments) = (Vec::new(), 0);
+    loop {
+        outbox.prepare(stack).await?;
+        if outbox.unwritten().is_empty() {
+            assert!(outbox.is_empty(), "nothing to write, and yet not empty");
+            return Ok((said, segments));
+        }
+        segments += 1;
+        while !outbox.unwritten().is_empty() {
+            let n = outbox.unwritten().len().min(1000);
+            said.extend_from_slice(&outbox.unwritten()[..n]);
+            outbox.wrote(n);
+        }
+    }
+}
+
+fn open(stack: &mut Stack, sealed: &[u8], piece: usize) -> Vec<u8> {
+    let (mut input, mut plain) = (BytesMut::new(), Vec::new());
+    for piece in sealed.chunks(piece) {
+        input.extend_from_slice(piece);
+        while let Some(opened) = stack.open(&mut input).unwrap() {
+            plain.extend_from_slice(&opened);
+        }
+    }
+    assert!(input.is_empty());
+    plain
+}
+
+fn bytes(text: &'static [u8]) -> Outbound {
+    Outbound::Bytes(Bytes::from_static(text))
+}
+
+#[tokio::test]
+async fn region_larger_than_a_segment_takes_as_many_as_it_needs() {
+    let file = File::of(10 * SEGMENT + 17);
+    let mut outbox = Outbox::new(pool(SEGMENT));
+    outbox.push(bytes(b"head"));
+    outbox.push(Outbound::Region(Body::new(file.region(0, file.content.len() as u64))));
+    outbox.push(bytes(b"next"));
+    let (said, segments) = say(&mut outbox, &mut Stack::default()).await.unwrap();
+    assert_eq!(said, [b"head", &file.content[..], b"next"].concat());
+    assert_eq!(segments, 11);
+}
+
+#[tokio::test]
+async fn small_answers_share_a_segment() {
+    let file = File::of(1000);
+    let mut outbox = Outbox::new(pool(SEGMENT));
+    let mut expected = Vec::new();
+    for n in 0..20 {
+        outbox.push(bytes(b"head"));
+        outbox.push(Outbound::Region(Body::new(file.region(n * 7, 13))));
+        expected.extend_from_slice(b"head");
+        expected.extend_from_slice(&file.content[n as usize * 7..][..13]);
+    }
+    assert_eq!(outbox.queued_bytes(), 80);
+    let (said, segments) = say(&mut outbox, &mut Stack::default()).await.unwrap();
+    assert_eq!((said, segments), (expected, 1));
+    assert_eq!(outbox.queued_bytes(), 0);
+}
+
+#[tokio::test]
+async fn layers_change_at_the_exact_byte() {
+    for mode in MODES {
+        let (sealing, opening) = ends(mode);
+        let mut outbox = Outbox::new(pool(SEGMENT));
+        outbox.push(bytes(b"in clear"));
+        outbox.push(Outbound::Layer(sealing));
+        outbox.push(Outbound::Bytes(frame(10_000)));
+        assert!(outbox.is_changing_layers());
+        let (said, _) = say(&mut outbox, &mut Stack::default()).await.unwrap();
+        assert!(!outbox.is_changing_layers());
+        let sealed = said.strip_prefix(b"in clear").unwrap();
+        assert_ne!(sealed, &frame(10_000)[..]);
+        let mut stack = Stack::default();
+        stack.push(opening);
+        assert_eq!(open(&mut stack, sealed, 1), frame(10_000), "{mode}");
+        assert_eq!(stack.mode(), Some(mode));
+    }
+}
+
+#[tokio::test]
+async fn two_layers_open_to_the_same_bytes() {
+    let file = File::of(100_000);
+    for inner in MODES {
+        // The outer layer's first plaintext is ciphertext: a server cannot recognise its cipher by it, so both ends
+        // of the outer layer are built as clients are, one with its directions swapped.
+        for outer in MODES {
+            let (inner_seals, inner_opens) = ends(inner);
+            let (outer_seals, outer_opens) = twins(outer);
+            let (mut sealing, mut opening) = (Stack::default(), Stack::default());
+            sealing.push(inner_seals);
+            sealing.push(outer_seals);
+            opening.push(inner_opens);
+            opening.push(outer_opens);
+            let mut outbox = Outbox::new(pool(SEGMENT));
+            outbox.push(Outbound::Bytes(frame(5)));
+            outbox.push(Outbound::Region(Body::new(file.region(0, 100_000))));
+            let (said, _) = say(&mut outbox, &mut sealing).await.unwrap();
+            let expected = [&frame(5)[..], &file.content].concat();
+            assert!(open(&mut opening, &said, 999) == expected, "{inner} inside {outer}");
+        }
+    }
+}
+
+/// Two ends of a layer that both know their cipher.
+fn twins(mode: SessionMode) -> (Box<dyn Layer>, Box<dyn Layer>) {
+    use sealed_shuffle_protocol::secret::Secret;
+    let keys = |input: u8, output: u8| {
+        SessionKeys::from_parts(
+            Secret::new([1; 32]),
+            Secret::new([2; 16]),
+            Secret::new([input; 16]),
+            Secret::new([output; 16]),
+        )
+    };
+    let layer = |keys| Box::new(AesSession::client(keys, mode, Box::new(OsRandom)));
+    (layer(keys(3, 4)), layer(keys(4, 3)))
+}
+
+#[tokio::test]
+async fn region_truncated_after_its_head_was_queued_is_an_error() {
+    let file = File::of(10_000);
+    for left in [0, 1, 5000, 9999] {
+        fs::write(&file.path, &file.content).unwrap();
+        let mut outbox = Outbox::new(pool(SEGMENT));
+        outbox.push(bytes(b"head"));
+        outbox.push(Outbound::Region(Body::new(file.region(0, 10_000))));
+        truncate(&file.path, left);
+        let error = say(&mut outbox, &mut Stack::default()).await.unwrap_err();
+        assert!(matches!(error, OutboxError::Read(ReadError::Truncated { .. })), "{left}: {error}");
+    }
+}
+
+fn truncate(path: &Path, len: u64) {
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
+}
+
+#[tokio::test]
+async fn budget_is_never_exceeded_and_everybody_gets_a_turn() {
+    let file = Arc::new(File::of(300_000));
+    // The half of 1 MiB that segments have is four of these.
+    let pool = pool(128 << 10);
+    let most = Arc::new(AtomicU64::new(0));
+    let tasks: Vec<_> = (0..32)
+        .map(|_| {
+            let (file, pool, most) = (Arc::clone(&file), pool.clone(), Arc::clone(&most));
+            tokio::spawn(async move {
+                let mut outbox = Outbox::new(pool.clone());
+                outbox.push(Outbound::Region(Body::new(file.region(0, 300_000))));
+                let (mut stack, mut said) = (Stack::default(), Vec::new());
+                while !outbox.is_empty() {
+                    outbox.prepare(&mut stack).await.unwrap();
+                    most.fetch_max(pool.budget().in_use(), Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                    said.extend_from_slice(outbox.unwritten());
+                    outbox.wrote(outbox.unwritten().len());
+                }
+                assert!(said == file.content);
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!((128 << 10..=512 << 10).contains(&most.load(Ordering::Relaxed)));
+    assert_eq!(pool.budget().in_use(), 0);
+}
+
+#[tokio::test]
+async fn share_larger_than_the_budget_is_cut() {
+    let budget = Budget::new(1 << 20);
+    let segments = budget.acquire(u64::MAX).await;
+    assert_eq!(budget.in_use(), budget.total() / 2);
+    // Large requests have a half of their own, so that a segment in hand and a request in arrival never wait for
+    // one another.
+    let request = budget.acquire_for_request(u64::MAX).await;
+    assert_eq!(budget.in_use(), budget.total());
+    drop((segments, request));
+    assert_eq!(budget.in_use(), 0);
+}
+
+#[tokio::test]
+async fn ticket_counts_until_its_body_has_gone_out() {
+    let file = File::of(3 * SEGMENT);
+    let counter = Arc::new(AtomicU64::new(0));
+    let mut outbox = Outbox::new(pool(SEGMENT));
+    for _ in 0..2 {
+        let region = file.region(0, 3 * SEGMENT as u64);
+        outbox.push(Outbound::Region(Body::counted(region, Ticket::take(&counter))));
+    }
+    assert_eq!(counter.load(Ordering::Relaxed), 2);
+    say(&mut outbox, &mut Stack::default()).await.unwrap();
+    assert_eq!(counter.load(Ordering::Relaxed), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the stack, a segment filled to its plain capacity still fits when sealed.
+    #[test]
+    fn plain_capacity_never_overflows(
+        bytes in 0..200_000usize, modes in proptest::collection::vec(0..4usize, 0..3),
+    ) {
+        let mut stack = Stack::default();
+        for mode in modes {
+            stack.push(twins(MODES[mode]).0);
+        }
+        let room = stack.plain_capacity(bytes);
+        prop_assert!(room <= bytes);
+        let mut segment = sealed_shuffle_protocol::cipher::Segment::with_capacity(bytes);
+        segment.reset(stack.layout());
+        prop_assert_eq!(segment.put(&vec![7; room]), room);
+        stack.seal(&mut segment).unwrap();
+        prop_assert!(segment.sealed().len() <= bytes);
+        prop_assert!(room == 0 || segment.sealed().len() >= room);
+    }
+}

@@ -1,0 +1,253 @@
+//! The life of a server: drains, the operator's port, applications and files that end.
+
+#![allow(clippy::unwrap_used)]
+
+mod running;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use sealed_shuffle::admin;
+use sealed_shuffle_protocol::ids::ChunkIndex;
+use sealed_shuffle_protocol::message::Head;
+use tokio_util::sync::CancellationToken;
+
+use running::{APP, CTR, GCM, PATIENCE, Peer, Running, eventually};
+
+#[test]
+fn idle_connections_close_when_the_server_stops() {
+    let running = Running::start();
+    let mut peers = [running.peer(GCM), running.peer(CTR), Peer::connect(running.address)];
+    eventually("all are there", || running.metric("sealed_shuffle_connections") == 3);
+    let began = Instant::now();
+    running.stop.cancel();
+    peers.iter_mut().for_each(Peer::wait_closed);
+    drop(peers);
+    assert_eq!(running.drained().cut, 0);
+    assert!(began.elapsed() < Duration::from_secs(10), "without waiting for the drain timeout");
+    assert_eq!(running.closes("shutting_down"), 3);
+    assert!(TcpStream::connect(running.address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn open_stream_may_finish_when_the_server_stops() {
+    let running = Running::start();
+    running.write_map(1, &[1000, 100_000, 3000]);
+    let mut peer = running.registered(GCM);
+    let stream = peer.open(1, &[0, 1, 2]).unwrap().stream;
+    assert_eq!(peer.chunk(stream, 0).unwrap().len(), 1000);
+    running.stop.cancel();
+    eventually("it drains", || running.server.is_draining());
+    assert_eq!(peer.chunk(stream, 1).unwrap().len(), 100_000);
+    assert_eq!(peer.chunk(stream, 2).unwrap().len(), 3000);
+    assert!(peer.next().is_none(), "closed once the stream is read");
+    drop(peer);
+    assert_eq!(running.drained().cut, 0);
+}
+
+#[test]
+fn transfer_that_has_begun_is_sent_whole_when_the_server_stops() {
+    let running = Running::start();
+    const LEN: u64 = 32 << 20;
+    running.write_map(1, &[LEN]);
+    let mut peer = running.registered(CTR);
+    let stream = peer.open(1, &[0]).unwrap().stream;
+    peer.send(&Head::ChunkFetchRequest { stream, chunk: ChunkIndex(0) }, &[]);
+    eventually("it has begun", || running.metric("sealed_shuffle_chunks_in_transfer") == 1);
+    running.stop.cancel();
+    eventually("it drains", || running.server.is_draining());
+    let Some((_, body)) = peer.next() else { panic!("it was cut") };
+    assert!(body == running::content(LEN));
+    drop(peer);
+    assert_eq!(running.drained().cut, 0);
+}
+
+#[test]
+fn what_does_not_finish_is_cut_at_the_deadline() {
+    let running = Running::start_with(|setup| setup.settings.drain_timeout = Duration::from_millis(200));
+    running.write_map(1, &[32 << 20]);
+    let mut reader = running.registered(CTR);
+    let stream = reader.open(1, &[0]).unwrap().stream;
+    reader.send(&Head::ChunkFetchRequest { stream, chunk: ChunkIndex(0) }, &[]);
+    let mut holder = running.peer(GCM);
+    holder.open(1, &[0]).unwrap();
+    eventually("it has begun", || running.metric("sealed_shuffle_chunks_in_transfer") == 1);
+    let began = Instant::now();
+    assert_eq!(running.drained().cut, 2);
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    assert_eq!(running.metric("sealed_shuffle_connections"), 0);
+    assert_eq!(running.metric("sealed_shuffle_memory_in_use_bytes"), 0);
+    assert_eq!(running.metric("sealed_shuffle_chunks_in_transfer"), 0);
+}
+
+#[test]
+fn flood_does_not_outrun_the_drain() {
+    let running = Running::start_with(|setup| setup.settings.drain_timeout = Duration::from_millis(200));
+    let mut peer = running.peer(CTR);
+    let address = running.address;
+    let flood = std::thread::spawn(move || {
+        let noise = running::message(&Head::OneWayMessage, &[7; 100]).repeat(100);
+        while peer.try_say(&noise).is_ok() {}
+    });
+    eventually("the flood runs", || running.metric("sealed_shuffle_received_bytes") > 1 << 20);
+    running.drained();
+    flood.join().unwrap();
+    assert!(TcpStream::connect(address).is_err());
+}
+
+/// The admin port of a running server.
+struct Admin {
+    address: SocketAddr,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Admin {
+    fn of(running: &Running) -> Self {
+        let listener = running.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        running.runtime.spawn(admin::run(listener, running.server.clone(), stop.clone().cancelled_owned()));
+        Self { address, _stop: stop.drop_guard() }
+    }
+
+    /// Status and the whole answer.
+    fn ask(&self, method: &str, path: &str) -> (u16, String) {
+        let answer =
+            self.say(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+        let status = answer.split(' ').nth(1).unwrap_or_else(|| panic!("{answer:?}"));
+        (status.parse().unwrap(), answer)
+    }
+
+    fn say(&self, bytes: &[u8]) -> String {
+        let mut socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        // It may have answered and closed before all was sent.
+        drop(socket.write_all(bytes));
+        drop(socket.shutdown(std::net::Shutdown::Write));
+        let mut answer = Vec::new();
+        drop(socket.read_to_end(&mut answer));
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+#[test]
+fn metrics_show_what_was_served_and_how() {
+    let running = Running::start();
+    let admin = Admin::of(&running);
+    running.write_map(1, &[1000, 2000]);
+    let mut peer = running.registered(GCM);
+    let stream = peer.open(1, &[0, 1]).unwrap().stream;
+    peer.chunk(stream, 0).unwrap();
+    peer.chunk(stream, 1).unwrap();
+    let (status, page) = admin.ask("GET", "/metrics");
+    assert_eq!(status, 200);
+    for line in [
+        r#"sealed_shuffle_blocks_total{channel="aes-gcm",engine_version="2"} 2"#,
+        r#"sealed_shuffle_block_bytes_total{channel="aes-gcm",engine_version="2"} 3000"#,
+        r#"sealed_shuffle_requests_total{request="chunk_fetch"} 2"#,
+        r#"sealed_shuffle_requests_total{request="register_executor"} 1"#,
+        "sealed_shuffle_connections 1",
+        "sealed_shuffle_executors 1",
+        "sealed_shuffle_applications 1",
+        "# EOF",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} is not in\n{page}");
+    }
+    assert!(!page.contains(&running.secret));
+}
+
+#[test]
+fn health_says_when_the_server_drains() {
+    let running = Running::start();
+    let admin = Admin::of(&running);
+    assert_eq!(admin.ask("GET", "/healthz").0, 200);
+    running.write_map(1, &[10]);
+    let mut peer = running.registered(GCM);
+    peer.open(1, &[0]).unwrap();
+    running.stop.cancel();
+    eventually("it drains", || running.server.is_draining());
+    let (status, text) = admin.ask("GET", "/healthz");
+    assert_eq!(status, 503);
+    assert!(text.contains("draining"));
+    drop(peer);
+    running.drained();
+}
+
+#[test]
+fn operator_ends_an_application() {
+    let running = Running::start();
+    let admin = Admin::of(&running);
+    running.write_map(1, &[10]);
+    let mut peer = running.registered(GCM);
+    let stream = peer.open(1, &[0]).unwrap().stream;
+    assert_eq!(admin.ask("DELETE", "/applications/another").0, 404);
+    let (status, text) = admin.ask("DELETE", &format!("/applications/{APP}"));
+    assert_eq!(status, 200);
+    assert!(text.contains("forgot 1 executors"), "{text}");
+    assert_eq!(admin.ask("DELETE", &format!("/applications/{APP}")).0, 404);
+    assert!(peer.chunk(stream, 0).is_err());
+    assert_eq!(running.metric("sealed_shuffle_executors"), 0);
+    running.assert_serves();
+}
+
+#[test]
+fn wrong_methods_and_garbage_on_the_admin_port_are_refused() {
+    let running = Running::start();
+    let admin = Admin::of(&running);
+    for (method, path, status) in [
+        ("POST", "/metrics", 405),
+        ("DELETE", "/healthz", 405),
+        ("GET", "/applications/x", 405),
+        ("DELETE", "/applications/", 404),
+        ("GET", "/", 404),
+        ("GET", "/../../etc/passwd", 404),
+        ("OPTIONS", "*", 404),
+    ] {
+        assert_eq!(admin.ask(method, path).0, status, "{method} {path}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
+    let endless = format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(10_000));
+    for garbage in
+        [&b"\0\0\0\0\0\0\0\x0a\x05"[..], b"\x16\x03\x01", long.as_bytes(), endless.as_bytes(), b"GET"]
+    {
+        let answer = admin.say(garbage);
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(admin.ask("GET", "/healthz").0, 200);
+    running::assert_no_panics();
+}
+
+#[test]
+fn application_is_forgotten_when_its_directories_vanish() {
+    let running = Running::start();
+    running.write_map(1, &[10]);
+    let mut peer = running.registered(GCM);
+    let stream = peer.open(1, &[0]).unwrap().stream;
+    assert_eq!(running.metric("sealed_shuffle_applications"), 1);
+    fs::remove_dir_all(running.root.join("spark-1")).unwrap();
+    let start = Instant::now();
+    let mut later = start;
+    eventually("a sweep forgets it", || {
+        later += Duration::from_secs(60);
+        running.store.sweep(later);
+        running.metric("sealed_shuffle_applications") == 0
+    });
+    assert!(peer.chunk(stream, 0).is_err());
+    fs::create_dir_all(&running.dir).unwrap();
+    running.assert_serves();
+}
+
+#[test]
+fn deleted_file_is_closed_by_a_sweep() {
+    let running = Running::start();
+    let data = running.write_map(1, &[100_000]);
+    let mut peer = running.registered(GCM);
+    let stream = peer.open(1, &[0]).unwrap().stream;
+    peer.chunk(stream, 0).unwrap();
+    eventually("only the cache holds it", || running.store.counters().files_open == 1);
+    fs::remove_file(data).unwrap();
+    running.store.sweep(Instant::now());
+    assert_eq!(running.store.counters().files_open, 0);
+}
