@@ -11,7 +11,6 @@
 //! plain.rs      a bare socket that speaks frames, for peers that do not behave
 //! proxy.rs      records what passes on the wire
 //! application.rs, cluster.rs, live.rs    whole applications, whole clusters, block managers that live
-//! load.rs       Spark's client as a load, and what it costs the service
 //! log_scan.rs   no warning passes that a test did not announce
 //! turn.rs       keeps the heavy tests from running all at once
 //! ```
@@ -23,7 +22,6 @@ pub mod application;
 pub mod client;
 pub mod cluster;
 pub mod live;
-pub mod load;
 pub mod log_scan;
 pub mod matrix;
 pub mod oracle;
