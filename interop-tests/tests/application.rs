@@ -23,7 +23,6 @@ fn expected() -> &'static str {
 /// With `spark.io.encryption.enabled`, and an executor killed while others read what it wrote.
 fn survives_the_death_of_an_executor(service: Service, mode: Mode) {
     let f = Fixture::start(service, mode);
-    f.expect_refusals();
     let report = Application::with_service(&f.mode, f.address().port(), SECRET, f.root())
         .with("spark.io.encryption.enabled", "true")
         .killing_an_executor()

@@ -9,7 +9,6 @@ use sealed_shuffle_interop_tests::{
 
 fn takes_the_place_of_the_workers_own_service(service: Service, mode: Mode) {
     let f = Fixture::start(service, mode);
-    f.expect_refusals();
     let port = f.address().port();
     let cluster = Cluster::start(&mode, port, SECRET, f.root());
     let report = Application::with_service(&mode, port, SECRET, f.root())
