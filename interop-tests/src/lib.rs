@@ -8,6 +8,7 @@
 //! service.rs    one of the two services, so that the same test runs against ours and against Spark's (the oracle)
 //! matrix.rs     which Spark versions, ciphers and engine versions
 //! oracle.rs     shuffle files as Spark lays them out, and the checksums of what must come back
+//! ours.rs       our own client library, for the same questions
 //! plain.rs      a bare socket that speaks frames, for peers that do not behave
 //! proxy.rs      records what passes on the wire
 //! application.rs, cluster.rs, live.rs    whole applications, whole clusters, block managers that live
@@ -25,6 +26,7 @@ pub mod live;
 pub mod log_scan;
 pub mod matrix;
 pub mod oracle;
+pub mod ours;
 pub mod peer;
 pub mod plain;
 pub mod process;
