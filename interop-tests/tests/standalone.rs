@@ -26,7 +26,7 @@ fn takes_the_place_of_the_workers_own_service(service: Service, mode: Mode) {
 
 #[test]
 fn spark_takes_the_place_of_the_workers_own_service() {
-    for mode in oracle_modes(Mode::newest(Cipher::Ctr, 1)) {
+    for mode in oracle_modes() {
         eprintln!("in mode {mode}");
         takes_the_place_of_the_workers_own_service(Service::Spark, mode);
     }
