@@ -115,15 +115,27 @@ impl Server {
     /// that it logged.
     pub fn finish(mut self, expected: &[&str]) -> Vec<String> {
         let status = self.stop();
+        self.ended_well(status, expected)
+    }
+
+    /// The same after [`Server::begin_to_drain`], without another signal, which would cut the drain.
+    pub fn finish_drain(mut self, expected: &[&str]) -> Vec<String> {
+        self.finished = true;
+        let status = self.process.wait(DRAIN_LIMIT);
+        self.ended_well(status, expected)
+    }
+
+    fn ended_well(&self, status: ExitStatus, expected: &[&str]) -> Vec<String> {
         assert!(status.success(), "the server ended with {status}\n{}", self.process.tail());
         let log = self.process.err().all();
         log_scan::assert_expected(&log, expected);
         log
     }
 
-    /// Asks it to drain (SIGTERM) and returns at once.
-    pub fn begin_to_drain(&self) {
+    /// Asks it to drain (SIGTERM) and returns as soon as it says that it does.
+    pub fn begin_to_drain(&mut self) {
         self.process.signal(Signal::TERM);
+        self.process.wait_for(START_LIMIT, |line| line.contains("draining: ").then_some(()));
     }
 
     fn stop(&mut self) -> ExitStatus {
