@@ -52,7 +52,7 @@ fn fetched_by_spark(live: &Live, mode: &Mode) -> BTreeMap<(String, Vec<String>),
     let piece = (format!("broadcast_{}_piece0", live.broadcast), "driver".to_owned());
     for (block, executor) in [&live.rdd_disk, &live.rdd_memory, &piece] {
         let connection = connect(&peer, address(live, executor), mode, live);
-        let digests = chunks(&connection, open(&live.app, executor, block), &[block.clone()]);
+        let digests = chunks(&connection, open(&live.app, executor, block), std::slice::from_ref(block));
         assert!(digests[block].length > CANARY.len() as u64, "{block} is all but empty");
         expected.insert((executor.clone(), vec![block.clone()]), digests);
     }
