@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -19,6 +20,17 @@ const LIMIT: Duration = Duration::from_secs(420);
 pub const ROWS: u64 = 40_000;
 /// Short-lived JVMs on few cores: compiling thoroughly would cost more than it brings.
 pub(crate) const JAVA_OPTIONS: &str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC";
+
+/// What the application computes in one JVM that reads its shuffles from its own disk: no service, no authentication,
+/// no encryption.
+pub fn result_without_a_service() -> &'static str {
+    static RESULT: OnceLock<String> = OnceLock::new();
+    RESULT.get_or_init(|| {
+        let report = Application::new("4.3.0").on("local[2]").run();
+        assert_eq!(report.canary_rows, ROWS);
+        report.result
+    })
+}
 
 /// An application to be run: two executors, two SQL shuffles, an RDD job, a persisted RDD.
 #[derive(Debug)]
@@ -91,7 +103,7 @@ impl Application {
         application
     }
 
-    /// On a standalone cluster instead.
+    /// On another master instead.
     #[must_use]
     pub fn on(mut self, master: &str) -> Self {
         self.master = master.to_owned();

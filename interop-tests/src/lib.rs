@@ -8,10 +8,10 @@
 //! service.rs    one of the two services, so that the same test runs against ours and against Spark's (the oracle)
 //! matrix.rs     which Spark versions, ciphers and engine versions
 //! oracle.rs     shuffle files as Spark lays them out, and the checksums of what must come back
+//! ours.rs       our own client library, for the same questions
 //! plain.rs      a bare socket that speaks frames, for peers that do not behave
 //! proxy.rs      records what passes on the wire
 //! application.rs, cluster.rs, live.rs    whole applications, whole clusters, block managers that live
-//! load.rs       Spark's client as a load, and what it costs the service
 //! log_scan.rs   no warning passes that a test did not announce
 //! turn.rs       keeps the heavy tests from running all at once
 //! ```
@@ -23,10 +23,10 @@ pub mod application;
 pub mod client;
 pub mod cluster;
 pub mod live;
-pub mod load;
 pub mod log_scan;
 pub mod matrix;
 pub mod oracle;
+pub mod ours;
 pub mod peer;
 pub mod plain;
 pub mod process;

@@ -1,6 +1,12 @@
 //! Which Spark, which cipher, which engine version: a representative part by default, everything with
 //! `SEALED_SHUFFLE_MATRIX=full`, and with any other value the modes whose name holds it, for example
 //! `SEALED_SHUFFLE_MATRIX=3.5.9` or `SEALED_SHUFFLE_MATRIX="4.0.5 Gcm v2"`.
+//!
+//! | default | request tests, ours and Spark's | applications on ours | live block managers | standalone cluster |
+//! |---|---|---|---|---|
+//! | modes | five, one with 3.3.4 | four | two | one |
+//!
+//! Applications and clusters on Spark's own service run only when the matrix is chosen.
 
 use std::fmt;
 
@@ -72,10 +78,33 @@ pub fn modes() -> Vec<Mode> {
     }
 }
 
-/// The modes in which whole applications run against Spark's own service, to show that the recipe is right: `usual`
-/// alone unless the matrix is chosen.
-pub fn oracle_modes(usual: Mode) -> Vec<Mode> {
-    if std::env::var_os("SEALED_SHUFFLE_MATRIX").is_some() { application_modes() } else { vec![usual] }
+/// Whether more than the representative part was asked for.
+fn is_chosen() -> bool {
+    std::env::var_os("SEALED_SHUFFLE_MATRIX").is_some_and(|value| !value.is_empty())
+}
+
+/// The modes in which whole applications run against Spark's own service, which shows that the recipe is right. That
+/// takes minutes and says nothing about us, so by default there are none; request tests run on both sides always.
+pub fn oracle_modes() -> Vec<Mode> {
+    if is_chosen() {
+        return application_modes();
+    }
+    eprintln!("nothing is run: this oracle needs SEALED_SHUFFLE_MATRIX=full");
+    Vec::new()
+}
+
+/// The modes in which whole clusters run: by default one.
+pub fn standalone_modes() -> Vec<Mode> {
+    if is_chosen() { application_modes() } else { vec![Mode::newest(Cipher::Gcm, 2)] }
+}
+
+/// The modes in which blocks are fetched from live applications: by default the newest release and the oldest that
+/// runs on current systems, one in each cipher.
+pub fn live_modes() -> Vec<Mode> {
+    if is_chosen() {
+        return application_modes();
+    }
+    vec![Mode::newest(Cipher::Ctr, 2), Mode { version: "3.5.9", cipher: Cipher::Gcm, engine: 1 }]
 }
 
 /// The modes that whole applications go through; PySpark 3.3 needs an older Python than current systems have.

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
+
 use crate::{log_scan, process::Process};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -109,11 +111,31 @@ impl Server {
         text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
     }
 
-    /// Drains the server (SIGTERM); it must end with 0 and have warned of nothing but what is `expected`.
-    pub fn finish(mut self, expected: &[&str]) {
+    /// Drains the server (SIGTERM); it must end with 0 and have warned of nothing but what is `expected`. Returns all
+    /// that it logged.
+    pub fn finish(mut self, expected: &[&str]) -> Vec<String> {
         let status = self.stop();
+        self.ended_well(status, expected)
+    }
+
+    /// The same after [`Server::begin_to_drain`], without another signal, which would cut the drain.
+    pub fn finish_drain(mut self, expected: &[&str]) -> Vec<String> {
+        self.finished = true;
+        let status = self.process.wait(DRAIN_LIMIT);
+        self.ended_well(status, expected)
+    }
+
+    fn ended_well(&self, status: ExitStatus, expected: &[&str]) -> Vec<String> {
         assert!(status.success(), "the server ended with {status}\n{}", self.process.tail());
-        log_scan::assert_expected(&self.process.err().all(), expected);
+        let log = self.process.err().all();
+        log_scan::assert_expected(&log, expected);
+        log
+    }
+
+    /// Asks it to drain (SIGTERM) and returns as soon as it says that it does.
+    pub fn begin_to_drain(&mut self) {
+        self.process.signal(Signal::TERM);
+        self.process.wait_for(START_LIMIT, |line| line.contains("draining: ").then_some(()));
     }
 
     fn stop(&mut self) -> ExitStatus {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use serde_json::{Value, json};
@@ -38,8 +38,15 @@ pub struct Fixture {
     pub peer: Arc<Peer>,
     address: SocketAddr,
     ours: Option<Server>,
-    expected: Mutex<Vec<String>>,
+    warnings: Mutex<Warnings>,
     root: TempDir,
+}
+
+/// What our server is announced to warn of; any other warning fails the test.
+#[derive(Clone, Debug, Default)]
+struct Warnings {
+    expected: Vec<String>,
+    allowed: Vec<String>,
 }
 
 /// The application that a fixture's clients claim to be.
@@ -66,7 +73,7 @@ impl Fixture {
             }
             Service::Spark => (spark_service(&peer, root.path(), SECRET, &conf), None),
         };
-        Self { service, mode, peer, address, ours, expected: Mutex::default(), root }
+        Self { service, mode, peer, address, ours, warnings: Mutex::default(), root }
     }
 
     /// Runs a test in every mode of the matrix.
@@ -92,14 +99,18 @@ impl Fixture {
         self.ours.as_ref()
     }
 
-    /// Announces a text that our server's warnings may hold.
+    /// Announces a text that some warning of our server will hold; without it the test fails.
     pub fn expect_warning(&self, text: &str) {
-        self.expected.lock().expect("no holder panics").push(text.to_owned());
+        self.announced().expected.push(text.to_owned());
     }
 
-    /// Announces that peers will misbehave: our server may warn of them, but an ERROR still fails the test.
-    pub fn expect_refusals(&self) {
-        self.expect_warning("WARN");
+    /// Announces a text that warnings of our server may hold.
+    pub fn allow_warning(&self, text: &str) {
+        self.announced().allowed.push(text.to_owned());
+    }
+
+    fn announced(&self) -> MutexGuard<'_, Warnings> {
+        self.warnings.lock().expect("no holder panics")
     }
 
     /// What [`APP`] presents.
@@ -160,8 +171,12 @@ impl Drop for Fixture {
         }
         match self.ours.take() {
             Some(server) => {
-                let expected = self.expected.lock().expect("no holder panics").clone();
-                server.finish(&expected.iter().map(String::as_str).collect::<Vec<_>>());
+                let Warnings { expected, allowed } = self.announced().clone();
+                let announced: Vec<&str> = expected.iter().chain(&allowed).map(String::as_str).collect();
+                let log = server.finish(&announced);
+                for text in expected {
+                    assert!(log.iter().any(|line| line.contains(&text)), "nothing was logged of {text:?}");
+                }
             }
             None => {
                 self.peer.call(json!({"cmd": "service-stop", "port": self.address.port()}));

@@ -1,15 +1,16 @@
 //! A standalone Master and Worker with a separate shuffle service in the place of the Worker's own.
+//!
+//! On Spark's own service as the separate process (`spark_…`) only when the matrix is chosen, as in `application.rs`.
 
 use sealed_shuffle_interop_tests::{
-    application::{Application, ROWS},
+    application::{Application, ROWS, result_without_a_service},
     cluster::Cluster,
-    matrix::{Cipher, Mode, oracle_modes},
+    matrix::{Mode, oracle_modes, standalone_modes},
     service::{Fixture, SECRET, Service},
 };
 
 fn takes_the_place_of_the_workers_own_service(service: Service, mode: Mode) {
     let f = Fixture::start(service, mode);
-    f.expect_refusals();
     let port = f.address().port();
     let cluster = Cluster::start(&mode, port, SECRET, f.root());
     let report = Application::with_service(&mode, port, SECRET, f.root())
@@ -20,6 +21,7 @@ fn takes_the_place_of_the_workers_own_service(service: Service, mode: Mode) {
     assert!(report.killed, "no executor was killed: {report:?}");
     report.assert_nothing_recomputed();
     assert_eq!(report.canary_rows, ROWS);
+    assert_eq!(report.result, result_without_a_service(), "another result than without the service");
     assert!(f.block_bytes_served() > 100_000, "the shuffles went another way");
     let log = cluster.worker_log().join("\n");
     assert!(!log.contains("Starting shuffle service"), "the Worker started a service of its own");
@@ -27,7 +29,7 @@ fn takes_the_place_of_the_workers_own_service(service: Service, mode: Mode) {
 
 #[test]
 fn spark_takes_the_place_of_the_workers_own_service() {
-    for mode in oracle_modes(Mode::newest(Cipher::Ctr, 1)) {
+    for mode in oracle_modes() {
         eprintln!("in mode {mode}");
         takes_the_place_of_the_workers_own_service(Service::Spark, mode);
     }
@@ -35,5 +37,8 @@ fn spark_takes_the_place_of_the_workers_own_service() {
 
 #[test]
 fn ours_takes_the_place_of_the_workers_own_service() {
-    takes_the_place_of_the_workers_own_service(Service::Ours, Mode::newest(Cipher::Gcm, 2));
+    for mode in standalone_modes() {
+        eprintln!("in mode {mode}");
+        takes_the_place_of_the_workers_own_service(Service::Ours, mode);
+    }
 }

@@ -47,7 +47,7 @@ fn shows_no_content_and_no_header(f: &Fixture) {
 }
 
 fn shows_no_names_in_failures(f: &Fixture) {
-    f.expect_refusals();
+    f.expect_warning("shuffle_0_3_0.index does not exist");
     f.executor("1");
     let proxy = Proxy::before(f.address());
     let connection =
