@@ -6,14 +6,12 @@
 //!
 //! Source: CtrTransportCipher, Spark 3.4 and later; TransportCipher before. NIST SP 800-38A.
 
-use aes::{Aes128, Aes256};
 use bytes::BytesMut;
-use ctr::Ctr128BE;
-use ctr::cipher::{KeyIvInit, StreamCipher};
 
 use super::Role;
 use super::layer::{self, CipherError, Layer};
 use super::segment::{Layout, Segment};
+use crate::crypto::ctr::KeyStream;
 use crate::secret::Secret;
 
 /// Both key streams of a connection.
@@ -28,11 +26,13 @@ pub struct CtrLayer {
 impl CtrLayer {
     /// AES-128: engine version 2, and the older handshake's default.
     pub fn aes_128(key: &Secret<16>, outbound_iv: &[u8; 16], inbound_iv: &[u8; 16]) -> Self {
+        let key = key.as_bytes();
         Self { outbound: KeyStream::aes_128(key, outbound_iv), inbound: KeyStream::aes_128(key, inbound_iv) }
     }
 
     /// AES-256: engine version 1.
     pub fn aes_256(key: &Secret<32>, outbound_iv: &[u8; 16], inbound_iv: &[u8; 16]) -> Self {
+        let key = key.as_bytes();
         Self { outbound: KeyStream::aes_256(key, outbound_iv), inbound: KeyStream::aes_256(key, inbound_iv) }
     }
 
@@ -72,29 +72,5 @@ impl Layer for CtrLayer {
 impl std::fmt::Debug for CtrLayer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CtrLayer(redacted)")
-    }
-}
-
-/// The key stream of one direction; wiped on drop.
-pub(super) enum KeyStream {
-    Aes128(Box<Ctr128BE<Aes128>>),
-    Aes256(Box<Ctr128BE<Aes256>>),
-}
-
-impl KeyStream {
-    pub(super) fn aes_128(key: &Secret<16>, iv: &[u8; 16]) -> Self {
-        Self::Aes128(Box::new(Ctr128BE::new(key.as_bytes().into(), iv.into())))
-    }
-
-    pub(super) fn aes_256(key: &Secret<32>, iv: &[u8; 16]) -> Self {
-        Self::Aes256(Box::new(Ctr128BE::new(key.as_bytes().into(), iv.into())))
-    }
-
-    /// Adds the next bytes of the stream to `text`: encrypts, or decrypts.
-    pub(super) fn apply(&mut self, text: &mut [u8]) {
-        match self {
-            Self::Aes128(stream) => stream.apply_keystream(text),
-            Self::Aes256(stream) => stream.apply_keystream(text),
-        }
     }
 }

@@ -15,11 +15,12 @@ use std::str::FromStr;
 use bytes::BytesMut;
 
 use super::Role;
-use super::ctr::{CtrLayer, KeyStream};
+use super::ctr::CtrLayer;
 use super::gcm::{GcmKeySize, GcmLayer};
 use super::layer::{CipherError, Layer};
 use super::segment::{Layout, Segment};
 use crate::auth::{EngineVersion, SessionKeys};
+use crate::crypto::ctr::KeyStream;
 use crate::crypto::random::Random;
 
 /// Bytes that decide.
@@ -237,10 +238,10 @@ impl Undecided {
             }
         }
         let iv = self.keys.output_iv();
-        if self.fits(first, KeyStream::aes_256(self.keys.v1(), iv)) {
+        if self.fits(first, KeyStream::aes_256(self.keys.v1().as_bytes(), iv)) {
             return mode(SessionCipher::Ctr, EngineVersion::V1);
         }
-        if self.fits(first, KeyStream::aes_128(self.keys.v2(), iv)) {
+        if self.fits(first, KeyStream::aes_128(self.keys.v2().as_bytes(), iv)) {
             return mode(SessionCipher::Ctr, EngineVersion::V2);
         }
         None
