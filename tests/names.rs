@@ -37,8 +37,8 @@ fn every_key_that_the_code_names_exists() {
 }
 
 fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(dir).expect("the sources are readable") {
+        let path = entry.expect("the sources are readable").path();
         if path.is_dir() && !path.ends_with("tests") {
             sources(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {

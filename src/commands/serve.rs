@@ -107,7 +107,7 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
         "spark.shuffle.service.port",
         config.listen,
         &ListenSettings {
-            backlog: sockets.backlog.unwrap_or(ListenSettings::default().backlog),
+            backlog: sockets.backlog.unwrap_or_else(|| ListenSettings::default().backlog),
             receive_buffer: sockets.receive_buffer.unwrap_or(0),
             send_buffer: sockets.send_buffer.unwrap_or(0),
             keep_alive: sockets.keep_alive,

@@ -1,7 +1,7 @@
 //! Open data files, bounded in number and time.
 //!
 //! Reducers ask for neighbouring ranges of the same files, so a file stays open for a while. An entry is used only
-//! while a stat of its path shows the same file. [`Files::sweep`] closes what was idle or has been deleted, so that
+//! while a stat of its path shows the same file. A sweep closes what was idle or has been deleted, so that
 //! no deleted file pins a disk; what a [`super::Region`] still holds closes with the region.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -6,7 +6,7 @@
 //!      places, drain   identity, channel, streams (all of one connection)
 //! ```
 //!
-//! One task a connection, requests in order. Everything that outlives a connection is in [`Shared`].
+//! One task a connection, requests in order. Everything that outlives a connection is in `Shared`.
 
 mod housekeeping;
 mod requests;
