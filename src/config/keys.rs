@@ -308,7 +308,7 @@ pub static MEMORY_BUDGET: Key<Size> = Key::new(
     Size::new(SizeUnit::Bytes, ByteCount::mib(1), LARGEST),
     Is("256m"),
     Serve,
-    "Memory for block data on its way from disk to sockets, all connections together; readers wait when it is used up.",
+    "Memory for block data on its way from disk to sockets and for large requests, half for each, all connections together; peers wait when it is used up.",
 );
 
 /// Unit of reading and sealing.
@@ -384,7 +384,7 @@ pub static LIMIT_HANDSHAKE_FRAME: Key<Size> = Key::new(
     Size::new(SizeUnit::Bytes, ByteCount::kib(1), ByteCount::mib(1)),
     Is("64k"),
     Both,
-    "Largest frame before authentication; memory per connection that is not authenticated.",
+    "Largest frame before authentication, and the largest stream name or upload head afterwards; memory per connection.",
 );
 
 /// Frame of a request.
@@ -429,7 +429,7 @@ pub static LIMIT_CHUNKS: Key<Int<u32>> = Key::new(
     Int::registry(1, i32::MAX as u32),
     Is("4194304"),
     Serve,
-    "Blocks that one request may ask for; about 12 bytes each.",
+    "Blocks that one request may ask for, and a third of what all open streams of a connection may; about 12 bytes each.",
 );
 
 /// Directories of an executor.

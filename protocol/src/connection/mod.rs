@@ -6,7 +6,7 @@
 //! engine.handle_bytes(now, plaintext)         what the session layers opened
 //! while let Some(event) = engine.poll_event()?     facts for the application
 //! while let Some(part) = engine.poll_transmit()    next thing to write, in order
-//! engine.bytes_written(now, n)                 progress of the socket
+//! engine.handle_output(now, n, pending)        progress of the socket
 //! engine.poll_timeout() -> handle_timeout(now)     when to come back
 //! ```
 //!
