@@ -23,8 +23,6 @@ pub enum Channel {
     AesCtr,
     /// AES/GCM after the X25519 handshake.
     AesGcm,
-    /// The handshake is done, the first request has not come.
-    Undecided,
 }
 
 impl Channel {
@@ -34,7 +32,6 @@ impl Channel {
             Self::Plaintext => "plaintext",
             Self::AesCtr => "aes-ctr",
             Self::AesGcm => "aes-gcm",
-            Self::Undecided => "undecided",
         }
     }
 }
@@ -57,8 +54,6 @@ pub struct ChannelLabels {
 impl ChannelLabels {
     /// A clear connection.
     pub const PLAINTEXT: Self = Self { channel: Channel::Plaintext, engine_version: 0 };
-    /// Handshake done, cipher not seen yet.
-    pub const UNDECIDED: Self = Self { channel: Channel::Undecided, engine_version: 0 };
 }
 
 impl From<SessionMode> for ChannelLabels {
