@@ -106,7 +106,7 @@ pub(super) enum StreamError {
     /// Streams that together keep more in memory than a connection may.
     #[error(
         "java.lang.IllegalStateException: the open streams of this connection would hold more than {0} \
-         numbers of blocks (3 * spark.sealed.limits.chunks): read or close them"
+         numbers of blocks (3 * spark.sealed.limits.chunks-per-stream): read or close them"
     )]
     TooHeavy(usize),
 }
@@ -247,7 +247,7 @@ mod tests {
         let ids = StreamIds::starting_at([0; 8]);
         let mut streams = Streams::new(100, 4);
         let open: Vec<_> = (0..3).map(|_| streams.open(&ids, two_chunks()).unwrap()).collect();
-        assert!(text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.chunks"));
+        assert!(text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.chunks-per-stream"));
         for index in [0, 1] {
             streams.ask(open[0], ChunkIndex(index)).unwrap();
             streams.took(open[0]);
