@@ -116,7 +116,7 @@ impl Server {
         pool: SegmentPool,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
-        let stream_ids = StreamIds::starting_at(random_bytes()?);
+        let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
         let draining = CancellationToken::new();
         Ok(Self {
             shared: Arc::new(Shared { settings, secrets, store, pool, metrics, stream_ids, draining }),

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, ShuffleId, StreamId};
 use sealed_shuffle_protocol::shuffle::{FetchShuffleBlocks, RddBlock, ReduceRange, ShuffleBlock};
@@ -77,11 +77,13 @@ pub(super) struct Stream {
     next: usize,
     /// The map output that the last chunk came from: a request takes many partitions of one map.
     pub(super) resolved: Option<(MapId, Arc<MapOutput>)>,
+    /// Its part of what all open streams may hold.
+    held: Option<Held>,
 }
 
 impl Stream {
     pub(super) fn new(app: AppId, executor: ExecutorId, plan: Plan) -> Self {
-        Self { app, executor, plan, expected: 0, next: 0, resolved: None }
+        Self { app, executor, plan, expected: 0, next: 0, resolved: None, held: None }
     }
 }
 
@@ -109,6 +111,12 @@ pub(super) enum StreamError {
          numbers of blocks (3 * spark.sealed.limits.chunks-per-stream): read or close them"
     )]
     TooHeavy(usize),
+    /// Streams of all connections that together keep more in memory than the server may.
+    #[error(
+        "java.lang.IllegalStateException: the open streams of all connections would hold more than {0} bytes \
+         (half of spark.sealed.memory.budget): try again later"
+    )]
+    NoMemory(u64),
 }
 
 /// The streams of one connection.
@@ -133,7 +141,7 @@ impl Streams {
     }
 
     /// Opens a stream and names it.
-    pub(super) fn open(&mut self, ids: &StreamIds, stream: Stream) -> Result<StreamId, StreamError> {
+    pub(super) fn open(&mut self, ids: &StreamIds, mut stream: Stream) -> Result<StreamId, StreamError> {
         if self.open.len() >= self.most {
             return Err(StreamError::TooMany(self.most));
         }
@@ -141,6 +149,7 @@ impl Streams {
         if weight > self.most_weight {
             return Err(StreamError::TooHeavy(self.most_weight));
         }
+        stream.held = Some(ids.hold(stream.plan.weight())?);
         self.weight = weight;
         let id = ids.next();
         self.open.insert(id, stream);
@@ -175,17 +184,47 @@ impl Streams {
     }
 }
 
-/// Names streams: unguessable start, then one by one, as Spark does since 4.0.5.
+/// What the streams of all connections share: names, with an unguessable start and then one by one, as Spark
+/// gives them since 4.0.5; and the memory that they may hold together.
 #[derive(Debug)]
-pub(super) struct StreamIds(AtomicI64);
+pub(super) struct StreamIds {
+    next: AtomicI64,
+    held: Arc<AtomicU64>,
+    most: u64,
+}
+
+/// Bytes that a stream holds, until dropped.
+#[derive(Debug)]
+struct Held {
+    all: Arc<AtomicU64>,
+    bytes: u64,
+}
 
 impl StreamIds {
-    pub(super) fn starting_at(random: [u8; 8]) -> Self {
-        Self(AtomicI64::new(i64::from_be_bytes(random) & i64::MAX))
+    /// Streams may hold `most` bytes together.
+    pub(super) fn starting_at(random: [u8; 8], most: u64) -> Self {
+        let next = AtomicI64::new(i64::from_be_bytes(random) & i64::MAX);
+        Self { next, held: Arc::default(), most }
     }
 
     fn next(&self) -> StreamId {
-        StreamId(self.0.fetch_add(1, Ordering::Relaxed) & i64::MAX)
+        StreamId(self.next.fetch_add(1, Ordering::Relaxed) & i64::MAX)
+    }
+
+    /// Takes the memory of a plan of `weight` numbers, 8 bytes each at most.
+    fn hold(&self, weight: usize) -> Result<Held, StreamError> {
+        let bytes = (weight as u64).saturating_mul(8);
+        let held = Held { all: Arc::clone(&self.held), bytes };
+        if self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most {
+            return Err(StreamError::NoMemory(self.most));
+        }
+        Ok(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -203,7 +242,7 @@ mod tests {
 
     fn opened() -> (Streams, StreamId) {
         let mut streams = Streams::new(2, 8);
-        let id = streams.open(&StreamIds::starting_at([0xff; 8]), two_chunks()).unwrap();
+        let id = streams.open(&StreamIds::starting_at([0xff; 8], u64::MAX), two_chunks()).unwrap();
         (streams, id)
     }
 
@@ -238,13 +277,13 @@ mod tests {
 
     #[test]
     fn stream_ids_are_never_negative() {
-        let ids = StreamIds::starting_at([0xff; 8]);
+        let ids = StreamIds::starting_at([0xff; 8], u64::MAX);
         assert!((0..3).all(|_| ids.next().0 >= 0));
     }
 
     #[test]
     fn streams_of_a_connection_share_one_bound_of_memory() {
-        let ids = StreamIds::starting_at([0; 8]);
+        let ids = StreamIds::starting_at([0; 8], u64::MAX);
         let mut streams = Streams::new(100, 4);
         let open: Vec<_> = (0..3).map(|_| streams.open(&ids, two_chunks()).unwrap()).collect();
         assert!(text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.chunks-per-stream"));
@@ -269,10 +308,23 @@ mod tests {
     #[test]
     fn refuses_more_streams_than_the_limit() {
         let (mut streams, _) = opened();
-        let ids = StreamIds::starting_at([0; 8]);
+        let ids = StreamIds::starting_at([0; 8], u64::MAX);
         streams.open(&ids, two_chunks()).unwrap();
         assert!(
             text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.streams-per-connection")
         );
+    }
+
+    #[test]
+    fn streams_of_all_connections_share_one_bound_of_memory() {
+        let ids = StreamIds::starting_at([0; 8], two_chunks().plan.weight() as u64 * 8);
+        let (mut here, mut there) = (Streams::new(2, 100), Streams::new(2, 100));
+        let id = here.open(&ids, two_chunks()).unwrap();
+        assert!(text(there.open(&ids, two_chunks())).contains("spark.sealed.memory.budget"));
+        for index in [0, 1] {
+            here.ask(id, ChunkIndex(index)).unwrap();
+            here.took(id);
+        }
+        there.open(&ids, two_chunks()).unwrap();
     }
 }
