@@ -83,6 +83,7 @@ where
         outbox: Outbox::new(pool.clone()),
         inbound: BytesMut::new(),
         share: None,
+        shared: 0,
         mode: None,
         pool,
         settings,
@@ -106,6 +107,8 @@ struct Wire<'a> {
     inbound: BytesMut,
     /// Memory of a large message that is being collected.
     share: Option<Share>,
+    /// What that message wanted.
+    shared: u64,
     mode: Option<SessionMode>,
     pool: SegmentPool,
     settings: &'a WireSettings,
@@ -231,23 +234,29 @@ impl Wire<'_> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(OutboxError::Cipher(error))) => Err(CloseReason::Cipher(error)),
             Ok(Err(error)) => Err(CloseReason::BodyFailed(error.to_string())),
-            Err(_) => Err(CloseReason::StalledReader(self.settings.budget_timeout)),
+            Err(_) => Err(CloseReason::Starved {
+                what: "a segment, or a disk to read it from",
+                waited: self.settings.budget_timeout,
+            }),
         }
     }
 
     /// Takes a share of the memory budget for a large message that is being collected, and gives it
     /// back when the message is through.
     async fn share_memory<E: Engine>(&mut self, engine: &E) -> Result<(), CloseReason> {
-        match engine.memory_wanted() {
-            0 => self.share = None,
-            wanted if self.share.is_none() => {
-                let acquire = self.pool.budget().acquire_for_request(wanted);
-                let Ok(share) = tokio::time::timeout(self.settings.budget_timeout, acquire).await else {
-                    return Err(CloseReason::StalledSender(self.settings.budget_timeout));
-                };
-                self.share = Some(share);
-            }
-            _ => {}
+        let wanted = engine.memory_wanted();
+        if self.shared == wanted {
+            return Ok(());
+        }
+        // Another message than the last one: its share must not serve this one.
+        (self.share, self.shared) = (None, 0);
+        if wanted > 0 {
+            let acquire = self.pool.budget().acquire_for_request(wanted);
+            let waited = self.settings.budget_timeout;
+            let Ok(share) = tokio::time::timeout(waited, acquire).await else {
+                return Err(CloseReason::Starved { what: "a large request", waited });
+            };
+            (self.share, self.shared) = (Some(share), wanted);
         }
         Ok(())
     }

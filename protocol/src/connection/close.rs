@@ -82,6 +82,16 @@ pub enum CloseReason {
     /// A block turned out short or unreadable after its head was sent: only a close can say so.
     #[error("a block failed after its head was sent: {0}")]
     BodyFailed(String),
+    /// No memory, or no disk, for what this connection needs.
+    #[error(
+        "waited {waited:?} for {what}: raise spark.sealed.memory.budget, or look for slow readers and dead disks"
+    )]
+    Starved {
+        /// What it waited for.
+        what: &'static str,
+        /// How long.
+        waited: Duration,
+    },
     /// We are shutting down.
     #[error("shutting down")]
     ShuttingDown,
@@ -121,7 +131,7 @@ impl CloseReason {
             | Self::NoAnswer(..)
             | Self::Io(_) => Blame::Network,
             Self::Refused(_) | Self::HandshakeRefused(_) | Self::Handshake(_) => Blame::Policy,
-            Self::BodyFailed(_) | Self::Unsayable(_) => Blame::Us,
+            Self::BodyFailed(_) | Self::Unsayable(_) | Self::Starved { .. } => Blame::Us,
         }
     }
 
@@ -147,6 +157,7 @@ impl CloseReason {
             Self::NoAnswer(..) => "no_answer",
             Self::Io(_) => "io",
             Self::BodyFailed(_) => "body_failed",
+            Self::Starved { .. } => "starved",
             Self::ShuttingDown => "shutting_down",
         }
     }
