@@ -30,11 +30,15 @@ impl BlockStore {
         &self,
         app: &AppId,
         executor: &ExecutorId,
-        names: &[S],
+        names: impl IntoIterator<Item = S>,
     ) -> Result<Removed, LookupError> {
         let registration = self.registration(app, executor, Instant::now())?;
         let mut removed = Removed::default();
-        for name in names.iter().map(AsRef::as_ref).filter(|name| is_file_name(name)) {
+        for name in names {
+            let name = name.as_ref();
+            if !is_file_name(name) {
+                continue;
+            }
             let file = place(&registration, app, executor, name.to_owned())?;
             match self.roots().unlink(file.dir.root(), &file.parent, name) {
                 Ok(()) => {

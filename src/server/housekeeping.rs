@@ -1,6 +1,7 @@
 //! What happens now and then: applications that have ended are forgotten, files that nobody reads or
 //! that were deleted are closed, unused segments are given back.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         rounds.tick().await;
         let store = Arc::clone(&shared.store);
-        match tokio::task::spawn_blocking(move || store.sweep(Instant::now())).await {
-            Ok(swept) => {
+        let sweep = move || (store.sweep(Instant::now()), store.roots().replaced().map(Path::to_owned));
+        match tokio::task::spawn_blocking(sweep).await {
+            Ok((swept, replaced)) => {
                 for forgotten in swept.forgotten {
                     let reason = match forgotten.reason {
                         ForgottenReason::DirectoriesGone => "directories_gone",
@@ -35,13 +37,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
                     shared.metrics.forgot(reason);
                     info!(app = %forgotten.app, executors = forgotten.executors, reason, "forgot an application");
                 }
+                if let Some(root) = replaced.filter(|_| !replaced_said) {
+                    replaced_said = true;
+                    let root = root.display();
+                    error!(%root, "a root is not the directory that was opened at start: restart to serve files there");
+                }
             }
             Err(error) => warn!(%error, "a sweep was lost"),
-        }
-        if let Some(root) = shared.store.roots().replaced().filter(|_| !replaced_said) {
-            replaced_said = true;
-            let root = root.display();
-            error!(%root, "a root is not the directory that was opened at start (made anew, or mounted over): restart to serve files there");
         }
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
         if quiet == QUIET_ROUNDS {

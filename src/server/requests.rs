@@ -3,11 +3,12 @@
 //! Order of checks and texts are those of ExternalBlockHandler, Spark 4.3.0. Whatever may wait for a
 //! disk runs on the blocking pool; what the caches know is answered on the spot.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sealed_shuffle_protocol::connection::{Body as _, CloseReason, Request};
+use sealed_shuffle_protocol::connection::{CloseReason, Request};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, RequestId, ShuffleId, StreamId};
 use sealed_shuffle_protocol::message::MAX_PAYLOAD;
 use sealed_shuffle_protocol::shuffle::{
@@ -227,7 +228,7 @@ impl Session {
             Err(error) => return engine.fail_stream(name, &error.spark_text()),
         };
         self.admit_transfer()?;
-        match self.take_chunk(parsed.stream, parsed.chunk).await {
+        match self.take_chunk(parsed.stream, parsed.chunk, u64::MAX).await {
             Ok(body) => engine.answer_stream(name, body),
             Err(Missing::Absent) => {
                 // Spark words an absent block differently here than for a chunk.
@@ -246,16 +247,7 @@ impl Session {
     ) -> Result<(), CloseReason> {
         self.shared.metrics.request(RequestKind::Chunk);
         self.admit_transfer()?;
-        match self.take_chunk(stream, chunk).await {
-            Ok(body) if body.len() > MAX_CHUNK => engine.fail_chunk(
-                stream,
-                chunk,
-                &format!(
-                    "java.lang.IllegalArgumentException: a block of {} bytes does not fit a frame: \
-                     lower spark.network.maxRemoteBlockSizeFetchToMem, so that it is fetched to disk",
-                    body.len()
-                ),
-            ),
+        match self.take_chunk(stream, chunk, MAX_CHUNK).await {
             Ok(body) => engine.answer_chunk(stream, chunk, body),
             Err(Missing::Absent) => {
                 engine.fail_chunk(stream, chunk, "java.lang.IllegalStateException: Chunk was not found")
@@ -278,7 +270,8 @@ impl Session {
         )))
     }
 
-    async fn take_chunk(&mut self, id: StreamId, index: ChunkIndex) -> Result<Body, Missing> {
+    /// The chunk's body, `most` bytes at most.
+    async fn take_chunk(&mut self, id: StreamId, index: ChunkIndex, most: u64) -> Result<Body, Missing> {
         let shared = Arc::clone(&self.shared);
         let (stream, wanted) = self.streams.ask(id, index).map_err(|error| {
             if matches!(error, StreamError::Unknown) {
@@ -320,6 +313,14 @@ impl Session {
                 return Err(Missing::Failed(error.spark_text()));
             }
         };
+        if region.len() > most {
+            shared.metrics.block_failed("too_large_for_a_frame");
+            return Err(Missing::Failed(format!(
+                "java.lang.IllegalArgumentException: a block of {} bytes does not fit a frame: lower \
+                 spark.network.maxRemoteBlockSizeFetchToMem, so that it is fetched to disk",
+                region.len()
+            )));
+        }
         self.streams.took(id);
         shared.metrics.blocks_served(self.channel(), blocks, region.len());
         Ok(Body::counted(region, Ticket::take(&shared.metrics.chunks_in_transfer)))
@@ -327,10 +328,7 @@ impl Session {
 
     async fn remove(&mut self, message: RemoveBlocks) -> Result<BlockTransferMessage, Failure> {
         let removed = self
-            .on_disk(move |store| {
-                let names: Vec<&str> = message.blocks.iter().collect();
-                store.remove_blocks(&message.app, &message.executor, &names)
-            })
+            .on_disk(move |store| store.remove_blocks(&message.app, &message.executor, &message.blocks))
             .await?
             .map_err(|error| error.spark_text())?;
         for failure in &removed.failures {
@@ -340,22 +338,22 @@ impl Session {
     }
 
     fn local_dirs(&mut self, message: &GetLocalDirsForExecutors) -> Result<BlockTransferMessage, Failure> {
-        let executors: Vec<ExecutorId> = message.executors.iter().map(ExecutorId::new).collect();
-        if executors.iter().any(|executor| executor.as_str() == SHUFFLE_PUSH_MERGER) {
-            return Err(self.no_merging());
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        // One by one, so that a long list of names that are unknown or repeated costs nothing.
+        for name in &message.executors {
+            if name == SHUFFLE_PUSH_MERGER {
+                return Err(self.no_merging());
+            }
+            if !seen.insert(name) {
+                return Err(format!("java.lang.IllegalArgumentException: duplicate element: {name}"));
+            }
+            let executor = ExecutorId::new(name);
+            let registration = self.shared.store.registration(&message.app, &executor, Instant::now());
+            found.push((executor, registration.map_err(|error| error.spark_text())?));
         }
-        let mut seen = std::collections::HashSet::new();
-        if let Some(twice) = executors.iter().find(|executor| !seen.insert(*executor)) {
-            return Err(format!("java.lang.IllegalArgumentException: duplicate element: {twice}"));
-        }
-        let found = executors
+        let by_executor = found
             .iter()
-            .map(|executor| self.shared.store.registration(&message.app, executor, Instant::now()))
-            .collect::<Result<Vec<_>, LookupError>>()
-            .map_err(|error| error.spark_text())?;
-        let by_executor = executors
-            .iter()
-            .zip(&found)
             .map(|(executor, registration)| (executor, registration.dirs().iter().map(|dir| dir.text())));
         match LocalDirsForExecutors::new(by_executor) {
             Ok(answer) => Ok(answer.into()),
