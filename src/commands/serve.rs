@@ -72,7 +72,10 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
-        runtime.block_on(serve(&config))
+        let done = runtime.block_on(serve(&config));
+        // A read from a dead disk never returns; it must not keep the process.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        done
     }
 
     fn configure(self) -> Result<ServerConfig, Failure> {
@@ -104,7 +107,7 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
     let signals = Signals::new().map_err(|error| failed(&error))?;
     let sockets = &config.sockets;
     let listener = bind(
-        "spark.shuffle.service.port",
+        "spark.sealed.bind, spark.shuffle.service.port",
         config.listen,
         &ListenSettings {
             backlog: sockets.backlog.unwrap_or_else(|| ListenSettings::default().backlog),

@@ -46,6 +46,14 @@ pub enum ListenError {
         /// What was asked for.
         address: SocketAddr,
     },
+    /// No interface of this machine has the address.
+    #[error("{} is no address of this machine ({key}): name one of `ip addr`, or 0.0.0.0", address.ip())]
+    NotOurs {
+        /// The configuration key of the address.
+        key: &'static str,
+        /// What was asked for.
+        address: SocketAddr,
+    },
     /// Anything else.
     #[error("cannot listen on {address} ({key}): {source}")]
     Io {
@@ -66,6 +74,7 @@ pub fn bind(
 ) -> Result<TcpListener, ListenError> {
     listen(address, settings).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::Taken { key, address },
+        io::ErrorKind::AddrNotAvailable => ListenError::NotOurs { key, address },
         _ => ListenError::Io { key, address, source },
     })
 }

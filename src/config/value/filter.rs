@@ -16,6 +16,12 @@ impl Grammar for LogFilter {
         if text.is_empty() {
             return Err(Reject::new("empty: write a level such as info"));
         }
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        let is_level = |word: &str| levels.iter().any(|level| level.eq_ignore_ascii_case(word));
+        if let Some(word) = text.split(',').map(str::trim).find(|word| !word.contains('=') && !is_level(word))
+        {
+            return Err(Reject::new(format!("{word:?} is no level")));
+        }
         EnvFilter::builder()
             .parse(text)
             .map_err(|error| Reject::new(format!("not a log filter: {error}")))?;
@@ -36,7 +42,7 @@ mod tests {
         for text in ["info", "warn,sealed_shuffle::wire=trace"] {
             assert_eq!(LogFilter.parse(text), Ok(text.to_owned()));
         }
-        for text in ["", "a=loud"] {
+        for text in ["", "a=loud", "inof", "info,wire"] {
             assert!(LogFilter.parse(text).is_err(), "{text}");
         }
     }
