@@ -91,7 +91,7 @@ fn flood_does_not_outrun_the_drain() {
         let noise = running::message(&Head::OneWayMessage, &[7; 100]).repeat(100);
         while peer.try_say(&noise).is_ok() {}
     });
-    eventually("the flood runs", || running.metric("sealed_shuffle_received_bytes") > 1 << 20);
+    eventually("the flood runs", || running.metric("sealed_shuffle_received_bytes_total") > 1 << 20);
     running.drained();
     flood.join().unwrap();
     assert!(TcpStream::connect(address).is_err());

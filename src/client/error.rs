@@ -274,13 +274,15 @@ fn close_kind(reason: &CloseReason) -> ErrorKind {
 }
 
 /// What a server's words mean, most telling first.
-const WORDS: [(&str, ErrorKind); 15] = [
+const WORDS: [(&str, ErrorKind); 17] = [
     ("SecurityException", ErrorKind::Refused),
     ("Authentication failed", ErrorKind::Refused),
     ("Unknown challenge", ErrorKind::Refused),
     ("Expected SaslMessage", ErrorKind::Refused),
     ("Unknown message type: -5", ErrorKind::Refused),
+    ("localDirs entry is not", ErrorKind::Refused),
     ("Executor is not registered", ErrorKind::Missing),
+    ("Data file is missing", ErrorKind::Missing),
     ("Failed to open file", ErrorKind::Missing),
     ("Chunk was not found", ErrorKind::Missing),
     ("' was not found.", ErrorKind::Missing),

@@ -196,14 +196,14 @@ pub struct Metrics {
 
 #[derive(Debug, Default)]
 struct SnapshotGauges {
-    sent: Gauge,
-    received: Gauge,
+    sent: Counter,
+    received: Counter,
     chunks_in_transfer: Gauge,
     memory_in_use: Gauge,
     memory_budget: Gauge,
     index_cache_bytes: Gauge,
-    index_hits: Gauge,
-    index_misses: Gauge,
+    index_hits: Counter,
+    index_misses: Counter,
     open_files: Gauge,
     executors: Gauge,
     applications: Gauge,
@@ -263,15 +263,19 @@ impl Metrics {
             self.forgotten.clone(),
         );
         let gauges = &self.gauges;
+        for (name, help, counter) in [
+            ("sent_bytes", "Bytes written to sockets", &gauges.sent),
+            ("received_bytes", "Bytes read from sockets", &gauges.received),
+            ("index_cache_hits", "Index lookups answered from the cache", &gauges.index_hits),
+            ("index_cache_misses", "Index lookups that read the file", &gauges.index_misses),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
         for (name, help, gauge) in [
-            ("sent_bytes", "Bytes written to sockets since the start", &gauges.sent),
-            ("received_bytes", "Bytes read from sockets since the start", &gauges.received),
             ("chunks_in_transfer", "Chunks being transferred now", &gauges.chunks_in_transfer),
             ("memory_in_use_bytes", "Bytes of the memory budget in use", &gauges.memory_in_use),
             ("memory_budget_bytes", "The memory budget", &gauges.memory_budget),
             ("index_cache_bytes", "Bytes of cached index offsets", &gauges.index_cache_bytes),
-            ("index_cache_hits", "Index lookups answered from the cache", &gauges.index_hits),
-            ("index_cache_misses", "Index lookups that read the file", &gauges.index_misses),
             ("open_files", "Data files held open", &gauges.open_files),
             ("executors", "Registered executors", &gauges.executors),
             ("applications", "Applications with registered executors", &gauges.applications),
@@ -324,15 +328,20 @@ impl Metrics {
     /// The metrics page in the text format that Prometheus reads (OpenMetrics 1.0).
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
         let gauges = &self.gauges;
-        for (gauge, value) in [
+        // Counted elsewhere, and only ever growing there.
+        for (counter, value) in [
             (&gauges.sent, self.wire.sent.load(Ordering::Relaxed)),
             (&gauges.received, self.wire.received.load(Ordering::Relaxed)),
+            (&gauges.index_hits, snapshot.index_hits),
+            (&gauges.index_misses, snapshot.index_misses),
+        ] {
+            counter.inner().store(value, Ordering::Relaxed);
+        }
+        for (gauge, value) in [
             (&gauges.chunks_in_transfer, self.chunks_in_transfer.load(Ordering::Relaxed)),
             (&gauges.memory_in_use, snapshot.memory_in_use),
             (&gauges.memory_budget, snapshot.memory_budget),
             (&gauges.index_cache_bytes, snapshot.index_cache_bytes),
-            (&gauges.index_hits, snapshot.index_hits),
-            (&gauges.index_misses, snapshot.index_misses),
             (&gauges.open_files, snapshot.open_files),
             (&gauges.executors, snapshot.executors),
             (&gauges.applications, snapshot.applications),
