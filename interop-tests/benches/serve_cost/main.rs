@@ -10,6 +10,7 @@
 //! The two take turns, after a warm-up of each. CPU time is the service process's own, kernel work on its behalf
 //! included, so that the client, which shares the cores, does not count. The ratio is formed within each pair of
 //! neighbouring runs, since machines are not equally fast all the time. Nothing is asserted: the bench reports.
+//! With `--cold` both are started anew for every run: what a JVM costs that has just been started.
 
 mod load;
 mod measure;
@@ -48,16 +49,21 @@ fn main() {
 
 /// All pairs of one case, ours and Spark's going first in turn.
 fn measure(spark: &Spark, shuffle: &Shuffle, case: Case, options: &Options) -> Report {
-    let ours = Running::ours(shuffle, &case, &options.conf);
-    let theirs = (!options.only_ours).then(|| Running::spark(spark, shuffle, &case));
+    let start_ours = || Running::ours(shuffle, &case, &options.conf);
+    let start_theirs = || (!options.only_ours).then(|| Running::spark(spark, shuffle, &case));
+    let (mut ours, mut theirs) = (start_ours(), start_theirs());
     let load = |running: &Running| {
         let load = Load { spark, shuffle, case: &case, port: running.port(), options };
         run(&load, running.id())
     };
-    for running in std::iter::once(&ours).chain(&theirs) {
-        load(running);
+    if !options.cold {
+        std::iter::once(&ours).chain(&theirs).for_each(|running| _ = load(running));
     }
-    let pairs = (0..options.pairs).map(|turn| {
+    let mut pairs = Vec::new();
+    for turn in 0..options.pairs {
+        if options.cold && turn > 0 {
+            (ours, theirs) = (start_ours(), start_theirs());
+        }
         let (our_run, their_run) = match &theirs {
             None => (load(&ours), None),
             Some(theirs) if turn % 2 == 0 => {
@@ -71,9 +77,8 @@ fn measure(spark: &Spark, shuffle: &Shuffle, case: Case, options: &Options) -> R
         };
         let pair = Pair { ours: our_run, spark: their_run };
         eprintln!("{} {}/{}: {pair}", case.name, turn + 1, options.pairs);
-        pair
-    });
-    let pairs = pairs.collect();
+        pairs.push(pair);
+    }
     let high_water = measure::high_water(ours.id());
     Report { case, pairs, high_water }
 }

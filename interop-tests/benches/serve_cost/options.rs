@@ -13,12 +13,15 @@ pub(crate) struct Options {
     pub(crate) conf: Vec<(String, String)>,
     /// Leaves Spark's service out: for comparing two builds of ours.
     pub(crate) only_ours: bool,
+    /// Starts both services anew for every run and warms nothing up.
+    pub(crate) cold: bool,
     pub(crate) json: bool,
     cases: Vec<String>,
 }
 
 const USAGE: &str = "options: --pairs N (5), --gigabytes N (3), --connections N (16), --case NAME (ctr-v1, gcm-v2, \
-                     plaintext: all), --conf KEY=VALUE (for our server), --ours (leaves Spark's out), --json";
+                     plaintext: all), --conf KEY=VALUE (for our server), --ours (leaves Spark's out), \
+                     --cold (services anew for every run), --json";
 
 impl Options {
     /// `None` where cargo only wants to know whether the bench runs at all: `cargo test`, `cargo bench -- --test`.
@@ -29,6 +32,7 @@ impl Options {
             connections: 16,
             conf: Vec::new(),
             only_ours: false,
+            cold: false,
             json: false,
             cases: Vec::new(),
         };
@@ -41,6 +45,7 @@ impl Options {
                 "--bench" => is_bench = true,
                 "--test" => return None,
                 "--ours" => options.only_ours = true,
+                "--cold" => options.cold = true,
                 "--json" => options.json = true,
                 "--pairs" => options.pairs = number(&value()),
                 "--gigabytes" => options.bytes = 1_000_000_000 * number(&value()) as u64,
