@@ -164,6 +164,32 @@ fn announced_requests_that_never_come_hold_nobody_up() {
 }
 
 #[test]
+fn each_large_request_takes_a_share_of_its_own() {
+    let running = Running::start_with(|setup| setup.budget = 4 << 20);
+    let mut peer = running.peer(GCM);
+    let head = |request, len| {
+        let mut head = BytesMut::new();
+        Head::RpcRequest { request: RequestId(request) }.encode(len, &mut head).unwrap();
+        head
+    };
+    let mut first = head(1, 80 << 10);
+    first.extend_from_slice(&[0; (80 << 10) - 1]);
+    peer.try_say(&first).unwrap();
+    eventually("the first is charged for", || {
+        running.metric("sealed_shuffle_memory_in_use_bytes") >= 80 << 10
+    });
+    // Its last byte and the head of a far larger one in one piece.
+    let mut rest = BytesMut::zeroed(1);
+    rest.extend_from_slice(&head(2, 60 << 20));
+    peer.try_say(&rest).unwrap();
+    eventually("the second is charged for", || {
+        running.metric("sealed_shuffle_memory_in_use_bytes") >= 2 << 20
+    });
+    drop(peer);
+    running.assert_serves();
+}
+
+#[test]
 fn wrong_secret_and_unknown_application_read_the_same() {
     let running = Running::start();
     let text = Peer::connect(running.address).handshake(APP, "another", GCM).unwrap_err();

@@ -288,7 +288,7 @@ pub static ADMIN_ADDRESS: Key<Address> = Key::new(
     Address,
     Unset("off"),
     Serve,
-    "Where `/metrics` and `/healthz` are served over HTTP, to everyone who reaches it. Flag `--admin`.",
+    "Where `/metrics`, `/healthz` and the forgetting of applications are served over HTTP, to everyone who reaches it. Flag `--admin`.",
 );
 
 /// Forgetting applications.
