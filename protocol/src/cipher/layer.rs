@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::mode::SessionMode;
 use super::segment::{Layout, Segment};
-use super::session::SessionMode;
 use crate::crypto::gcm::OpenError;
 use crate::crypto::random::RandomError;
 

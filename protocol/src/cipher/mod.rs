@@ -10,6 +10,7 @@
 //! | `segment` | the buffer that is filled, sealed and written without moving a byte |
 //! | `ctr` | AES/CTR: one key stream, no integrity |
 //! | `gcm` | AES/GCM in Spark's framing: messages of 32 KiB segments |
+//! | `mode` | cipher and engine version, by Spark's names |
 //! | `session` | which of them a session uses, and recognising it on a server |
 //! | `null` | no cipher, for benches |
 //!
@@ -19,6 +20,7 @@
 mod ctr;
 mod gcm;
 mod layer;
+mod mode;
 mod null;
 mod segment;
 mod session;
@@ -26,9 +28,10 @@ mod session;
 pub use ctr::CtrLayer;
 pub use gcm::{GcmKeySize, GcmLayer};
 pub use layer::{CipherError, Layer};
+pub use mode::{SessionCipher, SessionMode, UnknownCipher};
 pub use null::NullLayer;
 pub use segment::{Layout, Parts, Segment, Spare, Unit, Units};
-pub use session::{AesSession, FirstBytes, SessionCipher, SessionMode, UnknownCipher};
+pub use session::{AesSession, FirstBytes};
 
 /// Which end of the connection a layer works for: the two directions have different counters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

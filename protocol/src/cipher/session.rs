@@ -10,14 +10,13 @@
 //! with a length whose upper half is zero. The nine bytes belong to the stream: they are opened again
 //! from position 0. Four comparisons with a chance of a wrong match of about 2^-32 each.
 
-use std::str::FromStr;
-
 use bytes::BytesMut;
 
 use super::Role;
 use super::ctr::CtrLayer;
 use super::gcm::{GcmKeySize, GcmLayer};
 use super::layer::{CipherError, Layer};
+use super::mode::{SessionCipher, SessionMode};
 use super::segment::{Layout, Segment};
 use crate::auth::{EngineVersion, SessionKeys};
 use crate::crypto::ctr::KeyStream;
@@ -25,63 +24,6 @@ use crate::crypto::random::Random;
 
 /// Bytes that decide.
 const PROBE: usize = 9;
-
-/// `spark.network.crypto.cipher`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum SessionCipher {
-    /// `AES/CTR/NoPadding`: Spark's default, without integrity.
-    Ctr,
-    /// `AES/GCM/NoPadding`: Spark 3.5.9 and later.
-    Gcm,
-}
-
-impl SessionCipher {
-    /// Spark's name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ctr => "AES/CTR/NoPadding",
-            Self::Gcm => "AES/GCM/NoPadding",
-        }
-    }
-}
-
-impl std::fmt::Display for SessionCipher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SessionCipher {
-    type Err = UnknownCipher;
-
-    /// Reads Spark's name, in any case.
-    fn from_str(name: &str) -> Result<Self, UnknownCipher> {
-        [Self::Ctr, Self::Gcm]
-            .into_iter()
-            .find(|cipher| cipher.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| UnknownCipher(name.to_owned()))
-    }
-}
-
-/// A cipher that Spark's transport does not have.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is no session cipher: use AES/GCM/NoPadding or AES/CTR/NoPadding")]
-pub struct UnknownCipher(String);
-
-/// What both ends of a session must agree on, and Spark does not negotiate.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct SessionMode {
-    /// Decides the key.
-    pub version: EngineVersion,
-    /// Decides the format.
-    pub cipher: SessionCipher,
-}
-
-impl std::fmt::Display for SessionMode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.cipher, self.version)
-    }
-}
 
 /// What a client's first plaintext looks like: the test that tells key streams apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
