@@ -207,12 +207,15 @@ impl Report {
             });
             print(&object.to_string())?;
         }
-        eprintln!(
-            "fetched {} of {wanted} blocks, {} in {seconds:.2} s, {}/s, {channel}",
-            self.count,
-            HumanBytes(self.bytes),
-            HumanBytes((self.bytes as f64 / seconds.max(1e-9)) as u64),
-        );
+        // Without a block there may not have been a session to speak of.
+        if self.count > 0 {
+            eprintln!(
+                "fetched {} of {wanted} blocks, {} in {seconds:.2} s, {}/s, {channel}",
+                self.count,
+                HumanBytes(self.bytes),
+                HumanBytes((self.bytes as f64 / seconds.max(1e-9)) as u64),
+            );
+        }
         match self.first_failure.take() {
             None if missing > 0 => {
                 Err(Failure::new(Exit::Failed, format!("{missing} blocks have no outcome")))
