@@ -98,6 +98,8 @@ pub struct Outbox {
     queue: VecDeque<Outbound>,
     /// Bytes in memory that wait in `queue`.
     queued_bytes: usize,
+    /// Layers that wait in `queue`.
+    queued_layers: usize,
     /// How much of the region at the front has been taken.
     region_taken: u64,
     /// Sealed, being written.
@@ -108,16 +110,24 @@ pub struct Outbox {
 impl Outbox {
     /// An empty outbox that takes its segments from `pool`.
     pub fn new(pool: SegmentPool) -> Self {
-        Self { pool, queue: VecDeque::new(), queued_bytes: 0, region_taken: 0, segment: None, written: 0 }
+        Self {
+            pool,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            queued_layers: 0,
+            region_taken: 0,
+            segment: None,
+            written: 0,
+        }
     }
 
     /// Queues one thing behind all others.
     pub fn push(&mut self, outbound: Outbound) {
-        if let Outbound::Bytes(bytes) = &outbound {
-            if bytes.is_empty() {
-                return;
-            }
-            self.queued_bytes += bytes.len();
+        match &outbound {
+            Outbound::Bytes(bytes) if bytes.is_empty() => return,
+            Outbound::Bytes(bytes) => self.queued_bytes += bytes.len(),
+            Outbound::Layer(_) => self.queued_layers += 1,
+            Outbound::Region(_) => {}
         }
         self.queue.push_back(outbound);
     }
@@ -134,7 +144,7 @@ impl Outbox {
 
     /// Whether a layer waits to be installed: until then nothing may be read.
     pub fn is_changing_layers(&self) -> bool {
-        self.queue.iter().any(|item| matches!(item, Outbound::Layer(_)))
+        self.queued_layers > 0
     }
 
     /// Whether everything has been written.
@@ -166,6 +176,7 @@ impl Outbox {
         }
         while let Some(Outbound::Layer(_)) = self.queue.front() {
             if let Some(Outbound::Layer(layer)) = self.queue.pop_front() {
+                self.queued_layers -= 1;
                 stack.push(layer);
             }
         }
