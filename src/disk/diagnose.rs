@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
+use sealed_shuffle_protocol::shuffle::CorruptionCause;
 
 use super::checksum::{self, Algorithm};
 use super::confined::OpenFailure;
@@ -17,29 +18,6 @@ use super::layout;
 use super::lookup_error::LookupError;
 use super::region::Region;
 use super::store::{BlockStore, place};
-
-/// What damaged a block, with Spark's number for it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
-pub enum Cause {
-    /// What is stored is not what was written.
-    DiskIssue = 0,
-    /// What the reader received is not what is stored.
-    NetworkIssue = 1,
-    /// It cannot be known.
-    UnknownIssue = 2,
-    /// Everybody has the same checksum.
-    ChecksumVerifyPass = 3,
-    /// We do not know this algorithm.
-    UnsupportedChecksumAlgorithm = 4,
-}
-
-impl Cause {
-    /// The number on the wire.
-    pub fn code(self) -> u8 {
-        self as u8
-    }
-}
 
 /// What a reader says about a block that it could not use.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +41,7 @@ impl BlockStore {
         app: &AppId,
         executor: &ExecutorId,
         block: &Diagnosis<'_>,
-    ) -> Result<Cause, LookupError> {
+    ) -> Result<CorruptionCause, LookupError> {
         let data = match self.resolve_map(app, executor, block.shuffle, block.map) {
             Err(LookupError::NotRegistered { app, executor }) => {
                 return Err(LookupError::NotRegisteredForDiagnosis { app, executor });
@@ -77,7 +55,7 @@ impl BlockStore {
             data => data.ok(),
         };
         let Some(algorithm) = Algorithm::from_name(block.algorithm) else {
-            return Ok(Cause::UnsupportedChecksumAlgorithm);
+            return Ok(CorruptionCause::UnsupportedChecksumAlgorithm);
         };
         let name = layout::checksum_name(block.shuffle, block.map, algorithm.name());
         let stored = self.stored_checksum(app, executor, name, block.reduce)?;
@@ -115,12 +93,17 @@ impl BlockStore {
     }
 }
 
-fn compare(algorithm: Algorithm, stored: Option<i64>, data: Option<Region>, received: i64) -> Cause {
-    let (Some(stored), Some(data)) = (stored, data) else { return Cause::UnknownIssue };
-    let Ok(computed) = checksum::of_region(algorithm, &data) else { return Cause::UnknownIssue };
+fn compare(
+    algorithm: Algorithm,
+    stored: Option<i64>,
+    data: Option<Region>,
+    received: i64,
+) -> CorruptionCause {
+    let (Some(stored), Some(data)) = (stored, data) else { return CorruptionCause::UnknownIssue };
+    let Ok(computed) = checksum::of_region(algorithm, &data) else { return CorruptionCause::UnknownIssue };
     match (computed == stored, stored == received) {
-        (false, _) => Cause::DiskIssue,
-        (true, false) => Cause::NetworkIssue,
-        (true, true) => Cause::ChecksumVerifyPass,
+        (false, _) => CorruptionCause::DiskIssue,
+        (true, false) => CorruptionCause::NetworkIssue,
+        (true, true) => CorruptionCause::ChecksumVerifyPass,
     }
 }

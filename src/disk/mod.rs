@@ -39,7 +39,7 @@ pub mod store;
 mod tests;
 
 pub use confined::{Confinement, Identity, OpenError, ShownPath};
-pub use diagnose::{Cause, Diagnosis};
+pub use diagnose::Diagnosis;
 pub use executors::{
     AppSummary, Executors, Forgotten, ForgottenReason, Proof, RegisterRefused, Registration, RegistryLimits,
 };

@@ -12,16 +12,16 @@ use sealed_shuffle_protocol::connection::{CloseReason, Request};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, RequestId, ShuffleId, StreamId};
 use sealed_shuffle_protocol::message::MAX_PAYLOAD;
 use sealed_shuffle_protocol::shuffle::{
-    BlockTransferMessage, BlocksRemoved, CorruptionCause, DiagnoseCorruption, FetchShuffleBlocks,
-    GetLocalDirsForExecutors, LocalDirsForExecutors, OpenBlocks, OpenRequest, ReduceRange, RegisterExecutor,
-    RemoveBlocks, SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
+    BlockTransferMessage, BlocksRemoved, DiagnoseCorruption, FetchShuffleBlocks, GetLocalDirsForExecutors,
+    LocalDirsForExecutors, OpenBlocks, OpenRequest, ReduceRange, RegisterExecutor, RemoveBlocks,
+    SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
 };
 use tracing::{debug, info, warn};
 
 use super::Shared;
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
-use crate::disk::{BlockStore, Cause, Diagnosis, LookupError, MapOutput, Proof, RegisterError};
+use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, RegisterError};
 use crate::seal::{Body, Ticket};
 use crate::telemetry::{Refusal, RequestKind};
 
@@ -372,13 +372,6 @@ impl Session {
             .await?
             .map_err(|error| error.spark_text())?;
         info!(peer = %self.peer, %shuffle, %map, %reduce, ?cause, "diagnosed a block that a reader called corrupt");
-        let cause = match cause {
-            Cause::DiskIssue => CorruptionCause::DiskIssue,
-            Cause::NetworkIssue => CorruptionCause::NetworkIssue,
-            Cause::UnknownIssue => CorruptionCause::UnknownIssue,
-            Cause::ChecksumVerifyPass => CorruptionCause::ChecksumVerifyPass,
-            Cause::UnsupportedChecksumAlgorithm => CorruptionCause::UnsupportedChecksumAlgorithm,
-        };
         Ok(cause.into())
     }
 

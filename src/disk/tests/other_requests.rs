@@ -7,7 +7,9 @@ use sealed_shuffle_protocol::ids::{ExecutorId, MapId, ReduceId};
 
 use super::fixture::{Fixture, SHUFFLE, app, executor, replace};
 use crate::disk::checksum::{Algorithm, Checksum};
-use crate::disk::{Cause, Diagnosis, LookupError};
+use sealed_shuffle_protocol::shuffle::CorruptionCause;
+
+use crate::disk::{Diagnosis, LookupError};
 
 #[test]
 fn removes_by_exact_name_and_counts() {
@@ -88,7 +90,7 @@ fn diagnose(
     reduce: i32,
     checksum: i64,
     algorithm: &str,
-) -> Result<Cause, LookupError> {
+) -> Result<CorruptionCause, LookupError> {
     let (map, reduce) = (MapId(map), ReduceId(reduce));
     let block = Diagnosis { shuffle: SHUFFLE, map, reduce, checksum, algorithm };
     fixture.store.diagnose(&app(), &executor(), &block)
@@ -98,7 +100,7 @@ fn diagnose(
 fn diagnoses_the_worked_example() {
     let fixture = diagnosed();
     let cause = |map, reduce, checksum, algorithm| {
-        diagnose(&fixture, map, reduce, checksum, algorithm).unwrap().code()
+        diagnose(&fixture, map, reduce, checksum, algorithm).unwrap() as u8
     };
     assert_eq!(cause(3, 0, 0x028e0105, "ADLER32"), 3);
     assert_eq!(cause(3, 0, 1, "ADLER32"), 1);
@@ -131,11 +133,11 @@ fn what_cannot_be_read_is_an_unknown_issue() {
     let checksums = fixture.place("shuffle_0_3_0.checksum.ADLER32");
     let whole = fs::read(&checksums).unwrap();
     replace(&checksums, &whole[..7]);
-    assert_eq!(diagnose(&fixture, 3, 0, right, "ADLER32").unwrap(), Cause::UnknownIssue);
+    assert_eq!(diagnose(&fixture, 3, 0, right, "ADLER32").unwrap(), CorruptionCause::UnknownIssue);
     replace(&checksums, &whole);
     fs::remove_file(fixture.data_path(3)).unwrap();
-    assert_eq!(diagnose(&fixture, 3, 0, right, "ADLER32").unwrap(), Cause::UnknownIssue);
-    assert_eq!(diagnose(&fixture, 3, 1, 1, "ADLER32").unwrap(), Cause::ChecksumVerifyPass);
+    assert_eq!(diagnose(&fixture, 3, 0, right, "ADLER32").unwrap(), CorruptionCause::UnknownIssue);
+    assert_eq!(diagnose(&fixture, 3, 1, 1, "ADLER32").unwrap(), CorruptionCause::ChecksumVerifyPass);
     symlink("/dev/zero", fixture.place("shuffle_0_3_0.checksum.CRC32C")).unwrap();
     let escapes = diagnose(&fixture, 3, 0, right, "CRC32C").unwrap_err();
     assert!(matches!(escapes, LookupError::Escapes { .. }));
