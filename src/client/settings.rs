@@ -8,7 +8,7 @@ use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_protocol::secret::AppSecret;
 
-use crate::config::{AuthEngine, Cipher, ClientConfig, ClientSecurity};
+use crate::config::{ClientConfig, ClientSecurity};
 
 /// Stands for a deadline that was switched off.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -130,14 +130,6 @@ impl From<&ClientConfig> for Settings {
 impl From<&ClientSecurity> for Security {
     fn from(security: &ClientSecurity) -> Self {
         let ClientSecurity::Aes { secret, engine, cipher } = security else { return Self::Plaintext };
-        let version = match engine {
-            AuthEngine::V1 => EngineVersion::V1,
-            AuthEngine::V2 => EngineVersion::V2,
-        };
-        let cipher = match cipher {
-            Cipher::AesCtr => SessionCipher::Ctr,
-            Cipher::AesGcm => SessionCipher::Gcm,
-        };
-        Self::aes(AppSecret::new(secret.text.to_string()), version, cipher)
+        Self::aes(AppSecret::new(secret.text.to_string()), *engine, *cipher)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::limits::Limits;
 
 use super::authentication;
@@ -13,7 +15,6 @@ use super::notice::Notice;
 use super::policy::SecurityLevel;
 use super::secret::{self, ConfiguredSecret};
 use super::server::{Report, count, unless_zero};
-use super::value::{AuthEngine, Cipher};
 use super::values::{Effective, Values};
 use super::{ByteCount, keys};
 
@@ -66,9 +67,9 @@ pub enum ClientSecurity {
         /// The secret that both ends know.
         secret: ConfiguredSecret,
         /// Key derivation (`spark.network.crypto.authEngineVersion`). Version 1.
-        engine: AuthEngine,
+        engine: EngineVersion,
         /// Session cipher (`spark.network.crypto.cipher`). CTR.
-        cipher: Cipher,
+        cipher: SessionCipher,
     },
 }
 
@@ -170,7 +171,11 @@ impl ClientConfig {
         lines.push(match &self.security {
             ClientSecurity::Plaintext => "security: plaintext, nothing is proven".into(),
             ClientSecurity::Aes { secret, engine, cipher } => {
-                format!("security: {}, {engine:?}, secret from {}", level(*cipher), secret.source)
+                format!(
+                    "security: {}, {engine:?}, secret from {}",
+                    SecurityLevel::from(*cipher),
+                    secret.source
+                )
             }
         });
         lines.extend(self.report.closing());
@@ -215,8 +220,9 @@ fn security(v: &mut Values<'_>) -> Option<ClientSecurity> {
         v.refuse(issue.with_value("false").with_origin(origin));
         return None;
     }
-    if let Some(minimum) = minimum.filter(|minimum| *minimum > level(cipher)) {
-        let reason = format!("the cipher makes {}, below {} = {minimum}", level(cipher), minimum_name());
+    if let Some(minimum) = minimum.filter(|minimum| *minimum > SecurityLevel::from(cipher)) {
+        let reason =
+            format!("the cipher makes {}, below {} = {minimum}", SecurityLevel::from(cipher), minimum_name());
         v.refuse(Issue::new(keys::CRYPTO_CIPHER.name(), reason, "set it to AES/GCM/NoPadding"));
         return None;
     }
@@ -225,11 +231,4 @@ fn security(v: &mut Values<'_>) -> Option<ClientSecurity> {
 
 fn minimum_name() -> &'static str {
     keys::SECURITY_MINIMUM.name()
-}
-
-fn level(cipher: Cipher) -> SecurityLevel {
-    match cipher {
-        Cipher::AesCtr => SecurityLevel::AesCtr,
-        Cipher::AesGcm => SecurityLevel::AesGcm,
-    }
 }

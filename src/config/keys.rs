@@ -4,6 +4,8 @@
 //! mistyped names, the effective configuration that `serve` prints and the table in the README are made of it.
 //! Defaults of Spark's keys are those of Spark 4.3.0's standalone shuffle service and executors.
 
+use sealed_shuffle_protocol::cipher::SessionCipher;
+
 use std::time::Duration;
 
 use super::ByteCount;
@@ -12,8 +14,8 @@ use super::key::Reader::{Both, Client, Serve};
 use super::key::{AnyKey, Key};
 use super::policy::SecurityLevel;
 use super::value::{
-    Address, Bool, Choice, Cipher, Engine, FOREVER, Int, Ip, LARGEST, List, LogFilter, Secret, Size,
-    SizeUnit, Text, Time, TimeUnit, UnknownKeys,
+    Address, Bool, Choice, Engine, FOREVER, Int, Ip, LARGEST, List, LogFilter, Secret, Size, SizeUnit, Text,
+    Time, TimeUnit, UnknownKeys,
 };
 
 /// Every key, in the order of the documentation.
@@ -481,7 +483,7 @@ pub static CRYPTO_ENABLED: Key<Bool> = Key::new(
 .literal();
 
 /// Session cipher of the client.
-pub static CRYPTO_CIPHER: Key<Choice<Cipher>> = Key::new(
+pub static CRYPTO_CIPHER: Key<Choice<SessionCipher>> = Key::new(
     "spark.network.crypto.cipher",
     Choice::CIPHER,
     Is("AES/CTR/NoPadding"),

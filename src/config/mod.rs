@@ -50,5 +50,4 @@ pub use self::policy::SecurityLevel;
 pub use self::roots::{RootSource, Roots};
 pub use self::secret::{ConfiguredSecret, SecretSource};
 pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
-pub use self::value::{AuthEngine, Cipher};
 pub use self::values::Effective;

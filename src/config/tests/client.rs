@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::cipher::SessionCipher;
+
 use super::*;
-use crate::config::{AuthEngine, Cipher, ClientSecurity};
+use crate::config::ClientSecurity;
 
 fn with_secret() -> FakeEnvironment {
     FakeEnvironment::default().with_var("_SPARK_AUTH_SECRET", "hunter2")
@@ -13,7 +16,7 @@ fn with_secret() -> FakeEnvironment {
 fn defaults_are_sparks_but_for_encryption() {
     let config = client(&[], &with_secret()).unwrap();
     let ClientSecurity::Aes { engine, cipher, .. } = config.security else { panic!("AES expected") };
-    assert_eq!((engine, cipher), (AuthEngine::V1, Cipher::AesCtr));
+    assert_eq!((engine, cipher), (EngineVersion::V1, SessionCipher::Ctr));
     assert_eq!((config.max_retries, config.retry_wait), (3, Duration::from_secs(5)));
     assert_eq!(config.timeouts.registration, Duration::from_millis(5000));
     assert_eq!(config.timeouts.connect, Some(Duration::from_secs(120)));
@@ -31,7 +34,7 @@ fn cipher_and_engine_are_chosen_by_sparks_keys() {
         ["spark.network.crypto.cipher=AES/GCM/NoPadding", "spark.network.crypto.authEngineVersion=2"];
     let config = client(&settings, &with_secret()).unwrap();
     let ClientSecurity::Aes { engine, cipher, .. } = config.security else { panic!("AES expected") };
-    assert_eq!((engine, cipher), (AuthEngine::V2, Cipher::AesGcm));
+    assert_eq!((engine, cipher), (EngineVersion::V2, SessionCipher::Gcm));
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! One of a few words.
 
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::cipher::SessionCipher;
+
 use super::{Grammar, Int, Reject, java_trim};
 use crate::config::SecurityLevel;
 
@@ -39,19 +42,10 @@ impl Choice<UnknownKeys> {
         Self { words: &[("error", UnknownKeys::Error), ("warn", UnknownKeys::Warn)], not_yet: &[] };
 }
 
-/// The session cipher of a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Cipher {
-    /// `AES/CTR/NoPadding`.
-    AesCtr,
-    /// `AES/GCM/NoPadding`.
-    AesGcm,
-}
-
-impl Choice<Cipher> {
+impl Choice<SessionCipher> {
     /// The two transformations that Spark's TransportCipher can make.
     pub const CIPHER: Self = Self {
-        words: &[("AES/CTR/NoPadding", Cipher::AesCtr), ("AES/GCM/NoPadding", Cipher::AesGcm)],
+        words: &[("AES/CTR/NoPadding", SessionCipher::Ctr), ("AES/GCM/NoPadding", SessionCipher::Gcm)],
         not_yet: &[],
     };
 }
@@ -83,25 +77,16 @@ impl<T> Choice<T> {
     }
 }
 
-/// Which key derivation follows the X25519 handshake.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AuthEngine {
-    /// The shared secret itself is the key.
-    V1,
-    /// HKDF over the shared secret and the transcript.
-    V2,
-}
-
 /// Spark takes 1 for version 1 and every other integer for version 2 (AuthEngine, Spark 3.4.4 to 4.3.0).
 #[derive(Clone, Copy, Debug)]
 pub struct Engine;
 
 impl Grammar for Engine {
-    type Value = AuthEngine;
+    type Value = EngineVersion;
 
-    fn parse(&self, text: &str) -> Result<AuthEngine, Reject> {
+    fn parse(&self, text: &str) -> Result<EngineVersion, Reject> {
         let version = Int::ANY.parse(text)?;
-        Ok(if version == 1 { AuthEngine::V1 } else { AuthEngine::V2 })
+        Ok(if version == 1 { EngineVersion::V1 } else { EngineVersion::V2 })
     }
 
     fn shape(&self) -> String {
@@ -131,9 +116,9 @@ mod tests {
 
     #[test]
     fn every_engine_version_but_one_is_two() {
-        assert_eq!(Engine.parse("1"), Ok(AuthEngine::V1));
+        assert_eq!(Engine.parse("1"), Ok(EngineVersion::V1));
         for text in ["2", "0", "-1", "7"] {
-            assert_eq!(Engine.parse(text), Ok(AuthEngine::V2), "{text}");
+            assert_eq!(Engine.parse(text), Ok(EngineVersion::V2), "{text}");
         }
         assert!(Engine.parse("v2").is_err());
     }
