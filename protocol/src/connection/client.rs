@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::link::{Collect, Link};
+use super::link::{Collect, Link, SMALL_FRAME};
 use super::{CloseReason, Transmit};
 use crate::auth::{AuthMessage, Initiator};
 use crate::frame::Incoming;
@@ -388,7 +388,7 @@ impl<B> super::Engine for ClientConnection<B> {
 
     fn memory_wanted(&self) -> u64 {
         match &self.arriving {
-            Some(Arriving::Rpc(_, len, _)) if *len > (64 << 10) => *len,
+            Some(Arriving::Rpc(_, len, _)) if *len > SMALL_FRAME => *len,
             _ => 0,
         }
     }

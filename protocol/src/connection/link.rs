@@ -10,6 +10,9 @@ use crate::auth::SessionKeys;
 use crate::frame::FrameDecoder;
 use crate::message::Head;
 
+/// Messages up to this size are collected without asking for a share of the memory budget.
+pub(super) const SMALL_FRAME: u64 = 64 << 10;
+
 /// The next thing to write, in order.
 #[derive(Debug)]
 pub enum Transmit<B> {

@@ -16,16 +16,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::link::{Collect, Link};
+use super::link::{Collect, Link, SMALL_FRAME};
 use super::{Body, CloseReason, Transmit};
 use crate::auth::{self, AuthMessage, SessionKeys};
 use crate::frame::Incoming;
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 use crate::limits::Limits;
 use crate::message::Head;
-
-/// Frames up to this size are collected without asking for a share of the memory budget.
-const SMALL_FRAME: u64 = 64 << 10;
 
 /// Bytes of a failure's text at most.
 const MAX_TEXT: usize = 16 << 10;
