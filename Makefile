@@ -37,9 +37,9 @@ deny: ## licences, bans and sources of dependencies (cargo install cargo-deny)
 bench: ## codec, ciphers, index, loopback fetch
 	$(CARGO) bench --package sealed-shuffle
 
-cost: setup ## CPU and memory beside Spark's own service, same client, alternating
+cost: setup ## CPU and memory beside Spark's own service, same client, alternating (ARGS=--cold: both just started)
 	$(CARGO) build --release --bin sealed-shuffle
-	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost
+	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- $(ARGS)
 
 install: ## builds a release and installs it below PREFIX
 	$(CARGO) build --release --bin sealed-shuffle
