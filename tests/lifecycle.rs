@@ -144,8 +144,8 @@ fn metrics_show_what_was_served_and_how() {
     let (status, page) = admin.ask("GET", "/metrics");
     assert_eq!(status, 200);
     for line in [
-        r#"sealed_shuffle_blocks_total{channel="aes-gcm",engine_version="2"} 2"#,
-        r#"sealed_shuffle_block_bytes_total{channel="aes-gcm",engine_version="2"} 3000"#,
+        r#"sealed_shuffle_blocks_total{channel="aes-gcm",handshake="aes-x25519-v2",cipher="AES/GCM/NoPadding"} 2"#,
+        r#"sealed_shuffle_block_bytes_total{channel="aes-gcm",handshake="aes-x25519-v2",cipher="AES/GCM/NoPadding"} 3000"#,
         r#"sealed_shuffle_requests_total{request="chunk_fetch"} 2"#,
         r#"sealed_shuffle_requests_total{request="register_executor"} 1"#,
         "sealed_shuffle_connections 1",

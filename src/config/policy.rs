@@ -11,27 +11,34 @@ use sealed_shuffle_protocol::cipher::SessionCipher;
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum SecurityLevel {
-    /// Frames in clear.
+    /// Frames in clear, whatever was proven before them.
     Plaintext,
+    /// SASL's privacy layer after DIGEST-MD5 (3DES, RC4 or DES): ciphers that nobody should choose any more.
+    SaslConf,
+    /// AES in counter mode after the PBKDF2 handshake of Spark 2.2 to 3.0.
+    AesLegacy,
     /// AES in counter mode after the X25519 handshake: secrecy without integrity (CVE-2025-55039).
     AesCtr,
     /// AES-GCM after the X25519 handshake: secrecy and integrity.
     AesGcm,
+    /// TLS 1.2 or 1.3, whatever runs inside it.
+    Tls,
 }
 
 impl SecurityLevel {
     /// Every rung that exists, weakest first.
-    pub const ALL: [Self; 3] = [Self::Plaintext, Self::AesCtr, Self::AesGcm];
-
-    /// Rungs that Spark's modes will need and that nothing here speaks yet.
-    pub(crate) const NOT_YET: [&'static str; 3] = ["sasl-conf", "aes-legacy", "tls"];
+    pub const ALL: [Self; 6] =
+        [Self::Plaintext, Self::SaslConf, Self::AesLegacy, Self::AesCtr, Self::AesGcm, Self::Tls];
 
     /// The name used in configuration, logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plaintext => "plaintext",
+            Self::SaslConf => "sasl-conf",
+            Self::AesLegacy => "aes-legacy",
             Self::AesCtr => "aes-ctr",
             Self::AesGcm => "aes-gcm",
+            Self::Tls => "tls",
         }
     }
 }

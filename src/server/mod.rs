@@ -258,7 +258,7 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
 
 /// A peer that hangs up is nobody's fault; what the peer or we did wrong is said once, here.
 fn log_close(peer: SocketAddr, session: &Session, reason: &CloseReason) {
-    let channel = session.channel.map_or("not known yet", |channel| channel.channel.as_str());
+    let channel = session.channel.map_or("not known yet", |channel| channel.level.name());
     let app = session.claimed.as_ref().map_or_else(String::new, ToString::to_string);
     match reason.blame() {
         // Refusals were logged where they were decided, with the cure.

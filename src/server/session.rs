@@ -17,7 +17,7 @@ use crate::config::SecurityLevel;
 use crate::disk::Proof;
 use crate::random::OsRandom;
 use crate::seal::Body;
-use crate::telemetry::{ChannelLabels, Refusal};
+use crate::telemetry::{Channel, Refusal};
 use crate::wire::Handler;
 
 /// The engine of a served connection.
@@ -28,7 +28,7 @@ pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: SocketAddr,
     pub(super) streams: Streams,
-    pub(super) channel: Option<ChannelLabels>,
+    pub(super) channel: Option<Channel>,
     /// The application of the last challenge, genuine or not; for the log.
     pub(super) claimed: Option<AppId>,
     /// What every request is answered with, where the channel is below the minimum.
@@ -44,8 +44,8 @@ impl Session {
     }
 
     /// How the connection is protected, as the metrics call it.
-    pub(super) fn channel(&self) -> ChannelLabels {
-        self.channel.unwrap_or(ChannelLabels::PLAINTEXT)
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.unwrap_or(Channel::PLAINTEXT)
     }
 
     fn close_when_drained(&self, engine: &mut Engine) {
@@ -153,8 +153,8 @@ impl Handler for Session {
             }
             ServerEvent::Request(request) => {
                 if self.channel.is_none() {
-                    self.channel = Some(ChannelLabels::PLAINTEXT);
-                    self.shared.metrics.channel_known(ChannelLabels::PLAINTEXT);
+                    self.channel = Some(Channel::PLAINTEXT);
+                    self.shared.metrics.channel_known(Channel::PLAINTEXT);
                     self.check_channel(
                         SecurityLevel::Plaintext,
                         "set spark.authenticate=true and spark.network.crypto.enabled=true",
@@ -175,12 +175,12 @@ impl Handler for Session {
     }
 
     fn on_mode(&mut self, engine: &mut Engine, mode: SessionMode) {
-        let channel = ChannelLabels::from(mode);
+        let channel = Channel::aes(mode);
         self.channel = Some(channel);
         self.shared.metrics.channel_known(channel);
         debug!(peer = %self.peer, identity = ?engine.identity(), %mode, "session established");
         self.check_channel(
-            SecurityLevel::from(mode.cipher),
+            channel.level,
             "set spark.network.crypto.cipher=AES/GCM/NoPadding (Spark 3.5.9 and later)",
         );
     }

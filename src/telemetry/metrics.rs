@@ -9,67 +9,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use sealed_shuffle_protocol::auth::EngineVersion;
-use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 
+use super::channel::{Channel, ChannelLabels};
 use crate::wire::WireCounters;
-
-/// How a connection is protected, as one word of a metric.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Channel {
-    /// Nothing, and no identity.
-    Plaintext,
-    /// AES/CTR after the X25519 handshake.
-    AesCtr,
-    /// AES/GCM after the X25519 handshake.
-    AesGcm,
-}
-
-impl Channel {
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Plaintext => "plaintext",
-            Self::AesCtr => "aes-ctr",
-            Self::AesGcm => "aes-gcm",
-        }
-    }
-}
-
-impl EncodeLabelValue for Channel {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.as_str().encode(encoder)
-    }
-}
-
-/// Channel and engine version of a connection.
-#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-pub struct ChannelLabels {
-    /// How it is protected.
-    pub channel: Channel,
-    /// `1`, `2` (`spark.network.crypto.authEngineVersion`), 0 where there is none.
-    pub engine_version: u8,
-}
-
-impl ChannelLabels {
-    /// A clear connection.
-    pub const PLAINTEXT: Self = Self { channel: Channel::Plaintext, engine_version: 0 };
-}
-
-impl From<SessionMode> for ChannelLabels {
-    fn from(mode: SessionMode) -> Self {
-        Self {
-            channel: match mode.cipher {
-                SessionCipher::Ctr => Channel::AesCtr,
-                SessionCipher::Gcm => Channel::AesGcm,
-            },
-            engine_version: match mode.version {
-                EngineVersion::V1 => 1,
-                EngineVersion::V2 => 2,
-            },
-        }
-    }
-}
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -243,7 +185,7 @@ impl Metrics {
         registry.register("connections", "Connections open now", self.connections.clone());
         registry.register(
             "connections_by_channel",
-            "Connections whose channel became known, by channel and engine version",
+            "Connections whose channel became known, by channel, handshake and cipher",
             self.connections_by_channel.clone(),
         );
         registry.register("blocks", "Blocks handed out, by channel", self.blocks.clone());
@@ -290,12 +232,13 @@ impl Metrics {
     }
 
     /// A connection's channel became known.
-    pub fn channel_known(&self, channel: ChannelLabels) {
-        self.connections_by_channel.get_or_create(&channel).inc();
+    pub fn channel_known(&self, channel: Channel) {
+        self.connections_by_channel.get_or_create(&channel.labels()).inc();
     }
 
     /// Blocks were handed out: one chunk of `blocks` blocks with `bytes` bytes.
-    pub fn blocks_served(&self, channel: ChannelLabels, blocks: u64, bytes: u64) {
+    pub fn blocks_served(&self, channel: Channel, blocks: u64, bytes: u64) {
+        let channel = channel.labels();
         self.blocks.get_or_create(&channel).inc_by(blocks);
         self.block_bytes.get_or_create(&channel).inc_by(bytes);
     }
@@ -357,17 +300,21 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use sealed_shuffle_protocol::auth::EngineVersion;
+    use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
+
     use super::*;
 
     #[test]
     fn page_shows_blocks_by_channel_and_refusals_by_reason() {
         let metrics = Metrics::new();
-        metrics.blocks_served(ChannelLabels { channel: Channel::AesGcm, engine_version: 2 }, 3, 4096);
+        let mode = SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm };
+        metrics.blocks_served(Channel::aes(mode), 3, 4096);
         metrics.refused(Refusal::Authentication);
         let page = metrics.render(Snapshot { executors: 7, ..Snapshot::default() }).unwrap();
         for line in [
-            r#"sealed_shuffle_blocks_total{channel="aes-gcm",engine_version="2"} 3"#,
-            r#"sealed_shuffle_block_bytes_total{channel="aes-gcm",engine_version="2"} 4096"#,
+            r#"sealed_shuffle_blocks_total{channel="aes-gcm",handshake="aes-x25519-v2",cipher="AES/GCM/NoPadding"} 3"#,
+            r#"sealed_shuffle_block_bytes_total{channel="aes-gcm",handshake="aes-x25519-v2",cipher="AES/GCM/NoPadding"} 4096"#,
             r#"sealed_shuffle_refusals_total{reason="authentication_failed"} 1"#,
             "sealed_shuffle_executors 7",
         ] {

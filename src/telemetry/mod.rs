@@ -2,6 +2,8 @@
 //!
 //! One [`Metrics`] is built in `main` and passed down; nothing here is global.
 
+mod channel;
 mod metrics;
 
-pub use metrics::{Channel, ChannelLabels, Metrics, Reason, Refusal, RequestKind, Snapshot};
+pub use channel::{Channel, Handshake, TlsVersion};
+pub use metrics::{Metrics, Reason, Refusal, RequestKind, Snapshot};

@@ -70,14 +70,3 @@ fn only_false_in_so_many_words_makes_proof_optional() {
         &["neither true nor false"],
     );
 }
-
-#[test]
-fn levels_to_come_are_refused() {
-    for level in ["sasl-conf", "aes-legacy", "tls"] {
-        assert_refused(
-            serve(&[&format!("spark.sealed.security.minimum={level}")], &with_secret()),
-            "spark.sealed.security.minimum",
-            &["not available yet: there are plaintext, aes-ctr, aes-gcm"],
-        );
-    }
-}

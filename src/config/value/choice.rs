@@ -11,8 +11,6 @@ use crate::config::SecurityLevel;
 pub struct Choice<T: 'static> {
     /// Every word with its meaning.
     pub words: &'static [(&'static str, T)],
-    /// Words that are known and cannot be chosen yet.
-    pub not_yet: &'static [&'static str],
 }
 
 impl Choice<SecurityLevel> {
@@ -20,10 +18,12 @@ impl Choice<SecurityLevel> {
     pub const LEVEL: Self = Self {
         words: &[
             (SecurityLevel::Plaintext.name(), SecurityLevel::Plaintext),
+            (SecurityLevel::SaslConf.name(), SecurityLevel::SaslConf),
+            (SecurityLevel::AesLegacy.name(), SecurityLevel::AesLegacy),
             (SecurityLevel::AesCtr.name(), SecurityLevel::AesCtr),
             (SecurityLevel::AesGcm.name(), SecurityLevel::AesGcm),
+            (SecurityLevel::Tls.name(), SecurityLevel::Tls),
         ],
-        not_yet: &SecurityLevel::NOT_YET,
     };
 }
 
@@ -39,14 +39,13 @@ pub enum UnknownKeys {
 impl Choice<UnknownKeys> {
     /// Both ways.
     pub const UNKNOWN_KEYS: Self =
-        Self { words: &[("error", UnknownKeys::Error), ("warn", UnknownKeys::Warn)], not_yet: &[] };
+        Self { words: &[("error", UnknownKeys::Error), ("warn", UnknownKeys::Warn)] };
 }
 
 impl Choice<SessionCipher> {
     /// The two transformations that Spark's TransportCipher can make.
     pub const CIPHER: Self = Self {
         words: &[("AES/CTR/NoPadding", SessionCipher::Ctr), ("AES/GCM/NoPadding", SessionCipher::Gcm)],
-        not_yet: &[],
     };
 }
 
@@ -59,9 +58,6 @@ impl<T: Copy + Send + Sync> Grammar for Choice<T> {
             return Ok(*value);
         }
         let names = self.names();
-        if self.not_yet.contains(&word) {
-            return Err(Reject::new(format!("not available yet: there are {names}")));
-        }
         Err(Reject::new(format!("not one of {names}")))
     }
 
@@ -106,12 +102,9 @@ mod tests {
     }
 
     #[test]
-    fn levels_to_come_are_refused_with_the_list_of_what_exists() {
-        for name in SecurityLevel::NOT_YET {
-            let reject = Choice::LEVEL.parse(name).unwrap_err();
-            assert_eq!(reject.0, "not available yet: there are plaintext, aes-ctr, aes-gcm");
-        }
-        assert_eq!(Choice::LEVEL.parse("des").unwrap_err().0, "not one of plaintext, aes-ctr, aes-gcm");
+    fn other_levels_are_refused_with_the_list_of_what_exists() {
+        let reject = Choice::LEVEL.parse("des").unwrap_err();
+        assert_eq!(reject.0, "not one of plaintext, sasl-conf, aes-legacy, aes-ctr, aes-gcm, tls");
     }
 
     #[test]
