@@ -183,10 +183,10 @@ impl Outbox {
         if let Some(own) = stack.pending_output()? {
             return self.prepare_own(&own).await;
         }
-        if self.queue.is_empty() {
+        if self.queue.is_empty() || !stack.is_ready() {
             return Ok(());
         }
-        let mut segment = self.pool.segment().await;
+        let mut segment = self.pool.segment(stack.buffers()).await;
         segment.reset(stack.layout());
         let mut room = stack.plain_capacity(self.pool.segment_size());
         while room > 0 {
@@ -217,10 +217,10 @@ impl Outbox {
 
     /// What a layer says of its own accord goes out as it is, in a segment of its own.
     async fn prepare_own(&mut self, own: &[u8]) -> Result<(), OutboxError> {
-        let mut segment = self.pool.segment().await;
+        let mut segment = self.pool.segment(1).await;
         segment.reset(sealed_shuffle_protocol::cipher::Layout::BARE);
         let taken = segment.put(own);
-        debug_assert_eq!(taken, own.len(), "alerts and tickets are far smaller than a segment");
+        debug_assert_eq!(taken, own.len(), "handshakes, alerts and tickets are smaller than a segment");
         segment.mark_sealed();
         self.segment = Some(segment);
         Ok(())

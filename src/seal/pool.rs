@@ -81,9 +81,10 @@ impl SegmentPool {
         Self { inner: Arc::new(Inner { budget, segment_size, keep, free: Mutex::new(Vec::new()) }) }
     }
 
-    /// Waits for a segment within the budget.
-    pub async fn segment(&self) -> PooledSegment {
-        let share = self.inner.budget.acquire(self.inner.segment_size as u64).await;
+    /// Waits for a segment of which `buffers` will be used ([`super::Stack::buffers`]), within the budget.
+    pub async fn segment(&self, buffers: usize) -> PooledSegment {
+        let bytes = self.inner.segment_size.saturating_mul(buffers);
+        let share = self.inner.budget.acquire(bytes as u64).await;
         let kept = self.inner.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let segment = kept.unwrap_or_else(|| Segment::with_capacity(self.inner.segment_size));
         PooledSegment { segment: Some(segment), pool: Arc::clone(&self.inner), _share: share }

@@ -34,6 +34,28 @@ impl Stack {
         self.layers.iter().rev().fold(bytes, |room, nested| nested.layer.layout().plain_capacity(room))
     }
 
+    /// Whether every layer can seal.
+    pub fn is_ready(&self) -> bool {
+        self.layers.iter().all(|nested| nested.layer.is_ready())
+    }
+
+    /// Buffers that a segment has while the stack seals it: further layers, and those that cannot seal in place, use
+    /// a second one.
+    pub fn buffers(&self) -> usize {
+        match self.layers.as_slice() {
+            [] => 1,
+            [only] if only.layer.seals_in_place() => 1,
+            _ => 2,
+        }
+    }
+
+    /// The connection ends in order: every layer says goodbye, in [`Stack::pending_output`].
+    pub fn close(&mut self) {
+        for nested in &mut self.layers {
+            nested.layer.close();
+        }
+    }
+
     /// Seals the content of `segment` through every layer. One layer works in place; each further
     /// one copies once.
     pub fn seal(&mut self, segment: &mut Segment) -> Result<(), CipherError> {
@@ -44,7 +66,7 @@ impl Stack {
         };
         innermost.layer.seal(segment)?;
         for outer in layers {
-            lay_out_anew(segment, outer.layer.layout());
+            segment.lay_out_anew(outer.layer.layout());
             outer.layer.seal(segment)?;
         }
         Ok(())
@@ -101,12 +123,4 @@ impl Stack {
     pub fn mode(&self) -> Option<SessionMode> {
         self.layers.iter().find_map(|nested| nested.layer.mode())
     }
-}
-
-/// Makes what one layer sealed the plaintext of the next.
-fn lay_out_anew(segment: &mut Segment, layout: Layout) {
-    let content = segment.sealed().to_vec();
-    segment.reset(layout);
-    let taken = segment.put(&content);
-    debug_assert_eq!(taken, content.len(), "the stack's plain capacity leaves room for every layer");
 }

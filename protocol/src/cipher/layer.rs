@@ -34,6 +34,21 @@ pub trait Layer: Send {
         None
     }
 
+    /// Whether the layer can seal yet. While it cannot, what waits to be sent waits on; the layer may have something
+    /// to say of its own.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Whether [`Layer::seal`] leaves the message where the plaintext lay, and needs no second buffer.
+    fn seals_in_place(&self) -> bool {
+        true
+    }
+
+    /// The connection ends in order: nothing more will be sealed. A layer that says goodbye does so in
+    /// [`Layer::pending_output`].
+    fn close(&mut self) {}
+
     /// What the layer has to say of its own accord, already sealed. Spark's ciphers are silent; TLS
     /// is not.
     fn pending_output(&mut self) -> Option<Bytes> {
@@ -94,6 +109,9 @@ pub enum CipherError {
     /// The segment is sealed already.
     #[error("the segment is sealed already: reset it before it is used again")]
     SealedTwice,
+    /// TLS could not be set up, or ended in an alert.
+    #[error("TLS: {0}")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// An earlier error left the layer unusable.
     #[error("the layer failed before")]
     Failed,

@@ -12,6 +12,10 @@
 //! [`Segment::advance`] until full or done, [`Layer::seal`](super::Layer::seal), [`Segment::sealed`],
 //! and from the start. The memory is allocated once and initialised once.
 //!
+//! Not every cipher keeps to the layout to the byte: the last unit of a message may need less room than the
+//! layout left ([`Segment::mark_sealed_short`]), and one that cannot seal where the plaintext lies writes into a
+//! second buffer of the segment ([`Segment::seal_elsewhere`]).
+//!
 //! Invariant: what [`Segment::sealed`] returns has passed a layer.
 
 /// Room that a layer needs around plaintext.
@@ -60,15 +64,24 @@ impl Layout {
 /// It keeps old content between uses; it is handed only what a layer sealed.
 pub struct Segment {
     memory: Box<[u8]>,
+    /// Where layers write that cannot seal in place; allocated when the first of them comes.
+    other: Box<[u8]>,
     layout: Layout,
     plain: usize,
-    is_sealed: bool,
+    /// Bytes of the message, once sealed.
+    sealed: Option<usize>,
 }
 
 impl Segment {
     /// Allocates `bytes`, room for heads and tails included.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { memory: vec![0; bytes].into(), layout: Layout::BARE, plain: 0, is_sealed: false }
+        Self {
+            memory: vec![0; bytes].into(),
+            other: Box::default(),
+            layout: Layout::BARE,
+            plain: 0,
+            sealed: None,
+        }
     }
 
     /// Empties the segment and lays it out anew.
@@ -76,12 +89,12 @@ impl Segment {
         debug_assert!(layout.unit > 0, "a unit holds at least one byte");
         self.layout = layout;
         self.plain = 0;
-        self.is_sealed = false;
+        self.sealed = None;
     }
 
     /// Plaintext bytes that still fit; none once sealed.
     pub fn remaining(&self) -> usize {
-        if self.is_sealed {
+        if self.is_sealed() {
             return 0;
         }
         self.layout.plain_capacity(self.memory.len()) - self.plain
@@ -136,12 +149,12 @@ impl Segment {
 
     /// What goes to the peer: the whole message, contiguous; empty as long as no layer has sealed it.
     pub fn sealed(&self) -> &[u8] {
-        if self.is_sealed { &self.memory[..self.sealed_len()] } else { &[] }
+        self.sealed.map_or(&[], |len| &self.memory[..len])
     }
 
     /// Whether a layer has sealed it.
     pub fn is_sealed(&self) -> bool {
-        self.is_sealed
+        self.sealed.is_some()
     }
 
     /// For layers: the head and the units, to be sealed in place.
@@ -152,12 +165,71 @@ impl Segment {
         Parts { head, units: Units { rest, plain_left: self.plain, unit, tail } }
     }
 
-    /// For layers: the content is sealed, all of it.
-    pub fn mark_sealed(&mut self) {
-        self.is_sealed = true;
+    /// For layers that run over the borders between units: head, units and tails as one slice, and how many bytes
+    /// of plaintext lie in it, each where the layout has it.
+    pub fn whole(&mut self) -> (&mut [u8], usize) {
+        let end = self.sealed_len();
+        (&mut self.memory[..end], self.plain)
     }
 
-    /// Bytes that the content takes when sealed: first of the head to last of the last tail.
+    /// For layers: the content is sealed, all of it.
+    pub fn mark_sealed(&mut self) {
+        self.sealed = Some(self.sealed_len());
+    }
+
+    /// For layers whose last unit took less room than the layout left: the message has `len` bytes.
+    ///
+    /// # Panics
+    ///
+    /// When that is more than the layout has: old content of the buffer would be sent.
+    pub fn mark_sealed_short(&mut self, len: usize) {
+        assert!(len <= self.sealed_len(), "sealed past what the segment was laid out for");
+        self.sealed = Some(len);
+    }
+
+    /// For layers that cannot seal in place: `seal` reads the units and writes the message to the front of a buffer as
+    /// large as the segment, and says how long it is. On an error the segment stays as it was.
+    pub fn seal_elsewhere<E>(
+        &mut self,
+        seal: impl FnOnce(Units<'_>, &mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        let mut other = std::mem::take(&mut self.other);
+        if other.len() < self.memory.len() {
+            other = vec![0; self.memory.len()].into();
+        }
+        let sealed = seal(self.parts().units, &mut other);
+        self.other = other;
+        let len = sealed?;
+        assert!(len <= self.other.len(), "a layer cannot have written more than there is room for");
+        std::mem::swap(&mut self.memory, &mut self.other);
+        self.sealed = Some(len);
+        Ok(())
+    }
+
+    /// Bytes of memory that the segment holds.
+    pub fn memory(&self) -> usize {
+        self.memory.len() + self.other.len()
+    }
+
+    /// For the layer outside the one that has just sealed: its message becomes the plaintext of a new layout.
+    ///
+    /// # Panics
+    ///
+    /// When it does not fit: [`Layout::plain_capacity`] of every layer must have been left.
+    pub fn lay_out_anew(&mut self, layout: Layout) {
+        let len = self.sealed().len();
+        if self.other.len() < self.memory.len() {
+            self.other = vec![0; self.memory.len()].into();
+        }
+        std::mem::swap(&mut self.memory, &mut self.other);
+        self.reset(layout);
+        let content = std::mem::take(&mut self.other);
+        let taken = self.put(&content[..len]);
+        self.other = content;
+        assert_eq!(taken, len, "room is left for every layer");
+    }
+
+    /// Bytes that the content takes in its layout: first of the head to last of the last tail.
     pub fn sealed_len(&self) -> usize {
         match self.plain {
             0 => 0,
@@ -172,7 +244,7 @@ impl std::fmt::Debug for Segment {
             .field("capacity", &self.memory.len())
             .field("layout", &self.layout)
             .field("plain", &self.plain)
-            .field("is_sealed", &self.is_sealed)
+            .field("sealed", &self.sealed)
             .finish()
     }
 }

@@ -109,6 +109,10 @@ impl Layer for AesSession {
         Self::mode(self)
     }
 
+    fn is_ready(&self) -> bool {
+        !matches!(self.0, State::Undecided(_))
+    }
+
     fn seal(&mut self, segment: &mut Segment) -> Result<(), CipherError> {
         match &mut self.0 {
             State::Open(_, AesLayer::Ctr(layer)) => layer.seal(segment),
