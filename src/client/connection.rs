@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use sealed_shuffle_protocol::auth::Initiator;
-use sealed_shuffle_protocol::cipher::SessionMode;
-use sealed_shuffle_protocol::connection::{ClientConnection, ClientSettings, CloseReason};
+use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, legacy};
+use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
+use sealed_shuffle_protocol::connection::{ClientConnection, ClientSettings, CloseReason, Greeting};
 use sealed_shuffle_protocol::ids::{AppId, RequestId};
+use sealed_shuffle_protocol::sasl;
 use sealed_shuffle_protocol::shuffle::StreamName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
@@ -18,10 +19,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::session::{Carrier, Command, Engine, Reader, Session};
+use super::session::{Carrier, Command, Engine, Reader, Secured, Session};
 use super::{Address, ClientError, Security, Settings};
 use crate::random::{OsRandom, random_bytes};
-use crate::seal::SegmentPool;
+use crate::seal::{Lane, SegmentPool, Stack};
 use crate::wire::{WireSettings, drive};
 
 /// Commands that wait for the connection's task.
@@ -80,10 +81,10 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (engine, mode) = greet(server, app, settings)?;
+        let (engine, secured) = greet(server, app, settings)?;
         let (commands, asked) = mpsc::channel(COMMANDS);
         let (ready, established) = oneshot::channel();
-        let session = Session::new(mode, settings.answer_timeout, asked, ready);
+        let session = Session::new(secured, settings.answer_timeout, asked, ready);
         let shared = Arc::new(Shared {
             server: server.clone(),
             ended: CancellationToken::new(),
@@ -93,6 +94,7 @@ impl Connection {
             pipelined: settings.limits.pipelined_requests,
             bulk_read: BULK_READ,
             budget_timeout: settings.answer_timeout,
+            slow_lane: Lane::new(1),
         };
         tokio::spawn(run(socket, engine, session, pool.clone(), wire, Arc::clone(&shared)));
         let connection = Self { commands, shared };
@@ -175,38 +177,49 @@ async fn run<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let _ended = shared.ended.clone().drop_guard();
-    let reason = drive(&mut socket, &mut engine, &mut session, pool, &wire).await;
+    let reason = drive(&mut socket, &mut engine, &mut session, Stack::default(), pool, &wire).await;
     debug!(server = %shared.server, %reason, "connection ended");
     let end =
         End { reason: Arc::new(reason), established: session.is_established(), answered: session.answered };
     shared.end.set(end).ok();
 }
 
-/// The engine in its first state, and the mode that its session will have.
-fn greet(
-    server: &Address,
-    app: &AppId,
-    settings: &Settings,
-) -> Result<(Engine, Option<SessionMode>), ClientError> {
+/// The engine in its first state, and what the layers of its session are told.
+fn greet(server: &Address, app: &AppId, settings: &Settings) -> Result<(Engine, Secured), ClientError> {
     let client = ClientSettings {
         limits: settings.limits.clone(),
         handshake_timeout: settings.handshake_timeout,
         answer_timeout: settings.answer_timeout,
         idle_timeout: settings.answer_timeout,
     };
-    let now = now();
-    match &settings.security {
-        Security::Plaintext => Ok((ClientConnection::in_clear(now, client), None)),
+    let mut secured = Secured {
+        aes: SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Ctr },
+        sasl_block: 64 << 10,
+    };
+    let app = app.clone();
+    let (greeting, message) = match &settings.security {
+        Security::Plaintext => return Ok((ClientConnection::in_clear(now(), client), secured)),
         Security::Aes { secret, mode } => {
-            let (initiator, challenge) = Initiator::start(app.clone(), Arc::clone(secret), &mut OsRandom)?;
-            let request = RequestId(i64::from_be_bytes(random_bytes()?) & i64::MAX);
-            let engine =
-                ClientConnection::authenticating(now, client, request, initiator, &challenge).map_err(
-                    |reason| ClientError::Handshake { server: server.clone(), reason: Arc::new(reason) },
-                )?;
-            Ok((engine, Some(*mode)))
+            secured.aes = *mode;
+            let (initiator, challenge) = Initiator::start(app, Arc::clone(secret), &mut OsRandom)?;
+            (Greeting::X25519(initiator), challenge.encode())
         }
-    }
+        Security::Legacy { secret, settings } => {
+            let (initiator, challenge) =
+                legacy::Initiator::start(app, Arc::clone(secret), settings.clone(), &mut OsRandom)?;
+            (Greeting::Pbkdf2(initiator), challenge.encode())
+        }
+        Security::Sasl { secret, wanted, max_block } => {
+            secured.sasl_block = *max_block;
+            let (client, start) =
+                sasl::Client::start(app, Arc::clone(secret), wanted.clone(), &mut OsRandom)?;
+            (Greeting::Sasl(client), start.encode())
+        }
+    };
+    let request = RequestId(i64::from_be_bytes(random_bytes()?) & i64::MAX);
+    let engine = ClientConnection::authenticating(now(), client, request, greeting, &message)
+        .map_err(|reason| ClientError::Handshake { server: server.clone(), reason: Arc::new(reason) })?;
+    Ok((engine, secured))
 }
 
 /// The first address of the host that takes a connection.

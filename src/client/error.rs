@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle_protocol::auth::AuthError;
+use sealed_shuffle_protocol::auth::legacy::LegacyError;
 use sealed_shuffle_protocol::codec::{DecodeError, EncodeError};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::crypto::random::RandomError;
+use sealed_shuffle_protocol::sasl::SaslError;
 use sealed_shuffle_protocol::shuffle::{BlockId, ShapeError};
 use thiserror::Error;
 
@@ -170,6 +172,12 @@ pub enum ClientError {
     /// Our half of the handshake failed before anything was sent.
     #[error("handshake: {0}")]
     Challenge(#[from] AuthError),
+    /// The same for the PBKDF2 handshake.
+    #[error("handshake: {0}")]
+    LegacyChallenge(#[from] LegacyError),
+    /// The same for SASL.
+    #[error("handshake: {0}")]
+    SaslStart(#[from] SaslError),
 }
 
 impl ClientError {
@@ -190,7 +198,9 @@ impl ClientError {
             | Self::File { .. }
             | Self::Unsayable(_)
             | Self::Random(_)
-            | Self::Challenge(_) => ErrorKind::Local,
+            | Self::Challenge(_)
+            | Self::LegacyChallenge(_)
+            | Self::SaslStart(_) => ErrorKind::Local,
         }
     }
 

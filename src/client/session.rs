@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sealed_shuffle_protocol::auth::SessionKeys;
-use sealed_shuffle_protocol::cipher::{AesSession, Layer, SessionMode};
-use sealed_shuffle_protocol::connection::{ClientConnection, ClientEvent, CloseReason, Engine as _};
+use sealed_shuffle_protocol::cipher::{AesSession, Layer, Role, SessionMode};
+use sealed_shuffle_protocol::connection::{Agreed, ClientConnection, ClientEvent, CloseReason, Engine as _};
 use sealed_shuffle_protocol::ids::{ChunkIndex, RequestId, StreamId};
+use sealed_shuffle_protocol::sasl::SaslLayer;
 use sealed_shuffle_protocol::shuffle::StreamName;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -71,9 +71,18 @@ pub(super) enum Piece {
     },
 }
 
+/// What the layers of a session are told that its handshake does not say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Secured {
+    /// Engine version and cipher behind the X25519 handshake.
+    pub(super) aes: SessionMode,
+    /// Plaintext bytes of a token of SASL's privacy layer.
+    pub(super) sasl_block: usize,
+}
+
 /// One connection of a client.
 pub(super) struct Session {
-    mode: Option<SessionMode>,
+    secured: Secured,
     patience: Duration,
     commands: mpsc::Receiver<Command>,
     next: Option<Command>,
@@ -90,13 +99,13 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(
-        mode: Option<SessionMode>,
+        secured: Secured,
         patience: Duration,
         commands: mpsc::Receiver<Command>,
         ready: oneshot::Sender<()>,
     ) -> Self {
         Self {
-            mode,
+            secured,
             patience,
             commands,
             next: None,
@@ -205,9 +214,12 @@ impl Handler for Session {
         Ok(())
     }
 
-    fn session_layer(&mut self, keys: SessionKeys) -> Box<dyn Layer> {
-        let mode = self.mode.expect("keys come of a handshake, which only a sealed connection begins");
-        Box::new(AesSession::client(keys, mode, Box::new(OsRandom)))
+    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer> {
+        match agreed {
+            Agreed::X25519(keys) => Box::new(AesSession::client(keys, self.secured.aes, Box::new(OsRandom))),
+            Agreed::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Client)),
+            Agreed::Sasl(keys) => Box::new(SaslLayer::new(keys, Role::Client, self.secured.sasl_block)),
+        }
     }
 
     fn on_mode(&mut self, _engine: &mut Engine, mode: SessionMode) {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::auth::legacy::LegacySettings;
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_protocol::sasl::Wanted;
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use crate::config::{ClientConfig, ClientSecurity};
@@ -25,6 +27,22 @@ pub enum Security {
         secret: Arc<AppSecret>,
         /// Engine version and cipher; both ends must have the same.
         mode: SessionMode,
+    },
+    /// The PBKDF2 handshake of Spark 2.2 to 3.0 and an AES-CTR session.
+    Legacy {
+        /// What both ends know.
+        secret: Arc<AppSecret>,
+        /// What the client chooses for both ends.
+        settings: LegacySettings,
+    },
+    /// SASL DIGEST-MD5: a proof of identity, and a privacy layer only if asked for.
+    Sasl {
+        /// What both ends know.
+        secret: Arc<AppSecret>,
+        /// Exactly that, whatever else the server offers.
+        wanted: Wanted,
+        /// Plaintext bytes of a sealed token (`spark.network.sasl.maxEncryptedBlockSize`). 64 KiB.
+        max_block: usize,
     },
 }
 

@@ -9,10 +9,12 @@
 //! use holds a permit of the memory budget; session layers change at an exact byte, between two
 //! segments. Called by `wire`, calls `disk` to read.
 
+mod lane;
 mod outbox;
 mod pool;
 mod stack;
 
+pub use lane::Lane;
 pub use outbox::{Body, Outbound, Outbox, OutboxError, Ticket};
 pub use pool::{Budget, PooledSegment, SegmentPool, Share};
 pub use stack::Stack;

@@ -20,6 +20,7 @@ use sealed_shuffle_protocol::cipher::{CipherError, Layer};
 use sealed_shuffle_protocol::connection;
 use thiserror::Error;
 
+use super::lane::Lane;
 use super::pool::{PooledSegment, SegmentPool};
 use super::stack::Stack;
 use crate::disk::{ReadError, ReadNow, Region, read_blocking, read_now};
@@ -87,14 +88,15 @@ pub enum OutboxError {
     /// A layer refused to seal.
     #[error(transparent)]
     Cipher(#[from] CipherError),
-    /// The thread that read for us died.
-    #[error("the disk read was lost: {0}")]
+    /// The thread that read or sealed for us died.
+    #[error("work on another thread was lost: {0}")]
     Lost(#[from] tokio::task::JoinError),
 }
 
 /// Everything that waits to be written on one connection, in order.
 pub struct Outbox {
     pool: SegmentPool,
+    slow_lane: Lane,
     queue: VecDeque<Outbound>,
     /// Bytes in memory that wait in `queue`.
     queued_bytes: usize,
@@ -108,10 +110,11 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An empty outbox that takes its segments from `pool`.
-    pub fn new(pool: SegmentPool) -> Self {
+    /// An empty outbox that takes its segments from `pool`, and seals in `slow_lane` what takes long.
+    pub fn new(pool: SegmentPool, slow_lane: Lane) -> Self {
         Self {
             pool,
+            slow_lane,
             queue: VecDeque::new(),
             queued_bytes: 0,
             queued_layers: 0,
@@ -210,9 +213,29 @@ impl Outbox {
                 }
             }
         }
-        stack.seal(&mut segment)?;
-        self.segment = Some(segment);
+        self.segment = Some(self.seal(stack, segment).await?);
         Ok(())
+    }
+
+    /// Seals on the spot, or in the lane of the slow.
+    async fn seal(
+        &self,
+        stack: &mut Stack,
+        mut segment: PooledSegment,
+    ) -> Result<PooledSegment, OutboxError> {
+        if !stack.is_slow() {
+            stack.seal(&mut segment)?;
+            return Ok(segment);
+        }
+        let mut layers = std::mem::take(stack);
+        let work = move || {
+            let sealed = layers.seal(&mut segment);
+            (layers, segment, sealed)
+        };
+        let (layers, segment, sealed) = self.slow_lane.run(work).await?;
+        *stack = layers;
+        sealed?;
+        Ok(segment)
     }
 
     /// What a layer says of its own accord goes out as it is, in a segment of its own.

@@ -39,6 +39,11 @@ impl Stack {
         self.layers.iter().all(|nested| nested.layer.is_ready())
     }
 
+    /// Whether sealing belongs into a [`super::Lane`].
+    pub fn is_slow(&self) -> bool {
+        self.layers.iter().any(|nested| nested.layer.is_slow())
+    }
+
     /// Buffers that a segment has while the stack seals it: further layers, and those that cannot seal in place, use
     /// a second one.
     pub fn buffers(&self) -> usize {

@@ -8,6 +8,7 @@
 //!
 //! One task a connection, requests in order. Everything that outlives a connection is in `Shared`.
 
+mod handshake;
 mod housekeeping;
 mod requests;
 mod secrets;
@@ -18,10 +19,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, ServerSettings};
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_protocol::sasl::SaslCipher;
 use sealed_shuffle_protocol::secret::AppSecret;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,12 +33,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+pub use handshake::SaslSettings;
 pub use secrets::Secrets;
 
 use crate::config::{Authentication, SecurityLevel, ServerConfig};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::random::random_bytes;
-use crate::seal::{Budget, SegmentPool};
+use crate::seal::{Budget, Lane, SegmentPool, Stack};
 use crate::telemetry::{Metrics, Snapshot};
 use crate::wire::{Counted, WireSettings, accept_loop, drive};
 
@@ -51,6 +55,10 @@ pub struct Settings {
     pub minimum: SecurityLevel,
     /// Whether peers that prove no identity are served (`spark.authenticate=false`).
     pub admits_anonymous: bool,
+    /// What of SASL is served.
+    pub sasl: SaslSettings,
+    /// What a client of the PBKDF2 handshake may make us compute (`spark.sealed.limits.legacy-iterations`).
+    pub legacy_limits: LegacyLimits,
     /// Connections at once; further ones wait in the backlog (`spark.sealed.connections.max`).
     pub connections: usize,
     /// Chunks in transfer over all connections (`spark.shuffle.maxChunksBeingTransferred`).
@@ -67,6 +75,9 @@ pub struct Settings {
 
 /// Stands for a deadline that was switched off.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Threads for slow ciphers and key derivations: of the disks' threads, so that most of them stay free.
+const SLOW_LANE: usize = 2;
 
 /// Segments kept for the next transfer while nobody uses them.
 const KEPT_SEGMENTS: usize = 32;
@@ -91,6 +102,8 @@ pub(crate) struct Shared {
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     stream_ids: StreamIds,
+    /// Where slow ciphers and key derivations compute.
+    slow_lane: Lane,
     draining: CancellationToken,
 }
 
@@ -117,10 +130,17 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
-        let draining = CancellationToken::new();
-        Ok(Self {
-            shared: Arc::new(Shared { settings, secrets, store, pool, metrics, stream_ids, draining }),
-        })
+        let shared = Shared {
+            settings,
+            secrets,
+            store,
+            pool,
+            metrics,
+            stream_ids,
+            slow_lane: Lane::new(SLOW_LANE),
+            draining: CancellationToken::new(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// A server as it was configured: opens the roots, takes the secret, sets up the memory.
@@ -130,6 +150,12 @@ impl Server {
             limits: config.limits.clone(),
             minimum: config.minimum,
             admits_anonymous: config.authentication == Authentication::Optional,
+            sasl: SaslSettings {
+                ciphers: vec![SaslCipher::TripleDes],
+                always_encrypt: false,
+                max_block: 64 << 10,
+            },
+            legacy_limits: LegacyLimits { iterations: 10_000 },
             connections: config.max_connections,
             max_chunks: config.max_chunks_being_transferred,
             handshake_timeout: timeouts.handshake,
@@ -237,6 +263,7 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
         pipelined: settings.limits.pipelined_requests,
         bulk_read: 0,
         budget_timeout: settings.stalled_timeout,
+        slow_lane: shared.slow_lane.clone(),
     };
     let engine_settings = ServerSettings {
         limits: settings.limits.clone(),
@@ -250,7 +277,8 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
     let mut socket = Counted::new(socket, Arc::clone(&shared.metrics.wire));
     let mut engine = ServerConnection::new(Instant::now(), engine_settings);
     let mut session = Session::new(Arc::clone(&shared), peer);
-    let reason = drive(&mut socket, &mut engine, &mut session, shared.pool.clone(), &wire).await;
+    let reason =
+        drive(&mut socket, &mut engine, &mut session, Stack::default(), shared.pool.clone(), &wire).await;
     drop(open);
     shared.metrics.closed(reason.label());
     log_close(peer, &session, &reason);

@@ -5,13 +5,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sealed_shuffle_protocol::auth::{AuthMessage, Responder, SessionKeys};
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, SessionMode};
-use sealed_shuffle_protocol::connection::{CloseReason, Identity, Request, ServerConnection, ServerEvent};
+use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, Role, SessionMode};
+use sealed_shuffle_protocol::connection::{
+    Agreed, CloseReason, Identity, Request, ServerConnection, ServerEvent,
+};
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::sasl::SaslLayer;
 use tracing::{debug, warn};
 
 use super::Shared;
+use super::handshake::Conversation;
 use super::streams::Streams;
 use crate::config::SecurityLevel;
 use crate::disk::Proof;
@@ -31,6 +34,8 @@ pub(super) struct Session {
     pub(super) channel: Option<Channel>,
     /// The application of the last challenge, genuine or not; for the log.
     pub(super) claimed: Option<AppId>,
+    /// A SASL exchange that has begun.
+    pub(super) conversation: Option<Conversation>,
     /// What every request is answered with, where the channel is below the minimum.
     refusal: Option<String>,
     /// The server is stopping: streams that are open may finish.
@@ -40,7 +45,16 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
         let streams = Streams::new(shared.settings.limits.streams, shared.settings.limits.chunks);
-        Self { shared, peer, streams, channel: None, claimed: None, refusal: None, draining: false }
+        Self {
+            shared,
+            peer,
+            streams,
+            channel: None,
+            claimed: None,
+            conversation: None,
+            refusal: None,
+            draining: false,
+        }
     }
 
     /// How the connection is protected, as the metrics call it.
@@ -54,46 +68,37 @@ impl Session {
         }
     }
 
-    fn judge(&mut self, engine: &mut Engine, challenge: &AuthMessage) -> Result<(), CloseReason> {
-        let app = challenge.app_id();
-        self.claimed = Some(app.clone());
-        let Some(secret) = self.shared.secrets.of(app) else {
-            return self.refuse_challenge(engine, app, "there is no secret for this application".to_owned());
+    /// The channel is known, and good enough or not: below the minimum, every request is refused in the peer's own
+    /// cipher.
+    pub(super) fn channel_known(&mut self, engine: &Engine, channel: Channel) {
+        let app = match engine.identity() {
+            Some(Identity::Proven(app)) => Some(app.clone()),
+            _ => None,
         };
-        match Responder::respond(challenge, &secret, &mut OsRandom) {
-            Ok((answer, keys)) => engine.accept(&answer, keys),
-            Err(error) => self.refuse_challenge(engine, app, error.to_string()),
-        }
+        self.refusal = self.judge_channel(app.as_ref(), channel);
     }
 
-    /// "Unknown application" and "wrong secret" read the same to the peer (AuthRpcHandler, Spark 4.3.0).
-    fn refuse_challenge(
-        &mut self,
-        engine: &mut Engine,
-        app: &AppId,
-        reason: String,
-    ) -> Result<(), CloseReason> {
-        self.shared.metrics.refused(Refusal::Authentication);
-        warn!(
-            peer = %self.peer, %app, reason,
-            "refused a handshake; is spark.authenticate.secret the same here and in the application?"
-        );
-        let text = "java.lang.IllegalArgumentException: Authentication failed.";
-        engine.refuse(text, format!("handshake for application {app}: {reason}"))
-    }
-
-    /// The channel is known: below the minimum, every request is refused in the peer's own cipher.
-    fn check_channel(&mut self, level: SecurityLevel, cure: &str) {
-        let minimum = self.shared.settings.minimum;
+    /// Judges a channel, within TLS where that lies around it; the text is what the peer reads where it is refused.
+    pub(super) fn judge_channel(&mut self, app: Option<&AppId>, channel: Channel) -> Option<String> {
+        self.channel = Some(channel);
+        self.shared.metrics.channel_known(channel);
+        debug!(peer = %self.peer, app = app.map(tracing::field::display), ?channel, "the channel is known");
+        let (level, minimum) = (channel.level, self.shared.settings.minimum);
         if level >= minimum {
-            return;
+            return None;
         }
+        let cure = match level {
+            SecurityLevel::AesCtr => {
+                "set spark.network.crypto.cipher=AES/GCM/NoPadding (Spark 3.5.9 and later)"
+            }
+            _ => "set spark.authenticate=true and spark.network.crypto.enabled=true",
+        };
         self.shared.metrics.refused(Refusal::BelowMinimum);
         warn!(peer = %self.peer, channel = %level, %minimum, "refused a connection below the minimum; {cure}");
-        self.refusal = Some(format!(
+        Some(format!(
             "java.lang.SecurityException: This connection uses {level}, and this server serves nothing \
              below {minimum} (spark.sealed.security.minimum): {cure} in the application."
-        ));
+        ))
     }
 
     /// Answers `request` with `text` and ends the connection.
@@ -145,7 +150,7 @@ impl Handler for Session {
 
     async fn on_event(&mut self, engine: &mut Engine, event: ServerEvent) -> Result<(), CloseReason> {
         match event {
-            ServerEvent::Challenge(challenge) => self.judge(engine, &challenge),
+            ServerEvent::Challenge(challenge) => self.judge(engine, challenge).await,
             ServerEvent::Unauthenticated(what) => {
                 self.shared.metrics.refused(Refusal::Unauthenticated);
                 warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
@@ -153,12 +158,7 @@ impl Handler for Session {
             }
             ServerEvent::Request(request) => {
                 if self.channel.is_none() {
-                    self.channel = Some(Channel::PLAINTEXT);
-                    self.shared.metrics.channel_known(Channel::PLAINTEXT);
-                    self.check_channel(
-                        SecurityLevel::Plaintext,
-                        "set spark.authenticate=true and spark.network.crypto.enabled=true",
-                    );
+                    self.channel_known(engine, Channel::PLAINTEXT);
                 }
                 if let Some(text) = self.refusal.clone() {
                     return self.refuse_request(engine, request, text);
@@ -170,19 +170,18 @@ impl Handler for Session {
         }
     }
 
-    fn session_layer(&mut self, keys: SessionKeys) -> Box<dyn Layer> {
-        Box::new(AesSession::server(keys, FirstBytes::Frame, Box::new(OsRandom)))
+    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer> {
+        match agreed {
+            Agreed::X25519(keys) => Box::new(AesSession::server(keys, FirstBytes::Frame, Box::new(OsRandom))),
+            Agreed::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
+            Agreed::Sasl(keys) => {
+                Box::new(SaslLayer::new(keys, Role::Server, self.shared.settings.sasl.max_block))
+            }
+        }
     }
 
     fn on_mode(&mut self, engine: &mut Engine, mode: SessionMode) {
-        let channel = Channel::aes(mode);
-        self.channel = Some(channel);
-        self.shared.metrics.channel_known(channel);
-        debug!(peer = %self.peer, identity = ?engine.identity(), %mode, "session established");
-        self.check_channel(
-            channel.level,
-            "set spark.network.crypto.cipher=AES/GCM/NoPadding (Spark 3.5.9 and later)",
-        );
+        self.channel_known(engine, Channel::aes(mode));
     }
 
     async fn wake(&mut self) {

@@ -4,6 +4,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
+use sealed_shuffle_protocol::sasl::SaslCipher;
 
 use crate::config::SecurityLevel;
 
@@ -70,15 +71,29 @@ impl Channel {
     pub const PLAINTEXT: Self =
         Self { level: SecurityLevel::Plaintext, handshake: Handshake::None, cipher: "none", tls: None };
 
+    /// SASL as a proof only: what follows is clear.
+    pub const SASL: Self =
+        Self { level: SecurityLevel::Plaintext, handshake: Handshake::Sasl, cipher: "none", tls: None };
+
+    /// The AES session of Spark 2.2 to 3.0.
+    pub const LEGACY: Self = Self {
+        level: SecurityLevel::AesLegacy,
+        handshake: Handshake::Pbkdf2,
+        cipher: SessionCipher::Ctr.name(),
+        tls: None,
+    };
+
+    /// SASL's privacy layer.
+    pub const fn sasl_conf(cipher: SaslCipher) -> Self {
+        Self { level: SecurityLevel::SaslConf, handshake: Handshake::Sasl, cipher: cipher.name(), tls: None }
+    }
+
     /// An AES session after the X25519 handshake.
     pub fn aes(mode: SessionMode) -> Self {
         Self {
             level: SecurityLevel::from(mode.cipher),
             handshake: Handshake::X25519(mode.version),
-            cipher: match mode.cipher {
-                SessionCipher::Ctr => "AES/CTR/NoPadding",
-                SessionCipher::Gcm => "AES/GCM/NoPadding",
-            },
+            cipher: mode.cipher.name(),
             tls: None,
         }
     }

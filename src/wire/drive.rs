@@ -6,14 +6,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle_protocol::auth::SessionKeys;
 use sealed_shuffle_protocol::cipher::{Layer, SessionMode};
-use sealed_shuffle_protocol::connection::{CloseReason, Engine, Transmit};
+use sealed_shuffle_protocol::connection::{Agreed, CloseReason, Engine, Transmit};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::sleep_until;
 use tokio_util::io::poll_read_buf;
 
-use crate::seal::{Body, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
+use crate::seal::{Body, Lane, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
 
 /// Bytes read at once while only requests are expected: they pass through the stack, so that an idle
 /// connection holds no buffer.
@@ -27,6 +26,9 @@ const QUEUED_BYTES: usize = 256 << 10;
 /// may be as long as it likes, and some peers listen only when they have said all.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// For a socket to take the last words of the layers.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// What events mean on one connection.
 pub trait Handler {
     /// The protocol engine.
@@ -39,8 +41,17 @@ pub trait Handler {
         event: <Self::Engine as Engine>::Event,
     ) -> impl Future<Output = Result<(), CloseReason>> + Send;
 
-    /// The handshake is over: the layer that these keys open.
-    fn session_layer(&mut self, keys: SessionKeys) -> Box<dyn Layer>;
+    /// The first byte of all: where it is not a frame's, the layer that everything passes from there on.
+    fn on_first_byte(
+        &mut self,
+        _engine: &mut Self::Engine,
+        _first: u8,
+    ) -> Result<Option<Box<dyn Layer>>, CloseReason> {
+        Ok(None)
+    }
+
+    /// The handshake is over: the layer that what was agreed on opens.
+    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer>;
 
     /// The session's version and cipher are known now.
     fn on_mode(&mut self, engine: &mut Self::Engine, mode: SessionMode);
@@ -62,13 +73,16 @@ pub struct WireSettings {
     pub bulk_read: usize,
     /// How long to wait for a share of the memory budget.
     pub budget_timeout: Duration,
+    /// Where slow ciphers seal.
+    pub slow_lane: Lane,
 }
 
-/// Drives one connection to its end and says why it ended.
+/// Drives one connection, which begins with the layers of `stack`, to its end and says why it ended.
 pub async fn drive<S, H>(
     socket: &mut S,
     engine: &mut H::Engine,
     handler: &mut H,
+    stack: Stack,
     pool: SegmentPool,
     settings: &WireSettings,
 ) -> CloseReason
@@ -79,8 +93,10 @@ where
     <H::Engine as Engine>::Event: Send,
 {
     let mut wire = Wire {
-        stack: Stack::default(),
-        outbox: Outbox::new(pool.clone()),
+        stack,
+        is_ready: false,
+        has_begun: false,
+        outbox: Outbox::new(pool.clone(), settings.slow_lane.clone()),
         inbound: BytesMut::new(),
         share: None,
         shared: 0,
@@ -91,6 +107,7 @@ where
     let reason = match wire.run(socket, engine, handler).await {
         Ok(reason) | Err(reason) => reason,
     };
+    wire.say_goodbye(socket).await;
     // What the connection held is given back before the peer is waited for.
     drop(wire);
     if engine.is_closing() {
@@ -102,6 +119,10 @@ where
 /// The state of one connection below its engine.
 struct Wire<'a> {
     stack: Stack,
+    /// Whether the engine knows that the layers can carry frames.
+    is_ready: bool,
+    /// Whether a byte has arrived.
+    has_begun: bool,
     outbox: Outbox,
     /// Ciphertext that no layer has taken yet.
     inbound: BytesMut,
@@ -136,6 +157,11 @@ impl Wire<'_> {
         let mut alarm = pin!(sleep_until(tokio::time::Instant::now()));
         loop {
             self.work_off(engine, handler).await?;
+            if !self.is_ready && self.stack.is_ready() {
+                self.is_ready = true;
+                engine.handle_ready(now());
+                continue;
+            }
             self.prepare().await?;
             let pending = !self.outbox.is_empty();
             engine.handle_output(now(), 0, pending);
@@ -195,6 +221,15 @@ impl Wire<'_> {
             if !self.has_room() || engine.is_closing() {
                 return Ok(());
             }
+            if !self.has_begun
+                && let Some(&first) = self.inbound.first()
+            {
+                self.has_begun = true;
+                if let Some(layer) = handler.on_first_byte(engine, first)? {
+                    self.is_ready = false;
+                    self.stack.push(layer);
+                }
+            }
             let Some(plain) = self.stack.open(&mut self.inbound)? else {
                 self.release_empty_buffer();
                 return Ok(());
@@ -215,7 +250,7 @@ impl Wire<'_> {
             self.outbox.push(match transmit {
                 Transmit::Head(bytes) => Outbound::Bytes(bytes),
                 Transmit::Body(body) => Outbound::Region(body),
-                Transmit::Install(keys) => Outbound::Layer(handler.session_layer(*keys)),
+                Transmit::Install(agreed) => Outbound::Layer(handler.session_layer(*agreed)),
             });
         }
     }
@@ -259,6 +294,21 @@ impl Wire<'_> {
             (self.share, self.shared) = (Some(share), wanted);
         }
         Ok(())
+    }
+
+    /// What the layers have to say at the end (an alert, a close_notify) goes out behind everything else, if the
+    /// socket takes it at once.
+    async fn say_goodbye<S: AsyncWrite + Unpin>(&mut self, socket: &mut S) {
+        if !self.outbox.unwritten().is_empty() {
+            return;
+        }
+        self.stack.close();
+        while let Ok(Some(last)) = self.stack.pending_output() {
+            match tokio::time::timeout(GOODBYE, socket.write_all(&last)).await {
+                Ok(Ok(())) => {}
+                _ => return,
+            }
+        }
     }
 
     fn release_empty_buffer(&mut self) {

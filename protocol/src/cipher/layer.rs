@@ -45,6 +45,11 @@ pub trait Layer: Send {
         true
     }
 
+    /// Whether sealing takes so long (tens of MB/s) that it must not run on a thread that serves others.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
     /// The connection ends in order: nothing more will be sealed. A layer that says goodbye does so in
     /// [`Layer::pending_output`].
     fn close(&mut self) {}

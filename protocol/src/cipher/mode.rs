@@ -15,7 +15,7 @@ pub enum SessionCipher {
 
 impl SessionCipher {
     /// Spark's name for it.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ctr => "AES/CTR/NoPadding",
             Self::Gcm => "AES/GCM/NoPadding",

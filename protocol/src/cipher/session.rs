@@ -31,6 +31,8 @@ const PROBE: usize = 9;
 pub enum FirstBytes {
     /// A frame of Spark's transport that holds a request.
     Frame,
+    /// A TLS record of application data: the cipher lies outside TLS. A wrong match has a chance of 2^-26.
+    TlsRecord,
 }
 
 impl FirstBytes {
@@ -42,6 +44,10 @@ impl FirstBytes {
                 // 8 bytes of length count themselves; bodies are bounded by an i32.
                 (9..=0x8000_0006).contains(&i64::from_be_bytes(*length))
                     && matches!(kind, 0 | 3 | 6 | 9 | 10 | 11)
+            }
+            Self::TlsRecord => {
+                // Type, version, and what a record holds at most (RFC 8446, section 5.2).
+                first[..3] == [23, 3, 3] && u16::from_be_bytes([first[3], first[4]]) <= (16 << 10) + 256
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The asking end of a connection.
 //!
 //! ```text
-//!  Greeting ── answer verifies ──► Ready ── requests and answers ──► …
+//!  Greeting ── answers verify ──► Ready ── requests and answers ──► …
 //!      │ refused, false, late
 //!      ▼
 //!   closed: this end never falls back to a weaker mode
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::handshake::{Greeted, Greeting};
 use super::link::{Collect, Link, SMALL_FRAME};
 use super::{CloseReason, Transmit};
-use crate::auth::{AuthMessage, Initiator};
 use crate::frame::Incoming;
 use crate::ids::{ChunkIndex, RequestId, StreamId};
 use crate::limits::Limits;
@@ -90,10 +90,12 @@ pub enum ClientEvent {
 }
 
 enum Phase {
-    /// The challenge is on its way.
+    /// Waits for the layers beneath; there is no handshake of Spark's.
+    Connecting,
+    /// A message of the handshake is on its way.
     Greeting {
         request: RequestId,
-        initiator: Initiator,
+        greeting: Greeting,
     },
     Ready,
     Closing(Option<CloseReason>),
@@ -119,23 +121,24 @@ pub struct ClientConnection<B> {
 }
 
 impl<B> ClientConnection<B> {
-    /// A connection without a handshake: everything goes in clear.
+    /// A connection without a handshake: frames go in clear, or in clear within TLS.
     pub fn in_clear(now: Instant, settings: ClientSettings) -> Self {
-        Self::new(now, settings, Phase::Ready)
+        Self::new(now, settings, Phase::Connecting)
     }
 
-    /// A connection that begins with `challenge`, sent as RPC `request`.
+    /// A connection that begins with `message`, sent as RPC `request`, and goes on as `greeting` says; a further
+    /// message is sent as the RPC whose number follows.
     pub fn authenticating(
         now: Instant,
         settings: ClientSettings,
         request: RequestId,
-        initiator: Initiator,
-        challenge: &AuthMessage,
+        greeting: Greeting,
+        message: &[u8],
     ) -> Result<Self, CloseReason> {
-        let mut connection = Self::new(now, settings, Phase::Greeting { request, initiator });
+        let mut connection = Self::new(now, settings, Phase::Greeting { request, greeting });
         let (limit, _) = connection.collect_limit();
         connection.link.decoder.set_limit(limit);
-        connection.link.send(&Head::RpcRequest { request }, &challenge.encode())?;
+        connection.link.send(&Head::RpcRequest { request }, message)?;
         Ok(connection)
     }
 
@@ -186,7 +189,9 @@ impl<B> ClientConnection<B> {
     /// What is asked before the handshake has ended would go out in clear.
     fn require_session(&self) -> Result<(), CloseReason> {
         match self.phase {
-            Phase::Greeting { .. } => Err(CloseReason::Unexpected("request before the handshake has ended")),
+            Phase::Connecting | Phase::Greeting { .. } => {
+                Err(CloseReason::Unexpected("request before the handshake has ended"))
+            }
             _ => Ok(()),
         }
     }
@@ -273,23 +278,36 @@ impl<B> ClientConnection<B> {
         match self.arriving.take() {
             None => Ok(None),
             Some(Arriving::Bulk) => Ok(Some(ClientEvent::BodyEnd)),
-            Some(Arriving::Rpc(request, _, body)) => self.answered(request, body.finish()).map(Some),
+            Some(Arriving::Rpc(request, _, body)) => self.answered(request, body.finish()),
         }
     }
 
-    fn answered(&mut self, request: RequestId, body: Bytes) -> Result<ClientEvent, CloseReason> {
+    fn answered(&mut self, request: RequestId, body: Bytes) -> Result<Option<ClientEvent>, CloseReason> {
         match std::mem::replace(&mut self.phase, Phase::Ready) {
-            Phase::Greeting { initiator, .. } => {
-                self.link.refuse_early_bytes()?;
-                let keys = initiator.finish(&AuthMessage::decode(&body)?)?;
-                self.link.install(keys);
-                self.link.decoder.set_limit(self.settings.limits.response_frame);
-                self.announced_ready = true;
-                Ok(ClientEvent::Ready)
-            }
+            Phase::Greeting { greeting, .. } => self.greeted(request, greeting.answered(&body)?),
             other => {
                 self.phase = other;
-                Ok(ClientEvent::Rpc { request, result: Ok(body) })
+                Ok(Some(ClientEvent::Rpc { request, result: Ok(body) }))
+            }
+        }
+    }
+
+    fn greeted(&mut self, request: RequestId, greeted: Greeted) -> Result<Option<ClientEvent>, CloseReason> {
+        self.link.refuse_early_bytes()?;
+        match greeted {
+            Greeted::Say(message, greeting) => {
+                let request = RequestId(request.0.wrapping_add(1) & i64::MAX);
+                self.link.send(&Head::RpcRequest { request }, &message)?;
+                self.phase = Phase::Greeting { request, greeting };
+                Ok(None)
+            }
+            Greeted::Done(agreed) => {
+                if let Some(agreed) = agreed {
+                    self.link.install(agreed);
+                }
+                self.link.decoder.set_limit(self.settings.limits.response_frame);
+                self.announced_ready = true;
+                Ok(Some(ClientEvent::Ready))
             }
         }
     }
@@ -298,7 +316,7 @@ impl<B> ClientConnection<B> {
         let progress = self.link.last_progress();
         let settings = &self.settings;
         match self.phase {
-            Phase::Greeting { .. } => {
+            Phase::Connecting | Phase::Greeting { .. } => {
                 let reason = CloseReason::HandshakeTimeout(settings.handshake_timeout);
                 Some((self.started + settings.handshake_timeout, reason))
             }
@@ -314,6 +332,13 @@ impl<B> ClientConnection<B> {
 impl<B> super::Engine for ClientConnection<B> {
     type Body = B;
     type Event = ClientEvent;
+
+    fn handle_ready(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Connecting) {
+            self.phase = Phase::Ready;
+            self.link.last_in = now;
+        }
+    }
 
     fn handle_bytes(&mut self, now: Instant, plaintext: Bytes) {
         if !self.is_closing() {

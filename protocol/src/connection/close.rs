@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::auth::legacy::LegacyError;
 use crate::auth::{AuthError, AuthMessageError};
 use crate::cipher::CipherError;
 use crate::codec::{DecodeError, EncodeError};
 use crate::frame::FrameError;
+use crate::sasl::SaslError;
 
 /// Why a connection ends. `Display` is for our log; the peer sees the socket close.
 #[derive(Debug, Error)]
@@ -64,6 +66,12 @@ pub enum CloseReason {
     /// The server's answer to our handshake does not verify.
     #[error("handshake: {0}")]
     Handshake(#[from] AuthError),
+    /// The same for the PBKDF2 handshake.
+    #[error("handshake: {0}")]
+    LegacyHandshake(#[from] LegacyError),
+    /// The same for SASL.
+    #[error("handshake: {0}")]
+    SaslHandshake(#[from] SaslError),
     /// Nothing happened for long.
     #[error("idle for {0:?}")]
     Idle(Duration),
@@ -130,7 +138,11 @@ impl CloseReason {
             | Self::StalledReader(_)
             | Self::NoAnswer(..)
             | Self::Io(_) => Blame::Network,
-            Self::Refused(_) | Self::HandshakeRefused(_) | Self::Handshake(_) => Blame::Policy,
+            Self::Refused(_)
+            | Self::HandshakeRefused(_)
+            | Self::Handshake(_)
+            | Self::LegacyHandshake(_)
+            | Self::SaslHandshake(_) => Blame::Policy,
             Self::BodyFailed(_) | Self::Unsayable(_) | Self::Starved { .. } => Blame::Us,
         }
     }
@@ -149,7 +161,10 @@ impl CloseReason {
             Self::HandshakeTimeout(_) => "handshake_timeout",
             Self::Refused(_) => "refused",
             Self::HandshakeRefused(_) => "handshake_refused",
-            Self::Handshake(_) | Self::HandshakeAnswer(_) => "handshake",
+            Self::Handshake(_)
+            | Self::LegacyHandshake(_)
+            | Self::SaslHandshake(_)
+            | Self::HandshakeAnswer(_) => "handshake",
             Self::Unsayable(_) => "unsayable",
             Self::Idle(_) => "idle",
             Self::StalledSender(_) => "stalled_sender",

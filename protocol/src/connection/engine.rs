@@ -14,6 +14,10 @@ pub trait Engine {
     /// A fact for the application.
     type Event;
 
+    /// The session layers from the first byte on (TLS) can carry frames: called once, at the start where there are
+    /// none.
+    fn handle_ready(&mut self, _now: Instant) {}
+
     /// Takes bytes that the session layers opened.
     fn handle_bytes(&mut self, now: Instant, plaintext: Bytes);
 

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::CloseReason;
-use crate::auth::SessionKeys;
+use super::{Agreed, CloseReason};
 use crate::frame::FrameDecoder;
 use crate::message::Head;
 
@@ -20,9 +19,9 @@ pub enum Transmit<B> {
     Head(Bytes),
     /// A body that belongs directly behind the head before it.
     Body(B),
-    /// From this byte on, in both directions, everything passes a session cipher with these keys.
+    /// From this byte on, in both directions, everything passes what the handshake agreed on.
     /// What came before goes out as it is, and nothing more is read until this has been done.
-    Install(Box<SessionKeys>),
+    Install(Box<Agreed>),
 }
 
 /// Decoder, transmit order and byte clocks of one connection.
@@ -73,8 +72,8 @@ impl<B> Link<B> {
         Ok(())
     }
 
-    pub(super) fn install(&mut self, keys: SessionKeys) {
-        self.transmits.push_back(Transmit::Install(Box::new(keys)));
+    pub(super) fn install(&mut self, agreed: Agreed) {
+        self.transmits.push_back(Transmit::Install(Box::new(agreed)));
     }
 
     pub(super) fn poll_transmit(&mut self) -> Option<Transmit<B>> {

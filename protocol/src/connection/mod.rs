@@ -14,17 +14,20 @@
 //! to its place in the transmit order; on the way in it says how long a body is and passes the
 //! pieces through unjoined.
 //!
-//! The handshake ends with [`Transmit::Install`]: the keys move to the session layers at that exact
-//! byte, and from there on the engine sees plaintext only.
+//! A handshake that agrees on keys ends with [`Transmit::Install`]: they move to the session layers at that exact
+//! byte, and from there on the engine sees plaintext only. TLS is none of an engine's business: it lies around
+//! everything from the first byte, see [`Engine::handle_ready`].
 
 mod client;
 mod close;
 mod engine;
+mod handshake;
 mod link;
 mod server;
 
 pub use client::{ClientConnection, ClientEvent, ClientSettings};
 pub use close::{Blame, CloseReason};
 pub use engine::{Body, Engine};
+pub use handshake::{Agreed, Challenge, Greeting};
 pub use link::Transmit;
 pub use server::{Identity, Request, ServerConnection, ServerEvent, ServerSettings};

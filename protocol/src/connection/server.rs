@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!             challenge                accept                      (first request)
-//!  Unproven ───────────► Judging ───────────────► Proven(app) ─────────────────────► …
-//!     │                     │ refuse
-//!     │ anything else       ▼
-//!     └──────────────► Closing: what is queued goes out, then the connection ends
+//!  Unproven ───────────► Judging ───────────────► Open(app) ─────────────────────► …
+//!     │  ▲                │    │ refuse
+//!     │  └─── proceed ────┘    ▼
+//!     └── anything else ──► Closing: what is queued goes out, then the connection ends
 //! ```
 //!
 //! Nothing but the handshake is answered before an identity is proven, unless the settings admit
@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::link::{Collect, Link, SMALL_FRAME};
-use super::{Body, CloseReason, Transmit};
-use crate::auth::{self, AuthMessage, SessionKeys};
+use super::{Agreed, Body, Challenge, CloseReason, Transmit};
 use crate::frame::Incoming;
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 use crate::limits::Limits;
@@ -30,7 +29,7 @@ const MAX_TEXT: usize = 16 << 10;
 /// What a peer reads that speaks anything but the handshake to a server that wants it. The first
 /// sentence is Spark's own (AuthRpcHandler, 4.3.0).
 const UNKNOWN_CHALLENGE: &str = "java.lang.IllegalArgumentException: Unknown challenge message. \
-     This server answers the AES handshake only: set spark.authenticate=true and \
+     This server wants a proof of identity: set spark.authenticate=true and \
      spark.network.crypto.enabled=true in the application.";
 
 /// How a serving end behaves.
@@ -62,9 +61,9 @@ pub enum Identity {
 /// A fact for the application.
 #[derive(Debug)]
 pub enum ServerEvent {
-    /// The peer claims an application; answer with [`ServerConnection::accept`] or
-    /// [`ServerConnection::refuse`].
-    Challenge(AuthMessage),
+    /// The peer claims an application; answer with [`ServerConnection::accept`],
+    /// [`ServerConnection::proceed`] or [`ServerConnection::refuse`].
+    Challenge(Challenge),
     /// A request of a peer that may be answered.
     Request(Request),
     /// A request without an identity was refused, with what it was; the connection is closing.
@@ -126,7 +125,7 @@ enum Phase {
     /// Nothing proven yet.
     Unproven,
     /// A challenge was handed out and waits for its verdict.
-    Judging { request: RequestId, challenge: AuthMessage },
+    Judging(RequestId),
     /// Requests are handed out.
     Open(Identity),
     /// Nothing is read any more; what is queued goes out.
@@ -158,29 +157,40 @@ impl<B: Body> ServerConnection<B> {
         }
     }
 
-    /// Judges the challenge as genuine: queues our answer in clear and the change of the ciphers
-    /// behind it.
-    pub fn accept(&mut self, answer: &AuthMessage, keys: SessionKeys) -> Result<(), CloseReason> {
-        let Phase::Judging { request, challenge } = std::mem::replace(&mut self.phase, Phase::Closing(None))
-        else {
-            return Err(CloseReason::Unexpected("verdict without a challenge"));
-        };
-        self.link.send(&Head::RpcResponse { request }, &answer.encode())?;
-        self.link.install(keys);
-        self.phase = Phase::Open(Identity::Proven(challenge.app_id().clone()));
+    /// Judges the challenge as genuine, `app` as proven: queues our answer as it is and, behind it, the change to
+    /// what was agreed on.
+    pub fn accept(&mut self, app: AppId, answer: &[u8], agreed: Option<Agreed>) -> Result<(), CloseReason> {
+        let request = self.judging()?;
+        self.link.send(&Head::RpcResponse { request }, answer)?;
+        if let Some(agreed) = agreed {
+            self.link.install(agreed);
+        }
+        self.phase = Phase::Open(Identity::Proven(app));
+        Ok(())
+    }
+
+    /// The handshake has one more round trip: queues our answer, and waits for the next challenge.
+    pub fn proceed(&mut self, answer: &[u8]) -> Result<(), CloseReason> {
+        let request = self.judging()?;
+        self.link.send(&Head::RpcResponse { request }, answer)?;
+        self.phase = Phase::Unproven;
         Ok(())
     }
 
     /// Judges the challenge as false: the peer reads `text`, the log keeps `reason`, and the
     /// connection ends.
     pub fn refuse(&mut self, text: &str, reason: String) -> Result<(), CloseReason> {
-        let Phase::Judging { request, .. } = &self.phase else {
-            return Err(CloseReason::Unexpected("verdict without a challenge"));
-        };
-        let request = *request;
+        let request = self.judging()?;
         self.fail_rpc(request, text)?;
         self.close(CloseReason::Refused(reason));
         Ok(())
+    }
+
+    fn judging(&self) -> Result<RequestId, CloseReason> {
+        match self.phase {
+            Phase::Judging(request) => Ok(request),
+            _ => Err(CloseReason::Unexpected("verdict without a challenge")),
+        }
     }
 
     /// Answers an RPC or an upload.
@@ -242,7 +252,7 @@ impl<B: Body> ServerConnection<B> {
             (link.last_progress() + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))
         };
         let handshake = self.accepted + settings.handshake_timeout;
-        if matches!(self.phase, Phase::Unproven | Phase::Judging { .. }) && handshake < activity.0 {
+        if matches!(self.phase, Phase::Unproven | Phase::Judging(_)) && handshake < activity.0 {
             return (handshake, CloseReason::HandshakeTimeout(settings.handshake_timeout));
         }
         activity
@@ -284,28 +294,18 @@ impl<B: Body> ServerConnection<B> {
             // Before an identity is proven, Spark ignores one-way messages without a word.
             return Ok(self.admitted().then_some(ServerEvent::Request(Request::OneWay { body })));
         };
-        if self.may_authenticate() && body.first() == Some(&auth::message::TAG) {
-            return self.challenge(request, body);
+        if self.may_authenticate()
+            && let Some(challenge) = Challenge::decode(&body)
+        {
+            self.link.refuse_early_bytes()?;
+            self.phase = Phase::Judging(request);
+            return Ok(Some(ServerEvent::Challenge(challenge)));
         }
         if self.admitted() {
             return Ok(Some(ServerEvent::Request(Request::Rpc { request, body })));
         }
         self.fail_rpc(request, UNKNOWN_CHALLENGE)?;
-        Ok(Some(self.unauthenticated("an RPC that is no AES handshake")))
-    }
-
-    fn challenge(&mut self, request: RequestId, body: Bytes) -> Result<Option<ServerEvent>, CloseReason> {
-        self.link.refuse_early_bytes()?;
-        match AuthMessage::decode(&body) {
-            Ok(challenge) => {
-                self.phase = Phase::Judging { request, challenge: challenge.clone() };
-                Ok(Some(ServerEvent::Challenge(challenge)))
-            }
-            Err(_) => {
-                self.fail_rpc(request, UNKNOWN_CHALLENGE)?;
-                Ok(Some(self.unauthenticated("a challenge that does not decode")))
-            }
-        }
+        Ok(Some(self.unauthenticated("an RPC that is no handshake")))
     }
 
     fn bodyless(&mut self, head: Head, len: u64) -> Result<Option<ServerEvent>, CloseReason> {
@@ -395,7 +395,7 @@ impl<B: Body> super::Engine for ServerConnection<B> {
 
     fn poll_event(&mut self) -> Result<Option<ServerEvent>, CloseReason> {
         loop {
-            if matches!(self.phase, Phase::Judging { .. } | Phase::Closing(_)) {
+            if matches!(self.phase, Phase::Judging(_) | Phase::Closing(_)) {
                 return Ok(None);
             }
             let event = match self.link.decoder.next()? {

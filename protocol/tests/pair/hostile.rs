@@ -104,6 +104,7 @@ proptest! {
         let mut pair = Pair::sealed(modes()[0]);
         batter_client(&mut pair.client.engine, &bytes, piece);
         let mut client = Client::in_clear(Instant::now(), client_settings());
+        client.handle_ready(Instant::now());
         for n in 0..3 {
             client.rpc(RequestId(n), b"x").unwrap();
             client.chunk(StreamId(n), ChunkIndex(0)).unwrap();
@@ -187,6 +188,7 @@ fn no_claim_costs_a_client_more_than_its_limits() {
             let settings =
                 sealed_shuffle_protocol::connection::ClientSettings { limits: limits(), ..client_settings() };
             let mut client = Client::in_clear(Instant::now(), settings);
+            client.handle_ready(Instant::now());
             client.rpc(RequestId(0x5555_5555_5555_5555), b"").unwrap();
             client.chunk(StreamId(0x5555_5555_5555_5555), ChunkIndex(0x5555_5555)).unwrap();
             while let Some(Transmit::Head(_)) = client.poll_transmit() {}

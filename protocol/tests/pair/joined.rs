@@ -7,8 +7,8 @@ use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder};
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::{
-    ClientConnection, ClientEvent, ClientSettings, CloseReason, Engine, Request, ServerConnection,
-    ServerEvent, ServerSettings, Transmit,
+    Agreed, Challenge, ClientConnection, ClientEvent, ClientSettings, CloseReason, Engine, Greeting, Request,
+    ServerConnection, ServerEvent, ServerSettings, Transmit,
 };
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, RequestId};
 use sealed_shuffle_protocol::limits::Limits;
@@ -113,7 +113,8 @@ impl<E: Engine<Body = Bytes>> End<E> {
                 Transmit::Head(bytes) | Transmit::Body(bytes) => bytes,
                 Transmit::Install(keys) => {
                     assert!(self.layer.is_none(), "a second layer");
-                    self.layer = Some(session(*keys));
+                    let Agreed::X25519(keys) = *keys else { panic!("{keys:?}") };
+                    self.layer = Some(session(keys));
                     continue;
                 }
             };
@@ -173,7 +174,9 @@ pub(crate) struct Pair {
 impl Pair {
     pub(crate) fn in_clear(server: ServerSettings) -> Self {
         let now = Instant::now();
-        Self::join(now, ClientConnection::in_clear(now, client_settings()), server, modes()[0])
+        let mut client = ClientConnection::in_clear(now, client_settings());
+        client.handle_ready(now);
+        Self::join(now, client, server, modes()[0])
     }
 
     pub(crate) fn sealed(mode: SessionMode) -> Self {
@@ -185,9 +188,14 @@ impl Pair {
         let now = Instant::now();
         let (initiator, challenge) =
             Initiator::start(AppId::new("app-1"), secret(proof), &mut Seeded(1)).unwrap();
-        let client =
-            ClientConnection::authenticating(now, client_settings(), GREETING, initiator, &challenge)
-                .unwrap();
+        let client = ClientConnection::authenticating(
+            now,
+            client_settings(),
+            GREETING,
+            Greeting::X25519(initiator),
+            &challenge.encode(),
+        )
+        .unwrap();
         Self::join(now, client, server, mode)
     }
 
@@ -312,8 +320,11 @@ pub(crate) fn serve(
 ) -> Result<(), CloseReason> {
     let request = match event {
         ServerEvent::Challenge(challenge) => {
+            let Challenge::X25519(challenge) = challenge else { panic!("{challenge:?}") };
             return match Responder::respond(&challenge, secret, &mut Seeded(2)) {
-                Ok((answer, keys)) => engine.accept(&answer, keys),
+                Ok((answer, keys)) => {
+                    engine.accept(challenge.app_id().clone(), &answer.encode(), Some(Agreed::X25519(keys)))
+                }
                 Err(error) => engine.refuse("Authentication failed.", error.to_string()),
             };
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder};
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Segment, SessionCipher};
-use sealed_shuffle_protocol::connection::{Request, ServerConnection, ServerEvent, ServerSettings};
+use sealed_shuffle_protocol::connection::{
+    Agreed, Challenge, Request, ServerConnection, ServerEvent, ServerSettings,
+};
 use sealed_shuffle_protocol::ids::{AppId, RequestId};
 use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_protocol::message::Head;
@@ -29,7 +31,7 @@ fn settings() -> ServerSettings {
 }
 
 fn wire() -> WireSettings {
-    WireSettings { pipelined: 4, bulk_read: 0, budget_timeout: 60 * SECOND }
+    WireSettings { pipelined: 4, bulk_read: 0, budget_timeout: 60 * SECOND, slow_lane: Lane::new(1) }
 }
 
 fn pool() -> SegmentPool {
@@ -52,8 +54,9 @@ impl Handler for Echo {
     async fn on_event(&mut self, engine: &mut Self::Engine, event: ServerEvent) -> Result<(), CloseReason> {
         match event {
             ServerEvent::Challenge(challenge) => {
+                let Challenge::X25519(challenge) = challenge else { panic!("{challenge:?}") };
                 let (answer, keys) = Responder::respond(&challenge, &secret(), &mut OsRandom).unwrap();
-                engine.accept(&answer, keys)
+                engine.accept(challenge.app_id().clone(), &answer.encode(), Some(Agreed::X25519(keys)))
             }
             ServerEvent::Request(Request::Rpc { request, body }) if &body[..] == b"close" => {
                 engine.fail_rpc(request, "refused")?;
@@ -65,7 +68,8 @@ impl Handler for Echo {
         }
     }
 
-    fn session_layer(&mut self, keys: SessionKeys) -> Box<dyn Layer> {
+    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer> {
+        let Agreed::X25519(keys) = agreed else { panic!("{agreed:?}") };
         Box::new(AesSession::server(keys, FirstBytes::Frame, Box::new(OsRandom)))
     }
 
@@ -82,7 +86,7 @@ impl Handler for Echo {
 
 async fn serve(socket: &mut (impl AsyncRead + AsyncWrite + Unpin + Send)) -> CloseReason {
     let mut engine = ServerConnection::new(now(), settings());
-    drive(socket, &mut engine, &mut Echo::default(), pool(), &wire()).await
+    drive(socket, &mut engine, &mut Echo::default(), Stack::default(), pool(), &wire()).await
 }
 
 fn rpc(request: i64, body: &[u8]) -> Vec<u8> {
@@ -218,7 +222,8 @@ async fn deadlines_hold_against_a_peer_whose_bytes_never_run_out() {
     settings.handshake_timeout = Duration::from_millis(50);
     let mut engine = ServerConnection::new(now(), settings);
     let mut socket = Scripted::new([], End::Forever(NOISE));
-    let reason = drive(&mut socket, &mut engine, &mut Echo::default(), pool(), &wire()).await;
+    let reason =
+        drive(&mut socket, &mut engine, &mut Echo::default(), Stack::default(), pool(), &wire()).await;
     assert!(matches!(reason, CloseReason::HandshakeTimeout(_)), "{reason:?}");
 }
 

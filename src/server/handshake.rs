@@ -1,0 +1,221 @@
+//! Judging who a peer is, whichever handshake it speaks.
+//!
+//! The engine says what arrived, the secrets say who may be believed, and what a handshake shows of the channel is
+//! judged with it: a peer of SASL below the minimum is refused as the answer to its last message, where its client
+//! has a place for our words; all others when their first request arrives, in their own cipher.
+//!
+//! "Unknown application" and "wrong secret" read the same to the peer (AuthRpcHandler, Spark 4.3.0).
+
+use std::sync::Arc;
+
+use sealed_shuffle_protocol::auth::legacy::{self, ClientChallenge};
+use sealed_shuffle_protocol::auth::{AuthMessage, Responder};
+use sealed_shuffle_protocol::connection::{Agreed, Challenge, CloseReason};
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::sasl::{self, Judged, Offer, Protection, SaslCipher, SaslError, SaslMessage};
+use sealed_shuffle_protocol::secret::AppSecret;
+use tracing::warn;
+
+use super::session::{Engine, Session};
+use crate::random::OsRandom;
+use crate::telemetry::{Channel, Refusal};
+
+/// What Spark's clients read of a failed AES handshake (AuthRpcHandler, Spark 4.3.0).
+const AUTHENTICATION_FAILED: &str = "java.lang.IllegalArgumentException: Authentication failed.";
+
+/// What they read of a failed SASL exchange (SparkSaslServer, Spark 4.3.0).
+const RESPONSE_MISMATCH: &str = "java.lang.RuntimeException: javax.security.sasl.SaslException: DIGEST-MD5: digest \
+     response format violation. Mismatched response.";
+
+/// What a server offers and takes of SASL.
+#[derive(Clone, Debug)]
+pub struct SaslSettings {
+    /// Ciphers of the privacy layer that are served (`spark.sealed.sasl.ciphers`).
+    pub ciphers: Vec<SaslCipher>,
+    /// Whether a proof without the privacy layer is refused (`spark.network.sasl.serverAlwaysEncrypt`).
+    pub always_encrypt: bool,
+    /// Plaintext bytes of a sealed token (`spark.network.sasl.maxEncryptedBlockSize`).
+    pub max_block: usize,
+}
+
+impl SaslSettings {
+    /// What the challenge offers. Never less than any client of Spark's can take: what is not served is refused after
+    /// the last message, in words, where a client that finds nothing to its taste would only say so itself.
+    fn offer(&self) -> Offer {
+        let ciphers = if self.ciphers.is_empty() { SaslCipher::ALL.to_vec() } else { self.ciphers.clone() };
+        Offer { auth: true, ciphers }
+    }
+
+    /// Why a protection is not served, if it is not.
+    fn refusal(&self, protection: &Protection) -> Option<String> {
+        match protection {
+            Protection::Auth if self.always_encrypt => Some(
+                "java.lang.SecurityException: This server wants SASL with encryption \
+                 (spark.network.sasl.serverAlwaysEncrypt): set spark.authenticate.enableSaslEncryption=true in the \
+                 application, or better spark.network.crypto.enabled=true."
+                    .to_owned(),
+            ),
+            Protection::Conf(_) if self.ciphers.is_empty() => Some(
+                "java.lang.SecurityException: This server serves no cipher of SASL (spark.sealed.sasl.ciphers): set \
+                 spark.network.crypto.enabled=true in the application."
+                    .to_owned(),
+            ),
+            Protection::Auth | Protection::Conf(_) => None,
+        }
+    }
+}
+
+/// A SASL exchange between its two messages.
+pub(super) struct Conversation {
+    /// The application of the first message; the second one's is ignored, as Spark does.
+    app: AppId,
+    server: sasl::Server,
+}
+
+impl Session {
+    /// Takes one message of a handshake and answers it.
+    pub(super) async fn judge(
+        &mut self,
+        engine: &mut Engine,
+        challenge: Challenge,
+    ) -> Result<(), CloseReason> {
+        match (challenge, self.conversation.take()) {
+            (Challenge::X25519(challenge), None) => self.judge_x25519(engine, &challenge).await,
+            (Challenge::Pbkdf2(challenge), None) => self.judge_pbkdf2(engine, challenge).await,
+            (Challenge::Sasl(start), None) => self.converse(engine, &start),
+            (Challenge::Sasl(response), Some(conversation)) => {
+                self.judge_sasl(engine, conversation, &response).await
+            }
+            (_, Some(conversation)) => {
+                let reason = "it changed from SASL to another handshake".to_owned();
+                self.refuse_handshake(engine, &conversation.app, AUTHENTICATION_FAILED, reason)
+            }
+        }
+    }
+
+    async fn judge_x25519(
+        &mut self,
+        engine: &mut Engine,
+        challenge: &AuthMessage,
+    ) -> Result<(), CloseReason> {
+        let app = challenge.app_id().clone();
+        let judged = self.prove(&app, |secret| {
+            Responder::respond(challenge, secret, &mut OsRandom).map_err(|error| error.to_string())
+        });
+        match judged.await {
+            Ok((answer, keys)) => engine.accept(app, &answer.encode(), Some(Agreed::X25519(keys))),
+            Err(reason) => self.refuse_handshake(engine, &app, AUTHENTICATION_FAILED, reason),
+        }
+    }
+
+    async fn judge_pbkdf2(
+        &mut self,
+        engine: &mut Engine,
+        challenge: ClientChallenge,
+    ) -> Result<(), CloseReason> {
+        let app = challenge.app_id().clone();
+        let limits = self.shared.settings.legacy_limits;
+        if let Err(error) = limits.check(&challenge) {
+            return self.refuse_handshake(engine, &app, AUTHENTICATION_FAILED, error.to_string());
+        }
+        let challenge = Arc::new(challenge);
+        let lane = self.shared.slow_lane.clone();
+        let judged = self.prove_slowly(&app, move |secret| {
+            let (challenge, lane) = (Arc::clone(&challenge), lane.clone());
+            async move {
+                let judge = move || legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
+                lane.run(judge).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            }
+        });
+        match judged.await {
+            Ok((answer, keys)) => {
+                engine.accept(app, &answer.encode(), Some(Agreed::Pbkdf2(keys)))?;
+                self.channel_known(engine, Channel::LEGACY);
+                Ok(())
+            }
+            Err(reason) => self.refuse_handshake(engine, &app, AUTHENTICATION_FAILED, reason),
+        }
+    }
+
+    /// The first message of SASL. The challenge is the same for every application, known or not.
+    fn converse(&mut self, engine: &mut Engine, start: &SaslMessage) -> Result<(), CloseReason> {
+        let app = start.app_id().clone();
+        self.claimed = Some(app.clone());
+        match sasl::Server::start(&self.shared.settings.sasl.offer(), &mut OsRandom) {
+            Ok((server, challenge)) => {
+                self.conversation = Some(Conversation { app, server });
+                engine.proceed(&challenge)
+            }
+            Err(error) => self.refuse_handshake(engine, &app, AUTHENTICATION_FAILED, error.to_string()),
+        }
+    }
+
+    async fn judge_sasl(
+        &mut self,
+        engine: &mut Engine,
+        Conversation { app, server }: Conversation,
+        response: &SaslMessage,
+    ) -> Result<(), CloseReason> {
+        let judged = self.prove(&app, |secret| {
+            server.judge(response.token(), secret).map_err(|error: SaslError| error.to_string())
+        });
+        let Judged { answer, protection } = match judged.await {
+            Ok(judged) => judged,
+            Err(reason) => return self.refuse_handshake(engine, &app, RESPONSE_MISMATCH, reason),
+        };
+        let channel = match &protection {
+            Protection::Auth => Channel::SASL,
+            Protection::Conf(keys) => Channel::sasl_conf(keys.cipher()),
+        };
+        self.claimed = Some(app.clone());
+        let refusal = self.shared.settings.sasl.refusal(&protection);
+        if let Some(text) = self.judge_channel(Some(&app), channel).or(refusal) {
+            return engine.refuse(&text, text.clone());
+        }
+        let agreed = match protection {
+            Protection::Auth => None,
+            Protection::Conf(keys) => Some(Agreed::Sasl(keys)),
+        };
+        engine.accept(app, &answer, agreed)
+    }
+
+    /// Tries the secrets of `app`, the current one first, until one verifies.
+    async fn prove<T>(
+        &mut self,
+        app: &AppId,
+        judge: impl Fn(&AppSecret) -> Result<T, String>,
+    ) -> Result<T, String> {
+        self.prove_slowly(app, |secret| std::future::ready(judge(&secret))).await
+    }
+
+    /// The same where judging is left to another thread.
+    async fn prove_slowly<T, F>(
+        &mut self,
+        app: &AppId,
+        judge: impl Fn(Arc<AppSecret>) -> F,
+    ) -> Result<T, String>
+    where
+        F: Future<Output = Result<T, String>>,
+    {
+        self.claimed = Some(app.clone());
+        let Some(secret) = self.shared.secrets.of(app) else {
+            return Err("there is no secret for this application".to_owned());
+        };
+        judge(secret).await
+    }
+
+    fn refuse_handshake(
+        &mut self,
+        engine: &mut Engine,
+        app: &AppId,
+        text: &str,
+        reason: String,
+    ) -> Result<(), CloseReason> {
+        self.shared.metrics.refused(Refusal::Authentication);
+        warn!(
+            peer = %self.peer, %app, reason,
+            "refused a handshake; is spark.authenticate.secret the same here and in the application?"
+        );
+        engine.refuse(text, format!("handshake for application {app}: {reason}"))
+    }
+}
