@@ -15,7 +15,11 @@
 //! plaintext, which Spark 4.2.1 and later send for an empty block and which delivers nothing.
 //!
 //! Source: GcmTransportCipher, Spark 3.5.9 to 4.3.0, with the primitives of Tink's
-//! AesGcmHkdfStreaming but not its layout. Spark 3.4.4 has the name, not the bytes.
+//! AesGcmHkdfStreaming but not its layout.
+//!
+//! Spark 3.4.4 has the same bytes but for two bugs: it takes one message in each direction and no more, and it
+//! computes L as if the header stood in segment 0, 16 too much where the last piece nearly fills its segment or is
+//! missing. The second is how it is recognised here, in time to say so rather than to wait for 16 bytes that never come.
 
 use bytes::{Buf, BytesMut};
 
@@ -160,6 +164,7 @@ impl GcmLayer {
     ) -> Result<Option<BytesMut>, CipherError> {
         let want = message.next_segment();
         if input.len() < want {
+            message.refuse_broken_sender(input)?;
             self.inbound = Inbound::Segments(message);
             return Ok(None);
         }
@@ -194,6 +199,8 @@ enum Inbound {
 struct Message {
     key: GcmKey,
     nonces: Nonces,
+    /// L, as announced.
+    length: u64,
     /// Sealed bytes that have not been consumed, in all segments together.
     missing: usize,
 }
@@ -202,6 +209,20 @@ impl Message {
     /// Sealed bytes of the next segment.
     fn next_segment(&self) -> usize {
         self.missing.min(SEALED_UNIT)
+    }
+
+    /// Refuses a last segment that verifies without the 16 bytes that are still to come. Looked at only when just
+    /// these are missing.
+    fn refuse_broken_sender(&self, input: &[u8]) -> Result<(), CipherError> {
+        if self.missing > SEALED_UNIT || input.len() + TAG != self.missing || input.len() <= TAG {
+            return Ok(());
+        }
+        let mut copy = input.to_vec();
+        let Some((text, tag)) = copy.split_last_chunk_mut::<TAG>() else { return Ok(()) };
+        match self.key.open(self.nonces.at(true), &[], text, tag) {
+            Ok(()) => Err(CipherError::BrokenSender(self.length)),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Opens one sealed segment and cuts its tag off.
@@ -240,11 +261,16 @@ impl Nonces {
     }
 
     fn take(&mut self, is_last: bool) -> [u8; NONCE] {
+        let nonce = self.at(is_last);
+        self.next += 1;
+        nonce
+    }
+
+    fn at(&self, is_last: bool) -> [u8; NONCE] {
         let mut nonce = [0; NONCE];
         nonce[..PREFIX].copy_from_slice(&self.prefix);
         nonce[PREFIX..NONCE - 1].copy_from_slice(&self.next.to_be_bytes());
         nonce[NONCE - 1] = u8::from(is_last);
-        self.next += 1;
         nonce
     }
 }
@@ -294,6 +320,7 @@ impl SessionKey {
             Header::Message(Message {
                 key: self.message_key(salt, length),
                 nonces: Nonces::new(prefix),
+                length: u64::from_be_bytes(length),
                 missing,
             })
         };
@@ -306,9 +333,14 @@ impl SessionKey {
 /// mean it.
 fn missing_after_header(length: i64, header: u8) -> Result<usize, CipherError> {
     let front = LENGTH + usize::from(header);
-    usize::try_from(length)
+    let missing = usize::try_from(length)
         .ok()
         .and_then(|length| length.checked_sub(front))
-        .filter(|&missing| missing <= MAX_LENGTH && !matches!(missing % SEALED_UNIT, 1..TAG))
-        .ok_or(CipherError::MessageLength(length))
+        .filter(|&missing| missing <= MAX_LENGTH)
+        .ok_or(CipherError::MessageLength(length))?;
+    match missing % SEALED_UNIT {
+        // A last segment without a byte of plaintext, or too short for a tag.
+        1..=TAG => Err(CipherError::BrokenSender(length.unsigned_abs())),
+        _ => Ok(missing),
+    }
 }

@@ -79,6 +79,13 @@ pub enum CipherError {
     /// The length in front of a GCM message is one that no sender writes.
     #[error("an AES-GCM message claims {0} bytes, which is no possible length")]
     MessageLength(i64),
+    /// A GCM message is announced 16 bytes longer than it is, which only Spark 3.4 does.
+    #[error(
+        "an AES-GCM message is announced as {0} bytes, 16 more than it has: so does Spark 3.4 alone, whose AES-GCM is \
+         broken. Move the peer to Spark 3.5.9 or later, or set spark.network.crypto.cipher=AES/CTR/NoPadding on both \
+         ends"
+    )]
+    BrokenSender(u64),
     /// The header length of a GCM message does not fit the key in use.
     #[error(
         "an AES-GCM message has a header of {theirs} bytes, the session key asks for {ours}: engine versions differ"

@@ -3,6 +3,8 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 use sealed_shuffle_protocol::cipher::{CipherError, GcmLayer, Layer, Segment};
+use sealed_shuffle_protocol::crypto::gcm::GcmKey;
+use sealed_shuffle_protocol::crypto::hkdf;
 use sealed_shuffle_protocol::secret::Secret;
 
 use crate::support::{Fixed, Seeded, open, pattern, seal, seal_one, split};
@@ -125,14 +127,58 @@ fn refuses_lengths_that_no_sender_means() {
     for length in [i64::MIN, -1, 0, 8, 31, longest + 1, i64::MAX] {
         assert_length_refused(length);
     }
-    for short in 1..16 {
-        assert_length_refused(32 + short);
-        assert_length_refused(32 + 32768 + short);
+    for short in 1..=16 {
+        for length in [32 + short, 32 + 32768 + short] {
+            let bytes = [&u64::to_be_bytes(length)[..], &[24], &[5; 60]].concat();
+            let error = open(&mut v2(), [&bytes[..]]).unwrap_err();
+            assert!(matches!(error, CipherError::BrokenSender(l) if l == length), "{length}: {error}");
+        }
     }
     // The longest that Spark can count: the opener waits for it.
     let mut header = empty_message();
     header[..8].copy_from_slice(&(longest - 15).to_be_bytes());
     assert_eq!(open(&mut v2(), [&header[..]]).unwrap(), b"");
+}
+
+#[test]
+fn messages_that_spark_3_4_announces_too_long_are_recognized_before_the_rest_that_never_comes() {
+    for plain in [0, 32713, 32728, 32729, 32736, 32737, 32752, 2 * 32752, 32752 + 32740] {
+        let bytes = sealed_by_spark_3_4(plain);
+        let opened = open(&mut v2(), [&bytes[..]]);
+        match plain % 32752 {
+            // The formula goes wrong where the header would not have fitted into the segment.
+            0 | 32729.. => {
+                let text = opened.unwrap_err().to_string();
+                assert!(text.contains("Spark 3.4") && text.contains("3.5.9"), "{plain}: {text}");
+            }
+            _ => assert_eq!(opened.unwrap().len(), plain),
+        }
+    }
+}
+
+/// One message as GcmTransportCipher of Spark 3.4.4 writes it, engine version 2: L by Tink's formula, in which the
+/// header takes its place in segment 0.
+fn sealed_by_spark_3_4(plain: usize) -> Vec<u8> {
+    const UNIT: usize = 32752;
+    let with_header = plain + 24;
+    let formula =
+        with_header / UNIT * (UNIT + 16) + if with_header % UNIT > 0 { with_header % UNIT + 16 } else { 0 };
+    let length = u64::try_from(8 + formula).unwrap().to_be_bytes();
+    let (salt, prefix) = ([7; 16], [9; 7]);
+    let mut out = [&length[..], &[24], &salt, &prefix].concat();
+
+    let key: Secret<16> = hkdf::derive(&[1; 16], &salt, &[&length]);
+    let key = GcmKey::aes_128(key.as_bytes());
+    let pieces: Vec<_> = vec![0; plain].chunks(UNIT).map(<[u8]>::to_vec).collect();
+    for (index, mut piece) in pieces.iter().cloned().enumerate() {
+        let mut nonce = [9; 12];
+        nonce[7..11].copy_from_slice(&u32::try_from(index).unwrap().to_be_bytes());
+        nonce[11] = u8::from(index + 1 == pieces.len());
+        let tag = key.seal(nonce, &[], &mut piece).unwrap();
+        out.extend_from_slice(&piece);
+        out.extend_from_slice(&tag);
+    }
+    out
 }
 
 #[test]
