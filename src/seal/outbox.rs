@@ -213,29 +213,8 @@ impl Outbox {
                 }
             }
         }
-        self.segment = Some(self.seal(stack, segment).await?);
+        self.segment = Some(seal(&self.slow_lane, stack, segment).await?);
         Ok(())
-    }
-
-    /// Seals on the spot, or in the lane of the slow.
-    async fn seal(
-        &self,
-        stack: &mut Stack,
-        mut segment: PooledSegment,
-    ) -> Result<PooledSegment, OutboxError> {
-        if !stack.is_slow() {
-            stack.seal(&mut segment)?;
-            return Ok(segment);
-        }
-        let mut layers = std::mem::take(stack);
-        let work = move || {
-            let sealed = layers.seal(&mut segment);
-            (layers, segment, sealed)
-        };
-        let (layers, segment, sealed) = self.slow_lane.run(work).await?;
-        *stack = layers;
-        sealed?;
-        Ok(segment)
     }
 
     /// What a layer says of its own accord goes out as it is, in a segment of its own.
@@ -282,6 +261,27 @@ impl Outbox {
         }
         Ok((segment, n))
     }
+}
+
+/// Seals on the spot, or in the lane of the slow.
+async fn seal(
+    slow_lane: &Lane,
+    stack: &mut Stack,
+    mut segment: PooledSegment,
+) -> Result<PooledSegment, OutboxError> {
+    if !stack.is_slow() {
+        stack.seal(&mut segment)?;
+        return Ok(segment);
+    }
+    let mut layers = std::mem::take(stack);
+    let work = move || {
+        let sealed = layers.seal(&mut segment);
+        (layers, segment, sealed)
+    };
+    let (layers, segment, sealed) = slow_lane.run(work).await?;
+    *stack = layers;
+    sealed?;
+    Ok(segment)
 }
 
 /// The free places of a segment as targets of one scattered read.

@@ -38,6 +38,12 @@ pub struct SaslSettings {
     pub max_block: usize,
 }
 
+impl Default for SaslSettings {
+    fn default() -> Self {
+        Self { ciphers: vec![SaslCipher::TripleDes], always_encrypt: false, max_block: 64 << 10 }
+    }
+}
+
 impl SaslSettings {
     /// What the challenge offers. Never less than any client of Spark's can take: what is not served is refused after
     /// the last message, in words, where a client that finds nothing to its taste would only say so itself.

@@ -24,7 +24,6 @@ use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, 
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_protocol::sasl::SaslCipher;
 use sealed_shuffle_protocol::secret::AppSecret;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
@@ -150,11 +149,7 @@ impl Server {
             limits: config.limits.clone(),
             minimum: config.minimum,
             admits_anonymous: config.authentication == Authentication::Optional,
-            sasl: SaslSettings {
-                ciphers: vec![SaslCipher::TripleDes],
-                always_encrypt: false,
-                max_block: 64 << 10,
-            },
+            sasl: SaslSettings::default(),
             legacy_limits: LegacyLimits { iterations: 10_000 },
             connections: config.max_connections,
             max_chunks: config.max_chunks_being_transferred,

@@ -10,9 +10,10 @@ use sealed_shuffle::config::SecurityLevel;
 use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::seal::{Budget, SegmentPool};
-use sealed_shuffle::server::{Secrets, Server, Settings as ServerSettings};
+use sealed_shuffle::server::{SaslSettings, Secrets, Server, Settings as ServerSettings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_protocol::limits::Limits;
@@ -143,6 +144,8 @@ fn server(security: &Security, root: &Path) -> Server {
         limits: Limits::default(),
         minimum: if plaintext { SecurityLevel::Plaintext } else { SecurityLevel::AesCtr },
         admits_anonymous: plaintext,
+        sasl: SaslSettings::default(),
+        legacy_limits: LegacyLimits { iterations: 10_000 },
         connections: 64,
         max_chunks: u64::MAX,
         handshake_timeout: Duration::from_secs(30),

@@ -15,8 +15,9 @@ use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::random::{OsRandom, random_bytes};
 use sealed_shuffle::seal::{Budget, SegmentPool};
-use sealed_shuffle::server::{Drained, Secrets, Server, Settings};
+use sealed_shuffle::server::{Drained, SaslSettings, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
+use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
 use sealed_shuffle_protocol::cipher::{AesSession, Layer, Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
@@ -87,6 +88,8 @@ impl Running {
             limits: Limits::default(),
             minimum: SecurityLevel::AesCtr,
             admits_anonymous: false,
+            sasl: SaslSettings::default(),
+            legacy_limits: LegacyLimits { iterations: 10_000 },
             connections: 4096,
             max_chunks: u64::MAX,
             handshake_timeout: 30 * second,

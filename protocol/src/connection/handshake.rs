@@ -32,7 +32,7 @@ impl Challenge {
     pub(super) fn decode(body: &Bytes) -> Option<Self> {
         match *body.first()? {
             message::TAG => AuthMessage::decode(body).ok().map(Self::X25519),
-            legacy::ClientChallenge::TAG => ClientChallenge::decode(body).ok().map(Self::Pbkdf2),
+            ClientChallenge::TAG => ClientChallenge::decode(body).ok().map(Self::Pbkdf2),
             SaslMessage::TAG => SaslMessage::decode(body).ok().map(Self::Sasl),
             _ => None,
         }

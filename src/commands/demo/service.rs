@@ -8,9 +8,10 @@ use sealed_shuffle::client::Address;
 use sealed_shuffle::config::SecurityLevel;
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::seal::{Budget, SegmentPool};
-use sealed_shuffle::server::{Secrets, Server, Settings};
+use sealed_shuffle::server::{SaslSettings, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle::wire::{ListenSettings, bind};
+use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_protocol::secret::AppSecret;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -29,6 +30,8 @@ pub(super) fn start(root: &Path, secret: Option<&str>, minimum: SecurityLevel) -
         limits: Limits::default(),
         minimum,
         admits_anonymous: secret.is_none(),
+        sasl: SaslSettings::default(),
+        legacy_limits: LegacyLimits { iterations: 10_000 },
         connections: 64,
         max_chunks: u64::MAX,
         handshake_timeout: Duration::from_secs(30),

@@ -126,7 +126,7 @@ fn bytes(text: &'static [u8]) -> Outbound {
 #[tokio::test]
 async fn region_larger_than_a_segment_takes_as_many_as_it_needs() {
     let file = File::of(10 * SEGMENT + 17);
-    let mut outbox = Outbox::new(pool(SEGMENT));
+    let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
     outbox.push(bytes(b"head"));
     outbox.push(Outbound::Region(Body::new(file.region(0, file.content.len() as u64))));
     outbox.push(bytes(b"next"));
@@ -138,7 +138,7 @@ async fn region_larger_than_a_segment_takes_as_many_as_it_needs() {
 #[tokio::test]
 async fn small_answers_share_a_segment() {
     let file = File::of(1000);
-    let mut outbox = Outbox::new(pool(SEGMENT));
+    let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
     let mut expected = Vec::new();
     for n in 0..20 {
         outbox.push(bytes(b"head"));
@@ -156,7 +156,7 @@ async fn small_answers_share_a_segment() {
 async fn layers_change_at_the_exact_byte() {
     for mode in MODES {
         let (sealing, opening) = ends(mode);
-        let mut outbox = Outbox::new(pool(SEGMENT));
+        let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
         outbox.push(bytes(b"in clear"));
         outbox.push(Outbound::Layer(sealing));
         outbox.push(Outbound::Bytes(frame(10_000)));
@@ -186,7 +186,7 @@ async fn two_layers_open_to_the_same_bytes() {
             sealing.push(outer_seals);
             opening.push(inner_opens);
             opening.push(outer_opens);
-            let mut outbox = Outbox::new(pool(SEGMENT));
+            let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
             outbox.push(Outbound::Bytes(frame(5)));
             outbox.push(Outbound::Region(Body::new(file.region(0, 100_000))));
             let (said, _) = say(&mut outbox, &mut sealing).await.unwrap();
@@ -216,7 +216,7 @@ async fn region_truncated_after_its_head_was_queued_is_an_error() {
     let file = File::of(10_000);
     for left in [0, 1, 5000, 9999] {
         fs::write(&file.path, &file.content).unwrap();
-        let mut outbox = Outbox::new(pool(SEGMENT));
+        let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
         outbox.push(bytes(b"head"));
         outbox.push(Outbound::Region(Body::new(file.region(0, 10_000))));
         truncate(&file.path, left);
@@ -239,7 +239,7 @@ async fn budget_is_never_exceeded_and_everybody_gets_a_turn() {
         .map(|_| {
             let (file, pool, most) = (Arc::clone(&file), pool.clone(), Arc::clone(&most));
             tokio::spawn(async move {
-                let mut outbox = Outbox::new(pool.clone());
+                let mut outbox = Outbox::new(pool.clone(), Lane::new(1));
                 outbox.push(Outbound::Region(Body::new(file.region(0, 300_000))));
                 let (mut stack, mut said) = (Stack::default(), Vec::new());
                 while !outbox.is_empty() {
@@ -277,7 +277,7 @@ async fn share_larger_than_the_budget_is_cut() {
 async fn ticket_counts_until_its_body_has_gone_out() {
     let file = File::of(3 * SEGMENT);
     let counter = Arc::new(AtomicU64::new(0));
-    let mut outbox = Outbox::new(pool(SEGMENT));
+    let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
     for _ in 0..2 {
         let region = file.region(0, 3 * SEGMENT as u64);
         outbox.push(Outbound::Region(Body::counted(region, Ticket::take(&counter))));

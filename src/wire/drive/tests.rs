@@ -310,7 +310,7 @@ async fn unread_requests_wait_while_answers_do() {
     let serving = tokio::spawn(async move {
         let mut engine = ServerConnection::new(now(), settings());
         let wire = WireSettings { pipelined: 1000, ..wire() };
-        drive(&mut ours, &mut engine, &mut Echo::default(), pool, &wire).await
+        drive(&mut ours, &mut engine, &mut Echo::default(), Stack::default(), pool, &wire).await
     });
     let body = vec![7; 60_000];
     for n in 0..17 {
