@@ -13,6 +13,7 @@
 //! | [`message`] | transport messages, ids 0 to 12 |
 //! | [`shuffle`] | block-transfer messages, ids 0 to 19, and block ids |
 //! | [`auth`] | the X25519 handshake of Spark 3.1 and later |
+//! | [`sasl`] | DIGEST-MD5, which authenticates where `spark.network.crypto.enabled` is off, and its privacy layer |
 //! | [`cipher`] | session ciphers as layers over byte streams |
 //! | [`crypto`] | the primitives that the two above stand on |
 //! | [`connection`] | both ends of a connection as state machines |
@@ -27,5 +28,6 @@ pub mod frame;
 pub mod ids;
 pub mod limits;
 pub mod message;
+pub mod sasl;
 pub mod secret;
 pub mod shuffle;

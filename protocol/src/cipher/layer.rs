@@ -6,6 +6,7 @@ use super::mode::SessionMode;
 use super::segment::{Layout, Segment};
 use crate::crypto::gcm::OpenError;
 use crate::crypto::random::RandomError;
+use crate::sasl::TokenError;
 
 /// One layer between frames and socket: both directions of one connection.
 ///
@@ -121,6 +122,9 @@ pub enum CipherError {
     /// The segment is sealed already.
     #[error("the segment is sealed already: reset it before it is used again")]
     SealedTwice,
+    /// A token of SASL's privacy layer is not what the peer may send.
+    #[error("SASL: {0}")]
+    Sasl(#[from] TokenError),
     /// TLS could not be set up, or ended in an alert.
     #[error("TLS: {0}")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -133,7 +137,7 @@ pub enum CipherError {
 }
 
 /// Refuses a segment that is not `layer`'s to seal.
-pub(super) fn check(segment: &Segment, needed: Layout) -> Result<(), CipherError> {
+pub(crate) fn check(segment: &Segment, needed: Layout) -> Result<(), CipherError> {
     if segment.layout() != needed {
         return Err(CipherError::Layout { needed, found: segment.layout() });
     }

@@ -27,6 +27,7 @@ mod session;
 
 pub use ctr::CtrLayer;
 pub use gcm::{GcmKeySize, GcmLayer};
+pub(crate) use layer::check;
 pub use layer::{CipherError, Layer};
 pub use mode::{SessionCipher, SessionMode, UnknownCipher};
 pub use null::NullLayer;

@@ -1,4 +1,4 @@
-//! The primitives that [`crate::auth`] and [`crate::cipher`] stand on: one file per idea, each a thin
+//! The primitives that [`crate::auth`], [`crate::sasl`] and [`crate::cipher`] stand on: one file per idea, each a thin
 //! seam over one crate, so that exchanging a crate touches one file.
 //!
 //! | module | knows |
@@ -7,10 +7,16 @@
 //! | [`hkdf`] | HKDF-SHA256 (RFC 5869) |
 //! | [`ctr`] | AES-CTR with 128 and 256 bit keys (NIST SP 800-38A), in place |
 //! | [`gcm`] | AES-128-GCM and AES-256-GCM (NIST SP 800-38D), in place |
+//! | [`md5`] | MD5 and HMAC-MD5 (RFC 1321, RFC 2104) |
+//! | [`des`] | DES and triple DES in CBC mode (FIPS 46-3), in place |
+//! | [`rc4`] | RC4, in place |
 //! | [`x25519`] | X25519 (RFC 7748) without the keys that agree on nothing |
 
 pub mod ctr;
+pub mod des;
 pub mod gcm;
 pub mod hkdf;
+pub mod md5;
 pub mod random;
+pub mod rc4;
 pub mod x25519;
