@@ -23,9 +23,21 @@ use crate::telemetry::{Channel, Refusal};
 /// What Spark's clients read of a failed AES handshake (AuthRpcHandler, Spark 4.3.0).
 const AUTHENTICATION_FAILED: &str = "java.lang.IllegalArgumentException: Authentication failed.";
 
-/// What they read of a failed SASL exchange (SparkSaslServer, Spark 4.3.0).
-const RESPONSE_MISMATCH: &str = "java.lang.RuntimeException: javax.security.sasl.SaslException: DIGEST-MD5: digest \
-     response format violation. Mismatched response.";
+/// Why a peer did not prove itself: for our log, and where it broke a rule of SASL's the words that it reads.
+struct Unproven {
+    reason: String,
+    text: Option<String>,
+}
+
+impl Unproven {
+    fn because(reason: impl std::fmt::Display) -> Self {
+        Self { reason: reason.to_string(), text: None }
+    }
+
+    fn sasl(error: &SaslError) -> Self {
+        Self { reason: error.to_string(), text: Some(error.peer_text()) }
+    }
+}
 
 /// What a server offers and takes of SASL.
 #[derive(Clone, Debug)]
@@ -93,8 +105,8 @@ impl Session {
                 self.judge_sasl(engine, conversation, &response).await
             }
             (_, Some(conversation)) => {
-                let reason = "it changed from SASL to another handshake".to_owned();
-                self.refuse_handshake(engine, &conversation.app, AUTHENTICATION_FAILED, reason)
+                let unproven = Unproven::because("it changed from SASL to another handshake");
+                self.refuse_handshake(engine, &conversation.app, unproven)
             }
         }
     }
@@ -106,11 +118,11 @@ impl Session {
     ) -> Result<(), CloseReason> {
         let app = challenge.app_id().clone();
         let judged = self.prove(&app, |secret| {
-            Responder::respond(challenge, secret, &mut OsRandom).map_err(|error| error.to_string())
+            Responder::respond(challenge, secret, &mut OsRandom).map_err(Unproven::because)
         });
         match judged.await {
             Ok((answer, keys)) => engine.accept(app, &answer.encode(), Some(Agreed::X25519(keys))),
-            Err(reason) => self.refuse_handshake(engine, &app, AUTHENTICATION_FAILED, reason),
+            Err(unproven) => self.refuse_handshake(engine, &app, unproven),
         }
     }
 
@@ -122,7 +134,7 @@ impl Session {
         let app = challenge.app_id().clone();
         let limits = self.shared.settings.legacy_limits;
         if let Err(error) = limits.check(&challenge) {
-            return self.refuse_handshake(engine, &app, AUTHENTICATION_FAILED, error.to_string());
+            return self.refuse_handshake(engine, &app, Unproven::because(error));
         }
         let challenge = Arc::new(challenge);
         let lane = self.shared.slow_lane.clone();
@@ -130,7 +142,7 @@ impl Session {
             let (challenge, lane) = (Arc::clone(&challenge), lane.clone());
             async move {
                 let judge = move || legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
-                lane.run(judge).await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+                lane.run(judge).await.map_err(Unproven::because)?.map_err(Unproven::because)
             }
         });
         match judged.await {
@@ -139,7 +151,7 @@ impl Session {
                 self.channel_known(engine, Channel::LEGACY);
                 Ok(())
             }
-            Err(reason) => self.refuse_handshake(engine, &app, AUTHENTICATION_FAILED, reason),
+            Err(unproven) => self.refuse_handshake(engine, &app, unproven),
         }
     }
 
@@ -152,7 +164,7 @@ impl Session {
                 self.conversation = Some(Conversation { app, server });
                 engine.proceed(&challenge)
             }
-            Err(error) => self.refuse_handshake(engine, &app, AUTHENTICATION_FAILED, error.to_string()),
+            Err(error) => self.refuse_handshake(engine, &app, Unproven::sasl(&error)),
         }
     }
 
@@ -163,11 +175,15 @@ impl Session {
         response: &SaslMessage,
     ) -> Result<(), CloseReason> {
         let judged = self.prove(&app, |secret| {
-            server.judge(response.token(), secret).map_err(|error: SaslError| error.to_string())
+            server.judge(response.token(), secret).map_err(|error| Unproven::sasl(&error))
         });
         let Judged { answer, protection } = match judged.await {
             Ok(judged) => judged,
-            Err(reason) => return self.refuse_handshake(engine, &app, RESPONSE_MISMATCH, reason),
+            Err(Unproven { reason, text }) => {
+                // Without a secret no other words than with a wrong one.
+                let text = Some(text.unwrap_or_else(|| SaslError::WrongSecret.peer_text()));
+                return self.refuse_handshake(engine, &app, Unproven { reason, text });
+            }
         };
         let channel = match &protection {
             Protection::Auth => Channel::SASL,
@@ -189,8 +205,8 @@ impl Session {
     async fn prove<T>(
         &mut self,
         app: &AppId,
-        judge: impl Fn(&AppSecret) -> Result<T, String>,
-    ) -> Result<T, String> {
+        judge: impl Fn(&AppSecret) -> Result<T, Unproven>,
+    ) -> Result<T, Unproven> {
         self.prove_slowly(app, |secret| std::future::ready(judge(&secret))).await
     }
 
@@ -199,13 +215,13 @@ impl Session {
         &mut self,
         app: &AppId,
         judge: impl Fn(Arc<AppSecret>) -> F,
-    ) -> Result<T, String>
+    ) -> Result<T, Unproven>
     where
-        F: Future<Output = Result<T, String>>,
+        F: Future<Output = Result<T, Unproven>>,
     {
         self.claimed = Some(app.clone());
         let Some(secret) = self.shared.secrets.of(app) else {
-            return Err("there is no secret for this application".to_owned());
+            return Err(Unproven::because("there is no secret for this application"));
         };
         judge(secret).await
     }
@@ -214,14 +230,14 @@ impl Session {
         &mut self,
         engine: &mut Engine,
         app: &AppId,
-        text: &str,
-        reason: String,
+        Unproven { reason, text }: Unproven,
     ) -> Result<(), CloseReason> {
         self.shared.metrics.refused(Refusal::Authentication);
         warn!(
             peer = %self.peer, %app, reason,
             "refused a handshake; is spark.authenticate.secret the same here and in the application?"
         );
+        let text = text.as_deref().unwrap_or(AUTHENTICATION_FAILED);
         engine.refuse(text, format!("handshake for application {app}: {reason}"))
     }
 }

@@ -84,7 +84,7 @@ impl Channel {
     };
 
     /// SASL's privacy layer.
-    pub const fn sasl_conf(cipher: SaslCipher) -> Self {
+    pub fn sasl_conf(cipher: SaslCipher) -> Self {
         Self { level: SecurityLevel::SaslConf, handshake: Handshake::Sasl, cipher: cipher.name(), tls: None }
     }
 

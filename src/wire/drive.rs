@@ -218,6 +218,8 @@ impl Wire<'_> {
                 handler.on_event(engine, event).await?;
                 self.collect(engine, handler);
             }
+            // An engine may have words of its own that are nobody's event: the next message of a handshake.
+            self.collect(engine, handler);
             if !self.has_room() || engine.is_closing() {
                 return Ok(());
             }

@@ -17,6 +17,7 @@ use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{BlockId, ExecutorShuffleInfo, Strings};
 use tempfile::TempDir;
@@ -34,7 +35,13 @@ pub(crate) fn modes() -> Vec<Security> {
             modes.push(Security::aes(AppSecret::new(SECRET.into()), version, cipher));
         }
     }
+    modes.push(sasl(Wanted::Auth));
+    modes.extend(SaslCipher::ALL.map(|cipher| sasl(Wanted::Conf(vec![cipher]))));
     modes
+}
+
+pub(crate) fn sasl(wanted: Wanted) -> Security {
+    Security::Sasl { secret: Arc::new(AppSecret::new(SECRET.into())), wanted, max_block: 64 << 10 }
 }
 
 pub(crate) fn gcm() -> Security {
@@ -140,11 +147,15 @@ impl Running {
 
 fn server(security: &Security, root: &Path) -> Server {
     let plaintext = matches!(security, Security::Plaintext);
+    let minimum = match security {
+        Security::Aes { .. } => SecurityLevel::AesCtr,
+        _ => SecurityLevel::Plaintext,
+    };
     let settings = ServerSettings {
         limits: Limits::default(),
-        minimum: if plaintext { SecurityLevel::Plaintext } else { SecurityLevel::AesCtr },
+        minimum,
         admits_anonymous: plaintext,
-        sasl: SaslSettings::default(),
+        sasl: SaslSettings { ciphers: SaslCipher::ALL.to_vec(), ..SaslSettings::default() },
         legacy_limits: LegacyLimits { iterations: 10_000 },
         connections: 64,
         max_chunks: u64::MAX,
