@@ -12,7 +12,7 @@
 //! | [`frame`] | the 8-byte length framing, and bodies in and behind a frame |
 //! | [`message`] | transport messages, ids 0 to 12 |
 //! | [`shuffle`] | block-transfer messages, ids 0 to 19, and block ids |
-//! | [`auth`] | the X25519 handshake of Spark 3.1 and later |
+//! | [`auth`] | the X25519 handshake of Spark 3.1 and later, and the older one of 2.2 to 3.0 |
 //! | [`sasl`] | DIGEST-MD5, which authenticates where `spark.network.crypto.enabled` is off, and its privacy layer |
 //! | [`cipher`] | session ciphers as layers over byte streams |
 //! | [`crypto`] | the primitives that the two above stand on |

@@ -10,11 +10,14 @@
 //! The exchange does not say which engine version or session cipher follows: [`SessionKeys`] holds
 //! the keys of both versions, [`crate::cipher::AesSession`] takes them over.
 //!
+//! What Spark 2.2 to 3.0 have under the same switch is another protocol: [`legacy`].
+//!
 //! Source: AuthEngine, AuthMessage and Tink's AesGcmJce in Spark 3.1.3 to 4.3.0, which agree byte for byte.
 
 mod error;
 mod handshake;
 mod keys;
+pub mod legacy;
 pub(crate) mod message;
 
 pub use error::AuthError;

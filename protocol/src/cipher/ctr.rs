@@ -24,7 +24,7 @@ pub struct CtrLayer {
 }
 
 impl CtrLayer {
-    /// AES-128: engine version 2, and the older handshake's default.
+    /// AES-128: engine version 2.
     pub fn aes_128(key: &Secret<16>, outbound_iv: &[u8; 16], inbound_iv: &[u8; 16]) -> Self {
         let key = key.as_bytes();
         Self { outbound: KeyStream::aes_128(key, outbound_iv), inbound: KeyStream::aes_128(key, inbound_iv) }
@@ -34,6 +34,11 @@ impl CtrLayer {
     pub fn aes_256(key: &Secret<32>, outbound_iv: &[u8; 16], inbound_iv: &[u8; 16]) -> Self {
         let key = key.as_bytes();
         Self { outbound: KeyStream::aes_256(key, outbound_iv), inbound: KeyStream::aes_256(key, inbound_iv) }
+    }
+
+    /// Streams that were keyed elsewhere: the older handshake.
+    pub(crate) fn new(outbound: KeyStream, inbound: KeyStream) -> Self {
+        Self { outbound, inbound }
     }
 
     /// The IVs of a session as (outbound, inbound) for one of its ends.

@@ -1,4 +1,4 @@
-//! AES in counter mode with 128 and 256 bit keys and a 128-bit counter (NIST SP 800-38A, section 6.5).
+//! AES in counter mode with 128, 192 and 256 bit keys and a 128-bit counter (NIST SP 800-38A, section 6.5).
 //!
 //! Key stream block `n` is AES(key, (IV + n) mod 2^128), big endian. The mode is written here, over the
 //! cipher of the `aes` crate, for speed: with counters made and text combined inside the crate's own
@@ -13,7 +13,7 @@ use aes::cipher::{
     Block, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, KeyInit,
     ParBlocks,
 };
-use aes::{Aes128, Aes256};
+use aes::{Aes128, Aes192, Aes256};
 use zeroize::Zeroizing;
 
 /// Bytes of a block, and of the IV.
@@ -31,6 +31,7 @@ pub struct KeyStream {
 
 enum Cipher {
     Aes128(Box<Aes128>),
+    Aes192(Box<Aes192>),
     Aes256(Box<Aes256>),
 }
 
@@ -38,6 +39,11 @@ impl KeyStream {
     /// Starts at `iv` under a 128-bit key.
     pub fn aes_128(key: &[u8; 16], iv: &[u8; BLOCK]) -> Self {
         Self::new(Cipher::Aes128(Box::new(Aes128::new(key.into()))), iv)
+    }
+
+    /// Starts at `iv` under a 192-bit key.
+    pub fn aes_192(key: &[u8; 24], iv: &[u8; BLOCK]) -> Self {
+        Self::new(Cipher::Aes192(Box::new(Aes192::new(key.into()))), iv)
     }
 
     /// Starts at `iv` under a 256-bit key.
@@ -75,6 +81,7 @@ impl KeyStream {
         let blocks = Blocks { next: &mut self.next, text };
         match &self.cipher {
             Cipher::Aes128(cipher) => cipher.encrypt_with_backend(blocks),
+            Cipher::Aes192(cipher) => cipher.encrypt_with_backend(blocks),
             Cipher::Aes256(cipher) => cipher.encrypt_with_backend(blocks),
         }
     }
@@ -209,9 +216,13 @@ mod tests {
         ) {
             let iv = iv.to_be_bytes();
             let narrow: &[u8; 16] = key[..16].try_into().unwrap();
+            let middle: &[u8; 24] = key[..24].try_into().unwrap();
             let mut wide = vec![0; pieces.iter().sum()];
             Ctr128BE::<Aes256>::new(&key.into(), &iv.into()).apply_keystream(&mut wide);
             prop_assert_eq!(stream(KeyStream::aes_256(&key, &iv), &pieces), wide);
+            let mut expected = vec![0; pieces.iter().sum()];
+            Ctr128BE::<Aes192>::new(middle.into(), &iv.into()).apply_keystream(&mut expected);
+            prop_assert_eq!(stream(KeyStream::aes_192(middle, &iv), &pieces), expected);
             let mut expected = vec![0; pieces.iter().sum()];
             Ctr128BE::<Aes128>::new(narrow.into(), &iv.into()).apply_keystream(&mut expected);
             prop_assert_eq!(stream(KeyStream::aes_128(narrow, &iv), &pieces), expected);

@@ -1,0 +1,47 @@
+//! The handshake of `spark.network.crypto.enabled` in Spark 2.2 to 3.0: a challenge of random bytes each way, under a
+//! key that PBKDF2 makes from the shared secret.
+//!
+//! ```text
+//! Initiator::start ──► ClientChallenge ──► Responder::respond ──► LegacyKeys
+//! Initiator::finish ◄── ServerResponse ◄─────────┘
+//!        └─► LegacyKeys ──► CtrLayer
+//! ```
+//!
+//! Key K = PBKDF2(secret, salt = the client's nonce), initial counter = that nonce, cut or filled with zeros to 16 bytes.
+//! Each side encrypts its fields as one AES/CTR stream under them:
+//!
+//! ```text
+//! challenge   E( app id | nonce | C )                          C random
+//! response    E( app id | nonce | C + 1 ), E( N ), E( inputIv ), E( outputIv )
+//! session     AES/CTR under PBKDF2(secret, salt = N), server to client from inputIv, client to server from outputIv
+//! ```
+//!
+//! **What it is worth.** Both directions of the handshake are encrypted with the same key stream, nothing is
+//! authenticated but the plaintexts that are known, and there is no forward secrecy: who learns the secret opens every
+//! session that was recorded. Whoever records one handshake can try secrets against it. Whoever stands in between can
+//! make a response of a challenge in half of all cases, but then knows no session key. It is here for peers that can do
+//! nothing better.
+//!
+//! Invariants:
+//! * what a peer can make us compute is bounded by [`LegacyLimits`], before it is computed;
+//! * known plaintext is compared in constant time, all keys and intermediates are wiped.
+//!
+//! Source: AuthEngine, ClientChallenge and ServerResponse in Spark 2.4.8 and 3.0.3, which agree byte for byte.
+
+mod error;
+mod handshake;
+mod increment;
+mod keys;
+mod message;
+mod settings;
+
+pub use error::LegacyError;
+pub use handshake::{Initiator, Responder};
+pub use keys::LegacyKeys;
+pub use message::{ClientChallenge, ServerResponse};
+pub use settings::{LegacyKdf, LegacyLimits, LegacySettings};
+
+/// The only cipher, by the name that travels in the challenge.
+const CIPHER: &str = "AES/CTR/NoPadding";
+/// Bytes of an initial counter.
+const IV: usize = 16;
