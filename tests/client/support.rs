@@ -13,7 +13,7 @@ use sealed_shuffle::seal::{Budget, SegmentPool};
 use sealed_shuffle::server::{SaslSettings, Secrets, Server, Settings as ServerSettings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_protocol::auth::EngineVersion;
-use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
+use sealed_shuffle_protocol::auth::legacy::{LegacyLimits, LegacySettings};
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_protocol::limits::Limits;
@@ -34,6 +34,10 @@ pub(crate) fn modes() -> Vec<Security> {
         for cipher in [SessionCipher::Ctr, SessionCipher::Gcm] {
             modes.push(Security::aes(AppSecret::new(SECRET.into()), version, cipher));
         }
+    }
+    for key_bits in [128, 256] {
+        let settings = LegacySettings { key_bits, ..LegacySettings::default() };
+        modes.push(Security::Legacy { secret: Arc::new(AppSecret::new(SECRET.into())), settings });
     }
     modes.push(sasl(Wanted::Auth));
     modes.extend(SaslCipher::ALL.map(|cipher| sasl(Wanted::Conf(vec![cipher]))));
