@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{matrix::Mode, process::Process, server::clean_environment, spark, spark::Spark, turn::Turn};
+use crate::{mode::Mode, process::Process, server::clean_environment, spark, spark::Spark, turn::Turn};
 
 const PROGRAM: &str = include_str!("../python/application.py");
 const LIMIT: Duration = Duration::from_secs(420);
@@ -94,7 +94,7 @@ impl Application {
     pub fn with_service(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
         let mut application = Self::new(mode.version);
         application.local_dirs = Some(root.to_owned());
-        for (key, value) in mode.conf() {
+        for (key, value) in mode.client_conf() {
             application.set(key, &value);
         }
         application.set("spark.authenticate.secret", secret);

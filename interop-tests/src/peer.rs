@@ -46,7 +46,13 @@ impl Peer {
 
     /// Starts a JVM.
     pub fn start(spark: Spark) -> Self {
+        Self::start_with(spark, &[])
+    }
+
+    /// Starts a JVM with further system properties, `KEY=VALUE`.
+    pub fn start_with(spark: Spark, properties: &[&str]) -> Self {
         let mut command: Command = spark.java();
+        command.args(properties.iter().map(|property| format!("-D{property}")));
         let mut child = command
             .arg("-XX:+UseSerialGC")
             .arg("-XX:TieredStopAtLevel=1")
