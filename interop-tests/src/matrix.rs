@@ -89,7 +89,7 @@ pub fn modes() -> Vec<Mode> {
 }
 
 /// Whether more than the representative part was asked for.
-fn is_chosen() -> bool {
+pub fn is_chosen() -> bool {
     std::env::var_os("SEALED_SHUFFLE_MATRIX").is_some_and(|value| !value.is_empty())
 }
 

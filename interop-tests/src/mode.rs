@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::{service::Service, tls::Stores};
+use crate::{matrix::number, service::Service, tls::Stores};
 
 /// The session cipher of `spark.network.crypto.cipher`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -241,6 +241,9 @@ impl Mode {
         conf.extend(self.tls.into_iter().flat_map(Stores::our_client_conf));
         if matches!(self.auth, Auth::Legacy { .. }) {
             conf.push(("spark.sealed.client.handshake", "legacy".to_owned()));
+        }
+        if number(self.version) < (3, 0) {
+            conf.push(("spark.shuffle.useOldFetchProtocol", "true".to_owned()));
         }
         conf
     }
