@@ -5,7 +5,7 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full lint deny bench cost install setup setup-build
+.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench cost install setup setup-build
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,12 @@ interop: setup ## a representative part of the matrix of Spark versions and mode
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
 interop-full: interop ## the whole matrix
+
+interop-matrix: export SEALED_SHUFFLE_MATRIX = full
+interop-matrix: setup ## every mode of Spark 2.4 to 4.3 in both roles, as a table (target/interop-matrix.md)
+	$(CARGO) build --bin sealed-shuffle
+	$(CARGO) test --package sealed-shuffle-interop-tests --test matrix --test pem_clients
+	@cat target/interop-matrix.md
 
 lint: setup-build ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check

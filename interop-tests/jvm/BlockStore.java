@@ -1,5 +1,4 @@
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.File;
 import java.io.IOException;
@@ -9,36 +8,43 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.apache.spark.network.buffer.ManagedBuffer;
 import org.apache.spark.network.sasl.SecretKeyHolder;
 import org.apache.spark.network.shuffle.BlockFetchingListener;
 import org.apache.spark.network.shuffle.DownloadFile;
 import org.apache.spark.network.shuffle.DownloadFileManager;
-import org.apache.spark.network.shuffle.ExternalBlockStoreClient;
 import org.apache.spark.network.shuffle.SimpleDownloadFile;
 import org.apache.spark.network.shuffle.protocol.ExecutorShuffleInfo;
 import org.apache.spark.network.util.TransportConf;
 
-/** Spark's ExternalBlockStoreClient: the very class through which executors and drivers use a shuffle service. */
+/**
+ * Spark's ExternalBlockStoreClient, ExternalShuffleClient before 3.0: the very class through which executors and
+ * drivers use a shuffle service.
+ */
 final class BlockStore {
   private static final long TIMEOUT_S = 60;
-  private final ExternalBlockStoreClient client;
+  private static final long REGISTRATION_MS = 10_000;
+  private static final String CLASS = "org.apache.spark.network.shuffle.ExternalBlockStoreClient";
+  private static final String OLDER_CLASS = "org.apache.spark.network.shuffle.ExternalShuffleClient";
+  private final Object client;
 
-  private BlockStore(ExternalBlockStoreClient client) {
+  private BlockStore(Object client) {
     this.client = client;
   }
 
   static BlockStore open(JsonNode c) {
     TransportConf conf = Options.transport(c);
     SecretKeyHolder secret = Options.secret(c);
-    ExternalBlockStoreClient client = new ExternalBlockStoreClient(conf, secret, secret != null, 10_000);
-    client.init(c.get("app").asText());
+    Object client =
+        Reflect.make(Reflect.has(CLASS) ? CLASS : OLDER_CLASS, conf, secret, secret != null, REGISTRATION_MS);
+    Reflect.call(client, "init", c.get("app").asText());
     return new BlockStore(client);
   }
 
   void close() {
-    client.close();
+    Reflect.call(client, "close");
   }
 
   ObjectNode run(JsonNode c) throws Exception {
@@ -48,20 +54,22 @@ final class BlockStore {
     ObjectNode result = SparkClient.JSON.createObjectNode();
     switch (c.get("cmd").asText()) {
       case "register":
-        client.registerWithShuffleServer(host, port, exec, new ExecutorShuffleInfo(
+        Reflect.call(client, "registerWithShuffleServer", host, port, exec, new ExecutorShuffleInfo(
             Options.strings(c.get("dirs")), c.get("sub_dirs").asInt(), c.get("manager").asText()));
         return result;
       case "fetch":
         return fetch(host, port, exec, Options.strings(c.get("blocks")), c.path("to_disk").asBoolean(false));
       case "remove":
-        return result.put("count",
-            client.removeBlocks(host, port, exec, Options.strings(c.get("blocks"))).get(TIMEOUT_S, TimeUnit.SECONDS));
+        Future<?> removed =
+            (Future<?>) Reflect.call(client, "removeBlocks", host, port, exec, Options.strings(c.get("blocks")));
+        return result.put("count", (Integer) removed.get(TIMEOUT_S, TimeUnit.SECONDS));
       case "local-dirs":
         return localDirs(host, port, Options.strings(c.get("execs")));
       case "diagnose":
-        return result.put("cause", client.diagnoseCorruption(host, port, exec, c.get("shuffle").asInt(),
-            c.get("map").asLong(), c.get("reduce").asInt(), c.get("checksum").asLong(),
-            c.get("algorithm").asText()).name());
+        Enum<?> cause = (Enum<?>) Reflect.call(client, "diagnoseCorruption", host, port, exec,
+            c.get("shuffle").asInt(), c.get("map").asLong(), c.get("reduce").asInt(), c.get("checksum").asLong(),
+            c.get("algorithm").asText());
+        return result.put("cause", cause.name());
       default:
         throw new IllegalArgumentException("unknown command " + c);
     }
@@ -69,15 +77,9 @@ final class BlockStore {
 
   private ObjectNode localDirs(String host, int port, String[] execs) throws Exception {
     CompletableFuture<Map<String, String[]>> answer = new CompletableFuture<>();
-    client.getHostLocalDirs(host, port, execs, answer);
+    Reflect.call(client, "getHostLocalDirs", host, port, execs, answer);
     ObjectNode result = SparkClient.JSON.createObjectNode();
-    ObjectNode dirs = result.putObject("dirs");
-    answer.get(TIMEOUT_S, TimeUnit.SECONDS).forEach((exec, list) -> {
-      ArrayNode array = dirs.putArray(exec);
-      for (String dir : list) {
-        array.add(dir);
-      }
-    });
+    Messages.putDirs(answer.get(TIMEOUT_S, TimeUnit.SECONDS), result);
     return result;
   }
 
@@ -85,7 +87,7 @@ final class BlockStore {
   private ObjectNode fetch(String host, int port, String exec, String[] blocks, boolean toDisk) throws Exception {
     Map<String, ObjectNode> outcomes = new ConcurrentHashMap<>();
     CountDownLatch left = new CountDownLatch(blocks.length);
-    client.fetchBlocks(host, port, exec, blocks, new BlockFetchingListener() {
+    BlockFetchingListener listener = new BlockFetchingListener() {
       @Override
       public void onBlockFetchSuccess(String block, ManagedBuffer data) {
         ObjectNode outcome = SparkClient.JSON.createObjectNode();
@@ -106,7 +108,8 @@ final class BlockStore {
           left.countDown();
         }
       }
-    }, toDisk ? new TempFiles() : null);
+    };
+    Reflect.call(client, "fetchBlocks", host, port, exec, blocks, listener, toDisk ? new TempFiles() : null);
     boolean complete = left.await(TIMEOUT_S, TimeUnit.SECONDS);
     ObjectNode result = SparkClient.JSON.createObjectNode().put("complete", complete);
     ObjectNode list = result.putObject("blocks");

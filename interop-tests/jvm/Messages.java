@@ -2,20 +2,11 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.nio.ByteBuffer;
+import java.util.Map;
 import org.apache.spark.network.shuffle.protocol.BlockTransferMessage;
-import org.apache.spark.network.shuffle.protocol.BlocksRemoved;
-import org.apache.spark.network.shuffle.protocol.CorruptionCause;
-import org.apache.spark.network.shuffle.protocol.DiagnoseCorruption;
 import org.apache.spark.network.shuffle.protocol.ExecutorShuffleInfo;
-import org.apache.spark.network.shuffle.protocol.FetchShuffleBlockChunks;
-import org.apache.spark.network.shuffle.protocol.FetchShuffleBlocks;
-import org.apache.spark.network.shuffle.protocol.FinalizeShuffleMerge;
-import org.apache.spark.network.shuffle.protocol.GetLocalDirsForExecutors;
-import org.apache.spark.network.shuffle.protocol.LocalDirsForExecutors;
 import org.apache.spark.network.shuffle.protocol.OpenBlocks;
-import org.apache.spark.network.shuffle.protocol.PushBlockStream;
 import org.apache.spark.network.shuffle.protocol.RegisterExecutor;
-import org.apache.spark.network.shuffle.protocol.RemoveBlocks;
 import org.apache.spark.network.shuffle.protocol.StreamHandle;
 import org.apache.spark.network.shuffle.protocol.UploadBlock;
 import org.apache.spark.network.shuffle.protocol.UploadBlockStream;
@@ -27,14 +18,10 @@ final class Messages {
     if (m.has("hex")) {
       return Received.unhex(m.get("hex").asText());
     }
-    try {
-      return message(m).toByteBuffer();
-    } catch (ReflectiveOperationException e) {
-      throw new UnsupportedOperationException("this Spark has no " + m.get("type").asText(), e);
-    }
+    return message(m).toByteBuffer();
   }
 
-  private static BlockTransferMessage message(JsonNode m) throws ReflectiveOperationException {
+  private static BlockTransferMessage message(JsonNode m) {
     String app = text(m, "app");
     String exec = text(m, "exec");
     switch (m.get("type").asText()) {
@@ -44,27 +31,25 @@ final class Messages {
       case "OpenBlocks":
         return new OpenBlocks(app, exec, Options.strings(m.get("blocks")));
       case "FetchShuffleBlocks":
-        return new FetchShuffleBlocks(app, exec, number(m, "shuffle"), longs(m.get("maps")), lists(m.get("reduces")),
+        return make("FetchShuffleBlocks", app, exec, number(m, "shuffle"), longs(m.get("maps")), lists(m.get("reduces")),
             m.get("batch").asBoolean());
       case "FetchShuffleBlockChunks":
-        return new FetchShuffleBlockChunks(app, exec, number(m, "shuffle"), number(m, "merge"),
+        return make("FetchShuffleBlockChunks", app, exec, number(m, "shuffle"), number(m, "merge"),
             ints(m.get("reduces")), lists(m.get("chunks")));
       case "RemoveBlocks":
-        return new RemoveBlocks(app, exec, Options.strings(m.get("blocks")));
+        return make("RemoveBlocks", app, exec, Options.strings(m.get("blocks")));
       case "GetLocalDirsForExecutors":
-        return new GetLocalDirsForExecutors(app, Options.strings(m.get("execs")));
+        return make("GetLocalDirsForExecutors", app, Options.strings(m.get("execs")));
       case "DiagnoseCorruption":
-        return new DiagnoseCorruption(app, exec, number(m, "shuffle"), m.get("map").asLong(), number(m, "reduce"),
+        return make("DiagnoseCorruption", app, exec, number(m, "shuffle"), m.get("map").asLong(), number(m, "reduce"),
             m.get("checksum").asLong(), text(m, "algorithm"));
       case "PushBlockStream":
-        return new PushBlockStream(app, number(m, "attempt"), number(m, "shuffle"), number(m, "merge"),
+        return make("PushBlockStream", app, number(m, "attempt"), number(m, "shuffle"), number(m, "merge"),
             number(m, "map_index"), number(m, "reduce"), number(m, "index"));
       case "FinalizeShuffleMerge":
-        return new FinalizeShuffleMerge(app, number(m, "attempt"), number(m, "shuffle"), number(m, "merge"));
-      case "RemoveShuffleMerge": // since 3.4
-        return (BlockTransferMessage) Class.forName("org.apache.spark.network.shuffle.protocol.RemoveShuffleMerge")
-            .getConstructor(String.class, int.class, int.class, int.class)
-            .newInstance(app, number(m, "attempt"), number(m, "shuffle"), number(m, "merge"));
+        return make("FinalizeShuffleMerge", app, number(m, "attempt"), number(m, "shuffle"), number(m, "merge"));
+      case "RemoveShuffleMerge":
+        return make("RemoveShuffleMerge", app, number(m, "attempt"), number(m, "shuffle"), number(m, "merge"));
       case "UploadBlock":
         return new UploadBlock(app, exec, text(m, "block"), new byte[0], new byte[0]);
       case "UploadBlockStream":
@@ -72,7 +57,7 @@ final class Messages {
       case "StreamHandle":
         return new StreamHandle(m.get("stream").asLong(), number(m, "chunks"));
       case "BlocksRemoved":
-        return new BlocksRemoved(number(m, "count"));
+        return make("BlocksRemoved", number(m, "count"));
       default:
         throw new IllegalArgumentException("unknown message " + m);
     }
@@ -85,23 +70,40 @@ final class Messages {
       return;
     }
     BlockTransferMessage message = BlockTransferMessage.Decoder.fromByteBuffer(bytes);
-    into.put("type", message.getClass().getSimpleName());
-    if (message instanceof StreamHandle) {
-      into.put("stream", Long.toString(((StreamHandle) message).streamId));
-      into.put("chunks", ((StreamHandle) message).numChunks);
-    } else if (message instanceof BlocksRemoved) {
-      into.put("count", ((BlocksRemoved) message).numRemovedBlocks);
-    } else if (message instanceof CorruptionCause) {
-      into.put("cause", ((CorruptionCause) message).cause.name());
-    } else if (message instanceof LocalDirsForExecutors) {
-      ObjectNode dirs = into.putObject("dirs");
-      ((LocalDirsForExecutors) message).getLocalDirsByExec().forEach((exec, list) -> {
-        ArrayNode array = dirs.putArray(exec);
-        for (String dir : list) {
-          array.add(dir);
-        }
-      });
+    String type = message.getClass().getSimpleName();
+    into.put("type", type);
+    switch (type) {
+      case "StreamHandle":
+        into.put("stream", Long.toString(((StreamHandle) message).streamId));
+        into.put("chunks", ((StreamHandle) message).numChunks);
+        return;
+      case "BlocksRemoved":
+        into.put("count", (Integer) Reflect.field(message, "numRemovedBlocks"));
+        return;
+      case "CorruptionCause":
+        into.put("cause", ((Enum<?>) Reflect.field(message, "cause")).name());
+        return;
+      case "LocalDirsForExecutors":
+        putDirs((Map<?, ?>) Reflect.call(message, "getLocalDirsByExec"), into);
+        return;
+      default: // the type says all
     }
+  }
+
+  /** Directories by executor, a map to arrays of strings. */
+  static void putDirs(Map<?, ?> byExecutor, ObjectNode into) {
+    ObjectNode dirs = into.putObject("dirs");
+    byExecutor.forEach((exec, list) -> {
+      ArrayNode array = dirs.putArray((String) exec);
+      for (String dir : (String[]) list) {
+        array.add(dir);
+      }
+    });
+  }
+
+  /** A message that came with some release: most with 3.0, those of merged shuffles with 3.2 and 3.4. */
+  private static BlockTransferMessage make(String type, Object... args) {
+    return (BlockTransferMessage) Reflect.make("org.apache.spark.network.shuffle.protocol." + type, args);
   }
 
   private static String text(JsonNode m, String field) {

@@ -1,6 +1,9 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.Closeable;
+import java.io.IOException;
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.util.Collections;
 import java.util.List;
@@ -11,7 +14,6 @@ import org.apache.spark.network.TransportContext;
 import org.apache.spark.network.buffer.ManagedBuffer;
 import org.apache.spark.network.buffer.NioManagedBuffer;
 import org.apache.spark.network.client.ChunkReceivedCallback;
-import org.apache.spark.network.client.MergedBlockMetaResponseCallback;
 import org.apache.spark.network.client.RpcResponseCallback;
 import org.apache.spark.network.client.StreamCallback;
 import org.apache.spark.network.client.TransportClient;
@@ -48,15 +50,22 @@ final class RawConnection {
           factory.createUnmanagedClient(c.get("host").asText(), c.get("port").asInt()));
     } catch (Throwable failure) {
       factory.close();
-      context.close();
+      end(context);
       throw failure;
     }
   }
 
-  void close() {
+  void close() throws IOException {
     client.close();
     factory.close();
-    context.close();
+    end(context);
+  }
+
+  /** A context has something to close since 3.0. */
+  private static void end(TransportContext context) throws IOException {
+    if (context instanceof Closeable) {
+      ((Closeable) context).close();
+    }
   }
 
   ObjectNode run(JsonNode c) throws Exception {
@@ -75,8 +84,8 @@ final class RawConnection {
       case "stream":
         return await(timeout, done -> client.stream(c.get("stream").asText(), stream(done)));
       case "merged-meta":
-        return await(timeout, done -> client.sendMergedBlockMetaReq(c.get("app").asText(), c.get("shuffle").asInt(),
-            c.get("merge").asInt(), c.get("reduce").asInt(), merged(done)));
+        return await(timeout, done -> Reflect.call(client, "sendMergedBlockMetaReq", c.get("app").asText(),
+            c.get("shuffle").asInt(), c.get("merge").asInt(), c.get("reduce").asInt(), merged(done)));
       case "active":
         return SparkClient.JSON.createObjectNode().put("active", client.isActive());
       case "await-closed":
@@ -180,17 +189,26 @@ final class RawConnection {
     };
   }
 
-  private static MergedBlockMetaResponseCallback merged(Consumer<ObjectNode> done) {
-    return new MergedBlockMetaResponseCallback() {
-      @Override
-      public void onSuccess(int chunks, ManagedBuffer bitmaps) {
-        done.accept(SparkClient.JSON.createObjectNode().put("chunks", chunks).put("length", bitmaps.size()));
+  /** A MergedBlockMetaResponseCallback, which came with 3.2. */
+  private static Object merged(Consumer<ObjectNode> done) {
+    Class<?> type;
+    try {
+      type = Class.forName("org.apache.spark.network.client.MergedBlockMetaResponseCallback");
+    } catch (ClassNotFoundException e) {
+      throw new UnsupportedOperationException("this Spark has no merged blocks", e);
+    }
+    return Proxy.newProxyInstance(type.getClassLoader(), new Class<?>[] {type}, (self, method, args) -> {
+      switch (method.getName()) {
+        case "onSuccess":
+          done.accept(SparkClient.JSON.createObjectNode().put("chunks", (Integer) args[0])
+              .put("length", ((ManagedBuffer) args[1]).size()));
+          return null;
+        case "onFailure":
+          done.accept(Failures.describe(SparkClient.JSON.createObjectNode(), (Throwable) args[0]));
+          return null;
+        default:
+          return method.invoke(done, args);
       }
-
-      @Override
-      public void onFailure(Throwable e) {
-        done.accept(Failures.describe(SparkClient.JSON.createObjectNode(), e));
-      }
-    };
+    });
   }
 }

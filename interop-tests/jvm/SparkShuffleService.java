@@ -1,6 +1,6 @@
 import com.codahale.metrics.Counting;
+import com.codahale.metrics.MetricSet;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.lang.reflect.Method;
 import java.util.Map;
 import java.util.TreeMap;
 import org.apache.spark.SecurityManager;
@@ -45,9 +45,7 @@ public final class SparkShuffleService {
         ExternalShuffleService.class.getConstructor(SparkConf.class, SecurityManager.class)
             .newInstance(conf, security(conf));
     service.start();
-    Method server = ExternalShuffleService.class.getDeclaredMethod("server");
-    server.setAccessible(true);
-    return new SparkShuffleService(service, ((TransportServer) server.invoke(service)).getPort());
+    return new SparkShuffleService(service, ((TransportServer) Reflect.field(service, "server")).getPort());
   }
 
   int port() {
@@ -62,7 +60,8 @@ public final class SparkShuffleService {
   ObjectNode metrics() {
     ObjectNode result = SparkClient.JSON.createObjectNode();
     ObjectNode counts = result.putObject("metrics");
-    service.getBlockHandler().getAllMetrics().getMetrics().forEach((name, metric) -> {
+    MetricSet all = (MetricSet) Reflect.call(Reflect.field(service, "blockHandler"), "getAllMetrics");
+    all.getMetrics().forEach((name, metric) -> {
       if (metric instanceof Counting) {
         counts.put(name, ((Counting) metric).getCount());
       }

@@ -8,6 +8,7 @@ Takes one argument: a JSON file with
   event_log          directory for the event log, which is read after the end
 
 Prints one line that begins with RESULT and goes on in JSON:
+  app                the application's id
   result             SHA-256 over everything computed
   canary_rows        rows whose text still holds the canary
   killed             process id of the executor killed, or null
@@ -47,8 +48,9 @@ def main():
     canary_rows = sql_job(spark, options["rows"], digest)
     killed = rdd_job(spark.sparkContext, options["rows"], options["kill_executor"], digest)
     persisted_job(spark.sparkContext, digest)
+    app = spark.sparkContext.applicationId
     spark.stop()
-    result = {"result": digest.hexdigest(), "canary_rows": canary_rows, "killed": killed}
+    result = {"app": app, "result": digest.hexdigest(), "canary_rows": canary_rows, "killed": killed}
     result.update(event_log_summary(options["event_log"]))
     print("RESULT " + json.dumps(result), flush=True)
 

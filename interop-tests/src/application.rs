@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{matrix::Mode, process::Process, server::clean_environment, spark, spark::Spark, turn::Turn};
+use crate::{mode::Mode, process::Process, server::clean_environment, spark, spark::Spark, turn::Turn};
 
 const PROGRAM: &str = include_str!("../python/application.py");
 const LIMIT: Duration = Duration::from_secs(420);
@@ -45,6 +45,8 @@ pub struct Application {
 /// What it computed and how.
 #[derive(Debug)]
 pub struct Report {
+    /// The application's id.
+    pub app: String,
     /// Hash of all results.
     pub result: String,
     /// Rows that still hold their canary.
@@ -94,10 +96,12 @@ impl Application {
     pub fn with_service(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
         let mut application = Self::new(mode.version);
         application.local_dirs = Some(root.to_owned());
-        for (key, value) in mode.conf() {
+        for (key, value) in mode.client_conf() {
             application.set(key, &value);
         }
-        application.set("spark.authenticate.secret", secret);
+        if mode.authenticates() {
+            application.set("spark.authenticate.secret", secret);
+        }
         application.set("spark.shuffle.service.enabled", "true");
         application.set("spark.shuffle.service.port", &port.to_string());
         application
@@ -128,8 +132,17 @@ impl Application {
     pub fn run(&self) -> Report {
         let release = Spark::release(self.version);
         let _turn = Turn::wait();
+        self.run_on(&release)
+    }
+
+    /// Runs it to its end beside others of the caller's, who holds every turn.
+    pub fn run_beside_others(&self, _turns: &[Turn]) -> Report {
+        self.run_on(&Spark::release(self.version))
+    }
+
+    fn run_on(&self, release: &Spark) -> Report {
         let dir = TempDir::with_prefix("interop-app-").expect("the temporary directory is writable");
-        let home = private_home(&release, dir.path());
+        let home = private_home(release, dir.path());
         let events = dir.path().join("events");
         fs::create_dir(&events).expect("the directory is fresh");
         let conf: serde_json::Map<String, Value> =
@@ -167,6 +180,7 @@ impl Report {
     fn of(value: &Value) -> Self {
         let number = |key: &str| value[key].as_i64().unwrap_or_else(|| panic!("no {key} in {value}"));
         Self {
+            app: value["app"].as_str().expect("an id").to_owned(),
             result: value["result"].as_str().expect("a hash").to_owned(),
             canary_rows: number("canary_rows").unsigned_abs(),
             killed: !value["killed"].is_null(),

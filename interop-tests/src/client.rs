@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use serde_json::{Value, json};
 
 use crate::{
-    matrix::Mode,
+    mode::Mode,
     oracle::{Digest, Executor},
     peer::Peer,
 };
@@ -25,10 +25,10 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The application's own, in the given mode.
+    /// The application's own, in the given mode; the secret is left out where nothing is proven.
     pub fn new(mode: &Mode, app: &str, secret: &str) -> Self {
-        let conf = mode.conf().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        Self { app: app.to_owned(), secret: Some(secret.to_owned()), conf }
+        let conf = mode.client_conf().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Self { app: app.to_owned(), secret: mode.authenticates().then(|| secret.to_owned()), conf }
     }
 
     /// No authentication at all.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     application::{loopback, private_home},
-    matrix::Mode,
+    mode::Mode,
     process::Process,
     server::clean_environment,
     spark::Spark,
@@ -95,7 +95,8 @@ impl Cluster {
 }
 
 fn defaults(mode: &Mode, port: u16, secret: &str) -> String {
-    let mut lines: Vec<String> = mode.conf().iter().map(|(key, value)| format!("{key} {value}")).collect();
+    let mut lines: Vec<String> =
+        mode.client_conf().iter().map(|(key, value)| format!("{key} {value}")).collect();
     lines.push(format!("spark.authenticate.secret {secret}"));
     lines.push("spark.shuffle.service.enabled true".to_owned());
     lines.push(format!("spark.shuffle.service.port {port}"));

@@ -6,9 +6,13 @@
 //! client.rs     that JVM's connections and block stores, request by request
 //! server.rs     our binary on a free port
 //! service.rs    one of the two services, so that the same test runs against ours and against Spark's (the oracle)
-//! matrix.rs     which Spark versions, ciphers and engine versions
+//! mode.rs       how two ends speak: handshake, cipher, TLS, and the keys that say so
+//! matrix.rs     which modes of which Spark versions
+//! tls.rs        keys and certificates in every form
 //! oracle.rs     shuffle files as Spark lays them out, and the checksums of what must come back
 //! ours.rs       our own client library, for the same questions
+//! command.rs    our binary as a client, told by --conf keys how to speak
+//! sight.rs      what an observer of the wire must see of each mode
 //! plain.rs      a bare socket that speaks frames, for peers that do not behave
 //! proxy.rs      records what passes on the wire
 //! application.rs, cluster.rs, live.rs    whole applications, whole clusters, block managers that live
@@ -22,9 +26,11 @@
 pub mod application;
 pub mod client;
 pub mod cluster;
+pub mod command;
 pub mod live;
 pub mod log_scan;
 pub mod matrix;
+pub mod mode;
 pub mod oracle;
 pub mod ours;
 pub mod peer;
@@ -33,5 +39,7 @@ pub mod process;
 pub mod proxy;
 pub mod server;
 pub mod service;
+pub mod sight;
 pub mod spark;
+pub mod tls;
 pub mod turn;

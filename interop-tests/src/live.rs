@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     application::{JAVA_OPTIONS, loopback, private_home},
-    matrix::Mode,
+    mode::Mode,
     process::Process,
     server::clean_environment,
     spark::Spark,
@@ -57,7 +57,7 @@ impl Live {
         let home = private_home(&release, dir.path());
         let local = dir.path().join("local");
         let mut conf: serde_json::Map<String, Value> =
-            mode.conf().into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();
+            mode.client_conf().into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();
         for (key, value) in [
             ("spark.authenticate.secret", secret),
             ("spark.driver.host", "127.0.0.1"),

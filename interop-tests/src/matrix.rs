@@ -1,4 +1,4 @@
-//! Which Spark, which cipher, which engine version: a representative part by default, everything with
+//! Which Spark in which mode: a representative part by default, everything with
 //! `SEALED_SHUFFLE_MATRIX=full`, and with any other value the modes whose name holds it, for example
 //! `SEALED_SHUFFLE_MATRIX=3.5.9` or `SEALED_SHUFFLE_MATRIX="4.0.5 Gcm v2"`.
 //!
@@ -6,62 +6,72 @@
 //! |---|---|---|---|---|
 //! | modes | five, one with 3.3.4 | four | two | one |
 //!
-//! Applications and clusters on Spark's own service run only when the matrix is chosen.
+//! Applications and clusters on Spark's own service run only when the matrix is chosen. Request tests use messages that
+//! came with Spark 3.2 and run in the modes of the X25519 handshake; every other mode and release is a cell of
+//! `tests/matrix.rs`.
 
-use std::fmt;
+use crate::{
+    mode::{Auth, Cipher, Mode, SaslCipher},
+    tls::Stores,
+};
 
-/// The session cipher of `spark.network.crypto.cipher`.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Cipher {
-    /// `AES/CTR/NoPadding`, Spark's default.
-    Ctr,
-    /// `AES/GCM/NoPadding`, usable from Spark 3.5.
-    Gcm,
-}
+/// All releases that the matrix of cells goes through, oldest first.
+pub const VERSIONS: [&str; 10] =
+    ["2.4.8", "3.0.3", "3.1.3", "3.2.4", "3.3.4", "3.4.4", "3.5.9", "4.0.5", "4.2.1", "4.3.0"];
 
-impl Cipher {
-    /// As configured.
-    pub fn transformation(self) -> &'static str {
-        match self {
-            Self::Ctr => "AES/CTR/NoPadding",
-            Self::Gcm => "AES/GCM/NoPadding",
+/// Everything that a release can speak, and what it can be made to speak.
+pub fn cells(version: &'static str) -> Vec<Mode> {
+    let release = number(version);
+    let mut cells = vec![Mode::new(version, Auth::None), Mode::new(version, Auth::Sasl)];
+    let weak = [SaslCipher::Des, SaslCipher::Rc4With56, SaslCipher::Rc4With40];
+    let ciphers = [SaslCipher::TripleDes, SaslCipher::Rc4].into_iter().chain(weak);
+    cells.extend(ciphers.map(|cipher| Mode::new(version, Auth::SaslConf(cipher))));
+    if release < (3, 1) {
+        cells.extend([128, 256].map(|bits| Mode::new(version, Auth::Legacy { bits })));
+        return cells;
+    }
+    // Engine version 2 and GCM came with 3.4, though GCM works from 3.5 only.
+    for (cipher, engine, since) in [
+        (Cipher::Ctr, 1, (3, 1)),
+        (Cipher::Ctr, 2, (3, 4)),
+        (Cipher::Gcm, 1, (3, 4)),
+        (Cipher::Gcm, 2, (3, 4)),
+    ] {
+        if release >= since {
+            cells.push(Mode::aes(version, cipher, engine));
         }
     }
-}
-
-/// One cell of the matrix.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Mode {
-    /// The Spark release of the peer.
-    pub version: &'static str,
-    /// The session cipher.
-    pub cipher: Cipher,
-    /// `spark.network.crypto.authEngineVersion`.
-    pub engine: u8,
-}
-
-impl Mode {
-    /// The newest release with the given cipher and engine version.
-    pub const fn newest(cipher: Cipher, engine: u8) -> Self {
-        Self { version: "4.3.0", cipher, engine }
+    if release >= (4, 0) {
+        cells.extend([
+            Mode::new(version, Auth::None).inside_tls(Stores::Pkcs12),
+            Mode::new(version, Auth::None).inside_tls(Stores::Pem),
+            Mode::new(version, Auth::Sasl).inside_tls(Stores::Jks),
+            Mode::new(version, Auth::SaslConf(SaslCipher::TripleDes)).inside_tls(Stores::Pkcs12),
+            Mode::aes(version, Cipher::Ctr, 1).inside_tls(Stores::Pem),
+            Mode::aes(version, Cipher::Gcm, 2).inside_tls(Stores::Jks),
+        ]);
     }
+    cells
+}
 
-    /// The transport keys that both ends need, the secret aside. The fallback is off: nobody may slip into SASL.
-    pub fn conf(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("spark.authenticate", "true".to_owned()),
-            ("spark.network.crypto.enabled", "true".to_owned()),
-            ("spark.network.crypto.saslFallback", "false".to_owned()),
-            ("spark.network.crypto.cipher", self.cipher.transformation().to_owned()),
-            ("spark.network.crypto.authEngineVersion", self.engine.to_string()),
-        ]
+/// The releases whose cells are gone through: by default one of each handshake, everything with
+/// `SEALED_SHUFFLE_MATRIX=full`, else those that the variable's value names, or some cell of which it names.
+pub fn cell_versions() -> Vec<&'static str> {
+    match std::env::var("SEALED_SHUFFLE_MATRIX") {
+        Ok(value) if value == "full" => VERSIONS.to_vec(),
+        Ok(part) if !part.is_empty() => {
+            let names =
+                |version: &&'static str| cells(version).iter().any(|mode| mode.to_string().contains(&part));
+            VERSIONS.into_iter().filter(names).collect()
+        }
+        _ => vec!["3.0.3", "3.5.9", "4.3.0"],
     }
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Spark {} {:?} v{}", self.version, self.cipher, self.engine)
-    }
+/// Major and minor number of a release.
+pub fn number(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().expect("versions are numbers"));
+    (parts.next().expect("a major version"), parts.next().expect("a minor version"))
 }
 
 /// The modes that request tests go through.
@@ -79,7 +89,7 @@ pub fn modes() -> Vec<Mode> {
 }
 
 /// Whether more than the representative part was asked for.
-fn is_chosen() -> bool {
+pub fn is_chosen() -> bool {
     std::env::var_os("SEALED_SHUFFLE_MATRIX").is_some_and(|value| !value.is_empty())
 }
 
@@ -104,7 +114,7 @@ pub fn live_modes() -> Vec<Mode> {
     if is_chosen() {
         return application_modes();
     }
-    vec![Mode::newest(Cipher::Ctr, 2), Mode { version: "3.5.9", cipher: Cipher::Gcm, engine: 1 }]
+    vec![Mode::newest(Cipher::Ctr, 2), Mode::aes("3.5.9", Cipher::Gcm, 1)]
 }
 
 /// The modes that whole applications go through; PySpark 3.3 needs an older Python than current systems have.
@@ -116,9 +126,9 @@ fn representative() -> Vec<Mode> {
     vec![
         Mode::newest(Cipher::Ctr, 1),
         Mode::newest(Cipher::Gcm, 2),
-        Mode { version: "3.5.9", cipher: Cipher::Gcm, engine: 1 },
-        Mode { version: "4.0.5", cipher: Cipher::Ctr, engine: 2 },
-        Mode { version: "3.3.4", cipher: Cipher::Ctr, engine: 1 },
+        Mode::aes("3.5.9", Cipher::Gcm, 1),
+        Mode::aes("4.0.5", Cipher::Ctr, 2),
+        Mode::aes("3.3.4", Cipher::Ctr, 1),
     ]
 }
 
@@ -127,10 +137,10 @@ fn full() -> Vec<Mode> {
     for version in ["4.3.0", "4.0.5", "3.5.9"] {
         for cipher in [Cipher::Ctr, Cipher::Gcm] {
             for engine in [1, 2] {
-                modes.push(Mode { version, cipher, engine });
+                modes.push(Mode::aes(version, cipher, engine));
             }
         }
     }
-    modes.push(Mode { version: "3.3.4", cipher: Cipher::Ctr, engine: 1 });
+    modes.push(Mode::aes("3.3.4", Cipher::Ctr, 1));
     modes
 }

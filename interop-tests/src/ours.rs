@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     client::SORT_MANAGER,
-    matrix::{Cipher, Mode},
+    mode::{Cipher, Mode},
     oracle::{Digest, Executor},
 };
 
@@ -52,11 +52,12 @@ impl OurClient {
         secret: &str,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
-        let cipher = match mode.cipher {
+        let (cipher, engine) = mode.session();
+        let cipher = match cipher {
             Cipher::Ctr => SessionCipher::Ctr,
             Cipher::Gcm => SessionCipher::Gcm,
         };
-        let version = if mode.engine == 1 { EngineVersion::V1 } else { EngineVersion::V2 };
+        let version = if engine == 1 { EngineVersion::V1 } else { EngineVersion::V2 };
         let mut settings = Settings::new(Security::aes(AppSecret::new(secret.into()), version, cipher));
         settings.max_retries = 0;
         settings.registration_attempts = 1;

@@ -13,7 +13,7 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -21,6 +21,8 @@ use serde_json::Value;
 use crate::{process::Lines, spark::Spark};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// How far a line of the log may come behind what it tells of.
+const LOG_LIMIT: Duration = Duration::from_secs(10);
 
 /// The JVM's handle. It ends when its standard input closes, which the end of the test process does too.
 #[derive(Debug)]
@@ -46,7 +48,13 @@ impl Peer {
 
     /// Starts a JVM.
     pub fn start(spark: Spark) -> Self {
+        Self::start_with(spark, &[])
+    }
+
+    /// Starts a JVM with further system properties, `KEY=VALUE`.
+    pub fn start_with(spark: Spark, properties: &[&str]) -> Self {
         let mut command: Command = spark.java();
+        command.args(properties.iter().map(|property| format!("-D{property}")));
         let mut child = command
             .arg("-XX:+UseSerialGC")
             .arg("-XX:TieredStopAtLevel=1")
@@ -83,6 +91,18 @@ impl Peer {
         receiver
             .recv_timeout(ANSWER_LIMIT)
             .unwrap_or_else(|e| panic!("no answer from the JVM to {command}: {e}\n{}", self.tail()))
+    }
+
+    /// Whether the JVM logs a text, now or soon.
+    pub fn logs(&self, text: &str) -> bool {
+        let deadline = Instant::now() + LOG_LIMIT;
+        while Instant::now() < deadline {
+            if self.log.all().iter().any(|line| line.contains(text)) {
+                return true;
+            }
+            self.log.changed(Duration::from_millis(20));
+        }
+        false
     }
 
     fn tail(&self) -> String {

@@ -179,7 +179,8 @@ impl Lines {
         all[all.len().saturating_sub(count)..].join("\n")
     }
 
-    fn changed(&self, limit: Duration) {
+    /// Waits for another line, but no longer than the limit.
+    pub(crate) fn changed(&self, limit: Duration) {
         drop(self.0.1.wait_timeout(self.lock(), limit));
     }
 

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use crate::{
     client::{Connection, Credentials, Store},
-    matrix::{Mode, modes},
+    matrix::{modes, number},
+    mode::Mode,
     oracle::Executor,
     peer::Peer,
     server::Server,
@@ -62,18 +63,27 @@ impl Fixture {
 
     /// The same with further keys for the service.
     pub fn start_with(service: Service, mode: Mode, more: &[(&str, &str)]) -> Self {
-        let peer = Peer::shared(mode.version);
+        Self::start_on(Peer::shared(mode.version), service, mode, more)
+    }
+
+    /// The same beside a JVM of the caller's.
+    pub fn start_on(peer: Arc<Peer>, service: Service, mode: Mode, more: &[(&str, &str)]) -> Self {
         let root = TempDir::with_prefix("interop-").expect("the temporary directory is writable");
-        let mut conf = mode.conf();
+        let secret = mode.authenticates().then_some(SECRET);
+        let mut conf = mode.service_conf(service);
         conf.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let (address, ours) = match service {
             Service::Ours => {
-                let server = Server::start(root.path(), Some(SECRET), &conf);
+                let server = Server::start(root.path(), secret, &conf);
                 (server.address(), Some(server))
             }
-            Service::Spark => (spark_service(&peer, root.path(), SECRET, &conf), None),
+            Service::Spark => (spark_service(&peer, root.path(), secret.unwrap_or_default(), &conf), None),
         };
-        Self { service, mode, peer, address, ours, warnings: Mutex::default(), root }
+        let fixture = Self { service, mode, peer, address, ours, warnings: Mutex::default(), root };
+        if !mode.authenticates() {
+            fixture.allow_warning("anyone who reaches the port reads every registered block");
+        }
+        fixture
     }
 
     /// Runs a test in every mode of the matrix.
@@ -144,10 +154,18 @@ impl Fixture {
 
     /// Whether the service is Spark's, of a version before the given one. Ours behaves as the newest.
     pub fn is_spark_before(&self, major: u32, minor: u32) -> bool {
-        let mut parts =
-            self.mode.version.split('.').map(|part| part.parse::<u32>().expect("versions are numbers"));
-        let version = (parts.next().expect("a major version"), parts.next().expect("a minor version"));
-        self.service == Service::Spark && version < (major, minor)
+        self.service == Service::Spark && number(self.mode.version) < (major, minor)
+    }
+
+    /// What the service says it has sent, in bytes of blocks; ours says too in which mode, and it must be this one.
+    pub fn block_bytes_served_as_configured(&self) -> u64 {
+        let Some(server) = &self.ours else {
+            return self.block_bytes_served();
+        };
+        let [channel, handshake, cipher] = self.mode.labels();
+        let sample =
+            format!("{BLOCK_BYTES}{{channel=\"{channel}\",handshake=\"{handshake}\",cipher=\"{cipher}\"}}");
+        server.metrics().get(&sample).copied().unwrap_or_default() as u64
     }
 
     /// What the service says it has sent, in bytes of blocks.

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! $SEALED_SHUFFLE_CACHE or ~/.cache/sealed-shuffle/
-//!   dl/pyspark-V.tar.gz        as pip downloaded it
-//!   pyspark-V/                 unpacked: deps/jars, deps/bin, pyspark/, lib/py4j-*.zip
+//!   dl/pyspark-V.tar.gz        as pip downloaded it; not kept where the classes alone are used
+//!   pyspark-V/                 unpacked: deps/jars, deps/bin, pyspark/, lib/py4j-*.zip; classes alone: deps/jars
+//!   tls-N/                     keys and certificates (tls.rs)
 //!   classes-V-HASH/            jvm/*.java compiled against those jars
 //!   *.lock                     one process at a time makes an entry; entries appear whole, by rename
 //! ```
@@ -18,6 +19,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use crate::matrix::number;
+
 /// The sources of `jvm/`, carried in the binary so that the tests do not depend on where they are run.
 const SOURCES: &[(&str, &str)] = &[
     ("Bench.java", include_str!("../jvm/Bench.java")),
@@ -28,10 +31,15 @@ const SOURCES: &[(&str, &str)] = &[
     ("Options.java", include_str!("../jvm/Options.java")),
     ("RawConnection.java", include_str!("../jvm/RawConnection.java")),
     ("Received.java", include_str!("../jvm/Received.java")),
+    ("Reflect.java", include_str!("../jvm/Reflect.java")),
     ("SparkClient.java", include_str!("../jvm/SparkClient.java")),
     ("SparkShuffleService.java", include_str!("../jvm/SparkShuffleService.java")),
 ];
+/// Of those, what only releases that whole applications run on have the classes for.
+const FOR_APPLICATIONS: [&str; 2] = ["Bench.java", "Ebm.java"];
 const LOGGING: &str = include_str!("../jvm/log4j2.properties");
+/// The same for the log4j of Spark 3.2 and older, which looks for it on the class path.
+const OLDER_LOGGING: &str = include_str!("../jvm/log4j.properties");
 
 /// What Spark itself passes to Java 17 (`JavaModuleOptions`, Spark 4.3.0), as far as the network needs it.
 const OPENED: &[&str] = &[
@@ -103,6 +111,7 @@ impl Spark {
             .arg(format!("-Dlog4j2.configurationFile={}", self.classes.join("log4j2.properties").display()))
             .arg("-Dio.netty.tryReflectionSetAccessible=true")
             .env("SPARK_LOCAL_IP", "127.0.0.1")
+            .env("SPARK_USER", "interop")
             .env_remove("SPARK_LOCAL_DIRS")
             .env_remove("SPARK_EXECUTOR_DIRS")
             .env_remove("_SPARK_AUTH_SECRET")
@@ -171,7 +180,7 @@ fn is_fit(home: &Path) -> bool {
 }
 
 /// Runs `make` into a fresh directory and renames it to `target`, unless `target` is there; safe among processes.
-fn made_once(target: PathBuf, make: impl FnOnce(&Path)) -> PathBuf {
+pub(crate) fn made_once(target: PathBuf, make: impl FnOnce(&Path)) -> PathBuf {
     if target.exists() {
         return target;
     }
@@ -206,10 +215,30 @@ fn unpacked(version: &str) -> PathBuf {
     made_once(cache().join(format!("pyspark-{version}")), |into| {
         let archive = downloaded(version);
         run(
-            Command::new("tar").arg("-xzf").arg(&archive).arg("--strip-components=1").arg("-C").arg(into),
+            Command::new("tar")
+                .arg("-xzf")
+                .arg(&archive)
+                .arg("--strip-components=1")
+                .arg("-C")
+                .arg(into)
+                .args(parts(version)),
             || format!("cannot unpack {}: remove it and run again", archive.display()),
         );
+        if !runs_applications(version) {
+            fs::remove_file(&archive).unwrap_or_else(|e| panic!("cannot remove {}: {e}", archive.display()));
+        }
     })
+}
+
+/// Whether whole applications of this release run here, and not its classes alone: PySpark before 3.5 needs an older
+/// Python than current systems have.
+fn runs_applications(version: &str) -> bool {
+    number(version) >= (3, 5)
+}
+
+/// What is unpacked of an archive: everything, or the jars.
+fn parts(version: &str) -> Option<String> {
+    (!runs_applications(version)).then(|| format!("pyspark-{version}/deps/jars"))
 }
 
 fn downloaded(version: &str) -> PathBuf {
@@ -221,28 +250,48 @@ fn downloaded(version: &str) -> PathBuf {
     }
     let partial = dir.join(format!("partial-{version}-{}", std::process::id()));
     fs::create_dir_all(&partial).unwrap_or_else(|e| panic!("cannot create {}: {e}", partial.display()));
-    run(
-        Command::new("python3")
-            .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
-            .args(["--no-binary", ":all:", "--dest"])
-            .arg(&partial)
-            .arg(format!("pyspark=={version}")),
-        || {
-            format!(
-                "cannot download pyspark {version} with pip: it needs a network and `python3 -m pip` \
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"])
+        .args(["--no-binary", ":all:", "--dest"])
+        .arg(&partial)
+        .arg(format!("pyspark=={version}"));
+    if number(version) < (3, 0) {
+        pip.arg("--no-build-isolation").env("PYTHONPATH", build_tools());
+    }
+    run(&mut pip, || {
+        format!(
+            "cannot download pyspark {version} with pip: it needs a network and `python3 -m pip` \
                  (Debian and Ubuntu: apt-get install python3-pip)"
-            )
-        },
-    );
+        )
+    });
     fs::rename(partial.join(&name), &target)
         .unwrap_or_else(|e| panic!("pip left no {name} in {}: {e}", partial.display()));
     discard(&partial);
     target
 }
 
+/// What pip needs to look into an archive of Spark 2 with what is installed: in an environment of pip's own making the
+/// archive's script asks a current pypandoc for a function that is gone, and fails; without any it goes on.
+fn build_tools() -> PathBuf {
+    made_once(cache().join("python-build-tools"), |into| {
+        run(
+            Command::new("python3")
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
+                .arg(into)
+                .args(["setuptools<80", "wheel"]),
+            || "cannot install setuptools and wheel for pip".to_owned(),
+        );
+    })
+}
+
 fn compiled(version: &str, root: &Path) -> PathBuf {
+    let sources: Vec<&(&str, &str)> = SOURCES
+        .iter()
+        .filter(|(name, _)| runs_applications(version) || !FOR_APPLICATIONS.contains(name))
+        .collect();
+    let logging = [("log4j2.properties", LOGGING), ("log4j.properties", OLDER_LOGGING)];
     let mut hash = Sha256::new();
-    for (name, text) in SOURCES.iter().chain([&("log4j2.properties", LOGGING)]) {
+    for (name, text) in sources.iter().copied().chain(&logging) {
         hash.update(name.as_bytes());
         hash.update(text.as_bytes());
     }
@@ -251,8 +300,7 @@ fn compiled(version: &str, root: &Path) -> PathBuf {
         let write = |name: &str, text: &str| {
             fs::write(into.join(name), text).unwrap_or_else(|e| panic!("cannot write {name}: {e}"));
         };
-        write("log4j2.properties", LOGGING);
-        SOURCES.iter().for_each(|(name, text)| write(name, text));
+        logging.iter().chain(sources.iter().copied()).for_each(|(name, text)| write(name, text));
         let mut javac = Command::new(java_home().join("bin/javac"));
         javac
             .arg("-nowarn")
@@ -260,12 +308,13 @@ fn compiled(version: &str, root: &Path) -> PathBuf {
             .arg(into)
             .arg("-cp")
             .arg(format!("{}/*", root.join("deps/jars").display()));
-        javac.args(SOURCES.iter().map(|(name, _)| into.join(name)));
+        javac.args(sources.iter().map(|(name, _)| into.join(name)));
         run(&mut javac, || format!("the Java programs do not compile against Spark {version}"));
     })
 }
 
-fn run(command: &mut Command, meaning: impl Fn() -> String) {
+/// Runs a program to its end, which must be a good one.
+pub(crate) fn run(command: &mut Command, meaning: impl Fn() -> String) {
     let output = command.output().unwrap_or_else(|e| panic!("{}: {command:?}: {e}", meaning()));
     assert!(
         output.status.success(),

@@ -15,14 +15,18 @@ const SLOTS: usize = 2;
 pub struct Turn(#[expect(dead_code, reason = "dropping it unlocks")] File);
 
 impl Turn {
+    /// Waits until no application runs and keeps all others waiting, for a test that runs several at a time.
+    pub fn wait_for_all() -> Vec<Self> {
+        let locked = slots().into_iter().map(|file| {
+            file.lock().expect("a lock file can be locked");
+            Self(file)
+        });
+        locked.collect()
+    }
+
     /// Waits until fewer than two applications run.
     pub fn wait() -> Self {
-        let files: Vec<File> = (0..SLOTS)
-            .map(|slot| {
-                let path = cache().join(format!("application-{slot}.lock"));
-                File::create(&path).unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()))
-            })
-            .collect();
+        let files = slots();
         loop {
             for file in &files {
                 if file.try_lock().is_ok() {
@@ -32,4 +36,12 @@ impl Turn {
             thread::sleep(Duration::from_millis(100));
         }
     }
+}
+
+fn slots() -> Vec<File> {
+    let open = |slot| {
+        let path = cache().join(format!("application-{slot}.lock"));
+        File::create(&path).unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()))
+    };
+    (0..SLOTS).map(open).collect()
 }

@@ -5,7 +5,8 @@
 
 use sealed_shuffle_interop_tests::{
     application::{Application, ROWS, Report, result_without_a_service},
-    matrix::{Mode, application_modes, oracle_modes},
+    matrix::{application_modes, oracle_modes},
+    mode::Mode,
     oracle::CANARY,
     proxy::{Proxy, contains},
     service::{Fixture, SECRET, Service},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sealed_shuffle_interop_tests::{
     against_both,
     client::{Connection, Credentials},
-    matrix::{Cipher, Mode},
+    mode::{Cipher, Mode},
     oracle::{CANARY, Digest, content},
     plain::{self, Plain},
     proxy::{Proxy, contains},

@@ -10,7 +10,8 @@ use sealed_shuffle::client::{ErrorKind, FetchError};
 use sealed_shuffle_interop_tests::{
     client::{Connection, Credentials},
     live::Live,
-    matrix::{Mode, live_modes},
+    matrix::live_modes,
+    mode::Mode,
     oracle::{CANARY, Digest},
     ours::OurClient,
     peer::Peer,

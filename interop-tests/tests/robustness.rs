@@ -5,7 +5,8 @@ use std::{net::TcpStream, thread};
 use sealed_shuffle::client::ErrorKind;
 use sealed_shuffle_interop_tests::{
     client::Connection,
-    matrix::{Cipher, Mode, modes},
+    matrix::modes,
+    mode::{Cipher, Mode},
     oracle::{Digest, Executor, content},
     ours::OurClient,
     proxy::{Direction, Proxy},
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 
 /// Only GCM can tell; CTR has no integrity, which is why a minimum above it can be set.
 fn gcm_modes() -> impl Iterator<Item = Mode> {
-    modes().into_iter().filter(|mode| mode.cipher == Cipher::Gcm)
+    modes().into_iter().filter(|mode| mode.session().0 == Cipher::Gcm)
 }
 
 fn fetch() -> Value {

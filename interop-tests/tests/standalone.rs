@@ -5,7 +5,8 @@
 use sealed_shuffle_interop_tests::{
     application::{Application, ROWS, result_without_a_service},
     cluster::Cluster,
-    matrix::{Mode, oracle_modes, standalone_modes},
+    matrix::{oracle_modes, standalone_modes},
+    mode::Mode,
     service::{Fixture, SECRET, Service},
 };
 

@@ -3,7 +3,7 @@
 use sealed_shuffle_interop_tests::{
     against_both,
     client::{Connection, Store},
-    matrix::Cipher,
+    mode::Cipher,
     oracle::{CANARY, Digest, content},
     proxy::{Proxy, contains},
     service::{APP, Fixture},
@@ -71,7 +71,7 @@ fn assert_sealed(f: &Fixture, proxy: &Proxy, at_least: usize) {
             let handshake = u64::from_be_bytes(bytes[..8].try_into().expect("a length"));
             let handshake = usize::try_from(handshake).expect("the handshake is short");
             assert!(handshake < 1000, "the {direction} begins with something else than a handshake");
-            let sealed = opaque_part(f.mode.cipher, &bytes[handshake..]);
+            let sealed = opaque_part(f.mode.session().0, &bytes[handshake..]);
             assert!(!sealed.is_empty(), "the {direction} said nothing after the handshake");
             for known in known_plaintext(&f.root().to_string_lossy()) {
                 let text = String::from_utf8_lossy(&known).into_owned();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sealed_shuffle_interop_tests::matrix::{Cipher, Mode};
+use sealed_shuffle_interop_tests::mode::{Cipher, Mode};
 use sealed_shuffle_interop_tests::process::Process;
 use sealed_shuffle_interop_tests::server::{Server, binary};
 use sealed_shuffle_interop_tests::service::SECRET;
@@ -28,7 +28,7 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn all() -> Vec<Self> {
         let sealed = |name, cipher, engine, bound| {
-            let mode = Mode { version: SPARK, cipher, engine };
+            let mode = Mode::aes(SPARK, cipher, engine);
             Self { name, conf: mode.conf(), secret: Some(SECRET), bound }
         };
         vec![

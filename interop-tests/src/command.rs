@@ -1,0 +1,86 @@
+//! Our binary as a client: what an operator types, so that every mode is reached through its configuration keys.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    mode::Mode,
+    oracle::{Digest, Executor},
+    server::{binary, clean_environment},
+};
+
+/// `sealed-shuffle register` and `fetch` for one application at one server.
+#[derive(Clone, Debug)]
+pub struct OurCommand {
+    server: SocketAddr,
+    app: String,
+    secret: Option<String>,
+    conf: Vec<(&'static str, String)>,
+}
+
+/// How the command ended where it failed.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it said on standard error.
+    pub text: String,
+}
+
+impl OurCommand {
+    /// A client that speaks as `mode` says.
+    pub fn new(mode: &Mode, server: SocketAddr, app: &str, secret: &str) -> Self {
+        Self {
+            server,
+            app: app.to_owned(),
+            secret: mode.authenticates().then(|| secret.to_owned()),
+            conf: mode.our_client_conf(),
+        }
+    }
+
+    /// Registers an executor.
+    pub fn register(&self, exec: &str, executor: &Executor) -> Result<(), Refusal> {
+        let dirs = executor.dir_names().into_iter().flat_map(|dir| ["--local-dir".to_owned(), dir]);
+        let sub_dirs = ["--sub-dirs".to_owned(), executor.sub_dirs.to_string()];
+        self.run("register", exec, sub_dirs.into_iter().chain(dirs)).map(drop)
+    }
+
+    /// Fetches blocks to files and reads those.
+    pub fn fetch(&self, exec: &str, blocks: &[String]) -> Result<BTreeMap<String, Digest>, Refusal> {
+        let out = TempDir::with_prefix("interop-out-").expect("the temporary directory is writable");
+        let dir = out.path().to_str().expect("temporary paths are text").to_owned();
+        self.run("fetch", exec, ["--out".to_owned(), dir].into_iter().chain(blocks.iter().cloned()))?;
+        let read = |block: &String| {
+            let path = out.path().join(block);
+            let bytes = fs::read(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
+            (block.clone(), Digest::of(&bytes))
+        };
+        Ok(blocks.iter().map(read).collect())
+    }
+
+    fn run(&self, verb: &str, exec: &str, more: impl IntoIterator<Item = String>) -> Result<Output, Refusal> {
+        let mut command = Command::new(binary());
+        clean_environment(&mut command);
+        command.arg(verb).args(["--server", &self.server.to_string(), "--app-id", &self.app]);
+        command.args(["--executor-id", exec]);
+        for (key, value) in &self.conf {
+            command.arg("--conf").arg(format!("{key}={value}"));
+        }
+        if let Some(secret) = &self.secret {
+            command.env("_SPARK_AUTH_SECRET", secret);
+        }
+        command.args(more);
+        let output = command.output().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+        if output.status.success() {
+            return Ok(output);
+        }
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(Refusal { code: output.status.code(), text })
+    }
+}

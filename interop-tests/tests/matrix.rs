@@ -1,0 +1,280 @@
+//! Every cell of the matrix: a Spark release, a mode that it has, and who stands on which side. In each one executor
+//! is registered, blocks of several sizes are fetched and compared, the counters and the wire prove how they went,
+//! and a wrong secret is refused. Spark's client with Spark's own service, in the same cells, shows that the recipe
+//! of each mode is right.
+//!
+//! By default a few releases; `SEALED_SHUFFLE_MATRIX=full` (`make interop-matrix`) goes through all of them. The
+//! table goes to `target/interop-matrix.md`. One JVM runs at a time: the cells of a release share it.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use sealed_shuffle_interop_tests::{
+    client::{Connection, Credentials, Outcome, Store},
+    command::OurCommand,
+    matrix::{cell_versions, cells},
+    mode::{Mode, Role},
+    oracle::{Digest, Executor, content},
+    peer::Peer,
+    proxy::Proxy,
+    server::binary,
+    service::{APP, Fixture, SECRET, Service},
+    sight::assert_looks_like,
+    spark::Spark,
+};
+use serde_json::json;
+
+const WRONG_SECRET: &str = "sixteen-herons-wade-at-dusk";
+/// Empty, tiny, small, beyond 64 KiB, beyond 1 MiB.
+const SIZES: [usize; 5] = [0, 1, 3000, 70_000, 1_300_000];
+
+/// What came of one cell.
+enum Cell {
+    Passed,
+    /// Refused, as it must be, with a text that says why.
+    Refused,
+    /// Nobody can be on that side in this mode.
+    Impossible,
+    /// The product does not speak it yet.
+    NotYet,
+    Failed(String),
+}
+
+/// One row of the table: what Spark does with Spark, with our server, with our client.
+struct Row {
+    mode: Mode,
+    spark: Cell,
+    server: Cell,
+    client: Cell,
+}
+
+#[test]
+fn every_mode_of_every_release_in_both_roles() {
+    let mut rows = Vec::new();
+    for version in cell_versions() {
+        let begun = Instant::now();
+        let peer = Arc::new(Peer::start(Spark::release(version)));
+        for mode in cells(version) {
+            let begun = Instant::now();
+            let row = Row {
+                mode,
+                spark: spark_with_spark(&peer, mode),
+                server: our_server(&peer, mode),
+                client: our_client(&peer, mode),
+            };
+            eprintln!("{mode}: {} {:?}", row.words().join(", "), begun.elapsed());
+            rows.push(row);
+        }
+        eprintln!("Spark {version} took {:?}", begun.elapsed());
+    }
+    let path = table_path();
+    fs::write(&path, table(&rows)).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+    eprintln!("the table is in {}", path.display());
+    let failed: Vec<String> = rows.iter().flat_map(Row::failures).collect();
+    assert!(failed.is_empty(), "{} cells failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+fn spark_with_spark(peer: &Arc<Peer>, mode: Mode) -> Cell {
+    if !mode.spark_serves() {
+        return Cell::Impossible;
+    }
+    caught(|| {
+        let f = Fixture::start_on(Arc::clone(peer), Service::Spark, mode, &[]);
+        if mode.is_broken_gcm() {
+            loses_the_second_message(&f);
+            return Cell::Impossible;
+        }
+        serves_sparks_client(&f);
+        Cell::Passed
+    })
+}
+
+fn our_server(peer: &Arc<Peer>, mode: Mode) -> Cell {
+    if !mode.product_ready(Role::Server) {
+        return Cell::NotYet;
+    }
+    caught(|| {
+        let f = Fixture::start_on(Arc::clone(peer), Service::Ours, mode, &[]);
+        if mode.is_broken_gcm() {
+            refuses_the_broken_gcm_by_name(&f);
+            return Cell::Refused;
+        }
+        if mode.authenticates() {
+            f.expect_warning("refused a handshake");
+        }
+        serves_sparks_client(&f);
+        Cell::Passed
+    })
+}
+
+fn our_client(peer: &Arc<Peer>, mode: Mode) -> Cell {
+    if !mode.spark_serves() {
+        return Cell::Impossible;
+    }
+    if !mode.product_ready(Role::Client) {
+        return Cell::NotYet;
+    }
+    caught(|| {
+        let f = Fixture::start_on(Arc::clone(peer), Service::Spark, mode, &[]);
+        if mode.is_broken_gcm() {
+            explains_the_broken_gcm(&f);
+            return Cell::Refused;
+        }
+        serves_our_client(&f);
+        Cell::Passed
+    })
+}
+
+/// An executor with one map output of all the sizes, not registered.
+fn with_blocks(f: &Fixture) -> (Executor, Vec<Vec<u8>>, Vec<String>) {
+    let executor = Executor::beneath(f.root(), "1");
+    let blocks: Vec<Vec<u8>> = (0..).zip(SIZES).map(|(seed, size)| content(seed, size)).collect();
+    executor.write_map(0, 3, &blocks);
+    let names = (0..SIZES.len()).map(|reduce| format!("shuffle_0_3_{reduce}")).collect();
+    (executor, blocks, names)
+}
+
+fn serves_sparks_client(f: &Fixture) {
+    let (executor, blocks, names) = with_blocks(f);
+    let proxy = Proxy::before(f.address());
+    let connection = Connection::open(&f.peer, proxy.address(), &f.credentials())
+        .unwrap_or_else(|e| panic!("cannot connect: {e:?}"));
+    connection.register(APP, "1", &executor).answer();
+    let stream =
+        connection.open_stream(json!({"type": "OpenBlocks", "app": APP, "exec": "1", "blocks": names}));
+    for (chunk, bytes) in connection.chunks(&stream, 0..blocks.len() as i64).into_iter().zip(&blocks) {
+        assert_eq!(chunk.digest(), Digest::of(bytes));
+    }
+    let store = Store::open(&f.peer, proxy.address(), &f.credentials());
+    store.register("1", &executor).answer();
+    for to_disk in [false, true] {
+        let mut fetched = store.fetch("1", &names, to_disk);
+        for (name, bytes) in names.iter().zip(&blocks) {
+            assert_eq!(fetched.remove(name).expect("an outcome").digest(), Digest::of(bytes), "{name}");
+        }
+    }
+    let total: usize = SIZES.iter().sum();
+    assert_eq!(f.block_bytes_served_as_configured(), 3 * total as u64, "{}", f.mode);
+    let recordings = proxy.recordings();
+    assert!(recordings.len() >= 2, "the connections went another way");
+    recordings.iter().filter(|r| r.total > total as u64).for_each(|r| assert_looks_like(&f.mode, r));
+    if !f.mode.authenticates() {
+        return;
+    }
+    let wrong = Credentials::new(&f.mode, APP, WRONG_SECRET);
+    let failure = f.connect_as(&wrong).expect_err("the secret is wrong");
+    assert!(!format!("{failure:?}").contains(SECRET));
+    connection.register(APP, "1", &executor).answer();
+}
+
+fn serves_our_client(f: &Fixture) {
+    let (executor, blocks, names) = with_blocks(f);
+    let proxy = Proxy::before(f.address());
+    let client = OurCommand::new(&f.mode, proxy.address(), APP, SECRET);
+    client.register("1", &executor).unwrap_or_else(|e| panic!("not registered: {e:?}"));
+    let fetched = client.fetch("1", &names).unwrap_or_else(|e| panic!("not fetched: {e:?}"));
+    for (name, bytes) in names.iter().zip(&blocks) {
+        assert_eq!(fetched[name], Digest::of(bytes), "{name}");
+    }
+    let total: usize = SIZES.iter().sum();
+    assert_eq!(f.block_bytes_served(), total as u64);
+    let recordings = proxy.recordings();
+    assert!(recordings.iter().any(|r| r.total > total as u64), "the blocks went another way");
+    recordings.iter().filter(|r| r.total > total as u64).for_each(|r| assert_looks_like(&f.mode, r));
+    if !f.mode.authenticates() {
+        return;
+    }
+    let wrong = OurCommand::new(&f.mode, f.address(), APP, WRONG_SECRET);
+    let refusal = wrong.register("1", &executor).expect_err("the secret is wrong");
+    assert_eq!(refusal.code, Some(77), "{refusal:?}");
+    assert!(!refusal.text.contains(SECRET) && !refusal.text.contains(WRONG_SECRET), "{refusal:?}");
+}
+
+/// What Spark 3.4 does in GCM even with itself: one message comes through, the next is lost.
+fn loses_the_second_message(f: &Fixture) {
+    let (executor, _, _) = with_blocks(f);
+    let connection = f.connect();
+    connection.register(APP, "1", &executor).answer();
+    let outcome = connection.rpc_bytes("0700000000", 2000);
+    assert!(matches!(outcome, Outcome::Silence), "Spark 3.4 is not broken: {outcome:?}");
+}
+
+fn refuses_the_broken_gcm_by_name(f: &Fixture) {
+    f.expect_warning("3.4");
+    let (executor, _, _) = with_blocks(f);
+    let Ok(connection) = f.connect_as(&f.credentials()) else { return };
+    let outcome = connection.register(APP, "1", &executor);
+    assert!(!matches!(outcome, Outcome::Answer(_)), "the broken GCM is served");
+}
+
+fn explains_the_broken_gcm(f: &Fixture) {
+    let (executor, _, _) = with_blocks(f);
+    let client = OurCommand::new(&f.mode, f.address(), APP, SECRET);
+    client.register("1", &executor).ok();
+    let refusal =
+        client.fetch("1", &["shuffle_0_3_4".to_owned()]).expect_err("Spark 3.4 cannot serve in GCM");
+    assert!(refusal.text.contains("3.4"), "{refusal:?}");
+}
+
+/// A failure of one cell keeps no other from being gone through.
+fn caught(cell: impl FnOnce() -> Cell) -> Cell {
+    catch_unwind(AssertUnwindSafe(cell)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Cell::Failed(
+            text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_default(),
+        )
+    })
+}
+
+impl Cell {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "yes",
+            Self::Refused => "refused by name",
+            Self::Impossible => "–",
+            Self::NotYet => "not yet",
+            Self::Failed(_) => "**no**",
+        }
+    }
+}
+
+impl Row {
+    fn words(&self) -> [&'static str; 3] {
+        [&self.spark, &self.server, &self.client].map(Cell::word)
+    }
+
+    fn failures(&self) -> Vec<String> {
+        let roles =
+            [("Spark with Spark", &self.spark), ("our server", &self.server), ("our client", &self.client)];
+        let failed = roles.iter().filter_map(|(role, cell)| match cell {
+            Cell::Failed(text) => Some(format!("{}, {role}: {text}", self.mode)),
+            _ => None,
+        });
+        failed.collect()
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "| mode | Spark's client, our server | our client, Spark's service | Spark's client, Spark's service |\n\
+         |---|---|---|---|\n",
+    );
+    for row in rows {
+        let [spark, server, client] = row.words();
+        writeln!(text, "| {} | {server} | {client} | {spark} |", row.mode).expect("text grows");
+    }
+    text
+}
+
+/// `target/interop-matrix.md`: beside the directory of the profile that our binary lies in, or of this test.
+fn table_path() -> PathBuf {
+    let profile = binary();
+    let target = profile.ancestors().nth(2).expect("binaries lie in target/PROFILE");
+    target.join("interop-matrix.md")
+}
