@@ -129,7 +129,15 @@ impl From<&ClientConfig> for Settings {
 
 impl From<&ClientSecurity> for Security {
     fn from(security: &ClientSecurity) -> Self {
-        let ClientSecurity::Aes { secret, engine, cipher } = security else { return Self::Plaintext };
-        Self::aes(AppSecret::new(secret.text.to_string()), *engine, *cipher)
+        match security {
+            ClientSecurity::Plaintext => Self::Plaintext,
+            ClientSecurity::Aes { secret, engine, cipher } => {
+                Self::aes(AppSecret::new(secret.text.to_string()), *engine, *cipher)
+            }
+            // Nothing else is spoken yet: what is stronger fails at such a server, and never leaks.
+            ClientSecurity::Legacy { secret, .. } | ClientSecurity::Sasl { secret, .. } => {
+                Self::aes(AppSecret::new(secret.text.to_string()), EngineVersion::V2, SessionCipher::Gcm)
+            }
+        }
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! One task a connection, requests in order. Everything that outlives a connection is in `Shared`.
 
+mod admission;
+mod applications;
 mod housekeeping;
 mod requests;
 mod secrets;
@@ -15,7 +17,7 @@ mod session;
 mod streams;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, ServerSettings};
@@ -30,9 +32,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
 pub use secrets::Secrets;
 
-use crate::config::{Authentication, SecurityLevel, ServerConfig};
+use crate::config::{Policy, SecurityLevel, ServerConfig};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::random::random_bytes;
 use crate::seal::{Budget, SegmentPool};
@@ -47,10 +50,10 @@ use self::streams::StreamIds;
 pub struct Settings {
     /// Every number that a peer can press on.
     pub limits: Limits,
-    /// The weakest channel that is served (`spark.sealed.security.minimum`).
-    pub minimum: SecurityLevel,
-    /// Whether peers that prove no identity are served (`spark.authenticate=false`).
-    pub admits_anonymous: bool,
+    /// Who is served (`spark.sealed.security.*`, `spark.authenticate=false`), until a reload.
+    pub policy: Policy,
+    /// The table of applications (`spark.sealed.applications.max`).
+    pub applications: ApplicationLimits,
     /// Connections at once; further ones wait in the backlog (`spark.sealed.connections.max`).
     pub connections: usize,
     /// Chunks in transfer over all connections (`spark.shuffle.maxChunksBeingTransferred`).
@@ -86,12 +89,21 @@ pub enum StartError {
 /// What all connections share.
 pub(crate) struct Shared {
     settings: Settings,
+    policy: RwLock<Arc<Policy>>,
+    applications: Applications,
     secrets: Secrets,
     store: Arc<BlockStore>,
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     stream_ids: StreamIds,
     draining: CancellationToken,
+}
+
+impl Shared {
+    /// The policy that connections are judged by from now on.
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A server that serves as long as [`Server::run`] is polled.
@@ -118,8 +130,20 @@ impl Server {
     ) -> Result<Self, RandomError> {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
         let draining = CancellationToken::new();
+        let policy = RwLock::new(Arc::new(settings.policy.clone()));
+        let applications = Applications::new(settings.applications);
         Ok(Self {
-            shared: Arc::new(Shared { settings, secrets, store, pool, metrics, stream_ids, draining }),
+            shared: Arc::new(Shared {
+                settings,
+                policy,
+                applications,
+                secrets,
+                store,
+                pool,
+                metrics,
+                stream_ids,
+                draining,
+            }),
         })
     }
 
@@ -128,8 +152,8 @@ impl Server {
         let timeouts = &config.timeouts;
         let settings = Settings {
             limits: config.limits.clone(),
-            minimum: config.minimum,
-            admits_anonymous: config.authentication == Authentication::Optional,
+            policy: config.policy.clone(),
+            applications: ApplicationLimits { rows: config.max_applications, idle_ttl: config.app_idle_ttl },
             connections: config.max_connections,
             max_chunks: config.max_chunks_being_transferred,
             handshake_timeout: timeouts.handshake,
@@ -207,7 +231,29 @@ impl Server {
             executors: disk.executors as u64,
             applications: shared.store.executors().apps().len() as u64,
             resident_anonymous: housekeeping::resident_anonymous(),
+            applications_seen: shared.applications.counts(&shared.policy()),
         }
+    }
+
+    /// The table of applications as JSON; `target` asks what would be if that were the target.
+    pub fn applications(&self, target: Option<SecurityLevel>) -> serde_json::Value {
+        let shared = &self.shared;
+        let policy = shared.policy();
+        let policy = match target {
+            Some(target) => Arc::new(policy.aiming_at(target)),
+            None => policy,
+        };
+        let executors = |app: &AppId| shared.store.executors().app(app).map_or(0, |known| known.executors);
+        serde_json::json!({
+            "minimum": policy.minimum.name(),
+            "target": policy.target.name(),
+            "applications": shared.applications.snapshot(&policy, executors),
+        })
+    }
+
+    /// The policy as JSON.
+    pub fn policy(&self) -> serde_json::Value {
+        self.shared.policy().to_json()
     }
 
     /// The metrics page.
@@ -223,7 +269,9 @@ impl Server {
     /// Forgets an application: its registrations, open files and cached indexes. Says how many
     /// executors went with it; `None` where it was not known.
     pub fn forget(&self, app: &AppId) -> Option<usize> {
-        let executors = self.shared.store.forget(app)?;
+        let executors = self.shared.store.forget(app);
+        self.shared.applications.forget(app);
+        let executors = executors?;
         self.shared.metrics.forgot("told");
         info!(%app, executors, "forgot an application: told to");
         Some(executors)
@@ -244,7 +292,7 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
         idle_timeout: settings.idle_timeout,
         stalled_timeout: settings.stalled_timeout,
         authenticates: shared.secrets.exist(),
-        admits_anonymous: settings.admits_anonymous,
+        admits_anonymous: shared.policy().anonymous,
     };
     let open = OpenConnection::count(Arc::clone(&shared.metrics));
     let mut socket = Counted::new(socket, Arc::clone(&shared.metrics.wire));

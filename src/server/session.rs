@@ -12,8 +12,8 @@ use sealed_shuffle_protocol::ids::AppId;
 use tracing::{debug, warn};
 
 use super::Shared;
+use super::applications::Seen;
 use super::streams::Streams;
-use crate::config::SecurityLevel;
 use crate::disk::Proof;
 use crate::random::OsRandom;
 use crate::seal::Body;
@@ -32,7 +32,9 @@ pub(super) struct Session {
     /// The application of the last challenge, genuine or not; for the log.
     pub(super) claimed: Option<AppId>,
     /// What every request is answered with, where the channel is below the minimum.
-    refusal: Option<String>,
+    pub(super) refusal: Option<String>,
+    /// The application's entry in the table, once it is known.
+    pub(super) seen: Option<Seen>,
     /// The server is stopping: streams that are open may finish.
     draining: bool,
 }
@@ -40,7 +42,16 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
         let streams = Streams::new(shared.settings.limits.streams, shared.settings.limits.chunks);
-        Self { shared, peer, streams, channel: None, claimed: None, refusal: None, draining: false }
+        Self {
+            shared,
+            peer,
+            streams,
+            channel: None,
+            claimed: None,
+            refusal: None,
+            seen: None,
+            draining: false,
+        }
     }
 
     /// How the connection is protected, as the metrics call it.
@@ -74,26 +85,13 @@ impl Session {
         reason: String,
     ) -> Result<(), CloseReason> {
         self.shared.metrics.refused(Refusal::Authentication);
+        self.shared.applications.refused(app, None, self.peer.ip(), &reason);
         warn!(
             peer = %self.peer, %app, reason,
             "refused a handshake; is spark.authenticate.secret the same here and in the application?"
         );
         let text = "java.lang.IllegalArgumentException: Authentication failed.";
         engine.refuse(text, format!("handshake for application {app}: {reason}"))
-    }
-
-    /// The channel is known: below the minimum, every request is refused in the peer's own cipher.
-    fn check_channel(&mut self, level: SecurityLevel, cure: &str) {
-        let minimum = self.shared.settings.minimum;
-        if level >= minimum {
-            return;
-        }
-        self.shared.metrics.refused(Refusal::BelowMinimum);
-        warn!(peer = %self.peer, channel = %level, %minimum, "refused a connection below the minimum; {cure}");
-        self.refusal = Some(format!(
-            "java.lang.SecurityException: This connection uses {level}, and this server serves nothing \
-             below {minimum} (spark.sealed.security.minimum): {cure} in the application."
-        ));
     }
 
     /// Answers `request` with `text` and ends the connection.
@@ -116,7 +114,7 @@ impl Session {
     }
 
     /// Whether the peer may speak for `app`; the text is what it reads where it may not.
-    pub(super) fn authorize(&self, engine: &Engine, app: &AppId) -> Result<Proof, String> {
+    pub(super) fn authorize(&mut self, engine: &Engine, app: &AppId) -> Result<Proof, String> {
         match engine.identity() {
             Some(Identity::Proven(proven)) if proven == app => Ok(Proof::Proven),
             Some(Identity::Proven(proven)) => {
@@ -134,7 +132,7 @@ impl Session {
                      and this connection proved no identity: set spark.authenticate=true."
                 ))
             }
-            Some(Identity::Anonymous) => Ok(Proof::Unproven),
+            Some(Identity::Anonymous) => self.admit_unproven(app).map(|()| Proof::Unproven),
             None => Err("java.lang.SecurityException: Unauthenticated call.".to_owned()),
         }
     }
@@ -153,12 +151,7 @@ impl Handler for Session {
             }
             ServerEvent::Request(request) => {
                 if self.channel.is_none() {
-                    self.channel = Some(Channel::PLAINTEXT);
-                    self.shared.metrics.channel_known(Channel::PLAINTEXT);
-                    self.check_channel(
-                        SecurityLevel::Plaintext,
-                        "set spark.authenticate=true and spark.network.crypto.enabled=true",
-                    );
+                    self.admit(engine, Channel::PLAINTEXT);
                 }
                 if let Some(text) = self.refusal.clone() {
                     return self.refuse_request(engine, request, text);
@@ -175,14 +168,8 @@ impl Handler for Session {
     }
 
     fn on_mode(&mut self, engine: &mut Engine, mode: SessionMode) {
-        let channel = Channel::aes(mode);
-        self.channel = Some(channel);
-        self.shared.metrics.channel_known(channel);
         debug!(peer = %self.peer, identity = ?engine.identity(), %mode, "session established");
-        self.check_channel(
-            channel.level,
-            "set spark.network.crypto.cipher=AES/GCM/NoPadding (Spark 3.5.9 and later)",
-        );
+        self.admit(engine, Channel::aes(mode));
     }
 
     async fn wake(&mut self) {

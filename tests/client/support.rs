@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle::client::{Address, Client, ClientError, Fetch, FetchError, Security, Settings};
-use sealed_shuffle::config::SecurityLevel;
+use sealed_shuffle::config::{Policy, SecurityLevel};
 use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::seal::{Budget, SegmentPool};
-use sealed_shuffle::server::{Secrets, Server, Settings as ServerSettings};
+use sealed_shuffle::server::{ApplicationLimits, Secrets, Server, Settings as ServerSettings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;
@@ -141,8 +141,11 @@ fn server(security: &Security, root: &Path) -> Server {
     let plaintext = matches!(security, Security::Plaintext);
     let settings = ServerSettings {
         limits: Limits::default(),
-        minimum: if plaintext { SecurityLevel::Plaintext } else { SecurityLevel::AesCtr },
-        admits_anonymous: plaintext,
+        policy: Policy {
+            anonymous: plaintext,
+            ..Policy::at_least(if plaintext { SecurityLevel::Plaintext } else { SecurityLevel::AesCtr })
+        },
+        applications: ApplicationLimits::default(),
         connections: 64,
         max_chunks: u64::MAX,
         handshake_timeout: Duration::from_secs(30),

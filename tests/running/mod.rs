@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle::config::SecurityLevel;
+use sealed_shuffle::config::{Policy, SecurityLevel};
 use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::random::{OsRandom, random_bytes};
 use sealed_shuffle::seal::{Budget, SegmentPool};
-use sealed_shuffle::server::{Drained, Secrets, Server, Settings};
+use sealed_shuffle::server::{ApplicationLimits, Drained, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
 use sealed_shuffle_protocol::cipher::{AesSession, Layer, Segment, SessionCipher, SessionMode};
@@ -85,8 +85,8 @@ impl Running {
         let second = Duration::from_secs(1);
         let settings = Settings {
             limits: Limits::default(),
-            minimum: SecurityLevel::AesCtr,
-            admits_anonymous: false,
+            policy: Policy::at_least(SecurityLevel::AesCtr),
+            applications: ApplicationLimits::default(),
             connections: 4096,
             max_chunks: u64::MAX,
             handshake_timeout: 30 * second,
