@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sealed_shuffle::config::SecurityLevel;
+use sealed_shuffle::config::{Policy, SecurityLevel};
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
 };
@@ -252,7 +252,8 @@ fn assert_refuses_all(running: &Running, peer: impl Fn() -> Peer, text: &str) {
 
 #[test]
 fn no_block_goes_over_ctr_where_gcm_is_the_minimum() {
-    let running = Running::start_with(|setup| setup.settings.minimum = SecurityLevel::AesGcm);
+    let running =
+        Running::start_with(|setup| setup.settings.policy = Policy::at_least(SecurityLevel::AesGcm));
     for mode in [CTR, CTR_2] {
         assert_refuses_all(&running, || running.peer(mode), "spark.sealed.security.minimum");
     }
@@ -262,7 +263,7 @@ fn no_block_goes_over_ctr_where_gcm_is_the_minimum() {
 
 #[test]
 fn no_block_goes_in_clear_with_the_default_minimum() {
-    let running = Running::start_with(|setup| setup.settings.admits_anonymous = true);
+    let running = Running::start_with(|setup| setup.settings.policy.anonymous = true);
     assert_refuses_all(&running, || Peer::connect(running.address), "spark.sealed.security.minimum");
     running.assert_serves();
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::auth::legacy::LegacyKdf;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::limits::Limits;
 
@@ -15,6 +16,7 @@ use super::notice::Notice;
 use super::policy::SecurityLevel;
 use super::secret::{self, ConfiguredSecret};
 use super::server::{Report, count, unless_zero};
+use super::value::ClientHandshake;
 use super::values::{Effective, Values};
 use super::{ByteCount, keys};
 
@@ -50,6 +52,8 @@ pub struct ClientConfig {
     pub max_blocks_in_flight: usize,
     /// Whether blocks are opened with the message of Spark 2 (`spark.shuffle.useOldFetchProtocol`). No.
     pub old_fetch_protocol: bool,
+    /// Iterations that a server may ask for in the older handshake (`spark.sealed.limits.legacy-iterations`). 10,000.
+    pub max_legacy_iterations: u32,
     /// What a server's numbers may cost (`spark.sealed.limits.*`).
     pub limits: Limits,
     /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
@@ -71,6 +75,38 @@ pub enum ClientSecurity {
         /// Session cipher (`spark.network.crypto.cipher`). CTR.
         cipher: SessionCipher,
     },
+    /// The handshake of Spark 2.2 to 3.0 and an AES session in counter mode.
+    Legacy {
+        /// The secret that both ends know.
+        secret: ConfiguredSecret,
+        /// Key derivation (`spark.network.crypto.keyFactoryAlgorithm`). SHA-1.
+        kdf: LegacyKdf,
+        /// Its iterations (`spark.network.crypto.keyFactoryIterations`). 1024.
+        iterations: u32,
+        /// Bits of the keys (`spark.network.crypto.keyLength`). 128.
+        key_bits: u32,
+    },
+    /// SASL DIGEST-MD5: only where `spark.network.crypto.enabled=false` asked for it.
+    Sasl {
+        /// The secret that both ends know.
+        secret: ConfiguredSecret,
+        /// Whether everything after it is encrypted (`spark.authenticate.enableSaslEncryption`). No.
+        encrypt: bool,
+        /// Plaintext bytes in one token that is sent (`spark.network.sasl.maxEncryptedBlockSize`). 64 KiB.
+        max_block: ByteCount,
+    },
+}
+
+impl ClientSecurity {
+    /// The rung of the ladder that this makes, without TLS around it.
+    pub fn level(&self) -> SecurityLevel {
+        match self {
+            Self::Plaintext | Self::Sasl { encrypt: false, .. } => SecurityLevel::Plaintext,
+            Self::Sasl { encrypt: true, .. } => SecurityLevel::SaslConf,
+            Self::Legacy { .. } => SecurityLevel::AesLegacy,
+            Self::Aes { cipher, .. } => SecurityLevel::from(*cipher),
+        }
+    }
 }
 
 /// Deadlines of a client.
@@ -119,6 +155,7 @@ impl ClientConfig {
         let mut limits = Limits::default();
         limits.handshake_frame = v.value(&keys::LIMIT_HANDSHAKE_FRAME).as_u64();
         limits.response_frame = v.value(&keys::LIMIT_RESPONSE_FRAME).as_u64();
+        let max_legacy_iterations = v.value(&keys::LIMIT_LEGACY_ITERATIONS);
         let log = v.value(&keys::LOG);
         v.value(&keys::UNKNOWN);
 
@@ -144,6 +181,7 @@ impl ClientConfig {
             max_requests_in_flight,
             max_blocks_in_flight,
             old_fetch_protocol,
+            max_legacy_iterations,
             limits,
             log,
             report,
@@ -170,13 +208,18 @@ impl ClientConfig {
         let mut lines = self.report.opening();
         lines.push(match &self.security {
             ClientSecurity::Plaintext => "security: plaintext, nothing is proven".into(),
-            ClientSecurity::Aes { secret, engine, cipher } => {
-                format!(
-                    "security: {}, {engine:?}, secret from {}",
-                    SecurityLevel::from(*cipher),
-                    secret.source
-                )
+            ClientSecurity::Aes { secret, engine, .. } => {
+                format!("security: {}, {engine:?}, secret from {}", self.security.level(), secret.source)
             }
+            ClientSecurity::Legacy { secret, kdf, .. } => {
+                format!("security: {}, {}, secret from {}", self.security.level(), kdf.name(), secret.source)
+            }
+            ClientSecurity::Sasl { secret, encrypt, .. } => format!(
+                "security: {}, SASL {} encryption, secret from {}",
+                self.security.level(),
+                if *encrypt { "with" } else { "without" },
+                secret.source
+            ),
         });
         lines.extend(self.report.closing());
         lines
@@ -189,6 +232,12 @@ fn security(v: &mut Values<'_>) -> Option<ClientSecurity> {
     let minimum = v.optional(&keys::SECURITY_MINIMUM).map(|(level, _)| level);
     let authenticate = v.optional(&keys::AUTHENTICATE).map(|(value, _)| value);
     let crypto = v.optional(&keys::CRYPTO_ENABLED);
+    let handshake = v.value(&keys::CLIENT_HANDSHAKE);
+    let kdf = v.value(&keys::CRYPTO_KEY_FACTORY);
+    let iterations = v.value(&keys::CRYPTO_KEY_ITERATIONS);
+    let key_bits = v.value(&keys::CRYPTO_KEY_LENGTH);
+    let encrypt = v.value(&keys::SASL_ENCRYPTION);
+    let max_block = v.value(&keys::SASL_MAX_BLOCK);
     let secret = secret::resolve(v);
     if authenticate == Some(false) {
         if let Some(minimum) = minimum.filter(|minimum| *minimum > SecurityLevel::Plaintext) {
@@ -211,22 +260,37 @@ fn security(v: &mut Values<'_>) -> Option<ClientSecurity> {
         authentication::refuse_without_secret(v, "there is no secret".to_owned(), otherwise);
         return None;
     };
-    if let Some((false, origin)) = crypto {
-        let issue = Issue::new(
+    let (security, key, remedy) = match crypto.map(|(enabled, _)| enabled) {
+        Some(false) => (
+            ClientSecurity::Sasl { secret, encrypt, max_block },
             keys::CRYPTO_ENABLED.name(),
-            "without AES authentication is SASL's, which is not available yet",
-            format!("set it to true, or {}=false for clear text", keys::AUTHENTICATE.name()),
-        );
-        v.refuse(issue.with_value("false").with_origin(origin));
+            "set it to true".to_owned(),
+        ),
+        _ if handshake == ClientHandshake::Legacy => (
+            ClientSecurity::Legacy { secret, kdf, iterations, key_bits },
+            keys::CLIENT_HANDSHAKE.name(),
+            "set it to x25519, which takes a server of Spark 3.1 or later".to_owned(),
+        ),
+        _ => (
+            ClientSecurity::Aes { secret, engine, cipher },
+            keys::CRYPTO_CIPHER.name(),
+            "set it to AES/GCM/NoPadding".to_owned(),
+        ),
+    };
+    let level = security.level();
+    if let Some(minimum) = minimum.filter(|minimum| *minimum > level) {
+        let reason = format!("it makes {level}, below {} = {minimum}", minimum_name());
+        v.refuse(Issue::new(key, reason, remedy));
         return None;
     }
-    if let Some(minimum) = minimum.filter(|minimum| *minimum > SecurityLevel::from(cipher)) {
-        let reason =
-            format!("the cipher makes {}, below {} = {minimum}", SecurityLevel::from(cipher), minimum_name());
-        v.refuse(Issue::new(keys::CRYPTO_CIPHER.name(), reason, "set it to AES/GCM/NoPadding"));
-        return None;
+    if level == SecurityLevel::Plaintext {
+        v.warn(format!(
+            "{} = false and {} = false: the secret is proven, then everything is sent in clear text",
+            keys::CRYPTO_ENABLED.name(),
+            keys::SASL_ENCRYPTION.name()
+        ));
     }
-    Some(ClientSecurity::Aes { secret, engine, cipher })
+    Some(security)
 }
 
 fn minimum_name() -> &'static str {

@@ -12,12 +12,11 @@ pub(crate) struct Ignored {
 }
 
 const NO_TLS: &str = "TLS is not available yet";
-const NO_SASL: &str = "SASL is not available yet";
 const NO_MERGE: &str = "push-based merging is not available yet";
 const NO_STORE: &str = "there is no recovery store yet";
 const KUBERNETES: &str = "Spark reads it on Kubernetes, for its own processes";
 const APPLICATION: &str = "applications read it";
-const LEGACY: &str = "the handshake before Spark 3.1 is not available yet";
+const LEGACY: &str = "it follows from the other keys of the handshake of Spark 2.2 to 3.0";
 
 /// Every such key.
 pub(crate) static IGNORED: &[Ignored] = &[
@@ -25,13 +24,9 @@ pub(crate) static IGNORED: &[Ignored] = &[
     quiet("spark.authenticate.secret.file", KUBERNETES),
     quiet("spark.authenticate.secret.driver.file", KUBERNETES),
     quiet("spark.authenticate.secret.executor.file", KUBERNETES),
-    warn("spark.authenticate.enableSaslEncryption", NO_SASL, "true"),
     quiet("spark.authenticate.enableSaslEncryption.aes.*", "no Spark since 2.2 reads it"),
     quiet("spark.network.crypto.saslFallback", "there is no weaker mode to fall back to"),
     quiet("spark.network.crypto.config.*", "it tunes the JVM's crypto library"),
-    quiet("spark.network.crypto.keyLength", LEGACY),
-    quiet("spark.network.crypto.keyFactoryAlgorithm", LEGACY),
-    quiet("spark.network.crypto.keyFactoryIterations", LEGACY),
     quiet("spark.network.crypto.keyAlgorithm", LEGACY),
     quiet("spark.network.crypto.ivLength", LEGACY),
     quiet("spark.network.crypto.handshake.*", LEGACY),

@@ -4,7 +4,9 @@
 //! mistyped names, the effective configuration that `serve` prints and the table in the README are made of it.
 //! Defaults of Spark's keys are those of Spark 4.3.0's standalone shuffle service and executors.
 
+use sealed_shuffle_protocol::auth::legacy::LegacyKdf;
 use sealed_shuffle_protocol::cipher::SessionCipher;
+use sealed_shuffle_protocol::sasl::SaslCipher;
 
 use std::time::Duration;
 
@@ -14,8 +16,8 @@ use super::key::Reader::{Both, Client, Serve};
 use super::key::{AnyKey, Key};
 use super::policy::SecurityLevel;
 use super::value::{
-    Address, Bool, Choice, Engine, FOREVER, Int, Ip, LARGEST, List, LogFilter, Secret, Size, SizeUnit, Text,
-    Time, TimeUnit, UnknownKeys,
+    Address, Bool, Choice, Choices, ClientHandshake, Engine, FOREVER, Int, Ip, LARGEST, List, LogFilter,
+    Secret, Size, SizeUnit, Text, Time, TimeUnit, UnknownKeys,
 };
 
 /// Every key, in the order of the documentation.
@@ -26,7 +28,18 @@ pub static ALL: &[&dyn AnyKey] = &[
     &AUTHENTICATE,
     &AUTHENTICATE_SECRET,
     &SECRET_FILE,
+    &PREVIOUS_SECRET_FILE,
+    &SECRET_DIR,
+    &SECRET_WAIT,
     &SECURITY_MINIMUM,
+    &SECURITY_TARGET,
+    &SECURITY_ALLOW,
+    &SECURITY_APP_MINIMUM,
+    &SECURITY_APP_TARGET,
+    &SECURITY_APP_ALLOW,
+    &SASL_CIPHERS,
+    &SASL_ALWAYS_ENCRYPT,
+    &SASL_MAX_BLOCK,
     &NETWORK_TIMEOUT,
     &CONNECTION_TIMEOUT,
     &BACK_LOG,
@@ -58,11 +71,18 @@ pub static ALL: &[&dyn AnyKey] = &[
     &LIMIT_CHUNKS,
     &LIMIT_LOCAL_DIRS,
     &LIMIT_EXECUTORS,
+    &LIMIT_LEGACY_ITERATIONS,
+    &APPLICATIONS_MAX,
     &UNKNOWN,
     &LOG,
     &CRYPTO_ENABLED,
     &CRYPTO_CIPHER,
     &CRYPTO_ENGINE,
+    &CLIENT_HANDSHAKE,
+    &CRYPTO_KEY_LENGTH,
+    &CRYPTO_KEY_FACTORY,
+    &CRYPTO_KEY_ITERATIONS,
+    &SASL_ENCRYPTION,
     &AUTH_RPC_TIMEOUT,
     &MAX_RETRIES,
     &RETRY_WAIT,
@@ -142,6 +162,36 @@ pub static SECRET_FILE: Key<Text> = Key::new(
 )
 .near("spark.authenticate.secret");
 
+/// The shared secret before this one.
+pub static PREVIOUS_SECRET_FILE: Key<Text> = Key::new(
+    "spark.sealed.auth.previous-secret-file",
+    Text { what: "path" },
+    Unset("none"),
+    Serve,
+    "File with the shared secret that was valid before: accepted beside the current one while a rotation lasts. \
+     `sealed_shuffle_secrets_total` tells which of the two is used.",
+);
+
+/// One secret per application.
+pub static SECRET_DIR: Key<Text> = Key::new(
+    "spark.sealed.auth.secret-dir",
+    Text { what: "directory" },
+    Unset("none"),
+    Serve,
+    "Directory with a file per application: `ID` holds its secret, `ID.previous` the one before, which is valid, too. \
+     Read at each handshake, mode 0600 or stricter; removing `ID` ends the application's access.",
+);
+
+/// Patience with a secret that comes late.
+pub static SECRET_WAIT: Key<Time> = Key::new(
+    "spark.sealed.auth.secret-wait",
+    Time::ours(Duration::ZERO, Duration::from_secs(3600)),
+    Is("10s"),
+    Serve,
+    "How long a handshake waits for its application's file to appear in `spark.sealed.auth.secret-dir`; below \
+     `spark.sealed.handshake.timeout`.",
+);
+
 /// The lowest channel that is served.
 pub static SECURITY_MINIMUM: Key<Choice<SecurityLevel>> = Key::new(
     "spark.sealed.security.minimum",
@@ -152,6 +202,83 @@ pub static SECURITY_MINIMUM: Key<Choice<SecurityLevel>> = Key::new(
      it when it is set. Flag `--allow-plaintext` is short for `plaintext`.",
 )
 .near("spark.network.crypto.cipher");
+
+/// Where everybody should arrive.
+pub static SECURITY_TARGET: Key<Choice<SecurityLevel>> = Key::new(
+    "spark.sealed.security.target",
+    Choice::LEVEL,
+    Is("aes-gcm"),
+    Serve,
+    "Weaker channels are served, if the minimum lets them in, and reported: log, metrics, `sealed-shuffle apps`. Not \
+     below the minimum, which raises it where it is not set.",
+);
+
+/// Exactly what is served.
+pub static SECURITY_ALLOW: Key<Choices<SecurityLevel>> = Key::new(
+    "spark.sealed.security.allow",
+    Choices(Choice::LEVEL),
+    Unset("everything from the minimum up"),
+    Serve,
+    "Exactly the channels that are served, instead of a minimum.",
+);
+
+/// A minimum for one application.
+pub static SECURITY_APP_MINIMUM: Key<Choice<SecurityLevel>> = Key::new(
+    "spark.sealed.security.app.*.minimum",
+    Choice::LEVEL,
+    Unset("the general rules"),
+    Serve,
+    "The minimum of one application, whose id stands in the place of `*`; for peers that have proven to be it.",
+);
+
+/// A target for one application.
+pub static SECURITY_APP_TARGET: Key<Choice<SecurityLevel>> = Key::new(
+    "spark.sealed.security.app.*.target",
+    Choice::LEVEL,
+    Unset("the general target"),
+    Serve,
+    "The target of one application, whose id stands in the place of `*`.",
+);
+
+/// Exactly what is served to one application.
+pub static SECURITY_APP_ALLOW: Key<Choices<SecurityLevel>> = Key::new(
+    "spark.sealed.security.app.*.allow",
+    Choices(Choice::LEVEL),
+    Unset("the general rules"),
+    Serve,
+    "Exactly the channels that are served to one application, whose id stands in the place of `*`.",
+);
+
+/// SASL's ciphers.
+pub static SASL_CIPHERS: Key<Choices<SaslCipher>> = Key::new(
+    "spark.sealed.sasl.ciphers",
+    Choices(Choice::SASL_CIPHER),
+    Is("3des"),
+    Serve,
+    "Ciphers of SASL's privacy layer that are offered where the policy serves `sasl-conf`. 3DES costs about a hundred \
+     times the processor time of AES; RC4 and DES are broken.",
+)
+.near("spark.authenticate.enableSaslEncryption");
+
+/// SASL without encryption.
+pub static SASL_ALWAYS_ENCRYPT: Key<Bool> = Key::new(
+    "spark.network.sasl.serverAlwaysEncrypt",
+    Bool::TRANSPORT,
+    Is("false"),
+    Serve,
+    "Whether SASL without encryption is not even offered.",
+)
+.literal();
+
+/// Size of SASL's tokens.
+pub static SASL_MAX_BLOCK: Key<Size> = Key::new(
+    "spark.network.sasl.maxEncryptedBlockSize",
+    Size::new(SizeUnit::Bytes, ByteCount::kib(1), ByteCount::mib(16)),
+    Is("64k"),
+    Both,
+    "Plaintext bytes in one encrypted token of SASL that is sent.",
+)
+.literal();
 
 /// The parent of the network timeouts.
 pub static NETWORK_TIMEOUT: Key<Time> = Key::new(
@@ -452,6 +579,25 @@ pub static LIMIT_EXECUTORS: Key<Int<u32>> = Key::new(
     "Executors that may be registered at the same time, of all applications; a few hundred bytes each.",
 );
 
+/// Work of the older handshake.
+pub static LIMIT_LEGACY_ITERATIONS: Key<Int<u32>> = Key::new(
+    "spark.sealed.limits.legacy-iterations",
+    Int::registry(1, 1 << 24),
+    Is("10000"),
+    Both,
+    "Iterations of PBKDF2 that a peer may ask for in the handshake of Spark 2.2 to 3.0, before it has proven anything.",
+)
+.near("spark.network.crypto.keyFactoryIterations");
+
+/// Rows of the table of applications.
+pub static APPLICATIONS_MAX: Key<Int<u32>> = Key::new(
+    "spark.sealed.applications.max",
+    Int::registry(1, 1 << 20),
+    Is("10000"),
+    Serve,
+    "Applications that `sealed-shuffle apps` remembers; those seen longest ago go first. About a KiB each.",
+);
+
 /// Unknown keys of ours.
 pub static UNKNOWN: Key<Choice<UnknownKeys>> = Key::new(
     "spark.sealed.config.unknown",
@@ -477,8 +623,8 @@ pub static CRYPTO_ENABLED: Key<Bool> = Key::new(
     Bool::TRANSPORT,
     Unset("true"),
     Client,
-    "Whether the client uses the AES handshake. `false` means SASL to Spark, which is not available yet, and is \
-     refused where there is a secret. What a server accepts is `spark.sealed.security.minimum` alone.",
+    "Whether the client uses an AES handshake. `false`, in so many words, is SASL. What a server accepts is \
+     `spark.sealed.security.minimum` alone.",
 )
 .literal();
 
@@ -501,6 +647,56 @@ pub static CRYPTO_ENGINE: Key<Engine> = Key::new(
     "Key derivation of the client; Spark's own services must have the same.",
 )
 .literal();
+
+/// Handshake of the client.
+pub static CLIENT_HANDSHAKE: Key<Choice<ClientHandshake>> = Key::new(
+    "spark.sealed.client.handshake",
+    Choice::CLIENT_HANDSHAKE,
+    Is("x25519"),
+    Client,
+    "The client's AES handshake: Spark 2.4 and 3.0 know `legacy` alone, which no later Spark does. There is no \
+     falling back from one to the other.",
+)
+.near("spark.network.crypto.enabled");
+
+/// Key length of the older handshake.
+pub static CRYPTO_KEY_LENGTH: Key<Choice<u32>> = Key::new(
+    "spark.network.crypto.keyLength",
+    Choice::KEY_BITS,
+    Is("128"),
+    Client,
+    "Bits of the keys of the `legacy` handshake.",
+)
+.literal();
+
+/// Key derivation of the older handshake.
+pub static CRYPTO_KEY_FACTORY: Key<Choice<LegacyKdf>> = Key::new(
+    "spark.network.crypto.keyFactoryAlgorithm",
+    Choice::KEY_FACTORY,
+    Is("PBKDF2WithHmacSHA1"),
+    Client,
+    "Key derivation of the `legacy` handshake.",
+)
+.literal();
+
+/// Iterations of the older handshake.
+pub static CRYPTO_KEY_ITERATIONS: Key<Int<u32>> = Key::new(
+    "spark.network.crypto.keyFactoryIterations",
+    Int::transport(1, 1 << 24),
+    Is("1024"),
+    Client,
+    "Iterations of the key derivation of the `legacy` handshake.",
+)
+.literal();
+
+/// SASL with encryption.
+pub static SASL_ENCRYPTION: Key<Bool> = Key::new(
+    "spark.authenticate.enableSaslEncryption",
+    Bool::REGISTRY,
+    Is("false"),
+    Client,
+    "Whether a client that speaks SASL encrypts, with the strongest of the ciphers that the server offers.",
+);
 
 /// Deadline of an authentication message.
 pub static AUTH_RPC_TIMEOUT: Key<Time> = Key::new(
@@ -617,9 +813,18 @@ pub static MAX_BLOCKS_IN_FLIGHT: Key<Int<u32>> = Key::new(
     "Blocks that the client has requested of one server, at most.",
 );
 
-/// The key of that name.
+/// The key of that name, or the family that it is a member of.
 pub fn find(name: &str) -> Option<&'static dyn AnyKey> {
-    ALL.iter().find(|key| key.name() == name).copied()
+    let exact = ALL.iter().find(|key| key.name() == name);
+    exact.or_else(|| ALL.iter().find(|key| member(key.name(), name).is_some())).copied()
+}
+
+/// What stands in the place of the star in `name`, where `family` is the name of a family of keys
+/// (`spark.sealed.security.app.*.minimum`) and `name` one of its members.
+pub(crate) fn member<'a>(family: &str, name: &'a str) -> Option<&'a str> {
+    let (before, after) = family.split_once('*')?;
+    let middle = name.strip_prefix(before)?.strip_suffix(after)?;
+    (!middle.is_empty() && middle != "*").then_some(middle)
 }
 
 #[cfg(test)]
@@ -633,6 +838,18 @@ mod tests {
         let names: BTreeSet<_> = ALL.iter().map(|key| key.name()).collect();
         assert_eq!(names.len(), ALL.len());
         assert!(names.iter().all(|name| name.starts_with("spark.")));
+    }
+
+    #[test]
+    fn a_family_has_every_name_with_something_in_the_place_of_its_star() {
+        let family = SECURITY_APP_MINIMUM.name();
+        assert_eq!(member(family, "spark.sealed.security.app.app-1.minimum"), Some("app-1"));
+        assert_eq!(member(family, "spark.sealed.security.app.a.b.minimum"), Some("a.b"));
+        for other in ["spark.sealed.security.app..minimum", "spark.sealed.security.app.minimum", family] {
+            assert_eq!(member(family, other), None, "{other}");
+        }
+        assert!(find("spark.sealed.security.app.x.target").is_some());
+        assert!(find("spark.sealed.security.app.x.maximum").is_none());
     }
 
     #[test]

@@ -154,6 +154,14 @@ impl Loaded {
             .map(|(name, s)| (name.as_str(), s))
     }
 
+    /// The settings of a family of keys: name, what stands in the place of the star, setting.
+    pub(crate) fn members(&self, family: &dyn AnyKey) -> impl Iterator<Item = (&str, &str, &Setting)> {
+        let pattern = family.name();
+        self.settings
+            .iter()
+            .filter_map(move |(name, setting)| Some((name.as_str(), keys::member(pattern, name)?, setting)))
+    }
+
     /// The text of a key with its references replaced; an error names the reference that leads to itself.
     pub(crate) fn expanded(
         &self,

@@ -4,10 +4,12 @@
 //! then `spark.authenticate.secret`, then the file of `spark.sealed.auth.secret-file`. The file's text is taken
 //! as it stands, a final line break included: a generated secret may consist of any characters, and what was
 //! cut off silently would be looked for in vain on the other side. Since editors like to add that line break, it
-//! is warned about.
+//! is warned about. A server may be told the secret before, too, for a rotation, or a directory with one file per
+//! application instead, which [`crate::keys`] reads when somebody asks to be let in.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -60,6 +62,98 @@ impl fmt::Debug for ConfiguredSecret {
     }
 }
 
+/// A directory with one secret per application.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SecretDirectory {
+    /// The directory (`spark.sealed.auth.secret-dir`).
+    pub path: PathBuf,
+    /// How long a handshake waits for its file (`spark.sealed.auth.secret-wait`). 10 s.
+    pub wait: Duration,
+}
+
+/// Everything that a server is told about secrets.
+pub(crate) struct ServerSecrets {
+    pub(crate) current: Option<ConfiguredSecret>,
+    pub(crate) previous: Option<ConfiguredSecret>,
+    pub(crate) directory: Option<SecretDirectory>,
+}
+
+impl ServerSecrets {
+    pub(crate) fn exist(&self) -> bool {
+        self.current.is_some() || self.directory.is_some()
+    }
+}
+
+/// The secrets of a server.
+pub(crate) fn resolve_all(values: &mut Values<'_>) -> ServerSecrets {
+    let current = resolve(values);
+    let wait = values.value(&keys::SECRET_WAIT);
+    let handshake = values.value(&keys::HANDSHAKE_TIMEOUT);
+    let previous = values.optional(&keys::PREVIOUS_SECRET_FILE);
+    let directory = values.optional(&keys::SECRET_DIR);
+    if let (Some(current), Some(_)) = (&current, &directory) {
+        values.warn(format!(
+            "{} has no effect: the secret from {} comes before it and is every application's",
+            keys::SECRET_DIR.name(),
+            current.source
+        ));
+        let previous = previous.and_then(|(path, origin)| previous_from(values, &path, origin));
+        return ServerSecrets { previous, directory: None, current: Some(current.clone()) };
+    }
+    let directory = directory.and_then(|(path, origin)| directory_at(values, path, origin, wait));
+    if directory.is_some() && wait >= handshake {
+        let reason = format!("not below {} = {handshake:?}", keys::HANDSHAKE_TIMEOUT.name());
+        values
+            .refuse(Issue::new(keys::SECRET_WAIT.name(), reason, "lower it").with_value(format!("{wait:?}")));
+    }
+    let previous = match (previous, &current) {
+        (Some((path, origin)), Some(_)) => previous_from(values, &path, origin),
+        (Some((_, origin)), None) => {
+            let reason = "there is no current secret beside it";
+            let remedy = match &directory {
+                Some(_) => "name the one before ID.previous in the directory",
+                None => "set the current one, too",
+            };
+            values.refuse(Issue::new(keys::PREVIOUS_SECRET_FILE.name(), reason, remedy).with_origin(origin));
+            None
+        }
+        (None, _) => None,
+    };
+    ServerSecrets { current, previous, directory }
+}
+
+fn directory_at(
+    values: &mut Values<'_>,
+    path: String,
+    origin: Origin,
+    wait: Duration,
+) -> Option<SecretDirectory> {
+    let environment = values.environment();
+    let reason = match environment.stat(Path::new(&path)) {
+        Ok(stat) if stat.is_dir => {
+            if stat.mode & 0o002 != 0 {
+                let mode = stat.mode;
+                values.warn(format!("everybody may put secrets into {path} (mode {mode:04o}): chmod 700"));
+            }
+            return Some(SecretDirectory { path: path.into(), wait });
+        }
+        Ok(_) => "it is no directory".to_owned(),
+        Err(error) => format!("user {} cannot look at it: {error}", environment.user_id()),
+    };
+    let issue = Issue::new(keys::SECRET_DIR.name(), reason, "name a directory of this user");
+    values.refuse(issue.with_value(path).with_origin(origin));
+    None
+}
+
+fn previous_from(values: &mut Values<'_>, path: &str, origin: Origin) -> Option<ConfiguredSecret> {
+    if path == "-" {
+        let issue = Issue::new(keys::PREVIOUS_SECRET_FILE.name(), "it must be a file", "name a file");
+        values.refuse(issue.with_value(path).with_origin(origin));
+        return None;
+    }
+    from_file(values, &keys::PREVIOUS_SECRET_FILE, path, origin)
+}
+
 /// The secret that the sources name first; `None` where there is none or where it cannot be used.
 pub(crate) fn resolve(values: &mut Values<'_>) -> Option<ConfiguredSecret> {
     let key = values.optional(&keys::AUTHENTICATE_SECRET);
@@ -103,7 +197,7 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Option<ConfiguredSecret> {
         return Some(ConfiguredSecret { source: SecretSource::Key(origin), text });
     }
     let (path, origin) = file?;
-    from_file(values, &path, origin)
+    from_file(values, &keys::SECRET_FILE, &path, origin)
 }
 
 fn shadowed<const N: usize>(values: &mut Values<'_>, winner: &str, others: [(bool, &dyn AnyKey); N]) {
@@ -112,9 +206,14 @@ fn shadowed<const N: usize>(values: &mut Values<'_>, winner: &str, others: [(boo
     }
 }
 
-fn from_file(values: &mut Values<'_>, path: &str, origin: Origin) -> Option<ConfiguredSecret> {
+fn from_file(
+    values: &mut Values<'_>,
+    key: &dyn AnyKey,
+    path: &str,
+    origin: Origin,
+) -> Option<ConfiguredSecret> {
     let issue = |reason: String, remedy: &str| {
-        Issue::new(keys::SECRET_FILE.name(), reason, remedy).with_value(path).with_origin(origin.clone())
+        Issue::new(key.name(), reason, remedy).with_value(path).with_origin(origin.clone())
     };
     let environment = values.environment();
     let (source, read) = if path == "-" {

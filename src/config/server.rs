@@ -11,9 +11,10 @@ use super::error::{ConfigError, Issue};
 use super::key::{AnyKey, Reader};
 use super::load::{IgnoredSetting, Loaded, Sources};
 use super::notice::Notice;
-use super::policy::SecurityLevel;
+use super::policy::{self, Policy};
 use super::roots::{self, Roots};
-use super::secret::ConfiguredSecret;
+use super::sasl::SaslSettings;
+use super::secret::{ConfiguredSecret, SecretDirectory};
 use super::values::{Effective, Values};
 use super::{ByteCount, keys};
 
@@ -27,10 +28,21 @@ pub struct ServerConfig {
     pub roots: Roots,
     /// Whether peers must prove an application (`spark.authenticate`).
     pub authentication: Authentication,
-    /// The secret; always there when proof is required (`spark.authenticate.secret` and others).
+    /// The secret of all applications (`spark.authenticate.secret` and others). This or `secret_directory` is there
+    /// when proof is required.
     pub secret: Option<ConfiguredSecret>,
-    /// The weakest channel that is served (`spark.sealed.security.minimum`). AES-CTR.
-    pub minimum: SecurityLevel,
+    /// The secret before, which is valid, too (`spark.sealed.auth.previous-secret-file`).
+    pub previous_secret: Option<ConfiguredSecret>,
+    /// Where each application's own secret is (`spark.sealed.auth.secret-dir`).
+    pub secret_directory: Option<SecretDirectory>,
+    /// Who is served, and who is told to do better (`spark.sealed.security.*`). AES-CTR or better, target AES-GCM.
+    pub policy: Policy,
+    /// How SASL is spoken where the policy serves it (`spark.sealed.sasl.ciphers` and others).
+    pub sasl: SaslSettings,
+    /// Iterations that the older handshake may cost (`spark.sealed.limits.legacy-iterations`). 10,000.
+    pub max_legacy_iterations: u32,
+    /// Rows in the table of applications (`spark.sealed.applications.max`). 10,000.
+    pub max_applications: usize,
     /// Sockets (`spark.shuffle.io.*`).
     pub sockets: SocketOptions,
     /// Deadlines.
@@ -111,8 +123,12 @@ impl ServerConfig {
         let v = &mut values;
         let listen = SocketAddr::new(v.value(&keys::BIND), v.value(&keys::SERVICE_PORT));
         let roots = roots::resolve(v);
-        let minimum = v.value(&keys::SECURITY_MINIMUM);
-        let (authentication, secret) = authentication::resolve(v, minimum);
+        let mut policy = policy::read(v);
+        let (authentication, secrets) = authentication::resolve(v, &policy);
+        policy.anonymous = authentication == Authentication::Optional;
+        let sasl = SaslSettings::read(v);
+        let max_legacy_iterations = v.value(&keys::LIMIT_LEGACY_ITERATIONS);
+        let max_applications = count(v.value(&keys::APPLICATIONS_MAX));
         let sockets = SocketOptions {
             backlog: positive(v.value(&keys::BACK_LOG)),
             receive_buffer: positive(v.value(&keys::RECEIVE_BUFFER)),
@@ -156,8 +172,13 @@ impl ServerConfig {
             listen,
             roots,
             authentication,
-            secret,
-            minimum,
+            secret: secrets.current,
+            previous_secret: secrets.previous,
+            secret_directory: secrets.directory,
+            policy,
+            sasl,
+            max_legacy_iterations,
+            max_applications,
             sockets,
             timeouts,
             worker_threads,
@@ -205,15 +226,21 @@ impl ServerConfig {
         let mut lines = self.report.opening();
         let roots: Vec<_> = self.roots.paths.iter().map(|path| path.display().to_string()).collect();
         lines.push(format!("roots: {}  ({})", roots.join(", "), self.roots.source));
-        lines.push(match &self.secret {
-            Some(secret) => format!("secret: from {}", secret.source),
-            None => "secret: none".into(),
+        lines.push(match (&self.secret, &self.previous_secret, &self.secret_directory) {
+            (Some(secret), None, _) => format!("secret: from {}", secret.source),
+            (Some(secret), Some(previous), _) => {
+                format!("secret: from {}, the one before from {}", secret.source, previous.source)
+            }
+            (None, _, Some(directory)) => {
+                format!("secret: of each application, in {}", directory.path.display())
+            }
+            (None, _, None) => "secret: none".into(),
         });
         let proof = match self.authentication {
             Authentication::Required => "every peer proves the secret",
             Authentication::Optional => "peers without proof are served",
         };
-        lines.push(format!("policy: {} or better, {proof}", self.minimum));
+        lines.push(format!("policy: {}, {proof}", self.policy));
         lines.push(format!(
             "threads: {} for the wire, {} for disks; at most {} connections and {} cached files",
             self.worker_threads, self.disk_threads, self.max_connections, self.max_open_files

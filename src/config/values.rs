@@ -1,5 +1,7 @@
 //! Typed reading of what was loaded: collects what is wrong, and what is in effect.
 
+use std::borrow::Cow;
+
 use super::environment::Environment;
 use super::error::{ConfigError, Issue};
 use super::key::{AnyKey, DefaultValue, Key};
@@ -13,7 +15,7 @@ use super::value::Grammar;
 #[non_exhaustive]
 pub struct Effective {
     /// The key.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// Its value as text; secrets are replaced by `(secret)`.
     pub value: String,
     /// Where it came from.
@@ -84,7 +86,7 @@ impl<'a> Values<'a> {
         };
         let by_way_of = (source.name() != key.name()).then(|| source.name());
         let value = key.parse(&text).expect("the text was checked, or is a default, which a test checks");
-        self.effective.push(Effective { key: key.name(), value: text, origin, by_way_of });
+        self.effective.push(Effective { key: key.name().into(), value: text, origin, by_way_of });
         value
     }
 
@@ -97,12 +99,41 @@ impl<'a> Values<'a> {
         let value = key.parse(&text).ok()?;
         let shown = if key.is_secret() { "(secret)".to_owned() } else { text.as_str().to_owned() };
         self.effective.push(Effective {
-            key: key.name(),
+            key: key.name().into(),
             value: shown,
             origin: origin.clone(),
             by_way_of: None,
         });
         Some((value, origin))
+    }
+
+    /// Every member of a family of keys that somebody set: what stands in the place of the star, and the value.
+    pub(crate) fn family<G: Grammar>(&mut self, family: &'static Key<G>) -> Vec<(String, G::Value)> {
+        let loaded = self.loaded;
+        let mut members = Vec::new();
+        for (name, member, setting) in loaded.members(family) {
+            let origin = setting.origin.clone();
+            let text = match loaded.expanded(family, setting, self.environment) {
+                Ok(text) => text,
+                Err(reference) => {
+                    let reason = format!("${{{reference}}} leads back to itself");
+                    self.refuse(Issue::new(name, reason, "write the value itself").with_origin(origin));
+                    continue;
+                }
+            };
+            match family.parse(&text) {
+                Ok(value) => {
+                    members.push((member.to_owned(), value));
+                    let (key, value) = (Cow::Owned(name.to_owned()), text.as_str().to_owned());
+                    self.effective.push(Effective { key, value, origin, by_way_of: None });
+                }
+                Err(reject) => {
+                    let issue = Issue::new(name, reject.to_string(), format!("accepted: {}", family.shape()));
+                    self.refuse(issue.with_value(text.as_str()).with_origin(origin));
+                }
+            }
+        }
+        members
     }
 
     pub(crate) fn refuse(&mut self, issue: Issue) {

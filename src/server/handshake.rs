@@ -17,6 +17,7 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use tracing::warn;
 
 use super::session::{Engine, Session};
+use crate::config::SaslSettings;
 use crate::random::OsRandom;
 use crate::telemetry::{Channel, Refusal};
 
@@ -39,47 +40,29 @@ impl Unproven {
     }
 }
 
-/// What a server offers and takes of SASL.
-#[derive(Clone, Debug)]
-pub struct SaslSettings {
-    /// Ciphers of the privacy layer that are served (`spark.sealed.sasl.ciphers`).
-    pub ciphers: Vec<SaslCipher>,
-    /// Whether a proof without the privacy layer is refused (`spark.network.sasl.serverAlwaysEncrypt`).
-    pub always_encrypt: bool,
-    /// Plaintext bytes of a sealed token (`spark.network.sasl.maxEncryptedBlockSize`).
-    pub max_block: usize,
+/// What the challenge offers. Never less than any client of Spark's can take: what is not served is refused after the
+/// last message, in words, where a client that finds nothing to its taste would only say so itself.
+fn offer(settings: &SaslSettings) -> Offer {
+    let ciphers =
+        if settings.ciphers.is_empty() { SaslCipher::ALL.to_vec() } else { settings.ciphers.clone() };
+    Offer { auth: true, ciphers }
 }
 
-impl Default for SaslSettings {
-    fn default() -> Self {
-        Self { ciphers: vec![SaslCipher::TripleDes], always_encrypt: false, max_block: 64 << 10 }
-    }
-}
-
-impl SaslSettings {
-    /// What the challenge offers. Never less than any client of Spark's can take: what is not served is refused after
-    /// the last message, in words, where a client that finds nothing to its taste would only say so itself.
-    fn offer(&self) -> Offer {
-        let ciphers = if self.ciphers.is_empty() { SaslCipher::ALL.to_vec() } else { self.ciphers.clone() };
-        Offer { auth: true, ciphers }
-    }
-
-    /// Why a protection is not served, if it is not.
-    fn refusal(&self, protection: &Protection) -> Option<String> {
-        match protection {
-            Protection::Auth if self.always_encrypt => Some(
-                "java.lang.SecurityException: This server wants SASL with encryption \
-                 (spark.network.sasl.serverAlwaysEncrypt): set spark.authenticate.enableSaslEncryption=true in the \
-                 application, or better spark.network.crypto.enabled=true."
-                    .to_owned(),
-            ),
-            Protection::Conf(_) if self.ciphers.is_empty() => Some(
-                "java.lang.SecurityException: This server serves no cipher of SASL (spark.sealed.sasl.ciphers): set \
-                 spark.network.crypto.enabled=true in the application."
-                    .to_owned(),
-            ),
-            Protection::Auth | Protection::Conf(_) => None,
-        }
+/// Why a protection is not served, whatever the policy says of its channel.
+fn refusal(settings: &SaslSettings, protection: &Protection) -> Option<String> {
+    match protection {
+        Protection::Auth if settings.always_encrypt => Some(
+            "java.lang.SecurityException: This server wants SASL with encryption \
+             (spark.network.sasl.serverAlwaysEncrypt): set spark.authenticate.enableSaslEncryption=true in the \
+             application, or better spark.network.crypto.enabled=true."
+                .to_owned(),
+        ),
+        Protection::Conf(_) if settings.ciphers.is_empty() => Some(
+            "java.lang.SecurityException: This server serves no cipher of SASL (spark.sealed.sasl.ciphers): set \
+             spark.network.crypto.enabled=true in the application."
+                .to_owned(),
+        ),
+        Protection::Auth | Protection::Conf(_) => None,
     }
 }
 
@@ -148,7 +131,7 @@ impl Session {
         match judged.await {
             Ok((answer, keys)) => {
                 engine.accept(app, &answer.encode(), Some(Agreed::Pbkdf2(keys)))?;
-                self.channel_known(engine, Channel::LEGACY);
+                self.admit(engine, Channel::LEGACY);
                 Ok(())
             }
             Err(unproven) => self.refuse_handshake(engine, &app, unproven),
@@ -159,7 +142,7 @@ impl Session {
     fn converse(&mut self, engine: &mut Engine, start: &SaslMessage) -> Result<(), CloseReason> {
         let app = start.app_id().clone();
         self.claimed = Some(app.clone());
-        match sasl::Server::start(&self.shared.settings.sasl.offer(), &mut OsRandom) {
+        match sasl::Server::start(&offer(&self.shared.settings.sasl), &mut OsRandom) {
             Ok((server, challenge)) => {
                 self.conversation = Some(Conversation { app, server });
                 engine.proceed(&challenge)
@@ -190,8 +173,8 @@ impl Session {
             Protection::Conf(keys) => Channel::sasl_conf(keys.cipher()),
         };
         self.claimed = Some(app.clone());
-        let refusal = self.shared.settings.sasl.refusal(&protection);
-        if let Some(text) = self.judge_channel(Some(&app), channel).or(refusal) {
+        let text = self.judge_channel(Some(&app), channel);
+        if let Some(text) = text.or_else(|| refusal(&self.shared.settings.sasl, &protection)) {
             return engine.refuse(&text, text.clone());
         }
         let agreed = match protection {
@@ -233,6 +216,7 @@ impl Session {
         Unproven { reason, text }: Unproven,
     ) -> Result<(), CloseReason> {
         self.shared.metrics.refused(Refusal::Authentication);
+        self.shared.applications.refused(app, None, self.peer.ip(), &reason);
         warn!(
             peer = %self.peer, %app, reason,
             "refused a handshake; is spark.authenticate.secret the same here and in the application?"

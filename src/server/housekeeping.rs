@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -45,6 +45,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             Err(error) => warn!(%error, "a sweep was lost"),
         }
+        shared.applications.sweep(SystemTime::now());
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
         if quiet == QUIET_ROUNDS {
             shared.pool.trim();

@@ -8,6 +8,8 @@
 //!
 //! One task a connection, requests in order. Everything that outlives a connection is in `Shared`.
 
+mod admission;
+mod applications;
 mod handshake;
 mod housekeeping;
 mod requests;
@@ -16,7 +18,7 @@ mod session;
 mod streams;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
@@ -32,10 +34,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-pub use handshake::SaslSettings;
+pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
 pub use secrets::Secrets;
 
-use crate::config::{Authentication, SecurityLevel, ServerConfig};
+use crate::config::{Policy, SaslSettings, SecurityLevel, ServerConfig};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::random::random_bytes;
 use crate::seal::{Budget, Lane, SegmentPool, Stack};
@@ -50,11 +52,11 @@ use self::streams::StreamIds;
 pub struct Settings {
     /// Every number that a peer can press on.
     pub limits: Limits,
-    /// The weakest channel that is served (`spark.sealed.security.minimum`).
-    pub minimum: SecurityLevel,
-    /// Whether peers that prove no identity are served (`spark.authenticate=false`).
-    pub admits_anonymous: bool,
-    /// What of SASL is served.
+    /// Who is served (`spark.sealed.security.*`, `spark.authenticate=false`), until a reload.
+    pub policy: Policy,
+    /// The table of applications (`spark.sealed.applications.max`).
+    pub applications: ApplicationLimits,
+    /// What of SASL is served, where the policy lets it in.
     pub sasl: SaslSettings,
     /// What a client of the PBKDF2 handshake may make us compute (`spark.sealed.limits.legacy-iterations`).
     pub legacy_limits: LegacyLimits,
@@ -96,6 +98,8 @@ pub enum StartError {
 /// What all connections share.
 pub(crate) struct Shared {
     settings: Settings,
+    policy: RwLock<Arc<Policy>>,
+    applications: Applications,
     secrets: Secrets,
     store: Arc<BlockStore>,
     pool: SegmentPool,
@@ -104,6 +108,13 @@ pub(crate) struct Shared {
     /// Where slow ciphers and key derivations compute.
     slow_lane: Lane,
     draining: CancellationToken,
+}
+
+impl Shared {
+    /// The policy that connections are judged by from now on.
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A server that serves as long as [`Server::run`] is polled.
@@ -129,8 +140,12 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
+        let policy = RwLock::new(Arc::new(settings.policy.clone()));
+        let applications = Applications::new(settings.applications);
         let shared = Shared {
             settings,
+            policy,
+            applications,
             secrets,
             store,
             pool,
@@ -147,10 +162,10 @@ impl Server {
         let timeouts = &config.timeouts;
         let settings = Settings {
             limits: config.limits.clone(),
-            minimum: config.minimum,
-            admits_anonymous: config.authentication == Authentication::Optional,
-            sasl: SaslSettings::default(),
-            legacy_limits: LegacyLimits { iterations: 10_000 },
+            policy: config.policy.clone(),
+            applications: ApplicationLimits { rows: config.max_applications, idle_ttl: config.app_idle_ttl },
+            sasl: config.sasl.clone(),
+            legacy_limits: LegacyLimits { iterations: config.max_legacy_iterations },
             connections: config.max_connections,
             max_chunks: config.max_chunks_being_transferred,
             handshake_timeout: timeouts.handshake,
@@ -228,7 +243,29 @@ impl Server {
             executors: disk.executors as u64,
             applications: shared.store.executors().apps().len() as u64,
             resident_anonymous: housekeeping::resident_anonymous(),
+            applications_seen: shared.applications.counts(&shared.policy()),
         }
+    }
+
+    /// The table of applications as JSON; `target` asks what would be if that were the target.
+    pub fn applications(&self, target: Option<SecurityLevel>) -> serde_json::Value {
+        let shared = &self.shared;
+        let policy = shared.policy();
+        let policy = match target {
+            Some(target) => Arc::new(policy.aiming_at(target)),
+            None => policy,
+        };
+        let executors = |app: &AppId| shared.store.executors().app(app).map_or(0, |known| known.executors);
+        serde_json::json!({
+            "minimum": policy.minimum.name(),
+            "target": policy.target.name(),
+            "applications": shared.applications.snapshot(&policy, executors),
+        })
+    }
+
+    /// The policy as JSON.
+    pub fn policy(&self) -> serde_json::Value {
+        self.shared.policy().to_json()
     }
 
     /// The metrics page.
@@ -244,7 +281,9 @@ impl Server {
     /// Forgets an application: its registrations, open files and cached indexes. Says how many
     /// executors went with it; `None` where it was not known.
     pub fn forget(&self, app: &AppId) -> Option<usize> {
-        let executors = self.shared.store.forget(app)?;
+        let executors = self.shared.store.forget(app);
+        self.shared.applications.forget(app);
+        let executors = executors?;
         self.shared.metrics.forgot("told");
         info!(%app, executors, "forgot an application: told to");
         Some(executors)
@@ -266,7 +305,7 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
         idle_timeout: settings.idle_timeout,
         stalled_timeout: settings.stalled_timeout,
         authenticates: shared.secrets.exist(),
-        admits_anonymous: settings.admits_anonymous,
+        admits_anonymous: shared.policy().anonymous,
     };
     let open = OpenConnection::count(Arc::clone(&shared.metrics));
     let mut socket = Counted::new(socket, Arc::clone(&shared.metrics.wire));

@@ -19,6 +19,7 @@ use sealed_shuffle_protocol::shuffle::{
 use tracing::{debug, info, warn};
 
 use super::Shared;
+use super::applications::owner;
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
 use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, RegisterError};
@@ -79,6 +80,7 @@ impl Session {
             Some(app) => self.authorize(engine, app)?,
             None => return Err(self.unexpected(&message)),
         };
+        self.learn(&message);
         match message {
             BlockTransferMessage::RegisterExecutor(m) => self.register(m, proof).await.map(|()| None),
             BlockTransferMessage::FetchShuffleBlocks(m) => self.fetch(m).map(Some),
@@ -149,20 +151,25 @@ impl Session {
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
         let first = self.shared.store.executors().proof(&app).is_none();
-        let registered = self
+        let (registered, owner) = self
             .on_disk(move |store| {
                 let info = &message.info;
                 let dirs: Vec<&str> = info.local_dirs.iter().collect();
-                store.register(
+                let registered = store.register(
                     &message.app,
                     &message.executor,
                     &dirs,
                     info.sub_dirs_per_local_dir,
                     &info.shuffle_manager,
                     proof,
-                )
+                );
+                let owner = (first && registered.is_ok()).then(|| owner(dirs)).flatten();
+                (registered, owner)
             })
             .await?;
+        if let (Some(seen), Some(owner)) = (&self.seen, owner) {
+            seen.owned_by(owner);
+        }
         if first && registered.is_ok() {
             info!(peer = %self.peer, %app, %executor, directories = dirs, "an application registered its first executor");
         }
@@ -323,6 +330,9 @@ impl Session {
         }
         self.streams.took(id);
         shared.metrics.blocks_served(self.channel(), blocks, region.len());
+        if let Some(seen) = &self.seen {
+            seen.served(region.len());
+        }
         Ok(Body::counted(region, Ticket::take(&shared.metrics.chunks_in_transfer)))
     }
 

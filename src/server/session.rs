@@ -11,12 +11,12 @@ use sealed_shuffle_protocol::connection::{
 };
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::SaslLayer;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::Shared;
+use super::applications::Seen;
 use super::handshake::Conversation;
 use super::streams::Streams;
-use crate::config::SecurityLevel;
 use crate::disk::Proof;
 use crate::random::OsRandom;
 use crate::seal::Body;
@@ -37,7 +37,9 @@ pub(super) struct Session {
     /// A SASL exchange that has begun.
     pub(super) conversation: Option<Conversation>,
     /// What every request is answered with, where the channel is below the minimum.
-    refusal: Option<String>,
+    pub(super) refusal: Option<String>,
+    /// The application's entry in the table, once it is known.
+    pub(super) seen: Option<Seen>,
     /// The server is stopping: streams that are open may finish.
     draining: bool,
 }
@@ -53,6 +55,7 @@ impl Session {
             claimed: None,
             conversation: None,
             refusal: None,
+            seen: None,
             draining: false,
         }
     }
@@ -66,39 +69,6 @@ impl Session {
         if self.draining && self.streams.is_empty() {
             engine.close(CloseReason::ShuttingDown);
         }
-    }
-
-    /// The channel is known, and good enough or not: below the minimum, every request is refused in the peer's own
-    /// cipher.
-    pub(super) fn channel_known(&mut self, engine: &Engine, channel: Channel) {
-        let app = match engine.identity() {
-            Some(Identity::Proven(app)) => Some(app.clone()),
-            _ => None,
-        };
-        self.refusal = self.judge_channel(app.as_ref(), channel);
-    }
-
-    /// Judges a channel, within TLS where that lies around it; the text is what the peer reads where it is refused.
-    pub(super) fn judge_channel(&mut self, app: Option<&AppId>, channel: Channel) -> Option<String> {
-        self.channel = Some(channel);
-        self.shared.metrics.channel_known(channel);
-        debug!(peer = %self.peer, app = app.map(tracing::field::display), ?channel, "the channel is known");
-        let (level, minimum) = (channel.level, self.shared.settings.minimum);
-        if level >= minimum {
-            return None;
-        }
-        let cure = match level {
-            SecurityLevel::AesCtr => {
-                "set spark.network.crypto.cipher=AES/GCM/NoPadding (Spark 3.5.9 and later)"
-            }
-            _ => "set spark.authenticate=true and spark.network.crypto.enabled=true",
-        };
-        self.shared.metrics.refused(Refusal::BelowMinimum);
-        warn!(peer = %self.peer, channel = %level, %minimum, "refused a connection below the minimum; {cure}");
-        Some(format!(
-            "java.lang.SecurityException: This connection uses {level}, and this server serves nothing \
-             below {minimum} (spark.sealed.security.minimum): {cure} in the application."
-        ))
     }
 
     /// Answers `request` with `text` and ends the connection.
@@ -121,7 +91,7 @@ impl Session {
     }
 
     /// Whether the peer may speak for `app`; the text is what it reads where it may not.
-    pub(super) fn authorize(&self, engine: &Engine, app: &AppId) -> Result<Proof, String> {
+    pub(super) fn authorize(&mut self, engine: &Engine, app: &AppId) -> Result<Proof, String> {
         match engine.identity() {
             Some(Identity::Proven(proven)) if proven == app => Ok(Proof::Proven),
             Some(Identity::Proven(proven)) => {
@@ -139,7 +109,7 @@ impl Session {
                      and this connection proved no identity: set spark.authenticate=true."
                 ))
             }
-            Some(Identity::Anonymous) => Ok(Proof::Unproven),
+            Some(Identity::Anonymous) => self.admit_unproven(app).map(|()| Proof::Unproven),
             None => Err("java.lang.SecurityException: Unauthenticated call.".to_owned()),
         }
     }
@@ -158,7 +128,7 @@ impl Handler for Session {
             }
             ServerEvent::Request(request) => {
                 if self.channel.is_none() {
-                    self.channel_known(engine, Channel::PLAINTEXT);
+                    self.admit(engine, Channel::PLAINTEXT);
                 }
                 if let Some(text) = self.refusal.clone() {
                     return self.refuse_request(engine, request, text);
@@ -175,13 +145,14 @@ impl Handler for Session {
             Agreed::X25519(keys) => Box::new(AesSession::server(keys, FirstBytes::Frame, Box::new(OsRandom))),
             Agreed::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
             Agreed::Sasl(keys) => {
-                Box::new(SaslLayer::new(keys, Role::Server, self.shared.settings.sasl.max_block))
+                let max_block = self.shared.settings.sasl.max_block.as_usize();
+                Box::new(SaslLayer::new(keys, Role::Server, max_block))
             }
         }
     }
 
     fn on_mode(&mut self, engine: &mut Engine, mode: SessionMode) {
-        self.channel_known(engine, Channel::aes(mode));
+        self.admit(engine, Channel::aes(mode));
     }
 
     async fn wake(&mut self) {

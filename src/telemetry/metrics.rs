@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::channel::{Channel, ChannelLabels};
+use crate::config::SecurityLevel;
 use crate::wire::WireCounters;
 
 macro_rules! words {
@@ -113,6 +114,37 @@ pub struct Snapshot {
     pub applications: u64,
     /// Anonymous resident memory of this process, in bytes.
     pub resident_anonymous: u64,
+    /// The table of applications in numbers.
+    pub applications_seen: ApplicationCounts,
+}
+
+/// The table of applications in numbers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ApplicationCounts {
+    /// Applications that used a channel, in the order of [`SecurityLevel::ALL`].
+    pub by_level: [u64; SecurityLevel::ALL.len()],
+    /// Applications that used a channel below their target.
+    pub below_target: u64,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct LevelLabels {
+    channel: &'static str,
+}
+
+words! {
+    /// Which of an application's secrets a handshake proved.
+    SecretUsed {
+        /// The one that is to stay.
+        Current = "current",
+        /// The one before, during a rotation.
+        Previous = "previous",
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct SecretLabels {
+    secret: SecretUsed,
 }
 
 /// Every counter and gauge of a server.
@@ -133,6 +165,8 @@ pub struct Metrics {
     block_failures: Family<Reason, Counter>,
     closes: Family<Reason, Counter>,
     forgotten: Family<Reason, Counter>,
+    secrets: Family<SecretLabels, Counter>,
+    reloads: Family<Reason, Counter>,
     gauges: SnapshotGauges,
 }
 
@@ -150,6 +184,8 @@ struct SnapshotGauges {
     executors: Gauge,
     applications: Gauge,
     resident_anonymous: Gauge,
+    applications_by_channel: Family<LevelLabels, Gauge>,
+    applications_below_target: Gauge,
 }
 
 impl Default for Metrics {
@@ -174,6 +210,8 @@ impl Metrics {
             block_failures: Family::default(),
             closes: Family::default(),
             forgotten: Family::default(),
+            secrets: Family::default(),
+            reloads: Family::default(),
             gauges: SnapshotGauges::default(),
         };
         metrics.register();
@@ -204,7 +242,14 @@ impl Metrics {
             "Applications forgotten, by reason",
             self.forgotten.clone(),
         );
+        registry.register("secrets", "Handshakes proven, by the secret that was used", self.secrets.clone());
+        registry.register("reloads", "Configurations read again on SIGHUP, by result", self.reloads.clone());
         let gauges = &self.gauges;
+        registry.register(
+            "applications_by_channel",
+            "Applications in the table that used a channel, by channel",
+            gauges.applications_by_channel.clone(),
+        );
         for (name, help, counter) in [
             ("sent_bytes", "Bytes written to sockets", &gauges.sent),
             ("received_bytes", "Bytes read from sockets", &gauges.received),
@@ -221,6 +266,11 @@ impl Metrics {
             ("open_files", "Data files held open", &gauges.open_files),
             ("executors", "Registered executors", &gauges.executors),
             ("applications", "Applications with registered executors", &gauges.applications),
+            (
+                "applications_below_target",
+                "Applications in the table that used a channel below their target",
+                &gauges.applications_below_target,
+            ),
             (
                 "resident_anonymous_bytes",
                 "Anonymous resident memory of this process",
@@ -268,6 +318,16 @@ impl Metrics {
         self.forgotten.get_or_create(&Reason { reason }).inc();
     }
 
+    /// A handshake was proven with a secret.
+    pub fn proven_with(&self, secret: SecretUsed) {
+        self.secrets.get_or_create(&SecretLabels { secret }).inc();
+    }
+
+    /// The configuration was read again: `replaced` or `refused`.
+    pub fn reloaded(&self, result: &'static str) {
+        self.reloads.get_or_create(&Reason { reason: result }).inc();
+    }
+
     /// The metrics page in the text format that Prometheus reads (OpenMetrics 1.0).
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
         let gauges = &self.gauges;
@@ -289,8 +349,13 @@ impl Metrics {
             (&gauges.executors, snapshot.executors),
             (&gauges.applications, snapshot.applications),
             (&gauges.resident_anonymous, snapshot.resident_anonymous),
+            (&gauges.applications_below_target, snapshot.applications_seen.below_target),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        for (level, count) in SecurityLevel::ALL.into_iter().zip(snapshot.applications_seen.by_level) {
+            let gauge = gauges.applications_by_channel.get_or_create(&LevelLabels { channel: level.name() });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let mut page = String::new();
         encode(&mut page, &self.registry)?;

@@ -6,4 +6,4 @@ mod channel;
 mod metrics;
 
 pub use channel::{Channel, Handshake, TlsVersion};
-pub use metrics::{Metrics, Reason, Refusal, RequestKind, Snapshot};
+pub use metrics::{ApplicationCounts, Metrics, Reason, Refusal, RequestKind, SecretUsed, Snapshot};

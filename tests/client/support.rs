@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle::client::{Address, Client, ClientError, Fetch, FetchError, Security, Settings};
-use sealed_shuffle::config::SecurityLevel;
+use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
 use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::seal::{Budget, SegmentPool};
-use sealed_shuffle::server::{SaslSettings, Secrets, Server, Settings as ServerSettings};
+use sealed_shuffle::server::{ApplicationLimits, Secrets, Server, Settings as ServerSettings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::auth::legacy::{LegacyLimits, LegacySettings};
@@ -157,8 +157,8 @@ fn server(security: &Security, root: &Path) -> Server {
     };
     let settings = ServerSettings {
         limits: Limits::default(),
-        minimum,
-        admits_anonymous: plaintext,
+        policy: Policy { anonymous: plaintext, ..Policy::at_least(minimum) },
+        applications: ApplicationLimits::default(),
         sasl: SaslSettings { ciphers: SaslCipher::ALL.to_vec(), ..SaslSettings::default() },
         legacy_limits: LegacyLimits { iterations: 10_000 },
         connections: 64,

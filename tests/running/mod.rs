@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle::config::SecurityLevel;
+use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
 use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::random::{OsRandom, random_bytes};
 use sealed_shuffle::seal::{Budget, SegmentPool};
-use sealed_shuffle::server::{Drained, SaslSettings, Secrets, Server, Settings};
+use sealed_shuffle::server::{ApplicationLimits, Drained, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
@@ -86,8 +86,8 @@ impl Running {
         let second = Duration::from_secs(1);
         let settings = Settings {
             limits: Limits::default(),
-            minimum: SecurityLevel::AesCtr,
-            admits_anonymous: false,
+            policy: Policy::at_least(SecurityLevel::AesCtr),
+            applications: ApplicationLimits::default(),
             sasl: SaslSettings::default(),
             legacy_limits: LegacyLimits { iterations: 10_000 },
             connections: 4096,

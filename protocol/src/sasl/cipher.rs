@@ -32,7 +32,7 @@ impl SaslCipher {
     pub const ALL: [Self; 5] = [Self::TripleDes, Self::Rc4, Self::Des, Self::Rc4_56, Self::Rc4_40];
 
     /// The name on the wire.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::TripleDes => "3des",
             Self::Rc4 => "rc4",

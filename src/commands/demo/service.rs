@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle::client::Address;
-use sealed_shuffle::config::SecurityLevel;
+use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::seal::{Budget, SegmentPool};
-use sealed_shuffle::server::{SaslSettings, Secrets, Server, Settings};
+use sealed_shuffle::server::{ApplicationLimits, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle::wire::{ListenSettings, bind};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
@@ -28,8 +28,8 @@ pub(super) struct Service {
 pub(super) fn start(root: &Path, secret: Option<&str>, minimum: SecurityLevel) -> Result<Service, Failure> {
     let settings = Settings {
         limits: Limits::default(),
-        minimum,
-        admits_anonymous: secret.is_none(),
+        policy: Policy { anonymous: secret.is_none(), ..Policy::at_least(minimum) },
+        applications: ApplicationLimits::default(),
         sasl: SaslSettings::default(),
         legacy_limits: LegacyLimits { iterations: 10_000 },
         connections: 64,

@@ -70,12 +70,31 @@ fn a_missing_secret_is_refused() {
 }
 
 #[test]
-fn sasl_is_refused_until_it_is_there() {
-    let settings = ["spark.network.crypto.enabled=false"];
+fn only_false_in_so_many_words_makes_a_client_speak_sasl() {
+    let with_secret = with_secret();
+    assert!(matches!(client(&[], &with_secret).unwrap().security, ClientSecurity::Aes { .. }));
+    let off = "spark.network.crypto.enabled=false";
+    let config = client(&[off], &with_secret).unwrap();
+    assert!(matches!(config.security, ClientSecurity::Sasl { encrypt: false, .. }));
+    assert!(warnings(config.notices())[0].contains("in clear text"));
+    let config = client(&[off, "spark.authenticate.enableSaslEncryption=true"], &with_secret).unwrap();
+    assert!(matches!(config.security, ClientSecurity::Sasl { encrypt: true, .. }));
     assert_refused(
-        client(&settings, &with_secret()),
+        client(&[off, "spark.sealed.security.minimum=sasl-conf"], &with_secret),
         "spark.network.crypto.enabled",
-        &["SASL", "not available yet"],
+        &["plaintext", "below"],
+    );
+}
+
+#[test]
+fn the_older_handshake_is_spoken_when_asked_for() {
+    let legacy = "spark.sealed.client.handshake=legacy";
+    let config = client(&[legacy, "spark.network.crypto.keyLength=256"], &with_secret()).unwrap();
+    assert!(matches!(config.security, ClientSecurity::Legacy { iterations: 1024, key_bits: 256, .. }));
+    assert_refused(
+        client(&[legacy, "spark.sealed.security.minimum=aes-ctr"], &with_secret()),
+        "spark.sealed.client.handshake",
+        &["aes-legacy", "below"],
     );
 }
 

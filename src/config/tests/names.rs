@@ -60,7 +60,7 @@ fn keys_that_only_spark_reads_are_not_warned_about() {
 
 #[test]
 fn modes_that_are_not_there_yet_are_warned_about_when_switched_on() {
-    for setting in ["spark.ssl.rpc.enabled=true", "spark.authenticate.enableSaslEncryption=TRUE"] {
+    for setting in ["spark.ssl.rpc.enabled=true", "spark.ssl.rpc.enabled=TRUE"] {
         let config = serve(&[setting], &surroundings("")).unwrap();
         assert!(warnings(config.notices())[0].contains("not available yet"), "{setting}");
     }

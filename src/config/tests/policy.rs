@@ -14,7 +14,10 @@ fn with_secret() -> FakeEnvironment {
 #[test]
 fn a_secret_alone_requires_proof_over_aes() {
     let config = serve(&[], &with_secret()).unwrap();
-    assert_eq!((config.authentication, config.minimum), (Authentication::Required, SecurityLevel::AesCtr));
+    assert_eq!(
+        (config.authentication, config.policy.minimum),
+        (Authentication::Required, SecurityLevel::AesCtr)
+    );
     assert_eq!(warnings(config.notices()), Vec::<&str>::new());
 }
 
@@ -63,10 +66,83 @@ fn only_false_in_so_many_words_makes_proof_optional() {
     assert_eq!(config.authentication, Authentication::Optional);
     assert!(config.secret.is_some());
     let config = serve(&[FALSE], &with_secret()).unwrap();
-    assert!(warnings(config.notices())[0].contains("has no effect"));
+    assert!(warnings(config.notices())[0].contains("has no effect but over TLS"));
+    let config = serve(&[FALSE, "spark.sealed.security.allow=aes-ctr"], &with_secret()).unwrap();
+    assert!(warnings(config.notices())[0].contains("neither is served"));
     assert_refused(
         serve(&["spark.authenticate=no"], &with_secret()),
         "spark.authenticate",
         &["neither true nor false"],
+    );
+}
+
+#[test]
+fn peers_without_proof_may_come_in_tls() {
+    let tls = "spark.sealed.security.minimum=tls";
+    let config = serve(&[tls, FALSE], &with_secret()).unwrap();
+    assert_eq!(config.authentication, Authentication::Optional);
+    assert!(config.policy.anonymous);
+    assert_eq!(warnings(config.notices()), Vec::<&str>::new());
+    let config = serve(&[tls, FALSE], &bare()).unwrap();
+    assert!(warnings(config.notices())[0].contains("anyone who gets a TLS connection"));
+    assert_refused(serve(&[tls], &bare()), "spark.authenticate.secret", &["spark.authenticate=false", "TLS"]);
+}
+
+#[test]
+fn a_raised_minimum_raises_the_target() {
+    let config = serve(&["spark.sealed.security.minimum=tls"], &with_secret()).unwrap();
+    assert_eq!(config.policy.target, SecurityLevel::Tls);
+    assert_refused(
+        serve(&["spark.sealed.security.minimum=tls", "spark.sealed.security.target=aes-gcm"], &with_secret()),
+        "spark.sealed.security.target",
+        &["below spark.sealed.security.minimum = tls"],
+    );
+}
+
+#[test]
+fn a_set_that_contradicts_the_minimum_is_refused() {
+    let allow = "spark.sealed.security.allow=plaintext,tls";
+    let config = serve(&[allow], &with_secret()).unwrap();
+    assert!(config.policy.serves(SecurityLevel::Plaintext) && !config.policy.serves(SecurityLevel::AesGcm));
+    assert_refused(
+        serve(&[allow, "spark.sealed.security.minimum=aes-ctr"], &with_secret()),
+        "spark.sealed.security.allow",
+        &["plaintext lies below spark.sealed.security.minimum = aes-ctr", "remove"],
+    );
+    assert_refused(
+        serve(&["spark.sealed.security.allow=aes-ctr", "spark.sealed.security.target=tls"], &with_secret()),
+        "spark.sealed.security.allow",
+        &["nobody could reach it"],
+    );
+    assert_refused(
+        serve(&["spark.sealed.security.allow=aes-ctr,des"], &with_secret()),
+        "spark.sealed.security.allow",
+        &["is not one of plaintext"],
+    );
+}
+
+#[test]
+fn an_application_may_have_rules_of_its_own() {
+    let config = serve(
+        &[
+            "spark.sealed.security.app.app-1.minimum=plaintext",
+            "spark.sealed.security.app.a.b.allow=tls,aes-gcm",
+        ],
+        &with_secret(),
+    )
+    .unwrap();
+    let apps: Vec<_> = config.policy.per_app.keys().map(ToString::to_string).collect();
+    assert_eq!(apps, ["a.b", "app-1"]);
+    let line = "spark.sealed.security.app.app-1.minimum = plaintext  (--conf)";
+    assert!(config.describe().iter().any(|shown| shown == line));
+    assert_refused(
+        serve(&["spark.sealed.security.app.app-1.minimum=best"], &with_secret()),
+        "spark.sealed.security.app.app-1.minimum",
+        &["not one of plaintext"],
+    );
+    assert_refused(
+        serve(&["spark.sealed.security.app.app-1.maximum=tls"], &with_secret()),
+        "spark.sealed.security.app.app-1.maximum",
+        &["unknown key"],
     );
 }

@@ -92,3 +92,36 @@ fn the_secret_is_never_shown() {
     }
     assert!(config.describe().iter().any(|line| line == "spark.authenticate.secret = (secret)  (--conf)"));
 }
+
+const DIR: &str = "spark.sealed.auth.secret-dir=/secrets";
+const PREVIOUS: &str = "spark.sealed.auth.previous-secret-file=/old";
+
+#[test]
+fn a_directory_of_secrets_stands_in_the_place_of_one() {
+    let environment = bare().with_dir("/secrets");
+    let config = serve(&[DIR], &environment).unwrap();
+    assert!(config.secret.is_none());
+    assert_eq!(config.secret_directory.unwrap().wait, std::time::Duration::from_secs(10));
+    let config = serve(&[DIR], &environment.with_var("_SPARK_AUTH_SECRET", "s")).unwrap();
+    assert!(config.secret_directory.is_none());
+    assert!(warnings(config.notices())[0].contains("has no effect"));
+    assert_refused(serve(&[DIR], &bare()), "spark.sealed.auth.secret-dir", &["cannot look at it"]);
+}
+
+#[test]
+fn a_late_file_is_not_waited_for_longer_than_a_handshake_may_last() {
+    assert_refused(
+        serve(&[DIR, "spark.sealed.auth.secret-wait=30s"], &bare().with_dir("/secrets")),
+        "spark.sealed.auth.secret-wait",
+        &["spark.sealed.handshake.timeout"],
+    );
+}
+
+#[test]
+fn the_secret_before_needs_one_after_it() {
+    let environment = bare().with_file("/secret", "new").with_file("/old", "old");
+    let config = serve(&[FILE, PREVIOUS], &environment).unwrap();
+    assert_eq!(config.previous_secret.unwrap().text.as_str(), "old");
+    let error = serve(&[PREVIOUS], &environment).unwrap_err();
+    assert_eq!(error.issues[0].subject, "spark.sealed.auth.previous-secret-file");
+}

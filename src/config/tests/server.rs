@@ -160,7 +160,7 @@ fn description_begins_with_file_roots_secret_and_policy() {
             "properties file: /spark/conf/spark-defaults.conf",
             "roots: /data  (environment SPARK_LOCAL_DIRS)",
             "secret: from environment _SPARK_AUTH_SECRET",
-            "policy: aes-ctr or better, every peer proves the secret",
+            "policy: aes-ctr or better, target aes-gcm, every peer proves the secret",
         ]
     );
     let port = "spark.shuffle.service.port = 1  (/spark/conf/spark-defaults.conf:1)";

@@ -1,7 +1,9 @@
 //! One of a few words.
 
 use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::auth::legacy::LegacyKdf;
 use sealed_shuffle_protocol::cipher::SessionCipher;
+use sealed_shuffle_protocol::sasl::SaslCipher;
 
 use super::{Grammar, Int, Reject, java_trim};
 use crate::config::SecurityLevel;
@@ -49,6 +51,50 @@ impl Choice<SessionCipher> {
     };
 }
 
+impl Choice<SaslCipher> {
+    /// The ciphers of DIGEST-MD5 by the names of its challenge (RFC 2831, section 2.1.1).
+    pub const SASL_CIPHER: Self = Self {
+        words: &[
+            (SaslCipher::TripleDes.name(), SaslCipher::TripleDes),
+            (SaslCipher::Rc4.name(), SaslCipher::Rc4),
+            (SaslCipher::Des.name(), SaslCipher::Des),
+            (SaslCipher::Rc4_56.name(), SaslCipher::Rc4_56),
+            (SaslCipher::Rc4_40.name(), SaslCipher::Rc4_40),
+        ],
+    };
+}
+
+/// The handshake with which a client begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientHandshake {
+    /// That of Spark 3.1 and later.
+    X25519,
+    /// That of Spark 2.2 to 3.0.
+    Legacy,
+}
+
+impl Choice<ClientHandshake> {
+    /// Both of AES.
+    pub const CLIENT_HANDSHAKE: Self =
+        Self { words: &[("x25519", ClientHandshake::X25519), ("legacy", ClientHandshake::Legacy)] };
+}
+
+impl Choice<u32> {
+    /// The key lengths of AES in bits.
+    pub const KEY_BITS: Self = Self { words: &[("128", 128), ("192", 192), ("256", 256)] };
+}
+
+impl Choice<LegacyKdf> {
+    /// Every function that is implemented.
+    pub const KEY_FACTORY: Self = Self {
+        words: &[
+            (LegacyKdf::HmacSha1.name(), LegacyKdf::HmacSha1),
+            (LegacyKdf::HmacSha256.name(), LegacyKdf::HmacSha256),
+            (LegacyKdf::HmacSha512.name(), LegacyKdf::HmacSha512),
+        ],
+    };
+}
+
 impl<T: Copy + Send + Sync> Grammar for Choice<T> {
     type Value = T;
 
@@ -63,6 +109,33 @@ impl<T: Copy + Send + Sync> Grammar for Choice<T> {
 
     fn shape(&self) -> String {
         self.names()
+    }
+}
+
+/// Values that are some of a few words, between commas: in the order given, none twice, at least one.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices<T: 'static>(pub Choice<T>);
+
+impl<T: Copy + PartialEq + Send + Sync> Grammar for Choices<T> {
+    type Value = Vec<T>;
+
+    fn parse(&self, text: &str) -> Result<Vec<T>, Reject> {
+        let mut values = Vec::new();
+        for word in text.split(',').map(java_trim).filter(|word| !word.is_empty()) {
+            let value =
+                self.0.parse(word).map_err(|Reject(reason)| Reject::new(format!("{word:?} is {reason}")))?;
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        if values.is_empty() {
+            return Err(Reject::new(format!("empty: name some of {}", self.0.names())));
+        }
+        Ok(values)
+    }
+
+    fn shape(&self) -> String {
+        format!("comma-separated: {}", self.0.names())
     }
 }
 
@@ -105,6 +178,15 @@ mod tests {
     fn other_levels_are_refused_with_the_list_of_what_exists() {
         let reject = Choice::LEVEL.parse("des").unwrap_err();
         assert_eq!(reject.0, "not one of plaintext, sasl-conf, aes-legacy, aes-ctr, aes-gcm, tls");
+    }
+
+    #[test]
+    fn a_list_of_words_is_read_in_order_and_without_repetition() {
+        let levels = Choices(Choice::LEVEL);
+        assert_eq!(levels.parse("tls, aes-gcm,,tls"), Ok(vec![SecurityLevel::Tls, SecurityLevel::AesGcm]));
+        assert!(levels.parse(" , ").is_err());
+        let reject = levels.parse("tls,ssl").unwrap_err();
+        assert!(reject.0.starts_with("\"ssl\" is not one of plaintext"), "{reject}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl LegacyKdf {
     const ALL: [Self; 3] = [Self::HmacSha1, Self::HmacSha256, Self::HmacSha512];
 
     /// Java's name for it, which travels in the challenge.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::HmacSha1 => "PBKDF2WithHmacSHA1",
             Self::HmacSha256 => "PBKDF2WithHmacSHA256",

@@ -1,7 +1,7 @@
 //! The ladder of channels that a connection can have, from clear text upwards.
 //!
-//! `spark.sealed.security.minimum` names the lowest rung that is served. The identity of a peer is a separate
-//! matter: see [`Authentication`](super::Authentication).
+//! What is served of it is the matter of [`Policy`](super::Policy). The identity of a peer is a separate one: see
+//! [`Authentication`](crate::config::Authentication).
 
 use std::fmt;
 
@@ -29,6 +29,11 @@ impl SecurityLevel {
     /// Every rung that exists, weakest first.
     pub const ALL: [Self; 6] =
         [Self::Plaintext, Self::SaslConf, Self::AesLegacy, Self::AesCtr, Self::AesGcm, Self::Tls];
+
+    /// The rung of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
 
     /// The name used in configuration, logs and metrics.
     pub const fn name(self) -> &'static str {

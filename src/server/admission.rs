@@ -1,0 +1,98 @@
+//! What the policy says of a connection, once, when its channel is known; and its entry in the table of applications.
+//!
+//! Below the policy every request is answered with a refusal in the peer's own cipher; what is served and below the
+//! target is said to the operator, once for an application and a channel.
+
+use sealed_shuffle_protocol::connection::Identity;
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
+use tracing::{debug, warn};
+
+use super::applications::{Evidence, Seen};
+use super::session::{Engine, Session};
+use crate::config::Policy;
+use crate::telemetry::{Channel, Refusal};
+
+impl Session {
+    /// The channel is known, and the identity with it: judges both. Called once a connection, for every mode but SASL,
+    /// which is judged within its handshake.
+    pub(super) fn admit(&mut self, engine: &Engine, channel: Channel) {
+        let app = match engine.identity() {
+            Some(Identity::Proven(app)) => Some(app),
+            _ => None,
+        };
+        self.refusal = self.judge_channel(app, channel);
+    }
+
+    /// Judges the channel of a peer that has proven `app`, or nothing; the text is what it reads where it is refused.
+    pub(super) fn judge_channel(&mut self, app: Option<&AppId>, channel: Channel) -> Option<String> {
+        self.channel = Some(channel);
+        self.shared.metrics.channel_known(channel);
+        debug!(peer = %self.peer, app = app.map(tracing::field::display), ?channel, "the channel is known");
+        let policy = self.shared.policy();
+        if policy.verdict(app, &channel).served {
+            if let Some(app) = app {
+                let seen = self.shared.applications.connected(app, true, channel, self.peer.ip());
+                self.say_if_below(&policy, &seen, Some(app), channel);
+                self.seen = Some(seen);
+            }
+            return None;
+        }
+        let text = policy.refusal(app, &channel);
+        self.shared.metrics.refused(Refusal::BelowMinimum);
+        let shown = app.map_or_else(String::new, ToString::to_string);
+        let cure = policy.cure(app, &channel);
+        warn!(
+            peer = %self.peer, app = shown, channel = %channel.level, %policy,
+            "refused a connection below the minimum; {cure} in the application"
+        );
+        if let Some(app) = app {
+            self.shared.applications.refused(app, Some(channel), self.peer.ip(), &text);
+        }
+        Some(text)
+    }
+
+    /// A peer that has proven nothing names `app`, which the general rules let it do; the application's own may not.
+    pub(super) fn admit_unproven(&mut self, app: &AppId) -> Result<(), String> {
+        if self.seen.as_ref().is_some_and(|seen| seen.app() == app) {
+            return Ok(());
+        }
+        let channel = self.channel();
+        let policy = self.shared.policy();
+        if !policy.admits_unproven(app, &channel) {
+            let text = policy.refusal(Some(app), &channel);
+            self.shared.metrics.refused(Refusal::BelowMinimum);
+            warn!(peer = %self.peer, %app, channel = %channel.level, "refused a peer without identity below the application's minimum");
+            self.shared.applications.refused(app, Some(channel), self.peer.ip(), &text);
+            return Err(text);
+        }
+        let seen = self.shared.applications.connected(app, false, channel, self.peer.ip());
+        self.say_if_below(&policy, &seen, None, channel);
+        self.seen = Some(seen);
+        Ok(())
+    }
+
+    /// What a message says of the peer's release.
+    pub(super) fn learn(&self, message: &BlockTransferMessage) {
+        let Some(seen) = &self.seen else { return };
+        let evidence = match message {
+            BlockTransferMessage::FetchShuffleBlocks(_)
+            | BlockTransferMessage::GetLocalDirsForExecutors(_)
+            | BlockTransferMessage::RemoveBlocks(_) => Evidence::FetchShuffleBlocks,
+            BlockTransferMessage::DiagnoseCorruption(_) => Evidence::DiagnoseCorruption,
+            // A merge directory stands behind a colon, as JSON.
+            BlockTransferMessage::RegisterExecutor(m) if m.info.shuffle_manager.contains(":{") => {
+                Evidence::PushMergeMeta
+            }
+            _ => return,
+        };
+        seen.evidence(evidence);
+    }
+
+    fn say_if_below(&self, policy: &Policy, seen: &Seen, app: Option<&AppId>, channel: Channel) {
+        let Some(advice) = policy.advice(app, &channel) else { return };
+        if seen.first_below(policy.target) {
+            warn!(app = %seen.app(), channel = %channel.level, peer = %self.peer, "an application is below the target: {advice}");
+        }
+    }
+}
