@@ -123,8 +123,9 @@ impl Mode {
     /// against Spark alone.
     pub const fn product_ready(&self, _role: Role) -> bool {
         match self.auth {
-            Auth::Sasl | Auth::SaslConf(_) | Auth::Legacy { .. } => false,
-            Auth::None | Auth::X25519 { .. } => self.tls.is_none() && !self.is_broken_gcm(),
+            Auth::None | Auth::X25519 { .. } | Auth::Sasl | Auth::SaslConf(_) | Auth::Legacy { .. } => {
+                self.tls.is_none() && !self.is_broken_gcm()
+            }
         }
     }
 
