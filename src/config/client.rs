@@ -15,6 +15,7 @@ use super::notice::Notice;
 use super::policy::SecurityLevel;
 use super::secret::{self, ConfiguredSecret};
 use super::server::{Report, count, unless_zero};
+use super::tls::{self, TlsConfig};
 use super::values::{Effective, Values};
 use super::{ByteCount, keys};
 
@@ -24,6 +25,8 @@ use super::{ByteCount, keys};
 pub struct ClientConfig {
     /// How connections are protected.
     pub security: ClientSecurity,
+    /// TLS around all else; `None` is none (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
+    pub tls: Option<TlsConfig>,
     /// Port of the shuffle service where none is named (`spark.shuffle.service.port`). 7337.
     pub service_port: u16,
     /// Deadlines.
@@ -98,6 +101,7 @@ impl ClientConfig {
         let mut values = Values::new(loaded, environment);
         let v = &mut values;
         let security = security(v);
+        let tls = tls::resolve(v, tls::Side::Client);
         let service_port = v.value(&keys::SERVICE_PORT);
         let timeouts = ClientTimeouts {
             connect: unless_zero(v.value(&keys::CONNECTION_CREATION_TIMEOUT)),
@@ -131,6 +135,7 @@ impl ClientConfig {
         };
         Ok(Self {
             security: security.expect("security that could not be used was refused"),
+            tls,
             service_port,
             timeouts,
             max_retries,
@@ -178,6 +183,9 @@ impl ClientConfig {
                 )
             }
         });
+        if let Some(tls) = &self.tls {
+            lines.push(format!("tls: {}", tls.summary()));
+        }
         lines.extend(self.report.closing());
         lines
     }

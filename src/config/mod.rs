@@ -32,6 +32,7 @@ mod server;
 mod substitute;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unknown;
 pub mod value;
 mod values;
@@ -50,4 +51,5 @@ pub use self::policy::SecurityLevel;
 pub use self::roots::{RootSource, Roots};
 pub use self::secret::{ConfiguredSecret, SecretSource};
 pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
+pub use self::tls::{ClientAuth, Password, TlsConfig, TlsFile, TlsSource, TlsVersions};
 pub use self::values::Effective;
