@@ -14,4 +14,5 @@ pub mod random;
 pub mod seal;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

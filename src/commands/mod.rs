@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and logs to standard error. Exit codes are a contract, see
 //! [`Exit`].
 
+mod certs;
 mod demo;
 mod fetch;
 mod register;
@@ -34,6 +35,7 @@ enum Command {
     Register(register::Register),
     Fetch(fetch::Fetch),
     Demo(demo::Demo),
+    Certs(certs::Certs),
 }
 
 /// Runs the command line of this process.
@@ -44,6 +46,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Register(register) => register.run(),
         Command::Fetch(fetch) => fetch.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Certs(certs) => certs.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@ use super::notice::Notice;
 use super::policy::SecurityLevel;
 use super::secret::{self, ConfiguredSecret};
 use super::server::{Report, count, unless_zero};
+use super::tls::{self, TlsConfig};
 use super::value::ClientHandshake;
 use super::values::{Effective, Values};
 use super::{ByteCount, keys};
@@ -26,6 +27,8 @@ use super::{ByteCount, keys};
 pub struct ClientConfig {
     /// How connections are protected.
     pub security: ClientSecurity,
+    /// TLS around all else; `None` is none (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
+    pub tls: Option<TlsConfig>,
     /// Port of the shuffle service where none is named (`spark.shuffle.service.port`). 7337.
     pub service_port: u16,
     /// Deadlines.
@@ -134,6 +137,7 @@ impl ClientConfig {
         let mut values = Values::new(loaded, environment);
         let v = &mut values;
         let security = security(v);
+        let tls = tls::resolve(v, tls::Side::Client);
         let service_port = v.value(&keys::SERVICE_PORT);
         let timeouts = ClientTimeouts {
             connect: unless_zero(v.value(&keys::CONNECTION_CREATION_TIMEOUT)),
@@ -168,6 +172,7 @@ impl ClientConfig {
         };
         Ok(Self {
             security: security.expect("security that could not be used was refused"),
+            tls,
             service_port,
             timeouts,
             max_retries,
@@ -221,6 +226,9 @@ impl ClientConfig {
                 secret.source
             ),
         });
+        if let Some(tls) = &self.tls {
+            lines.push(format!("tls: {}", tls.summary()));
+        }
         lines.extend(self.report.closing());
         lines
     }

@@ -11,7 +11,8 @@ pub(crate) struct Ignored {
     pub(crate) warn_on: Option<&'static str>,
 }
 
-const NO_TLS: &str = "TLS is not available yet";
+const STORE_TYPE: &str = "stores are told apart by their content";
+const RELOADED: &str = "every file of TLS is read again when it changes";
 const NO_MERGE: &str = "push-based merging is not available yet";
 const NO_STORE: &str = "there is no recovery store yet";
 const KUBERNETES: &str = "Spark reads it on Kubernetes, for its own processes";
@@ -30,24 +31,17 @@ pub(crate) static IGNORED: &[Ignored] = &[
     quiet("spark.network.crypto.keyAlgorithm", LEGACY),
     quiet("spark.network.crypto.ivLength", LEGACY),
     quiet("spark.network.crypto.handshake.*", LEGACY),
-    warn("spark.ssl.rpc.enabled", NO_TLS, "true"),
-    quiet("spark.ssl.rpc.protocol", NO_TLS),
-    quiet("spark.ssl.rpc.enabledAlgorithms", NO_TLS),
-    quiet("spark.ssl.rpc.keyStore", NO_TLS),
-    quiet("spark.ssl.rpc.keyStorePassword", NO_TLS),
-    quiet("spark.ssl.rpc.keyStoreType", NO_TLS),
-    quiet("spark.ssl.rpc.keyPassword", NO_TLS),
-    quiet("spark.ssl.rpc.trustStore", NO_TLS),
-    quiet("spark.ssl.rpc.trustStorePassword", NO_TLS),
-    quiet("spark.ssl.rpc.trustStoreType", NO_TLS),
-    quiet("spark.ssl.rpc.trustStoreReloadingEnabled", NO_TLS),
-    quiet("spark.ssl.rpc.trustStoreReloadIntervalMs", NO_TLS),
-    quiet("spark.ssl.rpc.privateKey", NO_TLS),
-    quiet("spark.ssl.rpc.privateKeyPassword", NO_TLS),
-    quiet("spark.ssl.rpc.certChain", NO_TLS),
-    quiet("spark.ssl.rpc.openSslEnabled", NO_TLS),
-    quiet("spark.ssl.rpc.needClientAuth", NO_TLS),
-    quiet("spark.ssl.rpc.port", NO_TLS),
+    quiet("spark.ssl.rpc.keyStoreType", STORE_TYPE),
+    quiet("spark.ssl.rpc.trustStoreType", STORE_TYPE),
+    quiet("spark.ssl.rpc.trustStoreReloadingEnabled", RELOADED),
+    quiet("spark.ssl.rpc.trustStoreReloadIntervalMs", RELOADED),
+    quiet("spark.ssl.rpc.openSslEnabled", "it chooses between the JVM's TLS libraries"),
+    warn(
+        "spark.ssl.rpc.needClientAuth",
+        "neither has it on Spark's transport: see `spark.sealed.tls.client-auth`",
+        "true",
+    ),
+    quiet("spark.ssl.rpc.port", "TLS shares the port with all else"),
     quiet("spark.shuffle.service.enabled", "`serve` always serves"),
     quiet("spark.shuffle.service.name", "YARN reads it"),
     quiet("spark.shuffle.service.removeShuffle", APPLICATION),

@@ -15,6 +15,7 @@ use super::key::DefaultValue::{Same, Text as Is, Unset};
 use super::key::Reader::{Both, Client, Serve};
 use super::key::{AnyKey, Key};
 use super::policy::SecurityLevel;
+use super::tls::{ClientAuth, TlsVersions};
 use super::value::{
     Address, Bool, Choice, Choices, ClientHandshake, Engine, FOREVER, Int, Ip, LARGEST, List, LogFilter,
     Secret, Size, SizeUnit, Text, Time, TimeUnit, UnknownKeys,
@@ -95,6 +96,31 @@ pub static ALL: &[&dyn AnyKey] = &[
     &MAX_SIZE_IN_FLIGHT,
     &MAX_REQUESTS_IN_FLIGHT,
     &MAX_BLOCKS_IN_FLIGHT,
+    &SSL_RPC_ENABLED,
+    &SSL_RPC_PROTOCOL,
+    &SSL_RPC_ALGORITHMS,
+    &SSL_RPC_KEY_STORE,
+    &SSL_RPC_KEY_STORE_PASSWORD,
+    &SSL_RPC_KEY_PASSWORD,
+    &SSL_RPC_TRUST_STORE,
+    &SSL_RPC_TRUST_STORE_PASSWORD,
+    &SSL_RPC_PRIVATE_KEY,
+    &SSL_RPC_PRIVATE_KEY_PASSWORD,
+    &SSL_RPC_CERT_CHAIN,
+    &SSL_PROTOCOL,
+    &SSL_ALGORITHMS,
+    &SSL_KEY_STORE,
+    &SSL_KEY_STORE_PASSWORD,
+    &SSL_KEY_PASSWORD,
+    &SSL_TRUST_STORE,
+    &SSL_TRUST_STORE_PASSWORD,
+    &SSL_PRIVATE_KEY,
+    &SSL_PRIVATE_KEY_PASSWORD,
+    &SSL_CERT_CHAIN,
+    &TLS_BUNDLE,
+    &TLS_COMMAND,
+    &TLS_CLIENT_AUTH,
+    &TLS_DANGER_SKIP_HOSTNAME,
 ];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -811,6 +837,235 @@ pub static MAX_BLOCKS_IN_FLIGHT: Key<Int<u32>> = Key::new(
     Is("2147483647"),
     Client,
     "Blocks that the client has requested of one server, at most.",
+);
+
+/// TLS.
+pub static SSL_RPC_ENABLED: Key<Bool> = Key::new(
+    "spark.ssl.rpc.enabled",
+    Bool::REGISTRY,
+    Is("false"),
+    Both,
+    "Whether the server also takes TLS on its port, and whether the client speaks it. `spark.ssl.enabled` does not \
+     stand in for it, as in Spark.",
+);
+
+/// Versions of TLS.
+pub static SSL_RPC_PROTOCOL: Key<Choice<TlsVersions>> = Key::new(
+    "spark.ssl.rpc.protocol",
+    Choice::TLS_VERSIONS,
+    Unset("that of `spark.ssl.protocol`"),
+    Both,
+    "The only version of TLS that is spoken, `TLS` for both. Unset, the server takes both and the client speaks 1.3, as Spark does.",
+);
+
+/// Cipher suites.
+pub static SSL_RPC_ALGORITHMS: Key<List> = Key::new(
+    "spark.ssl.rpc.enabledAlgorithms",
+    List,
+    Unset("that of `spark.ssl.enabledAlgorithms`"),
+    Both,
+    "Cipher suites, by Java's names; what is not known here is left out, and where nothing is left every suite is offered.",
+);
+
+/// Own key and certificates.
+pub static SSL_RPC_KEY_STORE: Key<Text> = Key::new(
+    "spark.ssl.rpc.keyStore",
+    Text { what: "path" },
+    Unset("that of `spark.ssl.keyStore`"),
+    Both,
+    "PKCS12 or JKS file with our private key and certificate chain; told apart by its content. Read again when it changes.",
+);
+
+/// Its password.
+pub static SSL_RPC_KEY_STORE_PASSWORD: Key<Secret> = Key::new(
+    "spark.ssl.rpc.keyStorePassword",
+    Secret,
+    Unset("that of `spark.ssl.keyStorePassword`"),
+    Both,
+    "Password of the key store. `_SPARK_SSL_RPC_KEY_STORE_PASSWORD` in the environment comes before it.",
+);
+
+/// Password of the key within.
+pub static SSL_RPC_KEY_PASSWORD: Key<Secret> = Key::new(
+    "spark.ssl.rpc.keyPassword",
+    Secret,
+    Unset("that of `spark.ssl.keyPassword`"),
+    Both,
+    "Password of the key within a JKS store. `_SPARK_SSL_RPC_KEY_PASSWORD` in the environment comes before it.",
+);
+
+/// Trusted authorities.
+pub static SSL_RPC_TRUST_STORE: Key<Text> = Key::new(
+    "spark.ssl.rpc.trustStore",
+    Text { what: "path" },
+    Unset("that of `spark.ssl.trustStore`"),
+    Both,
+    "PKCS12, JKS or PEM file with the certificates whose signatures are believed. A client with a key store needs it: Spark, without, believes everybody. Read again when it changes.",
+);
+
+/// Its password.
+pub static SSL_RPC_TRUST_STORE_PASSWORD: Key<Secret> = Key::new(
+    "spark.ssl.rpc.trustStorePassword",
+    Secret,
+    Unset("that of `spark.ssl.trustStorePassword`"),
+    Both,
+    "Password of the trust store; a JKS store is read without one, too, unverified. `_SPARK_SSL_RPC_TRUST_STORE_PASSWORD` in the environment comes before it.",
+);
+
+/// Own key as PEM.
+pub static SSL_RPC_PRIVATE_KEY: Key<Text> = Key::new(
+    "spark.ssl.rpc.privateKey",
+    Text { what: "path" },
+    Unset("that of `spark.ssl.privateKey`"),
+    Both,
+    "PEM file with our private key (PKCS#8, encrypted or not, PKCS#1 or SEC1); with `certChain` it comes before the key store.",
+);
+
+/// Its password.
+pub static SSL_RPC_PRIVATE_KEY_PASSWORD: Key<Secret> = Key::new(
+    "spark.ssl.rpc.privateKeyPassword",
+    Secret,
+    Unset("that of `spark.ssl.privateKeyPassword`"),
+    Both,
+    "Password of an encrypted PEM key. `_SPARK_SSL_RPC_PRIVATE_KEY_PASSWORD` in the environment comes before it.",
+);
+
+/// Own certificates as PEM.
+pub static SSL_RPC_CERT_CHAIN: Key<Text> = Key::new(
+    "spark.ssl.rpc.certChain",
+    Text { what: "path" },
+    Unset("that of `spark.ssl.certChain`"),
+    Both,
+    "PEM file with our certificate and what stands between it and its authority. With it, as in Spark, its certificates are the trusted ones, and those of the trust store if there is one.",
+);
+
+/// Versions of TLS, for all uses.
+pub static SSL_PROTOCOL: Key<Choice<TlsVersions>> = Key::new(
+    "spark.ssl.protocol",
+    Choice::TLS_VERSIONS,
+    Unset("TLS for a server, TLSv1.3 for a client"),
+    Both,
+    "What `spark.ssl.rpc.protocol` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Cipher suites, for all uses.
+pub static SSL_ALGORITHMS: Key<List> = Key::new(
+    "spark.ssl.enabledAlgorithms",
+    List,
+    Unset("every suite"),
+    Both,
+    "What `spark.ssl.rpc.enabledAlgorithms` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Own key and certificates, for all uses.
+pub static SSL_KEY_STORE: Key<Text> = Key::new(
+    "spark.ssl.keyStore",
+    Text { what: "path" },
+    Unset("none"),
+    Both,
+    "What `spark.ssl.rpc.keyStore` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Its password, for all uses.
+pub static SSL_KEY_STORE_PASSWORD: Key<Secret> = Key::new(
+    "spark.ssl.keyStorePassword",
+    Secret,
+    Unset("none"),
+    Both,
+    "What `spark.ssl.rpc.keyStorePassword` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Password of the key within, for all uses.
+pub static SSL_KEY_PASSWORD: Key<Secret> = Key::new(
+    "spark.ssl.keyPassword",
+    Secret,
+    Unset("that of the key store"),
+    Both,
+    "What `spark.ssl.rpc.keyPassword` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Trusted authorities, for all uses.
+pub static SSL_TRUST_STORE: Key<Text> = Key::new(
+    "spark.ssl.trustStore",
+    Text { what: "path" },
+    Unset("none"),
+    Both,
+    "What `spark.ssl.rpc.trustStore` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Its password, for all uses.
+pub static SSL_TRUST_STORE_PASSWORD: Key<Secret> = Key::new(
+    "spark.ssl.trustStorePassword",
+    Secret,
+    Unset("none"),
+    Both,
+    "What `spark.ssl.rpc.trustStorePassword` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Own key as PEM, for all uses.
+pub static SSL_PRIVATE_KEY: Key<Text> = Key::new(
+    "spark.ssl.privateKey",
+    Text { what: "path" },
+    Unset("none"),
+    Both,
+    "What `spark.ssl.rpc.privateKey` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Its password, for all uses.
+pub static SSL_PRIVATE_KEY_PASSWORD: Key<Secret> = Key::new(
+    "spark.ssl.privateKeyPassword",
+    Secret,
+    Unset("none"),
+    Both,
+    "What `spark.ssl.rpc.privateKeyPassword` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Own certificates as PEM, for all uses.
+pub static SSL_CERT_CHAIN: Key<Text> = Key::new(
+    "spark.ssl.certChain",
+    Text { what: "path" },
+    Unset("none"),
+    Both,
+    "What `spark.ssl.rpc.certChain` is when it is not set, here and in Spark's other uses of TLS.",
+);
+
+/// Key, certificates and authorities in one file.
+pub static TLS_BUNDLE: Key<Text> = Key::new(
+    "spark.sealed.tls.bundle",
+    Text { what: "path" },
+    Unset("none"),
+    Both,
+    "Zip file of `privateKey.pem`, `certificateChain.pem` and `trustedCertificates.pem`, instead of Spark's stores and files: one file, replaced in one go. A client may leave out the first two, a server the last. Read again when it changes.",
+)
+.near("spark.ssl.rpc.keyStore");
+
+/// A program that prints them.
+pub static TLS_COMMAND: Key<Text> = Key::new(
+    "spark.sealed.tls.command",
+    Text { what: "program and arguments" },
+    Unset("none"),
+    Both,
+    "Program that prints the same as PEM: the private key; our certificate and those between it and its authority; self-issued certificates after the first are the trusted ones. Split at blanks and run without a shell, within 30 s, again at half the time that our certificate has left and every hour.",
+)
+.near("spark.ssl.rpc.keyStore");
+
+/// Certificates of clients.
+pub static TLS_CLIENT_AUTH: Key<Choice<ClientAuth>> = Key::new(
+    "spark.sealed.tls.client-auth",
+    Choice::CLIENT_AUTH,
+    Is("none"),
+    Serve,
+    "Whether the server asks TLS clients for a certificate: `want` serves those that have none, `need` does not; one that does not verify is refused by both. `needClientAuth` has no effect on Spark's own transport.",
+)
+.near("spark.ssl.rpc.needClientAuth");
+
+/// Names of servers.
+pub static TLS_DANGER_SKIP_HOSTNAME: Key<Bool> = Key::new(
+    "spark.sealed.tls.danger-skip-hostname-verification",
+    Bool::REGISTRY,
+    Is("false"),
+    Client,
+    "Whether the client takes any server whose certificate comes from a trusted authority, whatever host it is for: whoever has a certificate of that authority can pose as every server. Spark's clients do.",
 );
 
 /// The key of that name, or the family that it is a member of.

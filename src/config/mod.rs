@@ -33,6 +33,7 @@ mod server;
 mod substitute;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unknown;
 pub mod value;
 mod values;
@@ -52,4 +53,5 @@ pub use self::roots::{RootSource, Roots};
 pub use self::sasl::SaslSettings;
 pub use self::secret::{ConfiguredSecret, SecretDirectory, SecretSource};
 pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
+pub use self::tls::{ClientAuth, Password, TlsConfig, TlsFile, TlsSource, TlsVersions};
 pub use self::values::Effective;

@@ -15,6 +15,7 @@ use super::policy::{self, Policy};
 use super::roots::{self, Roots};
 use super::sasl::SaslSettings;
 use super::secret::{ConfiguredSecret, SecretDirectory};
+use super::tls::{self, TlsConfig};
 use super::values::{Effective, Values};
 use super::{ByteCount, keys};
 
@@ -71,6 +72,8 @@ pub struct ServerConfig {
     pub app_idle_ttl: Option<Duration>,
     /// Where metrics and health are served; `None` nowhere (`spark.sealed.admin.address`).
     pub admin: Option<SocketAddr>,
+    /// TLS beside all else; `None` refuses it (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
+    pub tls: Option<TlsConfig>,
     /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
     report: Report,
@@ -156,6 +159,7 @@ impl ServerConfig {
         let max_executors = count(v.value(&keys::LIMIT_EXECUTORS));
         let app_idle_ttl = unless_zero(v.value(&keys::APP_IDLE_TTL));
         let admin = admin(v);
+        let tls = tls::resolve(v, tls::Side::Server);
         let log = v.value(&keys::LOG);
         v.value(&keys::UNKNOWN);
         accepted_without_effect(v);
@@ -193,6 +197,7 @@ impl ServerConfig {
             limits,
             app_idle_ttl,
             admin,
+            tls,
             log,
             report,
         })
@@ -241,6 +246,9 @@ impl ServerConfig {
             Authentication::Optional => "peers without proof are served",
         };
         lines.push(format!("policy: {}, {proof}", self.policy));
+        if let Some(tls) = &self.tls {
+            lines.push(format!("tls: {}", tls.summary()));
+        }
         lines.push(format!(
             "threads: {} for the wire, {} for disks; at most {} connections and {} cached files",
             self.worker_threads, self.disk_threads, self.max_connections, self.max_open_files

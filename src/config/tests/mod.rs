@@ -7,6 +7,7 @@ mod precedence;
 mod roots;
 mod secret;
 mod server;
+mod tls;
 
 use super::environment::fake::FakeEnvironment;
 use super::{ClientConfig, ConfigError, Notice, ServerConfig, Sources};

@@ -49,24 +49,26 @@ fn a_mistyped_key_of_sparks_is_a_warning_that_names_the_nearest() {
 #[test]
 fn keys_that_only_spark_reads_are_not_warned_about() {
     let settings = "spark.network.crypto.saslFallback false\nspark.network.crypto.config.cipher.classes X\n\
-                    spark.shuffle.service.enabled true\nspark.ssl.rpc.keyStore /k\nspark.shuffle.service.name n\n\
+                    spark.shuffle.service.enabled true\nspark.ssl.rpc.keyStoreType JKS\nspark.shuffle.service.name n\n\
                     spark.shuffle.push.server.mergedIndexCacheSize 1m\nspark.master yarn\nspark.executor.memory 1g\n\
                     spark.network.crypto.enabled nonsense\n";
     let config = serve(&[], &surroundings(settings)).unwrap();
     assert_eq!(warnings(config.notices()), Vec::<&str>::new());
     assert_eq!(config.ignored().len(), 6);
-    assert!(config.describe().iter().any(|line| line.contains("spark.ssl.rpc.keyStore has no effect: TLS")));
+    assert!(
+        config
+            .describe()
+            .iter()
+            .any(|line| line.contains("spark.ssl.rpc.keyStoreType has no effect: stores"))
+    );
 }
 
 #[test]
-fn modes_that_are_not_there_yet_are_warned_about_when_switched_on() {
-    for setting in ["spark.ssl.rpc.enabled=true", "spark.ssl.rpc.enabled=TRUE"] {
-        let config = serve(&[setting], &surroundings("")).unwrap();
-        assert!(warnings(config.notices())[0].contains("not available yet"), "{setting}");
-    }
-    assert!(
-        warnings(serve(&["spark.ssl.rpc.enabled=false"], &surroundings("")).unwrap().notices()).is_empty()
-    );
+fn a_key_without_effect_is_warned_about_where_somebody_would_count_on_it() {
+    let config = serve(&["spark.ssl.rpc.needClientAuth=TRUE"], &surroundings("")).unwrap();
+    assert!(warnings(config.notices())[0].contains("spark.sealed.tls.client-auth"));
+    let config = serve(&["spark.ssl.rpc.needClientAuth=false"], &surroundings("")).unwrap();
+    assert!(warnings(config.notices()).is_empty());
 }
 
 #[test]
