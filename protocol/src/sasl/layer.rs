@@ -236,3 +236,67 @@ fn padding(padded: &[u8]) -> (u8, Choice) {
     }
     (u8::conditional_select(&1, &claimed, good), good)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    fn ends(cipher: SaslCipher) -> (Direction<Sealer>, SaslLayer) {
+        let ha1 = Secret::new([7; 16]);
+        let client = SaslKeys::derive(cipher, &ha1);
+        let server = SaslKeys::derive(cipher, &ha1);
+        (SaslLayer::new(client, Role::Client, 100).outbound, SaslLayer::new(server, Role::Server, 100))
+    }
+
+    fn token(cipher: SaslCipher, from: &mut Direction<Sealer>, message: &[u8]) -> Vec<u8> {
+        let padding = cipher.padding(message.len());
+        let mut room = vec![0; LENGTH + message.len() + padding + MAC + TRAILER];
+        room[LENGTH..LENGTH + message.len()].copy_from_slice(message);
+        from.seal(&mut room, message.len(), padding).unwrap();
+        room
+    }
+
+    #[test]
+    fn a_token_without_a_message_delivers_nothing_and_ends_nothing() {
+        for cipher in SaslCipher::ALL {
+            let (mut client, mut server) = ends(cipher);
+            let messages: [&[u8]; 4] = [b"", b"", b"text", b""];
+            let mut input = BytesMut::new();
+            for message in messages {
+                input.extend_from_slice(&token(cipher, &mut client, message));
+            }
+            assert_eq!(server.open(&mut input).unwrap().unwrap(), "text");
+            assert!(server.open(&mut input).unwrap().is_none());
+            assert!(input.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_direction_ends_with_its_numbers() {
+        let (mut client, mut server) = ends(SaslCipher::Rc4);
+        client.number = Some(u32::MAX);
+        server.inbound.as_mut().unwrap().number = Some(u32::MAX);
+        let mut input = BytesMut::from(&token(SaslCipher::Rc4, &mut client, b"last")[..]);
+        assert_eq!(server.open(&mut input).unwrap().unwrap(), "last");
+        assert_eq!(client.seal(&mut [0; 100], 4, 0), Err(TokenError::Exhausted));
+    }
+
+    #[test]
+    fn padding_is_what_the_rfc_says_and_nothing_else() {
+        let good = |padded: &[u8]| {
+            let (len, good) = padding(padded);
+            assert!((1..=8).contains(&len) && usize::from(len) <= padded.len());
+            bool::from(good).then_some(len)
+        };
+        assert_eq!(good(&[9, 9, 9, 9, 9, 1]), Some(1));
+        assert_eq!(good(&[6; 6]), Some(6));
+        assert_eq!(good(&[8; 14]), Some(8));
+        assert_eq!(good(&[1, 2, 3, 4, 5, 3, 3, 3]), Some(3));
+        assert_eq!(good(&[1, 2, 3, 4, 5, 3, 2, 3]), None);
+        assert_eq!(good(&[0; 6]), None);
+        assert_eq!(good(&[7; 6]), None);
+        assert_eq!(good(&[9; 14]), None);
+        assert_eq!(good(&[0xff; 14]), None);
+    }
+}

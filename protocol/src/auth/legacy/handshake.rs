@@ -20,7 +20,6 @@ use crate::secret::AppSecret;
 /// The client, between its challenge and the server's response.
 ///
 /// Draws from `random`, in this order: nonce and C, both of the key's length.
-#[derive(Debug)]
 pub struct Initiator {
     secret: Arc<AppSecret>,
     parameters: Parameters,
@@ -76,6 +75,12 @@ impl Initiator {
         let output_iv = iv(&decrypt(&mut stream, &response.output_iv))?;
         let key = LegacyKey::derive(&self.secret, &nonce, self.parameters);
         Ok(LegacyKeys { key, input_iv, output_iv })
+    }
+}
+
+impl std::fmt::Debug for Initiator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Initiator").field("app_id", &self.app_id).finish_non_exhaustive()
     }
 }
 

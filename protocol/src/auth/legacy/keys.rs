@@ -49,7 +49,6 @@ fn derive<const N: usize>(secret: &AppSecret, salt: &[u8], parameters: Parameter
 }
 
 /// Key and initial counters of a session. Wiped on drop.
-#[derive(Debug)]
 pub struct LegacyKeys {
     pub(super) key: LegacyKey,
     pub(super) input_iv: Zeroizing<[u8; IV]>,
@@ -73,5 +72,11 @@ impl LegacyKeys {
             LegacyKey::Aes192(_) => 192,
             LegacyKey::Aes256(_) => 256,
         }
+    }
+}
+
+impl std::fmt::Debug for LegacyKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LegacyKeys({} bits, redacted)", self.key_bits())
     }
 }
