@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
+use rustls::pki_types::ServerName;
 use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, legacy};
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::{ClientConnection, ClientSettings, CloseReason, Greeting};
@@ -17,12 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::session::{Carrier, Command, Engine, Reader, Secured, Session};
 use super::{Address, ClientError, Security, Settings};
 use crate::random::{OsRandom, random_bytes};
 use crate::seal::{Lane, SegmentPool, Stack};
+use crate::tls::{Refresh, TlsLayer};
 use crate::wire::{WireSettings, drive};
 
 /// Commands that wait for the connection's task.
@@ -81,6 +83,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let stack = layers(server, settings).await?;
         let (engine, secured) = greet(server, app, settings)?;
         let (commands, asked) = mpsc::channel(COMMANDS);
         let (ready, established) = oneshot::channel();
@@ -96,7 +99,7 @@ impl Connection {
             budget_timeout: settings.answer_timeout,
             slow_lane: Lane::new(1),
         };
-        tokio::spawn(run(socket, engine, session, pool.clone(), wire, Arc::clone(&shared)));
+        tokio::spawn(run(socket, engine, session, stack, pool.clone(), wire, Arc::clone(&shared)));
         let connection = Self { commands, shared };
         match established.await {
             Ok(()) => Ok(connection),
@@ -170,6 +173,7 @@ async fn run<S>(
     mut socket: S,
     mut engine: Engine,
     mut session: Session,
+    stack: Stack,
     pool: SegmentPool,
     wire: WireSettings,
     shared: Arc<Shared>,
@@ -177,11 +181,29 @@ async fn run<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let _ended = shared.ended.clone().drop_guard();
-    let reason = drive(&mut socket, &mut engine, &mut session, Stack::default(), pool, &wire).await;
+    let reason = drive(&mut socket, &mut engine, &mut session, stack, pool, &wire).await;
     debug!(server = %shared.server, %reason, "connection ended");
     let end =
         End { reason: Arc::new(reason), established: session.is_established(), answered: session.answered };
     shared.end.set(end).ok();
+}
+
+/// The layers that a connection begins with: TLS, or none.
+async fn layers(server: &Address, settings: &Settings) -> Result<Stack, ClientError> {
+    let mut stack = Stack::default();
+    let Some(tls) = &settings.tls else { return Ok(stack) };
+    let name = ServerName::try_from(server.host().to_owned())
+        .map_err(|_| ClientError::ServerName { server: server.clone() })?;
+    // Renewed files are looked for where they matter.
+    let live = Arc::clone(tls);
+    if let Ok(Refresh::Refused(error)) = tokio::task::spawn_blocking(move || live.refresh_if_changed()).await
+    {
+        warn!(%error, "new key or certificates of TLS are no good; the old ones stay");
+    }
+    let layer = TlsLayer::client(tls.current(), name, Arc::default())
+        .map_err(|error| ClientError::Handshake { server: server.clone(), reason: Arc::new(error.into()) })?;
+    stack.push(Box::new(layer));
+    Ok(stack)
 }
 
 /// The engine in its first state, and what the layers of its session are told.

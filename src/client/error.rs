@@ -169,6 +169,12 @@ pub enum ClientError {
     /// The system gives no randomness.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// TLS needs a name or an address to hold the certificate against.
+    #[error("{server}: no host name or address that a certificate could be for")]
+    ServerName {
+        /// Who was to be connected to.
+        server: Address,
+    },
     /// Our half of the handshake failed before anything was sent.
     #[error("handshake: {0}")]
     Challenge(#[from] AuthError),
@@ -198,6 +204,7 @@ impl ClientError {
             | Self::File { .. }
             | Self::Unsayable(_)
             | Self::Random(_)
+            | Self::ServerName { .. }
             | Self::Challenge(_)
             | Self::LegacyChallenge(_)
             | Self::SaslStart(_) => ErrorKind::Local,

@@ -11,6 +11,7 @@ use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use crate::config::{ClientConfig, ClientSecurity};
+use crate::tls::{LiveClientTls, MaterialError};
 
 /// Stands for a deadline that was switched off.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -59,6 +60,8 @@ impl Security {
 pub struct Settings {
     /// How connections are protected.
     pub security: Security,
+    /// TLS around everything; `None` where it is not spoken (`spark.ssl.rpc.enabled`).
+    pub tls: Option<Arc<LiveClientTls>>,
     /// For a TCP connection (`spark.shuffle.io.connectionCreationTimeout`). 120 s.
     pub connect_timeout: Duration,
     /// From the first byte to a verified handshake (`spark.network.auth.rpcTimeout`). 30 s.
@@ -100,6 +103,7 @@ impl Settings {
     pub fn new(security: Security) -> Self {
         Self {
             security,
+            tls: None,
             connect_timeout: Duration::from_secs(120),
             handshake_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(120),
@@ -120,11 +124,19 @@ impl Settings {
     }
 }
 
-impl From<&ClientConfig> for Settings {
-    fn from(config: &ClientConfig) -> Self {
+impl TryFrom<&ClientConfig> for Settings {
+    type Error = MaterialError;
+
+    /// As it was configured. Opens key and certificates of TLS, which may fail.
+    fn try_from(config: &ClientConfig) -> Result<Self, MaterialError> {
         let timeouts = &config.timeouts;
-        Self {
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => Some(Arc::new(LiveClientTls::load(tls.clone())?)),
+        };
+        Ok(Self {
             security: Security::from(&config.security),
+            tls,
             connect_timeout: timeouts.connect.unwrap_or(NEVER),
             handshake_timeout: timeouts.auth,
             answer_timeout: timeouts.idle.unwrap_or(NEVER),
@@ -141,7 +153,7 @@ impl From<&ClientConfig> for Settings {
             max_blocks_in_flight: config.max_blocks_in_flight,
             old_fetch_protocol: config.old_fetch_protocol,
             limits: config.limits.clone(),
-        }
+        })
     }
 }
 

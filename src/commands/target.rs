@@ -55,7 +55,8 @@ impl TargetArgs {
         for notice in config.notices() {
             eprintln!("sealed-shuffle: {notice}");
         }
-        let client = Client::new(Settings::from(&config), AppId::new(self.app_id));
+        let settings = Settings::try_from(&config).map_err(|error| Failure::new(Exit::Config, error))?;
+        let client = Client::new(settings, AppId::new(self.app_id));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -26,6 +26,7 @@ impl Session {
 
     /// Judges the channel of a peer that has proven `app`, or nothing; the text is what it reads where it is refused.
     pub(super) fn judge_channel(&mut self, app: Option<&AppId>, channel: Channel) -> Option<String> {
+        let channel = self.within_tls(channel);
         self.channel = Some(channel);
         self.shared.metrics.channel_known(channel);
         debug!(peer = %self.peer, app = app.map(tracing::field::display), ?channel, "the channel is known");

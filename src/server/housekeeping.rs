@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::Shared;
 use crate::disk::ForgottenReason;
+use crate::tls::{LiveServerTls, Refresh};
 
 /// Between two rounds. A deleted file pins its disk space at most this long.
 const ROUND: Duration = Duration::from_secs(5);
@@ -27,6 +28,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         rounds.tick().await;
         let store = Arc::clone(&shared.store);
         let sweep = move || (store.sweep(Instant::now()), store.roots().replaced().map(Path::to_owned));
+        renew_tls(&shared).await;
         match tokio::task::spawn_blocking(sweep).await {
             Ok((swept, replaced)) => {
                 for forgotten in swept.forgotten {
@@ -50,6 +52,33 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if quiet == QUIET_ROUNDS {
             shared.pool.trim();
         }
+    }
+}
+
+/// Takes up renewed keys and certificates: connections that begin now use them.
+async fn renew_tls(shared: &Shared) {
+    let Some(tls) = &shared.settings.tls else { return };
+    let live = Arc::clone(tls);
+    match tokio::task::spawn_blocking(move || live.refresh_if_changed()).await {
+        Ok(Refresh::Replaced) => {
+            info!("took up new TLS material; connections that run keep theirs");
+            say_tls(tls);
+        }
+        Ok(Refresh::Refused(error)) => {
+            error!(%error, "new TLS material is no good: the old one stays in use");
+        }
+        Ok(_) => {}
+        Err(error) => warn!(%error, "a look at the files of TLS was lost"),
+    }
+}
+
+/// Says whose certificate is shown, and what is to be known of it.
+pub(super) fn say_tls(tls: &LiveServerTls) {
+    if let Some(own) = tls.own() {
+        info!(certificate = %own, "TLS is spoken");
+    }
+    for warning in tls.warnings().iter() {
+        warn!("{warning}");
     }
 }
 

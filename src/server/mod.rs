@@ -42,6 +42,7 @@ use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::random::random_bytes;
 use crate::seal::{Budget, Lane, SegmentPool, Stack};
 use crate::telemetry::{Metrics, Snapshot};
+use crate::tls::{LiveServerTls, MaterialError};
 use crate::wire::{Counted, WireSettings, accept_loop, drive};
 
 use self::session::Session;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The table of applications (`spark.sealed.applications.max`).
     pub applications: ApplicationLimits,
+    /// Key and certificates for TLS; `None` where it is not spoken (`spark.ssl.rpc.enabled`).
+    pub tls: Option<Arc<LiveServerTls>>,
     /// What of SASL is served, where the policy lets it in.
     pub sasl: SaslSettings,
     /// What a client of the PBKDF2 handshake may make us compute (`spark.sealed.limits.legacy-iterations`).
@@ -90,6 +93,9 @@ pub enum StartError {
     /// A root cannot be used.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// Key or certificates of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] MaterialError),
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),
@@ -160,10 +166,15 @@ impl Server {
     /// A server as it was configured: opens the roots, takes the secret, sets up the memory.
     pub fn from_config(config: &ServerConfig) -> Result<Self, StartError> {
         let timeouts = &config.timeouts;
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => Some(Arc::new(LiveServerTls::load(tls.clone())?)),
+        };
         let settings = Settings {
             limits: config.limits.clone(),
             policy: config.policy.clone(),
             applications: ApplicationLimits { rows: config.max_applications, idle_ttl: config.app_idle_ttl },
+            tls,
             sasl: config.sasl.clone(),
             legacy_limits: LegacyLimits { iterations: config.max_legacy_iterations },
             connections: config.max_connections,
@@ -202,6 +213,9 @@ impl Server {
         let places = Arc::new(Semaphore::new(shared.settings.connections));
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
+        if let Some(tls) = &shared.settings.tls {
+            housekeeping::say_tls(tls);
+        }
         let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
         accept_loop(&listener, places, stop, |socket, peer, place| {
             let served = serve(Arc::clone(shared), socket, peer, place);

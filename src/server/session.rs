@@ -3,7 +3,7 @@
 //! Identity and channel are checked here, in one place each, before any request is looked at.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{
@@ -21,7 +21,11 @@ use crate::disk::Proof;
 use crate::random::OsRandom;
 use crate::seal::Body;
 use crate::telemetry::{Channel, Refusal};
+use crate::tls::{TlsFacts, TlsLayer};
 use crate::wire::Handler;
+
+/// The first byte of a TLS connection: the type of a handshake record (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// The engine of a served connection.
 pub(super) type Engine = ServerConnection<Body>;
@@ -34,6 +38,8 @@ pub(super) struct Session {
     pub(super) channel: Option<Channel>,
     /// The application of the last challenge, genuine or not; for the log.
     pub(super) claimed: Option<AppId>,
+    /// What TLS has settled, where it lies around everything.
+    tls: Option<Arc<OnceLock<TlsFacts>>>,
     /// A SASL exchange that has begun.
     pub(super) conversation: Option<Conversation>,
     /// What every request is answered with, where the channel is below the minimum.
@@ -53,10 +59,19 @@ impl Session {
             streams,
             channel: None,
             claimed: None,
+            tls: None,
             conversation: None,
             refusal: None,
             seen: None,
             draining: false,
+        }
+    }
+
+    /// A channel as it is within TLS, where that lies around everything.
+    pub(super) fn within_tls(&self, channel: Channel) -> Channel {
+        match self.tls.as_ref().and_then(|tls| tls.get()) {
+            Some(facts) => channel.inside(facts.version, facts.suite),
+            None => channel,
         }
     }
 
@@ -140,9 +155,34 @@ impl Handler for Session {
         }
     }
 
+    fn on_first_byte(
+        &mut self,
+        _engine: &mut Engine,
+        first: u8,
+    ) -> Result<Option<Box<dyn Layer>>, CloseReason> {
+        // The first byte of a frame is the highest of its length, which is 0.
+        if first != TLS_HANDSHAKE {
+            return Ok(None);
+        }
+        let Some(tls) = &self.shared.settings.tls else {
+            self.shared.metrics.refused(Refusal::Tls);
+            let cure =
+                "set spark.ssl.rpc.enabled=true here, or spark.ssl.rpc.enabled=false in the application";
+            warn!(peer = %self.peer, "refused TLS, which this server does not speak: {cure}");
+            return Err(CloseReason::Refused(format!("TLS, which is not configured: {cure}")));
+        };
+        let facts = Arc::default();
+        self.tls = Some(Arc::clone(&facts));
+        Ok(Some(Box::new(TlsLayer::server(tls.current(), facts)?)))
+    }
+
     fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer> {
         match agreed {
-            Agreed::X25519(keys) => Box::new(AesSession::server(keys, FirstBytes::Frame, Box::new(OsRandom))),
+            Agreed::X25519(keys) => {
+                // Spark puts its cipher outside TLS, next to the socket.
+                let first = if self.tls.is_some() { FirstBytes::TlsRecord } else { FirstBytes::Frame };
+                Box::new(AesSession::server(keys, first, Box::new(OsRandom)))
+            }
             Agreed::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
             Agreed::Sasl(keys) => {
                 let max_block = self.shared.settings.sasl.max_block.as_usize();

@@ -99,8 +99,9 @@ impl Channel {
     }
 
     /// The same inside TLS: whatever runs there, TLS is what protects.
-    pub fn inside(self, tls: TlsVersion) -> Self {
-        Self { level: SecurityLevel::Tls, tls: Some(tls), ..self }
+    pub fn inside(self, tls: TlsVersion, suite: &'static str) -> Self {
+        let cipher = if self.cipher == Self::PLAINTEXT.cipher { suite } else { self.cipher };
+        Self { level: SecurityLevel::Tls, cipher, tls: Some(tls), ..self }
     }
 
     /// As labels of a metric: few values each.

@@ -37,6 +37,8 @@ words! {
         Unauthenticated = "unauthenticated",
         /// A channel below `spark.sealed.security.minimum`.
         BelowMinimum = "below_minimum",
+        /// TLS where the server has none.
+        Tls = "tls_not_configured",
         /// A message that names another application than the connection proved.
         Application = "wrong_application",
         /// A stream that the connection did not open.

@@ -159,6 +159,7 @@ fn server(security: &Security, root: &Path) -> Server {
         limits: Limits::default(),
         policy: Policy { anonymous: plaintext, ..Policy::at_least(minimum) },
         applications: ApplicationLimits::default(),
+        tls: None,
         sasl: SaslSettings { ciphers: SaslCipher::ALL.to_vec(), ..SaslSettings::default() },
         legacy_limits: LegacyLimits { iterations: 10_000 },
         connections: 64,

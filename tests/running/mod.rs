@@ -88,6 +88,7 @@ impl Running {
             limits: Limits::default(),
             policy: Policy::at_least(SecurityLevel::AesCtr),
             applications: ApplicationLimits::default(),
+            tls: None,
             sasl: SaslSettings::default(),
             legacy_limits: LegacyLimits { iterations: 10_000 },
             connections: 4096,

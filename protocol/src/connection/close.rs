@@ -154,6 +154,7 @@ impl CloseReason {
             Self::PeerClosedMidMessage => "peer_closed_mid_message",
             Self::Frame(_) => "bad_frame",
             Self::Message(_) => "bad_message",
+            Self::Cipher(CipherError::Tls(_)) => "tls",
             Self::Cipher(_) => "cipher",
             Self::EarlyBytes(_) => "early_bytes",
             Self::Unexpected(_) => "unexpected_message",

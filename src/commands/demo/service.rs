@@ -30,6 +30,7 @@ pub(super) fn start(root: &Path, secret: Option<&str>, minimum: SecurityLevel) -
         limits: Limits::default(),
         policy: Policy { anonymous: secret.is_none(), ..Policy::at_least(minimum) },
         applications: ApplicationLimits::default(),
+        tls: None,
         sasl: SaslSettings::default(),
         legacy_limits: LegacyLimits { iterations: 10_000 },
         connections: 64,

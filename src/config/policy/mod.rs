@@ -232,7 +232,7 @@ mod tests {
             (Channel::PLAINTEXT, false),
             (aes(SessionCipher::Ctr), false),
             (aes(SessionCipher::Gcm), true),
-            (Channel::PLAINTEXT.inside(TlsVersion::V1_3), true),
+            (Channel::PLAINTEXT.inside(TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"), true),
         ] {
             assert_eq!(policy.verdict(None, &channel).served, served, "{channel:?}");
         }

@@ -97,7 +97,7 @@ mod tests {
             (aes(EngineVersion::V1, SessionCipher::Ctr), fetch, "3.1 or later"),
             (aes(EngineVersion::V2, SessionCipher::Ctr), 0, "3.4 or later"),
             (aes(EngineVersion::V1, SessionCipher::Gcm), 0, "3.5 or later"),
-            (Channel::PLAINTEXT.inside(TlsVersion::V1_3), 0, "4.0 or later"),
+            (Channel::PLAINTEXT.inside(TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"), 0, "4.0 or later"),
         ] {
             assert_eq!(range(channel, evidence), range_in_words, "{channel:?} {evidence}");
         }
