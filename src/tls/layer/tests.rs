@@ -356,6 +356,22 @@ fn a_client_without_a_certificate_is_refused_where_one_is_needed() {
 }
 
 #[test]
+fn tickets_are_taken_in_their_stride() {
+    let authority = Authority::new();
+    let mut config = Arc::unwrap_or_clone(server_config(&authority, leaf(), false));
+    config.send_tls13_tickets = 4;
+    for piece in [usize::MAX, 1] {
+        let mut server = End::server(Arc::new(config.clone()));
+        let mut client = End::client(client_config(&authority, V1_3), "localhost");
+        settle(&mut client, &mut server, piece).unwrap();
+        assert!(client.layer.is_ready());
+        server.receive(&client.seal(b"a request")).unwrap();
+        client.receive(&server.seal(b"an answer")).unwrap();
+        assert_eq!((&server.plain[..], &client.plain[..]), (&b"a request"[..], &b"an answer"[..]));
+    }
+}
+
+#[test]
 fn nothing_is_sealed_before_the_handshake_is_over() {
     let (mut client, _) = pair(V1_3);
     let mut segment = Segment::with_capacity(1000);
