@@ -68,7 +68,8 @@ pub fn make(names: &[String], password: &str, directory: &str) -> Result<Vec<Dev
     let leaf = leaf(names)?.signed_by(&key, &issuer).map_err(failed("the certificate"))?;
 
     let key_pem = Zeroizing::new(key.serialize_pem().into_bytes());
-    let chain_pem = leaf.pem().into_bytes();
+    // The authority ends the chain: in PEM mode Spark trusts what is in it, and nothing else.
+    let chain_pem = [leaf.pem(), authority.pem()].concat().into_bytes();
     let authority_pem = authority.pem().into_bytes();
     let key_der = Zeroizing::new(key.serialize_der());
 

@@ -261,7 +261,7 @@ fn a_handshake_message_in_pieces_does_not_stop_the_layer_and_does_not_grow_witho
         assert!(server.inbound.len() <= LARGEST_HANDSHAKE + 6);
         assert!(sent < 2 * LARGEST_HANDSHAKE);
         drop(server.layer.pending_output());
-        first = vec![22, 3, 1, 0, 1, 3].repeat(100);
+        first = [22, 3, 1, 0, 1, 3].repeat(100);
     };
     assert!(matches!(error, CipherError::Tls(_)), "{error}");
 }
@@ -356,6 +356,22 @@ fn a_client_without_a_certificate_is_refused_where_one_is_needed() {
 }
 
 #[test]
+fn tickets_are_taken_in_their_stride() {
+    let authority = Authority::new();
+    let mut config = Arc::unwrap_or_clone(server_config(&authority, leaf(), false));
+    config.send_tls13_tickets = 4;
+    for piece in [usize::MAX, 1] {
+        let mut server = End::server(Arc::new(config.clone()));
+        let mut client = End::client(client_config(&authority, V1_3), "localhost");
+        settle(&mut client, &mut server, piece).unwrap();
+        assert!(client.layer.is_ready());
+        server.receive(&client.seal(b"a request")).unwrap();
+        client.receive(&server.seal(b"an answer")).unwrap();
+        assert_eq!((&server.plain[..], &client.plain[..]), (&b"a request"[..], &b"an answer"[..]));
+    }
+}
+
+#[test]
 fn nothing_is_sealed_before_the_handshake_is_over() {
     let (mut client, _) = pair(V1_3);
     let mut segment = Segment::with_capacity(1000);
@@ -371,4 +387,40 @@ fn addresses_are_not_sent_as_names() {
     let mut client = End::client(client_config(&authority, V1_3), "127.0.0.1");
     let hello = client.layer.pending_output().unwrap();
     assert!(!hello.windows(9).any(|window| window == b"127.0.0.1"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// A hostile peer: bytes changed, left out and put between; each end fails in order or goes on, and never panics.
+    #[test]
+    fn whatever_arrives_never_panics(
+        cut in 0usize..400,
+        noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+        kind in 18u8..26,
+        shakes_hands in proptest::prelude::any::<bool>(),
+        is_old in proptest::prelude::any::<bool>(),
+    ) {
+        let (mut client, mut server) = pair(if is_old { V1_2 } else { V1_3 });
+        let mut said = if shakes_hands {
+            settle(&mut client, &mut server, usize::MAX).unwrap();
+            client.seal(&[7; 300])
+        } else {
+            client.layer.pending_output().unwrap().to_vec()
+        };
+        let cut = cut.min(said.len());
+        let mut record = vec![kind, 3, 3, 0, noise.len() as u8];
+        record.extend_from_slice(&noise);
+        said.splice(cut..cut, record);
+        for bytes in said.chunks(50) {
+            if server.receive(bytes).is_err() {
+                break;
+            }
+            if server.layer.is_ready() {
+                server.seal(b"an answer meanwhile");
+            }
+            drop(server.layer.pending_output());
+        }
+        server.layer.close();
+    }
 }

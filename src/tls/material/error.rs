@@ -10,14 +10,14 @@ use crate::config::{ConfigError, Issue, Origin, TlsConfig, TlsFile, TlsSource, k
 #[error("{issue}")]
 pub struct MaterialError {
     /// What an operator is told.
-    issue: Issue,
+    issue: Box<Issue>,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl From<MaterialError> for ConfigError {
     fn from(error: MaterialError) -> Self {
-        Self { issues: vec![error.issue] }
+        Self { issues: vec![*error.issue] }
     }
 }
 
@@ -31,7 +31,7 @@ impl MaterialError {
         let issue = Issue::new(file.key, reason, remedy)
             .with_value(file.path.display().to_string())
             .with_origin(file.origin.clone());
-        Self { issue, source: None }
+        Self { issue: Box::new(issue), source: None }
     }
 
     pub(super) fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -66,7 +66,7 @@ impl MaterialError {
         let issue = Issue::new(keys::TLS_COMMAND.name(), reason, remedy)
             .with_value(argv.first().map_or("", String::as_str))
             .with_origin(origin.clone());
-        Self { issue, source: None }
+        Self { issue: Box::new(issue), source: None }
     }
 
     /// The material as a whole cannot be used.
@@ -111,7 +111,8 @@ impl MaterialError {
             | TlsSource::Bundle(file) => Self::of(file, reason, remedy),
             TlsSource::Command { argv, origin } => Self::of_command(argv, origin, reason, remedy),
             TlsSource::Stores { .. } => {
-                Self { issue: Issue::new(keys::SSL_RPC_KEY_STORE.name(), reason, remedy), source: None }
+                let issue = Issue::new(keys::SSL_RPC_KEY_STORE.name(), reason, remedy);
+                Self { issue: Box::new(issue), source: None }
             }
         }
     }
