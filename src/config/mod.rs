@@ -51,5 +51,5 @@ pub use self::policy::{AppPolicy, Policy, SecurityLevel, Verdict};
 pub use self::roots::{RootSource, Roots};
 pub use self::sasl::{SaslCipher, SaslSettings};
 pub use self::secret::{ConfiguredSecret, SecretDirectory, SecretSource};
-pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
+pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions, admin_address};
 pub use self::values::Effective;

@@ -14,6 +14,9 @@ use crate::disk::ForgottenReason;
 /// Between two rounds. A deleted file pins its disk space at most this long.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// Between two looks at the secrets of connected applications.
+const SECRETS_ROUND: Duration = Duration::from_secs(1);
+
 /// Rounds without a transfer after which unused segments are given back.
 const QUIET_ROUNDS: u32 = 6;
 
@@ -49,6 +52,18 @@ pub(super) async fn run(shared: Arc<Shared>) {
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
         if quiet == QUIET_ROUNDS {
             shared.pool.trim();
+        }
+    }
+}
+
+/// Ends the access of applications whose secret was removed, until aborted.
+pub(super) async fn look_for_removed_secrets(shared: Arc<Shared>) {
+    let mut rounds = interval(SECRETS_ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        for app in shared.secrets.look_for_removed().await {
+            warn!(%app, "the secret of an application was removed: its connections end");
         }
     }
 }

@@ -11,8 +11,8 @@
 mod admission;
 mod applications;
 mod housekeeping;
+mod reload;
 mod requests;
-mod secrets;
 mod session;
 mod streams;
 
@@ -24,7 +24,6 @@ use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, 
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_protocol::secret::AppSecret;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,11 +31,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+pub use crate::keys::Secrets;
 pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
-pub use secrets::Secrets;
 
 use crate::config::{Policy, SecurityLevel, ServerConfig};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
+use crate::keys::DirectoryError;
 use crate::random::random_bytes;
 use crate::seal::{Budget, SegmentPool};
 use crate::telemetry::{Metrics, Snapshot};
@@ -81,6 +81,9 @@ pub enum StartError {
     /// A root cannot be used.
     #[error(transparent)]
     Root(#[from] RootError),
+    /// The directory of secrets cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] DirectoryError),
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),
@@ -161,10 +164,7 @@ impl Server {
             stalled_timeout: timeouts.stalled.unwrap_or(NEVER),
             drain_timeout: timeouts.drain,
         };
-        let secrets = match &config.secret {
-            None => Secrets::none(),
-            Some(secret) => Secrets::shared(AppSecret::new(secret.text.to_string())),
-        };
+        let secrets = Secrets::from_source(reload::source(config)?);
         let roots = Roots::open(&config.roots.paths)?;
         let registry = RegistryLimits {
             executors: config.max_executors,
@@ -191,6 +191,7 @@ impl Server {
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
+        let removed = tokio::spawn(housekeeping::look_for_removed_secrets(Arc::clone(shared)));
         accept_loop(&listener, places, stop, |socket, peer, place| {
             let served = serve(Arc::clone(shared), socket, peer, place);
             let cut = cut.clone();
@@ -199,6 +200,7 @@ impl Server {
         .await;
         drop(listener);
         housekeeping.abort();
+        removed.abort();
         self.drain(&tasks, &cut).await
     }
 

@@ -15,9 +15,10 @@ use super::Shared;
 use super::applications::Seen;
 use super::streams::Streams;
 use crate::disk::Proof;
+use crate::keys::Watched;
 use crate::random::OsRandom;
 use crate::seal::Body;
-use crate::telemetry::{Channel, Refusal};
+use crate::telemetry::{Channel, Refusal, SecretUsed};
 use crate::wire::Handler;
 
 /// The engine of a served connection.
@@ -35,8 +36,10 @@ pub(super) struct Session {
     pub(super) refusal: Option<String>,
     /// The application's entry in the table, once it is known.
     pub(super) seen: Option<Seen>,
+    /// The application's secret, as long as it is valid.
+    pub(super) access: Option<Watched>,
     /// The server is stopping: streams that are open may finish.
-    draining: bool,
+    pub(super) draining: bool,
 }
 
 impl Session {
@@ -50,6 +53,7 @@ impl Session {
             claimed: None,
             refusal: None,
             seen: None,
+            access: None,
             draining: false,
         }
     }
@@ -65,16 +69,25 @@ impl Session {
         }
     }
 
-    fn judge(&mut self, engine: &mut Engine, challenge: &AuthMessage) -> Result<(), CloseReason> {
+    async fn judge(&mut self, engine: &mut Engine, challenge: &AuthMessage) -> Result<(), CloseReason> {
         let app = challenge.app_id();
         self.claimed = Some(app.clone());
-        let Some(secret) = self.shared.secrets.of(app) else {
-            return self.refuse_challenge(engine, app, "there is no secret for this application".to_owned());
+        let secrets = match self.shared.secrets.of(app).await.found() {
+            Ok(secrets) => secrets,
+            Err(reason) => return self.refuse_challenge(engine, app, reason),
         };
-        match Responder::respond(challenge, &secret, &mut OsRandom) {
-            Ok((answer, keys)) => engine.accept(&answer, keys),
-            Err(error) => self.refuse_challenge(engine, app, error.to_string()),
+        let mut failed = None;
+        for (secret, used) in secrets.iter().zip([SecretUsed::Current, SecretUsed::Previous]) {
+            match Responder::respond(challenge, secret, &mut OsRandom) {
+                Ok((answer, keys)) => {
+                    self.proven(app, used);
+                    return engine.accept(&answer, keys);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
+        let reason = failed.map_or_else(|| "there is no secret".to_owned(), |error| error.to_string());
+        self.refuse_challenge(engine, app, reason)
     }
 
     /// "Unknown application" and "wrong secret" read the same to the peer (AuthRpcHandler, Spark 4.3.0).
@@ -143,7 +156,7 @@ impl Handler for Session {
 
     async fn on_event(&mut self, engine: &mut Engine, event: ServerEvent) -> Result<(), CloseReason> {
         match event {
-            ServerEvent::Challenge(challenge) => self.judge(engine, &challenge),
+            ServerEvent::Challenge(challenge) => self.judge(engine, &challenge).await,
             ServerEvent::Unauthenticated(what) => {
                 self.shared.metrics.refused(Refusal::Unauthenticated);
                 warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
@@ -173,14 +186,12 @@ impl Handler for Session {
     }
 
     async fn wake(&mut self) {
-        match self.draining {
-            true => std::future::pending().await,
-            false => self.shared.draining.cancelled().await,
-        }
+        self.told().await;
     }
 
     fn on_wake(&mut self, engine: &mut Engine) {
-        self.draining = true;
+        self.end_if_revoked(engine);
+        self.draining = self.shared.draining.is_cancelled();
         self.close_when_drained(engine);
     }
 }

@@ -1,0 +1,51 @@
+//! What a running server takes from a configuration that was read again: the policy and the secrets.
+//!
+//! Everything new is built in full before anything old is replaced, so that a reload either happens or does not.
+//! Connections go on as they were judged; the next one meets what is new.
+
+use std::sync::{Arc, PoisonError};
+
+use sealed_shuffle_protocol::secret::AppSecret;
+use tracing::info;
+
+use super::{Server, StartError};
+use crate::config::{ConfiguredSecret, ServerConfig};
+use crate::keys::{Directory, DirectoryError, Source};
+
+impl Server {
+    /// Whether a reload replaces what this key says; other keys need a restart.
+    pub fn reloads(key: &str) -> bool {
+        ["spark.authenticate", "spark.sealed.auth.", "spark.sealed.security."]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+    }
+
+    /// Counts what became of a configuration that was read again.
+    pub fn reloaded(&self, replaced: bool) {
+        self.shared.metrics.reloaded(if replaced { "replaced" } else { "refused" });
+    }
+
+    /// Takes policy and secrets from `config`. An error leaves everything as it was.
+    pub fn reload(&self, config: &ServerConfig) -> Result<(), StartError> {
+        let shared = &self.shared;
+        let source = source(config)?;
+        // What else is to be reloaded (keys and certificates of TLS) is built here, before the first replacement.
+        shared.secrets.replace(source);
+        *shared.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.policy.clone());
+        info!(policy = %config.policy, "policy and secrets are in force as they were read");
+        Ok(())
+    }
+}
+
+/// Where the secrets of a configuration come from.
+pub(super) fn source(config: &ServerConfig) -> Result<Source, DirectoryError> {
+    let secret = |secret: &ConfiguredSecret| Arc::new(AppSecret::new(secret.text.to_string()));
+    match (&config.secret, &config.secret_directory) {
+        (Some(current), _) => Ok(Source::Shared {
+            current: secret(current),
+            previous: config.previous_secret.as_ref().map(secret),
+        }),
+        (None, Some(directory)) => Ok(Source::Directory(Directory::open(&directory.path, directory.wait)?)),
+        (None, None) => Ok(Source::None),
+    }
+}
