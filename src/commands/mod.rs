@@ -3,9 +3,11 @@
 //! Results go to standard output, progress and logs to standard error. Exit codes are a contract, see
 //! [`Exit`].
 
+mod apps;
 mod demo;
 mod fetch;
 mod register;
+mod reload;
 mod serve;
 mod target;
 
@@ -33,6 +35,7 @@ enum Command {
     Serve(serve::Serve),
     Register(register::Register),
     Fetch(fetch::Fetch),
+    Apps(apps::Apps),
     Demo(demo::Demo),
 }
 
@@ -43,6 +46,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Register(register) => register.run(),
         Command::Fetch(fetch) => fetch.run(),
+        Command::Apps(apps) => apps.run(),
         Command::Demo(demo) => demo.run(),
     };
     match done {
