@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -40,7 +40,14 @@ pub struct Directory {
     path: Arc<Path>,
     handle: Arc<OwnedFd>,
     wait: Duration,
-    kept: Arc<Mutex<HashMap<String, (Stamp, Arc<AppSecret>)>>>,
+    kept: Arc<Mutex<HashMap<String, Kept>>>,
+}
+
+/// A secret and the file that it was read from.
+#[derive(Debug)]
+struct Kept {
+    stamp: Stamp,
+    secret: Arc<AppSecret>,
 }
 
 /// A directory that cannot be used.
@@ -134,17 +141,17 @@ impl Directory {
             return Err(format!("{} is open to other users (mode {mode:04o}): chmod 600", shown.display()));
         }
         let stamp = Stamp::of(&stat);
-        if let Some((kept, secret)) = self.kept().get(name)
-            && *kept == stamp
+        if let Some(kept) = self.kept().get(name)
+            && kept.stamp == stamp
         {
-            return Ok(Some(Arc::clone(secret)));
+            return Ok(Some(Arc::clone(&kept.secret)));
         }
         let secret = Arc::new(secret_in(File::from(file), &shown)?);
         let mut kept = self.kept();
         if kept.len() >= MOST_KEPT {
             kept.clear();
         }
-        kept.insert(name.to_owned(), (stamp, Arc::clone(&secret)));
+        kept.insert(name.to_owned(), Kept { stamp, secret: Arc::clone(&secret) });
         Ok(Some(secret))
     }
 
@@ -167,7 +174,7 @@ impl Directory {
         self.path.join(name)
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Stamp, Arc<AppSecret>)>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
