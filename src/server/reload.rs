@@ -9,15 +9,29 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use tracing::info;
 
 use super::{Server, StartError};
-use crate::config::{ConfiguredSecret, ServerConfig};
+use crate::config::{AnyKey, ConfiguredSecret, ServerConfig, keys};
 use crate::keys::{Directory, DirectoryError, Source};
+
+/// The keys that a reload replaces.
+static RELOADED: &[&dyn AnyKey] = &[
+    &keys::AUTHENTICATE,
+    &keys::AUTHENTICATE_SECRET,
+    &keys::SECRET_FILE,
+    &keys::PREVIOUS_SECRET_FILE,
+    &keys::SECRET_DIR,
+    &keys::SECRET_WAIT,
+    &keys::SECURITY_MINIMUM,
+    &keys::SECURITY_TARGET,
+    &keys::SECURITY_ALLOW,
+    &keys::SECURITY_APP_MINIMUM,
+    &keys::SECURITY_APP_TARGET,
+    &keys::SECURITY_APP_ALLOW,
+];
 
 impl Server {
     /// Whether a reload replaces what this key says; other keys need a restart.
     pub fn reloads(key: &str) -> bool {
-        ["spark.authenticate", "spark.sealed.auth.", "spark.sealed.security."]
-            .iter()
-            .any(|prefix| key.starts_with(prefix))
+        keys::find(key).is_some_and(|key| RELOADED.iter().any(|reloaded| reloaded.name() == key.name()))
     }
 
     /// Counts what became of a configuration that was read again.
