@@ -251,3 +251,24 @@ fn deleted_file_is_closed_by_a_sweep() {
     running.store.sweep(Instant::now());
     assert_eq!(running.store.counters().files_open, 0);
 }
+
+#[test]
+fn admin_shows_the_policy_and_takes_encoded_names() {
+    let running = Running::start();
+    let admin = Admin::of(&running);
+    let (status, answer) = admin.ask("GET", "/policy");
+    assert_eq!(status, 200);
+    assert!(
+        answer.contains(r#""minimum":"aes-ctr""#) && answer.contains(r#""target":"aes-gcm""#),
+        "{answer}"
+    );
+    let peer = running.registered(CTR);
+    let (status, answer) = admin.ask("GET", "/applications?target=aes-ctr");
+    assert_eq!(status, 200);
+    assert!(answer.contains(r#""below_target":false"#) && answer.contains(r#""executors":1"#), "{answer}");
+    assert_eq!(admin.ask("GET", "/applications?target=best").0, 400);
+    assert_eq!(running.metric(r#"sealed_shuffle_applications_by_channel{channel="aes-ctr"}"#), 1);
+    assert_eq!(running.metric("sealed_shuffle_applications_below_target"), 1);
+    drop(peer);
+    assert_eq!(admin.ask("DELETE", "/applications/app%2D1").0, 200);
+}

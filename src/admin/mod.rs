@@ -4,9 +4,13 @@
 //! |---|---|
 //! | `GET /metrics` | counters in the text format that Prometheus reads |
 //! | `GET /healthz` | `200 ok`, or `503 draining` while the server stops |
+//! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` asks who would be refused there |
+//! | `GET /policy` | what is served and wanted, as JSON |
 //! | `DELETE /applications/ID` | forgets the application; `404` where it is not known |
 //!
-//! There is no authentication: bind it to loopback, as the default does. Answers reveal no secret.
+//! `ID` may be percent-encoded. There is no authentication: bind it to loopback, as the default does. Answers reveal no secret.
+
+mod percent;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,6 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
+use crate::config::SecurityLevel;
 use crate::server::Server;
 use crate::wire::accept_loop;
 
@@ -38,6 +43,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 const PROMETHEUS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Serves the admin port until `stop` resolves.
@@ -79,18 +85,33 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>>
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
         }
         ("/healthz", _, &Method::GET) => response(StatusCode::OK, TEXT, "ok\n"),
-        (_, Some(app), &Method::DELETE) => match server.forget(&AppId::new(app)) {
+        (_, Some(app), &Method::DELETE) => match server.forget(&AppId::new(percent::decode(app))) {
             Some(executors) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
             None => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
         },
-        ("/metrics" | "/healthz", ..) => not_allowed("GET"),
+        ("/applications", _, &Method::GET) => match target(request.uri().query()) {
+            Ok(target) => response(StatusCode::OK, JSON, server.applications(target).to_string()),
+            Err(text) => response(StatusCode::BAD_REQUEST, TEXT, text),
+        },
+        ("/policy", _, &Method::GET) => response(StatusCode::OK, JSON, server.policy().to_string()),
+        ("/metrics" | "/healthz" | "/applications" | "/policy", ..) => not_allowed("GET"),
         (_, Some(_), _) => not_allowed("DELETE"),
         _ => response(
             StatusCode::NOT_FOUND,
             TEXT,
-            "there are: GET /metrics, GET /healthz, DELETE /applications/ID\n",
+            "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, DELETE /applications/ID\n",
         ),
     }
+}
+
+/// The target that a question is about; `None` for the policy's own.
+fn target(query: Option<&str>) -> Result<Option<SecurityLevel>, String> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
+    let level = query.strip_prefix("target=").and_then(SecurityLevel::named);
+    level.map(Some).ok_or_else(|| {
+        let names: Vec<_> = SecurityLevel::ALL.iter().map(|level| level.name()).collect();
+        format!("use ?target= with one of {}\n", names.join(", "))
+    })
 }
 
 fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {

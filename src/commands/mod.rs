@@ -3,10 +3,12 @@
 //! Results go to standard output, progress and logs to standard error. Exit codes are a contract, see
 //! [`Exit`].
 
+mod apps;
 mod certs;
 mod demo;
 mod fetch;
 mod register;
+mod reload;
 mod serve;
 mod target;
 
@@ -34,6 +36,7 @@ enum Command {
     Serve(serve::Serve),
     Register(register::Register),
     Fetch(fetch::Fetch),
+    Apps(apps::Apps),
     Demo(demo::Demo),
     Certs(certs::Certs),
 }
@@ -45,6 +48,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Register(register) => register.run(),
         Command::Fetch(fetch) => fetch.run(),
+        Command::Apps(apps) => apps.run(),
         Command::Demo(demo) => demo.run(),
         Command::Certs(certs) => certs.run(),
     };

@@ -1,14 +1,13 @@
 //! `serve`: the shuffle service itself.
 
 use std::io::{Write, stdout};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use sd_notify::NotifyState;
 use sealed_shuffle::admin;
-use sealed_shuffle::config::{
-    Notice, Origin, ProcessEnvironment, ServerConfig, keys, raise_descriptor_limit,
-};
+use sealed_shuffle::config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
 use sealed_shuffle::server::{Drained, Server};
 use sealed_shuffle::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::reload::{Reload, Remembering};
 use super::{ConfigArgs, Exit, Failure};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
 /// Reads the keys that Spark's own service reads, from the same file. Prints "listening on HOST:PORT"
-/// when it is ready; SIGTERM or SIGINT finishes open transfers and exits 0, a second one at once.
+/// when it is ready; SIGHUP reads policy and secrets again; SIGTERM or SIGINT finishes open transfers and exits 0, a second one at once.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
     /// Address to listen on; short for spark.sealed.bind [default: 0.0.0.0]
@@ -51,7 +51,9 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let check_only = self.check_config;
-        let config = self.configure()?;
+        let environment = Arc::new(Remembering::default());
+        let sources = self.sources();
+        let config = ServerConfig::from_sources(&sources, &*environment)?;
         if check_only {
             Server::from_config(&config).map_err(|error| Failure::new(Exit::Config, error))?;
             let text = config.describe().join("\n");
@@ -72,13 +74,13 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
-        let done = runtime.block_on(serve(&config));
+        let done = runtime.block_on(serve(&config, sources, environment));
         // A read from a dead disk never returns; it must not keep the process.
         runtime.shutdown_timeout(Duration::from_secs(1));
         done
     }
 
-    fn configure(self) -> Result<ServerConfig, Failure> {
+    fn sources(self) -> Sources {
         let mut sources = self.config.sources();
         if let Some(address) = self.bind {
             sources.push_flag("--bind", &keys::BIND, address);
@@ -96,15 +98,20 @@ impl Serve {
         if let Err(error) = raise_descriptor_limit() {
             eprintln!("sealed-shuffle: the descriptor limit stays as it is: {error}");
         }
-        Ok(ServerConfig::from_sources(&sources, &ProcessEnvironment)?)
+        sources
     }
 }
 
-async fn serve(config: &ServerConfig) -> Result<(), Failure> {
+async fn serve(
+    config: &ServerConfig,
+    sources: Sources,
+    environment: Arc<Remembering>,
+) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
     let server = Server::from_config(config).map_err(|error| Failure::new(Exit::Config, error))?;
     let signals = Signals::new().map_err(|error| failed(&error))?;
+    let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
     let sockets = &config.sockets;
     let listener = bind(
         "spark.sealed.bind, spark.shuffle.service.port",
@@ -140,9 +147,10 @@ async fn serve(config: &ServerConfig) -> Result<(), Failure> {
         Some(admin) => format!("listening on {address} admin on {admin}\nadmin on {admin}\n"),
     };
     stdout().write_all(lines.as_bytes()).and_then(|()| stdout().flush()).map_err(|error| failed(&error))?;
-    notify(NotifyState::Ready);
+    notify(&[NotifyState::Ready]);
 
     let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+    tokio::spawn(reload.watch());
     tokio::spawn(signals.watch(stop.clone(), cut.clone()));
     tokio::select! {
         Drained { cut } = server.run(listener, stop.cancelled()) => info!(cut, "drained"),
@@ -180,8 +188,8 @@ fn announce(config: &ServerConfig) {
 }
 
 /// Tells systemd, where it started us; without it this does nothing.
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+pub(super) fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         warn!(%error, "cannot tell systemd");
     }
 }
@@ -201,7 +209,7 @@ impl Signals {
     async fn watch(mut self, stop: CancellationToken, cut: CancellationToken) {
         let signal = self.next().await;
         info!(signal, "stopping");
-        notify(NotifyState::Stopping);
+        notify(&[NotifyState::Stopping]);
         stop.cancel();
         self.next().await;
         cut.cancel();

@@ -52,6 +52,6 @@ pub use self::policy::{AppPolicy, Policy, SecurityLevel, Verdict};
 pub use self::roots::{RootSource, Roots};
 pub use self::sasl::SaslSettings;
 pub use self::secret::{ConfiguredSecret, SecretDirectory, SecretSource};
-pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
+pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions, admin_address};
 pub use self::tls::{ClientAuth, Password, TlsConfig, TlsFile, TlsSource, TlsVersions};
 pub use self::values::Effective;

@@ -278,6 +278,18 @@ impl Report {
     }
 }
 
+/// Where the operator's port of a server with these sources is; `None` where it has none.
+pub fn admin_address(
+    sources: &Sources,
+    environment: &dyn Environment,
+) -> Result<Option<SocketAddr>, ConfigError> {
+    let loaded = Loaded::from_sources(sources, environment, Reader::Serve);
+    let mut values = Values::new(&loaded, environment);
+    let address = values.optional(&keys::ADMIN_ADDRESS).map(|(address, _)| address);
+    values.finish()?;
+    Ok(address)
+}
+
 fn memory_budget(v: &mut Values<'_>, segment_size: ByteCount) -> ByteCount {
     let budget = v.value(&keys::MEMORY_BUDGET);
     if budget.as_u64() < 2 * segment_size.as_u64() {

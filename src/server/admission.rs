@@ -3,7 +3,7 @@
 //! Below the policy every request is answered with a refusal in the peer's own cipher; what is served and below the
 //! target is said to the operator, once for an application and a channel.
 
-use sealed_shuffle_protocol::connection::Identity;
+use sealed_shuffle_protocol::connection::{CloseReason, Identity};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
 use tracing::{debug, warn};
@@ -11,7 +11,8 @@ use tracing::{debug, warn};
 use super::applications::{Evidence, Seen};
 use super::session::{Engine, Session};
 use crate::config::Policy;
-use crate::telemetry::{Channel, Refusal};
+use crate::keys::Watched;
+use crate::telemetry::{Channel, Refusal, SecretUsed};
 
 impl Session {
     /// The channel is known, and the identity with it: judges both. Called once a connection, for every mode but SASL,
@@ -51,6 +52,40 @@ impl Session {
             self.shared.applications.refused(app, Some(channel), self.peer.ip(), &text);
         }
         Some(text)
+    }
+
+    /// The peer has proven `app` with one of its secrets. Called once a connection, for every handshake.
+    pub(super) fn proven(&mut self, app: &AppId, secret: SecretUsed) {
+        self.shared.metrics.proven_with(secret);
+        self.access = Some(self.shared.secrets.watch(app));
+    }
+
+    /// The application's secret was taken away, or the server stops.
+    pub(super) async fn told(&self) {
+        let revoked = async {
+            match &self.access {
+                Some(access) => access.revoked().await,
+                None => std::future::pending().await,
+            }
+        };
+        let stopping = async {
+            match self.draining {
+                true => std::future::pending().await,
+                false => self.shared.draining.cancelled().await,
+            }
+        };
+        tokio::select! {
+            () = revoked => {}
+            () = stopping => {}
+        }
+    }
+
+    /// Ends the connection where its application's secret was taken away; once.
+    pub(super) fn end_if_revoked(&mut self, engine: &mut Engine) {
+        if self.access.as_ref().is_some_and(Watched::is_revoked) {
+            self.access = None;
+            engine.close(CloseReason::Refused("the application's secret was removed".to_owned()));
+        }
     }
 
     /// A peer that has proven nothing names `app`, which the general rules let it do; the application's own may not.

@@ -19,7 +19,7 @@ use tracing::warn;
 use super::session::{Engine, Session};
 use crate::config::SaslSettings;
 use crate::random::OsRandom;
-use crate::telemetry::{Channel, Refusal};
+use crate::telemetry::{Channel, Refusal, SecretUsed};
 
 /// What Spark's clients read of a failed AES handshake (AuthRpcHandler, Spark 4.3.0).
 const AUTHENTICATION_FAILED: &str = "java.lang.IllegalArgumentException: Authentication failed.";
@@ -203,10 +203,18 @@ impl Session {
         F: Future<Output = Result<T, Unproven>>,
     {
         self.claimed = Some(app.clone());
-        let Some(secret) = self.shared.secrets.of(app) else {
-            return Err(Unproven::because("there is no secret for this application"));
-        };
-        judge(secret).await
+        let secrets = self.shared.secrets.of(app).await.found().map_err(Unproven::because)?;
+        let mut first = None;
+        for (secret, used) in secrets.into_iter().zip([SecretUsed::Current, SecretUsed::Previous]) {
+            match judge(secret).await {
+                Ok(judged) => {
+                    self.proven(app, used);
+                    return Ok(judged);
+                }
+                Err(unproven) => first = first.or(Some(unproven)),
+            }
+        }
+        Err(first.unwrap_or_else(|| Unproven::because("there is no secret for this application")))
     }
 
     fn refuse_handshake(

@@ -15,6 +15,9 @@ use crate::tls::{LiveServerTls, Refresh};
 /// Between two rounds. A deleted file pins its disk space at most this long.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// Between two looks at the secrets of connected applications.
+const SECRETS_ROUND: Duration = Duration::from_secs(1);
+
 /// Rounds without a transfer after which unused segments are given back.
 const QUIET_ROUNDS: u32 = 6;
 
@@ -57,12 +60,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 /// Takes up renewed keys and certificates: connections that begin now use them.
 async fn renew_tls(shared: &Shared) {
-    let Some(tls) = &shared.settings.tls else { return };
-    let live = Arc::clone(tls);
+    let Some(tls) = shared.tls() else { return };
+    let live = Arc::clone(&tls);
     match tokio::task::spawn_blocking(move || live.refresh_if_changed()).await {
         Ok(Refresh::Replaced) => {
             info!("took up new TLS material; connections that run keep theirs");
-            say_tls(tls);
+            say_tls(&tls);
         }
         Ok(Refresh::Refused(error)) => {
             error!(%error, "new TLS material is no good: the old one stays in use");
@@ -79,6 +82,18 @@ pub(super) fn say_tls(tls: &LiveServerTls) {
     }
     for warning in tls.warnings().iter() {
         warn!("{warning}");
+    }
+}
+
+/// Ends the access of applications whose secret was removed, until aborted.
+pub(super) async fn look_for_removed_secrets(shared: Arc<Shared>) {
+    let mut rounds = interval(SECRETS_ROUND);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        for app in shared.secrets.look_for_removed().await {
+            warn!(%app, "the secret of an application was removed: its connections end");
+        }
     }
 }
 

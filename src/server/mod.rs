@@ -12,8 +12,8 @@ mod admission;
 mod applications;
 mod handshake;
 mod housekeeping;
+mod reload;
 mod requests;
-mod secrets;
 mod session;
 mod streams;
 
@@ -26,7 +26,6 @@ use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, 
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_protocol::secret::AppSecret;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,11 +33,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+pub use crate::keys::Secrets;
 pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
-pub use secrets::Secrets;
 
 use crate::config::{Policy, SaslSettings, SecurityLevel, ServerConfig};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
+use crate::keys::DirectoryError;
 use crate::random::random_bytes;
 use crate::seal::{Budget, Lane, SegmentPool, Stack};
 use crate::telemetry::{Metrics, Snapshot};
@@ -57,7 +57,7 @@ pub struct Settings {
     pub policy: Policy,
     /// The table of applications (`spark.sealed.applications.max`).
     pub applications: ApplicationLimits,
-    /// Key and certificates for TLS; `None` where it is not spoken (`spark.ssl.rpc.enabled`).
+    /// Key and certificates for TLS, until a reload; `None` where it is not spoken (`spark.ssl.rpc.enabled`).
     pub tls: Option<Arc<LiveServerTls>>,
     /// What of SASL is served, where the policy lets it in.
     pub sasl: SaslSettings,
@@ -96,6 +96,9 @@ pub enum StartError {
     /// Key or certificates of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] MaterialError),
+    /// The directory of secrets cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] DirectoryError),
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),
@@ -105,6 +108,7 @@ pub enum StartError {
 pub(crate) struct Shared {
     settings: Settings,
     policy: RwLock<Arc<Policy>>,
+    tls: RwLock<Option<Arc<LiveServerTls>>>,
     applications: Applications,
     secrets: Secrets,
     store: Arc<BlockStore>,
@@ -117,6 +121,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The key and certificates that connections are shown from now on.
+    fn tls(&self) -> Option<Arc<LiveServerTls>> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The policy that connections are judged by from now on.
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
@@ -146,11 +155,13 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
+        let tls = RwLock::new(settings.tls.clone());
         let policy = RwLock::new(Arc::new(settings.policy.clone()));
         let applications = Applications::new(settings.applications);
         let shared = Shared {
             settings,
             policy,
+            tls,
             applications,
             secrets,
             store,
@@ -166,10 +177,7 @@ impl Server {
     /// A server as it was configured: opens the roots, takes the secret, sets up the memory.
     pub fn from_config(config: &ServerConfig) -> Result<Self, StartError> {
         let timeouts = &config.timeouts;
-        let tls = match &config.tls {
-            None => None,
-            Some(tls) => Some(Arc::new(LiveServerTls::load(tls.clone())?)),
-        };
+        let tls = reload::tls(config)?;
         let settings = Settings {
             limits: config.limits.clone(),
             policy: config.policy.clone(),
@@ -184,10 +192,7 @@ impl Server {
             stalled_timeout: timeouts.stalled.unwrap_or(NEVER),
             drain_timeout: timeouts.drain,
         };
-        let secrets = match &config.secret {
-            None => Secrets::none(),
-            Some(secret) => Secrets::shared(AppSecret::new(secret.text.to_string())),
-        };
+        let secrets = Secrets::from_source(reload::source(config)?);
         let roots = Roots::open(&config.roots.paths)?;
         let registry = RegistryLimits {
             executors: config.max_executors,
@@ -213,10 +218,11 @@ impl Server {
         let places = Arc::new(Semaphore::new(shared.settings.connections));
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
-        if let Some(tls) = &shared.settings.tls {
-            housekeeping::say_tls(tls);
+        if let Some(tls) = shared.tls() {
+            housekeeping::say_tls(&tls);
         }
         let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
+        let removed = tokio::spawn(housekeeping::look_for_removed_secrets(Arc::clone(shared)));
         accept_loop(&listener, places, stop, |socket, peer, place| {
             let served = serve(Arc::clone(shared), socket, peer, place);
             let cut = cut.clone();
@@ -225,6 +231,7 @@ impl Server {
         .await;
         drop(listener);
         housekeeping.abort();
+        removed.abort();
         self.drain(&tasks, &cut).await
     }
 

@@ -18,6 +18,7 @@ use super::applications::Seen;
 use super::handshake::Conversation;
 use super::streams::Streams;
 use crate::disk::Proof;
+use crate::keys::Watched;
 use crate::random::OsRandom;
 use crate::seal::Body;
 use crate::telemetry::{Channel, Refusal};
@@ -46,8 +47,10 @@ pub(super) struct Session {
     pub(super) refusal: Option<String>,
     /// The application's entry in the table, once it is known.
     pub(super) seen: Option<Seen>,
+    /// The application's secret, as long as it is valid.
+    pub(super) access: Option<Watched>,
     /// The server is stopping: streams that are open may finish.
-    draining: bool,
+    pub(super) draining: bool,
 }
 
 impl Session {
@@ -63,6 +66,7 @@ impl Session {
             conversation: None,
             refusal: None,
             seen: None,
+            access: None,
             draining: false,
         }
     }
@@ -164,7 +168,7 @@ impl Handler for Session {
         if first != TLS_HANDSHAKE {
             return Ok(None);
         }
-        let Some(tls) = &self.shared.settings.tls else {
+        let Some(tls) = self.shared.tls() else {
             self.shared.metrics.refused(Refusal::Tls);
             let cure =
                 "set spark.ssl.rpc.enabled=true here, or spark.ssl.rpc.enabled=false in the application";
@@ -196,14 +200,12 @@ impl Handler for Session {
     }
 
     async fn wake(&mut self) {
-        match self.draining {
-            true => std::future::pending().await,
-            false => self.shared.draining.cancelled().await,
-        }
+        self.told().await;
     }
 
     fn on_wake(&mut self, engine: &mut Engine) {
-        self.draining = true;
+        self.end_if_revoked(engine);
+        self.draining = self.shared.draining.is_cancelled();
         self.close_when_drained(engine);
     }
 }

@@ -1,0 +1,133 @@
+//! SIGHUP: the same sources are read again, and policy and secrets are replaced; what cannot be used is refused whole.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sd_notify::NotifyState;
+use sealed_shuffle::config::{
+    Effective, Environment, Notice, PathStat, ProcessEnvironment, ServerConfig, Sources,
+};
+use sealed_shuffle::server::Server;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use super::serve::notify;
+
+/// Waits for SIGHUP. Exists before the server says that it is ready, so that no signal ends the process.
+pub(crate) struct Reload {
+    hangup: Signal,
+    server: Server,
+    sources: Sources,
+    environment: Arc<Remembering>,
+    started_with: BTreeMap<String, String>,
+}
+
+impl Reload {
+    pub(crate) fn new(
+        server: Server,
+        sources: Sources,
+        environment: Arc<Remembering>,
+        config: &ServerConfig,
+    ) -> io::Result<Self> {
+        let hangup = signal(SignalKind::hangup())?;
+        let started_with = values(config.effective());
+        Ok(Self { hangup, server, sources, environment, started_with })
+    }
+
+    /// Reads again at every signal.
+    pub(crate) async fn watch(mut self) {
+        while self.hangup.recv().await.is_some() {
+            info!("SIGHUP: reading the configuration again");
+            match NotifyState::monotonic_usec_now() {
+                Ok(now) => notify(&[NotifyState::Reloading, now]),
+                Err(error) => warn!(%error, "cannot tell systemd"),
+            }
+            self.read_again().await;
+            notify(&[NotifyState::Ready]);
+        }
+    }
+
+    async fn read_again(&self) {
+        let (sources, environment) = (self.sources.clone(), Arc::clone(&self.environment));
+        let server = self.server.clone();
+        let read = move || {
+            let config =
+                ServerConfig::from_sources(&sources, &*environment).map_err(|error| error.to_string())?;
+            server.reload(&config).map_err(|error| error.to_string())?;
+            Ok::<_, String>(config)
+        };
+        let result = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()));
+        self.server.reloaded(result.is_ok());
+        match result {
+            Err(error) => error!("the configuration stays as it was: {error}"),
+            Ok(config) => self.say(&config),
+        }
+    }
+
+    fn say(&self, config: &ServerConfig) {
+        for notice in config.notices() {
+            if let Notice::Warning(text) = notice {
+                warn!("{text}");
+            }
+        }
+        let now = values(config.effective());
+        let keys = self.started_with.keys().chain(now.keys()).filter(|key| !Server::reloads(key));
+        let mut changed: Vec<&str> =
+            keys.filter(|key| self.started_with.get(*key) != now.get(*key)).map(String::as_str).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        if !changed.is_empty() {
+            warn!("changed, and in force after a restart only: {}", changed.join(", "));
+        }
+    }
+}
+
+fn values(effective: &[Effective]) -> BTreeMap<String, String> {
+    effective.iter().map(|one| (one.key.to_string(), one.value.clone())).collect()
+}
+
+/// The process, whose standard input is read once and remembered: a secret that came from it is valid still.
+#[derive(Debug, Default)]
+pub(crate) struct Remembering {
+    stdin: Mutex<Option<Zeroizing<Vec<u8>>>>,
+}
+
+impl Environment for Remembering {
+    fn var(&self, name: &str) -> Option<OsString> {
+        ProcessEnvironment.var(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        ProcessEnvironment.read(path)
+    }
+
+    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(remembered) = &*stdin {
+            return Ok(remembered.clone());
+        }
+        let read = ProcessEnvironment.read_stdin()?;
+        *stdin = Some(read.clone());
+        Ok(read)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<PathStat> {
+        ProcessEnvironment.stat(path)
+    }
+
+    fn user_id(&self) -> u32 {
+        ProcessEnvironment.user_id()
+    }
+
+    fn descriptor_limit(&self) -> Option<u64> {
+        ProcessEnvironment.descriptor_limit()
+    }
+
+    fn processors(&self) -> usize {
+        ProcessEnvironment.processors()
+    }
+}

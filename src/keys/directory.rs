@@ -1,0 +1,259 @@
+//! A directory with one file per application: `ID` is its secret, `ID.previous` the one before.
+//!
+//! Opened beneath the directory's own handle: Kubernetes mounts secrets as symlinks to `..data/ID`, which stay beneath,
+//! and nothing that leads out is followed (`openat2`, `RESOLVE_BENEATH`). Where the kernel has no `openat2`, symlinks
+//! are not followed at all. The text of a file is the secret as it stands, as in `spark.sealed.auth.secret-file`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::secret::AppSecret;
+use tracing::warn;
+use zeroize::Zeroizing;
+
+/// What is appended to the name of the file with the secret before.
+const PREVIOUS: &str = ".previous";
+
+/// Longest file name that Linux's file systems take.
+const LONGEST_NAME: usize = 255;
+
+/// Longest secret.
+const LONGEST_SECRET: usize = 64 << 10;
+
+/// Secrets that are kept; files are read again beyond.
+const MOST_KEPT: usize = 10_000;
+
+/// Rounds in which a path may change under the open, as it does when Kubernetes swaps a mount's contents.
+const ROUNDS: usize = 8;
+
+/// A directory of secrets. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: Arc<Path>,
+    handle: Arc<OwnedFd>,
+    wait: Duration,
+    kept: Arc<Mutex<HashMap<String, Kept>>>,
+}
+
+/// A secret and the file that it was read from.
+#[derive(Debug)]
+struct Kept {
+    stamp: Stamp,
+    secret: Arc<AppSecret>,
+}
+
+/// A directory that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("spark.sealed.auth.secret-dir = {path}: {errno}; name a directory that this user can open")]
+pub struct DirectoryError {
+    path: String,
+    errno: Errno,
+}
+
+/// What a look at an application's files brought.
+pub(super) enum Found {
+    /// The current one, then the one before, if there is one.
+    Secrets(Vec<Arc<AppSecret>>),
+    /// There is no current one.
+    Missing,
+    /// There is one that will not do; for the log.
+    Unusable(String),
+}
+
+/// What makes a file the same file, unchanged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Directory {
+    /// Opens `path`. A file that is not there is waited for `wait` long.
+    pub fn open(path: &Path, wait: Duration) -> Result<Self, DirectoryError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| DirectoryError { path: path.display().to_string(), errno })?;
+        Ok(Self { path: path.into(), handle: Arc::new(handle), wait, kept: Arc::default() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// The secrets in the file `name` and in the one before it. Touches the disk.
+    pub(super) fn look(&self, name: &str) -> Found {
+        let current = match self.read(name) {
+            Ok(Some(secret)) => secret,
+            Ok(None) => return Found::Missing,
+            Err(reason) => return Found::Unusable(reason),
+        };
+        let mut secrets = vec![current];
+        match self.read(&format!("{name}{PREVIOUS}")) {
+            Ok(Some(previous)) => secrets.push(previous),
+            Ok(None) => {}
+            // The current one is good: whoever has it is let in.
+            Err(reason) => warn!("{reason}"),
+        }
+        Found::Secrets(secrets)
+    }
+
+    /// Whether there is certainly no such file any more. Touches the disk.
+    pub(super) fn is_gone(&self, name: &str) -> bool {
+        matches!(self.open_file(name), Err(Errno::NOENT))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Arc<AppSecret>>, String> {
+        let shown = self.shown(name);
+        let file = match self.open_file(name) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => {
+                self.kept().remove(name);
+                return Ok(None);
+            }
+            Err(Errno::XDEV | Errno::LOOP) => {
+                return Err(format!(
+                    "{} leads out of its directory: put the secret there itself",
+                    shown.display()
+                ));
+            }
+            Err(errno) => return Err(format!("{} cannot be read by this user: {errno}", shown.display())),
+        };
+        let stat = rustix::fs::fstat(&file).map_err(|errno| format!("{}: {errno}", shown.display()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(format!("{} is no regular file", shown.display()));
+        }
+        if let Some(mode) = open_to_others(&stat) {
+            return Err(format!("{} is open to other users (mode {mode:04o}): chmod 600", shown.display()));
+        }
+        let stamp = Stamp::of(&stat);
+        if let Some(kept) = self.kept().get(name)
+            && kept.stamp == stamp
+        {
+            return Ok(Some(Arc::clone(&kept.secret)));
+        }
+        let secret = Arc::new(secret_in(File::from(file), &shown)?);
+        let mut kept = self.kept();
+        if kept.len() >= MOST_KEPT {
+            kept.clear();
+        }
+        kept.insert(name.to_owned(), Kept { stamp, secret: Arc::clone(&secret) });
+        Ok(Some(secret))
+    }
+
+    fn open_file(&self, name: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        for _ in 0..ROUNDS {
+            match rustix::fs::openat2(&*self.handle, name, flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::NOSYS | Errno::PERM) => {
+                    return rustix::fs::openat(&*self.handle, name, flags | OFlags::NOFOLLOW, Mode::empty());
+                }
+                done => return done,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    fn shown(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stamp {
+    // The fields of `Stat` have other widths on other architectures.
+    #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size: stat.st_size as i64,
+            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+}
+
+/// The file of an application, whose id must be a plain file name: whatever else it is came from a peer.
+pub(super) fn file_name(app: &AppId) -> Result<&str, &'static str> {
+    let name = app.as_str();
+    let plain = !name.is_empty()
+        && !name.starts_with('.')
+        && !name.contains(|c: char| c == '/' || c.is_control())
+        && !name.ends_with(PREVIOUS);
+    if !plain {
+        return Err("an application id that is no plain file name has no secret");
+    }
+    if name.len() + PREVIOUS.len() > LONGEST_NAME {
+        return Err("an application id that is too long for a file name has no secret");
+    }
+    Ok(name)
+}
+
+/// The mode of a file that others can read. A group that may read is refused, too, but for root's file and another
+/// user's process: there it is the group through which the owner lets the process in, as Kubernetes does (fsGroup).
+fn open_to_others(stat: &Stat) -> Option<u32> {
+    let mode = stat.st_mode & 0o7777;
+    let through_group = stat.st_uid == 0 && !rustix::process::geteuid().is_root();
+    let forbidden = if through_group { 0o037 } else { 0o077 };
+    (mode & forbidden != 0).then_some(mode)
+}
+
+fn secret_in(file: File, shown: &Path) -> Result<AppSecret, String> {
+    let shown = shown.display();
+    // One allocation, so that nothing is left behind where it grew.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET + 1));
+    let most = u64::try_from(LONGEST_SECRET + 1).unwrap_or(u64::MAX);
+    file.take(most).read_to_end(&mut bytes).map_err(|error| format!("{shown}: {error}"))?;
+    if bytes.len() > LONGEST_SECRET {
+        return Err(format!("{shown} is longer than any secret ({LONGEST_SECRET} bytes)"));
+    }
+    if bytes.is_empty() {
+        return Err(format!(
+            "{shown} is empty: write the secret into it, at once or by renaming a file to it"
+        ));
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| format!("{shown} is not UTF-8 text: encode the secret, in hexadecimal for instance"))?;
+    if text.ends_with('\n') {
+        warn!("{shown} ends in a line break, which is part of the secret: write it without one (printf %s)");
+    }
+    Ok(AppSecret::new(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_names_reach_the_disk() {
+        for name in ["app-1", "application_1700000000000_0001", "spark-0af", "a.b"] {
+            assert_eq!(file_name(&AppId::new(name)), Ok(name));
+        }
+        let long = "a".repeat(250);
+        for name in
+            ["", ".", "..", "../etc/passwd", "a/b", "..data", ".x", "a\0b", "a\nb", "a.previous", &long]
+        {
+            assert!(file_name(&AppId::new(name)).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use tempfile::TempDir;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn write(dir: &TempDir, name: &str, text: &str, mode: u32) {
+    let path = dir.path().join(name);
+    fs::write(&path, text).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+}
+
+fn secrets(dir: &TempDir, wait: Duration) -> Secrets {
+    Secrets::from_source(Source::Directory(Directory::open(dir.path(), wait).expect("a directory")))
+}
+
+fn texts(found: Lookup) -> Vec<String> {
+    match found {
+        Lookup::Found(secrets) => {
+            secrets.iter().map(|secret| String::from_utf8_lossy(secret.as_bytes()).into_owned()).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reason(found: Lookup) -> String {
+    match found {
+        Lookup::Refused(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_current_secret_comes_before_the_one_that_it_replaces() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let secrets = secrets(&dir, Duration::ZERO);
+    write(&dir, "app-1", "new", 0o600);
+    assert_eq!(texts(secrets.of(&AppId::new("app-1")).await), ["new"]);
+    write(&dir, "app-1.previous", "old", 0o400);
+    assert_eq!(texts(secrets.of(&AppId::new("app-1")).await), ["new", "old"]);
+    write(&dir, "app-1", "newest", 0o600);
+    assert_eq!(texts(secrets.of(&AppId::new("app-1")).await), ["newest", "old"], "read anew when it changed");
+}
+
+#[tokio::test]
+async fn a_file_that_comes_late_is_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let secrets = secrets(&dir, PATIENCE);
+    let app = AppId::new("app-1");
+    let asked = secrets.of(&app);
+    let late = async {
+        tokio::task::yield_now().await;
+        write(&dir, "new", "late", 0o600);
+        fs::rename(dir.path().join("new"), dir.path().join("app-1")).expect("a rename");
+    };
+    assert_eq!(texts(tokio::join!(asked, late).0), ["late"]);
+}
+
+#[tokio::test]
+async fn a_file_that_never_comes_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let wait = Duration::from_millis(20);
+    match secrets(&dir, wait).of(&AppId::new("app-1")).await {
+        Lookup::NotYet { waited, file } => {
+            assert!(waited >= wait);
+            assert_eq!(file, dir.path().join("app-1"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn waiting_is_bounded_in_number() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let secrets = secrets(&dir, PATIENCE);
+    let _all =
+        secrets.inner.waiting.try_acquire_many(u32::try_from(MOST_WAITING).expect("few")).expect("free");
+    assert!(matches!(secrets.of(&AppId::new("app-1")).await, Lookup::NotYet { .. }), "at once");
+}
+
+#[tokio::test]
+async fn a_file_that_others_can_read_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let secrets = secrets(&dir, Duration::ZERO);
+    for mode in [0o644, 0o602, 0o640] {
+        write(&dir, "app-1", "s", mode);
+        let reason = reason(secrets.of(&AppId::new("app-1")).await);
+        assert!(reason.contains("chmod 600") && reason.contains("app-1"), "{reason}");
+    }
+    write(&dir, "app-1", "s", 0o600);
+    assert_eq!(texts(secrets.of(&AppId::new("app-1")).await), ["s"]);
+}
+
+#[tokio::test]
+async fn links_that_stay_beneath_are_followed_and_others_are_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let outside = tempfile::tempdir().expect("a directory");
+    write(&outside, "secret", "outside", 0o600);
+    fs::create_dir(dir.path().join("..2026")).expect("a directory");
+    write(&dir, "..2026/app-1", "inside", 0o600);
+    symlink("..2026", dir.path().join("..data")).expect("a link");
+    symlink("..data/app-1", dir.path().join("app-1")).expect("a link");
+    symlink(outside.path().join("secret"), dir.path().join("app-2")).expect("a link");
+    let secrets = secrets(&dir, Duration::ZERO);
+    assert_eq!(texts(secrets.of(&AppId::new("app-1")).await), ["inside"]);
+    let reason = reason(secrets.of(&AppId::new("app-2")).await);
+    assert!(reason.contains("leads out"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_empty_file_is_no_secret() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write(&dir, "app-1", "", 0o600);
+    assert!(reason(secrets(&dir, Duration::ZERO).of(&AppId::new("app-1")).await).contains("empty"));
+}
+
+#[tokio::test]
+async fn a_removed_file_ends_the_access_of_who_is_connected() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let secrets = secrets(&dir, Duration::ZERO);
+    write(&dir, "app-1", "s", 0o600);
+    write(&dir, "app-2", "s", 0o600);
+    let (one, two) = (secrets.watch(&AppId::new("app-1")), secrets.watch(&AppId::new("app-2")));
+    assert!(secrets.look_for_removed().await.is_empty());
+    fs::remove_file(dir.path().join("app-1")).expect("it is there");
+    assert!(secrets.look_for_removed().await.is_empty(), "it may be about to come back");
+    assert_eq!(secrets.look_for_removed().await, [AppId::new("app-1")]);
+    assert!(one.is_revoked() && !two.is_revoked());
+    assert!(!secrets.watch(&AppId::new("app-1")).is_revoked(), "a later proof is another matter");
+}
+
+#[tokio::test]
+async fn one_secret_serves_every_application_and_may_have_one_before() {
+    let secret = |text: &str| Arc::new(AppSecret::new(text.to_owned()));
+    let secrets =
+        Secrets::from_source(Source::Shared { current: secret("new"), previous: Some(secret("old")) });
+    assert_eq!(texts(secrets.of(&AppId::new("../any")).await), ["new", "old"]);
+    secrets.replace(Source::None);
+    assert!(!secrets.exist());
+    assert!(reason(secrets.of(&AppId::new("any")).await).contains("no secret"));
+}

@@ -1,0 +1,101 @@
+//! What a running server takes from a configuration that was read again: policy, secrets, and what TLS shows.
+//!
+//! Everything new is built in full before anything old is replaced, so that a reload either happens or does not.
+//! Connections go on as they were judged; the next one meets what is new.
+
+use std::sync::{Arc, PoisonError};
+
+use sealed_shuffle_protocol::secret::AppSecret;
+use tracing::info;
+
+use super::housekeeping::say_tls;
+use super::{Server, StartError};
+use crate::config::{AnyKey, ConfiguredSecret, ServerConfig, keys};
+use crate::keys::{Directory, DirectoryError, Source};
+use crate::tls::{LiveServerTls, MaterialError};
+
+/// The keys that a reload replaces.
+static RELOADED: &[&dyn AnyKey] = &[
+    &keys::AUTHENTICATE,
+    &keys::AUTHENTICATE_SECRET,
+    &keys::SECRET_FILE,
+    &keys::PREVIOUS_SECRET_FILE,
+    &keys::SECRET_DIR,
+    &keys::SECRET_WAIT,
+    &keys::SECURITY_MINIMUM,
+    &keys::SECURITY_TARGET,
+    &keys::SECURITY_ALLOW,
+    &keys::SECURITY_APP_MINIMUM,
+    &keys::SECURITY_APP_TARGET,
+    &keys::SECURITY_APP_ALLOW,
+    &keys::SSL_RPC_ENABLED,
+    &keys::SSL_RPC_PROTOCOL,
+    &keys::SSL_RPC_ALGORITHMS,
+    &keys::SSL_RPC_KEY_STORE,
+    &keys::SSL_RPC_KEY_STORE_PASSWORD,
+    &keys::SSL_RPC_KEY_PASSWORD,
+    &keys::SSL_RPC_TRUST_STORE,
+    &keys::SSL_RPC_TRUST_STORE_PASSWORD,
+    &keys::SSL_RPC_PRIVATE_KEY,
+    &keys::SSL_RPC_PRIVATE_KEY_PASSWORD,
+    &keys::SSL_RPC_CERT_CHAIN,
+    &keys::SSL_PROTOCOL,
+    &keys::SSL_ALGORITHMS,
+    &keys::SSL_KEY_STORE,
+    &keys::SSL_KEY_STORE_PASSWORD,
+    &keys::SSL_KEY_PASSWORD,
+    &keys::SSL_TRUST_STORE,
+    &keys::SSL_TRUST_STORE_PASSWORD,
+    &keys::SSL_PRIVATE_KEY,
+    &keys::SSL_PRIVATE_KEY_PASSWORD,
+    &keys::SSL_CERT_CHAIN,
+    &keys::TLS_BUNDLE,
+    &keys::TLS_COMMAND,
+    &keys::TLS_CLIENT_AUTH,
+];
+
+impl Server {
+    /// Whether a reload replaces what this key says; other keys need a restart.
+    pub fn reloads(key: &str) -> bool {
+        keys::find(key).is_some_and(|key| RELOADED.iter().any(|reloaded| reloaded.name() == key.name()))
+    }
+
+    /// Counts what became of a configuration that was read again.
+    pub fn reloaded(&self, replaced: bool) {
+        self.shared.metrics.reloaded(if replaced { "replaced" } else { "refused" });
+    }
+
+    /// Takes policy, secrets and TLS from `config`. An error leaves everything as it was.
+    pub fn reload(&self, config: &ServerConfig) -> Result<(), StartError> {
+        let shared = &self.shared;
+        let source = source(config)?;
+        let tls = tls(config)?;
+        shared.secrets.replace(source);
+        if let Some(tls) = &tls {
+            say_tls(tls);
+        }
+        *shared.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+        *shared.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.policy.clone());
+        info!(policy = %config.policy, "policy, secrets and TLS are in force as they were read");
+        Ok(())
+    }
+}
+
+/// Opens the key and certificates that a configuration names.
+pub(super) fn tls(config: &ServerConfig) -> Result<Option<Arc<LiveServerTls>>, MaterialError> {
+    let Some(tls) = &config.tls else { return Ok(None) };
+    Ok(Some(Arc::new(LiveServerTls::load(tls.clone())?)))
+}
+
+/// Where the secrets of a configuration come from.
+pub(super) fn source(config: &ServerConfig) -> Result<Source, DirectoryError> {
+    let secret = |secret: &ConfiguredSecret| Arc::new(AppSecret::new(secret.text.to_string()));
+    match (&config.secret, &config.secret_directory) {
+        (Some(current), _) => Ok(Source::Shared {
+            current: secret(current),
+            previous: config.previous_secret.as_ref().map(secret),
+        }),
+        (None, Some(directory)) => Ok(Source::Directory(Directory::open(&directory.path, directory.wait)?)),
+        (None, None) => Ok(Source::None),
+    }
+}

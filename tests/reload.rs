@@ -1,0 +1,249 @@
+//! SIGHUP: policy and secrets are replaced while connections go on; `apps` shows who is concerned.
+
+#![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
+
+mod running;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use running::{APP, CTR, GCM, PATIENCE, Peer, eventually, register};
+
+fn sealed_shuffle() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// `serve` with a properties file that a test writes anew; killed on drop.
+struct Served {
+    process: Child,
+    address: SocketAddr,
+    admin: String,
+    dir: TempDir,
+}
+
+impl Served {
+    fn start(properties: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("root")).unwrap();
+        fs::create_dir(dir.path().join("secrets")).unwrap();
+        let mut process = {
+            write_properties(&dir, properties);
+            sealed_shuffle()
+                .args(["serve", "--bind", "127.0.0.1", "--port", "0", "--admin", "127.0.0.1:0"])
+                .arg("--properties-file")
+                .arg(dir.path().join("properties"))
+                .stdout(Stdio::piped())
+                .stderr(fs::File::create(dir.path().join("log")).unwrap())
+                .spawn()
+                .unwrap()
+        };
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let rest = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
+        let (address, admin) = rest.split_once(" admin on ").unwrap();
+        Self { process, address: address.parse().unwrap(), admin: admin.to_owned(), dir }
+    }
+
+    /// Rewrites the file, sends SIGHUP and waits for `result` to be counted.
+    fn reload(&self, properties: &str, result: &str) {
+        let sample = format!("sealed_shuffle_reloads_total{{reason=\"{result}\"}}");
+        let before = self.metric(&sample);
+        write_properties(&self.dir, properties);
+        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::HUP).unwrap();
+        eventually("it has read the file", || self.metric(&sample) == before + 1);
+    }
+
+    fn metric(&self, sample: &str) -> u64 {
+        let mut socket = std::net::TcpStream::connect(&self.admin).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        std::io::Write::write_all(
+            &mut socket,
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )
+        .unwrap();
+        let mut page = String::new();
+        socket.read_to_string(&mut page).unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        line.map_or(0, |value| value.trim().parse().unwrap())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    fn secret(&self, name: &str, text: &str, mode: u32) {
+        let new = self.dir.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode)).unwrap();
+        fs::rename(new, self.secret_file(name)).unwrap();
+    }
+
+    fn secret_file(&self, name: &str) -> PathBuf {
+        self.dir.path().join("secrets").join(name)
+    }
+
+    fn apps(&self, more: &[&str]) -> Output {
+        sealed_shuffle().args(["apps", "--admin", &self.admin]).args(more).output().unwrap()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// Writes `properties`, in which `DIR` stands for the test's directory.
+fn write_properties(dir: &TempDir, properties: &str) {
+    let text = format!("spark.local.dir DIR/root\n{properties}");
+    let text = text.replace("DIR", dir.path().to_str().unwrap());
+    fs::write(dir.path().join("properties"), text).unwrap();
+}
+
+const SHARED: &str = "spark.authenticate.secret one\n";
+const OF_EACH: &str = "spark.sealed.auth.secret-dir DIR/secrets\nspark.sealed.auth.secret-wait 5s\n";
+
+fn asks(peer: &mut Peer, served: &Served) -> Result<(), String> {
+    let dir = served.dir.path().join("root/blockmgr-1");
+    fs::create_dir_all(&dir).unwrap();
+    peer.rpc(&register(&[dir.to_str().unwrap()])).map(drop)
+}
+
+fn connect(
+    served: &Served,
+    secret: &str,
+    mode: sealed_shuffle_protocol::cipher::SessionMode,
+) -> Result<Peer, String> {
+    let mut peer = Peer::connect(served.address);
+    peer.handshake(APP, secret, mode).map(|()| peer)
+}
+
+#[test]
+fn a_raised_minimum_refuses_new_connections_and_leaves_running_ones() {
+    let served = Served::start(SHARED);
+    let mut running = connect(&served, "one", CTR).unwrap();
+    asks(&mut running, &served).unwrap();
+    served.reload(&format!("{SHARED}spark.sealed.security.minimum aes-gcm\n"), "replaced");
+    asks(&mut running, &served).unwrap();
+    let refused = asks(&mut connect(&served, "one", CTR).unwrap(), &served).unwrap_err();
+    for word in ["aes-ctr", "aes-gcm", "spark.network.crypto.cipher=AES/GCM/NoPadding"] {
+        assert!(refused.contains(word), "{word} is not in {refused}");
+    }
+    asks(&mut connect(&served, "one", GCM).unwrap(), &served).unwrap();
+}
+
+#[test]
+fn a_bad_file_is_refused_and_the_old_one_stays() {
+    let served = Served::start(SHARED);
+    let bad = "spark.authenticate.secret two\nspark.sealed.security.minimum best\n";
+    served.reload(bad, "refused");
+    assert!(served.log().contains("the configuration stays as it was"), "{}", served.log());
+    assert!(served.log().contains("not one of plaintext"), "{}", served.log());
+    asks(&mut connect(&served, "one", CTR).unwrap(), &served).unwrap();
+    assert!(connect(&served, "two", CTR).is_err());
+}
+
+#[test]
+fn a_key_that_needs_a_restart_is_named() {
+    let served = Served::start(SHARED);
+    served.reload(&format!("{SHARED}spark.sealed.connections.max 7\n"), "replaced");
+    assert!(served.log().contains("after a restart only: spark.sealed.connections.max"), "{}", served.log());
+}
+
+#[test]
+fn two_shared_secrets_are_valid_during_a_rotation() {
+    let served = Served::start(SHARED);
+    served.secret("current", "new", 0o600);
+    served.secret("previous", "old", 0o600);
+    let keys = "spark.sealed.auth.secret-file DIR/secrets/current\n\
+                spark.sealed.auth.previous-secret-file DIR/secrets/previous\n";
+    served.reload(keys, "replaced");
+    asks(&mut connect(&served, "new", GCM).unwrap(), &served).unwrap();
+    asks(&mut connect(&served, "old", GCM).unwrap(), &served).unwrap();
+    assert_eq!(served.metric("sealed_shuffle_secrets_total{secret=\"current\"}"), 1);
+    assert_eq!(served.metric("sealed_shuffle_secrets_total{secret=\"previous\"}"), 1);
+}
+
+#[test]
+fn an_application_proves_its_own_secret_and_no_other() {
+    let served = Served::start(OF_EACH);
+    served.secret(APP, "mine", 0o600);
+    served.secret("app-2", "theirs", 0o600);
+    assert!(connect(&served, "theirs", GCM).is_err());
+    asks(&mut connect(&served, "mine", GCM).unwrap(), &served).unwrap();
+}
+
+#[test]
+fn a_secret_that_comes_after_the_connection_is_waited_for() {
+    let served = Served::start(OF_EACH);
+    std::thread::scope(|scope| {
+        let handshake = scope.spawn(|| connect(&served, "late", GCM));
+        eventually("it is connected", || served.metric("sealed_shuffle_connections") == 1);
+        served.secret(APP, "late", 0o600);
+        assert!(handshake.join().unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_removed_secret_ends_the_connections_of_its_application() {
+    let served = Served::start(OF_EACH);
+    served.secret(APP, "mine", 0o600);
+    let mut peer = connect(&served, "mine", GCM).unwrap();
+    asks(&mut peer, &served).unwrap();
+    fs::remove_file(served.secret_file(APP)).unwrap();
+    let began = Instant::now();
+    peer.wait_closed();
+    assert!(began.elapsed() < PATIENCE);
+    eventually("it is said", || served.log().contains("the secret of an application was removed"));
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused() {
+    let served = Served::start(OF_EACH);
+    served.secret(APP, "mine", 0o644);
+    assert!(connect(&served, "mine", GCM).is_err());
+    eventually("it is said", || served.log().contains("chmod 600"));
+}
+
+#[test]
+fn apps_shows_who_would_be_refused() {
+    let served = Served::start(SHARED);
+    let mut peer = connect(&served, "one", CTR).unwrap();
+    asks(&mut peer, &served).unwrap();
+    let output = served.apps(&["--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = &json["applications"][0];
+    assert_eq!(
+        (&row["app"], &row["executors"], &row["below_target"]),
+        (&APP.into(), &1.into(), &true.into())
+    );
+    assert_eq!(row["channels"][0]["channel"], "aes-ctr");
+    let table = String::from_utf8(served.apps(&[]).stdout).unwrap();
+    assert!(table.contains("would be refused at aes-gcm; set spark.network.crypto.cipher="), "{table}");
+    let table = String::from_utf8(served.apps(&["--target", "aes-ctr"]).stdout).unwrap();
+    assert!(table.contains("0 of 1 applications would be refused at aes-ctr"), "{table}");
+}
+
+#[test]
+fn apps_says_what_to_do_when_nobody_answers() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let output = sealed_shuffle().args(["apps", "--admin", &closed]).output().unwrap();
+    assert_eq!(output.status.code(), Some(69));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--admin"), "{output:?}");
+    let output = sealed_shuffle().args(["apps"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+}
