@@ -2,13 +2,13 @@
 //! `SEALED_SHUFFLE_MATRIX=full`, and with any other value the modes whose name holds it, for example
 //! `SEALED_SHUFFLE_MATRIX=3.5.9` or `SEALED_SHUFFLE_MATRIX="4.0.5 Gcm v2"`.
 //!
-//! | default | request tests, ours and Spark's | applications on ours | live block managers | standalone cluster |
-//! |---|---|---|---|---|
-//! | modes | five, one with 3.3.4 | four | two | one |
+//! | default | request tests, ours and Spark's | cells | applications on ours | live block managers | standalone cluster |
+//! |---|---|---|---|---|---|
+//! | modes | five, one with 3.3.4 | those of three releases | four | two | one |
 //!
 //! Applications and clusters on Spark's own service run only when the matrix is chosen. Request tests use messages that
-//! came with Spark 3.2 and run in the modes of the X25519 handshake; every other mode and release is a cell of
-//! `tests/matrix.rs`.
+//! came with Spark 3.2 and run in the modes of the X25519 handshake, those about contents in a few others too
+//! ([`other_modes`]); every mode of every release is a cell of `tests/matrix.rs` ([`cells`]).
 
 use crate::{
     mode::{Auth, Cipher, Mode, SaslCipher},
@@ -100,7 +100,7 @@ pub fn other_modes(service: Service) -> Vec<Mode> {
         Mode::new("3.5.9", Auth::Sasl),
         Mode::new("3.5.9", sealed),
         Mode::aes("4.0.5", Cipher::Gcm, 2).inside_tls(Stores::Jks),
-        Mode::new("4.0.5", sealed).inside_tls(Stores::Pem),
+        Mode::new("4.0.5", Auth::Sasl).inside_tls(Stores::Pem),
     ];
     match std::env::var("SEALED_SHUFFLE_MATRIX") {
         Ok(value) if value == "full" => representative.into_iter().chain(others).collect(),
