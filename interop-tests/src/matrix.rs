@@ -81,8 +81,8 @@ pub fn modes() -> Vec<Mode> {
         Ok(value) if value == "full" => full(),
         Ok(part) if !part.is_empty() => {
             let named = |mode: &Mode| mode.to_string().contains(&part);
-            let cells = VERSIONS.into_iter().flat_map(cells);
-            assert!(cells.into_iter().any(|mode| named(&mode)), "SEALED_SHUFFLE_MATRIX={part} names no mode");
+            let mut all = VERSIONS.into_iter().flat_map(cells).chain(OTHERS);
+            assert!(all.any(|mode| named(&mode)), "SEALED_SHUFFLE_MATRIX={part} names no mode");
             full().into_iter().filter(named).collect()
         }
         _ => representative(),
@@ -93,24 +93,25 @@ pub fn modes() -> Vec<Mode> {
 /// that is what many of the tests are about. Spark with itself is in these modes only when the matrix is chosen; its
 /// part in `tests/matrix.rs` has shown that they are right.
 pub fn other_modes(service: Service) -> Vec<Mode> {
-    let sealed = Auth::SaslConf(SaslCipher::TripleDes);
-    let representative =
-        [Mode::new("4.3.0", sealed), Mode::new("4.3.0", Auth::Sasl).inside_tls(Stores::Pkcs12)];
-    let others = [
-        Mode::new("3.5.9", Auth::Sasl),
-        Mode::new("3.5.9", sealed),
-        Mode::aes("4.0.5", Cipher::Gcm, 2).inside_tls(Stores::Jks),
-        Mode::new("4.0.5", Auth::Sasl).inside_tls(Stores::Pem),
-    ];
     match std::env::var("SEALED_SHUFFLE_MATRIX") {
-        Ok(value) if value == "full" => representative.into_iter().chain(others).collect(),
+        Ok(value) if value == "full" => OTHERS.to_vec(),
         Ok(part) if !part.is_empty() => {
-            representative.into_iter().chain(others).filter(|mode| mode.to_string().contains(&part)).collect()
+            OTHERS.into_iter().filter(|mode| mode.to_string().contains(&part)).collect()
         }
-        _ if service == Service::Ours => representative.to_vec(),
+        _ if service == Service::Ours => OTHERS[..2].to_vec(),
         _ => Vec::new(),
     }
 }
+
+/// The representative ones first.
+const OTHERS: [Mode; 6] = [
+    Mode::new("4.3.0", Auth::SaslConf(SaslCipher::TripleDes)),
+    Mode::new("4.3.0", Auth::Sasl).inside_tls(Stores::Pkcs12),
+    Mode::new("3.5.9", Auth::SaslConf(SaslCipher::TripleDes)),
+    Mode::new("3.5.9", Auth::Sasl),
+    Mode::aes("4.0.5", Cipher::Gcm, 2).inside_tls(Stores::Jks),
+    Mode::new("4.0.5", Auth::Sasl).inside_tls(Stores::Pem),
+];
 
 /// Whether more than the representative part was asked for.
 pub fn is_chosen() -> bool {
