@@ -55,7 +55,7 @@ install: ## builds a release and installs it below PREFIX
 setup-build:
 	@command -v cc >/dev/null || $(MAKE) --no-print-directory .apt-build-essential
 
-# Spark 3.3 to 4.3 runs on Java 17; PySpark comes through pip.
+# Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip.
 setup: setup-build
 	@for jdk in "$$JAVA_HOME" /usr/lib/jvm/*17*; do [ -x "$$jdk/bin/javac" ] && exit 0; done; \
 		$(MAKE) --no-print-directory .apt-openjdk-17-jdk-headless

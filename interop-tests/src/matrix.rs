@@ -2,16 +2,17 @@
 //! `SEALED_SHUFFLE_MATRIX=full`, and with any other value the modes whose name holds it, for example
 //! `SEALED_SHUFFLE_MATRIX=3.5.9` or `SEALED_SHUFFLE_MATRIX="4.0.5 Gcm v2"`.
 //!
-//! | default | request tests, ours and Spark's | applications on ours | live block managers | standalone cluster |
-//! |---|---|---|---|---|
-//! | modes | five, one with 3.3.4 | four | two | one |
+//! | default | request tests, ours and Spark's | cells | applications on ours | live block managers | standalone cluster |
+//! |---|---|---|---|---|---|
+//! | modes | five, one with 3.3.4 | those of three releases | four | two | one |
 //!
 //! Applications and clusters on Spark's own service run only when the matrix is chosen. Request tests use messages that
-//! came with Spark 3.2 and run in the modes of the X25519 handshake; every other mode and release is a cell of
-//! `tests/matrix.rs`.
+//! came with Spark 3.2 and run in the modes of the X25519 handshake, those about contents in a few others too
+//! ([`other_modes`]); every mode of every release is a cell of `tests/matrix.rs` ([`cells`]).
 
 use crate::{
     mode::{Auth, Cipher, Mode, SaslCipher},
+    service::Service,
     tls::Stores,
 };
 
@@ -79,14 +80,38 @@ pub fn modes() -> Vec<Mode> {
     match std::env::var("SEALED_SHUFFLE_MATRIX") {
         Ok(value) if value == "full" => full(),
         Ok(part) if !part.is_empty() => {
-            let modes: Vec<Mode> =
-                full().into_iter().filter(|mode| mode.to_string().contains(&part)).collect();
-            assert!(!modes.is_empty(), "SEALED_SHUFFLE_MATRIX={part} names no mode of {:?}", full());
-            modes
+            let named = |mode: &Mode| mode.to_string().contains(&part);
+            let mut all = VERSIONS.into_iter().flat_map(cells).chain(OTHERS);
+            assert!(all.any(|mode| named(&mode)), "SEALED_SHUFFLE_MATRIX={part} names no mode");
+            full().into_iter().filter(named).collect()
         }
         _ => representative(),
     }
 }
+
+/// Modes other than those of the X25519 handshake that request tests go through, all of them with authentication, since
+/// that is what many of the tests are about. Spark with itself is in these modes only when the matrix is chosen; its
+/// part in `tests/matrix.rs` has shown that they are right.
+pub fn other_modes(service: Service) -> Vec<Mode> {
+    match std::env::var("SEALED_SHUFFLE_MATRIX") {
+        Ok(value) if value == "full" => OTHERS.to_vec(),
+        Ok(part) if !part.is_empty() => {
+            OTHERS.into_iter().filter(|mode| mode.to_string().contains(&part)).collect()
+        }
+        _ if service == Service::Ours => OTHERS[..2].to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// The representative ones first.
+const OTHERS: [Mode; 6] = [
+    Mode::new("4.3.0", Auth::SaslConf(SaslCipher::TripleDes)),
+    Mode::new("4.3.0", Auth::Sasl).inside_tls(Stores::Pkcs12),
+    Mode::new("3.5.9", Auth::SaslConf(SaslCipher::TripleDes)),
+    Mode::new("3.5.9", Auth::Sasl),
+    Mode::aes("4.0.5", Cipher::Gcm, 2).inside_tls(Stores::Jks),
+    Mode::new("4.0.5", Auth::Sasl).inside_tls(Stores::Pem),
+];
 
 /// Whether more than the representative part was asked for.
 pub fn is_chosen() -> bool {

@@ -219,7 +219,8 @@ impl Mode {
             conf.extend(stores.service_conf(service));
         }
         if service == Service::Ours {
-            if matches!(self.labels()[0], "plaintext" | "sasl-conf" | "aes-legacy") {
+            // With TLS nothing else is served, which a server of peers without proof must be told.
+            if matches!(self.labels()[0], "plaintext" | "sasl-conf" | "aes-legacy" | "tls") {
                 conf.push(("spark.sealed.security.minimum", self.labels()[0].to_owned()));
             }
             if let Auth::SaslConf(cipher) = self.auth {

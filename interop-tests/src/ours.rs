@@ -11,19 +11,19 @@ use std::{
     time::Duration,
 };
 
-use sealed_shuffle::client::{Address, Client, ClientError, Fetch, FetchError, Security, Settings, Suspect};
+use sealed_shuffle::{
+    client::{Address, Client, ClientError, Fetch, FetchError, Settings, Suspect},
+    config::{ClientConfig, ProcessEnvironment, Sources},
+};
 use sealed_shuffle_protocol::{
-    auth::EngineVersion,
-    cipher::SessionCipher,
     ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId},
-    secret::AppSecret,
     shuffle::{BlockId, CorruptionCause, ExecutorShuffleInfo, Strings},
 };
 use tokio::runtime::Runtime;
 
 use crate::{
     client::SORT_MANAGER,
-    mode::{Cipher, Mode},
+    mode::Mode,
     oracle::{Digest, Executor},
 };
 
@@ -52,13 +52,7 @@ impl OurClient {
         secret: &str,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
-        let (cipher, engine) = mode.session();
-        let cipher = match cipher {
-            Cipher::Ctr => SessionCipher::Ctr,
-            Cipher::Gcm => SessionCipher::Gcm,
-        };
-        let version = if engine == 1 { EngineVersion::V1 } else { EngineVersion::V2 };
-        let mut settings = Settings::new(Security::aes(AppSecret::new(secret.into()), version, cipher));
+        let mut settings = configured(mode, secret);
         settings.max_retries = 0;
         settings.registration_attempts = 1;
         settings.registration_timeout = LIMIT;
@@ -144,6 +138,18 @@ impl OurClient {
         let limited = async { tokio::time::timeout(LIMIT, work).await };
         self.runtime.block_on(limited).unwrap_or_else(|_| panic!("our client hangs"))
     }
+}
+
+/// The settings that the mode's keys make, as of the command line; no file and no variable has a say in them.
+fn configured(mode: &Mode, secret: &str) -> Settings {
+    let mut sources = Sources::default();
+    sources.properties_file = Some("/dev/null".into());
+    sources.conf = mode.our_client_conf().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    if mode.authenticates() {
+        sources.conf.push(format!("spark.authenticate.secret={secret}"));
+    }
+    let config = ClientConfig::from_sources(&sources, &ProcessEnvironment);
+    Settings::from(&config.unwrap_or_else(|e| panic!("our client cannot be told to speak {mode}: {e}")))
 }
 
 /// Every block has exactly one outcome.
