@@ -88,7 +88,8 @@ fn every_end_is_counted_and_the_server_goes_on() {
         peer.wait_closed();
         eventually("the end is counted", || running.all_closes() == n as u64 + 1);
     }
-    assert!(running.closes("bad_frame") >= 4, "{}", running.server.metrics_page().unwrap());
+    assert!(running.closes("bad_frame") >= 3, "{}", running.server.metrics_page().unwrap());
+    assert_eq!(running.closes("refused"), 1, "TLS, where there is none");
     running.assert_serves();
 }
 

@@ -122,11 +122,7 @@ impl Mode {
     /// Whether the product speaks this mode in this role already. The only switch: what is false here is tested
     /// against Spark alone.
     pub const fn product_ready(&self, _role: Role) -> bool {
-        match self.auth {
-            Auth::None | Auth::X25519 { .. } | Auth::Sasl | Auth::SaslConf(_) | Auth::Legacy { .. } => {
-                self.tls.is_none() && !self.is_broken_gcm()
-            }
-        }
+        !self.is_broken_gcm()
     }
 
     /// Whether Spark's own service can be in this mode; it always offers every SASL cipher, and its clients take the
