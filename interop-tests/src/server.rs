@@ -39,7 +39,13 @@ impl Server {
             .arg("--conf")
             .arg(format!("spark.local.dir={}", root.display()));
         for (key, value) in conf {
-            command.arg("--conf").arg(format!("{key}={value}"));
+            match *key {
+                "spark.ssl.rpc.keyStorePassword" => command.env("_SPARK_SSL_RPC_KEY_STORE_PASSWORD", value),
+                "spark.ssl.rpc.trustStorePassword" => {
+                    command.env("_SPARK_SSL_RPC_TRUST_STORE_PASSWORD", value)
+                }
+                _ => command.arg("--conf").arg(format!("{key}={value}")),
+            };
         }
         for inherited in
             ["SPARK_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_DIRS", "SPARK_EXECUTOR_DIRS", "LOCAL_DIRS"]

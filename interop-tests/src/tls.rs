@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -25,7 +26,7 @@ pub const PASSWORD: &str = "only-for-tests";
 /// Writes the stores from the PEM files.
 const PROGRAM: &str = include_str!("../jvm/tls/Stores.java");
 /// Changes whenever other files must be made.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 
 /// The form of a service's key material.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -136,6 +137,11 @@ fn make(dir: &Path) {
     let mut java = Command::new(java_home().join("bin/java"));
     java.arg(dir.join("Stores.java")).arg(dir).arg(PASSWORD);
     run(&mut java, || "cannot make the key stores".to_owned());
+    for secret in ["privateKey.pem", "keyStore.p12", "keyStore.jks"] {
+        let owner_only = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(dir.join(secret), owner_only)
+            .unwrap_or_else(|e| panic!("cannot protect {secret}: {e}"));
+    }
 }
 
 fn authority() -> (CertificateParams, KeyPair) {

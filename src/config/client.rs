@@ -136,8 +136,9 @@ impl ClientConfig {
     pub fn from_loaded(loaded: &Loaded, environment: &dyn Environment) -> Result<Self, ConfigError> {
         let mut values = Values::new(loaded, environment);
         let v = &mut values;
-        let security = security(v);
         let tls = tls::resolve(v, tls::Side::Client);
+        let within_tls = v.value(&keys::SSL_RPC_ENABLED);
+        let security = security(v, within_tls);
         let service_port = v.value(&keys::SERVICE_PORT);
         let timeouts = ClientTimeouts {
             connect: unless_zero(v.value(&keys::CONNECTION_CREATION_TIMEOUT)),
@@ -234,7 +235,8 @@ impl ClientConfig {
     }
 }
 
-fn security(v: &mut Values<'_>) -> Option<ClientSecurity> {
+/// TLS is the channel whatever runs within it; the identity is what the security within proves.
+fn security(v: &mut Values<'_>, within_tls: bool) -> Option<ClientSecurity> {
     let cipher = v.value(&keys::CRYPTO_CIPHER);
     let engine = v.value(&keys::CRYPTO_ENGINE);
     let minimum = v.optional(&keys::SECURITY_MINIMUM).map(|(level, _)| level);
@@ -248,6 +250,9 @@ fn security(v: &mut Values<'_>) -> Option<ClientSecurity> {
     let max_block = v.value(&keys::SASL_MAX_BLOCK);
     let secret = secret::resolve(v);
     if authenticate == Some(false) {
+        if within_tls {
+            return Some(ClientSecurity::Plaintext);
+        }
         if let Some(minimum) = minimum.filter(|minimum| *minimum > SecurityLevel::Plaintext) {
             let reason =
                 format!("it makes the client speak clear text, below {} = {minimum}", minimum_name());
@@ -285,7 +290,7 @@ fn security(v: &mut Values<'_>) -> Option<ClientSecurity> {
             "set it to AES/GCM/NoPadding".to_owned(),
         ),
     };
-    let level = security.level();
+    let level = if within_tls { SecurityLevel::Tls } else { security.level() };
     if let Some(minimum) = minimum.filter(|minimum| *minimum > level) {
         let reason = format!("it makes {level}, below {} = {minimum}", minimum_name());
         v.refuse(Issue::new(key, reason, remedy));

@@ -115,6 +115,25 @@ fn a_client_never_speaks_less_than_the_minimum() {
 }
 
 #[test]
+fn within_tls_every_mode_reaches_every_minimum() {
+    let tls = [
+        "spark.ssl.rpc.enabled=true",
+        "spark.ssl.rpc.trustStore=/ca.p12",
+        "spark.sealed.security.minimum=tls",
+    ];
+    for (inside, secret) in [
+        ("spark.network.crypto.enabled=false", true),
+        ("spark.network.crypto.cipher=AES/CTR/NoPadding", true),
+        ("spark.authenticate=false", false),
+    ] {
+        let environment = if secret { with_secret() } else { bare() };
+        let config = client(&[&tls[..], &[inside]].concat(), &environment).unwrap();
+        assert!(config.tls.is_some(), "{inside}");
+        assert_eq!(warnings(config.notices()), Vec::<&str>::new(), "{inside}");
+    }
+}
+
+#[test]
 fn a_client_needs_no_roots() {
     assert!(client(&["spark.local.dir="], &with_secret()).is_ok());
 }
