@@ -182,6 +182,18 @@ impl Mode {
         }
     }
 
+    /// The mode without the release.
+    pub fn way(&self) -> String {
+        let tls = self.tls.map_or_else(String::new, |stores| format!("TLS ({stores:?}) "));
+        match self.auth {
+            Auth::None => format!("{tls}without authentication"),
+            Auth::Sasl => format!("{tls}SASL without encryption"),
+            Auth::SaslConf(cipher) => format!("{tls}SASL {}", cipher.name()),
+            Auth::Legacy { bits } => format!("{tls}legacy AES {bits}"),
+            Auth::X25519 { cipher, engine } => format!("{tls}{cipher:?} v{engine}"),
+        }
+    }
+
     /// The keys of authentication and cipher that both ends need, the secret aside. The fallback is off: nobody may
     /// slip into SASL.
     pub fn conf(&self) -> Vec<(&'static str, String)> {
@@ -254,16 +266,6 @@ impl Mode {
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Spark {} ", self.version)?;
-        if let Some(stores) = self.tls {
-            write!(f, "TLS ({stores:?}) ")?;
-        }
-        match self.auth {
-            Auth::None => write!(f, "without authentication"),
-            Auth::Sasl => write!(f, "SASL without encryption"),
-            Auth::SaslConf(cipher) => write!(f, "SASL {}", cipher.name()),
-            Auth::Legacy { bits } => write!(f, "legacy AES {bits}"),
-            Auth::X25519 { cipher, engine } => write!(f, "{cipher:?} v{engine}"),
-        }
+        write!(f, "Spark {} {}", self.version, self.way())
     }
 }

@@ -18,7 +18,7 @@ use std::{
 use sealed_shuffle_interop_tests::{
     client::{Connection, Credentials, Outcome, Store},
     command::OurCommand,
-    matrix::{cell_versions, cells},
+    matrix::{VERSIONS, cell_versions, cells},
     mode::{Mode, Role},
     oracle::{Digest, Executor, content},
     peer::Peer,
@@ -76,6 +76,7 @@ fn every_mode_of_every_release_in_both_roles() {
     let path = table_path();
     fs::write(&path, table(&rows)).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
     eprintln!("the table is in {}", path.display());
+    update_readme(&table(&rows));
     let failed: Vec<String> = rows.iter().flat_map(Row::failures).collect();
     assert!(failed.is_empty(), "{} cells failed:\n{}", failed.len(), failed.join("\n"));
 }
@@ -242,6 +243,17 @@ impl Cell {
             Self::Failed(_) => "**no**",
         }
     }
+
+    /// The same, short.
+    fn sign(&self) -> &'static str {
+        match self {
+            Self::Passed => "✔",
+            Self::Refused => "✖",
+            Self::Impossible => "–",
+            Self::NotYet => "○",
+            Self::Failed(_) => "**no**",
+        }
+    }
 }
 
 impl Row {
@@ -260,16 +272,42 @@ impl Row {
     }
 }
 
+/// One row a mode, one column a release; in each cell Spark's client at our server, then our client at Spark's service.
 fn table(rows: &[Row]) -> String {
-    let mut text = String::from(
-        "| mode | Spark's client, our server | our client, Spark's service | Spark's client, Spark's service |\n\
-         |---|---|---|---|\n",
-    );
+    let (mut versions, mut modes) = (Vec::new(), Vec::new());
     for row in rows {
-        let [spark, server, client] = row.words();
-        writeln!(text, "| {} | {server} | {client} | {spark} |", row.mode).expect("text grows");
+        if !versions.contains(&row.mode.version) {
+            versions.push(row.mode.version);
+        }
+        if !modes.contains(&row.mode.way()) {
+            modes.push(row.mode.way());
+        }
+    }
+    let mut text = format!("| mode | {} |\n|---|{}\n", versions.join(" | "), "---|".repeat(versions.len()));
+    for mode in modes {
+        write!(text, "| {mode} |").expect("text grows");
+        for version in &versions {
+            let row = rows.iter().find(|row| row.mode.version == *version && row.mode.way() == mode);
+            let cell =
+                row.map_or_else(String::new, |row| format!("{} {}", row.server.sign(), row.client.sign()));
+            write!(text, " {cell} |").expect("text grows");
+        }
+        text.push('\n');
     }
     text
+}
+
+/// Puts the table between the marks of the README, where all of it was run and `UPDATE_README` is set.
+fn update_readme(table: &str) {
+    if std::env::var_os("UPDATE_README").is_none() || cell_versions().len() != VERSIONS.len() {
+        return;
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(&path).expect("the README can be read");
+    let (before, rest) = readme.split_once("<!-- matrix:begin -->\n").expect("the table has a beginning");
+    let (_, after) = rest.split_once("<!-- matrix:end -->").expect("and an end");
+    let readme = format!("{before}<!-- matrix:begin -->\n\n{table}\n<!-- matrix:end -->{after}");
+    fs::write(&path, readme).expect("the README can be written");
 }
 
 /// `target/interop-matrix.md`: beside the directory of the profile that our binary lies in, or of this test.

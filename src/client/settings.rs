@@ -124,6 +124,26 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// How bytes travel, for people: `sealed with AES/GCM/NoPadding v2`, `in clear`.
+    pub fn protection(&self) -> String {
+        let own = match &self.security {
+            Security::Aes { mode, .. } => Some(mode.to_string()),
+            Security::Legacy { settings, .. } => {
+                Some(format!("{}, {} bits, PBKDF2 handshake", SessionCipher::Ctr, settings.key_bits))
+            }
+            Security::Sasl { wanted: Wanted::Conf(_), .. } => Some("SASL's privacy layer".to_owned()),
+            Security::Sasl { wanted: Wanted::Auth, .. } | Security::Plaintext => None,
+        };
+        match (self.tls.is_some(), own) {
+            (true, None) => "sealed with TLS".to_owned(),
+            (true, Some(own)) => format!("sealed with TLS, and {own} around it"),
+            (false, Some(own)) => format!("sealed with {own}"),
+            (false, None) => "in clear".to_owned(),
+        }
+    }
+}
+
 impl TryFrom<&ClientConfig> for Settings {
     type Error = MaterialError;
 

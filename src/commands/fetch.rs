@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sealed_shuffle::client::{FetchError, Progress, Security};
+use sealed_shuffle::client::{FetchError, Progress};
 use sealed_shuffle_protocol::shuffle::BlockId;
 
 use super::target::{Target, TargetArgs};
@@ -123,11 +123,7 @@ async fn fetch(
             }
         }
     }
-    let channel = match &client.settings().security {
-        Security::Aes { mode, .. } => format!("sealed with {mode}"),
-        _ => "in clear".to_owned(),
-    };
-    report.finish(wanted, &channel)
+    report.finish(wanted, &client.settings().protection())
 }
 
 /// Results on standard output, progress and failures on standard error.
