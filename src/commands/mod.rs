@@ -4,6 +4,7 @@
 //! [`Exit`].
 
 mod apps;
+mod bench;
 mod certs;
 mod demo;
 mod fetch;
@@ -37,6 +38,7 @@ enum Command {
     Register(register::Register),
     Fetch(fetch::Fetch),
     Apps(apps::Apps),
+    Bench(bench::Bench),
     Demo(demo::Demo),
     Certs(certs::Certs),
 }
@@ -49,6 +51,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Register(register) => register.run(),
         Command::Fetch(fetch) => fetch.run(),
         Command::Apps(apps) => apps.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
         Command::Certs(certs) => certs.run(),
     };

@@ -1,0 +1,83 @@
+//! A map output with blocks of one size, where an executor would have put it.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
+use sealed_shuffle_protocol::ids::{MapId, ReduceId, ShuffleId};
+use sealed_shuffle_protocol::shuffle::BlockId;
+
+/// The only map.
+const MAP: MapId = MapId(0);
+/// Spark's default number of sub-directories.
+const SUB_DIRS: i32 = 64;
+
+/// Blocks of one size.
+pub(super) struct Blocks {
+    shuffle: ShuffleId,
+    /// Bytes of each.
+    pub(super) size: u64,
+    /// How many there are.
+    pub(super) count: i32,
+    data: PathBuf,
+}
+
+impl Blocks {
+    /// Writes about `bytes` in blocks of `size` into the executor's directory.
+    pub(super) fn write(executor: &Path, shuffle: i32, size: u64, bytes: u64) -> io::Result<Self> {
+        let count = i32::try_from((bytes / size).max(1)).map_err(io::Error::other)?;
+        let shuffle = ShuffleId(shuffle);
+        let data = path(executor, &data_name(shuffle, MAP))?;
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(&data)?);
+        // Bytes that no layer could squeeze; one megabyte of them is enough.
+        let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
+        let pattern: Vec<u8> = (0..1 << 17)
+            .flat_map(|_| {
+                noise ^= noise << 13;
+                noise ^= noise >> 7;
+                noise ^= noise << 17;
+                noise.to_be_bytes()
+            })
+            .collect();
+        let mut left = size * u64::from(count.unsigned_abs());
+        while left > 0 {
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(pattern.len());
+            file.write_all(&pattern[..take])?;
+            left -= take as u64;
+        }
+        file.flush()?;
+        // Only clean pages can be dropped for a cold run, and nobody should write them back in mid-measurement.
+        file.get_ref().sync_all()?;
+
+        let mut index = BufWriter::new(File::create(path(executor, &index_name(shuffle, MAP))?)?);
+        for at in 0..=u64::from(count.unsigned_abs()) {
+            index.write_all(&(at * size).to_be_bytes())?;
+        }
+        index.flush()?;
+        Ok(Self { shuffle, size, count, data })
+    }
+
+    /// `count` blocks, from the one at `first`, wrapping around.
+    pub(super) fn some(&self, first: u64, count: usize) -> Vec<BlockId> {
+        let all = u64::from(self.count.unsigned_abs());
+        (first..)
+            .take(count)
+            .filter_map(|at| i32::try_from(at % all).ok())
+            .map(|reduce| BlockId::Shuffle { shuffle: self.shuffle, map: MAP, reduce: ReduceId(reduce) })
+            .collect()
+    }
+
+    /// Makes the next reads go to the disk.
+    pub(super) fn evict(&self) -> io::Result<()> {
+        let file = File::open(&self.data)?;
+        Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
+    }
+}
+
+fn path(executor: &Path, name: &str) -> io::Result<PathBuf> {
+    let place = Placement::of(name, 1, SUB_DIRS).ok_or_else(|| io::Error::other("no directories"))?;
+    let dir = executor.join(place.sub_dir());
+    fs::create_dir_all(&dir)?;
+    Ok(dir.join(name))
+}

@@ -1,0 +1,102 @@
+//! The modes that are compared, and how each end is told.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use sealed_shuffle::client::{Security, Settings};
+use sealed_shuffle::config::{ClientConfig, ProcessEnvironment, Sources};
+use sealed_shuffle::tls::LiveClientTls;
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::cipher::SessionCipher;
+use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::secret::AppSecret;
+
+use crate::commands::{Exit, Failure};
+
+/// A way to speak.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Mode {
+    /// In clear, proving nothing: what framing, sockets and files cost.
+    Plaintext,
+    /// AES-CTR, engine version 1: Spark's default.
+    AesCtr,
+    /// AES-GCM, engine version 2.
+    AesGcm,
+    /// TLS 1.3, with SASL as the proof inside.
+    Tls,
+    /// SASL with 3DES.
+    Sasl3des,
+}
+
+impl Mode {
+    /// Those that are measured unless others are named; 3DES would take minutes.
+    pub(super) const USUAL: [Self; 4] = [Self::Plaintext, Self::AesCtr, Self::AesGcm, Self::Tls];
+
+    /// As the table calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::AesCtr => "aes-ctr",
+            Self::AesGcm => "aes-gcm",
+            Self::Tls => "tls",
+            Self::Sasl3des => "sasl-3des",
+        }
+    }
+
+    /// What the server is told.
+    pub(super) fn server_conf(self, dir: &Path) -> Vec<String> {
+        let set = |conf: &[&str]| conf.iter().map(|conf| (*conf).to_owned()).collect();
+        match self {
+            Self::Plaintext => set(&["spark.authenticate=false", "spark.sealed.security.minimum=plaintext"]),
+            Self::AesCtr | Self::AesGcm => set(&["spark.sealed.security.target=aes-ctr"]),
+            Self::Sasl3des => {
+                set(&["spark.sealed.security.minimum=sasl-conf", "spark.sealed.security.target=sasl-conf"])
+            }
+            Self::Tls => {
+                let mut conf: Vec<String> =
+                    set(&["spark.sealed.security.minimum=tls", "spark.sealed.security.target=tls"]);
+                conf.extend(tls_conf(dir));
+                conf
+            }
+        }
+    }
+
+    /// A client's settings.
+    pub(super) fn client(self, secret: &str, dir: &Path) -> Result<Settings, Failure> {
+        let secret = Arc::new(AppSecret::new(secret.to_owned()));
+        let aes = |version, cipher| Security::Aes {
+            secret: Arc::clone(&secret),
+            mode: sealed_shuffle_protocol::cipher::SessionMode { version, cipher },
+        };
+        let sasl = |wanted| Security::Sasl { secret: Arc::clone(&secret), wanted, max_block: 64 << 10 };
+        let mut settings = Settings::new(match self {
+            Self::Plaintext => Security::Plaintext,
+            Self::AesCtr => aes(EngineVersion::V1, SessionCipher::Ctr),
+            Self::AesGcm => aes(EngineVersion::V2, SessionCipher::Gcm),
+            Self::Tls => sasl(Wanted::Auth),
+            Self::Sasl3des => sasl(Wanted::Conf(vec![SaslCipher::TripleDes])),
+        });
+        if self == Self::Tls {
+            settings.tls = Some(Arc::new(client_tls(dir)?));
+        }
+        // What fails here must be seen, not healed.
+        settings.max_retries = 0;
+        Ok(settings)
+    }
+}
+
+fn tls_conf(dir: &Path) -> [String; 2] {
+    let bundle = dir.join(super::service::BUNDLE);
+    ["spark.ssl.rpc.enabled=true".to_owned(), format!("spark.sealed.tls.bundle={}", bundle.display())]
+}
+
+fn client_tls(dir: &Path) -> Result<LiveClientTls, Failure> {
+    let mut sources = Sources::default();
+    sources.properties_file = Some(dir.join(super::service::NO_PROPERTIES));
+    sources.conf = tls_conf(dir).into();
+    sources.conf.push("spark.authenticate=false".to_owned());
+    let config = ClientConfig::from_sources(&sources, &ProcessEnvironment)?;
+    let tls = config.tls.ok_or_else(|| Failure::new(Exit::Failed, "TLS was switched on and is not there"))?;
+    LiveClientTls::load(tls).map_err(|error| Failure::new(Exit::Failed, error))
+}

@@ -1,0 +1,101 @@
+//! The server under measurement: this program as a process of its own, so that its time can be told from the client's.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sealed_shuffle::client::Address;
+use sealed_shuffle::tls::dev;
+
+use super::mode::Mode;
+use crate::commands::{Exit, Failure};
+
+/// Key and certificates for TLS, beneath the directory of the run.
+pub(super) const BUNDLE: &str = "bundle.zip";
+
+/// An empty file in the place of the user's `spark-defaults.conf`.
+pub(super) const NO_PROPERTIES: &str = "empty.conf";
+
+/// What a user's environment might say to either end.
+const INHERITED: [&str; 6] = [
+    "SPARK_EXECUTOR_DIRS",
+    "SPARK_LOCAL_DIRS",
+    "LOCAL_DIRS",
+    "SPARK_SHUFFLE_OPTS",
+    "SPARK_DAEMON_JAVA_OPTS",
+    "SPARK_USER",
+];
+
+/// A running server; ends with its handle.
+pub(super) struct Service {
+    child: Child,
+    pub(super) address: Address,
+}
+
+/// Puts what every mode needs into `dir`.
+pub(super) fn prepare(dir: &Path) -> Result<PathBuf, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
+    fs::write(dir.join(NO_PROPERTIES), "").map_err(|error| failed(&error))?;
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let material =
+        dev::make(&names, "measured", &dir.display().to_string()).map_err(|error| failed(&error))?;
+    for file in material.iter().filter(|file| file.name == BUNDLE) {
+        fs::write(dir.join(file.name), &*file.content).map_err(|error| failed(&error))?;
+    }
+    let executor = dir.join("roots/blockmgr-bench");
+    fs::create_dir_all(&executor).map_err(|error| failed(&error))?;
+    Ok(executor)
+}
+
+impl Service {
+    /// Starts it and waits until it is ready.
+    pub(super) fn start(mode: Mode, secret: &str, dir: &Path) -> Result<Self, Failure> {
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the server: {error}"));
+        let program = std::env::current_exe().map_err(|error| failed(&error))?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--bind", "127.0.0.1", "--port", "0", "--properties-file"]);
+        command.arg(dir.join(NO_PROPERTIES));
+        command.arg("--conf").arg(format!("spark.local.dir={}", dir.join("roots").display()));
+        command.args(["--conf", "spark.sealed.log=error"]);
+        for conf in mode.server_conf(dir) {
+            command.arg("--conf").arg(conf);
+        }
+        for variable in INHERITED {
+            command.env_remove(variable);
+        }
+        match mode {
+            Mode::Plaintext => command.env_remove("_SPARK_AUTH_SECRET"),
+            _ => command.env("_SPARK_AUTH_SECRET", secret),
+        };
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| failed(&error))?;
+        let output = child.stdout.take().ok_or_else(|| failed(&"no standard output"))?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).map_err(|error| failed(&error))?;
+        let address = line.strip_prefix("listening on ").map(str::trim);
+        let Some(address) = address.and_then(|address| Address::parse(address, 0).ok()) else {
+            drop(child.kill());
+            drop(child.wait());
+            return Err(failed(&"it did not start; its reason stands above"));
+        };
+        Ok(Self { child, address })
+    }
+
+    /// Its process.
+    pub(super) fn process(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It holds nothing worth a drain.
+        drop(self.child.kill());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
