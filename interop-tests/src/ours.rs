@@ -149,7 +149,8 @@ fn configured(mode: &Mode, secret: &str) -> Settings {
         sources.conf.push(format!("spark.authenticate.secret={secret}"));
     }
     let config = ClientConfig::from_sources(&sources, &ProcessEnvironment);
-    Settings::from(&config.unwrap_or_else(|e| panic!("our client cannot be told to speak {mode}: {e}")))
+    let config = config.unwrap_or_else(|e| panic!("our client cannot be told to speak {mode}: {e}"));
+    Settings::try_from(&config).unwrap_or_else(|e| panic!("our client has no TLS for {mode}: {e}"))
 }
 
 /// Every block has exactly one outcome.

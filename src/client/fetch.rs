@@ -187,6 +187,7 @@ impl<K: Keeper> Job<K> {
         let (max_retries, wait) = (self.client.settings.max_retries, self.client.settings.retry_wait);
         let mut retries = 0;
         let mut cautious = false;
+        let mut deaf = false;
         let mut open = vec![request];
         while let Some(request) = open.pop() {
             if let Some(error) = self.given_up.get() {
@@ -210,8 +211,13 @@ impl<K: Keeper> Job<K> {
                 Round::NotOpened { error } => self.give_up(error, request.blocks).await,
                 Round::Hopeless { error, left } => self.give_up(error, left).await,
                 Round::Broken { left, stale: true, .. } => open.push(request.with(left)),
+                // Once may be a server that hung. Twice is a server that never hears more.
+                Round::Broken { error: error @ ClientError::OneAnswer { .. }, left, .. } if deaf => {
+                    self.give_up(error, left).await;
+                }
                 Round::Broken { error, left, .. } if error.is_retryable() && retries < max_retries => {
                     retries += 1;
+                    deaf = matches!(error, ClientError::OneAnswer { .. });
                     warn!(server = %self.server, %error, retries, blocks = left.len(), "a fetch broke, will try again");
                     tokio::time::sleep(wait).await;
                     open.push(request.with(left));
@@ -314,7 +320,8 @@ impl<K: Keeper> Job<K> {
             ClientError::Server { .. } => error.is_for_all_blocks(),
             ClientError::Connect { .. }
             | ClientError::ConnectTimeout { .. }
-            | ClientError::Handshake { .. } => true,
+            | ClientError::Handshake { .. }
+            | ClientError::OneAnswer { .. } => true,
             _ => false,
         };
         let error = Arc::new(error);
