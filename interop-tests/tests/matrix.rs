@@ -104,11 +104,17 @@ fn our_server(peer: &Arc<Peer>, mode: Mode) -> Cell {
         return Cell::NotYet;
     }
     caught(|| {
-        let f = Fixture::start_on(Arc::clone(peer), Service::Ours, mode, &[]);
         if mode.is_broken_gcm() {
-            refuses_the_broken_gcm_by_name(&f);
+            // As by default, both ends have the same deadline.
+            refuses_the_broken_gcm_by_name(&Fixture::start_on(
+                Arc::clone(peer),
+                Service::Ours,
+                mode,
+                &[DEADLINE],
+            ));
             return Cell::Refused;
         }
+        let f = Fixture::start_on(Arc::clone(peer), Service::Ours, mode, &[]);
         if mode.authenticates() {
             f.expect_warning("refused a handshake");
         }

@@ -106,8 +106,8 @@ pub enum ClientError {
     },
     /// Over AES-GCM the server answered what was asked first and nothing after it. A server that hangs looks alike.
     #[error(
-        "{server} answers the first request of a connection only, and nothing more within {after:?}: so does Spark \
-         3.4, whose AES-GCM is broken. Move the server to Spark 3.5.9 or later, or set \
+        "{server} answers the first request of a connection only, and nothing more within {after:?}: it hangs, or it is \
+         Spark 3.4, whose AES-GCM is broken. Move such a server to Spark 3.5.9 or later, or set \
          spark.network.crypto.cipher=AES/CTR/NoPadding here and there"
     )]
     OneAnswer {
