@@ -44,6 +44,13 @@ impl OurCommand {
         }
     }
 
+    /// The same with one more key.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: &str) -> Self {
+        self.conf.push((key, value.to_owned()));
+        self
+    }
+
     /// Registers an executor.
     pub fn register(&self, exec: &str, executor: &Executor) -> Result<(), Refusal> {
         let dirs = executor.dir_names().into_iter().flat_map(|dir| ["--local-dir".to_owned(), dir]);

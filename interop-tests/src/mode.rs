@@ -119,10 +119,10 @@ impl Mode {
         Self { tls: Some(stores), ..self }
     }
 
-    /// Whether the product speaks this mode in this role already. The only switch: what is false here is tested
-    /// against Spark alone.
+    /// Whether the product speaks this mode in this role already, or refuses it by its name. The only switch: what is
+    /// false here is tested against Spark alone.
     pub const fn product_ready(&self, _role: Role) -> bool {
-        !self.is_broken_gcm()
+        true
     }
 
     /// Whether Spark's own service can be in this mode; it always offers every SASL cipher, and its clients take the

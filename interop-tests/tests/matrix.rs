@@ -12,7 +12,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use sealed_shuffle_interop_tests::{
@@ -33,6 +33,10 @@ use serde_json::json;
 const WRONG_SECRET: &str = "sixteen-herons-wade-at-dusk";
 /// Empty, tiny, small, beyond 64 KiB, beyond 1 MiB.
 const SIZES: [usize; 5] = [0, 1, 3000, 70_000, 1_300_000];
+
+/// How long a client waits for an answer, where waiting is what is tested.
+const DEADLINE: (&str, &str) = ("spark.shuffle.io.connectionTimeout", "3s");
+const RETRY_WAIT: (&str, &str) = ("spark.shuffle.io.retryWait", "1s");
 
 /// What came of one cell.
 enum Cell {
@@ -101,11 +105,17 @@ fn our_server(peer: &Arc<Peer>, mode: Mode) -> Cell {
         return Cell::NotYet;
     }
     caught(|| {
-        let f = Fixture::start_on(Arc::clone(peer), Service::Ours, mode, &[]);
         if mode.is_broken_gcm() {
-            refuses_the_broken_gcm_by_name(&f);
+            // As by default, both ends have the same deadline.
+            refuses_the_broken_gcm_by_name(&Fixture::start_on(
+                Arc::clone(peer),
+                Service::Ours,
+                mode,
+                &[DEADLINE],
+            ));
             return Cell::Refused;
         }
+        let f = Fixture::start_on(Arc::clone(peer), Service::Ours, mode, &[]);
         if mode.authenticates() {
             f.expect_warning("refused a handshake");
         }
@@ -206,21 +216,44 @@ fn loses_the_second_message(f: &Fixture) {
     assert!(matches!(outcome, Outcome::Silence), "Spark 3.4 is not broken: {outcome:?}");
 }
 
+/// The block store client, whose deadline is short so that the test is: it must read the sentence before its tries are
+/// spent, and everybody of the application reads it from then on.
 fn refuses_the_broken_gcm_by_name(f: &Fixture) {
-    f.expect_warning("3.4");
-    let (executor, _, _) = with_blocks(f);
-    let Ok(connection) = f.connect_as(&f.credentials()) else { return };
-    let outcome = connection.register(APP, "1", &executor);
-    assert!(!matches!(outcome, Outcome::Answer(_)), "the broken GCM is served");
+    f.expect_warning("recognised Spark 3.4");
+    let (executor, _, names) = with_blocks(f);
+    let hasty = f.credentials().with(DEADLINE.0, DEADLINE.1).with(RETRY_WAIT.0, RETRY_WAIT.1);
+    let store = Store::open(&f.peer, f.address(), &hasty);
+    store.register("1", &executor).answer();
+    for (name, outcome) in store.fetch("1", &names, false) {
+        assert_names_the_broken_gcm(&name, &outcome.failure().message);
+    }
+    assert_names_the_broken_gcm("register", &f.connect().register(APP, "1", &executor).failure().message);
+    let ours = f.ours().expect("the service is ours");
+    assert!(ours.metric("sealed_shuffle_refusals_total") >= 2.0);
+    let table: serde_json::Value =
+        serde_json::from_str(&ours.admin_page("/applications")).expect("the table is JSON");
+    let row = &table["applications"][0];
+    assert_eq!(row["channels"][0]["spark"], "3.4", "{row:#}");
+    assert_names_the_broken_gcm("the table", &row["last_refusal"]["reason"].to_string());
 }
 
 fn explains_the_broken_gcm(f: &Fixture) {
-    let (executor, _, _) = with_blocks(f);
-    let client = OurCommand::new(&f.mode, f.address(), APP, SECRET);
-    client.register("1", &executor).ok();
-    let refusal =
-        client.fetch("1", &["shuffle_0_3_4".to_owned()]).expect_err("Spark 3.4 cannot serve in GCM");
-    assert!(refusal.text.contains("3.4"), "{refusal:?}");
+    let (executor, _, names) = with_blocks(f);
+    let client = OurCommand::new(&f.mode, f.address(), APP, SECRET)
+        .with(DEADLINE.0, DEADLINE.1)
+        .with(RETRY_WAIT.0, RETRY_WAIT.1);
+    client.register("1", &executor).unwrap_or_else(|e| panic!("one message comes through: {e:?}"));
+    let begun = Instant::now();
+    let refusal = client.fetch("1", &names[1..3]).expect_err("Spark 3.4 cannot serve in GCM");
+    assert_names_the_broken_gcm("fetch", &refusal.text);
+    assert!(begun.elapsed() < Duration::from_secs(12), "it was tried in vain: {:?}", begun.elapsed());
+}
+
+#[track_caller]
+fn assert_names_the_broken_gcm(what: &str, text: &str) {
+    for word in ["Spark 3.4", "3.5.9", "spark.network.crypto.cipher=AES/CTR/NoPadding"] {
+        assert!(text.contains(word), "{what} says nothing of {word}: {text}");
+    }
 }
 
 /// A failure of one cell keeps no other from being gone through.

@@ -136,7 +136,7 @@ impl Client {
             match tokio::time::timeout(after, lease.connection.rpc(body.clone())).await {
                 Ok(Err(error @ ClientError::Closed { .. })) if lease.reused && error.is_retryable() => {}
                 Ok(answer) => break answer?,
-                Err(_) => return Err(ClientError::NoAnswer { server: server.clone(), what, after }),
+                Err(_) => return Err(lease.connection.no_answer(what, after)),
             }
         };
         BlockTransferMessage::decode(answer).map_err(|source| ClientError::Answer {

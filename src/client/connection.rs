@@ -4,7 +4,7 @@
 //! everything that was asked on it fails with the reason.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::session::{Carrier, Command, Engine, Reader, Secured, Session};
+use super::session::{Carrier, Command, Engine, Hearing, Reader, Secured, Session};
 use super::{Address, ClientError, Security, Settings};
 use crate::random::{OsRandom, random_bytes};
 use crate::seal::{Lane, SegmentPool, Stack};
@@ -45,6 +45,8 @@ struct Shared {
     server: Address,
     ended: CancellationToken,
     end: OnceLock<End>,
+    /// Where the session is in AES-GCM next to the frames.
+    hearing: Option<Arc<Hearing>>,
 }
 
 #[derive(Debug)]
@@ -87,11 +89,13 @@ impl Connection {
         let (engine, secured) = greet(server, app, settings)?;
         let (commands, asked) = mpsc::channel(COMMANDS);
         let (ready, established) = oneshot::channel();
-        let session = Session::new(secured, settings.answer_timeout, asked, ready);
+        let hearing = Arc::default();
+        let session = Session::new(secured, settings.answer_timeout, asked, ready, Arc::clone(&hearing));
         let shared = Arc::new(Shared {
             server: server.clone(),
             ended: CancellationToken::new(),
             end: OnceLock::new(),
+            hearing: may_be_broken(settings).then_some(hearing),
         });
         let wire = WireSettings {
             pipelined: settings.limits.pipelined_requests,
@@ -151,10 +155,28 @@ impl Connection {
             return ClientError::Closed { server, answered: true, reason };
         };
         let reason = Arc::clone(&end.reason);
+        if let CloseReason::NoAnswer(after, _) = *reason
+            && self.is_deaf()
+        {
+            return ClientError::OneAnswer { server, after };
+        }
         match end.established {
             true => ClientError::Closed { server, answered: end.answered, reason },
             false => ClientError::Handshake { server, reason },
         }
+    }
+
+    /// An answer to `what` did not come in time.
+    pub(super) fn no_answer(&self, what: &'static str, after: Duration) -> ClientError {
+        let server = self.shared.server.clone();
+        match self.is_deaf() {
+            true => ClientError::OneAnswer { server, after },
+            false => ClientError::NoAnswer { server, what, after },
+        }
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.shared.hearing.as_ref().is_some_and(|hearing| hearing.is_in_doubt())
     }
 
     /// The server's words as an error.
@@ -186,6 +208,12 @@ async fn run<S>(
     let end =
         End { reason: Arc::new(reason), established: session.is_established(), answered: session.answered };
     shared.end.set(end).ok();
+}
+
+/// Whether the session is one that Spark 3.4 has, and has broken: AES-GCM, and no TLS.
+fn may_be_broken(settings: &Settings) -> bool {
+    matches!(&settings.security, Security::Aes { mode, .. } if mode.cipher == SessionCipher::Gcm)
+        && settings.tls.is_none()
 }
 
 /// The layers that a connection begins with: TLS, or none.
@@ -228,7 +256,7 @@ fn greet(server: &Address, app: &AppId, settings: &Settings) -> Result<(Engine, 
         }
         Security::Legacy { secret, settings } => {
             let (initiator, challenge) =
-                legacy::Initiator::start(app, Arc::clone(secret), settings.clone(), &mut OsRandom)?;
+                legacy::Initiator::start(app, Arc::clone(secret), *settings, &mut OsRandom)?;
             (Greeting::Pbkdf2(initiator), challenge.encode())
         }
         Security::Sasl { secret, wanted, max_block } => {

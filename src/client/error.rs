@@ -104,6 +104,18 @@ pub enum ClientError {
         /// The deadline.
         after: Duration,
     },
+    /// Over AES-GCM the server answered what was asked first and nothing after it. A server that hangs looks alike.
+    #[error(
+        "{server} answers the first request of a connection only, and nothing more within {after:?}: it hangs, or it is \
+         Spark 3.4, whose AES-GCM is broken. Move such a server to Spark 3.5.9 or later, or set \
+         spark.network.crypto.cipher=AES/CTR/NoPadding here and there"
+    )]
+    OneAnswer {
+        /// The server.
+        server: Address,
+        /// The deadline.
+        after: Duration,
+    },
     /// The server answered that it failed.
     #[error("{server}: {}{}", first_line(text), server_hint(text))]
     Server {
@@ -190,9 +202,10 @@ impl ClientError {
     /// What it means to the caller.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::NoAnswer { .. } => {
-                ErrorKind::Unreachable
-            }
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::NoAnswer { .. }
+            | Self::OneAnswer { .. } => ErrorKind::Unreachable,
             Self::Handshake { reason, .. } | Self::Closed { reason, .. } => close_kind(reason),
             Self::Server { text, .. } => server_kind(text),
             Self::Answer { .. } | Self::Unexpected { .. } => ErrorKind::Protocol,
@@ -215,7 +228,10 @@ impl ClientError {
     /// (RetryingBlockTransferor, 4.3.0: an IOException, which an answered failure is not).
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::NoAnswer { .. } => true,
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::NoAnswer { .. }
+            | Self::OneAnswer { .. } => true,
             Self::Handshake { reason, .. } | Self::Closed { reason, .. } => {
                 close_kind(reason) == ErrorKind::Unreachable
                     && !matches!(**reason, CloseReason::HandshakeTimeout(_))

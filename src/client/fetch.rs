@@ -20,6 +20,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
@@ -112,7 +113,16 @@ pub(super) fn start<K: Keeper>(
     keeper: K,
 ) -> Fetch<K::Kept> {
     let (sender, outcomes) = mpsc::channel(OUTCOMES);
-    let job = Job { client, server, executor, carrier, keeper, outcomes: sender, given_up: OnceLock::new() };
+    let job = Job {
+        client,
+        server,
+        executor,
+        carrier,
+        keeper,
+        outcomes: sender,
+        given_up: OnceLock::new(),
+        is_heard: AtomicBool::new(false),
+    };
     let task = tokio::spawn(Arc::new(job).run(blocks));
     Fetch { outcomes, _task: AbortOnDropHandle::new(task) }
 }
@@ -127,6 +137,8 @@ struct Job<K: Keeper> {
     outcomes: mpsc::Sender<Outcome<K::Kept>>,
     /// What fails all blocks alike; further requests are not tried.
     given_up: OnceLock<Arc<ClientError>>,
+    /// A chunk has arrived: the server hears more than one message of a connection.
+    is_heard: AtomicBool,
 }
 
 /// How a round with one request ended; what is not in `left` has its outcome.
@@ -187,6 +199,7 @@ impl<K: Keeper> Job<K> {
         let (max_retries, wait) = (self.client.settings.max_retries, self.client.settings.retry_wait);
         let mut retries = 0;
         let mut cautious = false;
+        let mut deaf = false;
         let mut open = vec![request];
         while let Some(request) = open.pop() {
             if let Some(error) = self.given_up.get() {
@@ -210,8 +223,15 @@ impl<K: Keeper> Job<K> {
                 Round::NotOpened { error } => self.give_up(error, request.blocks).await,
                 Round::Hopeless { error, left } => self.give_up(error, left).await,
                 Round::Broken { left, stale: true, .. } => open.push(request.with(left)),
+                // Once may be a server that hung. Twice is a server that never hears more.
+                Round::Broken { error: error @ ClientError::OneAnswer { .. }, left, .. }
+                    if deaf && !self.is_heard.load(Ordering::Relaxed) =>
+                {
+                    self.give_up(error, left).await;
+                }
                 Round::Broken { error, left, .. } if error.is_retryable() && retries < max_retries => {
                     retries += 1;
+                    deaf = matches!(error, ClientError::OneAnswer { .. });
                     warn!(server = %self.server, %error, retries, blocks = left.len(), "a fetch broke, will try again");
                     tokio::time::sleep(wait).await;
                     open.push(request.with(left));
@@ -260,6 +280,7 @@ impl<K: Keeper> Job<K> {
             let (index, error) = match transfer.next().await {
                 Ok(None) => return Round::Done,
                 Ok(Some(Arrival::Begins { index, len })) => {
+                    self.is_heard.store(true, Ordering::Relaxed);
                     if let Err(error) = self.receive(&mut transfer, &request.blocks[index], len).await {
                         let mut left = missing(request, &done);
                         let at = done[..index].iter().filter(|done| !**done).count();
@@ -315,6 +336,7 @@ impl<K: Keeper> Job<K> {
             ClientError::Connect { .. }
             | ClientError::ConnectTimeout { .. }
             | ClientError::Handshake { .. } => true,
+            ClientError::OneAnswer { .. } => !self.is_heard.load(Ordering::Relaxed),
             _ => false,
         };
         let error = Arc::new(error);

@@ -11,6 +11,8 @@
 //! reader that takes nothing for [`Session::patience`] loses its request, and the connection goes on.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,12 +91,38 @@ pub(super) struct Session {
     /// All handles are gone.
     abandoned: bool,
     ready: Option<oneshot::Sender<()>>,
-    rpcs: HashMap<RequestId, oneshot::Sender<Result<Bytes, String>>>,
+    rpcs: HashMap<RequestId, Asked>,
     chunks: HashMap<(StreamId, ChunkIndex), Reader>,
     /// Who reads the body that is arriving.
     reader: Option<Reader>,
     /// Whether the server answered anything.
     pub(super) answered: bool,
+    /// What the handles may know of that.
+    hearing: Arc<Hearing>,
+}
+
+/// An RPC that is owed an answer.
+struct Asked {
+    answer: oneshot::Sender<Result<Bytes, String>>,
+    /// It was asked when something had been answered already.
+    later: bool,
+}
+
+/// Whether a server in AES-GCM hears more than the first message of a connection, which Spark 3.4 does not
+/// (GcmTransportCipher, 3.4.4): what is asked after the first answer cannot be in that message.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    /// Something was asked after the first answer.
+    asked_later: AtomicBool,
+    /// And something of that was answered.
+    answered_later: AtomicBool,
+}
+
+impl Hearing {
+    /// Whether all that was asked after the first answer is owed still.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.asked_later.load(Ordering::Relaxed) && !self.answered_later.load(Ordering::Relaxed)
+    }
 }
 
 impl Session {
@@ -103,6 +131,7 @@ impl Session {
         patience: Duration,
         commands: mpsc::Receiver<Command>,
         ready: oneshot::Sender<()>,
+        hearing: Arc<Hearing>,
     ) -> Self {
         Self {
             secured,
@@ -115,6 +144,7 @@ impl Session {
             chunks: HashMap::new(),
             reader: None,
             answered: false,
+            hearing,
         }
     }
 
@@ -125,10 +155,11 @@ impl Session {
 
     /// Asks the server for what a handle wants; only our own words can fail.
     fn ask(&mut self, engine: &mut Engine, command: Command) -> Result<(), CloseReason> {
+        self.hearing.asked_later.fetch_or(self.answered, Ordering::Relaxed);
         match command {
             Command::Rpc { request, body, answer } => {
                 engine.rpc(request, &body)?;
-                self.rpcs.insert(request, answer);
+                self.rpcs.insert(request, Asked { answer, later: self.answered });
             }
             Command::Chunk { name, carrier, reader } => {
                 match carrier {
@@ -182,6 +213,10 @@ impl Handler for Session {
         if !matches!(event, ClientEvent::Ready) {
             self.answered = true;
         }
+        // A chunk is asked for when its stream has been opened, which is an answer.
+        if !matches!(event, ClientEvent::Ready | ClientEvent::Rpc { .. }) {
+            self.hearing.answered_later.store(true, Ordering::Relaxed);
+        }
         match event {
             ClientEvent::Ready => {
                 if let Some(ready) = self.ready.take() {
@@ -190,9 +225,10 @@ impl Handler for Session {
                 }
             }
             ClientEvent::Rpc { request, result } => {
-                if let Some(answer) = self.rpcs.remove(&request) {
+                if let Some(asked) = self.rpcs.remove(&request) {
+                    self.hearing.answered_later.fetch_or(asked.later, Ordering::Relaxed);
                     // Whoever asked may have given up.
-                    answer.send(result).ok();
+                    asked.answer.send(result).ok();
                 }
             }
             ClientEvent::Chunk { stream, chunk, len } => {

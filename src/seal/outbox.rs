@@ -31,6 +31,8 @@ pub enum Outbound {
     Bytes(Bytes),
     /// A range of a file.
     Region(Body),
+    /// What follows begins another segment, and so another message of AES-GCM.
+    Boundary,
     /// From here on, everything passes this layer too.
     Layer(Box<dyn Layer>),
 }
@@ -130,7 +132,7 @@ impl Outbox {
             Outbound::Bytes(bytes) if bytes.is_empty() => return,
             Outbound::Bytes(bytes) => self.queued_bytes += bytes.len(),
             Outbound::Layer(_) => self.queued_layers += 1,
-            Outbound::Region(_) => {}
+            Outbound::Region(_) | Outbound::Boundary => {}
         }
         self.queue.push_back(outbound);
     }
@@ -177,7 +179,7 @@ impl Outbox {
         if self.segment.is_some() {
             return Ok(());
         }
-        while let Some(Outbound::Layer(_)) = self.queue.front() {
+        while let Some(Outbound::Layer(_) | Outbound::Boundary) = self.queue.front() {
             if let Some(Outbound::Layer(layer)) = self.queue.pop_front() {
                 self.queued_layers -= 1;
                 stack.push(layer);
@@ -194,7 +196,7 @@ impl Outbox {
         let mut room = stack.plain_capacity(self.pool.segment_size());
         while room > 0 {
             match self.queue.front_mut() {
-                None | Some(Outbound::Layer(_)) => break,
+                None | Some(Outbound::Layer(_) | Outbound::Boundary) => break,
                 Some(Outbound::Bytes(bytes)) => {
                     let n = segment.put(&bytes[..bytes.len().min(room)]);
                     room -= n;

@@ -10,6 +10,7 @@
 
 mod admission;
 mod applications;
+mod broken_gcm;
 mod handshake;
 mod housekeeping;
 mod reload;
@@ -45,6 +46,7 @@ use crate::telemetry::{Metrics, Snapshot};
 use crate::tls::{LiveServerTls, MaterialError};
 use crate::wire::{Counted, WireSettings, accept_loop, drive};
 
+use self::broken_gcm::BrokenGcm;
 use self::session::Session;
 use self::streams::StreamIds;
 
@@ -110,6 +112,7 @@ pub(crate) struct Shared {
     policy: RwLock<Arc<Policy>>,
     tls: RwLock<Option<Arc<LiveServerTls>>>,
     applications: Applications,
+    broken_gcm: BrokenGcm,
     secrets: Secrets,
     store: Arc<BlockStore>,
     pool: SegmentPool,
@@ -163,6 +166,7 @@ impl Server {
             policy,
             tls,
             applications,
+            broken_gcm: BrokenGcm::default(),
             secrets,
             store,
             pool,
@@ -304,6 +308,7 @@ impl Server {
     pub fn forget(&self, app: &AppId) -> Option<usize> {
         let executors = self.shared.store.forget(app);
         self.shared.applications.forget(app);
+        self.shared.broken_gcm.forget(app);
         let executors = executors?;
         self.shared.metrics.forgot("told");
         info!(%app, executors, "forgot an application: told to");
@@ -335,6 +340,7 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
     let reason =
         drive(&mut socket, &mut engine, &mut session, Stack::default(), shared.pool.clone(), &wire).await;
     drop(open);
+    session.judge_silence(&engine, &reason);
     shared.metrics.closed(reason.label());
     log_close(peer, &session, &reason);
 }

@@ -56,7 +56,10 @@ impl Session {
     }
 
     async fn rpc(&mut self, engine: &mut Engine, request: RequestId, body: Bytes) -> Result<(), CloseReason> {
-        match self.dispatch(engine, body).await {
+        match self.dispatch(engine, body.clone()).await {
+            Ok(Some(BlockTransferMessage::StreamHandle(handle))) => {
+                self.answer_opening(engine, request, &body, handle)
+            }
             Ok(Some(answer)) => engine.answer_rpc(request, &answer.encode()?),
             Ok(None) => engine.answer_rpc(request, &[]),
             Err(text) => {
@@ -279,6 +282,7 @@ impl Session {
 
     /// The chunk's body, `most` bytes at most.
     async fn take_chunk(&mut self, id: StreamId, index: ChunkIndex, most: u64) -> Result<Body, Missing> {
+        self.heard_of_stream(id);
         let shared = Arc::clone(&self.shared);
         let (stream, wanted) = self.streams.ask(id, index).map_err(|error| {
             if matches!(error, StreamError::Unknown) {

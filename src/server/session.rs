@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::Shared;
 use super::applications::Seen;
+use super::broken_gcm::Listening;
 use super::handshake::Conversation;
 use super::streams::Streams;
 use crate::disk::Proof;
@@ -47,6 +48,8 @@ pub(super) struct Session {
     pub(super) refusal: Option<String>,
     /// The application's entry in the table, once it is known.
     pub(super) seen: Option<Seen>,
+    /// What the client shows of its AES-GCM.
+    pub(super) listening: Option<Listening>,
     /// The application's secret, as long as it is valid.
     pub(super) access: Option<Watched>,
     /// The server is stopping: streams that are open may finish.
@@ -66,6 +69,7 @@ impl Session {
             conversation: None,
             refusal: None,
             seen: None,
+            listening: None,
             access: None,
             draining: false,
         }
@@ -77,6 +81,11 @@ impl Session {
             Some(facts) => channel.inside(facts.version, facts.suite),
             None => channel,
         }
+    }
+
+    /// Whether TLS lies around everything.
+    pub(super) fn is_within_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// How the connection is protected, as the metrics call it.
@@ -149,6 +158,7 @@ impl Handler for Session {
                 if self.channel.is_none() {
                     self.admit(engine, Channel::PLAINTEXT);
                 }
+                self.heard_request();
                 if let Some(text) = self.refusal.clone() {
                     return self.refuse_request(engine, request, text);
                 }
@@ -197,6 +207,7 @@ impl Handler for Session {
 
     fn on_mode(&mut self, engine: &mut Engine, mode: SessionMode) {
         self.admit(engine, Channel::aes(mode));
+        self.listen_for_broken_gcm(engine, mode);
     }
 
     async fn wake(&mut self) {

@@ -39,6 +39,8 @@ words! {
         BelowMinimum = "below_minimum",
         /// TLS where the server has none.
         Tls = "tls_not_configured",
+        /// AES-GCM that takes one message of a connection, as Spark 3.4's does.
+        BrokenGcm = "broken_gcm",
         /// A message that names another application than the connection proved.
         Application = "wrong_application",
         /// A stream that the connection did not open.

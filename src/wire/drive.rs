@@ -252,6 +252,7 @@ impl Wire<'_> {
             self.outbox.push(match transmit {
                 Transmit::Head(bytes) => Outbound::Bytes(bytes),
                 Transmit::Body(body) => Outbound::Region(body),
+                Transmit::Boundary => Outbound::Boundary,
                 Transmit::Install(agreed) => Outbound::Layer(handler.session_layer(*agreed)),
             });
         }

@@ -19,6 +19,8 @@ pub enum Transmit<B> {
     Head(Bytes),
     /// A body that belongs directly behind the head before it.
     Body(B),
+    /// What follows begins a message of its own, in ciphers that have messages.
+    Boundary,
     /// From this byte on, in both directions, everything passes what the handshake agreed on.
     /// What came before goes out as it is, and nothing more is read until this has been done.
     Install(Box<Agreed>),
@@ -58,6 +60,16 @@ impl<B> Link<B> {
         head.encode(body.len() as u64, &mut out)?;
         out.extend_from_slice(body);
         self.transmits.push_back(Transmit::Head(out.freeze()));
+        Ok(())
+    }
+
+    /// Queues a head and a body of at least one byte, which a cipher that has messages carries in two of them.
+    pub(super) fn send_in_two(&mut self, head: &Head, body: &[u8]) -> Result<(), CloseReason> {
+        let mut out = BytesMut::with_capacity(64);
+        head.encode(body.len() as u64, &mut out)?;
+        self.transmits.push_back(Transmit::Head(out.freeze()));
+        self.transmits.push_back(Transmit::Boundary);
+        self.transmits.push_back(Transmit::Head(Bytes::copy_from_slice(body)));
         Ok(())
     }
 

@@ -198,6 +198,12 @@ impl<B: Body> ServerConnection<B> {
         self.link.send(&Head::RpcResponse { request }, body)
     }
 
+    /// Answers an RPC so that the answer is complete with the second message of AES-GCM only: who takes one message
+    /// of a connection does not see it.
+    pub fn answer_rpc_in_two(&mut self, request: RequestId, body: &[u8]) -> Result<(), CloseReason> {
+        self.link.send_in_two(&Head::RpcResponse { request }, body)
+    }
+
     /// Fails an RPC, an upload or a request for merged metadata.
     pub fn fail_rpc(&mut self, request: RequestId, text: &str) -> Result<(), CloseReason> {
         self.link.send(&Head::RpcFailure { request, error: bounded(text) }, &[])
@@ -230,6 +236,16 @@ impl<B: Body> ServerConnection<B> {
         if !matches!(self.phase, Phase::Closing(_)) {
             self.phase = Phase::Closing(Some(reason));
         }
+    }
+
+    /// From here on the peer may be silent for so long.
+    pub fn set_idle_timeout(&mut self, timeout: Duration) {
+        self.settings.idle_timeout = timeout;
+    }
+
+    /// Whether something of ours waits for the peer to take it.
+    pub fn is_sending(&self) -> bool {
+        self.link.sending
     }
 
     /// Who the peer has shown to be, if anyone.

@@ -111,6 +111,7 @@ impl<E: Engine<Body = Bytes>> End<E> {
         while let Some(transmit) = self.engine.poll_transmit() {
             let plain = match transmit {
                 Transmit::Head(bytes) | Transmit::Body(bytes) => bytes,
+                Transmit::Boundary => continue,
                 Transmit::Install(keys) => {
                     assert!(self.layer.is_none(), "a second layer");
                     let Agreed::X25519(keys) = *keys else { panic!("{keys:?}") };

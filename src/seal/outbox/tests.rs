@@ -153,6 +153,24 @@ async fn small_answers_share_a_segment() {
 }
 
 #[tokio::test]
+async fn boundary_begins_a_message_of_its_own() {
+    let mode = SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm };
+    let (ours, theirs) = twins(mode);
+    let (mut stack, mut peer) = (Stack::default(), Stack::default());
+    stack.push(ours);
+    peer.push(theirs);
+    let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+    let parts = [Outbound::Boundary, bytes(b"head"), Outbound::Boundary, bytes(b"body"), Outbound::Boundary];
+    parts.into_iter().for_each(|part| outbox.push(part));
+    let (sealed, segments) = say(&mut outbox, &mut stack).await.unwrap();
+    assert_eq!(segments, 2);
+    // The first message ends with its own length.
+    let first = u64::from_be_bytes(*sealed.first_chunk().unwrap());
+    assert_eq!(first, 8 + 24 + 4 + 16);
+    assert_eq!(open(&mut peer, &sealed, 7), b"headbody");
+}
+
+#[tokio::test]
 async fn layers_change_at_the_exact_byte() {
     for mode in MODES {
         let (sealing, opening) = ends(mode);

@@ -18,6 +18,8 @@ pub enum Evidence {
     PushMergeMeta,
     /// DiagnoseCorruption: 3.2 and later.
     DiagnoseCorruption,
+    /// AES-GCM that takes one message of a connection: 3.4.
+    BrokenGcm,
 }
 
 impl Evidence {
@@ -29,6 +31,7 @@ impl Evidence {
         match self {
             Self::FetchShuffleBlocks => Release(3, 0),
             Self::PushMergeMeta | Self::DiagnoseCorruption => Release(3, 2),
+            Self::BrokenGcm => Release(3, 4),
         }
     }
 }
@@ -45,6 +48,9 @@ impl std::fmt::Display for Release {
 
 /// The releases that a channel and the bits of some evidence allow, in words.
 pub(super) fn range(channel: Channel, evidence: u8) -> String {
+    if evidence & Evidence::BrokenGcm.bit() != 0 {
+        return Evidence::BrokenGcm.since().to_string();
+    }
     let all = [Evidence::FetchShuffleBlocks, Evidence::PushMergeMeta, Evidence::DiagnoseCorruption];
     let said = all.into_iter().filter(|one| evidence & one.bit() != 0).map(Evidence::since);
     let (since, until) = of_channel(channel);
@@ -97,6 +103,7 @@ mod tests {
             (aes(EngineVersion::V1, SessionCipher::Ctr), fetch, "3.1 or later"),
             (aes(EngineVersion::V2, SessionCipher::Ctr), 0, "3.4 or later"),
             (aes(EngineVersion::V1, SessionCipher::Gcm), 0, "3.5 or later"),
+            (aes(EngineVersion::V1, SessionCipher::Gcm), fetch | Evidence::BrokenGcm.bit(), "3.4"),
             (Channel::PLAINTEXT.inside(TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"), 0, "4.0 or later"),
         ] {
             assert_eq!(range(channel, evidence), range_in_words, "{channel:?} {evidence}");
