@@ -7,6 +7,7 @@ mod apps;
 mod certs;
 mod demo;
 mod fetch;
+mod probe;
 mod register;
 mod reload;
 mod serve;
@@ -36,6 +37,7 @@ enum Command {
     Serve(serve::Serve),
     Register(register::Register),
     Fetch(fetch::Fetch),
+    Probe(probe::Probe),
     Apps(apps::Apps),
     Demo(demo::Demo),
     Certs(certs::Certs),
@@ -48,6 +50,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Register(register) => register.run(),
         Command::Fetch(fetch) => fetch.run(),
+        Command::Probe(probe) => probe.run(),
         Command::Apps(apps) => apps.run(),
         Command::Demo(demo) => demo.run(),
         Command::Certs(certs) => certs.run(),
