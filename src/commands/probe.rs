@@ -134,63 +134,80 @@ fn print(text: &str) -> Result<(), Failure> {
     stdout().write_all(text.as_bytes()).map_err(|error| Failure::new(Exit::Failed, error))
 }
 
+const HEAD: [&str; 5] = ["LEVEL", "HANDSHAKE", "CIPHER", "TLS", "VERDICT"];
+
 /// A table of what is spoken, then everything else a line at a time.
 fn text(report: &Report) -> String {
     let mut text = format!("{}: {}\n\n", report.server, report.peer);
-    let (silent, shown): (Vec<_>, Vec<_>) =
-        report.modes.iter().partition(|seen| matches!(seen.verdict, Verdict::NotSpoken(_)));
-    let mut lines = vec![["LEVEL", "HANDSHAKE", "CIPHER", "TLS", "VERDICT"].map(str::to_owned)];
-    lines.extend(shown.iter().map(|seen| line(seen)));
-    let mut widths = [0; 5];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for line in lines.iter().filter(|_| !shown.is_empty()) {
-        let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text += cells.join("  ").trim_end();
+    let spoken = report.modes.iter().filter(|seen| !matches!(seen.verdict, Verdict::NotSpoken(_)));
+    let lines: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(spoken.map(line)).collect();
+    if lines.len() > 1 {
+        text += &aligned(&lines);
         text.push('\n');
     }
     for in_tls in [false, true] {
-        let silent = silent.iter().filter(|seen| seen.mode.tls.is_some() == in_tls);
-        // Several modes of one handshake share their reason.
-        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
-        for seen in silent {
-            let name = format!("{} {}", seen.mode.handshake.name(), seen.mode.cipher);
-            let why = seen.verdict.detail().unwrap_or_default();
-            match reasons.iter_mut().find(|(known, _)| *known == why) {
-                Some((_, names)) => names.push(name),
-                None => reasons.push((why, vec![name])),
-            }
-        }
-        for (why, names) in reasons {
-            let way = if in_tls { "in TLS" } else { "in clear" };
-            text += &format!("not spoken {way}: {} ({why})\n", names.join(", "));
-        }
+        text += &details(report, in_tls);
     }
     text += &tls(report);
     text += &format!("a wrong secret: {}\n", report.wrong_secret.label());
     for warning in &report.warnings {
         text += &format!("warning: {warning}\n");
     }
-    let weakest = report.weakest().map_or("nothing was accepted".to_owned(), |level| level.to_string());
+    let weakest = report.weakest().map_or("nothing was accepted", SecurityLevel::name);
     text += &format!("weakest accepted: {weakest}\n");
     text
 }
 
 fn line(seen: &Observation) -> [String; 5] {
-    let verdict = match seen.verdict.detail() {
-        Some(detail) => format!("{}: {detail}", seen.verdict.label()),
-        None => seen.verdict.label().to_owned(),
-    };
     [
-        seen.mode.level.to_string(),
-        seen.mode.handshake.name().to_owned(),
-        seen.mode.cipher.to_owned(),
-        seen.mode.tls.map_or("-", |tls| tls.name()).to_owned(),
-        verdict,
+        seen.mode.level.name(),
+        seen.mode.handshake.name(),
+        seen.mode.cipher,
+        seen.mode.tls.map_or("-", |tls| tls.name()),
+        seen.verdict.label(),
     ]
+    .map(str::to_owned)
+}
+
+fn aligned(lines: &[[String; 5]]) -> String {
+    let mut widths = [0; 5];
+    for line in lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for line in lines {
+        let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// Why a mode is not accepted; modes that share their reason share a line.
+fn details(report: &Report, in_tls: bool) -> String {
+    let mut shared: Vec<(&Verdict, Vec<String>)> = Vec::new();
+    for seen in report.modes.iter().filter(|seen| seen.mode.tls.is_some() == in_tls) {
+        if seen.verdict.detail().is_none() {
+            continue;
+        }
+        let name = match seen.mode.handshake.name() {
+            "none" => "without proof".to_owned(),
+            handshake => format!("{handshake} {}", seen.mode.cipher),
+        };
+        match shared.iter_mut().find(|(verdict, _)| **verdict == seen.verdict) {
+            Some((_, names)) => names.push(name),
+            None => shared.push((&seen.verdict, vec![name])),
+        }
+    }
+    let way = if in_tls { "in TLS" } else { "in clear" };
+    let mut text = String::new();
+    for (verdict, names) in shared {
+        let why = verdict.detail().unwrap_or_default();
+        text += &format!("{} {way}: {}: {why}\n", verdict.label(), names.join(", "));
+    }
+    text
 }
 
 fn tls(report: &Report) -> String {
@@ -200,7 +217,12 @@ fn tls(report: &Report) -> String {
         text += &match seen {
             Ok(suite) => format!("{}: {suite}\n", version.name()),
             Err(verdict) => {
-                format!("{}: {} ({})\n", version.name(), verdict.label(), verdict.detail().unwrap_or_default())
+                format!(
+                    "{}: {} ({})\n",
+                    version.name(),
+                    verdict.label(),
+                    verdict.detail().unwrap_or_default()
+                )
             }
         };
     }

@@ -34,12 +34,12 @@ const LARGEST_ANSWER: u64 = 256 << 10;
 /// A connection's own deadlines come after the question's.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Both ends of AES sessions; Spark takes one of these, which is not negotiated.
+/// AES sessions, strongest first; a service of Spark takes one of them, which is not negotiated.
 const AES: [SessionMode; 4] = [
-    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Ctr },
-    SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Ctr },
-    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Gcm },
     SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm },
+    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Gcm },
+    SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Ctr },
+    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Ctr },
 ];
 
 /// How frames reach the server.
@@ -62,6 +62,8 @@ pub(super) struct Seen {
     pub(super) modes: Vec<Observation>,
     pub(super) wrong_secret: WrongSecret,
     pub(super) warnings: Vec<String>,
+    /// The real secret is not the server's: it is not tried again.
+    refused_secret: Option<Verdict>,
 }
 
 impl Default for Seen {
@@ -71,6 +73,7 @@ impl Default for Seen {
             modes: Vec::new(),
             wrong_secret: WrongSecret::NotTested,
             warnings: Vec::new(),
+            refused_secret: None,
         }
     }
 }
@@ -118,26 +121,26 @@ impl<'a> Asker<'a> {
         Ok(Self { probe, server, settings, segments, request })
     }
 
-    /// Every question, and an observation of every mode.
+    /// Every question, and an observation of every mode. The secret goes first where it is kept best.
     pub(super) async fn ask(&self, way: &Way, seen: &mut Seen) -> Result<(), ClientError> {
-        let verdict = self.without_proof(way, seen).await;
-        self.note(way, seen, Channel::PLAINTEXT, verdict);
-
-        let (spoken, offer) = self.offers_sasl(way, seen).await?;
-        self.try_sasl(way, seen, &spoken, &offer).await?;
+        let first = seen.modes.len();
+        let spoken = self.speaks_x25519(way, seen).await?;
+        self.try_aes(way, seen, &spoken).await?;
 
         let spoken = self.speaks_pbkdf2(way, seen).await?;
-        let verdict = match self.closed_to_us(way, &spoken) {
-            Some(verdict) => verdict,
-            None => {
-                let settings = self.probe.legacy;
-                self.attempt(way, seen, |secret| Security::Legacy { secret, settings }).await?.0
-            }
-        };
+        let settings = self.probe.legacy;
+        let verdict =
+            self.attempt(way, seen, &spoken, |secret| Security::Legacy { secret, settings }).await.0;
         self.note(way, seen, Channel::LEGACY, verdict);
 
-        let spoken = self.speaks_x25519(way, seen).await?;
-        self.try_aes(way, seen, &spoken).await
+        let (spoken, offer) = self.offers_sasl(way, seen).await?;
+        self.try_sasl(way, seen, &spoken, &offer).await;
+
+        let verdict = self.without_proof(way, seen).await;
+        self.note(way, seen, Channel::PLAINTEXT, verdict);
+        // Weakest first.
+        seen.modes[first..].reverse();
+        Ok(())
     }
 
     /// A request of somebody who proves nothing.
@@ -243,48 +246,32 @@ impl<'a> Asker<'a> {
         }
     }
 
-    async fn try_sasl(
-        &self,
-        way: &Way,
-        seen: &mut Seen,
-        spoken: &Spoken,
-        offer: &Offer,
-    ) -> Result<(), ClientError> {
-        let auth = std::iter::once((Channel::SASL, Wanted::Auth, offer.auth));
+    async fn try_sasl(&self, way: &Way, seen: &mut Seen, spoken: &Spoken, offer: &Offer) {
         let conf = SaslCipher::ALL.into_iter().map(|cipher| {
             let offered = offer.ciphers.contains(&cipher);
             (Channel::sasl_conf(cipher), Wanted::Conf(vec![cipher]), offered)
         });
-        for (mode, wanted, offered) in auth.chain(conf) {
-            let verdict = match self.closed_to_us(way, spoken) {
-                Some(Verdict::Skipped(_)) | None if !offered => {
-                    Verdict::NotSpoken("the server does not offer it".into())
-                }
-                Some(verdict) => verdict,
-                None => {
+        let auth = std::iter::once((Channel::SASL, Wanted::Auth, offer.auth));
+        for (mode, wanted, offered) in conf.chain(auth) {
+            let verdict = match spoken {
+                Spoken::Yes if !offered => Verdict::NotSpoken("the server does not offer it".into()),
+                _ => {
                     let sasl = |secret| Security::Sasl { secret, wanted, max_block: 64 << 10 };
-                    self.attempt(way, seen, sasl).await?.0
+                    self.attempt(way, seen, spoken, sasl).await.0
                 }
             };
             self.note(way, seen, mode, verdict);
         }
-        Ok(())
     }
 
     async fn try_aes(&self, way: &Way, seen: &mut Seen, spoken: &Spoken) -> Result<(), ClientError> {
         let mut verdicts = Vec::new();
         for mode in AES {
-            let verdict = match self.closed_to_us(way, spoken) {
-                Some(verdict) => verdict,
-                None => {
-                    let (verdict, connection) =
-                        self.attempt(way, seen, |secret| Security::Aes { secret, mode }).await?;
-                    if let (SessionCipher::Gcm, Some(connection)) = (mode.cipher, connection) {
-                        self.ask_again(&connection, mode, seen).await;
-                    }
-                    verdict
-                }
-            };
+            let aes = |secret| Security::Aes { secret, mode };
+            let (verdict, connection) = self.attempt(way, seen, spoken, aes).await;
+            if let (SessionCipher::Gcm, Some(connection)) = (mode.cipher, connection) {
+                self.ask_again(&connection, mode, seen).await;
+            }
             verdicts.push((mode, verdict));
         }
         let one_is_spoken = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Accepted);
@@ -309,46 +296,51 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Why the real secret is not tried; `None` where it is.
-    fn closed_to_us(&self, way: &Way, spoken: &Spoken) -> Option<Verdict> {
-        match (spoken, way, &self.probe.secret) {
-            (Spoken::No(verdict), ..) => Some(verdict.clone()),
-            (Spoken::Yes, _, None) => Some(Verdict::Skipped(
-                "the server speaks this handshake, and no secret is configured to try it with".into(),
-            )),
-            (Spoken::Yes, Way::Tls { unverified: Some(why), .. }, _) => {
-                Some(Verdict::Skipped((*why).to_owned()))
-            }
-            (Spoken::Yes, ..) => None,
-        }
-    }
-
-    /// A handshake under the real secret and a request after it; the connection too, where that was answered.
+    /// A handshake under the real secret, if that may be tried, and a request after it; the connection too, where that
+    /// was answered.
     async fn attempt(
         &self,
         way: &Way,
         seen: &mut Seen,
+        spoken: &Spoken,
         security: impl FnOnce(Arc<AppSecret>) -> Security,
-    ) -> Result<(Verdict, Option<Connection>), ClientError> {
-        let Some(secret) = &self.probe.secret else {
-            return Ok((Verdict::Skipped("no secret is configured".into()), None));
+    ) -> (Verdict, Option<Connection>) {
+        let secret = match self.may_try(way, seen, spoken) {
+            Ok(secret) => secret,
+            Err(verdict) => return (verdict, None),
         };
-        let opening = self.connect(way, security(Arc::clone(secret)));
+        let opening = self.connect(way, security(secret));
         let connection = match self.in_time(opening).await {
             Some(Ok(connection)) => connection,
-            Some(Err(error)) => return Ok((unproven(&error), None)),
-            None => return Ok((self.silence(), None)),
+            Some(Err(error)) => return (unproven(&error, seen), None),
+            None => return (self.silence(), None),
         };
-        let heard = self.heard(&connection, self.request.clone()).await;
-        let verdict = match heard {
+        let verdict = match self.heard(&connection, self.request.clone()).await {
             // The handshake went well and the session did not.
             Heard::Nothing(error) => {
-                Verdict::NotSpoken(format!("after the handshake {}", clean(&reason(&error))))
+                Verdict::NotSpoken(format!("after the handshake: {}", clean(&reason(&error))))
             }
             other => self.judge(seen, other),
         };
         let connection = (verdict == Verdict::Accepted).then_some(connection);
-        Ok((verdict, connection))
+        (verdict, connection)
+    }
+
+    /// The real secret, or why it is not tried.
+    fn may_try(&self, way: &Way, seen: &Seen, spoken: &Spoken) -> Result<Arc<AppSecret>, Verdict> {
+        if let Spoken::No(verdict) = spoken {
+            return Err(verdict.clone());
+        }
+        let Some(secret) = &self.probe.secret else {
+            return Err(Verdict::Skipped("spoken, and there is no secret to try it with".into()));
+        };
+        if let Way::Tls { unverified: Some(why), .. } = way {
+            return Err(Verdict::Skipped((*why).to_owned()));
+        }
+        match &seen.refused_secret {
+            Some(verdict) => Err(verdict.clone()),
+            None => Ok(Arc::clone(secret)),
+        }
     }
 
     /// One message on a connection of its own.
@@ -420,16 +412,22 @@ fn ended(error: &ClientError) -> Verdict {
 }
 
 /// A handshake under the real secret that did not end well, of a kind that the server speaks.
-fn unproven(error: &ClientError) -> Verdict {
+fn unproven(error: &ClientError, seen: &mut Seen) -> Verdict {
     let ClientError::Handshake { reason: why, .. } = error else { return ended(error) };
     match &**why {
-        CloseReason::HandshakeRefused(text) if refuses_proof(text) => Verdict::Unclear(format!(
-            "our secret is refused, or the application is unknown there ({})",
-            clean(text)
-        )),
+        CloseReason::HandshakeRefused(text) if refuses_proof(text) => {
+            let verdict = Verdict::Unclear(format!(
+                "our secret is refused, or the application unknown there ({})",
+                clean(text)
+            ));
+            seen.refused_secret.get_or_insert(verdict).clone()
+        }
         CloseReason::HandshakeRefused(text) => Verdict::Refused(clean(text)),
         CloseReason::Handshake(_) | CloseReason::LegacyHandshake(_) | CloseReason::HandshakeAnswer(_) => {
-            Verdict::Unclear(format!("its answer does not verify under our secret ({})", clean(&why.to_string())))
+            Verdict::Unclear(format!(
+                "its answer does not verify under our secret ({})",
+                clean(&why.to_string())
+            ))
         }
         CloseReason::SaslHandshake(_) => Verdict::Unclear(clean(&why.to_string())),
         _ => ended(error),

@@ -145,8 +145,12 @@ impl Probe {
         };
         let unverified = match &trust {
             Trust::Verified => None,
-            Trust::Failed(_) => Some("the certificate does not verify, and the secret goes to nobody unknown"),
-            Trust::NotConfigured => Some("the certificate is not verified: set spark.ssl.rpc.enabled=true and a trust store"),
+            Trust::Failed(_) => {
+                Some("the certificate does not verify, and the secret goes to nobody unknown")
+            }
+            Trust::NotConfigured => {
+                Some("the certificate is not verified: set spark.ssl.rpc.enabled=true and a trust store")
+            }
         };
         let way = way.map(|(config, version, suite)| Way::Tls { config, version, suite, unverified });
         let chain = chain.iter().filter_map(CertificateSummary::of).map(cleaned).collect();

@@ -150,12 +150,11 @@ impl Report {
         if let Some(weakest) = self.weakest().filter(|level| *level < minimum) {
             return Judgement::Weaker(format!("{weakest} is accepted, below {minimum}"));
         }
-        let open = self.modes.iter().filter(|seen| seen.mode.level < minimum).find_map(|seen| {
-            match &seen.verdict {
+        let open =
+            self.modes.iter().filter(|seen| seen.mode.level < minimum).find_map(|seen| match &seen.verdict {
                 Verdict::Unclear(why) | Verdict::Skipped(why) => Some((&seen.mode, why)),
                 _ => None,
-            }
-        });
+            });
         if let Some((mode, why)) = open {
             return Judgement::CannotTell(format!("{} may be accepted: {why}", words(mode)));
         }
@@ -196,7 +195,8 @@ impl Report {
     pub(super) fn warn(&mut self, now: SystemTime) {
         let mut warnings = Vec::new();
         if self.without_identity(false) == Some(&Verdict::Accepted) {
-            warnings.push("plaintext is accepted, of anybody: nothing is proven and nothing hidden".to_owned());
+            warnings
+                .push("plaintext is accepted, of anybody: nothing is proven and nothing hidden".to_owned());
         }
         let accepts = |level, handshake: &str| {
             self.accepted().any(|mode| mode.level == level && mode.handshake.name() == handshake)
@@ -211,7 +211,8 @@ impl Report {
             warnings.push("SASL's ciphers are accepted: 3DES, RC4 and DES protect little".to_owned());
         }
         if accepts(SecurityLevel::AesLegacy, "aes-pbkdf2") {
-            warnings.push("the handshake of Spark 2.2 to 3.0 is accepted: it has no forward secrecy".to_owned());
+            warnings
+                .push("the handshake of Spark 2.2 to 3.0 is accepted: it has no forward secrecy".to_owned());
         }
         if self.without_identity(true) == Some(&Verdict::Accepted) {
             warnings.push("inside TLS anybody is answered: nothing is proven but the server".to_owned());
@@ -315,7 +316,10 @@ impl TlsReport {
                 warnings.push(format!("the certificate expires in {} days", left.as_secs() / 86_400));
             }
             if leaf.names.is_empty() {
-                warnings.push("the certificate names no host (subjectAltName): clients that check names refuse it".into());
+                warnings.push(
+                    "the certificate names no host (subjectAltName): clients that check names refuse it"
+                        .into(),
+                );
             }
             if leaf.is_development {
                 warnings.push("the certificate was made by `certs dev`, for trying out".into());

@@ -55,7 +55,9 @@ fn failed(error: CipherError) -> Verdict {
     let CipherError::Tls(source) = &error else { return Verdict::NotSpoken(clean(&error.to_string())) };
     let text = clean(&source.to_string());
     match source.downcast_ref::<TlsError>() {
-        Some(TlsError::Refused { source: rustls::Error::InvalidCertificate(_), .. }) => Verdict::Unclear(text),
+        Some(TlsError::Refused { source: rustls::Error::InvalidCertificate(_), .. }) => {
+            Verdict::Unclear(text)
+        }
         _ => Verdict::NotSpoken(text),
     }
 }

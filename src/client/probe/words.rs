@@ -52,7 +52,9 @@ pub(super) fn speaker(text: &str) -> Peer {
 /// Whether a failed handshake was one that the server speaks.
 pub(super) fn refuses_proof(text: &str) -> bool {
     let first = text.lines().next().unwrap_or_default();
-    ["Authentication failed", "DIGEST-MD5", "Password cannot be null"].iter().any(|words| first.contains(words))
+    ["Authentication failed", "DIGEST-MD5", "Password cannot be null"]
+        .iter()
+        .any(|words| first.contains(words))
 }
 
 #[cfg(test)]
@@ -69,7 +71,8 @@ mod tests {
 
     #[test]
     fn stack_traces_tell_services_apart() {
-        let trace = |class: &str| format!("java.lang.RuntimeException: x\n\tat {class}.f(F.java:1)\n\tat y.Z");
+        let trace =
+            |class: &str| format!("java.lang.RuntimeException: x\n\tat {class}.f(F.java:1)\n\tat y.Z");
         for (class, peer) in [
             ("org.apache.spark.network.shuffle.ExternalBlockHandler", Peer::ShuffleService),
             ("org.apache.spark.network.netty.NettyBlockRpcServer", Peer::Executor),
