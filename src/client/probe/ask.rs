@@ -34,6 +34,10 @@ const LARGEST_ANSWER: u64 = 256 << 10;
 /// A connection's own deadlines come after the question's.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// A message of no kind (BlockTransferMessage.Decoder, Spark 4.3.0, has no such number): a shuffle service opens blocks
+/// of whom it does not know, and fails at the chunk only, but here it fails with its name in the stack trace.
+const NO_MESSAGE: &[u8] = &[0x7f];
+
 /// AES sessions, strongest first; a service of Spark takes one of them, which is not negotiated.
 const AES: [SessionMode; 4] = [
     SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm },
@@ -146,7 +150,12 @@ impl<'a> Asker<'a> {
     /// A request of somebody who proves nothing.
     async fn without_proof(&self, way: &Way, seen: &mut Seen) -> Verdict {
         let heard = self.say(way, self.request.clone()).await;
-        self.judge(seen, heard)
+        let verdict = self.judge(seen, heard);
+        if verdict == Verdict::Accepted && seen.peer <= Peer::Spark {
+            let heard = self.say(way, Bytes::from_static(NO_MESSAGE)).await;
+            self.recognize(seen, heard);
+        }
+        verdict
     }
 
     /// What an answer to the request means.
@@ -163,6 +172,13 @@ impl<'a> Asker<'a> {
             }
             Heard::Nothing(error) => ended(&error),
             Heard::Silence => self.silence(),
+        }
+    }
+
+    /// Learns from the answer to [`NO_MESSAGE`] who it is.
+    fn recognize(&self, seen: &mut Seen, heard: Heard) {
+        if let Heard::Words(text) = heard {
+            seen.peer = seen.peer.max(speaker(&text));
         }
     }
 
@@ -322,8 +338,14 @@ impl<'a> Asker<'a> {
             }
             other => self.judge(seen, other),
         };
-        let connection = (verdict == Verdict::Accepted).then_some(connection);
-        (verdict, connection)
+        if verdict != Verdict::Accepted {
+            return (verdict, None);
+        }
+        if seen.peer <= Peer::Spark {
+            let heard = self.heard(&connection, Bytes::from_static(NO_MESSAGE)).await;
+            self.recognize(seen, heard);
+        }
+        (verdict, Some(connection))
     }
 
     /// The real secret, or why it is not tried.
