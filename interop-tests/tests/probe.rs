@@ -35,10 +35,9 @@ fn judged(report: &Value, code: i32, expected: (&str, i32)) {
 
 #[test]
 fn an_aes_mode_is_found_and_no_other() {
-    for (mode, judgement) in [
-        (Mode::newest(Cipher::Ctr, 1), ("weaker", 1)),
-        (Mode::newest(Cipher::Gcm, 2), ("enough", 0)),
-    ] {
+    for (mode, judgement) in
+        [(Mode::newest(Cipher::Ctr, 1), ("weaker", 1)), (Mode::newest(Cipher::Gcm, 2), ("enough", 0))]
+    {
         let f = Fixture::start(Service::Spark, mode);
         let (report, code) = probe(&f, &[]);
         judged(&report, code, judgement);
@@ -62,7 +61,11 @@ fn the_fallback_to_sasl_is_found_beside_aes() {
     let (report, code) = probe(&f, &[]);
     judged(&report, code, ("weaker", 1));
     assert_eq!(report["weakest_accepted"], "plaintext");
-    assert_eq!(accepted(&report, false).len(), 7, "SASL without and with each cipher, and one of AES: {report:#}");
+    assert_eq!(
+        accepted(&report, false).len(),
+        7,
+        "SASL without and with each cipher, and one of AES: {report:#}"
+    );
 }
 
 #[test]

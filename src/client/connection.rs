@@ -249,7 +249,7 @@ fn greet(server: &Address, app: &AppId, settings: &Settings) -> Result<(Engine, 
         }
         Security::Legacy { secret, settings } => {
             let (initiator, challenge) =
-                legacy::Initiator::start(app, Arc::clone(secret), settings.clone(), &mut OsRandom)?;
+                legacy::Initiator::start(app, Arc::clone(secret), *settings, &mut OsRandom)?;
             (Greeting::Pbkdf2(initiator), challenge.encode())
         }
         Security::Sasl { secret, wanted, max_block } => {

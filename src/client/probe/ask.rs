@@ -129,7 +129,7 @@ impl<'a> Asker<'a> {
     pub(super) async fn ask(&self, way: &Way, seen: &mut Seen) -> Result<(), ClientError> {
         let first = seen.modes.len();
         let spoken = self.speaks_x25519(way, seen).await?;
-        self.try_aes(way, seen, &spoken).await?;
+        self.try_aes(way, seen, &spoken).await;
 
         let spoken = self.speaks_pbkdf2(way, seen).await?;
         let settings = self.probe.legacy;
@@ -280,7 +280,7 @@ impl<'a> Asker<'a> {
         }
     }
 
-    async fn try_aes(&self, way: &Way, seen: &mut Seen, spoken: &Spoken) -> Result<(), ClientError> {
+    async fn try_aes(&self, way: &Way, seen: &mut Seen, spoken: &Spoken) {
         let mut verdicts = Vec::new();
         for mode in AES {
             let aes = |secret| Security::Aes { secret, mode };
@@ -299,7 +299,6 @@ impl<'a> Asker<'a> {
             };
             self.note(way, seen, Channel::aes(mode), verdict);
         }
-        Ok(())
     }
 
     /// The AES-GCM of Spark 3.4 loses everything behind the first message.
