@@ -202,10 +202,13 @@ impl Report {
             self.accepted().any(|mode| mode.level == level && mode.handshake.name() == handshake)
         };
         if accepts(SecurityLevel::Plaintext, "sasl-digest-md5") {
-            warnings.push(
-                "SASL without encryption is accepted: set spark.network.crypto.saslFallback=false at the server"
-                    .to_owned(),
-            );
+            let cure = match self.peer {
+                Peer::Ours => "raise spark.sealed.security.minimum at the server",
+                _ => {
+                    "set spark.network.crypto.enabled=true and spark.network.crypto.saslFallback=false at the server"
+                }
+            };
+            warnings.push(format!("SASL without encryption is accepted: {cure}"));
         }
         if self.accepted().any(|mode| mode.level == SecurityLevel::SaslConf) {
             warnings.push("SASL's ciphers are accepted: 3DES, RC4 and DES protect little".to_owned());
