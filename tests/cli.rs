@@ -266,3 +266,57 @@ fn every_client_command_shows_an_example() {
         assert!(stdout(&output).contains(&format!("sealed-shuffle {command} --")), "{command}");
     }
 }
+
+fn probe(secret: Option<&str>, server: &str, rest: &[&str]) -> Output {
+    sealed_shuffle(secret).args(["probe", server]).args(rest).output().unwrap()
+}
+
+#[test]
+fn probe_exits_as_the_minimum_says() {
+    let served = Served::start("127.0.0.1");
+    for (secret, rest, expected) in [
+        (Some(SECRET), &["--minimum", "aes-ctr"][..], 0),
+        (Some(SECRET), &["--conf", "spark.sealed.security.minimum=aes-ctr"], 0),
+        (Some(SECRET), &[], 1),
+        (Some(SECRET), &["--minimum", "tls"], 1),
+        (Some("another secret"), &[], 69),
+        (None, &[], 69),
+        (Some(SECRET), &["--no-secret"], 69),
+        (None, &["--minimum", "plaintext"], 0),
+        (None, &["--minimum", "aes"], 2),
+        (None, &["--conf", "spark.shuffle.service.port=x"], 78),
+    ] {
+        let output = probe(secret, &served.server, rest);
+        assert_eq!(code(&output), expected, "{secret:?} {rest:?}: {}{}", stdout(&output), stderr(&output));
+    }
+}
+
+#[test]
+fn probe_reports_on_standard_output() {
+    let served = Served::start("127.0.0.1");
+    let output = probe(Some(SECRET), &served.server, &[]);
+    let text = stdout(&output);
+    assert!(text.contains(": a Sealed Shuffle server\n"), "{text}");
+    assert!(text.contains("weakest accepted: aes-ctr\n"), "{text}");
+    assert_eq!(stderr(&output), "sealed-shuffle: aes-ctr is accepted, below aes-gcm\n");
+    let json: Value =
+        serde_json::from_str(&stdout(&probe(Some(SECRET), &served.server, &["--json"]))).unwrap();
+    assert_eq!(
+        (json["judgement"].as_str(), json["weakest_accepted"].as_str()),
+        (Some("weaker"), Some("aes-ctr"))
+    );
+    assert_eq!((json["reachable"].as_bool(), json["peer"].as_str()), (Some(true), Some("sealed-shuffle")));
+    assert_eq!(json["modes"].as_array().unwrap().len(), 12);
+    assert!(!json.to_string().contains(SECRET));
+}
+
+#[test]
+fn probe_of_nobody_cannot_tell() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let output = probe(None, &server, &["--json"]);
+    assert_eq!(code(&output), 69, "{}", stderr(&output));
+    let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((json["reachable"].as_bool(), json["judgement"].as_str()), (Some(false), Some("cannot tell")));
+}

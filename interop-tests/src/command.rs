@@ -7,6 +7,7 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
@@ -90,4 +91,23 @@ impl OurCommand {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         Err(Refusal { code: output.status.code(), text })
     }
+}
+
+/// What `sealed-shuffle probe --json` reports of a server, and its exit code. Of the mode it is told the secret and
+/// whom to trust in TLS, and nothing else.
+pub fn probe(mode: &Mode, server: SocketAddr, app: &str, secret: &str, more: &[&str]) -> (Value, i32) {
+    let mut command = Command::new(binary());
+    clean_environment(&mut command);
+    // Wrong ciphers are met with silence for as long.
+    command.args(["probe", &server.to_string(), "--app-id", app, "--json", "--timeout", "2"]);
+    for (key, value) in mode.tls.iter().flat_map(|stores| stores.our_client_conf()) {
+        command.arg("--conf").arg(format!("{key}={value}"));
+    }
+    if mode.authenticates() {
+        command.env("_SPARK_AUTH_SECRET", secret);
+    }
+    let output = command.args(more).output().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("no report: {e}: {}", String::from_utf8_lossy(&output.stderr)));
+    (report, output.status.code().expect("nobody kills it"))
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, legacy};
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
@@ -24,7 +25,7 @@ use super::session::{Carrier, Command, Engine, Hearing, Reader, Secured, Session
 use super::{Address, ClientError, Security, Settings};
 use crate::random::{OsRandom, random_bytes};
 use crate::seal::{Lane, SegmentPool, Stack};
-use crate::tls::{Refresh, TlsLayer};
+use crate::tls::{LiveClientTls, Refresh, TlsLayer};
 use crate::wire::{WireSettings, drive};
 
 /// Commands that wait for the connection's task.
@@ -64,6 +65,21 @@ impl Connection {
         settings: &Settings,
         pool: &SegmentPool,
     ) -> Result<Self, ClientError> {
+        let tls = match &settings.tls {
+            None => None,
+            Some(live) => Some(refreshed(live).await),
+        };
+        Self::open_within(tls, server, app, settings, pool).await
+    }
+
+    /// The same inside TLS of this configuration, whatever the settings say of TLS.
+    pub(super) async fn open_within(
+        tls: Option<Arc<ClientConfig>>,
+        server: &Address,
+        app: &AppId,
+        settings: &Settings,
+        pool: &SegmentPool,
+    ) -> Result<Self, ClientError> {
         let socket = match tokio::time::timeout(settings.connect_timeout, connect(server, settings)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(source)) => return Err(ClientError::Connect { server: server.clone(), source }),
@@ -72,11 +88,13 @@ impl Connection {
                 return Err(ClientError::ConnectTimeout { server: server.clone(), after });
             }
         };
-        Self::over(socket, server, app, settings, pool).await
+        let stack = layers(tls, server)?;
+        Self::over(socket, stack, server, app, settings, pool).await
     }
 
     async fn over<S>(
         socket: S,
+        stack: Stack,
         server: &Address,
         app: &AppId,
         settings: &Settings,
@@ -85,7 +103,6 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let stack = layers(server, settings).await?;
         let (engine, secured) = greet(server, app, settings)?;
         let (commands, asked) = mpsc::channel(COMMANDS);
         let (ready, established) = oneshot::channel();
@@ -216,19 +233,23 @@ fn may_be_broken(settings: &Settings) -> bool {
         && settings.tls.is_none()
 }
 
-/// The layers that a connection begins with: TLS, or none.
-async fn layers(server: &Address, settings: &Settings) -> Result<Stack, ClientError> {
-    let mut stack = Stack::default();
-    let Some(tls) = &settings.tls else { return Ok(stack) };
-    let name = ServerName::try_from(server.host().to_owned())
-        .map_err(|_| ClientError::ServerName { server: server.clone() })?;
-    // Renewed files are looked for where they matter.
-    let live = Arc::clone(tls);
-    if let Ok(Refresh::Refused(error)) = tokio::task::spawn_blocking(move || live.refresh_if_changed()).await
-    {
+/// The configuration of TLS of the moment. Renewed files are looked for where they matter.
+async fn refreshed(live: &Arc<LiveClientTls>) -> Arc<ClientConfig> {
+    let looked_at = Arc::clone(live);
+    let refresh = tokio::task::spawn_blocking(move || looked_at.refresh_if_changed());
+    if let Ok(Refresh::Refused(error)) = refresh.await {
         warn!(%error, "new key or certificates of TLS are no good; the old ones stay");
     }
-    let layer = TlsLayer::client(tls.current(), name, Arc::default())
+    live.current()
+}
+
+/// The layers that a connection begins with: TLS, or none.
+fn layers(tls: Option<Arc<ClientConfig>>, server: &Address) -> Result<Stack, ClientError> {
+    let mut stack = Stack::default();
+    let Some(tls) = tls else { return Ok(stack) };
+    let name = ServerName::try_from(server.host().to_owned())
+        .map_err(|_| ClientError::ServerName { server: server.clone() })?;
+    let layer = TlsLayer::client(tls, name, Arc::default())
         .map_err(|error| ClientError::Handshake { server: server.clone(), reason: Arc::new(error.into()) })?;
     stack.push(Box::new(layer));
     Ok(stack)

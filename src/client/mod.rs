@@ -21,6 +21,7 @@ mod files;
 mod memory;
 mod opening;
 mod pool;
+pub mod probe;
 mod session;
 mod settings;
 mod transfer;

@@ -8,6 +8,7 @@ mod bench;
 mod certs;
 mod demo;
 mod fetch;
+mod probe;
 mod register;
 mod reload;
 mod serve;
@@ -37,6 +38,7 @@ enum Command {
     Serve(serve::Serve),
     Register(register::Register),
     Fetch(fetch::Fetch),
+    Probe(probe::Probe),
     Apps(apps::Apps),
     Bench(bench::Bench),
     Demo(demo::Demo),
@@ -50,6 +52,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Register(register) => register.run(),
         Command::Fetch(fetch) => fetch.run(),
+        Command::Probe(probe) => probe.run(),
         Command::Apps(apps) => apps.run(),
         Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),

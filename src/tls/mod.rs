@@ -55,7 +55,7 @@ fn suite_name(suite: SupportedCipherSuite) -> &'static str {
 }
 
 /// A time since 1970 as an operator reads it.
-fn date(since_epoch: Duration) -> String {
+pub(crate) fn date(since_epoch: Duration) -> String {
     let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds)
         .ok()

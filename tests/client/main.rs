@@ -4,5 +4,6 @@
 
 mod against_script;
 mod against_server;
+mod probing;
 mod script;
 mod support;

@@ -89,9 +89,19 @@ impl Running {
     }
 
     pub(crate) async fn start_at(security: &Security, root: TempDir, address: &str) -> Self {
+        let plaintext = matches!(security, Security::Plaintext);
+        Self::start_with(server_settings(security), !plaintext, root, address).await
+    }
+
+    pub(crate) async fn start_with(
+        settings: ServerSettings,
+        has_secret: bool,
+        root: TempDir,
+        address: &str,
+    ) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = Address::from(listener.local_addr().unwrap());
-        let server = server(security, root.path());
+        let server = server(settings, has_secret, root.path());
         let task = tokio::spawn(async move {
             server.run(listener, std::future::pending()).await;
         });
@@ -149,13 +159,14 @@ impl Running {
     }
 }
 
-fn server(security: &Security, root: &Path) -> Server {
+/// What a server is told that serves this mode.
+pub(crate) fn server_settings(security: &Security) -> ServerSettings {
     let plaintext = matches!(security, Security::Plaintext);
     let minimum = match security {
         Security::Aes { .. } => SecurityLevel::AesCtr,
         _ => SecurityLevel::Plaintext,
     };
-    let settings = ServerSettings {
+    ServerSettings {
         limits: Limits::default(),
         policy: Policy { anonymous: plaintext, ..Policy::at_least(minimum) },
         applications: ApplicationLimits::default(),
@@ -168,8 +179,11 @@ fn server(security: &Security, root: &Path) -> Server {
         idle_timeout: Duration::from_secs(120),
         stalled_timeout: Duration::from_secs(120),
         drain_timeout: Duration::from_secs(1),
-    };
-    let secrets = if plaintext { Secrets::none() } else { Secrets::shared(AppSecret::new(SECRET.into())) };
+    }
+}
+
+fn server(settings: ServerSettings, has_secret: bool, root: &Path) -> Server {
+    let secrets = if has_secret { Secrets::shared(AppSecret::new(SECRET.into())) } else { Secrets::none() };
     let roots = Roots::open(&[root.to_path_buf()]).unwrap();
     let store = Arc::new(BlockStore::new(roots, DiskLimits::default()));
     let pool = SegmentPool::new(Budget::new(64 << 20), 256 << 10, 4);
