@@ -2,7 +2,9 @@
 #![allow(dead_code)] // each test crate uses its part
 #![allow(clippy::unwrap_used)]
 
+use std::fs::OpenOptions;
 use std::io::{Cursor, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +121,9 @@ impl Bundle {
 
     pub(crate) fn put(&self, content: &[u8]) {
         let beside = self.dir.path().join("beside");
-        std::fs::write(&beside, content).unwrap();
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).unwrap();
+        file.write_all(content).unwrap();
         std::fs::rename(beside, self.path()).unwrap();
     }
 
