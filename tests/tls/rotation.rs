@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sealed_shuffle::client::{Client, Security};
-use sealed_shuffle::config::{SecurityLevel, TlsVersions};
+use sealed_shuffle::config::{Origin, SecurityLevel, TlsConfig, TlsSource, TlsVersions};
 use sealed_shuffle::tls::{LiveServerTls, Refresh};
 
 use crate::authority::{Authority, Bundle, Issued, bundled};
@@ -136,4 +136,30 @@ fn the_server_finds_new_files_by_itself_and_keeps_the_old_ones_where_these_are_n
     own.replace(Some(&second), &[]);
     eventually("the new one is shown", || shown(&running, &trusting) == second.fingerprint());
     running.runtime.block_on(fetch(&running, &before)).unwrap();
+}
+
+#[test]
+fn a_command_is_run_again_for_a_reload_and_not_because_its_output_would_differ() {
+    let authority = Authority::new("an authority");
+    let dir = tempfile::tempdir().unwrap();
+    let printed = dir.path().join("printed");
+    let print = |issued: &Issued| {
+        std::fs::write(&printed, [&issued.key, &issued.chain, &authority.pem].map(String::as_str).concat())
+            .unwrap();
+    };
+    let (first, second) = (authority.issue(), authority.issue());
+    print(&first);
+    let argv = vec!["cat".to_owned(), printed.display().to_string()];
+    let config = TlsConfig::new(TlsSource::Command { argv, origin: Origin::Conf });
+    let tls = Arc::new(LiveServerTls::load(config).unwrap());
+    let running = served(Arc::clone(&tls), SecurityLevel::Tls);
+    let trusting = Bundle::new(None, &[&authority]).client(TlsVersions::Both);
+    print(&second);
+    assert!(matches!(tls.refresh_if_changed(), Refresh::Unchanged), "it is not due");
+    assert_eq!(shown(&running, &trusting), first.fingerprint());
+    tls.reload().unwrap();
+    assert_eq!(shown(&running, &trusting), second.fingerprint());
+    std::fs::remove_file(&printed).unwrap();
+    assert!(tls.reload().is_err());
+    assert_eq!(shown(&running, &trusting), second.fingerprint());
 }
