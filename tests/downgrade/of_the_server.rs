@@ -13,12 +13,12 @@ use sealed_shuffle::random::random_bytes;
 use sealed_shuffle::tls::LiveClientTls;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::ids::StreamId;
-use sealed_shuffle_protocol::sasl::SaslCipher;
+use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 
 use crate::attacker::{Attacker, Heard};
 use crate::authority::{Authority, Bundle};
-use crate::running::{self, APP, GCM, Peer, Running, register};
-use crate::step::{Ask, Step, Told, honest, play, sequences, told};
+use crate::running::{self, APP, CTR, GCM, Peer, Running, register};
+use crate::step::{Ask, OTHER, Step, Told, honest, play, sequences, told};
 
 use SecurityLevel::{AesCtr, AesGcm, AesLegacy, Plaintext, SaslConf, Tls};
 
@@ -109,7 +109,6 @@ impl Scene {
 }
 
 fn level_of(handshake: &[Step]) -> SecurityLevel {
-    use sealed_shuffle_protocol::sasl::Wanted;
     match &handshake[0] {
         Step::X25519 { then: Some(mode), .. } => SecurityLevel::from(mode.cipher),
         Step::Pbkdf2 { .. } => AesLegacy,
@@ -118,7 +117,54 @@ fn level_of(handshake: &[Step]) -> SecurityLevel {
     }
 }
 
-/// Those of Spark's modes that prove an application, one for each way to protect it.
+/// What an attacker would try first; the properties find the rest.
+fn tricks() -> Vec<Vec<Told>> {
+    let x25519 = |then| Step::X25519 { app: APP, knows: true, then: Some(then) };
+    let start = |app, wanted: &Wanted| Step::SaslStart { app, knows: true, wanted: wanted.clone() };
+    let answer = |app| Step::SaslAnswer { app, enters: true };
+    let legacy = |says| Step::Pbkdf2 { app: APP, knows: true, says, key_bits: 128, enters: true };
+    let (auth, conf) = (Wanted::Auth, Wanted::Conf(vec![SaslCipher::TripleDes]));
+    let (fetch, chunk) = (Step::Ask(Ask::Fetch), Step::Ask(Ask::Chunk));
+    let block = [fetch.clone(), chunk.clone()];
+    let then_block = |steps: &[Step]| [steps, &block].concat();
+    let waiting = [
+        // A second handshake, behind one that is good enough and behind one that is not.
+        then_block(&[x25519(GCM), x25519(CTR)]),
+        then_block(&[x25519(CTR), x25519(GCM)]),
+        then_block(&[x25519(GCM), start(APP, &auth), answer(APP), Step::DropLayers]),
+        then_block(&[legacy(None), x25519(GCM)]),
+        // Another handshake in the middle of one.
+        then_block(&[start(APP, &auth), x25519(GCM)]),
+        then_block(&[start(APP, &auth), legacy(None), answer(APP)]),
+        then_block(&[start(APP, &conf), start(APP, &auth), answer(APP)]),
+        // A proof for one application, and a claim of another.
+        then_block(&[start(OTHER, &auth), answer(APP)]),
+        then_block(&[start(OTHER, &conf), answer(APP)]),
+        then_block(&[Step::X25519 { app: OTHER, knows: true, then: Some(GCM) }]),
+        // A good beginning, and a chunk over something else.
+        vec![x25519(GCM), fetch.clone(), Step::DropLayers, chunk.clone()],
+        vec![x25519(GCM), fetch.clone(), Step::ChangeMode(CTR), chunk.clone()],
+        vec![x25519(GCM), fetch.clone(), Step::AskRaw(Ask::Chunk)],
+        vec![x25519(GCM), fetch, Step::ClientHello, chunk.clone()],
+        // The stream of somebody else.
+        vec![x25519(CTR), chunk.clone()],
+        vec![chunk],
+        then_block(&[legacy(Some(i32::MAX))]),
+        then_block(&[legacy(Some(0))]),
+        then_block(&[Step::ClientHello]),
+    ];
+    let pipelined = [
+        then_block(&[x25519(CTR), x25519(GCM)]),
+        then_block(&[x25519(GCM)]),
+        then_block(&[start(APP, &auth), answer(APP)]),
+        then_block(&[legacy(None)]),
+    ];
+    let hasty = |steps: Vec<Step>| steps.into_iter().map(|step| (step, false)).collect();
+    let patient = |steps: Vec<Step>| steps.into_iter().map(told).collect();
+    waiting.into_iter().map(patient).chain(pipelined.into_iter().map(hasty)).collect()
+}
+
+/// The same for each policy: a module with a server of its own.
 macro_rules! scenes {
     ($($(#[$doc:meta])* $name:ident: $policy:expr, serves $served:expr;)*) => {
         $($(#[$doc])* mod $name {
@@ -142,6 +188,13 @@ macro_rules! scenes {
                     in_tls in prop_oneof![4 => Just(false), 1 => Just(true)], steps in sequences(),
                 ) {
                     scene().check(in_tls, &steps)?;
+                }
+            }
+
+            #[test]
+            fn no_trick_gets_a_block_over_less() {
+                for in_tls in [false, true] {
+                    tricks().iter().for_each(|steps| scene().check(in_tls, steps).unwrap());
                 }
             }
 
@@ -181,4 +234,24 @@ scenes! {
     everything_for_whoever_proves_it:
         Policy { anonymous: true, ..Policy::at_least(Plaintext) },
         serves [Plaintext, SaslConf, AesLegacy, AesCtr, AesGcm, Tls];
+}
+
+/// What SASL's own keys refuse is a refusal in the table, too.
+#[test]
+fn sasl_that_its_own_keys_refuse_is_no_use_of_the_table() {
+    let running = Running::start_with(|setup| {
+        setup.settings.policy = Policy::at_least(Plaintext);
+        setup.settings.sasl = SaslSettings { always_encrypt: true, ..SaslSettings::default() };
+    });
+    let mut attacker = Attacker::connect(running.address, &running.secret, StreamId(1));
+    let start = Step::SaslStart { app: APP, knows: true, wanted: Wanted::Auth };
+    let steps = [start, Step::SaslAnswer { app: APP, enters: true }, Step::Ask(Ask::Fetch)].map(told);
+    play(&mut attacker, &steps, "");
+    let heard = attacker.finish();
+    let text = String::from_utf8_lossy(&heard[0].plain).into_owned();
+    assert!(text.contains("spark.authenticate.enableSaslEncryption=true"), "{text}");
+    let table = running.server.applications(None);
+    let row = &table["applications"][0];
+    assert_eq!((&row["channels"], &row["refused"]), (&serde_json::json!([]), &1.into()), "{row}");
+    assert_eq!(row["last_refusal"]["channel"], "plaintext", "{row}");
 }
