@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -32,18 +33,23 @@ struct Served {
 
 impl Served {
     fn start(bind: &str) -> Self {
+        Self::start_with(bind, |_| {})
+    }
+
+    fn start_with(bind: &str, change: impl FnOnce(&mut Command)) -> Self {
         let root = tempfile::tempdir().unwrap();
         let data: &[u8] = b"AAAACCCCCD";
         write(root.path(), "shuffle_0_3_0.data", data);
         let offsets: Vec<u8> = [0_u64, 4, 4, 9, 10].iter().flat_map(|offset| offset.to_be_bytes()).collect();
         write(root.path(), "shuffle_0_3_0.index", &offsets);
-        let mut process = sealed_shuffle(Some(SECRET))
+        let mut command = sealed_shuffle(Some(SECRET));
+        command
             .args(["serve", "--bind", bind, "--port", "0", "--conf"])
             .arg(format!("spark.local.dir={}", root.path().display()))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        change(&mut command);
+        let mut process = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let server =
@@ -241,6 +247,140 @@ fn addresses_of_ipv6_are_written_in_brackets() {
     assert!(served.server.starts_with("[::1]:"), "{}", served.server);
     let output = served.register(&[]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
+}
+
+/// `certs dev` into `dir`.
+fn certs(dir: &Path, more: &[&str]) -> Output {
+    sealed_shuffle(None).args(["certs", "dev"]).arg(dir).args(more).output().unwrap()
+}
+
+const FILES: [(&str, u32); 9] = [
+    ("ca.pem", 0o644),
+    ("chain.pem", 0o644),
+    ("key.pem", 0o600),
+    ("keystore.p12", 0o600),
+    ("truststore.p12", 0o644),
+    ("keystore.jks", 0o600),
+    ("truststore.jks", 0o644),
+    ("bundle.zip", 0o600),
+    ("spark-tls.conf", 0o600),
+];
+
+fn modes(dir: &Path) -> Vec<(String, u32)> {
+    let mut found: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            (entry.file_name().into_string().unwrap(), mode)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn certs_dev_writes_every_format_and_closes_what_is_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap().join("made/deep");
+    let output = certs(&dir, &["--host", "node-1.example"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let mut expected = FILES.map(|(name, mode)| (name.to_owned(), mode)).to_vec();
+    expected.sort();
+    assert_eq!(modes(&dir), expected);
+    let named: Vec<_> = stdout(&output).lines().map(str::to_owned).collect();
+    assert_eq!(named, FILES.map(|(name, _)| dir.join(name).display().to_string()));
+    for word in ["localhost", "127.0.0.1", "node-1.example", "30 days", "spark-tls.conf"] {
+        assert!(stderr(&output).contains(word), "{word}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn certs_dev_replaces_nothing_unless_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+    // Readable by all, as somebody else may have left it.
+    std::fs::write(dir.path().join("key.pem"), "mine").unwrap();
+    let output = certs(dir.path(), &[]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("key.pem is there already"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--force"), "{}", stderr(&output));
+    assert_eq!(modes(dir.path()).len(), 1, "nothing else was written either");
+    assert_eq!(read("key.pem"), b"mine");
+
+    assert_eq!(code(&certs(dir.path(), &["--force"])), 0);
+    let first = read("key.pem");
+    assert!(first.starts_with(b"-----BEGIN PRIVATE KEY-----"));
+    assert_eq!(code(&certs(dir.path(), &[])), 1);
+    assert_eq!(read("key.pem"), first);
+    assert_eq!(code(&certs(dir.path(), &["--force"])), 0);
+    assert_ne!(read("key.pem"), first);
+    let mut expected = FILES.map(|(name, mode)| (name.to_owned(), mode)).to_vec();
+    expected.sort();
+    assert_eq!(modes(dir.path()), expected);
+}
+
+/// Server and client over what `certs dev` has made, in each of its formats.
+#[test]
+fn what_certs_dev_makes_serves_in_every_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    assert_eq!(code(&certs(&dir, &[])), 0);
+    let at = |name: &str| dir.join(name).display().to_string();
+    let conf = std::fs::read_to_string(dir.join("spark-tls.conf")).unwrap();
+    let password = conf.lines().find_map(|line| line.strip_prefix("spark.ssl.rpc.keyStorePassword")).unwrap();
+    let stores = |kind: &str| {
+        [
+            format!("spark.ssl.rpc.keyStore={}", at(&format!("keystore.{kind}"))),
+            format!("spark.ssl.rpc.keyStorePassword={}", password.trim()),
+            format!("spark.ssl.rpc.trustStore={}", at(&format!("truststore.{kind}"))),
+            format!("spark.ssl.rpc.trustStorePassword={}", password.trim()),
+        ]
+        .to_vec()
+    };
+    let pem = vec![
+        format!("spark.ssl.rpc.privateKey={}", at("key.pem")),
+        format!("spark.ssl.rpc.certChain={}", at("chain.pem")),
+    ];
+    let bundle = vec![format!("spark.sealed.tls.bundle={}", at("bundle.zip"))];
+    // One server with the file that is pasted, clients with each format.
+    let log = dir.join("log");
+    let served = Served::start_with("127.0.0.1", |serve| {
+        serve.arg("--properties-file").arg(dir.join("spark-tls.conf"));
+        serve.args(["--conf", "spark.sealed.security.minimum=tls"]);
+        serve.stderr(std::fs::File::create(&log).unwrap());
+    });
+    let flags = |settings: &[String]| -> Vec<String> {
+        let enabled = ["spark.ssl.rpc.enabled=true".to_owned()];
+        settings.iter().chain(&enabled).flat_map(|setting| ["--conf".to_owned(), setting.clone()]).collect()
+    };
+    for (n, settings) in [pem, bundle, stores("p12"), stores("jks")].into_iter().enumerate() {
+        let flags = flags(&settings);
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        if n == 0 {
+            let output = served.register(&flags);
+            assert_eq!(code(&output), 0, "{}", stderr(&output));
+        }
+        let output = served.fetch(SECRET, &[&flags[..], &["shuffle_0_3_0"]].concat());
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stdout(&output).starts_with("shuffle_0_3_0 4 "), "{}", stdout(&output));
+    }
+    let output = served.fetch(SECRET, &["shuffle_0_3_0"]);
+    assert_eq!(code(&output), 77, "{}", stderr(&output));
+    assert!(stderr(&output).contains("spark.ssl.rpc.enabled=true"), "{}", stderr(&output));
+
+    // Another authority of the same name.
+    let other = tempfile::tempdir().unwrap();
+    assert_eq!(code(&certs(other.path(), &[])), 0);
+    let bundle = [format!("spark.sealed.tls.bundle={}", other.path().join("bundle.zip").display())];
+    let flags = flags(&bundle);
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let output = served.fetch(SECRET, &[&flags[..], &["shuffle_0_3_0"]].concat());
+    assert_eq!(code(&output), 77, "{}", stderr(&output));
+    assert!(stderr(&output).contains("certificate"), "{}", stderr(&output));
+
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("was made by `certs dev`, for trying out"), "{log}");
 }
 
 #[test]

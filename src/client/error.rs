@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sealed_shuffle_protocol::auth::AuthError;
 use sealed_shuffle_protocol::auth::legacy::LegacyError;
+use sealed_shuffle_protocol::cipher::CipherError;
 use sealed_shuffle_protocol::codec::{DecodeError, EncodeError};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::crypto::random::RandomError;
@@ -18,12 +19,13 @@ use sealed_shuffle_protocol::shuffle::{BlockId, ShapeError};
 use thiserror::Error;
 
 use super::Address;
+use crate::tls::{TlsError, TlsFault};
 
 /// What an error means to a caller.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The server refuses us: wrong secret, wrong application, no AES.
+    /// One end refuses the other: wrong secret, wrong application, no AES, a certificate that is not trusted.
     Refused,
     /// The server answers, and the block, executor or file is not there.
     Missing,
@@ -285,7 +287,10 @@ fn close_kind(reason: &CloseReason) -> ErrorKind {
         CloseReason::HandshakeRefused(_)
         | CloseReason::Refused(_)
         | CloseReason::Handshake(_)
+        | CloseReason::LegacyHandshake(_)
+        | CloseReason::SaslHandshake(_)
         | CloseReason::HandshakeAnswer(_) => ErrorKind::Refused,
+        CloseReason::Cipher(CipherError::Tls(error)) => tls_kind(error.downcast_ref()),
         CloseReason::Frame(_) | CloseReason::Cipher(_) => ErrorKind::Corrupt,
         CloseReason::Message(_)
         | CloseReason::EarlyBytes(_)
@@ -303,6 +308,15 @@ fn close_kind(reason: &CloseReason) -> ErrorKind {
         | CloseReason::ShuttingDown => ErrorKind::Unreachable,
         // The enum may grow in its own crate.
         _ => ErrorKind::Protocol,
+    }
+}
+
+/// An error of TLS that is none of ours cannot be: nothing else makes them.
+fn tls_kind(error: Option<&TlsError>) -> ErrorKind {
+    match error.map(TlsError::fault) {
+        Some(TlsFault::Refused) => ErrorKind::Refused,
+        Some(TlsFault::Changed) => ErrorKind::Corrupt,
+        Some(TlsFault::NotTls) | None => ErrorKind::Protocol,
     }
 }
 
@@ -368,6 +382,8 @@ fn hint(reason: &CloseReason) -> &'static str {
 /// Spark does not negotiate the cipher: a server that has another one hangs up at the first request.
 fn mode_hint(answered: bool, reason: &CloseReason) -> &'static str {
     match reason {
+        // It says itself what to do.
+        CloseReason::Cipher(CipherError::Tls(_)) => "",
         CloseReason::PeerClosed | CloseReason::PeerClosedMidMessage | CloseReason::Cipher(_) if !answered => {
             "; are spark.network.crypto.cipher and spark.network.crypto.authEngineVersion the same here and there?"
         }

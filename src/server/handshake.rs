@@ -173,8 +173,14 @@ impl Session {
             Protection::Conf(keys) => Channel::sasl_conf(keys.cipher()),
         };
         self.claimed = Some(app.clone());
-        let text = self.judge_channel(Some(&app), channel);
-        if let Some(text) = text.or_else(|| refusal(&self.shared.settings.sasl, &protection)) {
+        // The policy's words come first: they ask for more.
+        let is_served = self.shared.policy().verdict(Some(&app), &self.within_tls(channel)).served;
+        let own = refusal(&self.shared.settings.sasl, &protection).filter(|_| is_served);
+        let text = match own {
+            Some(text) => Some(self.refuse_sasl(&app, channel, text)),
+            None => self.judge_channel(Some(&app), channel),
+        };
+        if let Some(text) = text {
             return engine.refuse(&text, text.clone());
         }
         let agreed = match protection {
@@ -215,6 +221,17 @@ impl Session {
             }
         }
         Err(first.unwrap_or_else(|| Unproven::because("there is no secret for this application")))
+    }
+
+    /// The keys of SASL refuse what the policy would serve.
+    fn refuse_sasl(&mut self, app: &AppId, channel: Channel, text: String) -> String {
+        let channel = self.within_tls(channel);
+        self.channel = Some(channel);
+        self.shared.metrics.channel_known(channel);
+        self.shared.metrics.refused(Refusal::BelowMinimum);
+        self.shared.applications.refused(app, Some(channel), self.peer.ip(), &text);
+        warn!(peer = %self.peer, %app, channel = %channel.level, "refused SASL: {text}");
+        text
     }
 
     fn refuse_handshake(

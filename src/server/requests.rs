@@ -238,7 +238,7 @@ impl Session {
             Err(error) => return engine.fail_stream(name, &error.spark_text()),
         };
         self.admit_transfer()?;
-        match self.take_chunk(parsed.stream, parsed.chunk, u64::MAX).await {
+        match self.take_chunk(engine, parsed.stream, parsed.chunk, u64::MAX).await {
             Ok(body) => engine.answer_stream(name, body),
             Err(Missing::Absent) => {
                 // Spark words an absent block differently here than for a chunk.
@@ -257,7 +257,7 @@ impl Session {
     ) -> Result<(), CloseReason> {
         self.shared.metrics.request(RequestKind::Chunk);
         self.admit_transfer()?;
-        match self.take_chunk(stream, chunk, MAX_CHUNK).await {
+        match self.take_chunk(engine, stream, chunk, MAX_CHUNK).await {
             Ok(body) => engine.answer_chunk(stream, chunk, body),
             Err(Missing::Absent) => {
                 engine.fail_chunk(stream, chunk, "java.lang.IllegalStateException: Chunk was not found")
@@ -281,7 +281,13 @@ impl Session {
     }
 
     /// The chunk's body, `most` bytes at most.
-    async fn take_chunk(&mut self, id: StreamId, index: ChunkIndex, most: u64) -> Result<Body, Missing> {
+    async fn take_chunk(
+        &mut self,
+        engine: &Engine,
+        id: StreamId,
+        index: ChunkIndex,
+        most: u64,
+    ) -> Result<Body, Missing> {
         self.heard_of_stream(id);
         let shared = Arc::clone(&self.shared);
         let (stream, wanted) = self.streams.ask(id, index).map_err(|error| {
@@ -291,6 +297,7 @@ impl Session {
             Missing::Failed(error.to_string())
         })?;
         let (app, executor) = (stream.app.clone(), stream.executor.clone());
+        let owner = app.clone();
         let found = match wanted {
             Wanted::Rdd(block) => {
                 on_disk(&shared, move |store| store.rdd_block(&app, &executor, block.rdd, block.split))
@@ -312,6 +319,8 @@ impl Session {
                 })
             }
         };
+        // Behind the lookup: the application may have proven itself since the stream was opened.
+        self.check_reach(engine, &owner).map_err(Missing::Failed)?;
         let (blocks, region) = match found {
             Ok(Some(found)) => found,
             Ok(None) => {

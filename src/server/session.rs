@@ -129,17 +129,26 @@ impl Session {
                     "java.lang.SecurityException: Client for {proven} not authorized for application {app}."
                 ))
             }
-            Some(Identity::Anonymous) if self.shared.store.executors().proof(app) == Some(Proof::Proven) => {
-                self.shared.metrics.refused(Refusal::Application);
-                warn!(peer = %self.peer, %app, "refused a peer without identity: the application was registered with one");
-                Err(format!(
-                    "java.lang.SecurityException: Application {app} was registered with authentication, \
-                     and this connection proved no identity: set spark.authenticate=true."
-                ))
+            Some(Identity::Anonymous) => {
+                self.check_reach(engine, app)?;
+                self.admit_unproven(app).map(|()| Proof::Unproven)
             }
-            Some(Identity::Anonymous) => self.admit_unproven(app).map(|()| Proof::Unproven),
             None => Err("java.lang.SecurityException: Unauthenticated call.".to_owned()),
         }
+    }
+
+    /// An application that was registered with proof is out of reach for a peer that has none, from that moment on.
+    pub(super) fn check_reach(&self, engine: &Engine, app: &AppId) -> Result<(), String> {
+        let is_unproven = matches!(engine.identity(), Some(Identity::Anonymous));
+        if !is_unproven || self.shared.store.executors().proof(app) != Some(Proof::Proven) {
+            return Ok(());
+        }
+        self.shared.metrics.refused(Refusal::Application);
+        warn!(peer = %self.peer, %app, "refused a peer without identity: the application was registered with one");
+        Err(format!(
+            "java.lang.SecurityException: Application {app} was registered with authentication, and this connection \
+             proved no identity: set spark.authenticate=true."
+        ))
     }
 }
 

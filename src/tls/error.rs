@@ -45,7 +45,33 @@ impl Role {
     }
 }
 
+/// What kind of failure it is, for whoever sorts them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsFault {
+    /// One end does not accept the other: its certificate, its versions, its suites.
+    Refused,
+    /// What came is not what TLS would say here.
+    NotTls,
+    /// A record does not verify.
+    Changed,
+}
+
 impl TlsError {
+    /// What kind of failure it is.
+    pub fn fault(&self) -> TlsFault {
+        match self {
+            Self::HandshakeTooLong { .. } => TlsFault::NotTls,
+            Self::Refused { source, .. } => match source {
+                Error::DecryptError => TlsFault::Changed,
+                Error::InvalidMessage(_)
+                | Error::InappropriateMessage { .. }
+                | Error::InappropriateHandshakeMessage { .. }
+                | Error::PeerMisbehaved(_) => TlsFault::NotTls,
+                _ => TlsFault::Refused,
+            },
+        }
+    }
+
     pub(super) fn new(role: Role, source: Error) -> Self {
         Self::Refused { advice: advice(role, &source), source }
     }

@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub use self::certificate::CertificateSummary;
-pub use self::error::TlsError;
+pub use self::error::{TlsError, TlsFault};
 pub use self::layer::{TlsFacts, TlsLayer};
 pub use self::live::{LiveClientTls, LiveServerTls, LiveTls, Refresh};
 pub use self::material::MaterialError;

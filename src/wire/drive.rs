@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle_protocol::cipher::{Layer, SessionMode};
+use sealed_shuffle_protocol::cipher::{CipherError, Layer, SessionMode};
 use sealed_shuffle_protocol::connection::{Agreed, CloseReason, Engine, Transmit};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::sleep_until;
@@ -107,10 +107,12 @@ where
     let reason = match wire.run(socket, engine, handler).await {
         Ok(reason) | Err(reason) => reason,
     };
-    wire.say_goodbye(socket).await;
+    // An alert of TLS has gone out as part of its failure.
+    let is_alerted = matches!(reason, CloseReason::Cipher(CipherError::Tls(_)));
+    let has_last_words = wire.say_goodbye(socket).await || is_alerted;
     // What the connection held is given back before the peer is waited for.
     drop(wire);
-    if engine.is_closing() {
+    if engine.is_closing() || has_last_words {
         linger(socket).await;
     }
     reason
@@ -299,19 +301,21 @@ impl Wire<'_> {
         Ok(())
     }
 
-    /// What the layers have to say at the end (an alert, a close_notify) goes out behind everything else, if the
-    /// socket takes it at once.
-    async fn say_goodbye<S: AsyncWrite + Unpin>(&mut self, socket: &mut S) {
+    /// What the layers have to say at the end (a close_notify) goes out behind everything else, if the socket takes it
+    /// at once. Whether there was something.
+    async fn say_goodbye<S: AsyncWrite + Unpin>(&mut self, socket: &mut S) -> bool {
         if !self.outbox.unwritten().is_empty() {
-            return;
+            return false;
         }
         self.stack.close();
+        let mut has_last_words = false;
         while let Ok(Some(last)) = self.stack.pending_output() {
             match tokio::time::timeout(GOODBYE, socket.write_all(&last)).await {
-                Ok(Ok(())) => {}
-                _ => return,
+                Ok(Ok(())) => has_last_words = true,
+                _ => return false,
             }
         }
+        has_last_words
     }
 
     fn release_empty_buffer(&mut self) {

@@ -10,16 +10,18 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use rustls::pki_types::ServerName;
 use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
 use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::random::{OsRandom, random_bytes};
-use sealed_shuffle::seal::{Budget, SegmentPool};
+use sealed_shuffle::seal::{Budget, SegmentPool, Stack};
 use sealed_shuffle::server::{ApplicationLimits, Drained, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
+use sealed_shuffle::tls::{LiveClientTls, TlsLayer};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
-use sealed_shuffle_protocol::cipher::{AesSession, Layer, Segment, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::cipher::{AesSession, Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, StreamId,
@@ -139,6 +141,11 @@ impl Running {
         fs::write(&data, content(*offsets.last().unwrap())).unwrap();
         fs::write(self.place(&layout::index_name(ShuffleId(0), MapId(map))), index).unwrap();
         data
+    }
+
+    /// Writes a cached block.
+    pub(crate) fn write_rdd(&self, name: &str, content: &[u8]) {
+        fs::write(self.place(name), content).unwrap();
     }
 
     fn place(&self, name: &str) -> PathBuf {
@@ -264,7 +271,7 @@ pub(crate) fn assert_no_panics() {
 /// A peer that says whatever it is told to.
 pub(crate) struct Peer {
     pub(crate) socket: TcpStream,
-    layer: Option<AesSession>,
+    stack: Stack,
     inbound: BytesMut,
     decoder: FrameDecoder,
     next_request: i64,
@@ -278,7 +285,7 @@ impl Peer {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         let (inbound, decoder) = (BytesMut::new(), FrameDecoder::new(1 << 20));
-        Self { socket, layer: None, inbound, decoder, next_request: 1, heard: Vec::new() }
+        Self { socket, stack: Stack::default(), inbound, decoder, next_request: 1, heard: Vec::new() }
     }
 
     /// Proves `app`; an error is the server's text, empty where it closed without a word.
@@ -289,12 +296,28 @@ impl Peer {
         match self.next() {
             Some((Head::RpcResponse { .. }, body)) => {
                 let keys = initiator.finish(&AuthMessage::decode(&body).unwrap()).unwrap();
-                self.layer = Some(AesSession::client(keys, mode, Box::new(OsRandom)));
+                self.stack.push(Box::new(AesSession::client(keys, mode, Box::new(OsRandom))));
                 Ok(())
             }
             Some((Head::RpcFailure { error, .. }, _)) => Err(error),
             None => Err(String::new()),
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// Speaks TLS, from the first byte on.
+    pub(crate) fn start_tls(&mut self, tls: &LiveClientTls) {
+        let name = ServerName::try_from("localhost").unwrap();
+        self.stack.push(Box::new(TlsLayer::client(tls.current(), name, Arc::default()).unwrap()));
+        self.say_pending();
+        while !self.stack.is_ready() {
+            assert!(self.read_some() > 0, "the server closed in the midst of TLS's handshake");
+        }
+    }
+
+    fn say_pending(&mut self) {
+        while let Some(bytes) = self.stack.pending_output().unwrap() {
+            self.socket.write_all(&bytes).unwrap();
         }
     }
 
@@ -308,12 +331,13 @@ impl Peer {
         if plain.is_empty() {
             return Ok(());
         }
-        let Some(layer) = &mut self.layer else { return self.socket.write_all(plain) };
-        let len = layer.layout().sealed_len(plain.len() as u64);
-        let mut segment = Segment::with_capacity(usize::try_from(len).unwrap());
-        segment.reset(layer.layout());
+        let layout = self.stack.layout();
+        // Each further layer needs a little more than the first one knows of.
+        let room = layout.sealed_len(plain.len() as u64) + (64 << 10);
+        let mut segment = Segment::with_capacity(usize::try_from(room).unwrap());
+        segment.reset(layout);
         assert_eq!(segment.put(plain), plain.len());
-        layer.seal(&mut segment).unwrap();
+        self.stack.seal(&mut segment).unwrap();
         self.socket.write_all(segment.sealed())
     }
 
@@ -344,16 +368,12 @@ impl Peer {
             Err(_) => 0,
         };
         self.inbound.extend_from_slice(&buffer[..n]);
-        loop {
-            let plain = match &mut self.layer {
-                None if self.inbound.is_empty() => None,
-                None => Some(self.inbound.split()),
-                Some(layer) => layer.open(&mut self.inbound).unwrap(),
-            };
-            let Some(plain) = plain else { return n };
+        while let Some(plain) = self.stack.open(&mut self.inbound).unwrap() {
             self.heard.extend_from_slice(&plain);
             self.decoder.feed(plain.freeze());
         }
+        self.say_pending();
+        n
     }
 
     /// Waits for the end, discarding what comes.
