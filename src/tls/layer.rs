@@ -6,6 +6,10 @@
 //! the socket (TransportContext, Spark 4.3.0), so what it has to say of its own accord goes through
 //! [`Layer::pending_output`] like everybody else's.
 //!
+//! Rustls seals into a vector of its own and copies from there, and what it opened it copies twice. Per 256 KiB that is
+//! 8 µs beside 18 for AES-256-GCM in place (`benches/cipher.rs`, AVX-512), 0.03 CPU-s/GB or a fourteenth of what serving
+//! over TLS costs: less than keeping records, alerts and key updates here, outside of rustls, is worth.
+//!
 //! Invariants
 //! - nothing is sealed before the handshake is over on our side, client certificate included;
 //! - what waits in the input is one incomplete record, or one incomplete handshake message of at most
