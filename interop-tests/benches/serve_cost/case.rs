@@ -16,12 +16,19 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    /// What a cost is per.
-    pub(crate) fn unit(self) -> &'static str {
+    /// What a cost is counted in. Seconds for a thousand are milliseconds for one.
+    pub(crate) fn cost_unit(self) -> &'static str {
         match self {
             Self::Blocks => "CPU-s/GB",
-            // Seconds for a thousand.
             Self::Handshakes => "CPU-ms each",
+        }
+    }
+
+    /// What is done in a second.
+    pub(crate) fn rate_unit(self) -> &'static str {
+        match self {
+            Self::Blocks => "GB/s",
+            Self::Handshakes => "1000/s",
         }
     }
 }

@@ -80,7 +80,7 @@ fn measure(spark: &Spark, shuffle: &Shuffle, case: Case, options: &Options) -> R
             }
         };
         let pair = Pair { ours: our_run, spark: their_run };
-        eprintln!("{} {}/{}: {}, {pair}", case.name, turn + 1, options.pairs, case.work.unit());
+        eprintln!("{} {}/{}: {}, {pair}", case.name, turn + 1, options.pairs, case.work.cost_unit());
         pairs.push(pair);
     }
     let high_water = measure::high_water(ours.id());

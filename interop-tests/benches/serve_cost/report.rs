@@ -85,7 +85,7 @@ impl Report {
             .iter()
             .map(|pair| json!({"ours": run(&pair.ours), "spark": pair.spark.as_ref().map(run)}));
         let pairs: Vec<_> = pairs.collect();
-        json!({"case": self.case.name, "unit": self.case.work.unit(), "vm_hwm": self.high_water, "pairs": pairs}).to_string()
+        json!({"case": self.case.name, "unit": self.case.work.cost_unit(), "vm_hwm": self.high_water, "pairs": pairs}).to_string()
     }
 
     fn row(&self) -> String {
@@ -110,22 +110,21 @@ impl Report {
 
 /// All cases, one a row; blocks and handshakes each in a table of their own.
 pub(crate) fn tables(reports: &[Report]) -> String {
-    let tables = [Work::Blocks, Work::Handshakes].map(|work| {
-        let rows: String =
-            reports.iter().filter(|report| report.case.work == work).map(Report::row).collect();
-        let (unit, rate) = (
-            work.unit(),
-            match work {
-                Work::Blocks => "GB/s",
-                Work::Handshakes => "1000/s",
-            },
-        );
-        if rows.is_empty() { rows } else { format!(
-            "| mode | ours, {unit} | Spark's, {unit} | ratio of a pair | ours, {rate} | Spark's, {rate} | ours, RssAnon \
-             MB | Spark's, RssAnon MB | ours, VmHWM MB |\n|---|---|---|---|---|---|---|---|---|\n{rows}\n"
-        ) }
-    });
+    let tables = [Work::Blocks, Work::Handshakes].map(|work| table(work, reports).unwrap_or_default());
     format!("Median (least – most).\n\n{}", tables.concat())
+}
+
+fn table(work: Work, reports: &[Report]) -> Option<String> {
+    let rows: Vec<String> =
+        reports.iter().filter(|report| report.case.work == work).map(Report::row).collect();
+    let (cost, rate) = (work.cost_unit(), work.rate_unit());
+    (!rows.is_empty()).then(|| {
+        format!(
+            "| mode | ours, {cost} | Spark's, {cost} | ratio of a pair | ours, {rate} | Spark's, {rate} | ours, RssAnon MB \
+             | Spark's, RssAnon MB | ours, VmHWM MB |\n|---|---|---|---|---|---|---|---|---|\n{}\n",
+            rows.concat()
+        )
+    })
 }
 
 /// What was asked for.
