@@ -1,13 +1,20 @@
 //! What a session cipher costs per segment, with no cipher as the floor.
 //!
-//! `cargo bench --bench cipher`. Sealing and opening happen in place, so the null layer shows what the
-//! segment itself costs; the rest is the cipher. The size 26 is a small request, 32,752 one AES-GCM unit,
-//! 256 KiB a segment of a large block.
+//! `cargo bench --bench cipher`. Spark's ciphers seal and open in place, so the null layer shows what the
+//! segment itself costs; the rest is the cipher. TLS 1.3 is one direction of a connection between two layers. The size
+//! 26 is a small request, 32,752 one AES-GCM unit, 256 KiB a segment of a large block.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite};
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
+use sealed_shuffle::tls::TlsLayer;
 use sealed_shuffle_protocol::cipher::{CtrLayer, GcmLayer, Layer, NullLayer, Segment};
 use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
 use sealed_shuffle_protocol::secret::Secret;
@@ -18,7 +25,7 @@ fn seal(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("seal");
     for size in SIZES {
         group.throughput(Throughput::Bytes(size as u64));
-        for (name, mut layer) in layers() {
+        for Ends { name, sealer: mut layer, .. } in ends() {
             let mut segment = filled(layer.as_ref(), size);
             group.bench_function(BenchmarkId::new(name, size), |bencher| {
                 bencher.iter(|| {
@@ -37,15 +44,19 @@ fn open(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("open");
     for size in SIZES {
         group.throughput(Throughput::Bytes(size as u64));
-        for (name, mut layer) in layers() {
-            let mut segment = filled(layer.as_ref(), size);
-            layer.seal(&mut segment).expect("the segment is the layer's");
-            let sealed = segment.sealed();
+        for Ends { name, mut sealer, mut opener } in ends() {
+            let mut segment = filled(sealer.as_ref(), size);
             group.bench_function(BenchmarkId::new(name, size), |bencher| {
                 bencher.iter_batched_ref(
-                    || BytesMut::from(sealed),
+                    // Each message anew: TLS counts them.
+                    || {
+                        segment.reset(sealer.layout());
+                        segment.advance(size);
+                        sealer.seal(&mut segment).expect("the segment is the layer's");
+                        BytesMut::from(segment.sealed())
+                    },
                     |input| {
-                        while let Some(plain) = layer.open(input).expect("sealed with the same key") {
+                        while let Some(plain) = opener.open(input).expect("sealed with the same key") {
                             black_box(plain.len());
                         }
                     },
@@ -57,7 +68,27 @@ fn open(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn layers() -> [(&'static str, Box<dyn Layer>); 5] {
+/// What seals, and what opens it.
+struct Ends {
+    name: &'static str,
+    sealer: Box<dyn Layer>,
+    opener: Box<dyn Layer>,
+}
+
+fn ends() -> Vec<Ends> {
+    let alike = symmetric().into_iter().zip(symmetric());
+    let mut ends: Vec<Ends> =
+        alike.map(|((name, sealer), (_, opener))| Ends { name, sealer, opener }).collect();
+    ends.extend([
+        tls("tls-aes-128", cipher_suite::TLS13_AES_128_GCM_SHA256),
+        tls("tls-aes-256", cipher_suite::TLS13_AES_256_GCM_SHA384),
+        tls("tls-chacha20", cipher_suite::TLS13_CHACHA20_POLY1305_SHA256),
+    ]);
+    ends
+}
+
+/// Layers whose two ends are alike.
+fn symmetric() -> [(&'static str, Box<dyn Layer>); 5] {
     let (wide, narrow, iv) = (|| Secret::new([1; 32]), || Secret::new([1; 16]), [2; 16]);
     [
         ("null", Box::new(NullLayer)),
@@ -66,6 +97,47 @@ fn layers() -> [(&'static str, Box<dyn Layer>); 5] {
         ("gcm-v1", Box::new(GcmLayer::aes_256(wide(), Box::new(OperatingSystem)))),
         ("gcm-v2", Box::new(GcmLayer::aes_128(narrow(), Box::new(OperatingSystem)))),
     ]
+}
+
+/// Server and client after their handshake.
+fn tls(name: &'static str, suite: SupportedCipherSuite) -> Ends {
+    let leaf = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a name");
+    let (certificate, key) =
+        (leaf.cert.der().clone(), PrivatePkcs8KeyDer::from(leaf.signing_key.serialize_der()));
+    let provider = CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() };
+    let provider = Arc::new(provider);
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).expect("it was just made");
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&TLS13])
+        .expect("the suite is of TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .expect("key and certificate fit");
+    server.send_tls13_tickets = 0;
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .expect("the suite is of TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let host = ServerName::try_from("localhost").expect("a name");
+    let mut server =
+        TlsLayer::server(Arc::new(server), Arc::default()).expect("the configuration is complete");
+    let mut client =
+        TlsLayer::client(Arc::new(client), host, Arc::default()).expect("the configuration is complete");
+    while carry(&mut client, &mut server) | carry(&mut server, &mut client) {}
+    Ends { name, sealer: Box::new(server), opener: Box::new(client) }
+}
+
+/// Whether `from` had something to say to `to`.
+fn carry(from: &mut TlsLayer, to: &mut TlsLayer) -> bool {
+    let mut said = BytesMut::new();
+    while let Some(piece) = from.pending_output() {
+        said.extend_from_slice(&piece);
+    }
+    let moved = !said.is_empty();
+    assert!(to.open(&mut said).expect("the handshake succeeds").is_none(), "nothing was sealed yet");
+    moved
 }
 
 fn filled(layer: &dyn Layer, size: usize) -> Segment {

@@ -28,10 +28,11 @@ import org.apache.spark.network.util.TransportConf;
 /**
  * Load from Spark's own client, the same for every service it is pointed at: each connection opens a stream over some
  * reduce blocks of all the maps 0..maps, as a reducer does, takes every chunk, throws it away, and goes on with the
- * next reduce blocks, around and around, until enough bytes have come.
+ * next reduce blocks, around and around, until enough bytes have come. Or, where handshakes are asked for, it opens that
+ * many connections, "connections" of them side by side, and closes each as soon as it has authenticated.
  *
- * Arguments are KEY=VALUE: host, port, app, exec, secret (absent: no authentication), connections, bytes, shuffle,
- * maps, reduces, reduces_per_request (absent: all), dirs (comma separated; present: registers the executor first),
+ * Arguments are KEY=VALUE: host, port, app, exec, secret (absent: no authentication), connections, bytes, handshakes,
+ * shuffle, maps, reduces, reduces_per_request (absent: all), dirs (comma separated; present: registers the executor first),
  * every spark.* key. Prints one JSON line.
  */
 public final class Bench {
@@ -63,26 +64,22 @@ public final class Bench {
     TransportConf transport = new TransportConf("shuffle", new MapConfigProvider(conf));
     TransportContext context = new TransportContext(transport, new NoOpRpcHandler(), true);
     TransportClientFactory factory = context.createClientFactory(bootstraps(transport));
+    if (options.containsKey("handshakes")) {
+      handshakes(factory, number("handshakes", 1), connections);
+      return;
+    }
     List<TransportClient> clients = new ArrayList<>();
     for (int i = 0; i < connections; i++) {
-      clients.add(factory.createUnmanagedClient(options.getOrDefault("host", "127.0.0.1"), number("port", 7337)));
+      clients.add(connect(factory));
     }
     if (options.containsKey("dirs")) {
       clients.get(0).sendRpcSync(new RegisterExecutor(app(), exec(), new ExecutorShuffleInfo(
           options.get("dirs").split(","), number("sub_dirs", 64),
           "org.apache.spark.shuffle.sort.SortShuffleManager")).toByteBuffer(), 10_000);
     }
-    long begin = System.nanoTime();
-    List<Thread> threads = new ArrayList<>();
-    for (TransportClient client : clients) {
-      Thread thread = new Thread(() -> fetchUntilEnough(client));
-      thread.start();
-      threads.add(thread);
-    }
-    for (Thread thread : threads) {
-      thread.join();
-    }
-    double seconds = (System.nanoTime() - begin) / 1e9;
+    List<Runnable> work = new ArrayList<>();
+    clients.forEach(client -> work.add(() -> fetchUntilEnough(client)));
+    double seconds = together(work);
     if (failure.get() != null) {
       failure.get().printStackTrace();
       return;
@@ -91,6 +88,44 @@ public final class Bench {
         .getProcessCpuTime() / 1e9;
     System.out.printf("{\"bytes\":%d,\"blocks\":%d,\"seconds\":%.3f,\"client_cpu_seconds\":%.3f,\"connections\":%d}%n",
         received.get(), blocks.get(), seconds, cpu, connections);
+  }
+
+  /** Opens and authenticates {@code count} connections, {@code atOnce} at a time, and closes each at once. */
+  private void handshakes(TransportClientFactory factory, int count, int atOnce) throws Exception {
+    AtomicLong left = new AtomicLong(count);
+    double seconds = together(Collections.nCopies(atOnce, () -> {
+      try {
+        while (left.getAndDecrement() > 0 && failure.get() == null) {
+          connect(factory).close();
+        }
+      } catch (Throwable e) {
+        failure.compareAndSet(null, e);
+      }
+    }));
+    if (failure.get() != null) {
+      failure.get().printStackTrace();
+      return;
+    }
+    System.out.printf("{\"handshakes\":%d,\"seconds\":%.3f,\"connections\":%d}%n", count, seconds, atOnce);
+  }
+
+  private TransportClient connect(TransportClientFactory factory) throws Exception {
+    return factory.createUnmanagedClient(options.getOrDefault("host", "127.0.0.1"), number("port", 7337));
+  }
+
+  /** Does all of it side by side, and says how many seconds that took. */
+  private static double together(List<Runnable> work) throws Exception {
+    long begin = System.nanoTime();
+    List<Thread> threads = new ArrayList<>();
+    for (Runnable one : work) {
+      Thread thread = new Thread(one);
+      thread.start();
+      threads.add(thread);
+    }
+    for (Thread thread : threads) {
+      thread.join();
+    }
+    return (System.nanoTime() - begin) / 1e9;
   }
 
   private void fetchUntilEnough(TransportClient client) {

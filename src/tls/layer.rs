@@ -6,6 +6,11 @@
 //! the socket (TransportContext, Spark 4.3.0), so what it has to say of its own accord goes through
 //! [`Layer::pending_output`] like everybody else's.
 //!
+//! Rustls seals into a vector of its own and copies from there, and what it opened it copies twice. Per 256 KiB that is
+//! 8 µs beside 18 for AES-256-GCM in place (`benches/cipher.rs`, AVX-512), or 0.03 CPU-s/GB; a profile of the server
+//! shows a tenth of its time at most, allocation included. Records, alerts and key updates of our own, outside of
+//! rustls, would be a high price for that.
+//!
 //! Invariants
 //! - nothing is sealed before the handshake is over on our side, client certificate included;
 //! - what waits in the input is one incomplete record, or one incomplete handshake message of at most

@@ -9,12 +9,14 @@ use sealed_shuffle_interop_tests::spark::Spark;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::case::{Case, Work};
 use crate::options::Options;
-use crate::service::Case;
 
 const MAPS: u32 = 80;
 const REDUCES: u32 = 100;
 const BLOCK: usize = 128 << 10;
+/// Threads of the client that open connections; more would measure a queue.
+const HANDSHAKES_AT_ONCE: usize = 4;
 
 /// About 1 GiB in blocks of 128 KiB. A request takes one partition of every map, as reducers do: 10 MiB, what
 /// Spark asks one service for at once by default (a fifth of `spark.reducer.maxSizeInFlight`).
@@ -62,27 +64,35 @@ impl Load<'_> {
         command.arg("exec=1");
         command.arg(format!("dirs={}", self.shuffle.executor.dir_names().join(",")));
         command.arg(format!("sub_dirs={}", self.shuffle.executor.sub_dirs));
-        command.arg(format!("connections={}", self.options.connections));
-        command.arg(format!("bytes={}", self.options.bytes));
-        command.args([
-            format!("maps={MAPS}"),
-            format!("reduces={REDUCES}"),
-            "reduces_per_request=1".to_owned(),
-        ]);
-        command.args(self.case.secret.map(|secret| format!("secret={secret}")));
-        command.args(self.case.conf.iter().map(|(key, value)| format!("{key}={value}")));
+        match self.case.work {
+            Work::Blocks => {
+                command.arg(format!("connections={}", self.options.connections));
+                command.arg(format!("bytes={}", self.options.bytes));
+                command.args([format!("maps={MAPS}"), format!("reduces={REDUCES}")]);
+                command.arg("reduces_per_request=1");
+            }
+            Work::Handshakes => {
+                command.arg(format!("connections={HANDSHAKES_AT_ONCE}"));
+                command.arg(format!("handshakes={}", self.options.handshakes));
+            }
+        }
+        command.args(self.case.secret().map(|secret| format!("secret={secret}")));
+        command.args(self.case.client_conf().iter().map(|(key, value)| format!("{key}={value}")));
         command
     }
 }
 
 /// What the client says in the end.
 pub(crate) struct Answer {
-    pub(crate) bytes: u64,
+    /// GB (10^9 bytes) of blocks, or thousands of connections.
+    pub(crate) amount: f64,
     pub(crate) seconds: f64,
 }
 
 /// The client's line of JSON.
 pub(crate) fn answer(line: &str) -> Option<Answer> {
     let value: Value = serde_json::from_str(line).ok()?;
-    Some(Answer { bytes: value["bytes"].as_u64()?, seconds: value["seconds"].as_f64()? })
+    let bytes = value["bytes"].as_f64().map(|bytes| bytes / 1e9);
+    let amount = bytes.or_else(|| value["handshakes"].as_f64().map(|count| count / 1e3))?;
+    Some(Answer { amount, seconds: value["seconds"].as_f64()? })
 }

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! one shuffle on disk, in the page cache ─┬─ our server (release build) ◄─┐
-//!                                         └─ Spark 4.3.0's service      ◄─┴─ Spark's client, 16 connections
+//!                                         └─ Spark 4.3.0's service      ◄─┴─ Spark's client: takes blocks over 16
+//!                                                                            connections, or opens 1000
 //! ```
 //!
 //! The two take turns, after a warm-up of each. CPU time is the service process's own, kernel work on its behalf
@@ -12,6 +13,7 @@
 //! neighbouring runs, since machines are not equally fast all the time. Nothing is asserted: the bench reports.
 //! With `--cold` both are started anew for every run: what a JVM costs that has just been started.
 
+mod case;
 mod load;
 mod measure;
 mod options;
@@ -22,11 +24,12 @@ use std::time::Duration;
 
 use sealed_shuffle_interop_tests::{process::Process, spark::Spark};
 
+use self::case::Case;
 use self::load::{Load, Shuffle};
 use self::measure::Meter;
 use self::options::Options;
 use self::report::{Pair, Report, Run};
-use self::service::{Case, Running};
+use self::service::Running;
 
 const SPARK: &str = "4.3.0";
 
@@ -40,7 +43,7 @@ fn main() {
         options.cases().into_iter().map(|case| measure(&spark, &shuffle, case, &options)).collect();
     println!("\n{}", report::machine(SPARK));
     println!("{}", report::load(&shuffle, &options));
-    println!("\n{}", report::table(&reports));
+    println!("\n{}", report::tables(&reports));
     reports.iter().filter_map(Report::bound).for_each(|line| println!("{line}"));
     if options.json {
         reports.iter().for_each(|report| println!("{}", report.json()));
@@ -62,6 +65,7 @@ fn measure(spark: &Spark, shuffle: &Shuffle, case: Case, options: &Options) -> R
     let mut pairs = Vec::new();
     for turn in 0..options.pairs {
         if options.cold && turn > 0 {
+            std::iter::once(ours).chain(theirs).for_each(Running::stop);
             (ours, theirs) = (start_ours(), start_theirs());
         }
         let (our_run, their_run) = match &theirs {
@@ -76,10 +80,11 @@ fn measure(spark: &Spark, shuffle: &Shuffle, case: Case, options: &Options) -> R
             }
         };
         let pair = Pair { ours: our_run, spark: their_run };
-        eprintln!("{} {}/{}: {pair}", case.name, turn + 1, options.pairs);
+        eprintln!("{} {}/{}: {}, {pair}", case.name, turn + 1, options.pairs, case.work.cost_unit());
         pairs.push(pair);
     }
     let high_water = measure::high_water(ours.id());
+    std::iter::once(ours).chain(theirs).for_each(Running::stop);
     Report { case, pairs, high_water }
 }
 
@@ -90,5 +95,5 @@ fn run(load: &Load<'_>, service: u32) -> Run {
     let answer = client.wait_for(Duration::from_secs(600), load::answer);
     let used = meter.stop();
     client.wait(Duration::from_secs(30));
-    Run { bytes: answer.bytes, seconds: answer.seconds, cpu: used.cpu, resident: used.resident }
+    Run { amount: answer.amount, seconds: answer.seconds, cpu: used.cpu, resident: used.resident }
 }

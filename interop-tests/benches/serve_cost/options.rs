@@ -1,6 +1,6 @@
 //! The command line of the bench.
 
-use crate::service::Case;
+use crate::case::Case;
 
 /// What was asked for; every default is what the README's figures were made with.
 pub(crate) struct Options {
@@ -9,6 +9,8 @@ pub(crate) struct Options {
     /// Bytes of blocks that the client takes in each run.
     pub(crate) bytes: u64,
     pub(crate) connections: usize,
+    /// Connections that the client opens in each run of a case of handshakes.
+    pub(crate) handshakes: usize,
     /// Keys for our server.
     pub(crate) conf: Vec<(String, String)>,
     /// Leaves Spark's service out: for comparing two builds of ours.
@@ -19,8 +21,8 @@ pub(crate) struct Options {
     cases: Vec<String>,
 }
 
-const USAGE: &str = "options: --pairs N (5), --gigabytes N (3), --connections N (16), --case NAME (ctr-v1, gcm-v2, \
-                     plaintext: all), --conf KEY=VALUE (for our server), --ours (leaves Spark's out), \
+const USAGE: &str = "options: --pairs N (5), --gigabytes N (3), --connections N (16), \
+                     --handshakes N (1000), --case NAME (all; may be repeated), --conf KEY=VALUE (for our server), --ours (leaves Spark's out), \
                      --cold (services anew for every run), --json";
 
 impl Options {
@@ -30,6 +32,7 @@ impl Options {
             pairs: 5,
             bytes: 3_000_000_000,
             connections: 16,
+            handshakes: 1000,
             conf: Vec::new(),
             only_ours: false,
             cold: false,
@@ -50,6 +53,7 @@ impl Options {
                 "--pairs" => options.pairs = number(&value()),
                 "--gigabytes" => options.bytes = 1_000_000_000 * number(&value()) as u64,
                 "--connections" => options.connections = number(&value()),
+                "--handshakes" => options.handshakes = number(&value()),
                 "--case" => options.cases.push(value()),
                 "--conf" => {
                     let pair = value();
@@ -67,7 +71,7 @@ impl Options {
     pub(crate) fn cases(&self) -> Vec<Case> {
         let mut cases = Case::all();
         cases.retain(|case| self.cases.is_empty() || self.cases.iter().any(|name| name == case.name));
-        assert!(!cases.is_empty(), "none of the cases {:?} exists; {USAGE}", self.cases);
+        assert!(!cases.is_empty(), "none of the cases {:?} exists, but {}", self.cases, Case::names());
         cases
     }
 }

@@ -7,30 +7,28 @@ use std::process::Command;
 use sealed_shuffle_interop_tests::spark::java_home;
 use serde_json::json;
 
+use crate::case::{Case, Work};
 use crate::load::Shuffle;
 use crate::options::Options;
-use crate::service::Case;
 
 /// One run of the client against one service.
 pub(crate) struct Run {
-    pub(crate) bytes: u64,
+    /// GB (10^9 bytes) of blocks, or thousands of connections.
+    pub(crate) amount: f64,
     pub(crate) seconds: f64,
     pub(crate) cpu: f64,
     pub(crate) resident: u64,
 }
 
 impl Run {
-    /// CPU seconds of the service for each GB (10^9 bytes) of blocks.
+    /// CPU seconds of the service for each GB, or milliseconds for each connection.
     fn cost(&self) -> f64 {
-        self.cpu / self.gigabytes()
+        self.cpu / self.amount
     }
 
-    fn gigabytes(&self) -> f64 {
-        self.bytes as f64 / 1e9
-    }
-
+    /// GB, or thousands of connections, in a second.
     fn throughput(&self) -> f64 {
-        self.gigabytes() / self.seconds
+        self.amount / self.seconds
     }
 }
 
@@ -48,10 +46,10 @@ impl Pair {
 
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ours {:.3} CPU-s/GB, {:.1} MB", self.ours.cost(), megabytes(self.ours.resident))?;
+        write!(f, "ours {:.3}, {:.1} MB", self.ours.cost(), megabytes(self.ours.resident))?;
         match (&self.spark, self.ratio()) {
             (Some(spark), Some(ratio)) => {
-                write!(f, "; Spark's {:.3} CPU-s/GB; ratio {ratio:.3}", spark.cost())
+                write!(f, "; Spark's {:.3}; ratio {ratio:.3}", spark.cost())
             }
             _ => Ok(()),
         }
@@ -81,13 +79,13 @@ impl Report {
 
     /// One line for programs.
     pub(crate) fn json(&self) -> String {
-        let run = |run: &Run| json!({"bytes": run.bytes, "seconds": run.seconds, "cpu_seconds": run.cpu, "rss_anon": run.resident});
+        let run = |run: &Run| json!({"amount": run.amount, "seconds": run.seconds, "cpu_seconds": run.cpu, "rss_anon": run.resident});
         let pairs = self
             .pairs
             .iter()
             .map(|pair| json!({"ours": run(&pair.ours), "spark": pair.spark.as_ref().map(run)}));
         let pairs: Vec<_> = pairs.collect();
-        json!({"case": self.case.name, "vm_hwm": self.high_water, "pairs": pairs}).to_string()
+        json!({"case": self.case.name, "unit": self.case.work.cost_unit(), "vm_hwm": self.high_water, "pairs": pairs}).to_string()
     }
 
     fn row(&self) -> String {
@@ -110,23 +108,33 @@ impl Report {
     }
 }
 
-/// All cases, one a row.
-pub(crate) fn table(reports: &[Report]) -> String {
-    let rows: String = reports.iter().map(Report::row).collect();
-    format!(
-        "Median (least – most).\n\n\
-         | mode | ours, CPU-s/GB | Spark's, CPU-s/GB | ratio of a pair | ours, GB/s | Spark's, GB/s | ours, RssAnon MB \
-         | Spark's, RssAnon MB | ours, VmHWM MB |\n|---|---|---|---|---|---|---|---|---|\n{rows}"
-    )
+/// All cases, one a row; blocks and handshakes each in a table of their own.
+pub(crate) fn tables(reports: &[Report]) -> String {
+    let tables = [Work::Blocks, Work::Handshakes].map(|work| table(work, reports).unwrap_or_default());
+    format!("Median (least – most).\n\n{}", tables.concat())
+}
+
+fn table(work: Work, reports: &[Report]) -> Option<String> {
+    let rows: Vec<String> =
+        reports.iter().filter(|report| report.case.work == work).map(Report::row).collect();
+    let (cost, rate) = (work.cost_unit(), work.rate_unit());
+    (!rows.is_empty()).then(|| {
+        format!(
+            "| mode | ours, {cost} | Spark's, {cost} | ratio of a pair | ours, {rate} | Spark's, {rate} | ours, RssAnon MB \
+             | Spark's, RssAnon MB | ours, VmHWM MB |\n|---|---|---|---|---|---|---|---|---|\n{}\n",
+            rows.concat()
+        )
+    })
 }
 
 /// What was asked for.
 pub(crate) fn load(shuffle: &Shuffle, options: &Options) -> String {
     format!(
-        "{}; {:.0} GB a run over {} connections, {} pairs of runs",
+        "{}; {:.0} GB a run over {} connections, or {} connections opened; {} pairs of runs",
         shuffle.describe(),
         options.bytes as f64 / 1e9,
         options.connections,
+        options.handshakes,
         options.pairs
     )
 }

@@ -5,44 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sealed_shuffle_interop_tests::mode::{Cipher, Mode};
 use sealed_shuffle_interop_tests::process::Process;
 use sealed_shuffle_interop_tests::server::{Server, binary};
-use sealed_shuffle_interop_tests::service::SECRET;
+use sealed_shuffle_interop_tests::service::Service;
 use sealed_shuffle_interop_tests::spark::Spark;
 
-use crate::SPARK;
+use crate::case::Case;
 use crate::load::Shuffle;
 
-/// One way of protecting the connection.
-pub(crate) struct Case {
-    pub(crate) name: &'static str,
-    /// Keys of both ends.
-    pub(crate) conf: Vec<(&'static str, String)>,
-    /// The secret of both ends, where they authenticate.
-    pub(crate) secret: Option<&'static str>,
-    /// The most that ours may cost, as a part of what Spark's costs.
-    pub(crate) bound: Option<f64>,
-}
-
-impl Case {
-    pub(crate) fn all() -> Vec<Self> {
-        let sealed = |name, cipher, engine, bound| {
-            let mode = Mode::aes(SPARK, cipher, engine);
-            Self { name, conf: mode.conf(), secret: Some(SECRET), bound }
-        };
-        vec![
-            sealed("ctr-v1", Cipher::Ctr, 1, Some(1.0 / 3.0)),
-            sealed("gcm-v2", Cipher::Gcm, 2, None),
-            Self {
-                name: "plaintext",
-                conf: vec![("spark.authenticate", "false".to_owned())],
-                secret: None,
-                bound: None,
-            },
-        ]
-    }
-}
+/// What our server warns of in modes that it is told to serve though they are not the best.
+const WARNINGS: [&str; 2] = ["reads every registered block", "an application is below the target"];
 
 /// A service that is being measured.
 pub(crate) enum Running {
@@ -53,12 +25,9 @@ pub(crate) enum Running {
 impl Running {
     /// Our server; `more` wins over the case's own keys.
     pub(crate) fn ours(shuffle: &Shuffle, case: &Case, more: &[(String, String)]) -> Self {
-        let mut conf = case.conf.clone();
-        if case.secret.is_none() {
-            conf.push(("spark.sealed.security.minimum", "plaintext".to_owned()));
-        }
+        let mut conf = case.service_conf(Service::Ours);
         conf.extend(more.iter().map(|(key, value)| (key.as_str(), value.clone())));
-        Self::Ours(Server::start(shuffle.root(), case.secret, &conf))
+        Self::Ours(Server::start(shuffle.root(), case.secret(), &conf))
     }
 
     /// Spark's own service with the heap that Spark gives its daemons (`SPARK_DAEMON_MEMORY`, 1g).
@@ -66,13 +35,20 @@ impl Running {
         let mut command: Command = spark.java();
         command.arg("-Xmx1g").arg("SparkShuffleService");
         command.arg(format!("spark.local.dir={}", shuffle.root().display()));
-        command.args(case.conf.iter().map(|(key, value)| format!("{key}={value}")));
-        command.args(case.secret.map(|secret| format!("spark.authenticate.secret={secret}")));
+        command.args(case.service_conf(Service::Spark).iter().map(|(key, value)| format!("{key}={value}")));
+        command.args(case.secret().map(|secret| format!("spark.authenticate.secret={secret}")));
         let mut process = Process::start("Spark's service", &mut command);
         let address = process.wait_for(Duration::from_secs(60), |line| {
             line.strip_prefix("listening on ").and_then(|address| address.parse().ok())
         });
         Self::Spark { process, address }
+    }
+
+    /// Ends it; ours must not have complained.
+    pub(crate) fn stop(self) {
+        if let Self::Ours(server) = self {
+            server.finish(&WARNINGS);
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
