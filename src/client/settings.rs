@@ -7,7 +7,7 @@ use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::auth::legacy::LegacySettings;
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::Wanted;
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use crate::config::{ClientConfig, ClientSecurity};
@@ -188,9 +188,9 @@ impl From<&ClientSecurity> for Security {
                 secret: Arc::new(AppSecret::new(secret.text.to_string())),
                 settings: LegacySettings { kdf: *kdf, iterations: *iterations, key_bits: *key_bits },
             },
-            ClientSecurity::Sasl { secret, encrypt, max_block } => Self::Sasl {
+            ClientSecurity::Sasl { secret, encrypt, ciphers, max_block } => Self::Sasl {
                 secret: Arc::new(AppSecret::new(secret.text.to_string())),
-                wanted: if *encrypt { Wanted::Conf(SaslCipher::ALL.to_vec()) } else { Wanted::Auth },
+                wanted: if *encrypt { Wanted::Conf(ciphers.clone()) } else { Wanted::Auth },
                 max_block: max_block.as_usize(),
             },
         }

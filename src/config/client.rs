@@ -6,6 +6,7 @@ use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::auth::legacy::LegacyKdf;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_protocol::sasl::SaslCipher;
 
 use super::authentication;
 use super::environment::Environment;
@@ -95,6 +96,8 @@ pub enum ClientSecurity {
         secret: ConfiguredSecret,
         /// Whether everything after it is encrypted (`spark.authenticate.enableSaslEncryption`). No.
         encrypt: bool,
+        /// The ciphers that are taken for it, of those that a server offers (`spark.sealed.sasl.ciphers`). 3DES.
+        ciphers: Vec<SaslCipher>,
         /// Plaintext bytes in one token that is sent (`spark.network.sasl.maxEncryptedBlockSize`). 64 KiB.
         max_block: ByteCount,
     },
@@ -247,6 +250,7 @@ fn security(v: &mut Values<'_>, within_tls: bool) -> Option<ClientSecurity> {
     let iterations = v.value(&keys::CRYPTO_KEY_ITERATIONS);
     let key_bits = v.value(&keys::CRYPTO_KEY_LENGTH);
     let encrypt = v.value(&keys::SASL_ENCRYPTION);
+    let ciphers = v.value(&keys::SASL_CIPHERS);
     let max_block = v.value(&keys::SASL_MAX_BLOCK);
     let secret = secret::resolve(v);
     if authenticate == Some(false) {
@@ -275,7 +279,7 @@ fn security(v: &mut Values<'_>, within_tls: bool) -> Option<ClientSecurity> {
     };
     let (security, key, remedy) = match crypto.map(|(enabled, _)| enabled) {
         Some(false) => (
-            ClientSecurity::Sasl { secret, encrypt, max_block },
+            ClientSecurity::Sasl { secret, encrypt, ciphers, max_block },
             keys::CRYPTO_ENABLED.name(),
             "set it to true".to_owned(),
         ),

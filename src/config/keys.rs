@@ -280,8 +280,9 @@ pub static SASL_CIPHERS: Key<Choices<SaslCipher>> = Key::new(
     "spark.sealed.sasl.ciphers",
     Choices(Choice::SASL_CIPHER),
     Is("3des"),
-    Serve,
-    "Ciphers of SASL's privacy layer that are offered where the policy serves `sasl-conf`. 3DES costs about a hundred \
+    Both,
+    "Ciphers of SASL's privacy layer that the server offers where its policy serves `sasl-conf`, and that the client takes: \
+     the challenge that names them is not authenticated. 3DES costs about a hundred \
      times the processor time of AES; RC4 and DES are broken.",
 )
 .near("spark.authenticate.enableSaslEncryption");
