@@ -161,8 +161,10 @@ fn messages_that_spark_3_4_announces_too_long_are_recognized_before_the_rest_tha
 fn sealed_by_spark_3_4(plain: usize) -> Vec<u8> {
     const UNIT: usize = 32752;
     let with_header = plain + 24;
-    let formula =
-        with_header / UNIT * (UNIT + 16) + if with_header % UNIT > 0 { with_header % UNIT + 16 } else { 0 };
+    let formula = match with_header % UNIT {
+        0 => with_header / UNIT * (UNIT + 16),
+        last => with_header / UNIT * (UNIT + 16) + last + 16,
+    };
     let length = u64::try_from(8 + formula).unwrap().to_be_bytes();
     let (salt, prefix) = ([7; 16], [9; 7]);
     let mut out = [&length[..], &[24], &salt, &prefix].concat();
