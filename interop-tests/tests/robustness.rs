@@ -116,7 +116,10 @@ fn finishes_the_fetch_of_a_slow_client_when_told_to_stop() {
 #[test]
 fn cuts_a_client_that_takes_nothing_when_the_drain_is_over() {
     let mode = Mode::newest(Cipher::Ctr, 1);
-    let (mut server, _root, _map) = with_large_blocks(&mode, &[("spark.sealed.drain.timeout", "1s")]);
+    let (mut server, _root, _map) = with_large_blocks(
+        &mode,
+        &[("spark.sealed.drain.timeout", "1s"), ("spark.sealed.security.target", "aes-ctr")],
+    );
     let proxy = Proxy::before(server.address());
     proxy.close_gate_after(1 << 20);
     let client = OurClient::new(&mode, proxy.address(), APP, SECRET);
