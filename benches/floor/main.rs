@@ -24,7 +24,7 @@ mod tls;
 mod transfer;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -91,7 +91,7 @@ impl Floor {
         let mut lines: Vec<Line> = self.modes.iter().map(|mode| self.tune(*mode, &file)).collect();
         for round in 0..self.rounds {
             for line in &mut lines {
-                self.say(&format!("round {} of {}, {}", round + 1, self.rounds, line.mode.name()));
+                eprintln!("round {} of {}, {}", round + 1, self.rounds, line.mode.name());
                 line.floor.push(self.floor(&file, line.candidate, line.segment));
                 if let Some(server) = &server {
                     line.ours.push(ours::measure(server, line.mode, self.seconds));
@@ -99,12 +99,12 @@ impl Floor {
             }
         }
         let text = if self.json { report::json(&lines) } else { report::table(&lines) };
-        writeln!(io::stdout(), "{text}").unwrap();
+        println!("{text}");
     }
 
     /// The implementation and segment size that cost the sender least.
     fn tune(&self, mode: Mode, file: &File) -> Line {
-        self.say(&format!("tuning {}", mode.name()));
+        eprintln!("tuning {}", mode.name());
         let mut tried: Vec<_> = mode
             .candidates()
             .iter()
@@ -127,10 +127,6 @@ impl Floor {
     fn floor(&self, file: &File, candidate: Candidate, segment: usize) -> Took {
         let plan = Plan { file: FILE, bytes: self.bytes, segment };
         transfer::run(file, &plan, candidate.ends(), None).unwrap()
-    }
-
-    fn say(&self, what: &str) {
-        writeln!(io::stderr(), "{what}").unwrap();
     }
 }
 

@@ -15,7 +15,6 @@ mod callgrind;
 mod cases;
 mod verdict;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -46,17 +45,17 @@ fn check() -> ExitCode {
         let counted = callgrind::count(case);
         let verdict = baseline.judge(case, &counted);
         is_good &= !verdict.is_regression();
-        say(&format!("{:<18} {verdict}; {:.1} µs here", case.name(), microseconds(case)));
+        println!("{:<18} {verdict}; {:.1} µs here", case.name(), microseconds(case));
     }
     if is_good {
         return ExitCode::SUCCESS;
     }
-    say(&format!(
+    println!(
         "more than a tenth above benches/guard/baseline.json (counted with {}; this is {}). If it is meant to be so: \
          make guard-update",
         baseline.valgrind,
         callgrind::version()
-    ));
+    );
     ExitCode::FAILURE
 }
 
@@ -65,7 +64,7 @@ fn update() -> ExitCode {
     let counted: Vec<_> = Case::ALL.iter().map(|case| (*case, callgrind::count(*case))).collect();
     Baseline::save(&counted);
     for (case, counted) in counted {
-        say(&format!("{:<18} {}", case.name(), counted.instructions));
+        println!("{:<18} {}", case.name(), counted.instructions);
     }
     ExitCode::SUCCESS
 }
@@ -76,7 +75,7 @@ fn count_this(name: &str) -> ExitCode {
     let mut work = case.ready();
     // What happens once (allocations, looking at the processor) is not the path.
     work();
-    say(&cases::abilities());
+    println!("{}", cases::abilities());
     callgrind::count_from_here(&mut work);
     ExitCode::SUCCESS
 }
@@ -93,8 +92,4 @@ fn microseconds(case: Case) -> f64 {
         .collect();
     took.sort_by(f64::total_cmp);
     1e6 * took[TIMED / 2]
-}
-
-fn say(line: &str) {
-    writeln!(io::stdout(), "{line}").unwrap();
 }
