@@ -5,7 +5,8 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench cost install setup setup-build
+.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench cost floor guard guard-update install setup \
+	setup-build setup-guard
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -13,7 +14,7 @@ help: ## what there is
 demo: setup-build ## proves the whole path on loopback with generated secrets and data
 	$(CARGO) run --quiet --bin sealed-shuffle -- demo
 
-test: setup unit interop ## installs what the tests need and runs all of them, real Spark included
+test: setup unit guard interop ## installs what the tests need and runs all of them, real Spark included
 
 unit: setup-build ## everything but real Spark
 	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --all-targets
@@ -47,6 +48,20 @@ cost: setup ## CPU and memory beside Spark's own service, same client, alternati
 	$(CARGO) build --release --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- $(ARGS)
 
+floor: export SEALED_SHUFFLE_BIN = $(CURDIR)/target/release/sealed-shuffle
+floor: setup-build ## what reading, ciphering and writing must cost here, and our server beside it (ARGS=--json)
+	$(CARGO) build --release --bin sealed-shuffle
+	$(CARGO) bench --package sealed-shuffle --bench floor -- $(ARGS)
+
+# The same packages and profile as `make unit`, so that nothing is built twice.
+GUARD = $(CARGO) test --quiet --package sealed-shuffle --package sealed-shuffle-protocol --bench guard --
+
+guard: setup-guard ## counts instructions on the hot paths; a tenth more than the baseline fails
+	$(GUARD) check
+
+guard-update: setup-guard ## writes the baseline of `make guard` anew
+	$(GUARD) update
+
 install: ## builds a release and installs it below PREFIX
 	$(CARGO) build --release --bin sealed-shuffle
 	install -D -m 0755 target/release/sealed-shuffle $(DESTDIR)$(PREFIX)/bin/sealed-shuffle
@@ -54,6 +69,10 @@ install: ## builds a release and installs it below PREFIX
 # A C compiler for aws-lc and the linker.
 setup-build:
 	@command -v cc >/dev/null || $(MAKE) --no-print-directory .apt-build-essential
+
+# Valgrind counts instructions.
+setup-guard: setup-build
+	@command -v valgrind >/dev/null || $(MAKE) --no-print-directory .apt-valgrind
 
 # Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip.
 setup: setup-build
