@@ -14,7 +14,7 @@ help: ## what there is
 demo: setup-build ## proves the whole path on loopback with generated secrets and data
 	$(CARGO) run --quiet --bin sealed-shuffle -- demo
 
-test: setup unit guard interop ## installs what the tests need and runs all of them, real Spark included
+test: setup unit interop ## installs what the tests need and runs all of them, real Spark included
 
 unit: setup-build ## everything but real Spark
 	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --all-targets
