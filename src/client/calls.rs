@@ -9,11 +9,15 @@ use sealed_shuffle_protocol::shuffle::{
     BlockId, BlockTransferMessage, CorruptionCause, DiagnoseCorruption, ExecutorShuffleInfo,
     GetLocalDirsForExecutors, RegisterExecutor, RemoveBlocks, Strings,
 };
+use tokio::task::{JoinError, JoinSet};
 
 use super::{Address, Client, ClientError};
 
 /// Wait between two attempts of a registration (BlockManager, Spark 4.3.0).
 const REGISTRATION_WAIT: Duration = Duration::from_secs(5);
+
+/// Registrations that wait for their answers at once, where there are many.
+const REGISTRATIONS: usize = 64;
 
 /// A block whose bytes arrived with another checksum than was expected.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -55,6 +59,38 @@ impl Client {
             tokio::time::sleep(REGISTRATION_WAIT).await;
             attempt += 1;
         }
+    }
+
+    /// Tells a shuffle service of many executors that keep their files in the same place, over one connection. Each is
+    /// tried once; the first failure ends it.
+    pub async fn register_all(
+        &self,
+        server: &Address,
+        executors: impl IntoIterator<Item = ExecutorId>,
+        info: ExecutorShuffleInfo,
+    ) -> Result<(), ClientError> {
+        const WHAT: &str = "a registration";
+        let settings = self.settings();
+        let after = settings.registration_timeout;
+        let connection = self.inner.pool.fresh(server, self.app(), settings).await?;
+        let mut asked = JoinSet::new();
+        for executor in executors {
+            let message = RegisterExecutor { app: self.app().clone(), executor, info: info.clone() };
+            let (connection, body) = (connection.clone(), BlockTransferMessage::from(message).encode()?);
+            asked.spawn(async move {
+                match tokio::time::timeout(after, connection.rpc(body)).await {
+                    Ok(answer) => answer.map(drop),
+                    Err(_) => Err(connection.no_answer(WHAT, after)),
+                }
+            });
+            if asked.len() >= REGISTRATIONS {
+                answered(asked.join_next().await)?;
+            }
+        }
+        while !asked.is_empty() {
+            answered(asked.join_next().await)?;
+        }
+        Ok(())
     }
 
     async fn register_once(&self, server: &Address, body: Bytes) -> Result<(), ClientError> {
@@ -144,6 +180,15 @@ impl Client {
             what,
             source,
         })
+    }
+}
+
+/// What one of several tasks came to; one that was lost has panicked, and so do we.
+fn answered(done: Option<Result<Result<(), ClientError>, JoinError>>) -> Result<(), ClientError> {
+    match done {
+        Some(Err(lost)) if lost.is_panic() => std::panic::resume_unwind(lost.into_panic()),
+        Some(Ok(answer)) => answer,
+        Some(Err(_)) | None => Ok(()),
     }
 }
 

@@ -227,6 +227,11 @@ impl Executors {
         self.read().apps.iter().map(|(app, entry)| self.summary(app, entry)).collect()
     }
 
+    /// Registered applications.
+    pub fn app_count(&self) -> usize {
+        self.read().apps.len()
+    }
+
     /// Executors of all applications.
     pub fn count(&self) -> usize {
         self.read().executors

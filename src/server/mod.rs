@@ -266,7 +266,7 @@ impl Server {
             index_misses: disk.index_misses,
             open_files: disk.files_open,
             executors: disk.executors as u64,
-            applications: shared.store.executors().apps().len() as u64,
+            applications: shared.store.executors().app_count() as u64,
             resident_anonymous: housekeeping::resident_anonymous(),
             applications_seen: shared.applications.counts(&shared.policy()),
         }

@@ -7,7 +7,7 @@ use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 use sealed_shuffle_protocol::secret::AppSecret;
-use sealed_shuffle_protocol::shuffle::CorruptionCause;
+use sealed_shuffle_protocol::shuffle::{CorruptionCause, ExecutorShuffleInfo, Strings};
 
 use crate::support::*;
 
@@ -321,4 +321,27 @@ async fn many_fetches_share_few_connections() {
         let (found, failed) = all(fetch).await;
         assert_eq!((found.len(), failed.len()), (6, 0), "{failed:?}");
     }
+}
+
+#[tokio::test]
+async fn many_executors_are_registered_over_one_connection() {
+    let security = gcm();
+    let server = Running::start(&security).await;
+    server.write_map(0, 0, &[b"first", b"second"]);
+    let client = client(security);
+    let executors = (0..200).map(|n| ExecutorId::new(n.to_string()));
+    client.register_all(&server.address, executors, server.info()).await.unwrap();
+    for executor in ["0", "199"] {
+        let fetch = client.fetch(&server.address, &ExecutorId::new(executor), blocks(&["shuffle_0_0_1"]));
+        let (found, failed) = all(fetch).await;
+        assert!(failed.is_empty(), "{failed:?}");
+        assert_eq!(found, [("shuffle_0_0_1".to_owned(), b"second".to_vec())]);
+    }
+
+    let outside = ExecutorShuffleInfo {
+        local_dirs: Strings::try_from_iter(["/var/empty/elsewhere"]).unwrap(),
+        ..server.info()
+    };
+    let refused = client.register_all(&server.address, [ExecutorId::new("200")], outside).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Server { .. }), "{refused}");
 }

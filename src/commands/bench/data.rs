@@ -50,11 +50,16 @@ impl Blocks {
         // Only clean pages can be dropped for a cold run, and nobody should write them back in mid-measurement.
         file.get_ref().sync_all()?;
 
-        let mut index = BufWriter::new(File::create(path(executor, &index_name(shuffle, MAP))?)?);
-        for at in 0..=u64::from(count.unsigned_abs()) {
-            index.write_all(&(at * size).to_be_bytes())?;
-        }
-        index.flush()?;
+        write_index(executor, shuffle, size, count)?;
+        Ok(Self { shuffle, size, count, data })
+    }
+
+    /// `count` blocks of `size` that take no room on the disk: zeros, from the page cache once they have been read.
+    pub(super) fn sparse(executor: &Path, shuffle: i32, size: u64, count: i32) -> io::Result<Self> {
+        let shuffle = ShuffleId(shuffle);
+        let data = path(executor, &data_name(shuffle, MAP))?;
+        File::create(&data)?.set_len(size * u64::from(count.unsigned_abs()))?;
+        write_index(executor, shuffle, size, count)?;
         Ok(Self { shuffle, size, count, data })
     }
 
@@ -73,6 +78,14 @@ impl Blocks {
         let file = File::open(&self.data)?;
         Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
     }
+}
+
+fn write_index(executor: &Path, shuffle: ShuffleId, size: u64, count: i32) -> io::Result<()> {
+    let mut index = BufWriter::new(File::create(path(executor, &index_name(shuffle, MAP))?)?);
+    for at in 0..=u64::from(count.unsigned_abs()) {
+        index.write_all(&(at * size).to_be_bytes())?;
+    }
+    index.flush()
 }
 
 fn path(executor: &Path, name: &str) -> io::Result<PathBuf> {

@@ -1,6 +1,7 @@
 //! `bench`: what serving costs on this machine, in every mode.
 
 mod data;
+mod growth;
 mod load;
 mod mode;
 mod process;
@@ -8,11 +9,11 @@ mod report;
 mod service;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sealed_shuffle::client::Client;
 use sealed_shuffle::config::raise_descriptor_limit;
@@ -22,6 +23,7 @@ use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
 use serde_json::json;
 
 use self::data::Blocks;
+use self::growth::{Ground, Which};
 use self::load::Until;
 use self::mode::Mode;
 use self::report::{Connecting, Row};
@@ -67,6 +69,18 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
+    /// Show instead how cost grows with load: connections, executors, sizes, partitions, memory [mode: aes-ctr]
+    #[arg(long)]
+    growth: bool,
+
+    /// Rounds over the points of each series of --growth; medians are shown
+    #[arg(long, value_name = "N", default_value = "5")]
+    rounds: usize,
+
+    /// Series of --growth, separated by commas [default: all]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    series: Vec<Which>,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -102,7 +116,6 @@ impl Bench {
             ));
         }
         let time = Duration::from_secs_f64(self.seconds);
-        let modes = if self.modes.is_empty() { Mode::USUAL.to_vec() } else { self.modes.clone() };
         let dir = match &self.dir {
             None => tempfile::tempdir(),
             Some(dir) => tempfile::tempdir_in(dir),
@@ -111,6 +124,10 @@ impl Bench {
         let secret: [u8; 32] = random_bytes().map_err(|error| failed(&error))?;
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let executor = service::prepare(dir.path())?;
+        if self.growth {
+            return self.grow(&secret, dir.path(), &executor, time).await;
+        }
+        let modes = if self.modes.is_empty() { Mode::USUAL.to_vec() } else { self.modes.clone() };
         let mut blocks = Vec::new();
         for (shuffle, size) in (0..).zip(&sizes) {
             let written = Blocks::write(&executor, shuffle, *size, data).map_err(|error| failed(&error))?;
@@ -122,16 +139,10 @@ impl Bench {
         out.say(&progress, Row::HEADING)?;
         let until = if self.cold { Until::OnceThrough } else { Until::Time(time) };
         for mode in modes {
-            let service = Service::start(mode, &secret, dir.path())?;
+            let service = Service::start(mode, &secret, dir.path(), &[])?;
             let settings = mode.client(&secret, dir.path())?;
-            let info = ExecutorShuffleInfo {
-                local_dirs: Strings::try_from_iter([executor.display().to_string().as_str()])
-                    .map_err(|error| failed(&error))?,
-                sub_dirs_per_local_dir: 64,
-                shuffle_manager: "org.apache.spark.shuffle.sort.SortShuffleManager".into(),
-            };
             let client = Client::new(settings.clone(), AppId::new(load::APP));
-            client.register(&service.address, &ExecutorId::new(load::EXECUTOR), info).await?;
+            client.register(&service.address, &ExecutorId::new(load::EXECUTOR), info(&executor)?).await?;
             for blocks in &blocks {
                 for &connections in &self.connections {
                     if self.cold {
@@ -159,6 +170,40 @@ impl Bench {
         progress.finish_and_clear();
         out.finish()
     }
+
+    async fn grow(&self, secret: &str, dir: &Path, executor: &Path, time: Duration) -> Result<(), Failure> {
+        let series = if self.series.is_empty() { Which::value_variants() } else { self.series.as_slice() };
+        let modes = if self.modes.is_empty() { vec![Mode::AesCtr] } else { self.modes.clone() };
+        let rounds = self.rounds.clamp(1, 1000);
+        let progress = progress(modes.len() * series.len() * rounds);
+        let out = Table { json: self.json, rows: Vec::new(), connecting: Vec::new() };
+        let mut shown = Vec::new();
+        for mode in modes {
+            let ground = Ground { mode, secret, dir, executor, time, rounds, progress: &progress };
+            for which in series {
+                progress.set_message(format!("{}, {}", mode.name(), which.name()));
+                let series = which.measure(&ground).await?;
+                out.say(&progress, &series.text(mode))?;
+                shown.push(series.json(mode));
+            }
+        }
+        progress.finish_and_clear();
+        if !self.json {
+            return Ok(());
+        }
+        let text = json!({ "version": env!("CARGO_PKG_VERSION"), "growth": shown });
+        writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error))
+    }
+}
+
+/// What an executor whose directory is `executor` says when it registers.
+fn info(executor: &Path) -> Result<ExecutorShuffleInfo, Failure> {
+    let dirs = Strings::try_from_iter([executor.display().to_string().as_str()]);
+    Ok(ExecutorShuffleInfo {
+        local_dirs: dirs.map_err(|error| Failure::new(Exit::Failed, error))?,
+        sub_dirs_per_local_dir: 64,
+        shuffle_manager: "org.apache.spark.shuffle.sort.SortShuffleManager".into(),
+    })
 }
 
 /// Lines as they come, or everything at once as JSON.

@@ -93,7 +93,7 @@ impl Connecting {
 }
 
 /// The value that `of` in a hundred do not exceed; 0 of nothing.
-fn percentile(sorted: &[f64], of: usize) -> f64 {
+pub(super) fn percentile(sorted: &[f64], of: usize) -> f64 {
     let at = (sorted.len() * of).div_ceil(100).max(1) - 1;
     sorted.get(at).copied().unwrap_or(0.0)
 }

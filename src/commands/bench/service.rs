@@ -50,8 +50,8 @@ pub(super) fn prepare(dir: &Path) -> Result<PathBuf, Failure> {
 }
 
 impl Service {
-    /// Starts it and waits until it is ready.
-    pub(super) fn start(mode: Mode, secret: &str, dir: &Path) -> Result<Self, Failure> {
+    /// Starts it, with `conf` on top of what the mode needs, and waits until it is ready.
+    pub(super) fn start(mode: Mode, secret: &str, dir: &Path, conf: &[&str]) -> Result<Self, Failure> {
         let failed =
             |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the server: {error}"));
         let program = std::env::current_exe().map_err(|error| failed(&error))?;
@@ -62,6 +62,9 @@ impl Service {
         command.args(["--conf", "spark.sealed.log=error"]);
         for conf in mode.server_conf(dir) {
             command.arg("--conf").arg(conf);
+        }
+        for conf in conf {
+            command.args(["--conf", conf]);
         }
         for variable in INHERITED {
             command.env_remove(variable);

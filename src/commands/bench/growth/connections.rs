@@ -1,0 +1,48 @@
+//! Throughput over connections: 128 KiB blocks, 4 MiB a request, from the page cache.
+
+use std::sync::Arc;
+
+use super::super::data::Blocks;
+use super::super::load::{self, Until};
+use super::series::{Column, Series};
+use super::{Ground, unmeasured};
+use crate::commands::Failure;
+
+const CONNECTIONS: [usize; 5] = [1, 4, 16, 64, 256];
+
+/// Throughput, and what it costs either side.
+pub(super) const COLUMNS: &[Column] = &[
+    Column { key: "bytes_per_second", heading: "MB/S", scale: 1e-6, digits: 0 },
+    Column { key: "server_cpu_seconds_per_byte", heading: "SERVER CPU-S/GB", scale: 1e9, digits: 3 },
+    Column { key: "client_cpu_seconds_per_byte", heading: "CLIENT CPU-S/GB", scale: 1e9, digits: 3 },
+    Column { key: "server_cpu_seconds_per_block", heading: "SERVER US/BLOCK", scale: 1e6, digits: 1 },
+    Column { key: "server_anonymous_bytes", heading: "SERVER MB", scale: 1e-6, digits: 1 },
+];
+
+pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
+    let service = ground.service(&[]).await?;
+    let settings = ground.settings()?;
+    let blocks = Arc::new(Blocks::write(ground.executor, 1, 128 << 10, 256 << 20).map_err(unmeasured)?);
+    let mut series = Series::new("connections that fetch 128 KiB blocks", COLUMNS, "4");
+    for _ in 0..ground.rounds {
+        for connections in CONNECTIONS {
+            let until = Until::Time(ground.time);
+            let measured = load::run(&service, &settings, Arc::clone(&blocks), connections, until).await?;
+            series.add(connections.to_string(), values(&measured, blocks.size));
+        }
+        ground.progress.inc(1);
+    }
+    Ok(series)
+}
+
+/// What [`COLUMNS`] names.
+pub(super) fn values(measured: &load::Measured, block: u64) -> Vec<f64> {
+    let bytes = measured.bytes as f64;
+    vec![
+        bytes / measured.wall,
+        measured.server_cpu / bytes,
+        measured.client_cpu / bytes,
+        measured.server_cpu / bytes * block as f64,
+        measured.server_memory as f64,
+    ]
+}

@@ -1,0 +1,97 @@
+//! The server's anonymous resident memory: just started, with 1,000 idle connections, and with 64 readers that are slower
+//! than it.
+
+use std::time::{Duration, Instant};
+
+use sealed_shuffle::client::Client;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use tokio::task::JoinSet;
+
+use super::super::data::Blocks;
+use super::super::service::Service;
+use super::super::{load, process};
+use super::series::{Column, Series};
+use super::{Ground, unmeasured};
+use crate::commands::{Exit, Failure};
+
+const IDLE: usize = 1_000;
+const READERS: usize = 64;
+
+/// How long a slow reader waits before it takes another block.
+const PAUSE: Duration = Duration::from_millis(100);
+const SAMPLE: Duration = Duration::from_millis(10);
+
+const COLUMNS: &[Column] =
+    &[Column { key: "server_anonymous_bytes", heading: "SERVER MB", scale: 1e-6, digits: 1 }];
+
+pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
+    let small = Blocks::sparse(ground.executor, 400, 2 << 10, 64).map_err(unmeasured)?;
+    let large = Blocks::sparse(ground.executor, 401, 4 << 20, 64).map_err(unmeasured)?;
+    let mut series = Series::new("memory", COLUMNS, "");
+    for _ in 0..ground.rounds {
+        // Each with a server of its own: an allocator keeps what it once had.
+        let service = ground.service(&[]).await?;
+        series.add("just started", vec![resident(&service)?]);
+        series.add("1,000 idle connections", vec![idle(ground, &service, &small).await?]);
+        let service = ground.service(&[]).await?;
+        series.add("64 slow readers of 4 MiB blocks", vec![slow(ground, &service, &large).await?]);
+        ground.progress.inc(1);
+    }
+    Ok(series)
+}
+
+fn resident(service: &Service) -> Result<f64, Failure> {
+    Ok(process::resident_anonymous(service.process()).map_err(unmeasured)? as f64)
+}
+
+async fn idle(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result<f64, Failure> {
+    let mut open = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        let client = ground.client()?;
+        take(&client, service, blocks).await?;
+        open.push(client);
+    }
+    resident(service)
+}
+
+/// The most that was seen.
+async fn slow(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result<f64, Failure> {
+    let mut settings = ground.settings()?;
+    // One block at a time: then the socket stops.
+    settings.max_size_in_flight = blocks.size;
+    let mut readers = JoinSet::new();
+    for _ in 0..READERS {
+        let client = Client::new(settings.clone(), AppId::new(load::APP));
+        let executor = ExecutorId::new(load::EXECUTOR);
+        let mut fetch = client.fetch(&service.address, &executor, blocks.some(0, 64));
+        readers.spawn(async move {
+            loop {
+                tokio::time::sleep(PAUSE).await;
+                match fetch.next().await {
+                    None => return Ok(()),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(Failure::new(error.error.kind().into(), error.error)),
+                }
+            }
+        });
+    }
+    let mut most = 0.0_f64;
+    let begun = Instant::now();
+    let mut samples = tokio::time::interval(SAMPLE);
+    while begun.elapsed() < 2 * ground.time {
+        tokio::select! {
+            _ = samples.tick() => most = most.max(resident(service)?),
+            Some(reader) = readers.join_next() => reader.map_err(|error| Failure::new(Exit::Failed, error))??,
+        }
+    }
+    Ok(most)
+}
+
+async fn take(client: &Client, service: &Service, blocks: &Blocks) -> Result<(), Failure> {
+    let executor = ExecutorId::new(load::EXECUTOR);
+    let mut fetch = client.fetch(&service.address, &executor, blocks.some(0, 1));
+    while let Some(outcome) = fetch.next().await {
+        outcome.map_err(|error| Failure::new(error.error.kind().into(), error.error))?;
+    }
+    Ok(())
+}
