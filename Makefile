@@ -5,7 +5,7 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench cost install setup setup-build
+.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench bench-spark cost install setup setup-build
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,10 @@ bench: ## codec, ciphers, index, loopback fetch
 cost: setup ## CPU and memory beside Spark's own service, same client, alternating (ARGS=--cold: both just started)
 	$(CARGO) build --release --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- $(ARGS)
+
+bench-spark: setup ## all of it beside Spark's own service: benches/RESULTS.md with its picture (20 minutes)
+	$(CARGO) build --release --bin sealed-shuffle
+	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- --results --pairs 10 $(ARGS)
 
 install: ## builds a release and installs it below PREFIX
 	$(CARGO) build --release --bin sealed-shuffle
