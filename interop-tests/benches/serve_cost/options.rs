@@ -20,8 +20,8 @@ pub(crate) struct Options {
     pub(crate) start: Start,
     /// Writes `benches/RESULTS.md` and its picture instead, of what stands in there.
     pub(crate) results: bool,
-    /// Pairs of runs against warm services, where results are written.
-    pub(crate) warm_pairs: Option<usize>,
+    /// Where results are written, pairs of runs of all but the usual blocks at services just started.
+    pub(crate) other_pairs: Option<usize>,
     pub(crate) json: bool,
     cases: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Options {
 const USAGE: &str = "options: --pairs N (5), --gigabytes N (3), --connections N (16), \
                      --handshakes N (1000), --case NAME (all; may be repeated), --conf KEY=VALUE (for our server), --ours (leaves Spark's out), \
                      --cold (services anew for every run), --json, \
-                     --results (writes benches/RESULTS.md), --warm-pairs N (with --results)";
+                     --results (writes benches/RESULTS.md), --other-pairs N (with --results, for what is not about 128 KiB blocks and services just started)";
 
 impl Options {
     /// `None` where cargo only wants to know whether the bench runs at all: `cargo test`, `cargo bench -- --test`.
@@ -43,7 +43,7 @@ impl Options {
             only_ours: false,
             start: Start::Warm,
             results: false,
-            warm_pairs: None,
+            other_pairs: None,
             json: false,
             cases: Vec::new(),
         };
@@ -60,7 +60,7 @@ impl Options {
                 "--results" => options.results = true,
                 "--json" => options.json = true,
                 "--pairs" => options.pairs = number(&value()),
-                "--warm-pairs" => options.warm_pairs = Some(number(&value())),
+                "--other-pairs" => options.other_pairs = Some(number(&value())),
                 "--gigabytes" => options.bytes = 1_000_000_000 * number(&value()) as u64,
                 "--connections" => options.connections = number(&value()),
                 "--handshakes" => options.handshakes = number(&value()),
