@@ -201,7 +201,7 @@ fn about(options: &Options) -> String {
          CPU time is that of the whole process, the kernel's work for it included; a client's is that of its process from its start, \
          a JVM's start included. Each pair is a run against one service and then against the other, the first of them in turn; \
          median (least – most), ratios formed within each pair; a row of fewer than ten pairs is a trial; memory is the median of the most anonymous resident memory of a run. \
-         \"Just started\": both services anew for every run, no run before it that does not count. \"Warm\": after one run that does not count. \
+         \"Just started\": both services anew for every run, no run before it that does not count. \"Warm\": after one run of the same size that does not count; a JVM goes on compiling for some runs more. \
          Spark's client is a new JVM in every run; where both ends are compared on warm services it first takes as much as is measured.",
         arguments.join(" "),
         report::machine(SPARK),
