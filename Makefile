@@ -5,7 +5,7 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench cost floor guard guard-update install setup \
+.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench bench-spark cost floor guard guard-update install setup \
 	setup-build setup-guard
 
 help: ## what there is
@@ -61,6 +61,10 @@ guard: setup-guard ## counts instructions on the hot paths; a tenth more than th
 
 guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
+
+bench-spark: setup ## all of it beside Spark's own service: benches/RESULTS.md with its picture (20 minutes)
+	$(CARGO) build --release --bin sealed-shuffle
+	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- --results --pairs 10 $(ARGS)
 
 install: ## builds a release and installs it below PREFIX
 	$(CARGO) build --release --bin sealed-shuffle

@@ -52,7 +52,7 @@ impl OurClient {
         secret: &str,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
-        let mut settings = configured(mode, secret);
+        let mut settings = settings(mode, secret);
         settings.max_retries = 0;
         settings.registration_attempts = 1;
         settings.registration_timeout = LIMIT;
@@ -141,7 +141,7 @@ impl OurClient {
 }
 
 /// The settings that the mode's keys make, as of the command line; no file and no variable has a say in them.
-fn configured(mode: &Mode, secret: &str) -> Settings {
+pub fn settings(mode: &Mode, secret: &str) -> Settings {
     let mut sources = Sources::default();
     sources.properties_file = Some("/dev/null".into());
     sources.conf = mode.our_client_conf().into_iter().map(|(key, value)| format!("{key}={value}")).collect();

@@ -1,6 +1,7 @@
 //! The command line of the bench.
 
 use crate::case::Case;
+use crate::service::Start;
 
 /// What was asked for; every default is what the README's figures were made with.
 pub(crate) struct Options {
@@ -15,15 +16,20 @@ pub(crate) struct Options {
     pub(crate) conf: Vec<(String, String)>,
     /// Leaves Spark's service out: for comparing two builds of ours.
     pub(crate) only_ours: bool,
-    /// Starts both services anew for every run and warms nothing up.
-    pub(crate) cold: bool,
+    /// How the services are before a run.
+    pub(crate) start: Start,
+    /// Writes `benches/RESULTS.md` and its picture instead, of what stands in there.
+    pub(crate) results: bool,
+    /// Where results are written, pairs of runs of all but the usual blocks at services just started.
+    pub(crate) other_pairs: Option<usize>,
     pub(crate) json: bool,
     cases: Vec<String>,
 }
 
 const USAGE: &str = "options: --pairs N (5), --gigabytes N (3), --connections N (16), \
                      --handshakes N (1000), --case NAME (all; may be repeated), --conf KEY=VALUE (for our server), --ours (leaves Spark's out), \
-                     --cold (services anew for every run), --json";
+                     --cold (services anew for every run), --json, \
+                     --results (writes benches/RESULTS.md), --other-pairs N (with --results, for what is not about 128 KiB blocks and services just started)";
 
 impl Options {
     /// `None` where cargo only wants to know whether the bench runs at all: `cargo test`, `cargo bench -- --test`.
@@ -35,7 +41,9 @@ impl Options {
             handshakes: 1000,
             conf: Vec::new(),
             only_ours: false,
-            cold: false,
+            start: Start::Warm,
+            results: false,
+            other_pairs: None,
             json: false,
             cases: Vec::new(),
         };
@@ -48,9 +56,11 @@ impl Options {
                 "--bench" => is_bench = true,
                 "--test" => return None,
                 "--ours" => options.only_ours = true,
-                "--cold" => options.cold = true,
+                "--cold" => options.start = Start::Cold,
+                "--results" => options.results = true,
                 "--json" => options.json = true,
                 "--pairs" => options.pairs = number(&value()),
+                "--other-pairs" => options.other_pairs = Some(number(&value())),
                 "--gigabytes" => options.bytes = 1_000_000_000 * number(&value()) as u64,
                 "--connections" => options.connections = number(&value()),
                 "--handshakes" => options.handshakes = number(&value()),

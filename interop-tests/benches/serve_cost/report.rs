@@ -7,28 +7,40 @@ use std::process::Command;
 use sealed_shuffle_interop_tests::spark::java_home;
 use serde_json::json;
 
-use crate::case::{Case, Work};
-use crate::load::Shuffle;
+use crate::case::{Bound, Case, Work};
+use crate::load::{LARGE, SMALL};
 use crate::options::Options;
+use crate::service::Start;
 
 /// One run of the client against one service.
 pub(crate) struct Run {
-    /// GB (10^9 bytes) of blocks, or thousands of connections.
+    /// What the cost is divided by, see [`Work::cost_unit`].
     pub(crate) amount: f64,
-    pub(crate) seconds: f64,
+    /// See [`Work::rate_unit`].
+    pub(crate) rate: f64,
     pub(crate) cpu: f64,
+    /// Of the client's process, its start included.
+    pub(crate) client_cpu: Option<f64>,
     pub(crate) resident: u64,
 }
 
 impl Run {
-    /// CPU seconds of the service for each GB, or milliseconds for each connection.
-    fn cost(&self) -> f64 {
+    /// What the service takes for one unit.
+    pub(crate) fn cost(&self) -> f64 {
         self.cpu / self.amount
     }
 
-    /// GB, or thousands of connections, in a second.
-    fn throughput(&self) -> f64 {
-        self.amount / self.seconds
+    /// The same for the client.
+    pub(crate) fn client_cost(&self) -> f64 {
+        self.client_cpu.map_or(f64::NAN, |cpu| cpu / self.amount)
+    }
+
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    pub(crate) fn megabytes(&self) -> f64 {
+        megabytes(self.resident)
     }
 }
 
@@ -39,8 +51,13 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    fn ratio(&self) -> Option<f64> {
+    pub(crate) fn ratio(&self) -> Option<f64> {
         self.spark.as_ref().map(|spark| self.ours.cost() / spark.cost())
+    }
+
+    /// How many times as much ours does in a second.
+    pub(crate) fn speed(&self) -> Option<f64> {
+        self.spark.as_ref().map(|spark| self.ours.rate / spark.rate)
     }
 }
 
@@ -49,7 +66,8 @@ impl fmt::Display for Pair {
         write!(f, "ours {:.3}, {:.1} MB", self.ours.cost(), megabytes(self.ours.resident))?;
         match (&self.spark, self.ratio()) {
             (Some(spark), Some(ratio)) => {
-                write!(f, "; Spark's {:.3}; ratio {ratio:.3}", spark.cost())
+                write!(f, "; Spark's {:.3}; ratio {ratio:.3}", spark.cost())?;
+                write!(f, "; {:.2} and {:.2} a second", self.ours.rate, spark.rate)
             }
             _ => Ok(()),
         }
@@ -59,6 +77,7 @@ impl fmt::Display for Pair {
 /// All pairs of one case.
 pub(crate) struct Report {
     pub(crate) case: Case,
+    pub(crate) start: Start,
     pub(crate) pairs: Vec<Pair>,
     /// The most resident memory that our server ever had.
     pub(crate) high_water: u64,
@@ -67,19 +86,46 @@ pub(crate) struct Report {
 impl Report {
     /// What was to be reached, and whether it was.
     pub(crate) fn bound(&self) -> Option<String> {
-        let bound = self.case.bound?;
-        let ratio = Spread::of(self.pairs.iter().filter_map(Pair::ratio))?;
-        let resident = Spread::of(self.pairs.iter().map(|pair| megabytes(pair.ours.resident)))?;
+        let (bound, resident) = (self.case.bound?, self.ours(Run::megabytes)?);
+        let bound = match bound {
+            Bound::Cost(most) => {
+                let ratio = self.ratio()?;
+                let (median, worst) = (ratio.median, ratio.most);
+                format!("at most {most:.2} of Spark's CPU time, measured {median:.2} (worst pair {worst:.2})")
+            }
+            Bound::Rate(least) => {
+                let speed = self.speed()?;
+                let (median, worst) = (speed.median, speed.least);
+                format!("at least {least} times Spark's speed, measured {median:.2} (worst pair {worst:.2})")
+            }
+        };
         Some(format!(
-            "bound for {}: at most {bound:.2} of Spark's CPU time, measured {:.2} (worst pair {:.2}); at most 40 MB of \
-             anonymous resident memory, measured {:.1}",
-            self.case.name, ratio.median, ratio.most, resident.most
+            "bound for {}: {bound}; at most 40 MB of anonymous resident memory, measured {:.1}",
+            self.case.name, resident.most
         ))
+    }
+
+    /// A figure of our runs.
+    pub(crate) fn ours(&self, figure: fn(&Run) -> f64) -> Option<Spread> {
+        Spread::of(self.pairs.iter().map(|pair| figure(&pair.ours)))
+    }
+
+    /// The same of Spark's.
+    pub(crate) fn spark(&self, figure: fn(&Run) -> f64) -> Option<Spread> {
+        Spread::of(self.pairs.iter().filter_map(|pair| pair.spark.as_ref()).map(figure))
+    }
+
+    pub(crate) fn ratio(&self) -> Option<Spread> {
+        Spread::of(self.pairs.iter().filter_map(Pair::ratio))
+    }
+
+    pub(crate) fn speed(&self) -> Option<Spread> {
+        Spread::of(self.pairs.iter().filter_map(Pair::speed))
     }
 
     /// One line for programs.
     pub(crate) fn json(&self) -> String {
-        let run = |run: &Run| json!({"amount": run.amount, "seconds": run.seconds, "cpu_seconds": run.cpu, "rss_anon": run.resident});
+        let run = |run: &Run| json!({"amount": run.amount, "rate": run.rate, "cpu_seconds": run.cpu, "client_cpu_seconds": run.client_cpu, "rss_anon": run.resident});
         let pairs = self
             .pairs
             .iter()
@@ -89,28 +135,24 @@ impl Report {
     }
 
     fn row(&self) -> String {
-        let ours = |figure: fn(&Run) -> f64| Spread::of(self.pairs.iter().map(|pair| figure(&pair.ours)));
-        let spark = |figure: fn(&Run) -> f64| {
-            Spread::of(self.pairs.iter().filter_map(|pair| pair.spark.as_ref()).map(figure))
-        };
-        let (resident, high_water) = (|run: &Run| megabytes(run.resident), megabytes(self.high_water));
         format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {high_water:.0} |\n",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.0} |\n",
             self.case.name,
-            cell(ours(Run::cost), 3),
-            cell(spark(Run::cost), 3),
-            cell(Spread::of(self.pairs.iter().filter_map(Pair::ratio)), 3),
-            cell(ours(Run::throughput), 2),
-            cell(spark(Run::throughput), 2),
-            cell(ours(resident), 1),
-            cell(spark(resident), 0),
+            cell(self.ours(Run::cost), 3),
+            cell(self.spark(Run::cost), 3),
+            cell(self.ratio(), 3),
+            cell(self.ours(Run::rate), 2),
+            cell(self.spark(Run::rate), 2),
+            cell(self.ours(Run::megabytes), 1),
+            cell(self.spark(Run::megabytes), 0),
+            megabytes(self.high_water),
         )
     }
 }
 
-/// All cases, one a row; blocks and handshakes each in a table of their own.
+/// All cases, one a row; each kind of work in a table of their own.
 pub(crate) fn tables(reports: &[Report]) -> String {
-    let tables = [Work::Blocks, Work::Handshakes].map(|work| table(work, reports).unwrap_or_default());
+    let tables = Work::ALL.map(|work| table(work, reports).unwrap_or_default());
     format!("Median (least – most).\n\n{}", tables.concat())
 }
 
@@ -128,14 +170,14 @@ fn table(work: Work, reports: &[Report]) -> Option<String> {
 }
 
 /// What was asked for.
-pub(crate) fn load(shuffle: &Shuffle, options: &Options) -> String {
+pub(crate) fn load(options: &Options) -> String {
     format!(
-        "{}; {:.0} GB a run over {} connections, or {} connections opened; {} pairs of runs",
-        shuffle.describe(),
+        "{}; small ones: {}; {:.0} GB a run, a tenth of it of small ones, over {} connections, or {} connections opened",
+        LARGE.describe(),
+        SMALL.describe(),
         options.bytes as f64 / 1e9,
         options.connections,
         options.handshakes,
-        options.pairs
     )
 }
 
@@ -156,21 +198,23 @@ pub(crate) fn machine(spark: &str) -> String {
     )
 }
 
-fn megabytes(bytes: u64) -> f64 {
+pub(crate) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
-fn cell(spread: Option<Spread>, digits: usize) -> String {
+/// Median and spread for a table.
+pub(crate) fn cell(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or_else(
         || "–".to_owned(),
         |Spread { least, median, most }| format!("{median:.digits$} ({least:.digits$} – {most:.digits$})"),
     )
 }
 
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
+#[derive(Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) most: f64,
 }
 
 impl Spread {

@@ -16,6 +16,25 @@ use crate::load::Shuffle;
 /// What our server warns of in modes that it is told to serve though they are not the best.
 const WARNINGS: [&str; 2] = ["reads every registered block", "an application is below the target"];
 
+/// How services are before a run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Start {
+    /// Started anew for every run, nothing warmed up: what a JVM costs that has just been started.
+    Cold,
+    /// As the runs before have left them, after one that does not count.
+    Warm,
+}
+
+impl Start {
+    /// For readers.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cold => "just started",
+            Self::Warm => "warm",
+        }
+    }
+}
+
 /// A service that is being measured.
 pub(crate) enum Running {
     Ours(Server),

@@ -1,0 +1,210 @@
+//! `benches/RESULTS.md`: everything that is compared with Spark, as tables and a picture.
+//!
+//! The file is written anew after each case, so that a run that is cut short leaves what it has.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sealed_shuffle_interop_tests::spark::Spark;
+
+use crate::SPARK;
+use crate::case::{Bound, Case, Clients, Work};
+use crate::load::Shuffle;
+use crate::measure::Neighbours;
+use crate::memory::{self, Memory};
+use crate::options::Options;
+use crate::plot;
+use crate::report::{self, Report, Run, Spread, cell, megabytes};
+use crate::service::Start;
+
+/// What most aims are about comes first: blocks of the usual size.
+const USUAL: [&str; 4] = ["ctr-v1", "gcm-v2", "tls", "plaintext"];
+const OTHERS: [&str; 2] = ["own-client-ctr", "small-ctr"];
+const OUR_CLIENT: &str = "our-client-ctr";
+
+/// Measures all of it and writes the files.
+pub(crate) fn make(spark: &Spark, shuffle: &Shuffle, options: &Options) {
+    let mut results = Results {
+        about: about(options),
+        neighbours: Neighbours::watch(),
+        reports: Vec::new(),
+        memory: Vec::new(),
+    };
+    let others = options.other_pairs.unwrap_or(options.pairs);
+    let add = |results: &mut Results, name, start, pairs| {
+        results.reports.push(crate::measure(spark, shuffle, Case::named(name), start, pairs, options));
+        results.write();
+    };
+    for name in USUAL {
+        add(&mut results, name, Start::Cold, options.pairs);
+    }
+    results.memory = memory::measure(spark, shuffle);
+    for name in OTHERS {
+        add(&mut results, name, Start::Cold, others);
+    }
+    for name in OTHERS.into_iter().chain(USUAL).chain([OUR_CLIENT]) {
+        add(&mut results, name, Start::Warm, others);
+    }
+}
+
+/// What there is so far.
+struct Results {
+    about: String,
+    neighbours: Neighbours,
+    reports: Vec<Report>,
+    memory: Vec<Memory>,
+}
+
+impl Results {
+    fn write(&self) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches");
+        let write = |name: &str, content: &[u8]| {
+            let path: PathBuf = dir.join(name);
+            fs::write(&path, content).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+        };
+        let picture = plot::svg(&self.reports);
+        write("RESULTS.md", self.markdown().as_bytes());
+        write("results.svg", picture.as_bytes());
+        match plot::png(&picture) {
+            Some(png) => write("results.png", &png),
+            None => eprintln!("no picture as PNG: there is no sans-serif font for its letters"),
+        }
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = format!(
+            "# Beside Spark's own service\n\n{}\n\nOther programs kept {:.2} processors busy meanwhile, on average.\n\n\
+             ![Server CPU seconds per GB, ours and Spark's](results.svg)\n\n",
+            self.about,
+            self.neighbours.processors()
+        );
+        let mut section = |title: &str, chosen: &dyn Fn(&Report) -> bool| {
+            let rows: Vec<String> = self.reports.iter().filter(|report| chosen(report)).map(row).collect();
+            let Some(first) = self.reports.iter().find(|report| chosen(report)) else { return };
+            let (cost, rate) = (first.case.work.cost_unit(), first.case.work.rate_unit());
+            write!(
+                text,
+                "## {title}\n\n\
+                 | mode | services | pairs | ours, {cost} | Spark's, {cost} | ratio | ours, {rate} | Spark's, {rate} | times as much \
+                 | client at ours, {cost} | client at Spark's, {cost} | ours, MB | Spark's, MB |\n\
+                 |---|---|---|---|---|---|---|---|---|---|---|---|---|\n{}\n",
+                rows.concat()
+            )
+            .expect("text takes any length");
+        };
+        let blocks = |clients| {
+            move |report: &Report| report.case.work == Work::Blocks && report.case.clients == clients
+        };
+        section("128 KiB blocks, Spark's client on both", &blocks(Clients::Spark));
+        section("128 KiB blocks, our client on both", &blocks(Clients::Ours));
+        section("128 KiB blocks, our client at our server, Spark's at Spark's", &blocks(Clients::EachItsOwn));
+        section("2 KiB blocks, Spark's client on both", &|report| report.case.work == Work::SmallBlocks);
+        text + &self.memory_table() + &self.aims()
+    }
+
+    fn memory_table(&self) -> String {
+        if self.memory.is_empty() {
+            return String::new();
+        }
+        let mut text = format!(
+            "## Memory\n\nAnonymous resident memory of services just started, AES-CTR (v1), our client on both. A slow reader is a client \
+             that is stopped for {} ms of every {}.\n\n| what | ours, MB | Spark's, MB |\n|---|---|---|\n",
+            memory::RESTS.as_millis(),
+            (memory::RESTS + memory::READS).as_millis(),
+        );
+        for Memory { what, ours, spark, .. } in &self.memory {
+            text += &format!("| {what} | {:.1} | {:.0} |\n", megabytes(*ours), megabytes(*spark));
+        }
+        text + "\n"
+    }
+
+    /// What was to be reached beside what was: medians.
+    fn aims(&self) -> String {
+        let mut text = "## Aims\n\n| what | aim | measured | |\n|---|---|---|---|\n".to_owned();
+        let mut line = |what: &str, aim: String, measured: String, is_kept: bool| {
+            let verdict = if is_kept { "holds" } else { "does not hold" };
+            text += &format!("| {what} | {aim} | {measured} | {verdict} |\n");
+        };
+        for report in &self.reports {
+            let (Some(bound), Some(ratio), Some(speed)) = (report.case.bound, report.ratio(), report.speed())
+            else {
+                continue;
+            };
+            let what = format!("{}, {}, {}", report.case.title(), what(&report.case), report.start.name());
+            match bound {
+                Bound::Cost(most) => line(
+                    &what,
+                    format!("at most {most:.2} of Spark's time"),
+                    format!("{:.2}", ratio.median),
+                    ratio.median <= most,
+                ),
+                Bound::Rate(least) => line(
+                    &what,
+                    format!("at least {least} times Spark's speed"),
+                    format!("{:.2}", speed.median),
+                    speed.median >= least,
+                ),
+            }
+        }
+        for Memory { what, ours, bound, .. } in &self.memory {
+            let measured = megabytes(*ours);
+            line(what, format!("at most {bound} MB"), format!("{measured:.1} MB"), measured <= *bound);
+        }
+        text
+    }
+}
+
+fn what(case: &Case) -> &'static str {
+    match (case.work, case.clients) {
+        (Work::SmallBlocks, _) => "2 KiB blocks",
+        (_, Clients::EachItsOwn) => "both ends",
+        _ => "128 KiB blocks",
+    }
+}
+
+fn row(report: &Report) -> String {
+    let median = |spread: Option<Spread>, digits: usize| {
+        spread
+            .filter(|spread| spread.median.is_finite())
+            .map_or_else(|| "–".to_owned(), |spread| format!("{:.digits$}", spread.median))
+    };
+    // Microseconds are many and seconds are few.
+    let digits = if report.case.work == Work::SmallBlocks { 1 } else { 3 };
+    format!(
+        "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+        report.case.title(),
+        report.start.name(),
+        report.pairs.len(),
+        cell(report.ours(Run::cost), digits),
+        cell(report.spark(Run::cost), digits),
+        cell(report.ratio(), 2),
+        median(report.ours(Run::rate), 2),
+        median(report.spark(Run::rate), 2),
+        cell(report.speed(), 2),
+        median(report.ours(Run::client_cost), digits),
+        median(report.spark(Run::client_cost), digits),
+        median(report.ours(Run::megabytes), 1),
+        median(report.spark(Run::megabytes), 0),
+    )
+}
+
+/// The machine, the command and the method.
+fn about(options: &Options) -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown");
+    format!(
+        "Written by `make bench-spark`, whose bench was called with `{}`. Load average before it began: {load}.\n\n\
+         {}.\n\n\
+         {}; everything from the page cache. Client and services share the processors and the loopback. \
+         CPU time is that of the whole process, the kernel's work for it included; a client's is that of its process from its start, \
+         a JVM's start included. Each pair is a run against one service and then against the other, the first of them in turn; \
+         median (least – most), ratios formed within each pair; a row of fewer than ten pairs is a trial; memory is the median of the most anonymous resident memory of a run. \
+         \"Just started\": both services anew for every run, no run before it that does not count. \"Warm\": after one run of the same size that does not count; a JVM goes on compiling for some runs more. \
+         Spark's client is a new JVM in every run; where both ends are compared on warm services it first takes as much as is measured.",
+        arguments.join(" "),
+        report::machine(SPARK),
+        report::load(options),
+    )
+}
