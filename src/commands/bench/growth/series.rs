@@ -52,7 +52,7 @@ impl Series {
 
     /// For people: medians, and the least and the most of the ratios.
     pub(in super::super) fn text(&self, mode: Mode) -> String {
-        let mut text = format!("\n{}\n{:<LABEL$}", format!("{} ({})", self.title, mode.name()), "");
+        let mut text = format!("\n{} ({})\n{:<LABEL$}", self.title, mode.name(), "");
         // Writing to a string does not fail.
         for column in self.columns {
             write!(text, "{:>WIDTH$}", column.heading).ok();
