@@ -293,7 +293,7 @@ pub static SASL_ALWAYS_ENCRYPT: Key<Bool> = Key::new(
     Bool::TRANSPORT,
     Is("false"),
     Serve,
-    "Whether SASL without encryption is not even offered.",
+    "Whether SASL without encryption is refused, after its last message and with a text.",
 )
 .literal();
 

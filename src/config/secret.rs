@@ -255,6 +255,11 @@ fn from_file(
         && let Ok(stat) = environment.stat(Path::new(path))
         && stat.mode & 0o077 != 0
     {
+        if stat.mode & 0o004 != 0 {
+            let reason = format!("every user of the machine can read the secret (mode {:04o})", stat.mode);
+            values.refuse(issue(reason, "chmod 600, and think of it as known"));
+            return None;
+        }
         values.warn(format!(
             "{source} with the secret is open to other users (mode {:04o}): chmod 600",
             stat.mode

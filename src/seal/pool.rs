@@ -86,7 +86,11 @@ impl SegmentPool {
         let bytes = self.inner.segment_size.saturating_mul(buffers);
         let share = self.inner.budget.acquire(bytes as u64).await;
         let kept = self.inner.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let segment = kept.unwrap_or_else(|| Segment::with_capacity(self.inner.segment_size));
+        let mut segment = kept.unwrap_or_else(|| Segment::with_capacity(self.inner.segment_size));
+        if buffers < 2 {
+            // The share is for one.
+            segment.drop_second_buffer();
+        }
         PooledSegment { segment: Some(segment), pool: Arc::clone(&self.inner), _share: share }
     }
 

@@ -120,7 +120,7 @@ impl Session {
             return self.refuse_handshake(engine, &app, Unproven::because(error));
         }
         let challenge = Arc::new(challenge);
-        let lane = self.shared.slow_lane.clone();
+        let lane = self.shared.derivations.clone();
         let judged = self.prove_slowly(&app, move |secret| {
             let (challenge, lane) = (Arc::clone(&challenge), lane.clone());
             async move {

@@ -82,8 +82,11 @@ pub struct Settings {
 /// Stands for a deadline that was switched off.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Threads for slow ciphers and key derivations: of the disks' threads, so that most of them stay free.
+/// Threads for slow ciphers: of the disks' threads, so that most of them stay free.
 const SLOW_LANE: usize = 2;
+
+/// Threads for the key derivations of the older handshake, which strangers may ask for: they hold up each other alone.
+const DERIVATIONS: usize = 1;
 
 /// Segments kept for the next transfer while nobody uses them.
 const KEPT_SEGMENTS: usize = 32;
@@ -118,8 +121,10 @@ pub(crate) struct Shared {
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     stream_ids: StreamIds,
-    /// Where slow ciphers and key derivations compute.
+    /// Where slow ciphers seal.
     slow_lane: Lane,
+    /// Where keys are derived for peers that have proven nothing yet.
+    derivations: Lane,
     draining: CancellationToken,
 }
 
@@ -173,6 +178,7 @@ impl Server {
             metrics,
             stream_ids,
             slow_lane: Lane::new(SLOW_LANE),
+            derivations: Lane::new(DERIVATIONS),
             draining: CancellationToken::new(),
         };
         Ok(Self { shared: Arc::new(shared) })

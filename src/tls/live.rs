@@ -57,6 +57,8 @@ struct Stamp {
     inode: u64,
     size: u64,
     modified: (i64, i64),
+    /// Owner and mode, too: what was refused for them is tried again when they were put right.
+    changed: (i64, i64),
 }
 
 /// What a look at the files brought.
@@ -184,6 +186,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
         inode: metadata.ino(),
         size: metadata.size(),
         modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
     })
 }
 

@@ -206,9 +206,9 @@ impl Segment {
         Ok(())
     }
 
-    /// Bytes of memory that the segment holds.
-    pub fn memory(&self) -> usize {
-        self.memory.len() + self.other.len()
+    /// Gives the second buffer back, where there is one.
+    pub fn drop_second_buffer(&mut self) {
+        self.other = Box::default();
     }
 
     /// For the layer outside the one that has just sealed: its message becomes the plaintext of a new layout.

@@ -291,10 +291,12 @@ impl<'a> Asker<'a> {
             verdicts.push((mode, verdict));
         }
         let one_is_spoken = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Accepted);
+        // Ours takes all of them, so that silence proves nothing there.
+        let takes_one = one_is_spoken && seen.peer != Peer::Ours;
         for (mode, verdict) in verdicts {
             // Spark's services take one cipher and engine version, and wait or hang up on the others.
             let verdict = match verdict {
-                Verdict::Unclear(why) if one_is_spoken => Verdict::NotSpoken(why),
+                Verdict::Unclear(why) if takes_one => Verdict::NotSpoken(why),
                 other => other,
             };
             self.note(way, seen, Channel::aes(mode), verdict);

@@ -46,8 +46,10 @@ fn a_dash_is_standard_input() {
 }
 
 #[test]
-fn a_file_open_to_others_is_warned_about() {
-    for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true), (0o644, true)] {
+fn a_file_open_to_its_group_is_warned_about_and_one_open_to_all_refused() {
+    let environment = bare().with_file("/secret", "s").with_mode("/secret", 0o644);
+    assert_refused(serve(&[FILE], &environment), "spark.sealed.auth.secret-file", &["0644", "chmod 600"]);
+    for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true)] {
         let environment = bare().with_file("/secret", "s").with_mode("/secret", mode);
         let config = serve(&[FILE], &environment).unwrap();
         assert_eq!(!warnings(config.notices()).is_empty(), warned, "{mode:o}");
