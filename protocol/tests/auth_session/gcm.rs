@@ -7,7 +7,8 @@ use sealed_shuffle_protocol::crypto::gcm::GcmKey;
 use sealed_shuffle_protocol::crypto::hkdf;
 use sealed_shuffle_protocol::secret::Secret;
 
-use crate::support::{Fixed, Seeded, open, pattern, seal, seal_one, split};
+use crate::support::random::Fixed;
+use crate::support::{Seeded, open, pattern, seal, seal_one, split};
 
 const UNIT: usize = 32752;
 const SEALED_UNIT: usize = 32768;

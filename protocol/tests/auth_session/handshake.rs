@@ -9,7 +9,8 @@ use sealed_shuffle_protocol::crypto::hkdf;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::{AppSecret, Secret};
 
-use crate::support::{Fixed, Seeded, hex};
+use crate::support::random::Fixed;
+use crate::support::{Seeded, hex};
 
 const APP: &str = "app-1";
 

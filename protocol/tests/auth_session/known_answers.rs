@@ -7,7 +7,8 @@ use sealed_shuffle_protocol::secret::{AppSecret, Secret};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::support::{Fixed, Seeded, hex, open, pattern, seal_one};
+use crate::support::random::Fixed;
+use crate::support::{Seeded, hex, open, pattern, seal_one};
 
 const VERSIONS: [&str; 4] = [
     include_str!("../vectors/auth/spark-3.3.4.json"),

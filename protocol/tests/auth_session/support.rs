@@ -3,37 +3,12 @@
 use bytes::BytesMut;
 use sealed_shuffle_protocol::auth::{Initiator, Responder, SessionKeys};
 use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment};
-use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 
-/// Gives out what it was made with, then fails.
-pub(crate) struct Fixed(pub(crate) Vec<u8>);
-
-impl Random for Fixed {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        if self.0.len() < out.len() {
-            return Err(RandomError::new("the fixed bytes are used up"));
-        }
-        let rest = self.0.split_off(out.len());
-        out.copy_from_slice(&std::mem::replace(&mut self.0, rest));
-        Ok(())
-    }
-}
-
-/// SplitMix64: never ends, never surprises.
-pub(crate) struct Seeded(pub(crate) u64);
-
-impl Random for Seeded {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for byte in out {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            *byte = (mixed >> 56) as u8;
-        }
-        Ok(())
-    }
-}
+#[path = "../support/random.rs"]
+pub(crate) mod random;
+pub(crate) use random::Seeded;
 
 /// `n` bytes with byte i = (7 i + i / 256) mod 256.
 pub(crate) fn pattern(n: usize) -> Vec<u8> {

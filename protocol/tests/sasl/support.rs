@@ -5,45 +5,20 @@ use std::sync::Arc;
 use base64::Engine;
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::cipher::{CipherError, Layer, Role, Segment};
-use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{Awaiting, Client, Offer, Protection, SaslCipher, SaslKeys, SaslLayer};
 use sealed_shuffle_protocol::sasl::{Server, Wanted};
 use sealed_shuffle_protocol::secret::AppSecret;
 use serde_json::Value;
 
-/// Gives out what it was made with, then fails.
-pub(crate) struct Fixed(pub(crate) Vec<u8>);
+#[path = "../support/random.rs"]
+mod random;
+pub(crate) use random::{Fixed, Seeded};
 
 impl Fixed {
     /// The bytes that a nonce stands for.
     pub(crate) fn nonce(nonce: &str) -> Self {
         Self(base64::engine::general_purpose::STANDARD.decode(nonce).unwrap())
-    }
-}
-
-impl Random for Fixed {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        if self.0.len() < out.len() {
-            return Err(RandomError::new("the fixed bytes are used up"));
-        }
-        let rest = self.0.split_off(out.len());
-        out.copy_from_slice(&std::mem::replace(&mut self.0, rest));
-        Ok(())
-    }
-}
-
-/// SplitMix64: never ends, never surprises.
-pub(crate) struct Seeded(pub(crate) u64);
-
-impl Random for Seeded {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for byte in out {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            *byte = (mixed >> 56) as u8;
-        }
-        Ok(())
     }
 }
 
