@@ -15,12 +15,14 @@ mod serve;
 mod target;
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use sealed_shuffle::client::{ClientError, ErrorKind};
 use sealed_shuffle::config::{ConfigError, Sources};
+use tracing_subscriber::EnvFilter;
 
 /// Spark's shuffle blocks, served and fetched sealed.
 ///
@@ -128,6 +130,18 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::new(error.kind().into(), error)
     }
+}
+
+/// Logs go to standard error, as `spark.sealed.log` has them, in colour on a terminal alone.
+fn start_logging(log: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(log)
+        .map_err(|error| Failure::new(Exit::Config, format!("spark.sealed.log = {log:?}: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
 }
 
 /// Where every command's configuration comes from.

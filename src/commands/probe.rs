@@ -1,6 +1,6 @@
 //! `probe`: which modes a server accepts, and whether that is good enough.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::time::Duration;
 
 use clap::Args;
@@ -9,9 +9,8 @@ use sealed_shuffle::client::{Address, ClientError};
 use sealed_shuffle::config::{ProbeConfig, ProcessEnvironment, SecurityLevel};
 use sealed_shuffle_protocol::ids::AppId;
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
 
-use super::{ConfigArgs, Exit, Failure};
+use super::{ConfigArgs, Exit, Failure, start_logging};
 
 const HELP: &str = "Examples:
   sealed-shuffle probe node-1:7337
@@ -77,14 +76,7 @@ impl Probe {
         let config = ProbeConfig::from_sources(&sources, &ProcessEnvironment, !self.no_secret)?;
         let server = Address::parse(&self.server, config.service_port)
             .map_err(|error| Failure::new(Exit::Usage, error))?;
-        let filter = EnvFilter::try_new(&config.log).map_err(|error| {
-            Failure::new(Exit::Config, format!("spark.sealed.log = {:?}: {error}", config.log))
-        })?;
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(stderr)
-            .with_ansi(stderr().is_terminal())
-            .init();
+        start_logging(&config.log)?;
         for notice in config.notices() {
             eprintln!("sealed-shuffle: {notice}");
         }

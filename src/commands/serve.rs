@@ -13,10 +13,9 @@ use sealed_shuffle::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use tracing_subscriber::EnvFilter;
 
 use super::reload::{Reload, Remembering};
-use super::{ConfigArgs, Exit, Failure};
+use super::{ConfigArgs, Exit, Failure, start_logging};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
@@ -59,14 +58,7 @@ impl Serve {
             let text = config.describe().join("\n");
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
         }
-        let filter = EnvFilter::try_new(&config.log).map_err(|error| {
-            Failure::new(Exit::Config, format!("spark.sealed.log = {:?}: {error}", config.log))
-        })?;
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init();
+        start_logging(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads)
             .max_blocking_threads(config.disk_threads)

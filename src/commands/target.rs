@@ -1,15 +1,12 @@
 //! What client commands share: whom they talk to, for whom, and how.
 
-use std::io::{IsTerminal, stderr};
-
 use clap::Args;
 use sealed_shuffle::client::{Address, Client, Settings};
 use sealed_shuffle::config::{ClientConfig, ProcessEnvironment};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tokio::runtime::Runtime;
-use tracing_subscriber::EnvFilter;
 
-use super::{ConfigArgs, Exit, Failure};
+use super::{ConfigArgs, Exit, Failure, start_logging};
 
 /// Whom a client command talks to, and for whom.
 #[derive(Args, Debug)]
@@ -44,14 +41,7 @@ impl TargetArgs {
         let config = ClientConfig::from_sources(&self.config.sources(), &ProcessEnvironment)?;
         let server = Address::parse(&self.server, config.service_port)
             .map_err(|error| Failure::new(Exit::Usage, format!("--server: {error}")))?;
-        let filter = EnvFilter::try_new(&config.log).map_err(|error| {
-            Failure::new(Exit::Config, format!("spark.sealed.log = {:?}: {error}", config.log))
-        })?;
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(stderr)
-            .with_ansi(stderr().is_terminal())
-            .init();
+        start_logging(&config.log)?;
         for notice in config.notices() {
             eprintln!("sealed-shuffle: {notice}");
         }
