@@ -77,15 +77,6 @@ pub enum Auth {
     },
 }
 
-/// Which side of Spark the product stands on.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Role {
-    /// Spark's client classes with our server.
-    Server,
-    /// Our client with Spark's service.
-    Client,
-}
-
 /// One way of speaking with one Spark.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Mode {
@@ -117,12 +108,6 @@ impl Mode {
     #[must_use]
     pub const fn inside_tls(self, stores: Stores) -> Self {
         Self { tls: Some(stores), ..self }
-    }
-
-    /// Whether the product speaks this mode in this role already, or refuses it by its name. The only switch: what is
-    /// false here is tested against Spark alone.
-    pub const fn product_ready(&self, _role: Role) -> bool {
-        true
     }
 
     /// Whether Spark's own service can be in this mode; it always offers every SASL cipher, and its clients take the

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{
     client::{Connection, Credentials, Store},
     matrix::{modes, number, other_modes},
-    mode::{Auth, Mode, Role},
+    mode::{Auth, Mode},
     oracle::Executor,
     peer::Peer,
     server::Server,
@@ -97,12 +97,10 @@ impl Fixture {
         }
     }
 
-    /// Runs a test in every mode of the matrix and in modes of other kinds, those that the product speaks in the roles
-    /// that the test needs of it.
-    pub fn each_kind_of_mode(service: Service, roles: &[Role], test: impl Fn(&Self)) {
+    /// Runs a test in every mode of the matrix and in modes of other kinds.
+    pub fn each_kind_of_mode(service: Service, test: impl Fn(&Self)) {
         Self::each_mode(service, &test);
-        let ready = |mode: &Mode| roles.iter().all(|role| mode.product_ready(*role));
-        for mode in other_modes(service).into_iter().filter(ready) {
+        for mode in other_modes(service) {
             eprintln!("in mode {mode} against {service:?}");
             test(&Self::start(service, mode));
         }
@@ -254,29 +252,20 @@ pub fn outside() -> PathBuf {
 
 /// Makes the tests of a file twice: in `ours` against our server, in `spark` against Spark's own service.
 ///
-/// After `in every kind of mode` they run in modes other than those of the X25519 handshake, too; `our client` stands
-/// before it where a test uses that.
+/// After `in every kind of mode` they run in modes other than those of the X25519 handshake, too.
 #[macro_export]
 macro_rules! against_both {
     (in every kind of mode: $($name:ident),* $(,)?) => {
-        $crate::against_both!(@ [$crate::mode::Role::Server], []; $($name),*);
-    };
-    (our client in every kind of mode: $($name:ident),* $(,)?) => {
-        $crate::against_both!(
-            @ [$crate::mode::Role::Server, $crate::mode::Role::Client], [$crate::mode::Role::Client]; $($name),*
-        );
-    };
-    (@ $ours:expr, $spark:expr; $($name:ident),*) => {
         mod ours {
             $(#[test] fn $name() {
                 use $crate::service::{Fixture, Service};
-                Fixture::each_kind_of_mode(Service::Ours, &$ours, super::$name);
+                Fixture::each_kind_of_mode(Service::Ours, super::$name);
             })*
         }
         mod spark {
             $(#[test] fn $name() {
                 use $crate::service::{Fixture, Service};
-                Fixture::each_kind_of_mode(Service::Spark, &$spark, super::$name);
+                Fixture::each_kind_of_mode(Service::Spark, super::$name);
             })*
         }
     };

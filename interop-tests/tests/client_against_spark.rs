@@ -16,7 +16,7 @@ use sealed_shuffle_interop_tests::{
 use sealed_shuffle_protocol::{ids::ExecutorId, shuffle::CorruptionCause};
 use tempfile::TempDir;
 
-against_both!(our client in every kind of mode:
+against_both!(in every kind of mode:
     diagnoses_corruption,
     fetches_blocks_larger_than_any_buffer,
     fetches_many_blocks_over_several_connections,

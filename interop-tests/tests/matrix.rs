@@ -19,7 +19,7 @@ use sealed_shuffle_interop_tests::{
     client::{Connection, Credentials, Outcome, Store},
     command::OurCommand,
     matrix::{VERSIONS, cell_versions, cells},
-    mode::{Mode, Role},
+    mode::Mode,
     oracle::{Digest, Executor, content},
     peer::Peer,
     proxy::Proxy,
@@ -45,8 +45,6 @@ enum Cell {
     Refused,
     /// Nobody can be on that side in this mode.
     Impossible,
-    /// The product does not speak it yet.
-    NotYet,
     Failed(String),
 }
 
@@ -101,9 +99,6 @@ fn spark_with_spark(peer: &Arc<Peer>, mode: Mode) -> Cell {
 }
 
 fn our_server(peer: &Arc<Peer>, mode: Mode) -> Cell {
-    if !mode.product_ready(Role::Server) {
-        return Cell::NotYet;
-    }
     caught(|| {
         if mode.is_broken_gcm() {
             // As by default, both ends have the same deadline.
@@ -127,9 +122,6 @@ fn our_server(peer: &Arc<Peer>, mode: Mode) -> Cell {
 fn our_client(peer: &Arc<Peer>, mode: Mode) -> Cell {
     if !mode.spark_serves() {
         return Cell::Impossible;
-    }
-    if !mode.product_ready(Role::Client) {
-        return Cell::NotYet;
     }
     caught(|| {
         let f = Fixture::start_on(Arc::clone(peer), Service::Spark, mode, &[]);
@@ -272,7 +264,6 @@ impl Cell {
             Self::Passed => "yes",
             Self::Refused => "refused by name",
             Self::Impossible => "–",
-            Self::NotYet => "not yet",
             Self::Failed(_) => "**no**",
         }
     }
@@ -283,7 +274,6 @@ impl Cell {
             Self::Passed => "✔",
             Self::Refused => "✖",
             Self::Impossible => "–",
-            Self::NotYet => "○",
             Self::Failed(_) => "**no**",
         }
     }
