@@ -137,8 +137,9 @@ fn reader_that_stops_is_cut_and_its_memory_serves_others() {
     });
     running.write_map(1, &[16 << 20]);
     let mut stalled: Vec<_> = (0..6).map(|_| running.registered(CTR)).collect();
-    for peer in &mut stalled {
-        let stream = peer.open(1, &[0]).unwrap().stream;
+    // All are open before the first asks: from then on each answer waits for a share of the memory.
+    let streams: Vec<_> = stalled.iter_mut().map(|peer| peer.open(1, &[0]).unwrap().stream).collect();
+    for (peer, stream) in stalled.iter_mut().zip(streams) {
         peer.send(&Head::ChunkFetchRequest { stream, chunk: ChunkIndex(0) }, &[]);
     }
     // Who holds a segment is cut for not reading; who waited for one as long, for that.
