@@ -14,6 +14,7 @@
 //! | [`shuffle`] | block-transfer messages, ids 0 to 19, and block ids |
 //! | [`auth`] | the X25519 handshake of Spark 3.1 and later, and the older one of 2.2 to 3.0 |
 //! | [`sasl`] | DIGEST-MD5, which authenticates where `spark.network.crypto.enabled` is off, and its privacy layer |
+//! | [`stored`] | sealed files and wrapped keys |
 //! | [`cipher`] | session ciphers as layers over byte streams |
 //! | [`crypto`] | the primitives that the two above stand on |
 //! | [`connection`] | both ends of a connection as state machines |
@@ -31,3 +32,4 @@ pub mod message;
 pub mod sasl;
 pub mod secret;
 pub mod shuffle;
+pub mod stored;

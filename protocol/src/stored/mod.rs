@@ -1,0 +1,9 @@
+//! What lies on disk, as bytes: the sealed files of this server, and the names of the keys that open them.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`envelope`] | a data key, the wrapped form of it that a file carries, and what it is bound to |
+//!
+//! Nothing here opens a file or asks a key service.
+
+pub mod envelope;
