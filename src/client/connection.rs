@@ -31,9 +31,6 @@ use crate::wire::{WireSettings, drive};
 /// Commands that wait for the connection's task.
 const COMMANDS: usize = 64;
 
-/// Bytes read from the socket at once while blocks arrive.
-const BULK_READ: usize = 256 << 10;
-
 /// A handle of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
@@ -116,7 +113,6 @@ impl Connection {
         });
         let wire = WireSettings {
             pipelined: settings.limits.pipelined_requests,
-            bulk_read: BULK_READ,
             budget_timeout: settings.answer_timeout,
             slow_lane: Lane::new(1),
         };

@@ -279,15 +279,18 @@ impl<K: Keeper> Job<K> {
         loop {
             let (index, error) = match transfer.next().await {
                 Ok(None) => return Round::Done,
+                Ok(Some(Arrival::Whole { index, block })) => {
+                    self.is_heard.store(true, Ordering::Relaxed);
+                    self.keep(&request.blocks[index], block).await;
+                    done[index] = true;
+                    continue;
+                }
                 Ok(Some(Arrival::Begins { index, len })) => {
                     self.is_heard.store(true, Ordering::Relaxed);
                     if let Err(error) = self.receive(&mut transfer, &request.blocks[index], len).await {
-                        let mut left = missing(request, &done);
-                        let at = done[..index].iter().filter(|done| !**done).count();
-                        left[..=at].rotate_right(1);
                         // Whoever fetches was slow, and is back.
                         let stale = matches!(error, ClientError::SlowReader(_));
-                        return broken(error, left, true, stale);
+                        return broken(error, missing(request, &done, Some(index)), true, stale);
                     }
                     done[index] = true;
                     continue;
@@ -295,16 +298,29 @@ impl<K: Keeper> Job<K> {
                 Ok(Some(Arrival::Failed { index, error })) => (index, error),
                 Err(error) => {
                     let stale = matches!(error, ClientError::SlowReader(_));
-                    return broken(error, missing(request, &done), false, stale);
+                    let in_midst = transfer.in_midst().filter(|_| !stale);
+                    return broken(error, missing(request, &done, in_midst), in_midst.is_some(), stale);
                 }
             };
             if error.is_for_all_blocks() {
-                return Round::Hopeless { error, left: missing(request, &done) };
+                return Round::Hopeless { error, left: missing(request, &done, None) };
             }
             done[index] = true;
             self.fail(request.blocks[index].clone(), &Arc::new(error)).await;
-            return Round::Again { left: missing(request, &done) };
+            return Round::Again { left: missing(request, &done, None) };
         }
+    }
+
+    /// Brings a block that arrived whole to its outcome.
+    async fn keep(&self, block: &BlockId, bytes: Bytes) {
+        let kept = async {
+            let mut place = self.keeper.begin(block, bytes.len() as u64).await?;
+            if !bytes.is_empty() {
+                self.keeper.add(&mut place, bytes).await?;
+            }
+            self.keeper.finish(place).await
+        };
+        self.settle(block, kept.await).await;
     }
 
     /// Receives one block to its outcome; fails only where the connection does.
@@ -322,11 +338,19 @@ impl<K: Keeper> Job<K> {
             Ok(place) => self.keeper.finish(place).await,
             Err(error) => Err(error),
         };
+        self.settle(block, kept).await;
+        Ok(())
+    }
+
+    async fn settle(
+        &self,
+        block: &BlockId,
+        kept: Result<(K::Kept, Option<OwnedSemaphorePermit>), ClientError>,
+    ) {
         match kept {
             Ok((kept, share)) => self.report(Ok((block.clone(), kept)), share).await,
             Err(error) => self.fail(block.clone(), &Arc::new(error)).await,
         }
-        Ok(())
     }
 
     /// Fails `left`; where the reason concerns the server, what was not tried yet fails with it.
@@ -366,6 +390,9 @@ impl<K: Keeper> Job<K> {
     }
 }
 
-fn missing(request: &Request, done: &[bool]) -> Vec<BlockId> {
-    request.blocks.iter().zip(done).filter(|(_, done)| !**done).map(|(block, _)| block.clone()).collect()
+/// What has had no outcome; the block that was arriving comes first.
+fn missing(request: &Request, done: &[bool], in_midst: Option<usize>) -> Vec<BlockId> {
+    let first = in_midst.filter(|&at| !done[at]);
+    let others = (0..done.len()).filter(|&at| !done[at] && Some(at) != first);
+    first.into_iter().chain(others).map(|at| request.blocks[at].clone()).collect()
 }

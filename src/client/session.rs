@@ -6,16 +6,16 @@
 //!   └── answer, pieces ────┘
 //! ```
 //!
-//! Invariants: the pieces of a body go to the channel of whoever asked for it, which is bounded, so that
+//! Invariants: a body goes to the channel of whoever asked for it, a small one whole, which is bounded, so that
 //! a slow reader stops the socket; a reader that is gone costs nothing but the bytes on the wire; a
 //! reader that takes nothing for [`Session::patience`] loses its request, and the connection goes on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::cipher::{AesSession, Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{Agreed, ClientConnection, ClientEvent, CloseReason, Engine as _};
 use sealed_shuffle_protocol::ids::{ChunkIndex, RequestId, StreamId};
@@ -46,7 +46,16 @@ pub(super) struct Reader {
     pub(super) pieces: mpsc::Sender<Piece>,
     /// It took nothing for too long: from then on nothing more is sent to it.
     pub(super) lost: CancellationToken,
+    /// The chunk that is arriving for it; [`NOTHING`] between chunks.
+    pub(super) arriving: Arc<AtomicI32>,
 }
+
+/// No chunk: they are counted from 0.
+pub(super) const NOTHING: i32 = -1;
+
+/// The largest block that the connection's task puts together by itself: the bytes are copied while they are in the
+/// processor's cache, into memory of the block's own size, and its reader is woken once.
+const WHOLE: u64 = 512 << 10;
 
 /// How a chunk travels.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,9 +66,13 @@ pub(super) enum Carrier {
     Stream,
 }
 
-/// What arrives of a chunk, in order: a beginning, its bytes, an end.
+/// What arrives of a chunk: all of it, or in order a beginning, its bytes, an end.
 #[derive(Debug)]
 pub(super) enum Piece {
+    Whole {
+        chunk: ChunkIndex,
+        block: Bytes,
+    },
     Begin {
         chunk: ChunkIndex,
         len: u64,
@@ -93,12 +106,20 @@ pub(super) struct Session {
     ready: Option<oneshot::Sender<()>>,
     rpcs: HashMap<RequestId, Asked>,
     chunks: HashMap<(StreamId, ChunkIndex), Reader>,
-    /// Who reads the body that is arriving.
-    reader: Option<Reader>,
+    /// The body that is arriving, if anybody reads it.
+    arriving: Option<Arriving>,
     /// Whether the server answered anything.
     pub(super) answered: bool,
     /// What the handles may know of that.
     hearing: Arc<Hearing>,
+}
+
+/// A body that is arriving.
+struct Arriving {
+    reader: Reader,
+    chunk: ChunkIndex,
+    /// What has arrived of a small one.
+    whole: Option<BytesMut>,
 }
 
 /// An RPC that is owed an answer.
@@ -142,7 +163,7 @@ impl Session {
             ready: Some(ready),
             rpcs: HashMap::new(),
             chunks: HashMap::new(),
-            reader: None,
+            arriving: None,
             answered: false,
             hearing,
         }
@@ -174,11 +195,14 @@ impl Session {
 
     /// Hands a piece to the reader of the arriving body.
     async fn deliver(&mut self, engine: &mut Engine, piece: Piece) {
-        let Some(reader) = self.reader.as_ref().filter(|reader| !reader.lost.is_cancelled()) else { return };
+        let Some(Arriving { reader, .. }) = &self.arriving else { return };
+        if reader.lost.is_cancelled() {
+            return;
+        }
         let piece = match reader.pieces.try_send(piece) {
             Ok(()) => return,
             Err(TrySendError::Closed(_)) => {
-                self.reader = None;
+                self.arriving = None;
                 return;
             }
             Err(TrySendError::Full(piece)) => piece,
@@ -190,19 +214,47 @@ impl Session {
         // While we waited for the reader, the server was not late.
         engine.excuse(tokio::time::Instant::now().into_std());
         if !matches!(taken, Ok(Ok(()))) {
-            self.reader = None;
+            self.arriving = None;
         }
     }
 
     async fn begin(&mut self, engine: &mut Engine, name: StreamName, len: u64) {
-        self.reader = self.chunks.remove(&(name.stream, name.chunk));
-        self.deliver(engine, Piece::Begin { chunk: name.chunk, len }).await;
+        let chunk = name.chunk;
+        let Some(reader) = self.chunks.remove(&(name.stream, chunk)) else { return };
+        reader.arriving.store(chunk.0, Ordering::Relaxed);
+        let small = usize::try_from(len).ok().filter(|_| len <= WHOLE);
+        let is_small = small.is_some();
+        self.arriving = Some(Arriving { reader, chunk, whole: small.map(BytesMut::with_capacity) });
+        if !is_small {
+            self.deliver(engine, Piece::Begin { chunk, len }).await;
+        }
+    }
+
+    async fn body(&mut self, engine: &mut Engine, bytes: Bytes) {
+        match &mut self.arriving {
+            Some(Arriving { whole: Some(block), .. }) => block.extend_from_slice(&bytes),
+            Some(_) => self.deliver(engine, Piece::Bytes(bytes)).await,
+            None => {}
+        }
+    }
+
+    async fn body_end(&mut self, engine: &mut Engine) {
+        let Some(arriving) = &mut self.arriving else { return };
+        arriving.reader.arriving.store(NOTHING, Ordering::Relaxed);
+        let last = match arriving.whole.take() {
+            Some(block) => Piece::Whole { chunk: arriving.chunk, block: block.freeze() },
+            None => Piece::End,
+        };
+        self.deliver(engine, last).await;
+        self.arriving = None;
     }
 
     async fn chunk_failed(&mut self, engine: &mut Engine, name: StreamName, text: String) {
-        self.reader = self.chunks.remove(&(name.stream, name.chunk));
-        self.deliver(engine, Piece::Failed { chunk: name.chunk, text }).await;
-        self.reader = None;
+        let chunk = name.chunk;
+        let Some(reader) = self.chunks.remove(&(name.stream, chunk)) else { return };
+        self.arriving = Some(Arriving { reader, chunk, whole: None });
+        self.deliver(engine, Piece::Failed { chunk, text }).await;
+        self.arriving = None;
     }
 }
 
@@ -241,11 +293,8 @@ impl Handler for Session {
             ClientEvent::StreamFailed { name, error } => {
                 self.chunk_failed(engine, parse(&name)?, error).await;
             }
-            ClientEvent::Body(bytes) => self.deliver(engine, Piece::Bytes(bytes)).await,
-            ClientEvent::BodyEnd => {
-                self.deliver(engine, Piece::End).await;
-                self.reader = None;
-            }
+            ClientEvent::Body(bytes) => self.body(engine, bytes).await,
+            ClientEvent::BodyEnd => self.body_end(engine).await,
         }
         Ok(())
     }

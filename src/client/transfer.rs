@@ -1,5 +1,7 @@
 //! One open stream: its chunks, asked for ahead and received one by one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::ClientError;
 use super::connection::Connection;
-use super::session::{Carrier, Piece, Reader};
+use super::session::{Carrier, NOTHING, Piece, Reader};
 
-/// Pieces that wait for the reader: some hundred KiB, then the socket stops.
+/// Pieces that wait for the reader: a few MiB at most, then the socket stops.
 const PIECES: usize = 8;
 
 /// Chunks asked for ahead of the one that arrives: enough to hide the round trip of small ones.
@@ -36,6 +38,8 @@ pub(super) struct Transfer {
 
 /// What came for a chunk.
 pub(super) enum Arrival {
+    /// All of it.
+    Whole { index: usize, block: Bytes },
     /// It begins; its pieces follow.
     Begins { index: usize, len: u64 },
     /// The server failed it. The stream is dead: a server may confuse what comes behind
@@ -71,7 +75,8 @@ impl Transfer {
             return Err(ClientError::Unexpected { server, what: WHAT, how });
         }
         let (sink, pieces) = mpsc::channel(PIECES);
-        let reader = Reader { pieces: sink, lost: CancellationToken::new() };
+        let arriving = Arc::new(AtomicI32::new(NOTHING));
+        let reader = Reader { pieces: sink, lost: CancellationToken::new(), arriving };
         let window = if cautious { 1 } else { AHEAD };
         Ok(Self {
             connection,
@@ -95,6 +100,10 @@ impl Transfer {
         }
         let index = |chunk: ChunkIndex| usize::try_from(chunk.0).unwrap_or(usize::MAX);
         match self.receive().await? {
+            Piece::Whole { chunk, block } => {
+                self.succeeded();
+                Ok(Some(Arrival::Whole { index: index(chunk), block }))
+            }
             Piece::Begin { chunk, len } => Ok(Some(Arrival::Begins { index: index(chunk), len })),
             Piece::Failed { chunk, text } => {
                 let error = self.connection.failed(text);
@@ -109,14 +118,24 @@ impl Transfer {
         match self.receive().await? {
             Piece::Bytes(bytes) => Ok(Some(bytes)),
             Piece::End => {
-                self.outstanding -= 1;
-                self.window = (self.window * 2).min(AHEAD);
+                self.succeeded();
                 Ok(None)
             }
-            Piece::Begin { .. } | Piece::Failed { .. } => {
+            Piece::Whole { .. } | Piece::Begin { .. } | Piece::Failed { .. } => {
                 unreachable!("a session ends a chunk before it begins the next")
             }
         }
+    }
+
+    /// The chunk that was arriving when the connection ended.
+    pub(super) fn in_midst(&self) -> Option<usize> {
+        // Nothing arrives any more, so it does not change.
+        usize::try_from(self.reader.arriving.load(Ordering::Relaxed)).ok()
+    }
+
+    fn succeeded(&mut self) {
+        self.outstanding -= 1;
+        self.window = (self.window * 2).min(AHEAD);
     }
 
     async fn ask_ahead(&mut self) -> Result<(), ClientError> {

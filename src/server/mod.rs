@@ -327,7 +327,6 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
     let settings = &shared.settings;
     let wire = WireSettings {
         pipelined: settings.limits.pipelined_requests,
-        bulk_read: 0,
         budget_timeout: settings.stalled_timeout,
         slow_lane: shared.slow_lane.clone(),
     };

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::sleep_until;
 use tokio_util::io::poll_read_buf;
 
+use super::read_buffer;
 use crate::seal::{Body, Lane, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
 
 /// Bytes read at once while only requests are expected: they pass through the stack, so that an idle
@@ -69,8 +70,6 @@ pub trait Handler {
 pub struct WireSettings {
     /// Answers queued before reading on; from `Limits::pipelined_requests`.
     pub pipelined: usize,
-    /// Bytes read at once while bulk is expected.
-    pub bulk_read: usize,
     /// How long to wait for a share of the memory budget.
     pub budget_timeout: Duration,
     /// Where slow ciphers seal.
@@ -98,6 +97,7 @@ where
         has_begun: false,
         outbox: Outbox::new(pool.clone(), settings.slow_lane.clone()),
         inbound: BytesMut::new(),
+        is_lent: false,
         share: None,
         shared: 0,
         mode: None,
@@ -128,6 +128,8 @@ struct Wire<'a> {
     outbox: Outbox,
     /// Ciphertext that no layer has taken yet.
     inbound: BytesMut,
+    /// Whether that is in a buffer of the thread's.
+    is_lent: bool,
     /// Memory of a large message that is being collected.
     share: Option<Share>,
     /// What that message wanted.
@@ -180,7 +182,7 @@ impl Wire<'_> {
                 alarm.as_mut().reset(at.into());
             }
             let reading = !engine.is_closing() && self.has_room();
-            let bulk = if engine.expects_bulk() { self.settings.bulk_read } else { 0 };
+            let bulk = engine.expects_bulk();
             // In no fixed order: a socket that is always ready must not starve the handler.
             let moved = tokio::select! {
                 moved = self.next_move(socket, reading, bulk) => moved?,
@@ -235,7 +237,7 @@ impl Wire<'_> {
                 }
             }
             let Some(plain) = self.stack.open(&mut self.inbound)? else {
-                self.release_empty_buffer();
+                self.release_read_buffer();
                 return Ok(());
             };
             if self.mode.is_none()
@@ -318,14 +320,19 @@ impl Wire<'_> {
         has_last_words
     }
 
-    fn release_empty_buffer(&mut self) {
-        if self.inbound.is_empty() {
+    /// What was read has been taken, but for the beginning of a unit.
+    fn release_read_buffer(&mut self) {
+        if self.is_lent {
+            let rest = BytesMut::from(&self.inbound[..]);
+            read_buffer::give_back(std::mem::replace(&mut self.inbound, rest));
+            self.is_lent = false;
+        } else if self.inbound.is_empty() {
             self.inbound = BytesMut::new();
         }
     }
 
     /// Waits until the socket takes or gives bytes.
-    async fn next_move<S>(&mut self, socket: &mut S, reading: bool, bulk: usize) -> Result<Moved, CloseReason>
+    async fn next_move<S>(&mut self, socket: &mut S, reading: bool, bulk: bool) -> Result<Moved, CloseReason>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -344,22 +351,28 @@ impl Wire<'_> {
         Ok(moved.await?)
     }
 
-    /// Bulk goes straight into a buffer of its own; the rest passes through the stack, so that no
-    /// buffer waits with an idle connection.
+    /// Bulk is read into a large buffer of the thread's; the rest passes through the stack. Neither waits with an idle
+    /// connection.
     fn poll_read<S>(
         &mut self,
         socket: &mut S,
-        bulk: usize,
+        bulk: bool,
         cx: &mut Context<'_>,
     ) -> Poll<std::io::Result<usize>>
     where
         S: AsyncRead + Unpin,
     {
-        if bulk > 0 {
-            if self.inbound.capacity() - self.inbound.len() < bulk / 4 {
-                self.inbound.reserve(bulk);
+        if bulk {
+            let mut buffer = read_buffer::take();
+            // At most a unit of some layer that has not arrived whole.
+            buffer.extend_from_slice(&self.inbound);
+            read_buffer::make_room(&mut buffer);
+            let read = poll_read_buf(Pin::new(socket), cx, &mut buffer);
+            match read {
+                Poll::Ready(Ok(1..)) => (self.inbound, self.is_lent) = (buffer, true),
+                _ => read_buffer::give_back(buffer),
             }
-            return poll_read_buf(Pin::new(socket), cx, &mut self.inbound);
+            return read;
         }
         let mut scratch = [0; SMALL_READ];
         let mut buf = ReadBuf::new(&mut scratch);

@@ -6,6 +6,7 @@
 mod counted;
 mod drive;
 mod listen;
+mod read_buffer;
 
 pub use counted::{Counted, WireCounters};
 pub use drive::{Handler, WireSettings, drive};

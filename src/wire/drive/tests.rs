@@ -31,7 +31,7 @@ fn settings() -> ServerSettings {
 }
 
 fn wire() -> WireSettings {
-    WireSettings { pipelined: 4, bulk_read: 0, budget_timeout: 60 * SECOND, slow_lane: Lane::new(1) }
+    WireSettings { pipelined: 4, budget_timeout: 60 * SECOND, slow_lane: Lane::new(1) }
 }
 
 fn pool() -> SegmentPool {
