@@ -6,6 +6,13 @@
 //!   └── answer, pieces ────┘
 //! ```
 //!
+//! The plan of copies of what arrives:
+//!
+//! ```text
+//! socket ─ one read ─► buffer of the thread ─ opened in place ─┬─ copied ─► a small block, in memory of its own size
+//!                                                              └─ cut ────► pieces of a large one, as they are
+//! ```
+//!
 //! Invariants: a body goes to the channel of whoever asked for it, a small one whole, which is bounded, so that
 //! a slow reader stops the socket; a reader that is gone costs nothing but the bytes on the wire; a
 //! reader that takes nothing for [`Session::patience`] loses its request, and the connection goes on.

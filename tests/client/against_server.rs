@@ -56,6 +56,22 @@ async fn fetches_blocks_in_every_mode() {
     }
 }
 
+/// What is read at once is far more than a small block; whoever keeps one must not keep that.
+#[tokio::test]
+async fn a_small_block_holds_no_memory_but_its_own() {
+    for security in modes() {
+        let (server, client) = with_blocks(&security).await;
+        let names = ["shuffle_0_3_0", "shuffle_0_3_2", "rdd_1_2"];
+        let mut fetch = client.fetch(&server.address, &executor(), blocks(&names));
+        while let Some(outcome) = fetch.next().await {
+            let (block, bytes) = outcome.unwrap();
+            let len = bytes.len();
+            let own = bytes.try_into_mut().expect("nobody else holds it");
+            assert_eq!(own.capacity(), len, "{block} in {security:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_old_protocol_fetches_the_same() {
     let (server, _) = with_blocks(&gcm()).await;
