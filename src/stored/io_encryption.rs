@@ -235,8 +235,7 @@ mod tests {
     #[test]
     fn a_failure_below_costs_nothing_but_another_call() {
         let payload: Vec<u8> = (0..=255).collect();
-        let mut writer =
-            EncryptingWriter::new(Stubborn { inner: Vec::new(), fails: false }, &key()).unwrap();
+        let mut writer = EncryptingWriter::new(Stubborn { inner: Vec::new(), fails: false }, &key()).unwrap();
         writer.write_all(&payload).unwrap();
         while writer.flush().is_err() {}
         let stored = writer.finish().unwrap().inner;
