@@ -6,6 +6,7 @@
 mod apps;
 mod bench;
 mod certs;
+mod decrypt;
 mod demo;
 mod fetch;
 mod probe;
@@ -45,6 +46,7 @@ enum Command {
     Bench(bench::Bench),
     Demo(demo::Demo),
     Certs(certs::Certs),
+    Decrypt(decrypt::Decrypt),
 }
 
 /// Runs the command line of this process.
@@ -59,6 +61,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
         Command::Certs(certs) => certs.run(),
+        Command::Decrypt(decrypt) => decrypt.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -102,7 +102,7 @@ impl<R: Read> Partitions<R> {
     }
 
     /// How many there are in all.
-    pub fn count(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.count
     }
 
