@@ -9,6 +9,7 @@ mod certs;
 mod decrypt;
 mod demo;
 mod fetch;
+mod inspect;
 mod probe;
 mod register;
 mod reload;
@@ -47,6 +48,7 @@ enum Command {
     Demo(demo::Demo),
     Certs(certs::Certs),
     Decrypt(decrypt::Decrypt),
+    Inspect(inspect::Inspect),
 }
 
 /// Runs the command line of this process.
@@ -62,6 +64,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Certs(certs) => certs.run(),
         Command::Decrypt(decrypt) => decrypt.run(),
+        Command::Inspect(inspect) => inspect.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
