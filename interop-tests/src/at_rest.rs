@@ -57,6 +57,9 @@ impl AtRest {
             ("spark.driver.extraClassPath", &release.classes().to_string_lossy()),
             ("spark.driver.extraJavaOptions", JAVA_OPTIONS),
             ("spark.executor.extraJavaOptions", JAVA_OPTIONS),
+            // What is computed is to stay: neither the collector of unused shuffles nor the end of a query removes it.
+            ("spark.cleaner.referenceTracking", "false"),
+            ("spark.sql.classic.shuffleDependency.fileCleanup.enabled", "false"),
             ("spark.shuffle.readHostLocalDisk", "false"),
             ("spark.shuffle.service.enabled", "true"),
             ("spark.shuffle.service.port", &port),

@@ -37,10 +37,11 @@ fn decrypted_partitions_are_those_of_the_same_job_without_encryption() {
         let (scan, code) = scan(&f, &app);
         assert_eq!(code, 1, "{scan:#}");
         let total = &scan["total"];
-        assert!(total["readable"]["files"].as_u64() > Some(8), "{scan:#}");
+        // Kryo leaves no mark in the others.
+        assert!(total["readable"]["files"].as_u64() > total["marks"]["UnsafeRow"].as_u64(), "{scan:#}");
+        assert!(total["marks"]["UnsafeRow"].as_u64() >= Some(10), "{scan:#}");
         assert_eq!(total["encrypted_likely"]["files"], 0, "{scan:#}");
-        assert!(total["marks"]["UnsafeRow"].as_u64() > Some(0), "{scan:#}");
-        assert!(total["marks"]["Java serialization"].as_u64() > Some(0), "{scan:#}");
+        assert_eq!(total["cannot_tell"]["files"], 0, "{scan:#}");
         (app.result.clone(), partitions(&app, |file, index| slices(file, index)))
     };
     let f = Fixture::start(Service::Ours, mode);
@@ -148,7 +149,7 @@ fn io_key(hex: &str) -> IoKey {
 #[track_caller]
 fn assert_served(f: &Fixture) {
     let served = f.block_bytes_served();
-    assert!(served > 100_000, "the service served {served} bytes, the shuffles went another way");
+    assert!(served > 10_000, "the service served {served} bytes, the shuffles went another way");
 }
 
 /// How often each partition occurs among all map outputs, by hash. Which task wrote it does not matter.
@@ -219,7 +220,7 @@ fn assert_scan_finds_everything_encrypted(f: &Fixture, app: &AtRest) {
     assert_eq!(code, 0, "{scan:#}");
     let total = &scan["total"];
     assert_eq!(total["readable"]["files"], 0, "{scan:#}");
-    assert!(total["encrypted_likely"]["files"].as_u64() > Some(12), "{scan:#}");
+    assert!(total["encrypted_likely"]["files"].as_u64() >= Some(12), "{scan:#}");
     assert_eq!(scan["without_index"], 0, "{scan:#}");
 }
 

@@ -7,7 +7,7 @@
 //! | snappy | `82 SNAPPY 00` of snappy-java's stream |
 //! | lzf | `ZV`, type 0 or 1, a chunk length that can be |
 //! | Java serialization | `ac ed 00 05` |
-//! | UnsafeRow | lengths (i32, big-endian, a multiple of 8) each before so many bytes, at least two |
+//! | UnsafeRow | lengths (i32, big-endian, a multiple of 8) each before so many bytes: two at least, or one whose row ends with the content |
 //!
 //! Ciphertext begins with any of these once in 2^24 streams (lzf), and far more rarely with the others. Kryo and
 //! pickled data have no mark: [`super::randomness`] tells that they are not random.
@@ -71,7 +71,7 @@ impl fmt::Display for Mark {
 /// The longest row that is believed.
 const LONGEST_ROW: usize = 1 << 20;
 
-/// Two lengths at least, since one alone may be chance.
+/// Two lengths at least, since one alone may be chance unless its row is all that follows.
 fn is_rows(head: &[u8]) -> bool {
     let mut rest = head;
     let mut lengths = 0;
@@ -82,6 +82,9 @@ fn is_rows(head: &[u8]) -> bool {
         }
         lengths += 1;
         let Some(next) = row.get(length..) else { break };
+        if next.is_empty() {
+            return true;
+        }
         rest = next;
     }
     lengths >= 2
@@ -116,7 +119,9 @@ mod tests {
         let row = |len: u32, room: usize| [&len.to_be_bytes()[..], &vec![7; room]].concat();
         assert_eq!(Mark::of(&[row(24, 24), row(16, 16)].concat()), Some(Mark::UnsafeRow));
         assert_eq!(Mark::of(&[row(24, 24), row(16, 3)].concat()), Some(Mark::UnsafeRow), "cut off in a row");
-        assert_eq!(Mark::of(&row(24, 24)), None, "one may be chance");
+        assert_eq!(Mark::of(&row(24, 24)), Some(Mark::UnsafeRow), "one that is all");
+        assert_eq!(Mark::of(&row(24, 23)), None, "one may be chance");
+        assert_eq!(Mark::of(&row(24, 27)), None, "one may be chance");
         assert_eq!(Mark::of(&[row(24, 24), row(17, 17)].concat()), None);
         assert_eq!(Mark::of(&[row(24, 24), row(0, 8)].concat()), None);
         assert_eq!(Mark::of(&[row(u32::MAX - 7, 24), row(16, 16)].concat()), None);
