@@ -168,6 +168,28 @@ fn decrypt_takes_a_segment_of_a_spill() {
 }
 
 #[test]
+fn decrypt_takes_a_spill_apart_where_lz4_tells_how() {
+    let node = Node::encrypted();
+    let block = |text: &[u8]| {
+        let len = u32::try_from(text.len()).unwrap().to_le_bytes();
+        [b"LZ4Block\x15", &len[..], &len, &[0; 4], text].concat()
+    };
+    let streams =
+        [[block(b"first"), block(b"")].concat(), [block(b"second"), block(b"more"), block(b"")].concat()];
+    let spill = node.path("temp_shuffle_7b3a0c56-3f1c-4a42-9d6e-0123456789ab");
+    let stored = streams.each_ref().map(|stream| encrypted(stream)).concat();
+    fs::write(&spill, &stored).unwrap();
+    let output = run(Some(KEY), &[&"decrypt", &spill]);
+    assert_eq!((code(&output), &output.stdout), (0, &streams.concat()), "{}", stderr(&output));
+    fs::write(&spill, &stored[..stored.len() - 1]).unwrap();
+    assert_eq!(code(&run(Some(KEY), &[&"decrypt", &spill])), 65);
+    fs::write(&spill, encrypted(b"not compressed")).unwrap();
+    let output = run(Some(KEY), &[&"decrypt", &spill]);
+    assert_eq!((code(&output), stdout(&output).as_str()), (0, "not compressed"));
+    assert!(stderr(&output).contains("--offset and --length"), "{}", stderr(&output));
+}
+
+#[test]
 fn decrypt_replaces_nothing_without_force() {
     let node = Node::encrypted();
     let out = node.path("plain");
@@ -322,7 +344,8 @@ fn scan_ends_with_one_when_something_is_readable() {
     assert_eq!(app["marks"]["lz4"], 2);
     let text = stdout(&run(None, &[&"inspect", &"--scan", &node.dir.path()]));
     assert!(
-        text.starts_with("APPLICATION") && text.contains("\nreadable in application_17_0001: lz4 in 2 files")
+        text.starts_with("SEALED")
+            && text.contains("\nreadable in application_17_0001: lz4 (2), for instance ")
     );
 }
 

@@ -119,15 +119,20 @@ impl AtRest {
         found
     }
 
-    /// `sealed-shuffle` with the key in the environment, and nothing else of this process's.
+    /// `sealed-shuffle` with the key in the environment.
     pub fn command(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(binary());
-        clean_environment(&mut command);
-        if let Some(key) = &self.key {
-            command.env("SPARK_IO_ENCRYPTION_KEY", key);
-        }
-        command.args(arguments).output().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"))
+        command_with_key(self.key.as_deref(), arguments)
     }
+}
+
+/// `sealed-shuffle` with a key in the environment, and nothing else of this process's.
+pub fn command_with_key(key: Option<&str>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    clean_environment(&mut command);
+    if let Some(key) = key {
+        command.env("SPARK_IO_ENCRYPTION_KEY", key);
+    }
+    command.args(arguments).output().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"))
 }
 
 /// What Spark's own streams are to do.
@@ -137,6 +142,9 @@ pub enum Stream {
     Read,
     /// Encrypt the second file into the first.
     Write,
+    /// Encrypt the second file into the first as a spill of three segments, and compress these into a third, whose name
+    /// is the second's with `.lz4`.
+    Spill,
 }
 
 /// Runs Spark's own streams: what, key in hexadecimal, encrypted file, plain file.
@@ -144,7 +152,12 @@ pub fn spark_streams(version: &str, work: &[(Stream, &str, &Path, &Path)]) {
     let mut java = Spark::release(version).java();
     java.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "IoStreams"]);
     for (what, key, sealed, plain) in work {
-        java.arg(if matches!(what, Stream::Read) { "read" } else { "write" }).arg(key).args([sealed, plain]);
+        let what = match what {
+            Stream::Read => "read",
+            Stream::Write => "write",
+            Stream::Spill => "spill",
+        };
+        java.args([what, key]).args([sealed, plain]);
     }
     run(&mut java, || format!("Spark's streams of {version} fail"));
 }

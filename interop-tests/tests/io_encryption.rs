@@ -11,7 +11,7 @@ use std::{
 
 use sealed_shuffle::stored::io_encryption::{DecryptingReader, EncryptingWriter};
 use sealed_shuffle_interop_tests::{
-    at_rest::{AtRest, Stream, spark_streams},
+    at_rest::{AtRest, Stream, command_with_key, spark_streams},
     mode::{Cipher, Mode},
     oracle::CANARY,
     proxy::contains,
@@ -116,6 +116,8 @@ fn sparks_streams_and_ours_read_each_other() {
         fs::write(file(format!("plain-{n}")), &payload).unwrap();
         work.push((Stream::Read, key, file(format!("ours-{n}")), file(format!("opened-{n}"))));
         work.push((Stream::Write, key, file(format!("sparks-{n}")), file(format!("plain-{n}"))));
+        let spill = format!("temp_shuffle_7b3a0c56-3f1c-4a42-9d6e-{n:012}");
+        work.push((Stream::Spill, key, file(spill), file(format!("plain-{n}"))));
     }
     let work: Vec<_> = work
         .iter()
@@ -123,8 +125,8 @@ fn sparks_streams_and_ours_read_each_other() {
         .collect();
     for version in ["4.3.0", "3.5.9"] {
         spark_streams(version, &work);
-        for (what, key, sealed, plain) in &work {
-            let plain = fs::read(plain).unwrap();
+        for (what, key, sealed, plain_file) in &work {
+            let plain = fs::read(plain_file).unwrap();
             match what {
                 Stream::Read => {
                     let expected = sealed.to_str().unwrap().replace("ours-", "plain-");
@@ -137,9 +139,18 @@ fn sparks_streams_and_ours_read_each_other() {
                     DecryptingReader::new(sealed, &key).read_to_end(&mut opened).unwrap();
                     assert_eq!(opened, plain, "{version}");
                 }
+                Stream::Spill => {
+                    let output = succeeded(command_with_key(Some(key), &["decrypt", &text(sealed)]));
+                    let compressed = fs::read(plain_file.with_added_extension("lz4")).unwrap();
+                    assert!(output.stdout == compressed, "{version}: {}", sealed.display());
+                }
             }
         }
     }
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("temporary paths are text").to_owned()
 }
 
 fn io_key(hex: &str) -> IoKey {

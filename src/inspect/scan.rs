@@ -224,7 +224,7 @@ impl Walk<'_> {
 
     fn content(&mut self, file: &File, name: Option<&SparkName>, path: &Path) -> io::Result<Content> {
         let Some(name) = name.filter(|name| name.kind == Kind::Data && !name.temporary) else {
-            return Ok(of_beginning(file, name)?);
+            return of_beginning(file, name);
         };
         let wanted = name.sibling("index");
         let open = |path: PathBuf| openat(CWD, &path, FILE, Mode::empty()).ok().map(File::from);

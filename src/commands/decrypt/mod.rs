@@ -8,13 +8,15 @@ use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealed_shuffle::config::{ByteCount, ProcessEnvironment};
+use indicatif::HumanBytes;
+use sealed_shuffle::config::ProcessEnvironment;
 use sealed_shuffle::inspect::beside;
 use sealed_shuffle::inspect::mark::Mark;
 use sealed_shuffle::inspect::name::{Kind, SparkName};
 use sealed_shuffle::inspect::randomness::{Judgement, Measured};
 use sealed_shuffle::stored::io_encryption::DecryptingReader;
 use sealed_shuffle::stored::partitions::{Partition, Partitions, PartitionsError};
+use sealed_shuffle::stored::segments::{Lz4Segments, MARK};
 use sealed_shuffle_protocol::stored::io_encryption::{IV_LEN, IoKey, TRANSFORMATION, check_transformation};
 use zeroize::Zeroizing;
 
@@ -28,8 +30,9 @@ const HELP: &str = "Examples:
 
 A file with partitions is one that is called shuffle_S_M_0.data, or that --index is given for; its
 index is looked for beside it and where Spark puts it. Anything else is one stream: a cached block,
-a broadcast file, a block that was fetched. A spill is one stream for each segment that was
-written, whose lengths are in the executor's memory alone: --offset and --length pick one.
+a broadcast file, a block that was fetched. A spill (temp_shuffle_…, temp_local_…) is one stream for
+each segment that was written. Compressed with lz4, Spark's default, all of them are decrypted;
+else their lengths are in the executor's memory alone, and --offset and --length pick one.
 
 The key is the application's, as SparkEnv.get().securityManager().getIOEncryptionKey() returns it
 in the driver; Spark stores it nowhere. What comes out is what Spark encrypted, so it is still
@@ -152,7 +155,11 @@ impl Decrypt {
             Some(path) => Output::file(path, self.force)?,
             None => Output::standard(),
         };
-        let bytes = work.stream(self.length, &mut output, "it")?;
+        let is_spill = spark_name(&self.file).is_some_and(|name| name.kind == Kind::Spill);
+        let bytes = match is_spill && self.offset.is_none() && self.length.is_none() {
+            true => work.spill(&mut output)?,
+            false => work.stream(self.length, &mut output, "it")?,
+        };
         output.finish()?;
         Ok(Done { bytes, partitions: None })
     }
@@ -250,7 +257,7 @@ impl Decrypt {
             }
             print(&object.to_string())?;
         }
-        let bytes = ByteCount::new(done.bytes);
+        let bytes = HumanBytes(done.bytes);
         match &done.partitions {
             Some(counts) => {
                 eprintln!("decrypted {} partitions, {} of them empty: {bytes}", counts.files, counts.empty)
@@ -289,16 +296,42 @@ impl Work<'_> {
         Ok(bytes)
     }
 
+    /// Decrypts all segments of a spill, where lz4 tells them apart.
+    fn spill(&mut self, output: &mut Output) -> Result<u64, Failure> {
+        let mut head = [0; MARK.len()];
+        let is_lz4 = match DecryptingReader::new(self.data, self.key).read_exact(&mut head) {
+            Ok(()) => head == *MARK,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+            Err(error) => return Err(self.cannot_read(&error)),
+        };
+        let mut file = self.data;
+        file.rewind().map_err(|error| self.cannot_read(&error))?;
+        if is_lz4 {
+            return self.copy(Lz4Segments::new(file, self.key), output, "it");
+        }
+        eprintln!(
+            "sealed-shuffle: {}: the first segment of this spill is not compressed with lz4, so where it ends is not \
+             known: if there are more, they come out as noise, and --offset and --length pick them",
+            self.path.display()
+        );
+        self.stream(None, output, "it")
+    }
+
     /// Decrypts the stream that begins where the file stands, to its end or after `length` bytes.
     fn stream(&mut self, length: Option<u64>, output: &mut Output, what: &str) -> Result<u64, Failure> {
-        let mut reader = DecryptingReader::new(self.data.take(length.unwrap_or(u64::MAX)), self.key);
+        self.copy(DecryptingReader::new(self.data.take(length.unwrap_or(u64::MAX)), self.key), output, what)
+    }
+
+    fn copy(&mut self, mut reader: impl Read, output: &mut Output, what: &str) -> Result<u64, Failure> {
         let mut bytes = 0;
         loop {
             let n = match reader.read(&mut self.buffer) {
                 Ok(0) => return Ok(bytes),
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+                {
                     return Err(Failure::new(Exit::Corrupt, format!("{}: {error}", self.path.display())));
                 }
                 Err(error) => return Err(self.cannot_read(&error)),

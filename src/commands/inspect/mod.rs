@@ -7,7 +7,7 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use clap::Args;
-use sealed_shuffle::config::ByteCount;
+use indicatif::HumanBytes;
 use sealed_shuffle::inspect::content::HEAD;
 use sealed_shuffle::inspect::randomness::{ENOUGH, FEWEST, Measured};
 use sealed_shuffle::inspect::scan::PARTITIONS;
@@ -73,7 +73,7 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn bytes(count: u64) -> String {
-    ByteCount::new(count).to_string()
+    HumanBytes(count).to_string()
 }
 
 /// In JSON, with the rule that it is judged by.

@@ -40,18 +40,15 @@ pub(super) fn run(dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
         false => text(&scan, &total),
     })?;
     if total.readable.files > 0 {
-        let text = format!(
-            "{} files with {} are readable",
-            total.readable.files,
-            super::bytes(total.readable.bytes)
-        );
+        let text =
+            format!("readable files: {}, with {}", total.readable.files, super::bytes(total.readable.bytes));
         return Err(Failure::new(Exit::Failed, text));
     }
     match scan.failures {
         0 => Ok(()),
         failures => {
             let text = format!(
-                "nothing readable was seen, but {failures} files or directories could not be looked at"
+                "nothing readable was seen, but not everything could be looked at: {failures} failures"
             );
             Err(Failure::new(Exit::Unreachable, text))
         }
@@ -106,20 +103,21 @@ fn text(scan: &Scan, total: &Tally) -> String {
         "looked at the first 4096 bytes of each file, and of up to {PARTITIONS} partitions of each shuffle data file\n"
     );
     for (count, what) in [
-        (scan.without_index, "data files have no index beside them: only their beginning was looked at"),
-        (scan.links, "symbolic links were not followed"),
-        (scan.vanished, "files were deleted meanwhile"),
-        (scan.failures, "files or directories could not be looked at, or not wholly"),
+        (scan.without_index, "data files without an index, of which only the beginning was looked at"),
+        (scan.links, "symbolic links, not followed"),
+        (scan.vanished, "files deleted meanwhile"),
+        (scan.failures, "not looked at, or not wholly"),
     ] {
         if count > 0 {
-            text += &format!("{count} {what}\n");
+            text += &format!("{what}: {count}\n");
         }
     }
     text
 }
 
+/// Whose is last: directories are long.
 const HEAD: [&str; 7] =
-    ["APPLICATION", "SEALED", "ENCRYPTED (LIKELY)", "READABLE", "CANNOT TELL", "METADATA", "OTHER"];
+    ["SEALED", "ENCRYPTED (LIKELY)", "READABLE", "CANNOT TELL", "METADATA", "OTHER", "APPLICATION"];
 
 fn line(owner: &str, tally: &Tally) -> [String; 7] {
     let cell = |count: Count| match count.files {
@@ -128,18 +126,18 @@ fn line(owner: &str, tally: &Tally) -> [String; 7] {
     };
     let Tally { sealed, encrypted, readable, cannot_tell, metadata, other, .. } = tally;
     [
-        owner.to_owned(),
         cell(*sealed),
         cell(*encrypted),
         cell(*readable),
         cell(*cannot_tell),
         cell(*metadata),
         cell(*other),
+        owner.to_owned(),
     ]
 }
 
 fn marks(tally: &Tally) -> String {
-    let marks: Vec<_> = tally.marks.iter().map(|(mark, files)| format!("{mark} in {files} files")).collect();
+    let marks: Vec<_> = tally.marks.iter().map(|(mark, files)| format!("{mark} ({files})")).collect();
     match marks.is_empty() {
         true => "bytes that are not random".to_owned(),
         false => marks.join(", "),
