@@ -42,7 +42,7 @@ fn decrypted_partitions_are_those_of_the_same_job_without_encryption() {
         assert!(total["marks"]["UnsafeRow"].as_u64() >= Some(10), "{scan:#}");
         assert_eq!(total["encrypted_likely"]["files"], 0, "{scan:#}");
         assert_eq!(total["cannot_tell"]["files"], 0, "{scan:#}");
-        (app.result.clone(), partitions(&app, |file, index| slices(file, index)))
+        (app.result.clone(), partitions(&app, slices))
     };
     let f = Fixture::start(Service::Ours, mode);
     let app = AtRest::start(

@@ -2,7 +2,7 @@
 //!
 //! An executor with one local directory has every file where its name alone says. With several, name and number of
 //! directories say in which directory and sub-directory ([`Placement`]), and nothing in a path tells either: so the
-//! places that any number up to [`MANY`] makes are tried in each directory that is known.
+//! places that any number up to 24 makes are tried in each directory that is known.
 
 use std::path::{Path, PathBuf};
 

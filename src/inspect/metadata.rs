@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use sealed_shuffle_protocol::codec::Decoder;
 use sealed_shuffle_protocol::shuffle::Bitmap;
 
 use super::beside;
@@ -211,9 +212,16 @@ pub fn merged_meta(path: &Path, name: &SparkName, more: &[PathBuf]) -> Result<Me
     if bytes.len() as u64 > LARGEST_META {
         return Err(MetadataError::Corrupt("longer than 64 MiB, which no merged meta file is".to_owned()));
     }
-    let bitmaps = Bitmap::decode_all(bytes.into())
-        .map_err(|error| MetadataError::Corrupt(format!("it is no run of bitmaps: {error}")))?;
-    let (chunks, maps) = (bitmaps.len() as u64, bitmaps.iter().map(Bitmap::len).sum());
+    let mut from = Decoder::new(bytes.into());
+    let (mut chunks, mut maps) = (0_u64, 0_u64);
+    // One at a time: a bitmap may take more room than its bytes.
+    while from.remaining() > 0 {
+        let bitmap: Bitmap = from
+            .read()
+            .map_err(|error| MetadataError::Corrupt(format!("chunk {chunks} has no bitmap: {error}")))?;
+        chunks += 1;
+        maps = maps.saturating_add(bitmap.len());
+    }
     let wanted = name.sibling("index");
     let index = match beside::find(path, &wanted, more) {
         None => Agreement::NotFound(wanted),

@@ -25,7 +25,7 @@ impl Output {
         if !replace && path.symlink_metadata().is_ok() {
             return Err(in_the_way(path));
         }
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let temporary = tempfile::Builder::new()
             .prefix(".sealed-shuffle-")
             .suffix(".part")
