@@ -92,6 +92,8 @@ fn is_rows(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -125,5 +127,18 @@ mod tests {
         assert_eq!(Mark::of(&[row(24, 24), row(17, 17)].concat()), None);
         assert_eq!(Mark::of(&[row(24, 24), row(0, 8)].concat()), None);
         assert_eq!(Mark::of(&[row(u32::MAX - 7, 24), row(16, 16)].concat()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn every_cut_of_any_bytes_can_be_looked_at(
+            mark in prop::sample::select(vec![&b""[..], b"LZ4Block", b"ZV\x01", b"ZV\x00", b"\x28\xb5\x2f\xfd", b"\0\0\0\x08"]),
+            rest in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let head = [mark, &rest].concat();
+            for len in 0..=head.len() {
+                prop_assert!(len >= 4 || Mark::of(&head[..len]).is_none());
+            }
+        }
     }
 }

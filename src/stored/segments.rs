@@ -145,6 +145,8 @@ fn fill(from: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
 mod tests {
     use std::io::Write;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::stored::io_encryption::EncryptingWriter;
 
@@ -204,5 +206,25 @@ mod tests {
             .map(|(n, byte)| if n == 12 { 0x7f } else { *byte })
             .collect::<Vec<_>>();
         assert!(opened(&encrypted(&longest)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_gives_more_than_there_is(
+            lengths in prop::collection::vec(prop_oneof![0..40_u32, any::<u32>()], 0..8),
+            room in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let mut plain = Vec::new();
+            for (length, room) in lengths.iter().zip(room.chunks(30)) {
+                plain.extend_from_slice(MARK);
+                plain.push(0x25);
+                plain.extend_from_slice(&length.to_le_bytes());
+                plain.extend_from_slice(&[0; 8]);
+                plain.extend_from_slice(room);
+            }
+            if let Ok((out, _)) = opened(&encrypted(&plain)) {
+                prop_assert!(out.len() <= plain.len());
+            }
+        }
     }
 }
