@@ -16,6 +16,7 @@
 //! plain.rs      a bare socket that speaks frames, for peers that do not behave
 //! proxy.rs      records what passes on the wire
 //! application.rs, cluster.rs, live.rs    whole applications, whole clusters, block managers that live
+//! at_rest.rs    an application whose files stay on disk, and Spark's own streams of spark.io.encryption
 //! log_scan.rs   no warning passes that a test did not announce
 //! turn.rs       keeps the heavy tests from running all at once
 //! ```
@@ -24,6 +25,7 @@
 //! their standard input, everything else is killed by its own process id.
 
 pub mod application;
+pub mod at_rest;
 pub mod client;
 pub mod cluster;
 pub mod command;

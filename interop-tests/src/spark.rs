@@ -27,6 +27,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("BlockStore.java", include_str!("../jvm/BlockStore.java")),
     ("Ebm.java", include_str!("../jvm/Ebm.java")),
     ("Failures.java", include_str!("../jvm/Failures.java")),
+    ("IoStreams.java", include_str!("../jvm/IoStreams.java")),
     ("Messages.java", include_str!("../jvm/Messages.java")),
     ("Options.java", include_str!("../jvm/Options.java")),
     ("RawConnection.java", include_str!("../jvm/RawConnection.java")),
@@ -36,7 +37,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("SparkShuffleService.java", include_str!("../jvm/SparkShuffleService.java")),
 ];
 /// Of those, what only releases that whole applications run on have the classes for.
-const FOR_APPLICATIONS: [&str; 2] = ["Bench.java", "Ebm.java"];
+const FOR_APPLICATIONS: [&str; 3] = ["Bench.java", "Ebm.java", "IoStreams.java"];
 const LOGGING: &str = include_str!("../jvm/log4j2.properties");
 /// The same for the log4j of Spark 3.2 and older, which looks for it on the class path.
 const OLDER_LOGGING: &str = include_str!("../jvm/log4j.properties");

@@ -6,8 +6,10 @@
 mod apps;
 mod bench;
 mod certs;
+mod decrypt;
 mod demo;
 mod fetch;
+mod inspect;
 mod probe;
 mod register;
 mod reload;
@@ -45,6 +47,8 @@ enum Command {
     Bench(bench::Bench),
     Demo(demo::Demo),
     Certs(certs::Certs),
+    Decrypt(decrypt::Decrypt),
+    Inspect(inspect::Inspect),
 }
 
 /// Runs the command line of this process.
@@ -59,6 +63,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
         Command::Certs(certs) => certs.run(),
+        Command::Decrypt(decrypt) => decrypt.run(),
+        Command::Inspect(inspect) => inspect.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

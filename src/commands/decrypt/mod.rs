@@ -1,0 +1,406 @@
+//! `decrypt`: what `spark.io.encryption` wrote, in clear.
+
+mod key;
+mod output;
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write, stdout};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::HumanBytes;
+use sealed_shuffle::config::ProcessEnvironment;
+use sealed_shuffle::inspect::beside;
+use sealed_shuffle::inspect::mark::Mark;
+use sealed_shuffle::inspect::name::{Kind, SparkName};
+use sealed_shuffle::inspect::randomness::{Judgement, Measured};
+use sealed_shuffle::stored::io_encryption::DecryptingReader;
+use sealed_shuffle::stored::partitions::{Partition, Partitions, PartitionsError};
+use sealed_shuffle::stored::segments::{Lz4Segments, MARK};
+use sealed_shuffle_protocol::stored::io_encryption::{IV_LEN, IoKey, TRANSFORMATION, check_transformation};
+use zeroize::Zeroizing;
+
+use self::output::Output;
+use super::{Exit, Failure};
+
+const HELP: &str = "Examples:
+  sealed-shuffle decrypt --key-file key rdd_4_2 --out rdd_4_2.plain
+  sealed-shuffle decrypt --key-file key --out plain /data/blockmgr-…/1b/shuffle_1_6_0.data
+  SPARK_IO_ENCRYPTION_KEY=… sealed-shuffle decrypt --partition 3 shuffle_1_6_0.data | strings
+
+A file with partitions is one that is called shuffle_S_M_0.data, or that --index is given for; its
+index is looked for beside it and where Spark puts it. Anything else is one stream: a cached block,
+a broadcast file, a block that was fetched. A spill (temp_shuffle_…, temp_local_…) is one stream for
+each segment that was written. Compressed with lz4, Spark's default, all of them are decrypted;
+else their lengths are in the executor's memory alone, and --offset and --length pick one.
+
+The key is the application's, as SparkEnv.get().securityManager().getIOEncryptionKey() returns it
+in the driver; Spark stores it nowhere. What comes out is what Spark encrypted, so it is still
+compressed and serialized as the application did it. spark.io.encryption authenticates nothing:
+under a wrong key noise comes out, which is warned about where it shows.
+
+Exit codes:
+  0 done, 1 failed, 2 wrong usage, 65 index and data do not belong together, or a stream is cut
+  off, 66 file or index not there, 78 no usable key or another transformation";
+
+/// Decrypt what executors wrote under spark.io.encryption: a shuffle data file, a cached block, a fetched block
+///
+/// Prints a line for each file that it writes: name, size and path.
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Decrypt {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// File with the key, in hexadecimal or as 16, 24 or 32 bytes; - reads standard input. Without it the
+    /// environment's SPARK_IO_ENCRYPTION_KEY, in hexadecimal
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<String>,
+
+    /// Write to this file, or with partitions to files of this directory, instead of standard output
+    #[arg(long, value_name = "PATH")]
+    out: Option<PathBuf>,
+
+    /// This partition alone
+    #[arg(long, value_name = "N", conflicts_with_all = ["offset", "length"])]
+    partition: Option<u64>,
+
+    /// The index of the file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["offset", "length"])]
+    index: Option<PathBuf>,
+
+    /// Another local directory (blockmgr-…) of the executor, to look for the index in; may be given many times
+    #[arg(long, value_name = "DIR")]
+    local_dir: Vec<PathBuf>,
+
+    /// Where the stream begins in the file
+    #[arg(long, value_name = "BYTES")]
+    offset: Option<u64>,
+
+    /// How long the stream is, its IV counted
+    #[arg(long, value_name = "BYTES")]
+    length: Option<u64>,
+
+    /// Replace files that are there
+    #[arg(long)]
+    force: bool,
+
+    /// The application's spark.io.crypto.cipher.transformation
+    #[arg(long, value_name = "NAME", default_value = TRANSFORMATION)]
+    transformation: String,
+
+    /// Print the outcome as one JSON object; needs --out
+    #[arg(long, requires = "out")]
+    json: bool,
+}
+
+impl Decrypt {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        check_transformation(&self.transformation).map_err(|error| Failure::new(Exit::Config, error))?;
+        let key = key::resolve(self.key_file.as_deref(), &ProcessEnvironment)?;
+        if self.out.is_none() && stdout().is_terminal() {
+            let text = "plain bytes do not belong on a terminal: name --out, or redirect standard output";
+            return Err(Failure::new(Exit::Usage, text));
+        }
+        let file = open(&self.file)?;
+        let mut work = Work {
+            key: &key,
+            data: &file,
+            path: &self.file,
+            buffer: Zeroizing::new(vec![0; BUFFER]),
+            warned: false,
+        };
+        let done = match self.index()? {
+            Some(index) => self.partitions(&index, &mut work)?,
+            None => self.stream(&mut work)?,
+        };
+        self.report(&done)
+    }
+
+    /// The index, where the file has partitions.
+    fn index(&self) -> Result<Option<PathBuf>, Failure> {
+        if self.index.is_some() || self.offset.is_some() || self.length.is_some() {
+            return Ok(self.index.clone());
+        }
+        let name = spark_name(&self.file).filter(|name| name.kind == Kind::Data);
+        let Some(name) = name else {
+            return match self.partition {
+                None => Ok(None),
+                Some(_) => {
+                    Err(Failure::new(Exit::Usage, "--partition needs --index with a file of this name"))
+                }
+            };
+        };
+        let wanted = name.sibling("index");
+        match beside::find(&self.file, &wanted, &self.local_dir) {
+            Some(index) => Ok(Some(index)),
+            None => {
+                let text = format!(
+                    "{wanted} is neither beside {} nor where Spark puts it: name it with --index, or the \
+                     executor's other directories with --local-dir",
+                    self.file.display()
+                );
+                Err(Failure::new(Exit::Missing, text))
+            }
+        }
+    }
+
+    fn stream(&self, work: &mut Work<'_>) -> Result<Done, Failure> {
+        if let Some(offset) = self.offset {
+            let mut file = work.data;
+            file.seek(SeekFrom::Start(offset)).map_err(|error| work.cannot_read(&error))?;
+        }
+        let mut output = match &self.out {
+            Some(path) => Output::file(path, self.force)?,
+            None => Output::standard(),
+        };
+        let is_spill = spark_name(&self.file).is_some_and(|name| name.kind == Kind::Spill);
+        let bytes = match is_spill && self.offset.is_none() && self.length.is_none() {
+            true => work.spill(&mut output)?,
+            false => work.stream(self.length, &mut output, "it")?,
+        };
+        output.finish()?;
+        Ok(Done { bytes, partitions: None })
+    }
+
+    fn partitions(&self, index: &Path, work: &mut Work<'_>) -> Result<Done, Failure> {
+        let file = open(index)?;
+        let bad = |error: PartitionsError| {
+            let text = format!("{} and {}: {error}", index.display(), work.path.display());
+            Failure::new(
+                if matches!(error, PartitionsError::Io(_)) { Exit::Failed } else { Exit::Corrupt },
+                text,
+            )
+        };
+        // The whole index is looked at before the first byte is written.
+        let walk = || -> Result<Partitions<&File>, Failure> {
+            let mut file = &file;
+            let len = |file: &File| file.metadata().map(|stat| stat.len()).map_err(PartitionsError::Io);
+            file.seek(SeekFrom::Start(0)).map_err(PartitionsError::Io).map_err(&bad)?;
+            let data_len = len(work.data).map_err(&bad)?;
+            Partitions::new(file, len(file).map_err(&bad)?, Some(data_len)).map_err(&bad)
+        };
+        let mut wanted = 0;
+        let partitions = walk()?;
+        let count = partitions.total();
+        for partition in partitions {
+            let partition = partition.map_err(&bad)?;
+            if self.partition.is_some_and(|only| only != partition.number) {
+                continue;
+            }
+            wanted += 1;
+            if !partition.is_empty() && partition.len() < IV_LEN as u64 {
+                let text = format!(
+                    "{}: partition {} has {} bytes, fewer than the {IV_LEN} of an IV: it is damaged, or not encrypted",
+                    work.path.display(),
+                    partition.number,
+                    partition.len()
+                );
+                return Err(Failure::new(Exit::Corrupt, text));
+            }
+        }
+        if let Some(number) = self.partition.filter(|_| wanted == 0) {
+            let text = format!("{} has no partition {number}: it has {count}", index.display());
+            return Err(Failure::new(Exit::Missing, text));
+        }
+
+        let mut whole = match (&self.out, self.partition) {
+            (None, _) => Some(Output::standard()),
+            (Some(path), Some(_)) => Some(Output::file(path, self.force)?),
+            (Some(dir), None) => {
+                output::make_dir(dir)?;
+                None
+            }
+        };
+        let mut done = Done { bytes: 0, partitions: Some(Counts { files: 0, empty: 0 }) };
+        for partition in walk()? {
+            let partition = partition.map_err(&bad)?;
+            if self.partition.is_some_and(|only| only != partition.number) {
+                continue;
+            }
+            let bytes = match (&mut whole, &self.out) {
+                (None, Some(dir)) => self.to_file_of(dir, &partition, work)?,
+                (Some(output), _) => work.partition(&partition, output)?,
+                (None, None) => unreachable!("without --out everything goes to one output"),
+            };
+            done.add(&partition, bytes);
+        }
+        if let Some(output) = whole {
+            output.finish()?;
+        }
+        Ok(done)
+    }
+
+    fn to_file_of(&self, dir: &Path, partition: &Partition, work: &mut Work<'_>) -> Result<u64, Failure> {
+        let name = spark_name(&self.file).and_then(|name| name.partition(partition.number));
+        let name = name.unwrap_or_else(|| format!("partition_{}", partition.number));
+        let path = dir.join(&name);
+        let mut output = Output::file(&path, self.force)?;
+        let bytes = work.partition(partition, &mut output)?;
+        output.finish()?;
+        if !self.json {
+            print(&format!("{name} {bytes} {}", path.display()))?;
+        }
+        Ok(bytes)
+    }
+
+    fn report(&self, done: &Done) -> Result<(), Failure> {
+        let out = self.out.as_ref().map(|out| out.display().to_string());
+        if self.json {
+            let mut object = serde_json::json!({
+                "file": self.file.display().to_string(), "out": out, "bytes": done.bytes,
+            });
+            if let Some(counts) = &done.partitions {
+                object["partitions"] = counts.files.into();
+                object["empty"] = counts.empty.into();
+            }
+            print(&object.to_string())?;
+        }
+        let bytes = HumanBytes(done.bytes);
+        match &done.partitions {
+            Some(counts) => {
+                eprintln!("decrypted {} partitions, {} of them empty: {bytes}", counts.files, counts.empty)
+            }
+            None => eprintln!("decrypted {bytes}"),
+        }
+        Ok(())
+    }
+}
+
+/// Read, decrypted and written at a time.
+const BUFFER: usize = 256 << 10;
+
+/// The one buffer, which is wiped at the end, and what it is filled from.
+struct Work<'w> {
+    key: &'w IoKey,
+    data: &'w File,
+    path: &'w Path,
+    buffer: Zeroizing<Vec<u8>>,
+    warned: bool,
+}
+
+impl Work<'_> {
+    fn partition(&mut self, partition: &Partition, output: &mut Output) -> Result<u64, Failure> {
+        if partition.is_empty() {
+            return Ok(0);
+        }
+        let mut file = self.data;
+        file.seek(SeekFrom::Start(partition.start)).map_err(|error| self.cannot_read(&error))?;
+        let what = format!("partition {}", partition.number);
+        let bytes = self.stream(Some(partition.len()), output, &what)?;
+        if bytes + IV_LEN as u64 != partition.len() {
+            let text = format!("{}: it became shorter while it was read", self.path.display());
+            return Err(Failure::new(Exit::Corrupt, text));
+        }
+        Ok(bytes)
+    }
+
+    /// Decrypts all segments of a spill, where lz4 tells them apart.
+    fn spill(&mut self, output: &mut Output) -> Result<u64, Failure> {
+        let mut head = [0; MARK.len()];
+        let is_lz4 = match DecryptingReader::new(self.data, self.key).read_exact(&mut head) {
+            Ok(()) => head == *MARK,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+            Err(error) => return Err(self.cannot_read(&error)),
+        };
+        let mut file = self.data;
+        file.rewind().map_err(|error| self.cannot_read(&error))?;
+        if is_lz4 {
+            return self.copy(Lz4Segments::new(file, self.key), output, "it");
+        }
+        eprintln!(
+            "sealed-shuffle: {}: the first segment of this spill is not compressed with lz4, so where it ends is not \
+             known: if there are more, they come out as noise, and --offset and --length pick them",
+            self.path.display()
+        );
+        self.stream(None, output, "it")
+    }
+
+    /// Decrypts the stream that begins where the file stands, to its end or after `length` bytes.
+    fn stream(&mut self, length: Option<u64>, output: &mut Output, what: &str) -> Result<u64, Failure> {
+        self.copy(DecryptingReader::new(self.data.take(length.unwrap_or(u64::MAX)), self.key), output, what)
+    }
+
+    fn copy(&mut self, mut reader: impl Read, output: &mut Output, what: &str) -> Result<u64, Failure> {
+        let mut bytes = 0;
+        loop {
+            let n = match reader.read(&mut self.buffer) {
+                Ok(0) => return Ok(bytes),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+                {
+                    return Err(Failure::new(Exit::Corrupt, format!("{}: {error}", self.path.display())));
+                }
+                Err(error) => return Err(self.cannot_read(&error)),
+            };
+            if bytes == 0 && !self.warned {
+                self.warned = warn_of_noise(self.path, what, &self.buffer[..n.min(SAMPLE)]);
+            }
+            output.write(&self.buffer[..n])?;
+            bytes += n as u64;
+        }
+    }
+
+    fn cannot_read(&self, error: &io::Error) -> Failure {
+        Failure::new(Exit::Failed, format!("cannot read {}: {error}", self.path.display()))
+    }
+}
+
+/// Plain bytes that are looked at for a warning.
+const SAMPLE: usize = 4096;
+
+/// Says so when what comes out looks as random as what went in.
+fn warn_of_noise(path: &Path, what: &str, plain: &[u8]) -> bool {
+    let is_noise = Mark::of(plain).is_none() && Measured::of(plain).judge() == Judgement::LooksRandom;
+    if is_noise {
+        eprintln!(
+            "sealed-shuffle: {}: what {what} decrypts to looks random and begins like nothing that Spark writes: is this \
+             the application's key, and is the file encrypted?",
+            path.display()
+        );
+    }
+    is_noise
+}
+
+/// What was decrypted.
+struct Done {
+    bytes: u64,
+    partitions: Option<Counts>,
+}
+
+struct Counts {
+    files: u64,
+    empty: u64,
+}
+
+impl Done {
+    fn add(&mut self, partition: &Partition, bytes: u64) {
+        self.bytes += bytes;
+        if let Some(counts) = &mut self.partitions {
+            counts.files += 1;
+            counts.empty += u64::from(partition.is_empty());
+        }
+    }
+}
+
+fn spark_name(path: &Path) -> Option<SparkName> {
+    SparkName::parse(path.file_name()?.to_str()?)
+}
+
+fn open(path: &Path) -> Result<File, Failure> {
+    File::open(path).map_err(|error| {
+        let exit = match error.kind() {
+            io::ErrorKind::NotFound => Exit::Missing,
+            _ => Exit::Failed,
+        };
+        Failure::new(exit, format!("cannot open {}: {error}", path.display()))
+    })
+}
+
+fn print(line: &str) -> Result<(), Failure> {
+    writeln!(stdout(), "{line}")
+        .map_err(|error| Failure::new(Exit::Failed, format!("standard output: {error}")))
+}

@@ -1,0 +1,101 @@
+//! `inspect`: what is in these files, and how much beneath these directories anybody can read.
+
+mod file;
+mod scan;
+
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::HumanBytes;
+use sealed_shuffle::inspect::content::HEAD;
+use sealed_shuffle::inspect::randomness::{ENOUGH, FEWEST, Measured};
+use sealed_shuffle::inspect::scan::PARTITIONS;
+use serde_json::{Value, json};
+
+use super::{Exit, Failure};
+
+const HELP: &str = "Examples:
+  sealed-shuffle inspect /data/blockmgr-…/1b/shuffle_1_6_0.data /data/blockmgr-…/37/shuffle_1_6_0.index
+  sealed-shuffle inspect --scan /data1 /data2 --json
+
+How it tells. Codecs and serializers leave marks: lz4, zstd, snappy, lzf, Java serialization, rows of
+SQL. spark.io.encryption leaves none: what has no mark and looks random (chi-square of the bytes
+between 140 and 400, from 256 bytes on) is called consistent with it, and could be compressed by
+something that is not Spark's. What has no mark and is not random (chi-square above 500, from 32
+bytes on) is readable. Between, and for fewer bytes, it cannot tell. Looked at are the first 4096
+bytes of each partition of a shuffle data file, found through its index, of at most 64 partitions
+(--scan: 16), evenly spread; of any other file the first 4096 bytes.
+
+--scan counts by application where the path names one, else by the executor's directory. Index and
+checksum files hold no data and are never encrypted by Spark: METADATA. What is not a block manager's
+is counted and not judged: OTHER. Symbolic links are not followed.
+
+Exit codes:
+  0 done, 1 failed, 2 wrong usage, 65 a file is not what its name says, or does not fit the one
+  beside it, 66 not there; with --scan: 0 nothing is readable, 1 something is, 66 a directory is
+  not there, 69 nothing readable was seen, but not everything could be looked at";
+
+/// Say what is in shuffle files, or how much beneath directories is sealed, encrypted by Spark, or readable
+#[derive(Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Inspect {
+    /// Files; with --scan, directories
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+
+    /// Look at everything beneath directories
+    #[arg(long)]
+    scan: bool,
+
+    /// Another local directory (blockmgr-…) of the executor, to look for index and data in; may be given many times
+    #[arg(long, value_name = "DIR", conflicts_with = "scan")]
+    local_dir: Vec<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self.scan {
+            true => scan::run(&self.paths, self.json),
+            false => file::run(&self.paths, &self.local_dir, self.json),
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::new(Exit::Failed, format!("standard output: {error}")))
+}
+
+fn bytes(count: u64) -> String {
+    HumanBytes(count).to_string()
+}
+
+/// In JSON, with the rule that it is judged by.
+fn measured(measured: &Measured) -> Value {
+    json!({
+        "bytes": measured.bytes,
+        "entropy": round(measured.entropy),
+        "chi_square": round(measured.chi_square),
+    })
+}
+
+fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}
+
+/// How much of everything was looked at, for reports that outlive this help text.
+fn sampling(partitions: u64) -> Value {
+    json!({
+        "bytes_of_each_partition": HEAD, "partitions_of_each_file": partitions,
+        "fewest_bytes_that_look_random": ENOUGH, "fewest_bytes_judged": FEWEST,
+    })
+}
+
+const _: () =
+    assert!(HEAD == 4096 && PARTITIONS == 16 && ENOUGH == 256 && FEWEST == 32, "the help text says so");
