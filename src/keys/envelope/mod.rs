@@ -1,0 +1,95 @@
+//! Envelope keys: for each application a data key that seals what the server writes for it, wrapped by a key service.
+//!
+//! ```text
+//! who seals or opens a file ──► ring ──► provider: local key file | AWS KMS | a program
+//!                               keys in memory, one call each, outages
+//! ```
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`ring`](EnvelopeKeys) | the data keys of the applications, and when to ask for them |
+//! | [`provider`](KeyProvider) | what a key service must be able to do |
+//! | [`local`](LocalKeyFile) | wrapping keys in a file of this machine |
+//! | [`error`](KeyError) | why a data key is not to be had |
+//!
+//! Invariants: key bytes are in memory alone, wiped, never logged, in no argument list and no environment; a data key
+//! is bound to its application, cluster and, where one is named, node
+//! ([`Context`](sealed_shuffle_protocol::stored::envelope::Context)); a key that is not to be had is an error with a
+//! remedy, and never clear text.
+
+mod error;
+mod local;
+mod provider;
+mod ring;
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+pub use self::error::{KeyError, KeyErrorKind};
+pub use self::local::{KeyInFile, LocalKeyFile, shared_file_system};
+pub use self::provider::{Answer, KeyProvider};
+pub use self::ring::{AppKey, EnvelopeKeys, RingSettings};
+use crate::config::{KeySource, ServerConfig};
+use crate::telemetry::KeyCalls;
+
+impl EnvelopeKeys {
+    /// The keys of a server with this configuration. Makes the local key file where there is none; looks whether a
+    /// key of AWS KMS can work. An outage of the key service at start is logged, and no error.
+    pub async fn from_config(config: &ServerConfig, metrics: KeyCalls) -> Result<Self, KeyError> {
+        for warning in warnings(config) {
+            warn!("{warning}");
+        }
+        let provider = open_provider(config).await?;
+        info!("envelope keys: {}", provider.describe());
+        let settings = RingSettings {
+            cluster: config.envelope.cluster.clone(),
+            node: config.envelope.node.clone(),
+            outage: config.envelope.outage,
+            timeout: config.envelope.timeout,
+            most_applications: config.max_applications,
+        };
+        Ok(Self::new(provider, settings, metrics))
+    }
+}
+
+/// The provider that the configuration names.
+pub async fn open_provider(config: &ServerConfig) -> Result<Arc<dyn KeyProvider>, KeyError> {
+    match &config.envelope.source {
+        KeySource::LocalFile { path } => {
+            let asked = path.clone();
+            let opened = tokio::task::spawn_blocking(move || LocalKeyFile::open_or_make(&asked)).await;
+            let (keys, made) = opened.unwrap_or_else(|error| {
+                let reason = format!("the look into the key file was cut: {error}");
+                Err(KeyError::new(KeyErrorKind::Unavailable, path.display().to_string(), reason, "try again"))
+            })?;
+            if made {
+                let path = path.display();
+                warn!(
+                    "made the key file {path}: keep a copy of it elsewhere, what is sealed under it is lost with it"
+                );
+            }
+            Ok(Arc::new(keys))
+        }
+        _ => Err(KeyError::new(
+            KeyErrorKind::Misconfigured,
+            config.envelope.to_string(),
+            "this key service is not there yet",
+            "set spark.sealed.keys.provider = local-file",
+        )),
+    }
+}
+
+/// What the operator should know of where keys are kept; looks at file systems, makes nothing.
+pub fn warnings(config: &ServerConfig) -> Vec<String> {
+    let KeySource::LocalFile { path } = &config.envelope.source else { return Vec::new() };
+    let shared = shared_file_system(path, &config.roots.paths).map(|root| {
+        format!(
+            "the key file {} is on the same file system as {}, which it protects: who takes that disk has both; \
+             put it elsewhere (spark.sealed.keys.file, spark.sealed.state.dir), or use a key service",
+            path.display(),
+            root.display()
+        )
+    });
+    shared.into_iter().collect()
+}
