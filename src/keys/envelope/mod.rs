@@ -10,6 +10,9 @@
 //! | [`ring`](EnvelopeKeys) | the data keys of the applications, and when to ask for them |
 //! | [`provider`](KeyProvider) | what a key service must be able to do |
 //! | [`local`](LocalKeyFile) | wrapping keys in a file of this machine |
+//! | `kms` (feature `aws-kms`) | AWS KMS |
+//! | [`command`](CommandKeys) | a program that stands before any other key service |
+//! | [`key_text`] | keys as Base64 |
 //! | [`error`](KeyError) | why a data key is not to be had |
 //!
 //! Invariants: key bytes are in memory alone, wiped, never logged, in no argument list and no environment; a data key
@@ -17,7 +20,11 @@
 //! ([`Context`](sealed_shuffle_protocol::stored::envelope::Context)); a key that is not to be had is an error with a
 //! remedy, and never clear text.
 
+mod command;
 mod error;
+mod key_text;
+#[cfg(feature = "aws-kms")]
+mod kms;
 mod local;
 mod provider;
 mod ring;
@@ -26,7 +33,10 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+pub use self::command::CommandKeys;
 pub use self::error::{KeyError, KeyErrorKind};
+#[cfg(feature = "aws-kms")]
+pub use self::kms::{KmsKeys, KmsSettings};
 pub use self::local::{KeyInFile, LocalKeyFile, shared_file_system};
 pub use self::provider::{Answer, KeyProvider};
 pub use self::ring::{AppKey, EnvelopeKeys, RingSettings};
@@ -71,11 +81,23 @@ pub async fn open_provider(config: &ServerConfig) -> Result<Arc<dyn KeyProvider>
             }
             Ok(Arc::new(keys))
         }
-        _ => Err(KeyError::new(
+        KeySource::Command { argv } => Ok(Arc::new(CommandKeys::new(argv.clone(), config.envelope.timeout))),
+        #[cfg(feature = "aws-kms")]
+        KeySource::AwsKms { key_id, endpoint, region } => {
+            let settings = KmsSettings {
+                key_id: key_id.clone(),
+                endpoint: endpoint.clone(),
+                region: region.clone(),
+                timeout: config.envelope.timeout,
+            };
+            Ok(Arc::new(KmsKeys::open(settings).await?))
+        }
+        #[cfg(not(feature = "aws-kms"))]
+        KeySource::AwsKms { key_id, .. } => Err(KeyError::new(
             KeyErrorKind::Misconfigured,
-            config.envelope.to_string(),
-            "this key service is not there yet",
-            "set spark.sealed.keys.provider = local-file",
+            key_id,
+            "this program was built without AWS KMS",
+            "build it with --features aws-kms",
         )),
     }
 }

@@ -9,13 +9,12 @@
 //! One line a key, oldest first: the last one wraps, all of them unwrap. The name follows from the key, so that a
 //! damaged line is found when it is read and not when data does not open.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use sealed_shuffle_protocol::secret::Secret;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
+use super::super::key_text;
 use super::wrap::name_of;
 
 /// The first line, before the number of the version.
@@ -55,7 +54,7 @@ impl Generation {
         line.push(' ');
         line.push_str(&self.name);
         line.push(' ');
-        STANDARD.encode_string(self.key.as_bytes(), &mut line);
+        key_text::push(&mut line, &self.key);
         line.push('\n');
         line
     }
@@ -104,17 +103,7 @@ fn parse_line(line: &str) -> Result<Generation, &'static str> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let ["key", made, name, key] = words[..] else { return Err("not \"key TIME NAME BASE64\"") };
     let made = OffsetDateTime::parse(made, &Rfc3339).map_err(|_| "the time is not as RFC 3339 has it")?;
-    let key = Secret::fill_with(|out: &mut [u8; 32]| {
-        // The decoder wants room for the padding, too.
-        let mut bytes = Zeroizing::new([0; 36]);
-        match STANDARD.decode_slice(key, &mut bytes[..]) {
-            Ok(32) => {
-                out.copy_from_slice(&bytes[..32]);
-                Ok(())
-            }
-            _ => Err("the key is not 32 bytes in Base64"),
-        }
-    })?;
+    let key = key_text::parse(key).ok_or("the key is not 32 bytes in Base64")?;
     let generation = Generation::new(key, made);
     if generation.name != name {
         return Err("the key is not the one that its name says: the line was changed");
