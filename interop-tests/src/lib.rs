@@ -16,6 +16,8 @@
 //! plain.rs      a bare socket that speaks frames, for peers that do not behave
 //! proxy.rs      records what passes on the wire
 //! application.rs, cluster.rs, live.rs    whole applications, whole clusters, block managers that live
+//! moto.rs       AWS KMS, emulated
+//! kms_proxy.rs  stands before it, writes down what is asked, and fails as KMS fails
 //! log_scan.rs   no warning passes that a test did not announce
 //! turn.rs       keeps the heavy tests from running all at once
 //! ```
@@ -27,10 +29,12 @@ pub mod application;
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod kms_proxy;
 pub mod live;
 pub mod log_scan;
 pub mod matrix;
 pub mod mode;
+pub mod moto;
 pub mod oracle;
 pub mod ours;
 pub mod peer;

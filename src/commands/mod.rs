@@ -8,6 +8,7 @@ mod bench;
 mod certs;
 mod demo;
 mod fetch;
+mod keys;
 mod probe;
 mod register;
 mod reload;
@@ -45,6 +46,7 @@ enum Command {
     Bench(bench::Bench),
     Demo(demo::Demo),
     Certs(certs::Certs),
+    Keys(keys::Keys),
 }
 
 /// Runs the command line of this process.
@@ -59,6 +61,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
         Command::Certs(certs) => certs.run(),
+        Command::Keys(keys) => keys.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,9 +6,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::Issue;
-use super::key::{AnyKey, Key};
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::stored::envelope::Context;
+
+use super::environment::Environment;
+use super::error::{ConfigError, Issue};
+use super::key::{AnyKey, Key, Reader};
 use super::keys;
+use super::load::{Loaded, Sources};
 use super::origin::Origin;
 use super::value::{Choice, Text};
 use super::values::Values;
@@ -144,6 +149,25 @@ impl fmt::Display for EnvelopeConfig {
             OutagePolicy::Refuse => f.write_str("; an outage refuses new applications"),
             OutagePolicy::UseCached { ttl } => write!(f, "; keys in memory outlast an outage for {ttl:?}"),
         }
+    }
+}
+
+impl EnvelopeConfig {
+    /// Of a server with these sources; what else it reads is not looked at.
+    pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
+        let loaded = Loaded::from_sources(sources, environment, Reader::Serve);
+        let mut values = Values::new(&loaded, environment);
+        let config = read(&mut values);
+        values.finish()?;
+        Ok(config)
+    }
+
+    /// What a data key of `app` is bound to.
+    pub fn context(&self, app: AppId) -> Context {
+        let mut context = Context::of(app);
+        context.cluster.clone_from(&self.cluster);
+        context.node.clone_from(&self.node);
+        context
     }
 }
 

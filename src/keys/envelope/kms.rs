@@ -40,6 +40,7 @@ const LONGEST_ATTEMPT: Duration = Duration::from_secs(3);
 
 /// Which key, and how it is reached.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct KmsSettings {
     /// Id, ARN or alias (`spark.sealed.keys.kms.key-id`).
     pub key_id: String,
@@ -49,6 +50,13 @@ pub struct KmsSettings {
     pub region: Option<String>,
     /// Time for one call (`spark.sealed.keys.timeout`).
     pub timeout: Duration,
+}
+
+impl KmsSettings {
+    /// That key, with that much time for a call; the rest as the SDK finds it.
+    pub fn new(key_id: impl Into<String>, timeout: Duration) -> Self {
+        Self { key_id: key_id.into(), endpoint: None, region: None, timeout }
+    }
 }
 
 /// The provider `aws-kms`.

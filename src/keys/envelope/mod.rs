@@ -40,7 +40,7 @@ pub use self::kms::{KmsKeys, KmsSettings};
 pub use self::local::{KeyInFile, LocalKeyFile, shared_file_system};
 pub use self::provider::{Answer, KeyProvider};
 pub use self::ring::{AppKey, EnvelopeKeys, RingSettings};
-use crate::config::{KeySource, ServerConfig};
+use crate::config::{EnvelopeConfig, KeySource, ServerConfig};
 use crate::telemetry::KeyCalls;
 
 impl EnvelopeKeys {
@@ -50,22 +50,19 @@ impl EnvelopeKeys {
         for warning in warnings(config) {
             warn!("{warning}");
         }
-        let provider = open_provider(config).await?;
+        let provider = open_provider(&config.envelope).await?;
         info!("envelope keys: {}", provider.describe());
-        let settings = RingSettings {
-            cluster: config.envelope.cluster.clone(),
-            node: config.envelope.node.clone(),
-            outage: config.envelope.outage,
-            timeout: config.envelope.timeout,
-            most_applications: config.max_applications,
-        };
+        let mut settings = RingSettings::new(config.envelope.outage, config.envelope.timeout);
+        settings.cluster.clone_from(&config.envelope.cluster);
+        settings.node.clone_from(&config.envelope.node);
+        settings.most_applications = config.max_applications;
         Ok(Self::new(provider, settings, metrics))
     }
 }
 
-/// The provider that the configuration names.
-pub async fn open_provider(config: &ServerConfig) -> Result<Arc<dyn KeyProvider>, KeyError> {
-    match &config.envelope.source {
+/// The provider that the configuration names. Makes the local key file where there is none.
+pub async fn open_provider(config: &EnvelopeConfig) -> Result<Arc<dyn KeyProvider>, KeyError> {
+    match &config.source {
         KeySource::LocalFile { path } => {
             let asked = path.clone();
             let opened = tokio::task::spawn_blocking(move || LocalKeyFile::open_or_make(&asked)).await;
@@ -81,15 +78,12 @@ pub async fn open_provider(config: &ServerConfig) -> Result<Arc<dyn KeyProvider>
             }
             Ok(Arc::new(keys))
         }
-        KeySource::Command { argv } => Ok(Arc::new(CommandKeys::new(argv.clone(), config.envelope.timeout))),
+        KeySource::Command { argv } => Ok(Arc::new(CommandKeys::new(argv.clone(), config.timeout))),
         #[cfg(feature = "aws-kms")]
         KeySource::AwsKms { key_id, endpoint, region } => {
-            let settings = KmsSettings {
-                key_id: key_id.clone(),
-                endpoint: endpoint.clone(),
-                region: region.clone(),
-                timeout: config.envelope.timeout,
-            };
+            let mut settings = KmsSettings::new(key_id, config.timeout);
+            settings.endpoint.clone_from(endpoint);
+            settings.region.clone_from(region);
             Ok(Arc::new(KmsKeys::open(settings).await?))
         }
         #[cfg(not(feature = "aws-kms"))]

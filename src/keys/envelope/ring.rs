@@ -81,6 +81,13 @@ pub struct RingSettings {
     pub most_applications: usize,
 }
 
+impl RingSettings {
+    /// Bound to no cluster and no node, for 10,000 applications.
+    pub fn new(outage: OutagePolicy, timeout: Duration) -> Self {
+        Self { cluster: String::new(), node: None, outage, timeout, most_applications: 10_000 }
+    }
+}
+
 /// The data keys that this server has, and the provider that it gets them from. Clones share them.
 #[derive(Clone)]
 pub struct EnvelopeKeys {
