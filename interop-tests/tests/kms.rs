@@ -1,6 +1,8 @@
 //! Envelope keys from AWS KMS: the SDK as it comes, an emulator over HTTP, and a proxy that fails as KMS does.
 
 use std::{
+    fs,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,6 +17,7 @@ use sealed_shuffle::{
 use sealed_shuffle_interop_tests::{
     kms_proxy::{Fault, KmsProxy},
     moto::{Moto, REGION},
+    server::binary,
 };
 use sealed_shuffle_protocol::ids::AppId;
 use serde_json::json;
@@ -217,4 +220,60 @@ async fn silence_and_nonsense_end_within_the_time_of_a_call_and_data_waits() {
     };
     let opened = tokio::time::timeout(Duration::from_secs(60), back).await.expect("it comes back");
     assert!(opened.key == key.key);
+}
+
+/// `keys check` with nothing of this process's environment but what is given.
+fn check(proxy: &KmsProxy, key_id: &str, environment: &[(&str, String)]) -> (Option<i32>, String) {
+    let mut command = Command::new(binary());
+    command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").args(["keys", "check"]);
+    for setting in [
+        "spark.sealed.keys.provider=aws-kms".to_owned(),
+        format!("spark.sealed.keys.kms.key-id={key_id}"),
+        format!("spark.sealed.keys.kms.endpoint={}", proxy.url()),
+    ] {
+        command.arg("--conf").arg(setting);
+    }
+    let output = command.envs(environment.iter().cloned()).output().expect("the binary starts");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn credentials_are_found_as_the_sdk_finds_them() {
+    let moto = Moto::start();
+    let proxy = KmsProxy::before(moto.address());
+    let arn = moto.symmetric_key();
+    let dir = tempfile::tempdir().expect("the temporary directory is writable");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).expect("the temporary directory is writable");
+        path.display().to_string()
+    };
+    let id = |id: &str| format!("aws_access_key_id = {id}\naws_secret_access_key = s\n");
+    let static_keys =
+        [("AWS_ACCESS_KEY_ID", "AKIDSTATIC".to_owned()), ("AWS_SECRET_ACCESS_KEY", "s".to_owned())];
+    let profile = [
+        ("AWS_SHARED_CREDENTIALS_FILE", file("credentials", &format!("[shuffle]\n{}", id("AKIDPROFILE")))),
+        ("AWS_CONFIG_FILE", file("config", "")),
+        ("AWS_PROFILE", "shuffle".to_owned()),
+    ];
+    let web_identity = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", file("token", "a.b.c")),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/shuffle".to_owned()),
+        ("AWS_ROLE_SESSION_NAME", "shuffle".to_owned()),
+        ("AWS_ENDPOINT_URL_STS", proxy.url()),
+    ];
+    for environment in [&static_keys[..], &profile, &web_identity] {
+        let (code, text) = check(&proxy, &arn, environment);
+        assert_eq!(code, Some(0), "{environment:?}: {text}");
+        assert!(text.contains(&arn) && text.contains("right application alone"), "{text}");
+    }
+    assert_eq!(proxy.calls("AssumeRoleWithWebIdentity").len(), 1);
+
+    let (code, text) = check(&proxy, &arn, &[]);
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("give the server credentials of AWS"), "{text}");
+    let (code, text) = check(&proxy, "alias/shuffle", &static_keys);
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("no region"), "{text}");
 }
