@@ -193,24 +193,17 @@ fn source(values: &mut Values<'_>, state_dir: &Path) -> KeySource {
     let key_id = given(values, &keys::KEYS_KMS_KEY_ID);
     let endpoint = given(values, &keys::KEYS_KMS_ENDPOINT);
     let region = given(values, &keys::KEYS_KMS_REGION);
-    // A key that belongs to another provider than the one in effect: the data would be sealed under a key that nobody meant.
-    let belongs: [(KeySourceName, &Key<Text>, &Option<(String, Origin)>); 5] = [
-        (KeySourceName::LocalFile, &keys::KEYS_FILE, &file),
-        (KeySourceName::Command, &keys::KEYS_COMMAND, &command),
-        (KeySourceName::AwsKms, &keys::KEYS_KMS_KEY_ID, &key_id),
-        (KeySourceName::AwsKms, &keys::KEYS_KMS_ENDPOINT, &endpoint),
-        (KeySourceName::AwsKms, &keys::KEYS_KMS_REGION, &region),
-    ];
-    for (of, key, value) in belongs {
-        let Some((text, origin)) = value.as_ref().filter(|_| of != provider) else { continue };
-        let (chosen, wanted) = (word(provider), word(of));
-        let provider = keys::KEYS_PROVIDER.name();
-        let issue = Issue::new(
-            key.name(),
-            format!("it has no effect: {provider} = {chosen}"),
-            format!("take it away, or set {provider} = {wanted}"),
-        );
-        values.refuse(issue.with_value(text).with_origin(origin.clone()));
+    for (of, key, value) in [
+        (KeySourceName::LocalFile, keys::KEYS_FILE.name(), &file),
+        (KeySourceName::Command, keys::KEYS_COMMAND.name(), &command),
+        (KeySourceName::AwsKms, keys::KEYS_KMS_KEY_ID.name(), &key_id),
+        (KeySourceName::AwsKms, keys::KEYS_KMS_ENDPOINT.name(), &endpoint),
+        (KeySourceName::AwsKms, keys::KEYS_KMS_REGION.name(), &region),
+    ] {
+        if let Some((text, origin)) = value.as_ref().filter(|_| of != provider) {
+            let issue = of_another_provider(key, provider, of);
+            values.refuse(issue.with_value(text).with_origin(origin.clone()));
+        }
     }
     match provider {
         KeySourceName::LocalFile => {
@@ -243,6 +236,16 @@ fn source(values: &mut Values<'_>, state_dir: &Path) -> KeySource {
             KeySource::Command { argv }
         }
     }
+}
+
+/// Refused, since the data would be sealed under a key that nobody meant.
+fn of_another_provider(key: &str, chosen: KeySourceName, wanted: KeySourceName) -> Issue {
+    let (provider, chosen, wanted) = (keys::KEYS_PROVIDER.name(), word(chosen), word(wanted));
+    Issue::new(
+        key,
+        format!("it has no effect: {provider} = {chosen}"),
+        format!("take it away, or set {provider} = {wanted}"),
+    )
 }
 
 /// A text that is not empty.
