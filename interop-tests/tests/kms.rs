@@ -270,6 +270,11 @@ fn credentials_are_found_as_the_sdk_finds_them() {
     }
     assert_eq!(proxy.calls("AssumeRoleWithWebIdentity").len(), 1);
 
+    // Who hands out credentials is away: that passes.
+    proxy.fail_always(Some(Fault::Answer(503, "ServiceUnavailable", "away")));
+    let (code, text) = check(&proxy, &arn, &web_identity);
+    assert_eq!(code, Some(69), "{text}");
+    proxy.fail_always(None);
     let (code, text) = check(&proxy, &arn, &[]);
     assert_eq!(code, Some(78), "{text}");
     assert!(text.contains("give the server credentials of AWS"), "{text}");

@@ -44,6 +44,8 @@ pub use self::authentication::Authentication;
 pub use self::bytes::ByteCount;
 pub use self::client::{ClientConfig, ClientSecurity, ClientTimeouts};
 pub use self::envelope::{EnvelopeConfig, KeySource, KeySourceName, OnUnavailable, OutagePolicy};
+#[cfg(test)]
+pub(crate) use self::environment::fake;
 pub use self::environment::{Environment, MAX_FILE, PathStat, ProcessEnvironment, raise_descriptor_limit};
 pub use self::error::{ConfigError, Issue};
 pub use self::key::{AnyKey, DefaultValue, Key, Reader};

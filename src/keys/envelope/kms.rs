@@ -9,9 +9,11 @@
 //!
 //! Data keys are wiped once they have left the SDK; what its HTTP client held of an answer is not ours to wipe.
 
+use std::error::Error;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
@@ -200,24 +202,26 @@ impl KmsKeys {
     /// What an error of the SDK means to us.
     fn error<E>(&self, key_id: &str, call: &str, error: &SdkError<E>) -> KeyError
     where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
+        E: ProvideErrorMetadata + Error + 'static,
     {
         let place = self.place();
         let SdkError::ServiceError(_) = error else {
             let why = DisplayErrorContext(error).to_string();
-            // There is no type for it on this side of the SDK's chain of boxed errors.
-            let (kind, remedy) = if why.contains("credentials") {
-                (
+            let (kind, remedy) = match credentials_fault(error) {
+                Some(
+                    CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_),
+                ) => (
                     KeyErrorKind::Misconfigured,
                     "give the server credentials of AWS: environment, profile, web identity or instance role",
-                )
-            } else if matches!(error, SdkError::ConstructionFailure(_)) {
-                (KeyErrorKind::Misconfigured, "look at spark.sealed.keys.kms.*")
-            } else {
-                (
+                ),
+                // Who hands out credentials may be away, too.
+                None if matches!(error, SdkError::ConstructionFailure(_)) => {
+                    (KeyErrorKind::Misconfigured, "look at spark.sealed.keys.kms.*")
+                }
+                _ => (
                     KeyErrorKind::Unavailable,
                     "it is asked again later; look whether it can be reached from here",
-                )
+                ),
             };
             return KeyError::new(
                 kind,
@@ -249,6 +253,13 @@ impl KeyProvider for KmsKeys {
     fn name(&self) -> &'static str {
         "aws-kms"
     }
+}
+
+/// What is wrong with our credentials, if that is what it is.
+fn credentials_fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CredentialsError> {
+    let mut causes =
+        std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source());
+    causes.find_map(|cause| cause.downcast_ref())
 }
 
 /// Whether a key can wrap data keys.

@@ -109,3 +109,49 @@ pub fn warnings(config: &ServerConfig) -> Vec<String> {
     });
     shared.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use sealed_shuffle_protocol::ids::AppId;
+
+    use super::*;
+    use crate::config::Sources;
+    use crate::config::fake::FakeEnvironment;
+
+    fn config(root: &std::path::Path, more: &[String]) -> ServerConfig {
+        let root = root.to_str().expect("temporary paths are text");
+        let environment = FakeEnvironment::default()
+            .with_var("SPARK_LOCAL_DIRS", root)
+            .with_var("_SPARK_AUTH_SECRET", "s")
+            .with_dir(root);
+        let mut sources = Sources::default();
+        sources.conf = more.to_vec();
+        ServerConfig::from_sources(&sources, &environment).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_server_finds_its_keys_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = [
+            format!("spark.sealed.state.dir={}", dir.path().join("state").display()),
+            "spark.sealed.node.id=n1".to_owned(),
+        ];
+        let config = config(dir.path(), &settings);
+        let [warning] = &warnings(&config)[..] else { panic!("the file is on the data's disk") };
+        assert!(warning.contains("state/keys"), "{warning}");
+        assert!(!dir.path().join("state").exists(), "looking makes nothing");
+
+        let app = AppId::new("app-1");
+        let keys = EnvelopeKeys::from_config(&config, KeyCalls::default()).await.unwrap();
+        let key = keys.current(&app).await.unwrap();
+        let again = EnvelopeKeys::from_config(&config, KeyCalls::default()).await.unwrap();
+        assert_eq!(again.unwrap(&app, &key.wrapped).await.unwrap().key, key.key);
+        assert_eq!(again.context(&app), config.envelope.context(app.clone()));
+
+        let mut moved = config.clone();
+        moved.envelope.node = Some("n2".into());
+        let moved = EnvelopeKeys::from_config(&moved, KeyCalls::default()).await.unwrap();
+        let error = moved.unwrap(&app, &key.wrapped).await.unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::WrongContext);
+    }
+}

@@ -7,8 +7,8 @@
 //! | [`wrap`] | the wrapped form of a data key |
 //!
 //! Invariants: the file appears whole and with mode 0600, and is refused when other users can read it; the newest key
-//! wraps, all unwrap; the file is looked at before every wrapping and when a key is not known, so that a rotation
-//! needs no signal. It protects against the loss of the disks that it does not lie on: [`shared_file_system`] says
+//! wraps, all unwrap; the file is looked at before every call, so that a rotation, and a key that was taken out, need
+//! no signal. It protects against the loss of the disks that it does not lie on: [`shared_file_system`] says
 //! when it lies on one of those.
 
 mod file;
@@ -150,10 +150,7 @@ impl Inner {
     }
 
     fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey, KeyError> {
-        let mut contents = self.known();
-        if contents.find(&wrapped.key_id).is_none() {
-            contents = self.current()?;
-        }
+        let contents = self.current()?;
         let Some(generation) = contents.find(&wrapped.key_id) else {
             return Err(KeyError::new(
                 KeyErrorKind::NotFound,
