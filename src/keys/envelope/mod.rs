@@ -12,7 +12,7 @@
 //! | [`local`](LocalKeyFile) | wrapping keys in a file of this machine |
 //! | `kms` (feature `aws-kms`) | AWS KMS |
 //! | [`command`](CommandKeys) | a program that stands before any other key service |
-//! | [`key_text`] | keys as Base64 |
+//! | `key_text` | keys as Base64 |
 //! | [`error`](KeyError) | why a data key is not to be had |
 //!
 //! Invariants: key bytes are in memory alone, wiped, never logged, in no argument list and no environment; a data key
@@ -124,8 +124,7 @@ mod tests {
             .with_var("SPARK_LOCAL_DIRS", root)
             .with_var("_SPARK_AUTH_SECRET", "s")
             .with_dir(root);
-        let mut sources = Sources::default();
-        sources.conf = more.to_vec();
+        let sources = Sources { conf: more.to_vec(), ..Sources::default() };
         ServerConfig::from_sources(&sources, &environment).unwrap()
     }
 

@@ -2,8 +2,8 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`file`] | making, reading and rotating the file, safely against crashes and against others who do the same |
-//! | [`format`] | its text |
+//! | [`mod@file`] | making, reading and rotating the file, safely against crashes and against others who do the same |
+//! | [`mod@format`] | its text |
 //! | [`wrap`] | the wrapped form of a data key |
 //!
 //! Invariants: the file appears whole and with mode 0600, and is refused when other users can read it; the newest key
