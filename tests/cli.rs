@@ -460,3 +460,55 @@ fn probe_of_nobody_cannot_tell() {
     let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!((json["reachable"].as_bool(), json["judgement"].as_str()), (Some(false), Some("cannot tell")));
 }
+
+/// `keys` with a state directory of the test's own.
+fn keys(verb: &str, state: &Path, more: &[&str]) -> Output {
+    let mut command = sealed_shuffle(None);
+    command.args(["keys", verb, "--conf"]).arg(format!("spark.sealed.state.dir={}", state.display()));
+    for setting in more {
+        command.args(["--conf", setting]);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn a_key_file_is_listed_and_rotated_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = keys("rotate", dir.path(), &[]);
+    assert_eq!(missing.status.code(), Some(66), "{}", String::from_utf8_lossy(&missing.stderr));
+    assert!(keys("check", dir.path(), &[]).status.success());
+    assert!(!dir.path().join("keys").exists(), "a check makes nothing");
+
+    sealed_shuffle::keys::envelope::LocalKeyFile::open_or_make(&dir.path().join("keys")).unwrap();
+    let rotated = keys("rotate", dir.path(), &[]);
+    let name = String::from_utf8(rotated.stdout).unwrap();
+    let listed = String::from_utf8(keys("list", dir.path(), &[]).stdout).unwrap();
+    let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    assert_eq!((lines[0][2], lines[1][2], lines[1][0]), ("unwraps", "wraps", name.trim()), "{listed}");
+    let checked = keys("check", dir.path(), &["spark.sealed.cluster.name=c"]);
+    let text = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success() && text.contains(name.trim()), "{text}");
+
+    std::fs::set_permissions(dir.path().join("keys"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = keys("check", dir.path(), &[]);
+    assert_eq!(refused.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("chmod 600"));
+}
+
+#[test]
+fn a_check_tells_a_program_that_binds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("careless");
+    // Answers what it was given, whoever asks.
+    let text = "read -r line; printf '{\"key_id\":\"k\",\"ciphertext\":\"%s\",\"plaintext\":\"%s\"}' \
+                $(printf %s \"$line\" | sed 's/.*\"\\(plaintext\\|ciphertext\\)\":\"\\([^\"]*\\)\".*/\\2 \\2/')";
+    std::fs::write(&file, text).unwrap();
+    let command = format!("spark.sealed.keys.command=/bin/sh {}", file.display());
+    let checked = keys("check", dir.path(), &["spark.sealed.keys.provider=command", &command]);
+    let text = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(78), "{text}");
+    assert!(text.contains("opens for another"), "{text}");
+    let list = keys("list", dir.path(), &["spark.sealed.keys.provider=command", &command]);
+    assert!(String::from_utf8_lossy(&list.stderr).contains("not in a local key file"));
+}

@@ -17,6 +17,8 @@
 //! proxy.rs      records what passes on the wire
 //! application.rs, cluster.rs, live.rs    whole applications, whole clusters, block managers that live
 //! at_rest.rs    an application whose files stay on disk, and Spark's own streams of spark.io.encryption
+//! moto.rs       AWS KMS, emulated
+//! kms_proxy.rs  stands before it, writes down what is asked, and fails as KMS fails
 //! log_scan.rs   no warning passes that a test did not announce
 //! turn.rs       keeps the heavy tests from running all at once
 //! ```
@@ -29,10 +31,12 @@ pub mod at_rest;
 pub mod client;
 pub mod cluster;
 pub mod command;
+pub mod kms_proxy;
 pub mod live;
 pub mod log_scan;
 pub mod matrix;
 pub mod mode;
+pub mod moto;
 pub mod oracle;
 pub mod ours;
 pub mod peer;

@@ -10,6 +10,7 @@ mod decrypt;
 mod demo;
 mod fetch;
 mod inspect;
+mod keys;
 mod probe;
 mod register;
 mod reload;
@@ -49,6 +50,7 @@ enum Command {
     Certs(certs::Certs),
     Decrypt(decrypt::Decrypt),
     Inspect(inspect::Inspect),
+    Keys(keys::Keys),
 }
 
 /// Runs the command line of this process.
@@ -65,6 +67,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Certs(certs) => certs.run(),
         Command::Decrypt(decrypt) => decrypt.run(),
         Command::Inspect(inspect) => inspect.run(),
+        Command::Keys(keys) => keys.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

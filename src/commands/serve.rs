@@ -8,6 +8,7 @@ use clap::Args;
 use sd_notify::NotifyState;
 use sealed_shuffle::admin;
 use sealed_shuffle::config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
+use sealed_shuffle::keys::envelope;
 use sealed_shuffle::server::{Drained, Server};
 use sealed_shuffle::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,7 +56,11 @@ impl Serve {
         let config = ServerConfig::from_sources(&sources, &*environment)?;
         if check_only {
             Server::from_config(&config).map_err(|error| Failure::new(Exit::Config, error))?;
-            let text = config.describe().join("\n");
+            let mut lines = config.describe();
+            lines.extend(
+                envelope::warnings(&config).into_iter().map(|text| Notice::Warning(text).to_string()),
+            );
+            let text = lines.join("\n");
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
         }
         start_logging(&config.log)?;

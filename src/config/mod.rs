@@ -14,6 +14,7 @@
 mod authentication;
 mod bytes;
 mod client;
+mod envelope;
 mod environment;
 mod error;
 mod ignored;
@@ -42,6 +43,9 @@ mod values;
 pub use self::authentication::Authentication;
 pub use self::bytes::ByteCount;
 pub use self::client::{ClientConfig, ClientSecurity, ClientTimeouts};
+pub use self::envelope::{EnvelopeConfig, KeySource, KeySourceName, OnUnavailable, OutagePolicy};
+#[cfg(test)]
+pub(crate) use self::environment::fake;
 pub use self::environment::{Environment, MAX_FILE, PathStat, ProcessEnvironment, raise_descriptor_limit};
 pub use self::error::{ConfigError, Issue};
 pub use self::key::{AnyKey, DefaultValue, Key, Reader};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sealed_shuffle_protocol::limits::Limits;
 
 use super::authentication::{self, Authentication};
+use super::envelope::{self, EnvelopeConfig};
 use super::environment::Environment;
 use super::error::{ConfigError, Issue};
 use super::key::{AnyKey, Reader};
@@ -74,6 +75,8 @@ pub struct ServerConfig {
     pub admin: Option<SocketAddr>,
     /// TLS beside all else; `None` refuses it (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
     pub tls: Option<TlsConfig>,
+    /// Where data keys come from for what is sealed at rest (`spark.sealed.keys.*`). A local key file.
+    pub envelope: EnvelopeConfig,
     /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
     report: Report,
@@ -160,6 +163,7 @@ impl ServerConfig {
         let app_idle_ttl = unless_zero(v.value(&keys::APP_IDLE_TTL));
         let admin = admin(v);
         let tls = tls::resolve(v, tls::Side::Server);
+        let envelope = envelope::read(v);
         let log = v.value(&keys::LOG);
         v.value(&keys::UNKNOWN);
         accepted_without_effect(v);
@@ -198,6 +202,7 @@ impl ServerConfig {
             app_idle_ttl,
             admin,
             tls,
+            envelope,
             log,
             report,
         })
@@ -249,6 +254,7 @@ impl ServerConfig {
         if let Some(tls) = &self.tls {
             lines.push(format!("tls: {}", tls.summary()));
         }
+        lines.push(format!("envelope keys: {}", self.envelope));
         lines.push(format!(
             "threads: {} for the wire, {} for disks; at most {} connections and {} cached files",
             self.worker_threads, self.disk_threads, self.max_connections, self.max_open_files

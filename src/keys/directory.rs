@@ -70,7 +70,7 @@ pub(super) enum Found {
 
 /// What makes a file the same file, unchanged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: i64,
@@ -182,7 +182,7 @@ impl Directory {
 impl Stamp {
     // The fields of `Stat` have other widths on other architectures.
     #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
-    fn of(stat: &Stat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
@@ -211,7 +211,7 @@ pub(super) fn file_name(app: &AppId) -> Result<&str, &'static str> {
 
 /// The mode of a file that others can read. A group that may read is refused, too, but for root's file and another
 /// user's process: there it is the group through which the owner lets the process in, as Kubernetes does (fsGroup).
-fn open_to_others(stat: &Stat) -> Option<u32> {
+pub(super) fn open_to_others(stat: &Stat) -> Option<u32> {
     let mode = stat.st_mode & 0o7777;
     let through_group = stat.st_uid == 0 && !rustix::process::geteuid().is_root();
     let forbidden = if through_group { 0o037 } else { 0o077 };

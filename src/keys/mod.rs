@@ -11,6 +11,7 @@
 //! the callers.
 
 mod directory;
+pub mod envelope;
 mod watch;
 
 use std::path::PathBuf;

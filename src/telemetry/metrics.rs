@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::channel::{Channel, ChannelLabels};
+use super::key_calls::KeyCalls;
 use crate::config::SecurityLevel;
 use crate::wire::WireCounters;
 
@@ -161,6 +162,8 @@ pub struct Metrics {
     pub chunks_in_transfer: Arc<AtomicU64>,
     /// Connections open now.
     pub connections: Gauge,
+    /// Calls to the key service.
+    pub key_calls: KeyCalls,
     connections_by_channel: Family<ChannelLabels, Counter>,
     blocks: Family<ChannelLabels, Counter>,
     block_bytes: Family<ChannelLabels, Counter>,
@@ -206,6 +209,7 @@ impl Metrics {
             wire: Arc::default(),
             chunks_in_transfer: Arc::default(),
             connections: Gauge::default(),
+            key_calls: KeyCalls::default(),
             connections_by_channel: Family::default(),
             blocks: Family::default(),
             block_bytes: Family::default(),
@@ -248,6 +252,7 @@ impl Metrics {
         );
         registry.register("secrets", "Handshakes proven, by the secret that was used", self.secrets.clone());
         registry.register("reloads", "Configurations read again on SIGHUP, by result", self.reloads.clone());
+        self.key_calls.register(registry);
         let gauges = &self.gauges;
         registry.register(
             "applications_by_channel",

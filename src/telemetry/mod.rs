@@ -3,7 +3,9 @@
 //! One [`Metrics`] is built in `main` and passed down; nothing here is global.
 
 mod channel;
+mod key_calls;
 mod metrics;
 
 pub use channel::{Channel, Handshake, TlsVersion};
+pub use key_calls::KeyCalls;
 pub use metrics::{ApplicationCounts, Metrics, Reason, Refusal, RequestKind, SecretUsed, Snapshot};

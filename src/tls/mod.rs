@@ -40,7 +40,11 @@ fn suites() -> impl Iterator<Item = SupportedCipherSuite> {
 
 /// The provider, with the suites that may be used.
 fn provider(suites: Vec<SupportedCipherSuite>) -> Arc<CryptoProvider> {
-    Arc::new(CryptoProvider { cipher_suites: suites, ..rustls::crypto::aws_lc_rs::default_provider() })
+    use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+
+    // Named, since rustls orders its default by a feature that other crates in the same program may switch on.
+    let groups = vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768];
+    Arc::new(CryptoProvider { cipher_suites: suites, kx_groups: groups, ..default_provider() })
 }
 
 /// Java's and IANA's name of a suite; rustls writes those of TLS 1.3 otherwise.

@@ -1,6 +1,7 @@
 //! Rules that hold over several files of this room: from sources to typed configuration.
 
 mod client;
+mod envelope;
 mod names;
 mod policy;
 mod precedence;

@@ -1,0 +1,430 @@
+//! A program that wraps and unwraps: the way to any key service that is not built in.
+//!
+//! The data key is made here. The program is run without a shell, once a call, with `wrap` or `unwrap` as its last
+//! argument. It gets one line of JSON on standard input and writes one JSON object to standard output:
+//!
+//! ```text
+//! wrap    in   {"version":1,"operation":"wrap","context":{NAME:VALUE,…},"plaintext":BASE64}
+//!         out  {"key_id":TEXT,"ciphertext":BASE64}
+//! unwrap  in   {"version":1,"operation":"unwrap","context":{NAME:VALUE,…},"key_id":TEXT,"ciphertext":BASE64}
+//!         out  {"plaintext":BASE64}
+//! ```
+//!
+//! It must bind the ciphertext to the whole context: with another one `unwrap` must fail. The names of a context are
+//! those of [`Context::pairs`]; members that are not known are to be ignored, by both. How it ends says what happened:
+//!
+//! | exit code (sysexits(3) where it has a word) | means |
+//! |---|---|
+//! | 0 | done |
+//! | 65 | the context is wrong, or the ciphertext was changed |
+//! | 66 | there is no such key |
+//! | 76 | the key is disabled |
+//! | 77 | denied |
+//! | 78 | wrongly configured |
+//! | 75, and every other | unavailable: it is asked again later |
+//!
+//! What it writes to standard error goes to the log, cut after [`LONGEST_COMPLAINT`] bytes. It must end within
+//! `spark.sealed.keys.timeout`; then it is killed, with whatever it started. Keys are in no argument and no
+//! environment, and the variables with which Spark hands secrets on (`_SPARK_…`) are taken out of the program's.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sealed_shuffle_protocol::crypto::random::Random as _;
+use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use serde_json::{Map, Value};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use super::error::{KeyError, KeyErrorKind};
+use super::key_text;
+use super::provider::{Answer, KeyProvider};
+use crate::random::OsRandom;
+
+/// Longest answer: a wrapped key and its name, as text, with room.
+const LONGEST_ANSWER: usize = 32 << 10;
+
+/// How much of what it says on standard error is passed on.
+const LONGEST_COMPLAINT: usize = 1 << 10;
+
+/// The provider `command`.
+#[derive(Clone, Debug)]
+pub struct CommandKeys {
+    argv: Vec<String>,
+    deadline: Duration,
+}
+
+impl CommandKeys {
+    /// With that program and its arguments, and that much time for a call. `argv` must not be empty.
+    pub fn new(argv: Vec<String>, deadline: Duration) -> Self {
+        Self { argv, deadline }
+    }
+
+    fn program(&self) -> &str {
+        self.argv.first().map_or("", String::as_str)
+    }
+
+    async fn wrap(&self, context: &Context) -> Result<(DataKey, WrappedKey), KeyError> {
+        let data_key = DataKey::fill_with(|out| OsRandom.fill(out)).map_err(|error| {
+            let reason = format!("no random bytes for a data key: {error}");
+            KeyError::new(KeyErrorKind::Unavailable, self.program(), reason, "try again")
+        })?;
+        let mut request = request("wrap", context);
+        request.push_str(r#","plaintext":""#);
+        key_text::push(&mut request, &data_key);
+        request.push_str("\"}\n");
+        let mut answer = self.run("wrap", self.program(), request).await?;
+        let mut text = |member| match answer.get_mut(member).map(Value::take) {
+            Some(Value::String(text)) if !text.is_empty() => Ok(text),
+            _ => Err(self.nonsense(format!("an answer without the text {member:?}"))),
+        };
+        let (key_id, ciphertext) = (text("key_id")?, text("ciphertext")?);
+        let bytes = STANDARD
+            .decode(ciphertext)
+            .map_err(|error| self.nonsense(format!("a ciphertext that is no Base64 ({error})")))?;
+        Ok((data_key, WrappedKey { key_id, bytes: bytes.into() }))
+    }
+
+    async fn open(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey, KeyError> {
+        let mut request = request("unwrap", context);
+        let key_id = Value::from(wrapped.key_id.as_str());
+        let ciphertext = STANDARD.encode(&wrapped.bytes);
+        request.push_str(&format!(r#","key_id":{key_id},"ciphertext":"{ciphertext}"}}"#));
+        request.push('\n');
+        let mut answer = self.run("unwrap", &wrapped.key_id, request).await?;
+        let Some(Value::String(text)) = answer.get_mut("plaintext").map(Value::take) else {
+            return Err(self.nonsense("an answer without the text \"plaintext\"".into()));
+        };
+        key_text::parse(&Zeroizing::new(text))
+            .ok_or_else(|| self.nonsense("a plaintext that is not 32 bytes in Base64".into()))
+    }
+
+    /// Runs the program to its end and answers the object that it wrote.
+    async fn run(
+        &self,
+        operation: &str,
+        key: &str,
+        request: Zeroizing<String>,
+    ) -> Result<Map<String, Value>, KeyError> {
+        let refuse = |kind, reason: String, remedy| {
+            KeyError::new(kind, key, format!("{} {operation}: {reason}", self.program()), remedy)
+        };
+        let child = self.spawn(operation).map_err(|error| {
+            refuse(
+                KeyErrorKind::Misconfigured,
+                format!("it cannot be started: {error}"),
+                "name a program by its full path, made executable (spark.sealed.keys.command)",
+            )
+        })?;
+        let mut running = Running(child);
+        let ended = timeout(self.deadline, running.converse(request.as_bytes())).await.map_err(|_| {
+            refuse(
+                KeyErrorKind::Unavailable,
+                format!("it has not ended after {:?} and was killed", self.deadline),
+                "make it faster, or give it more time with spark.sealed.keys.timeout",
+            )
+        })?;
+        let said = ended.map_err(|error| {
+            refuse(
+                KeyErrorKind::Unavailable,
+                format!("its pipes broke: {error}"),
+                "run it by hand as this user",
+            )
+        })?;
+        let complaint = String::from_utf8_lossy(&said.complaint);
+        let complaint = complaint.trim();
+        if !complaint.is_empty() {
+            warn!(program = self.program(), operation, said = ?complaint, "the key program complains");
+        }
+        if !said.status.success() {
+            let (kind, remedy) = meaning(said.status);
+            return Err(refuse(kind, format!("it ended with {}: {complaint}", said.status), remedy));
+        }
+        if said.answer.len() > LONGEST_ANSWER {
+            return Err(self.nonsense(format!("more than {LONGEST_ANSWER} bytes")));
+        }
+        match serde_json::from_slice(&said.answer) {
+            Ok(Value::Object(answer)) => Ok(answer),
+            // The text itself may be a key.
+            _ => Err(self.nonsense("something that is not one JSON object".into())),
+        }
+    }
+
+    fn spawn(&self, operation: &str) -> std::io::Result<Child> {
+        let (program, arguments) = self.argv.split_first().ok_or(std::io::ErrorKind::NotFound)?;
+        let mut command = Command::new(program);
+        command.args(arguments).arg(operation);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("_SPARK_"))
+        {
+            command.env_remove(name);
+        }
+        // A group of its own: whatever it starts ends with it.
+        command.process_group(0).kill_on_drop(true).spawn()
+    }
+
+    fn nonsense(&self, what: String) -> KeyError {
+        KeyError::new(
+            KeyErrorKind::Misconfigured,
+            self.program(),
+            format!("the key program answered {what}"),
+            "let it write one JSON object as the documentation of spark.sealed.keys.command says",
+        )
+    }
+}
+
+impl KeyProvider for CommandKeys {
+    fn generate<'a>(&'a self, context: &'a Context) -> Answer<'a, (DataKey, WrappedKey)> {
+        Box::pin(self.wrap(context))
+    }
+
+    fn unwrap<'a>(&'a self, wrapped: &'a WrappedKey, context: &'a Context) -> Answer<'a, DataKey> {
+        Box::pin(self.open(wrapped, context))
+    }
+
+    fn describe(&self) -> String {
+        format!("program {}", self.program())
+    }
+
+    fn name(&self) -> &'static str {
+        "command"
+    }
+}
+
+/// Everything but the last members, in one allocation with room for them.
+fn request(operation: &str, context: &Context) -> Zeroizing<String> {
+    let pairs = context.pairs().map(|(name, value)| (name.to_owned(), Value::from(value)));
+    let context = Value::Object(pairs.collect());
+    let head = format!(r#"{{"version":1,"operation":"{operation}","context":{context}"#);
+    let mut request = Zeroizing::new(String::with_capacity(head.len() + key_text::LEN + 32));
+    request.push_str(&head);
+    request
+}
+
+fn meaning(status: ExitStatus) -> (KeyErrorKind, &'static str) {
+    match status.code() {
+        Some(65) => (
+            KeyErrorKind::WrongContext,
+            "look at where the file came from; spark.sealed.cluster.name and spark.sealed.node.id must be what they \
+             were when it was written",
+        ),
+        Some(66) => (KeyErrorKind::NotFound, "restore the key in its key service"),
+        Some(76) => (KeyErrorKind::Disabled, "enable the key in its key service"),
+        Some(77) => (KeyErrorKind::Denied, "allow this user the key"),
+        Some(78) => (KeyErrorKind::Misconfigured, "run it by hand as this user"),
+        _ => (KeyErrorKind::Unavailable, "it is run again later; run it by hand as this user"),
+    }
+}
+
+/// A program that does not outlive us.
+struct Running(Child);
+
+/// What a program said.
+struct Said {
+    status: ExitStatus,
+    answer: Zeroizing<Vec<u8>>,
+    complaint: Zeroizing<Vec<u8>>,
+}
+
+impl Running {
+    async fn converse(&mut self, request: &[u8]) -> std::io::Result<Said> {
+        let (input, output, errors) = (self.0.stdin.take(), self.0.stdout.take(), self.0.stderr.take());
+        let ask = async {
+            let Some(mut input) = input else { return };
+            // One that has heard enough, or has ended, says so by its exit code.
+            input.write_all(request).await.ok();
+            input.shutdown().await.ok();
+        };
+        let ((), answer, complaint) =
+            tokio::join!(ask, collect(output, LONGEST_ANSWER + 1), collect(errors, LONGEST_COMPLAINT));
+        // Last, so that its id names its group until its pipes are closed.
+        let status = self.0.wait().await?;
+        Ok(Said { status, answer: answer?, complaint: complaint? })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) else { return };
+        if let Some(group) = rustix::process::Pid::from_raw(id) {
+            // It may have ended this moment.
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
+        }
+    }
+}
+
+/// The first `most` bytes; the rest is read and dropped, so that the writer is not held up.
+async fn collect(from: Option<impl AsyncRead + Unpin>, most: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    // One allocation, so that nothing is left behind where it grew.
+    let mut kept = Zeroizing::new(vec![0; most]);
+    let Some(mut from) = from else { return Ok(Zeroizing::default()) };
+    let mut filled = 0;
+    while filled < most {
+        match from.read(&mut kept[filled..]).await? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    kept.truncate(filled);
+    let mut rest = Zeroizing::new([0; 1024]);
+    while from.read(&mut rest[..]).await? != 0 {}
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Instant;
+
+    use sealed_shuffle_protocol::ids::AppId;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A key service of shell and files: what it wraps it keeps, by the hash of the context.
+    const KEEPER: &str = r#"
+        set -eu
+        read -r line
+        context=$(printf %s "$line" | sed 's/.*"context":\({[^}]*}\).*/\1/')
+        member() { printf %s "$line" | sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/"; }
+        hash=$(printf %s "$context" | cksum | tr ' ' -)
+        case $1 in
+            wrap)
+                member plaintext > "$DIR/$hash"
+                echo 'wrapped by hand' >&2
+                printf '{"key_id":"shelf-1","ciphertext":"%s"}\n' "$(printf %s "$hash" | base64)" ;;
+            unwrap)
+                [ "$(member ciphertext | base64 -d)" = "$hash" ] || { echo 'not your shelf' >&2; exit 65; }
+                printf '{"plaintext":"%s"}\n' "$(cat "$DIR/$hash")" ;;
+        esac
+    "#;
+
+    /// A program with that text in `sh`.
+    fn program(text: &str, deadline: Duration) -> (CommandKeys, TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("wrapper");
+        fs::write(&file, format!("DIR={}\n{text}", dir.path().display())).unwrap();
+        let argv = vec!["/bin/sh".to_owned(), file.display().to_string()];
+        (CommandKeys::new(argv, deadline), dir)
+    }
+
+    fn patient(text: &str) -> (CommandKeys, TempDir) {
+        program(text, Duration::from_secs(60))
+    }
+
+    fn context(app: &str) -> Context {
+        let mut context = Context::of(AppId::new(app));
+        context.cluster = "c \"quoted\"".into();
+        context
+    }
+
+    #[tokio::test]
+    async fn what_a_program_wraps_it_unwraps_for_the_same_context_alone() {
+        let (keys, _dir) = patient(KEEPER);
+        let (key, wrapped) = keys.generate(&context("app-1")).await.unwrap();
+        assert_eq!(wrapped.key_id, "shelf-1");
+        assert_eq!(keys.unwrap(&wrapped, &context("app-1")).await.unwrap(), key);
+        let error = keys.unwrap(&wrapped, &context("app-2")).await.unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::WrongContext);
+        let text = error.to_string();
+        assert!(text.contains("not your shelf") && text.contains("shelf-1"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn keys_are_in_no_argument_and_no_environment() {
+        let (keys, dir) = patient(&format!(
+            "tr '\\0' '\\n' < /proc/$$/cmdline > $DIR/seen; tr '\\0' '\\n' < /proc/$$/environ >> $DIR/seen\n{KEEPER}"
+        ));
+        let (key, _) = keys.generate(&context("app-1")).await.unwrap();
+        let mut text = String::new();
+        key_text::push(&mut text, &key);
+        let seen = fs::read_to_string(dir.path().join("seen")).unwrap();
+        assert!(seen.contains("wrap") && !seen.contains(&text) && !seen.contains("_SPARK_"), "{seen}");
+    }
+
+    #[tokio::test]
+    async fn the_exit_code_says_what_happened() {
+        for (code, kind) in [
+            (1, KeyErrorKind::Unavailable),
+            (65, KeyErrorKind::WrongContext),
+            (66, KeyErrorKind::NotFound),
+            (75, KeyErrorKind::Unavailable),
+            (76, KeyErrorKind::Disabled),
+            (77, KeyErrorKind::Denied),
+            (78, KeyErrorKind::Misconfigured),
+        ] {
+            let (keys, _dir) = patient(&format!("echo because >&2; exit {code}"));
+            let error = keys.generate(&context("a")).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{code}");
+            assert!(error.to_string().contains("because"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_cut_with_what_it_started() {
+        let (keys, dir) =
+            program("sleep 300 & echo $! > $DIR/pid; cat > /dev/null; sleep 300", Duration::from_millis(500));
+        let began = Instant::now();
+        let error = keys.generate(&context("a")).await.unwrap_err();
+        assert!(error.is_retryable() && error.to_string().contains("spark.sealed.keys.timeout"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(60));
+        let child = fs::read_to_string(dir.path().join("pid")).unwrap();
+        let gone = || {
+            let stat = fs::read_to_string(Path::new("/proc").join(child.trim()).join("stat"));
+            // Gone, or a zombie that nobody has collected yet.
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        };
+        while !gone() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{child} lives");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_never_stops_talking_is_heard_in_part() {
+        let (keys, _dir) = patient("head -c 1000000 /dev/zero | tr '\\0' y >&2; exit 77");
+        let error = keys.generate(&context("a")).await.unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::Denied);
+        assert!(error.to_string().len() < 2 * LONGEST_COMPLAINT, "{}", error.to_string().len());
+        let (keys, _dir) = patient("head -c 1000000 /dev/zero | tr '\\0' y");
+        let error = keys.generate(&context("a")).await.unwrap_err();
+        assert!(error.to_string().contains("more than"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn answers_that_make_no_sense_are_refused_and_not_shown() {
+        let wrapped = WrappedKey { key_id: "k".into(), bytes: vec![1].into() };
+        for answer in [
+            "",
+            "[]",
+            "{}",
+            "{\"plaintext\":7}",
+            "{\"plaintext\":\"c2VjcmV0\"}",
+            "c2VjcmV0",
+            "{\"key_id\":\"k\"}",
+        ] {
+            let (keys, _dir) = patient(&format!("cat > /dev/null; echo '{answer}'"));
+            for error in [
+                keys.generate(&context("a")).await.map(drop).unwrap_err(),
+                keys.unwrap(&wrapped, &context("a")).await.map(drop).unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), KeyErrorKind::Misconfigured);
+                assert!(!error.to_string().contains("c2VjcmV0"), "{error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let keys = CommandKeys::new(vec!["/nonexistent/wrapper".into()], Duration::from_secs(60));
+        let error = keys.generate(&context("a")).await.unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::Misconfigured);
+        assert!(error.to_string().contains("/nonexistent/wrapper"), "{error}");
+    }
+}

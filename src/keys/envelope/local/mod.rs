@@ -1,0 +1,209 @@
+//! Wrapping keys in a file of this machine: the provider that needs nothing else.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`mod@file`] | making, reading and rotating the file, safely against crashes and against others who do the same |
+//! | [`mod@format`] | its text |
+//! | [`wrap`] | the wrapped form of a data key |
+//!
+//! Invariants: the file appears whole and with mode 0600, and is refused when other users can read it; the newest key
+//! wraps, all unwrap; the file is looked at before every call, so that a rotation, and a key that was taken out, need
+//! no signal. It protects against the loss of the disks that it does not lie on: [`shared_file_system`] says
+//! when it lies on one of those.
+
+mod file;
+mod format;
+mod wrap;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::stat;
+use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use time::OffsetDateTime;
+
+use super::error::{KeyError, KeyErrorKind};
+use super::provider::{Answer, KeyProvider};
+use crate::keys::directory::Stamp;
+use crate::random::OsRandom;
+use file::{Contents, FileError};
+use sealed_shuffle_protocol::crypto::random::Random as _;
+use wrap::Fault;
+
+/// The provider `local-file`. Clones share what was read.
+#[derive(Clone, Debug)]
+pub struct LocalKeyFile {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    read: Mutex<Arc<Contents>>,
+}
+
+/// One key of a file, without the key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct KeyInFile {
+    /// Its name, as wrapped keys carry it.
+    pub name: String,
+    /// When it was made.
+    pub made: OffsetDateTime,
+    /// Whether it is the one that wraps.
+    pub wraps: bool,
+}
+
+impl LocalKeyFile {
+    /// Reads the file, or makes it if there is none. Touches the disk. Answers whether it was made now, too.
+    pub fn open_or_make(path: &Path) -> Result<(Self, bool), KeyError> {
+        let opened = match file::read(path) {
+            Err(FileError::Missing) => file::make(path).and_then(|made| Ok((file::read(path)?, made))),
+            read => read.map(|contents| (contents, false)),
+        };
+        let (contents, made) = opened.map_err(|error| error.at(path))?;
+        let inner = Inner { path: path.to_owned(), read: Mutex::new(Arc::new(contents)) };
+        Ok((Self { inner: Arc::new(inner) }, made))
+    }
+
+    /// Reads a file that must be there. Touches the disk.
+    pub fn open(path: &Path) -> Result<Self, KeyError> {
+        let contents = file::read(path).map_err(|error| error.at(path))?;
+        let inner = Inner { path: path.to_owned(), read: Mutex::new(Arc::new(contents)) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Adds a key, which wraps from now on, and answers its name. Touches the disk.
+    pub fn rotate(path: &Path) -> Result<String, KeyError> {
+        file::rotate(path).map_err(|error| error.at(path))
+    }
+
+    /// What the file holds, oldest first. Touches the disk.
+    pub fn list(&self) -> Result<Vec<KeyInFile>, KeyError> {
+        let contents = self.inner.current()?;
+        let newest = contents.generations.len() - 1;
+        let keys = contents.generations.iter().enumerate().map(|(n, generation)| KeyInFile {
+            name: generation.name.clone(),
+            made: generation.made,
+            wraps: n == newest,
+        });
+        Ok(keys.collect())
+    }
+}
+
+impl KeyProvider for LocalKeyFile {
+    fn generate<'a>(&'a self, context: &'a Context) -> Answer<'a, (DataKey, WrappedKey)> {
+        let context = context.clone();
+        Box::pin(self.on_disk(move |inner| inner.generate(&context)))
+    }
+
+    fn unwrap<'a>(&'a self, wrapped: &'a WrappedKey, context: &'a Context) -> Answer<'a, DataKey> {
+        let (wrapped, context) = (wrapped.clone(), context.clone());
+        Box::pin(self.on_disk(move |inner| inner.unwrap(&wrapped, &context)))
+    }
+
+    fn describe(&self) -> String {
+        let contents = self.inner.known();
+        let newest = contents.newest();
+        let count = contents.generations.len();
+        format!("local file {}, {} of {count} keys wraps", self.inner.path.display(), newest.name)
+    }
+
+    fn name(&self) -> &'static str {
+        "local-file"
+    }
+}
+
+impl LocalKeyFile {
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, KeyError> + Send + 'static,
+    ) -> Result<T, KeyError> {
+        let inner = Arc::clone(&self.inner);
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        done.unwrap_or_else(|error| {
+            Err(KeyError::new(
+                KeyErrorKind::Unavailable,
+                self.inner.path.display().to_string(),
+                format!("the look into the key file was cut: {error}"),
+                "try again",
+            ))
+        })
+    }
+}
+
+impl Inner {
+    fn generate(&self, context: &Context) -> Result<(DataKey, WrappedKey), KeyError> {
+        let contents = self.current()?;
+        let newest = contents.newest();
+        let random = |error| {
+            KeyError::new(
+                KeyErrorKind::Unavailable,
+                &newest.name,
+                format!("no random bytes for a data key: {error}"),
+                "try again",
+            )
+        };
+        let data_key = DataKey::fill_with(|out| OsRandom.fill(out)).map_err(random)?;
+        let bytes = wrap::wrap(&newest.key, &data_key, context).map_err(random)?;
+        Ok((data_key, WrappedKey { key_id: newest.name.clone(), bytes }))
+    }
+
+    fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey, KeyError> {
+        let contents = self.current()?;
+        let Some(generation) = contents.find(&wrapped.key_id) else {
+            return Err(KeyError::new(
+                KeyErrorKind::NotFound,
+                &wrapped.key_id,
+                format!("{} does not hold the key that wrapped the data key", self.path.display()),
+                "put its line back from a copy of the file, or name the provider that it belongs to \
+                 (spark.sealed.keys.provider, spark.sealed.keys.file)",
+            ));
+        };
+        wrap::unwrap(&generation.key, &wrapped.bytes, context).map_err(|fault| {
+            let reason = match fault {
+                Fault::Shape => "the wrapped data key is not of the form of the local key file: it was changed",
+                Fault::Tag => {
+                    "the wrapped data key belongs to another application, cluster or node, or was changed"
+                }
+            };
+            KeyError::new(
+                KeyErrorKind::WrongContext,
+                &wrapped.key_id,
+                reason,
+                "look at where the file came from; spark.sealed.cluster.name and spark.sealed.node.id must be \
+                 what they were when it was written",
+            )
+        })
+    }
+
+    /// What was read last.
+    fn known(&self) -> Arc<Contents> {
+        Arc::clone(&self.read.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the file holds now.
+    fn current(&self) -> Result<Arc<Contents>, KeyError> {
+        let known = self.known();
+        match stat(&self.path) {
+            Ok(now) if Stamp::of(&now) == known.stamp => return Ok(known),
+            _ => {}
+        }
+        let contents = Arc::new(file::read(&self.path).map_err(|error| error.at(&self.path))?);
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&contents);
+        Ok(contents)
+    }
+}
+
+/// The first of `protected` that lies on the same file system as `path`, or as the nearest directory above it that
+/// is there: who takes that disk away takes the keys along. Touches the disk.
+pub fn shared_file_system<'a>(path: &Path, protected: &'a [PathBuf]) -> Option<&'a Path> {
+    let device = path.ancestors().find_map(|place| {
+        let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
+        Some(stat(place).ok()?.st_dev)
+    })?;
+    protected.iter().map(PathBuf::as_path).find(|root| stat(*root).is_ok_and(|stat| stat.st_dev == device))
+}
+
+#[cfg(test)]
+mod tests;

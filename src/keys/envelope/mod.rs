@@ -1,0 +1,156 @@
+//! Envelope keys: for each application a data key that seals what the server writes for it, wrapped by a key service.
+//!
+//! ```text
+//! who seals or opens a file ──► ring ──► provider: local key file | AWS KMS | a program
+//!                               keys in memory, one call each, outages
+//! ```
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`ring`](EnvelopeKeys) | the data keys of the applications, and when to ask for them |
+//! | [`provider`](KeyProvider) | what a key service must be able to do |
+//! | [`local`](LocalKeyFile) | wrapping keys in a file of this machine |
+//! | `kms` (feature `aws-kms`) | AWS KMS |
+//! | [`command`](CommandKeys) | a program that stands before any other key service |
+//! | `key_text` | keys as Base64 |
+//! | [`error`](KeyError) | why a data key is not to be had |
+//!
+//! Invariants: key bytes are in memory alone, wiped, never logged, in no argument list and no environment; a data key
+//! is bound to its application, cluster and, where one is named, node
+//! ([`Context`](sealed_shuffle_protocol::stored::envelope::Context)); a key that is not to be had is an error with a
+//! remedy, and never clear text.
+
+mod command;
+mod error;
+mod key_text;
+#[cfg(feature = "aws-kms")]
+mod kms;
+mod local;
+mod provider;
+mod ring;
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+pub use self::command::CommandKeys;
+pub use self::error::{KeyError, KeyErrorKind};
+#[cfg(feature = "aws-kms")]
+pub use self::kms::{KmsKeys, KmsSettings};
+pub use self::local::{KeyInFile, LocalKeyFile, shared_file_system};
+pub use self::provider::{Answer, KeyProvider};
+pub use self::ring::{AppKey, EnvelopeKeys, RingSettings};
+use crate::config::{EnvelopeConfig, KeySource, ServerConfig};
+use crate::telemetry::KeyCalls;
+
+impl EnvelopeKeys {
+    /// The keys of a server with this configuration. Makes the local key file where there is none; looks whether a
+    /// key of AWS KMS can work. An outage of the key service at start is logged, and no error.
+    pub async fn from_config(config: &ServerConfig, metrics: KeyCalls) -> Result<Self, KeyError> {
+        for warning in warnings(config) {
+            warn!("{warning}");
+        }
+        let provider = open_provider(&config.envelope).await?;
+        info!("envelope keys: {}", provider.describe());
+        let mut settings = RingSettings::new(config.envelope.outage, config.envelope.timeout);
+        settings.cluster.clone_from(&config.envelope.cluster);
+        settings.node.clone_from(&config.envelope.node);
+        settings.most_applications = config.max_applications;
+        Ok(Self::new(provider, settings, metrics))
+    }
+}
+
+/// The provider that the configuration names. Makes the local key file where there is none.
+pub async fn open_provider(config: &EnvelopeConfig) -> Result<Arc<dyn KeyProvider>, KeyError> {
+    match &config.source {
+        KeySource::LocalFile { path } => {
+            let asked = path.clone();
+            let opened = tokio::task::spawn_blocking(move || LocalKeyFile::open_or_make(&asked)).await;
+            let (keys, made) = opened.unwrap_or_else(|error| {
+                let reason = format!("the look into the key file was cut: {error}");
+                Err(KeyError::new(KeyErrorKind::Unavailable, path.display().to_string(), reason, "try again"))
+            })?;
+            if made {
+                let path = path.display();
+                warn!(
+                    "made the key file {path}: keep a copy of it elsewhere, what is sealed under it is lost with it"
+                );
+            }
+            Ok(Arc::new(keys))
+        }
+        KeySource::Command { argv } => Ok(Arc::new(CommandKeys::new(argv.clone(), config.timeout))),
+        #[cfg(feature = "aws-kms")]
+        KeySource::AwsKms { key_id, endpoint, region } => {
+            let mut settings = KmsSettings::new(key_id, config.timeout);
+            settings.endpoint.clone_from(endpoint);
+            settings.region.clone_from(region);
+            Ok(Arc::new(KmsKeys::open(settings).await?))
+        }
+        #[cfg(not(feature = "aws-kms"))]
+        KeySource::AwsKms { key_id, .. } => Err(KeyError::new(
+            KeyErrorKind::Misconfigured,
+            key_id,
+            "this program was built without AWS KMS",
+            "build it with --features aws-kms",
+        )),
+    }
+}
+
+/// What the operator should know of where keys are kept; looks at file systems, makes nothing.
+pub fn warnings(config: &ServerConfig) -> Vec<String> {
+    let KeySource::LocalFile { path } = &config.envelope.source else { return Vec::new() };
+    let shared = shared_file_system(path, &config.roots.paths).map(|root| {
+        format!(
+            "the key file {} is on the same file system as {}, which it protects: who takes that disk has both; \
+             put it elsewhere (spark.sealed.keys.file, spark.sealed.state.dir), or use a key service",
+            path.display(),
+            root.display()
+        )
+    });
+    shared.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sealed_shuffle_protocol::ids::AppId;
+
+    use super::*;
+    use crate::config::Sources;
+    use crate::config::fake::FakeEnvironment;
+
+    fn config(root: &std::path::Path, more: &[String]) -> ServerConfig {
+        let root = root.to_str().expect("temporary paths are text");
+        let environment = FakeEnvironment::default()
+            .with_var("SPARK_LOCAL_DIRS", root)
+            .with_var("_SPARK_AUTH_SECRET", "s")
+            .with_dir(root);
+        let sources = Sources { conf: more.to_vec(), ..Sources::default() };
+        ServerConfig::from_sources(&sources, &environment).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_server_finds_its_keys_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = [
+            format!("spark.sealed.state.dir={}", dir.path().join("state").display()),
+            "spark.sealed.node.id=n1".to_owned(),
+        ];
+        let config = config(dir.path(), &settings);
+        let [warning] = &warnings(&config)[..] else { panic!("the file is on the data's disk") };
+        assert!(warning.contains("state/keys"), "{warning}");
+        assert!(!dir.path().join("state").exists(), "looking makes nothing");
+
+        let app = AppId::new("app-1");
+        let keys = EnvelopeKeys::from_config(&config, KeyCalls::default()).await.unwrap();
+        let key = keys.current(&app).await.unwrap();
+        let again = EnvelopeKeys::from_config(&config, KeyCalls::default()).await.unwrap();
+        assert_eq!(again.unwrap(&app, &key.wrapped).await.unwrap().key, key.key);
+        assert_eq!(again.context(&app), config.envelope.context(app.clone()));
+
+        let mut moved = config.clone();
+        moved.envelope.node = Some("n2".into());
+        let moved = EnvelopeKeys::from_config(&moved, KeyCalls::default()).await.unwrap();
+        let error = moved.unwrap(&app, &key.wrapped).await.unwrap_err();
+        assert_eq!(error.kind(), KeyErrorKind::WrongContext);
+    }
+}

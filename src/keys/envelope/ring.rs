@@ -1,0 +1,427 @@
+//! The data keys of the applications that this server works for.
+//!
+//! ```text
+//! current(app)         ─► in memory? ─► yes: at once
+//! unwrap(app, wrapped) ─►            └► no: one call to the provider, whoever else asks waits for the same
+//! forget(app)          ─► its keys are gone, a call on its way brings nothing
+//! ```
+//!
+//! Invariants:
+//!
+//! - one call at a time for one key, however many ask, and it goes on when they go away; at most [`MOST_CALLS`] calls
+//!   for all; after a call that failed the same answer is given for [`HOLD_OFF`], so that a storm of requests is not a
+//!   storm of calls;
+//! - keys are in memory alone, wiped when the ring and the last file that uses them let go;
+//! - the number of applications, and of keys of one application, is bounded;
+//! - a key that was unwrapped serves the application's new files, too: after a restart none is generated for it.
+//!
+//! **An outage** ([`OutagePolicy`]). Under `refuse` a key that is in memory stays good until its application ends: the
+//! provider is not asked about it again, so that only applications that have no key yet meet an outage, and they are
+//! refused. Under `use-cached` a key in memory is a loan. At half of `spark.sealed.keys.cache-ttl` the provider is
+//! asked to unwrap it again, while it goes on being used. When the provider confirms it, the time begins anew; when
+//! the provider refuses it, it is gone at once; while the provider cannot be reached, it may be used until the whole
+//! time since the provider last confirmed it has passed, and is then gone, too: the application is refused until the
+//! provider is back. So `use-cached` costs calls, and bounds how long a key is used that was withdrawn, or whose
+//! provider is not there. After a restart nothing is in memory, and data waits under both. Nothing is ever written in
+//! clear instead.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::error::{KeyError, KeyErrorKind};
+use super::provider::KeyProvider;
+use crate::config::OutagePolicy;
+use crate::telemetry::KeyCalls;
+
+/// Calls to the provider at the same time.
+const MOST_CALLS: usize = 16;
+
+/// For so long a call that failed is not made again.
+const HOLD_OFF: Duration = Duration::from_secs(1);
+
+/// Keys of one application: what it was given before restarts of ours that did not know it any more.
+const MOST_KEYS: usize = 16;
+
+/// Calls of one application under way or just failed.
+const MOST_FLIGHTS: usize = 16;
+
+/// Beyond the time that a provider has for a call, before it is given up from outside.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A data key of an application and the form in which its files carry it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AppKey {
+    /// What files are sealed with.
+    pub key: DataKey,
+    /// What goes into their headers.
+    pub wrapped: WrappedKey,
+}
+
+/// How a ring behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RingSettings {
+    /// Name of the cluster, for the context (`spark.sealed.cluster.name`).
+    pub cluster: String,
+    /// The node that keys are bound to (`spark.sealed.node.id`).
+    pub node: Option<String>,
+    /// What an outage means (`spark.sealed.keys.on-unavailable`, `spark.sealed.keys.cache-ttl`).
+    pub outage: OutagePolicy,
+    /// Time for one call, retries included (`spark.sealed.keys.timeout`).
+    pub timeout: Duration,
+    /// Applications with keys (`spark.sealed.applications.max`).
+    pub most_applications: usize,
+}
+
+impl RingSettings {
+    /// Bound to no cluster and no node, for 10,000 applications.
+    pub fn new(outage: OutagePolicy, timeout: Duration) -> Self {
+        Self { cluster: String::new(), node: None, outage, timeout, most_applications: 10_000 }
+    }
+}
+
+/// The data keys that this server has, and the provider that it gets them from. Clones share them.
+#[derive(Clone)]
+pub struct EnvelopeKeys {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    provider: Arc<dyn KeyProvider>,
+    settings: RingSettings,
+    apps: Mutex<HashMap<AppId, Entry>>,
+    calls: Semaphore,
+    metrics: KeyCalls,
+}
+
+/// What is known of one application. Flights that find another entry than theirs bring nothing.
+#[derive(Default)]
+struct Entry {
+    born: Arc<()>,
+    /// The first one is for new files.
+    held: Vec<Held>,
+    flights: Vec<Flight>,
+}
+
+struct Held {
+    wrapped: WrappedKey,
+    /// `None` when the loan is over.
+    key: Option<Arc<AppKey>>,
+    confirmed: Instant,
+}
+
+struct Flight {
+    wanted: Wanted,
+    state: FlightState,
+}
+
+enum FlightState {
+    Under(watch::Receiver<Option<Outcome>>),
+    Failed(Instant, KeyError),
+}
+
+#[derive(Clone, PartialEq)]
+enum Wanted {
+    New,
+    Known(WrappedKey),
+}
+
+/// What a call brought.
+type Outcome = Result<Arc<AppKey>, KeyError>;
+
+/// What a look at the ring brought.
+enum Look {
+    Ready(Arc<AppKey>),
+    Wait(watch::Receiver<Option<Outcome>>),
+}
+
+impl EnvelopeKeys {
+    /// None yet; they come from `provider`.
+    pub fn new(provider: Arc<dyn KeyProvider>, settings: RingSettings, metrics: KeyCalls) -> Self {
+        let inner =
+            Inner { provider, settings, apps: Mutex::default(), calls: Semaphore::new(MOST_CALLS), metrics };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The key for new files of `app`: the one that is known, else a new one. Cancel safe.
+    pub async fn current(&self, app: &AppId) -> Result<Arc<AppKey>, KeyError> {
+        self.obtain(app, None).await
+    }
+
+    /// The key that a file of `app` carries wrapped. Cancel safe.
+    pub async fn unwrap(&self, app: &AppId, wrapped: &WrappedKey) -> Result<Arc<AppKey>, KeyError> {
+        self.obtain(app, Some(wrapped)).await
+    }
+
+    /// The application has ended: its keys are out of the ring, and wiped as soon as no open file uses them. What was
+    /// sealed under them can be opened by nobody but the provider, with the wrapped form that the files carry.
+    pub fn forget(&self, app: &AppId) {
+        let gone = self.inner.apps().remove(app);
+        drop(gone);
+    }
+
+    /// Lets go of keys whose loan is over. For housekeeping: without it they go when they are asked for.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        for entry in self.inner.apps().values_mut() {
+            for held in &mut entry.held {
+                if self.inner.settings.outage.is_over(now - held.confirmed) {
+                    held.key = None;
+                }
+            }
+            entry.land(now);
+        }
+    }
+
+    /// Applications with a key in memory.
+    pub fn len(&self) -> usize {
+        self.inner.apps().values().filter(|entry| entry.held.iter().any(|held| held.key.is_some())).count()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What keys of `app` are bound to.
+    pub fn context(&self, app: &AppId) -> Context {
+        let mut context = Context::of(app.clone());
+        context.cluster.clone_from(&self.inner.settings.cluster);
+        context.node.clone_from(&self.inner.settings.node);
+        context
+    }
+
+    async fn obtain(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Arc<AppKey>, KeyError> {
+        let mut waiting = match self.look(app, wrapped)? {
+            Look::Ready(key) => return Ok(key),
+            Look::Wait(waiting) => waiting,
+        };
+        // The flight sets it before it ends; one that was torn apart did not.
+        match waiting.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(self.torn())),
+            Err(_) => Err(self.torn()),
+        }
+    }
+
+    fn torn(&self) -> KeyError {
+        KeyError::new(
+            KeyErrorKind::Unavailable,
+            self.inner.provider.name(),
+            "the call to the key service was torn apart",
+            "try again",
+        )
+    }
+
+    /// What there is, without waiting; sets off the call that is needed.
+    fn look(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Look, KeyError> {
+        let now = Instant::now();
+        let outage = &self.inner.settings.outage;
+        let mut apps = self.inner.apps();
+        if !apps.contains_key(app) {
+            self.inner.make_room(&mut apps, now)?;
+        }
+        let entry = apps.entry(app.clone()).or_default();
+        entry.land(now);
+        let held = match wrapped {
+            None => entry.held.first_mut(),
+            Some(wrapped) => entry.held.iter_mut().find(|held| held.wrapped == *wrapped),
+        };
+        let Some(held) = held else {
+            let wanted = wrapped.map_or(Wanted::New, |wrapped| Wanted::Known(wrapped.clone()));
+            return Ok(Look::Wait(self.fly(app, entry, wanted)?));
+        };
+        let age = now - held.confirmed;
+        if outage.is_over(age) {
+            held.key = None;
+        }
+        let (key, wanted) = (held.key.clone(), Wanted::Known(held.wrapped.clone()));
+        let Some(key) = key else { return Ok(Look::Wait(self.fly(app, entry, wanted)?)) };
+        if outage.wants_confirmation(age) {
+            // While it is on its way, and when it fails for want of an answer, the key is good.
+            self.fly(app, entry, wanted).ok();
+        }
+        Ok(Look::Ready(key))
+    }
+
+    /// The call for what is wanted: the one under way, or a new one; or the error of the one that just failed.
+    fn fly(
+        &self,
+        app: &AppId,
+        entry: &mut Entry,
+        wanted: Wanted,
+    ) -> Result<watch::Receiver<Option<Outcome>>, KeyError> {
+        if let Some(flight) = entry.flights.iter().find(|flight| flight.wanted == wanted) {
+            return match &flight.state {
+                FlightState::Under(waiting) => Ok(waiting.clone()),
+                FlightState::Failed(_, error) => Err(error.clone()),
+            };
+        }
+        if entry.flights.len() >= MOST_FLIGHTS {
+            return Err(KeyError::new(
+                KeyErrorKind::Unavailable,
+                self.inner.provider.name(),
+                format!("{MOST_FLIGHTS} calls for keys of {app} are under way or have just failed"),
+                "try again later",
+            ));
+        }
+        let (done, waiting) = watch::channel(None);
+        entry.flights.push(Flight { wanted: wanted.clone(), state: FlightState::Under(waiting.clone()) });
+        let (ring, app, born) = (self.clone(), app.clone(), Arc::clone(&entry.born));
+        // A task of its own: who asked may go away, and others wait for it.
+        tokio::spawn(async move {
+            let outcome = ring.inner.call(&ring.context(&app), &wanted).await;
+            ring.inner.arrived(&app, &born, &wanted, &outcome);
+            done.send_replace(Some(outcome));
+        });
+        Ok(waiting)
+    }
+}
+
+impl std::fmt::Debug for EnvelopeKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnvelopeKeys")
+            .field("provider", &self.inner.provider.name())
+            .field("applications", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// One call, counted and within its time.
+    async fn call(&self, context: &Context, wanted: &Wanted) -> Outcome {
+        let (name, limit, began) = (self.provider.name(), self.settings.timeout + GRACE, Instant::now());
+        let answer = async {
+            let _place = self.calls.acquire().await.expect("the semaphore is never closed");
+            match wanted {
+                Wanted::New => self.provider.generate(context).await,
+                Wanted::Known(wrapped) => {
+                    Ok((self.provider.unwrap(wrapped, context).await?, wrapped.clone()))
+                }
+            }
+        };
+        let outcome = timeout(limit, answer)
+            .await
+            .unwrap_or_else(|_| {
+                Err(KeyError::new(
+                    KeyErrorKind::Unavailable,
+                    name,
+                    format!("the key service has not answered within {:?}", self.settings.timeout),
+                    "look whether it can be reached; spark.sealed.keys.timeout is the time that a call has",
+                ))
+            })
+            .and_then(|(key, wrapped)| self.sound(key, wrapped));
+        let call = match wanted {
+            Wanted::New => "generate",
+            Wanted::Known(_) => "unwrap",
+        };
+        let word = outcome.as_ref().map_or_else(|error| error.kind().name(), |_| "ok");
+        self.metrics.ended(name, call, word, began.elapsed());
+        let app = &context.app;
+        match &outcome {
+            Ok(key) => info!(%app, key = key.wrapped.key_id, call, "the key service gave a data key"),
+            Err(error) => warn!(%app, call, outcome = word, %error, "the key service gave no data key"),
+        }
+        outcome
+    }
+
+    /// What a provider answers must fit into a header.
+    fn sound(&self, key: DataKey, wrapped: WrappedKey) -> Outcome {
+        if wrapped.key_id.len() > WrappedKey::MAX_ID || wrapped.bytes.len() > WrappedKey::MAX_BYTES {
+            return Err(KeyError::new(
+                KeyErrorKind::Misconfigured,
+                self.provider.name(),
+                format!(
+                    "the key service answered a name of {} bytes and a wrapped key of {}, more than {} and {}",
+                    wrapped.key_id.len(),
+                    wrapped.bytes.len(),
+                    WrappedKey::MAX_ID,
+                    WrappedKey::MAX_BYTES
+                ),
+                "let it answer less",
+            ));
+        }
+        Ok(Arc::new(AppKey { key, wrapped }))
+    }
+
+    /// Takes up what a call brought, unless the application was forgotten meanwhile.
+    fn arrived(&self, app: &AppId, born: &Arc<()>, wanted: &Wanted, outcome: &Outcome) {
+        let mut apps = self.apps();
+        let Some(entry) = apps.get_mut(app).filter(|entry| Arc::ptr_eq(&entry.born, born)) else { return };
+        let now = Instant::now();
+        entry.flights.retain(|flight| flight.wanted != *wanted);
+        match outcome {
+            Ok(key) => entry.hold(key, now),
+            Err(error) => {
+                if !error.is_retryable()
+                    && let Wanted::Known(wrapped) = wanted
+                {
+                    // Withdrawn: it is not kept although its loan may last.
+                    entry.held.retain(|held| held.wrapped != *wrapped);
+                }
+                let state = FlightState::Failed(now, error.clone());
+                entry.flights.push(Flight { wanted: wanted.clone(), state });
+            }
+        }
+    }
+
+    /// There is a place for one more application, or an error.
+    fn make_room(&self, apps: &mut HashMap<AppId, Entry>, now: Instant) -> Result<(), KeyError> {
+        let most = self.settings.most_applications;
+        if apps.len() < most {
+            return Ok(());
+        }
+        apps.retain(|_, entry| {
+            entry.land(now);
+            !entry.held.is_empty() || !entry.flights.is_empty()
+        });
+        if apps.len() < most {
+            return Ok(());
+        }
+        Err(KeyError::new(
+            KeyErrorKind::Unavailable,
+            self.provider.name(),
+            format!("{most} applications have keys already"),
+            "raise spark.sealed.applications.max, or wait until applications have ended",
+        ))
+    }
+
+    fn apps(&self) -> MutexGuard<'_, HashMap<AppId, Entry>> {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Drops what is over: failures that may be tried again, calls that were torn apart.
+    fn land(&mut self, now: Instant) {
+        self.flights.retain(|flight| match &flight.state {
+            FlightState::Under(waiting) => waiting.has_changed().is_ok(),
+            FlightState::Failed(when, _) => now - *when < HOLD_OFF,
+        });
+    }
+
+    fn hold(&mut self, key: &Arc<AppKey>, now: Instant) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.wrapped == key.wrapped) {
+            held.confirmed = now;
+            // Files that are open have the older one: it stays the only one in memory.
+            held.key.get_or_insert_with(|| Arc::clone(key));
+            return;
+        }
+        if self.held.len() >= MOST_KEYS {
+            // Files name it again when they are opened again.
+            self.held.remove(1);
+        }
+        let held = Held { wrapped: key.wrapped.clone(), key: Some(Arc::clone(key)), confirmed: now };
+        self.held.push(held);
+    }
+}
+
+#[cfg(test)]
+mod tests;
