@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod disk;
 pub mod keys;
+pub mod merge;
 pub mod random;
 pub mod seal;
 pub mod server;

@@ -177,6 +177,20 @@ impl LocalDir {
         self.existed
     }
 
+    /// Whether it lies at the same place as `other`.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        self.root == other.root && self.relative() == other.relative()
+    }
+
+    /// Whether it is what bears the name `name` in `parent`.
+    pub(crate) fn is_child(&self, parent: &Self, name: &str) -> bool {
+        let place = match parent.relative() {
+            "" => self.relative() == name,
+            within => beneath(self.relative(), within) == Some(name),
+        };
+        self.root == parent.root && place
+    }
+
     pub(super) fn root(&self) -> RootId {
         self.root
     }
