@@ -10,6 +10,7 @@ use super::environment::Environment;
 use super::error::{ConfigError, Issue};
 use super::key::{AnyKey, Reader};
 use super::load::{IgnoredSetting, Loaded, Sources};
+use super::merging::MergeConfig;
 use super::notice::Notice;
 use super::policy::{self, Policy};
 use super::roots::{self, Roots};
@@ -74,6 +75,8 @@ pub struct ServerConfig {
     pub admin: Option<SocketAddr>,
     /// TLS beside all else; `None` refuses it (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
     pub tls: Option<TlsConfig>,
+    /// Push-based merging; `None` refuses it (`spark.shuffle.push.server.*`).
+    pub merging: Option<MergeConfig>,
     /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
     report: Report,
@@ -160,6 +163,7 @@ impl ServerConfig {
         let app_idle_ttl = unless_zero(v.value(&keys::APP_IDLE_TTL));
         let admin = admin(v);
         let tls = tls::resolve(v, tls::Side::Server);
+        let merging = MergeConfig::read(v);
         let log = v.value(&keys::LOG);
         v.value(&keys::UNKNOWN);
         accepted_without_effect(v);
@@ -198,6 +202,7 @@ impl ServerConfig {
             app_idle_ttl,
             admin,
             tls,
+            merging,
             log,
             report,
         })
@@ -248,6 +253,9 @@ impl ServerConfig {
         lines.push(format!("policy: {}, {proof}", self.policy));
         if let Some(tls) = &self.tls {
             lines.push(format!("tls: {}", tls.summary()));
+        }
+        if let Some(merging) = &self.merging {
+            lines.push(format!("merging: on, in chunks of at least {}", merging.min_chunk));
         }
         lines.push(format!(
             "threads: {} for the wire, {} for disks; at most {} connections and {} cached files",
@@ -362,13 +370,6 @@ fn accepted_without_effect(v: &mut Values<'_>) {
         v.info(format!(
             "a restart forgets registrations: {} = true has no effect until there is a recovery store",
             keys::DB_ENABLED.name()
-        ));
-    }
-    if v.value(&keys::MERGE_MANAGER).ends_with("RemoteBlockPushResolver") {
-        v.warn(format!(
-            "{} asks for push-based merging, which is not available yet: pushed blocks are refused and \
-             applications read the originals",
-            keys::MERGE_MANAGER.name()
         ));
     }
 }

@@ -45,6 +45,14 @@ pub enum MergeError {
     /// A merge directory that lies beneath no root.
     #[error("merge directory refused: {0}")]
     Dir(DirRefused),
+    /// What the store needs for an application is not to be had.
+    #[error("application {app} cannot merge: {why}")]
+    Store {
+        /// The application.
+        app: AppId,
+        /// What is missing.
+        why: String,
+    },
     /// Text where a number should be.
     #[error("{text:?} is no 32-bit number")]
     NotANumber {
@@ -190,6 +198,7 @@ impl MergeError {
             | Self::Escapes { .. }
             | Self::NoParent { .. }
             | Self::Dir(_)
+            | Self::Store { .. }
             | Self::NotANumber { .. } => "merge_registration",
             Self::UnknownApp { .. } | Self::Attempt { .. } => "merge_application",
             Self::Absurd { .. } => "merge_absurd",
@@ -219,6 +228,9 @@ impl MergeError {
             )),
             Self::NoParent { dir } => illegal(format!("Invalid local directory without a parent dir: {dir}")),
             Self::Dir(refused) => refused.spark_text(),
+            Self::Store { app, why } => {
+                format!("java.lang.IllegalStateException: Application {} cannot merge: {why}", app.as_str())
+            }
             Self::NotANumber { text } => {
                 format!("java.lang.NumberFormatException: For input string: \"{text}\"")
             }

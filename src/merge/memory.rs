@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
-use roaring::RoaringBitmap;
+use bytes::{Buf, Bytes};
 use sealed_shuffle_protocol::ids::AppId;
 
 use super::dirs::MergeDirs;
 use super::names::PartitionId;
-use super::store::{ChunkRead, Missing, PartitionReader, PartitionWriter, ReadError, Store};
+use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
+use crate::seal::{Pull, PullError};
 
 /// Files by path.
 #[derive(Clone, Debug, Default)]
@@ -102,48 +102,61 @@ impl Paths {
 }
 
 impl Store for MemoryStore {
-    fn create(&self, dirs: &MergeDirs, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
-        self.check(Step::Create)?;
-        let paths = Paths::of(dirs, partition).ok_or_else(|| io::Error::other("no merge directories"))?;
-        let mut shared = self.lock();
+    fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String> {
+        let (store, app, dirs) = (self.clone(), app.clone(), Arc::clone(dirs));
+        Ok(Arc::new(AppFiles { store, app, dirs }))
+    }
+
+    fn is_plain(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct AppFiles {
+    store: MemoryStore,
+    app: AppId,
+    dirs: Arc<MergeDirs>,
+}
+
+impl AppStore for AppFiles {
+    fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
+        self.store.check(Step::Create)?;
+        let paths = Paths::of(&self.dirs, partition).ok_or_else(|| io::Error::other("no merge directories"))?;
+        let mut shared = self.store.lock();
         shared.files.insert(paths.data.clone(), Vec::new());
         shared.files.insert(paths.index.clone(), vec![0; OFFSET]);
         shared.files.insert(paths.meta.clone(), Vec::new());
-        let writer = Writer { store: self.clone(), paths, committed: 0, appended: 0, chunk_end: 0 };
-        Ok(Box::new(writer))
+        let store = self.store.clone();
+        Ok(Box::new(Writer { store, paths, committed: 0, appended: 0, chunk_end: 0 }))
     }
 
-    fn open(&self, dirs: &MergeDirs, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
+    fn open(&self, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
         let none = ReadError::Missing(Missing { data: true, index: true, meta: true });
-        self.reader(&Paths::of(dirs, partition).ok_or(none)?)
+        self.store.reader(&Paths::of(&self.dirs, partition).ok_or(none)?)
     }
 
-    fn delete(&self, dirs: &MergeDirs, partition: &PartitionId) -> io::Result<()> {
-        let Some(Paths { data, index, meta }) = Paths::of(dirs, partition) else { return Ok(()) };
-        let mut shared = self.lock();
+    fn delete(&self, partition: &PartitionId) -> io::Result<()> {
+        let Some(Paths { data, index, meta }) = Paths::of(&self.dirs, partition) else { return Ok(()) };
+        let mut shared = self.store.lock();
         for path in [data, index, meta] {
             shared.files.remove(&path);
         }
         Ok(())
     }
 
-    fn delete_all(&self, dirs: &MergeDirs, app: &AppId) -> io::Result<()> {
-        let mut shared = self.lock();
-        let stem = format!("shuffleMerged_{}_", app.as_str());
+    fn delete_all(&self, dirs: &MergeDirs) -> io::Result<()> {
+        let mut shared = self.store.lock();
+        let stem = format!("shuffleMerged_{}_", self.app.as_str());
         for dir in dirs.texts() {
             let beneath = format!("{dir}/");
             let is_ours = |path: &str| {
-                path.starts_with(&beneath)
-                    && path.rsplit('/').next().is_some_and(|name| name.starts_with(&stem))
+                path.starts_with(&beneath) && path.rsplit('/').next().is_some_and(|name| name.starts_with(&stem))
             };
             shared.files.retain(|path, _| !is_ours(path));
             shared.removed_dirs.push(dir.to_owned());
         }
         Ok(())
-    }
-
-    fn is_plain(&self) -> bool {
-        true
     }
 }
 
@@ -183,16 +196,17 @@ impl Writer {
 }
 
 impl PartitionWriter for Writer {
-    fn append(&mut self, piece: &[u8]) -> io::Result<()> {
+    fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
         let end = self.committed + self.appended;
         let fails = self.store.check(Step::Append);
+        let mut bytes = pieces.concat();
         // A disk that fails may have taken some.
-        let taken = if fails.is_ok() { piece.len() } else { piece.len() / 2 };
+        bytes.truncate(if fails.is_ok() { bytes.len() } else { bytes.len() / 2 });
         self.with(&self.paths.data, |data| {
             data.truncate(end);
-            data.extend_from_slice(&piece[..taken]);
+            data.extend_from_slice(&bytes);
         })?;
-        self.appended += taken;
+        self.appended += bytes.len();
         fails
     }
 
@@ -203,17 +217,16 @@ impl PartitionWriter for Writer {
         drop(self.with(&self.paths.data, |data| data.truncate(committed)));
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self) -> io::Result<()> {
         self.committed += std::mem::take(&mut self.appended);
+        Ok(())
     }
 
-    fn close_chunk(&mut self, maps: &RoaringBitmap) -> io::Result<()> {
+    fn close_chunk(&mut self, bitmap: &[u8]) -> io::Result<()> {
         self.store.check(Step::CloseChunk)?;
-        let end = self.committed + self.appended;
-        let mut bitmap = Vec::new();
-        maps.serialize_into(&mut bitmap)?;
+        let end = self.committed;
         self.with(&self.paths.index, |index| index.extend_from_slice(&(end as u64).to_be_bytes()))?;
-        self.with(&self.paths.meta, |meta| meta.extend_from_slice(&bitmap))?;
+        self.with(&self.paths.meta, |meta| meta.extend_from_slice(bitmap))?;
         self.chunk_end = end;
         Ok(())
     }
@@ -246,14 +259,14 @@ impl PartitionReader for Reader {
         Ok(self.meta.clone())
     }
 
-    fn chunk(self: Arc<Self>, chunk: usize) -> Result<Option<Box<dyn ChunkRead>>, ReadError> {
+    fn chunk(&self, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError> {
         let Some(&[start, end]) = self.offsets.get(chunk..chunk.saturating_add(2)) else { return Ok(None) };
         if end > self.data.len() || start > end {
             let why = format!("chunk {chunk} ends at {end} of {}", self.data.len());
             return Err(ReadError::Damaged { path: "memory".into(), why });
         }
-        let bytes = self.data.slice(start..end);
-        Ok(Some(Box::new(Chunk { len: bytes.len() as u64, left: BytesMut::from(bytes) })))
+        let left = self.data.slice(start..end);
+        Ok(Some(Box::new(Chunk { left, ready: 0, has_waited: false })))
     }
 
     fn weight(&self) -> u64 {
@@ -261,20 +274,44 @@ impl PartitionReader for Reader {
     }
 }
 
+/// Gives its bytes in small parts, every other one only to who waits for it, as a disk might.
 #[derive(Debug)]
 struct Chunk {
-    len: u64,
-    left: BytesMut,
+    left: Bytes,
+    ready: usize,
+    has_waited: bool,
 }
 
-impl ChunkRead for Chunk {
-    fn len(&self) -> u64 {
-        self.len
+/// Bytes that one fill has ready.
+const AT_ONCE: usize = 5000;
+
+impl Pull for Chunk {
+    fn remaining(&self) -> u64 {
+        self.left.len() as u64
     }
 
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, ReadError> {
-        let n = into.len().min(self.left.len());
-        into[..n].copy_from_slice(&self.left.split_to(n));
-        Ok(n)
+    fn fill_now(&mut self) -> Result<bool, PullError> {
+        if self.ready > 0 || self.left.is_empty() {
+            return Ok(true);
+        }
+        if std::mem::replace(&mut self.has_waited, false) {
+            self.ready = self.left.len().min(AT_ONCE);
+        }
+        Ok(self.ready > 0)
+    }
+
+    fn fill_blocking(&mut self) -> Result<(), PullError> {
+        self.has_waited = true;
+        self.ready = self.left.len().min(AT_ONCE);
+        Ok(())
+    }
+
+    fn plain(&self) -> &[u8] {
+        &self.left[..self.ready]
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.left.advance(n);
+        self.ready -= n;
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use tracing::{info, warn};
@@ -14,7 +15,7 @@ use super::names::PartitionId;
 use super::partition::Partition;
 use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::serve::Readers;
-use super::store::Store;
+use super::store::{AppStore, Store};
 use crate::disk::Roots;
 
 /// How merging behaves.
@@ -37,6 +38,9 @@ pub struct MergeSettings {
     pub partitions: u64,
     /// Shuffles that are remembered, of all applications; about 100 bytes each. Default 1,000,000.
     pub shuffles: u64,
+    /// How long the end of the server waits for deletions. Default 60 s,
+    /// `spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout`.
+    pub cleaner_timeout: Duration,
 }
 
 impl Default for MergeSettings {
@@ -49,6 +53,7 @@ impl Default for MergeSettings {
             deferred_bytes: 64 << 20,
             partitions: 100_000,
             shuffles: 1_000_000,
+            cleaner_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -105,7 +110,7 @@ impl Counters {
 #[derive(Debug)]
 pub struct Merger {
     pub(super) settings: MergeSettings,
-    pub(super) store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
     pub(super) deferred: DeferredBudget,
     pub(super) counters: Counters,
     pub(super) readers: Readers,
@@ -120,7 +125,8 @@ pub struct Merger {
 pub(super) struct App {
     pub(super) id: AppId,
     pub(super) attempt: i32,
-    pub(super) dirs: MergeDirs,
+    pub(super) dirs: Arc<MergeDirs>,
+    pub(super) files: Arc<dyn AppStore>,
     shuffles: Mutex<HashMap<ShuffleId, Shuffle>>,
     /// Another attempt took its place, or it was forgotten: nothing is made for it any more.
     pub(super) is_over: AtomicBool,
@@ -160,9 +166,9 @@ impl Shuffle {
 }
 
 impl App {
-    fn new(id: &AppId, attempt: i32, dirs: MergeDirs) -> Self {
+    fn new(id: &AppId, attempt: i32, dirs: Arc<MergeDirs>, files: Arc<dyn AppStore>) -> Self {
         let (shuffles, is_over) = (Mutex::default(), AtomicBool::new(false));
-        Self { id: id.clone(), attempt, dirs, shuffles, is_over }
+        Self { id: id.clone(), attempt, dirs, files, shuffles, is_over }
     }
 
     pub(super) fn shuffles(&self) -> MutexGuard<'_, HashMap<ShuffleId, Shuffle>> {
@@ -192,7 +198,9 @@ enum Chore {
 
 impl Merger {
     /// Merging into what `store` keeps.
-    pub fn new(settings: MergeSettings, store: Arc<dyn Store>) -> Self {
+    pub fn new(mut settings: MergeSettings, store: Arc<dyn Store>) -> Self {
+        // An empty block is never a chunk.
+        settings.min_chunk = settings.min_chunk.max(1);
         Self {
             deferred: DeferredBudget::new(settings.deferred_bytes),
             readers: Readers::new(settings.reader_bytes, settings.readers),
@@ -220,8 +228,10 @@ impl Merger {
         if !self.is_newer(app, info.attempt) {
             return Ok(());
         }
-        let dirs = MergeDirs::resolve(local_dirs, sub_dirs, &info, app, roots)?;
-        let new = Arc::new(App::new(app, info.attempt, dirs));
+        let dirs = Arc::new(MergeDirs::resolve(local_dirs, sub_dirs, &info, app, roots)?);
+        let refused = |why| MergeError::Store { app: app.clone(), why };
+        let files = self.store.application(app, &dirs).map_err(refused)?;
+        let new = Arc::new(App::new(app, info.attempt, dirs, files));
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         if apps.get(app).is_some_and(|old| !supersedes(info.attempt, old.attempt)) {
             return Ok(());
@@ -243,6 +253,11 @@ impl Merger {
     /// The merge directories of an application, as executors are told.
     pub fn local_dirs(&self, app: &AppId) -> Result<Vec<String>, MergeError> {
         Ok(self.app(app)?.dirs.texts().map(str::to_owned).collect())
+    }
+
+    /// How it behaves.
+    pub fn settings(&self) -> &MergeSettings {
+        &self.settings
     }
 
     /// Whether executors on this machine can read merged files by themselves.
@@ -321,7 +336,7 @@ impl Merger {
         for reduce in reduces {
             let partition = app.partition_id(shuffle, merge, reduce);
             self.readers.remove(&partition);
-            if let Err(error) = self.store.delete(&app.dirs, &partition) {
+            if let Err(error) = app.files.delete(&partition) {
                 warn!(%partition, %error, "cannot delete a merged partition");
             }
         }
@@ -337,7 +352,7 @@ impl Merger {
         // They stay in the table: a push that is still arriving learns that its file is closed.
         open.iter().for_each(|partition| partition.lock().close());
         self.readers.forget(&app.id);
-        if let Err(error) = self.store.delete_all(dirs, &app.id) {
+        if let Err(error) = app.files.delete_all(dirs) {
             warn!(app = %app.id, %error, "cannot delete all that an application merged");
         }
     }

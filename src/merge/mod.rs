@@ -47,5 +47,5 @@ pub use memory::MemoryStore;
 pub use merger::{MergeCounters, MergeSettings, Merger};
 pub use names::PartitionId;
 pub use push::{Push, PushRefused};
-pub use serve::{MergedChunkRead, MergedMeta};
-pub use store::{ChunkRead, Missing, PartitionReader, PartitionWriter, ReadError, Store};
+pub use serve::MergedMeta;
+pub use store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use roaring::RoaringBitmap;
+use tracing::warn;
 
 use super::store::PartitionWriter;
 
@@ -73,46 +74,31 @@ pub(super) struct Finalized {
 }
 
 impl State {
-    /// Writes a piece for `push`, which is the writer.
-    pub(super) fn append(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.open()?.append(piece)?;
+    /// Writes pieces for the writer.
+    pub(super) fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        self.open()?.append(pieces)?;
         if let Some(writing) = &mut self.writer {
-            writing.written += piece.len() as u64;
+            writing.written += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         }
         Ok(())
     }
 
-    /// The writer's block counts from now on. An error is the disk's, while a chunk was to be closed; `give_up` says
-    /// whether it fails the block.
-    pub(super) fn complete(
-        &mut self,
-        map: u32,
-        min_chunk: u64,
-        give_up: impl FnOnce(&mut Self, io::Error) -> bool,
-    ) -> Result<(), Abandoned> {
-        let written = self.writer.take().map_or(0, |writing| writing.written);
-        let end = self.len + written;
-        let mut is_closed = false;
-        if end - self.chunk_end >= min_chunk {
-            match self.close_chunk(Some(map)) {
-                Ok(()) => is_closed = true,
-                Err(error) => {
-                    if give_up(self, error) {
-                        self.abort();
-                        return Err(Abandoned);
-                    }
-                }
-            }
-        }
+    /// The writer's block counts from now on. An error is the disk's, and the block does not count.
+    pub(super) fn commit(&mut self, map: u32) -> io::Result<()> {
         if let Files::Open(files) = &mut self.files {
-            files.commit();
+            files.commit()?;
         }
-        self.len = end;
+        self.len += self.writer.take().map_or(0, |writing| writing.written);
         self.merged.insert(map);
         self.behind_chunk.insert(map);
-        if is_closed {
-            self.chunk_end = end;
-            self.behind_chunk.clear();
+        Ok(())
+    }
+
+    /// Ends a chunk if there is enough for one. After an error there will be more for the next.
+    pub(super) fn close_chunk_from(&mut self, min_chunk: u64) -> io::Result<()> {
+        let is_full = matches!(&self.files, Files::Open(files) if files.is_chunk_full());
+        if self.len - self.chunk_end >= min_chunk || is_full {
+            return self.close_chunk();
         }
         Ok(())
     }
@@ -128,9 +114,10 @@ impl State {
     /// Ends the partition. `None` where its files could not be finished.
     pub(super) fn finalize(&mut self) -> io::Result<Finalized> {
         self.abort();
-        if self.len != self.chunk_end && self.close_chunk(None).is_ok() {
-            self.chunk_end = self.len;
-            self.behind_chunk.clear();
+        if self.len != self.chunk_end
+            && let Err(error) = self.close_chunk()
+        {
+            warn!(%error, "the last chunk of a merged partition cannot be written: what is in it is left out");
         }
         let mut merged = std::mem::take(&mut self.merged);
         if self.len != self.chunk_end {
@@ -148,10 +135,13 @@ impl State {
         self.files = Files::Closed;
     }
 
-    fn close_chunk(&mut self, last: Option<u32>) -> io::Result<()> {
-        let mut maps = self.behind_chunk.clone();
-        maps.extend(last);
-        self.open()?.close_chunk(&maps)
+    fn close_chunk(&mut self) -> io::Result<()> {
+        let mut bitmap = Vec::with_capacity(self.behind_chunk.serialized_size());
+        self.behind_chunk.serialize_into(&mut bitmap)?;
+        self.open()?.close_chunk(&bitmap)?;
+        self.chunk_end = self.len;
+        self.behind_chunk.clear();
+        Ok(())
     }
 
     fn open(&mut self) -> io::Result<&mut Box<dyn PartitionWriter>> {
@@ -161,10 +151,6 @@ impl State {
         }
     }
 }
-
-/// The block that was being completed is lost.
-#[derive(Debug)]
-pub(super) struct Abandoned;
 
 /// What Spark says where a file was closed beneath a writer.
 #[derive(Debug, thiserror::Error)]

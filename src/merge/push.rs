@@ -172,7 +172,7 @@ impl Merger {
         let made = match () {
             () if app.is_over.load(Ordering::SeqCst) => Err(io::Error::other("the attempt is over")),
             () if !partition.is_nameable() => Err(io::Error::other("the application's id names no file")),
-            () => self.store.create(&app.dirs, &partition),
+            () => app.files.create(&partition),
         };
         match made {
             Ok(files) => {
@@ -260,13 +260,18 @@ impl Push {
     }
 
     /// Takes the next bytes. After an error the push is over, and so is its connection.
-    pub fn data(&mut self, piece: &[u8]) -> Result<(), MergeError> {
+    pub fn data(&mut self, pieces: &[&[u8]]) -> Result<(), MergeError> {
         let merger = &self.merger;
+        let bytes = bytes_of(pieces);
+        // No bytes make nobody the writer.
+        if bytes == 0 {
+            return Ok(());
+        }
         let Fate::Merging(merging) = &mut self.fate else {
-            Counters::add(&merger.counters.ignored_bytes, piece.len() as u64);
+            Counters::add(&merger.counters.ignored_bytes, bytes);
             return Ok(());
         };
-        let Err(error) = merging.data(merger, &self.block, piece) else { return Ok(()) };
+        let Err(error) = merging.data(merger, &self.block, pieces) else { return Ok(()) };
         self.give_up();
         Err(error)
     }
@@ -312,27 +317,27 @@ impl Drop for Push {
 }
 
 impl Merging {
-    fn data(&mut self, merger: &Merger, block: &str, piece: &[u8]) -> Result<(), MergeError> {
+    fn data(&mut self, merger: &Merger, block: &str, pieces: &[&[u8]]) -> Result<(), MergeError> {
         let partition = Arc::clone(&self.partition);
         let mut state = partition.lock();
         if self.ended().is_some() || self.is_duplicate(&state) {
-            self.ignore(merger, piece);
+            self.ignore(merger, bytes_of(pieces));
             return Ok(());
         }
         let written =
             |error: MergeError| MergeError::Write { block: block.to_owned(), cause: error.spark_text() };
         merger.check_errors(&state, block).map_err(written)?;
         if self.has_gaps {
-            self.ignore(merger, piece);
+            self.ignore(merger, bytes_of(pieces));
             return Ok(());
         }
         if state.writer.is_some_and(|writing| writing.push != self.push) {
-            if !self.deferred.push(piece, &merger.deferred) {
-                self.ignore(merger, piece);
+            if !pieces.iter().all(|piece| self.deferred.push(piece, &merger.deferred)) {
+                self.ignore(merger, bytes_of(pieces));
             }
             return Ok(());
         }
-        self.write(merger, &mut state, piece).map_err(|error| {
+        self.write(merger, &mut state, pieces).map_err(|error| {
             let cause = merger.count_error(&mut state, block, &error);
             MergeError::Write { block: block.to_owned(), cause }
         })
@@ -361,18 +366,15 @@ impl Merging {
             return Ok(ReturnCode::BlockAppendCollisionDetected);
         }
         let failed = |cause| MergeError::Complete { block: block.to_owned(), cause };
-        if !is_writer {
+        if !is_writer && !self.deferred.is_empty() {
             merger.check_errors(&state, block).map_err(|error| failed(error.spark_text()))?;
-            if let Err(error) = self.write(merger, &mut state, &[]) {
-                return Err(failed(merger.count_error(&mut state, block, &error)));
-            }
         }
-        let completed = state.complete(self.map, merger.settings.min_chunk, |state, error| {
-            // One chunk more or less does no harm: the next block closes it.
-            merger.count_error(state, block, &error);
-            state.errors > merger.settings.io_errors
-        });
-        completed.map_err(|_| failed(threshold_text(block)))?;
+        let written = self.write(merger, &mut state, &[]).and_then(|()| state.commit(self.map));
+        written.map_err(|error| failed(merger.count_error(&mut state, block, &error)))?;
+        let Err(error) = state.close_chunk_from(merger.settings.min_chunk) else { return Ok(ReturnCode::Success) };
+        // A chunk more or less does no harm, until there are too many errors. The block stays merged even then.
+        merger.count_error(&mut state, block, &error);
+        merger.check_errors(&state, block).map_err(|error| failed(error.spark_text()))?;
         Ok(ReturnCode::Success)
     }
 
@@ -386,15 +388,16 @@ impl Merging {
         }
     }
 
-    /// Writes what was deferred, then `piece`.
-    fn write(&mut self, merger: &Merger, state: &mut State, piece: &[u8]) -> io::Result<()> {
+    /// Writes what was deferred, then `pieces`.
+    fn write(&mut self, merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
         if state.writer.is_none() {
             state.writer = Some(Writing { map: self.map, push: self.push, written: 0 });
         }
-        for piece in self.deferred.pieces().chain([piece]).filter(|piece| !piece.is_empty()) {
-            state.append(piece)?;
-            Counters::add(&merger.counters.written_bytes, piece.len() as u64);
+        if self.deferred.is_empty() {
+            return append(merger, state, pieces);
         }
+        let all: Vec<_> = self.deferred.pieces().chain(pieces.iter().copied()).collect();
+        append(merger, state, &all)?;
         self.deferred.clear(&merger.deferred);
         Ok(())
     }
@@ -419,9 +422,9 @@ impl Merging {
         is_being_written || state.merged.contains(self.map)
     }
 
-    fn ignore(&mut self, merger: &Merger, piece: &[u8]) {
-        self.has_gaps |= !piece.is_empty();
-        Counters::add(&merger.counters.ignored_bytes, piece.len() as u64);
+    fn ignore(&mut self, merger: &Merger, bytes: u64) {
+        self.has_gaps |= bytes > 0;
+        Counters::add(&merger.counters.ignored_bytes, bytes);
         self.drop_deferred(merger);
     }
 
@@ -430,4 +433,17 @@ impl Merging {
         self.has_gaps |= dropped > 0;
         Counters::add(&merger.counters.ignored_bytes, dropped);
     }
+}
+
+fn append(merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
+    let bytes = bytes_of(pieces);
+    if bytes > 0 {
+        state.append(pieces)?;
+        Counters::add(&merger.counters.written_bytes, bytes);
+    }
+    Ok(())
+}
+
+fn bytes_of(pieces: &[&[u8]]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
 }

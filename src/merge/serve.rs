@@ -17,10 +17,8 @@ use super::error::MergeError;
 use super::merger::{App, Merger, Phase};
 use super::names::PartitionId;
 use super::partition::{Files, Partition};
-use super::store::{ChunkRead, Missing, PartitionReader, ReadError};
-
-/// The chunk that a request gets.
-pub type MergedChunkRead = Box<dyn ChunkRead>;
+use super::store::{Missing, PartitionReader, ReadError};
+use crate::seal::Pull;
 
 /// The answer to a request for merged metadata.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,7 +50,7 @@ impl Merger {
     }
 
     /// One chunk of a partition.
-    pub fn chunk(&self, partition: &PartitionId, chunk: i32) -> Result<MergedChunkRead, MergeError> {
+    pub fn chunk(&self, partition: &PartitionId, chunk: i32) -> Result<Box<dyn Pull>, MergeError> {
         let app = self.app(&partition.app)?;
         let index = || app.dirs.shown(&partition.index_name());
         let reader = self.reader(&app, partition, "MergedBlockData")?.map_err(|error| match error {
@@ -85,7 +83,7 @@ impl Merger {
             return Ok(Ok(reader));
         }
         let opened = match partition.is_nameable() {
-            true => self.store.open(&app.dirs, partition),
+            true => app.files.open(partition),
             false => Err(ReadError::Missing(Missing { data: true, index: true, meta: true })),
         };
         if let Ok(reader) = &opened {

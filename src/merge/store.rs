@@ -3,64 +3,78 @@
 //! ```text
 //! append* ─► commit        the block is merged
 //! append* ─► abort         the next append begins where the last committed block ended
-//! close_chunk ─► commit    the block is merged, and ends a chunk
+//! close_chunk              what was committed since the last one is a chunk
 //! finalize                 what follows the last closed chunk is cut off; nothing more is written
 //! ```
 //!
-//! Everything here may wait for a disk, except [`PartitionWriter::abort`] and [`PartitionWriter::commit`].
+//! Everything here may wait for a disk, except [`PartitionWriter::abort`], [`PartitionWriter::commit`] and
+//! [`Pull::fill_now`].
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use roaring::RoaringBitmap;
 use sealed_shuffle_protocol::ids::AppId;
 
 use super::dirs::MergeDirs;
 use super::names::PartitionId;
+use crate::seal::Pull;
 
-/// Makes, opens and deletes merged partitions.
+/// Where applications merge to.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Makes the files of a partition, empty, in the place of what bears their names.
-    fn create(&self, dirs: &MergeDirs, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>>;
-
-    /// Opens a partition that was finalized, possibly before a restart.
-    fn open(&self, dirs: &MergeDirs, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError>;
-
-    /// Deletes the files of a partition; those that are not there are no error.
-    fn delete(&self, dirs: &MergeDirs, partition: &PartitionId) -> io::Result<()>;
-
-    /// Deletes all merged files of `app` beneath these directories, and the directories as far as they are empty then.
-    fn delete_all(&self, dirs: &MergeDirs, app: &AppId) -> io::Result<()>;
+    /// Takes up an application: called once for each attempt of it, before anything is merged. What it needs for that
+    /// (a key, say) is had here; the text of an error says what to do, and goes to the executor that registers.
+    fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String>;
 
     /// Whether executors on this machine can read the files by themselves. Sealed ones they cannot.
     fn is_plain(&self) -> bool;
 }
 
+/// Makes, opens and deletes the merged partitions of one attempt of an application.
+pub trait AppStore: fmt::Debug + Send + Sync {
+    /// Makes the files of a partition, empty, in the place of what bears their names.
+    fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>>;
+
+    /// Opens a partition that was finalized, possibly before a restart.
+    fn open(&self, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError>;
+
+    /// Deletes the files of a partition; those that are not there are no error.
+    fn delete(&self, partition: &PartitionId) -> io::Result<()>;
+
+    /// Deletes all merged files of the application beneath `dirs`, which are directories of its own, and the
+    /// directories as far as they are empty then.
+    fn delete_all(&self, dirs: &MergeDirs) -> io::Result<()>;
+}
+
 /// A partition that is being merged. Dropping it leaves the files as they are.
 pub trait PartitionWriter: fmt::Debug + Send {
-    /// Writes a piece of a block behind what was committed and appended. On an error the block is aborted next.
-    fn append(&mut self, piece: &[u8]) -> io::Result<()>;
+    /// Writes pieces of a block behind what was committed and appended. On an error the block is aborted next.
+    fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()>;
 
     /// Forgets what was appended since the last commit.
     fn abort(&mut self);
 
-    /// What was appended is merged.
-    fn commit(&mut self);
+    /// What was appended is merged. Fails only where an append did, and then it is aborted.
+    fn commit(&mut self) -> io::Result<()>;
 
-    /// Ends a chunk behind all that was appended, committed or not; `maps` are the map indexes in it. On an error no
-    /// chunk has ended: the next one begins where this one would have.
-    fn close_chunk(&mut self, maps: &RoaringBitmap) -> io::Result<()>;
+    /// Ends a chunk with the last committed block; `bitmap` are the map indexes in it, in RoaringBitmap's portable
+    /// form. On an error no chunk has ended: the next one begins where this one would have.
+    fn close_chunk(&mut self, bitmap: &[u8]) -> io::Result<()>;
 
-    /// Cuts off what follows the last chunk, and makes the partition one that [`Store::open`] opens. Its length.
+    /// Whether the chunk should be closed however small it is.
+    fn is_chunk_full(&self) -> bool {
+        false
+    }
+
+    /// Cuts off what follows the last chunk, and makes the partition one that [`AppStore::open`] opens. Its length.
     fn finalize(self: Box<Self>) -> io::Result<u64>;
 
     /// The chunks that were closed so far.
     fn reader(&self) -> Result<Arc<dyn PartitionReader>, ReadError>;
 }
 
-/// A partition that can be read. Holds at most an open file or two.
+/// A partition that can be read.
 pub trait PartitionReader: fmt::Debug + Send + Sync {
     /// How many chunks there are.
     fn chunks(&self) -> usize;
@@ -69,25 +83,10 @@ pub trait PartitionReader: fmt::Debug + Send + Sync {
     fn meta(&self) -> Result<Bytes, ReadError>;
 
     /// One chunk; `None` beyond the last.
-    fn chunk(self: Arc<Self>, chunk: usize) -> Result<Option<Box<dyn ChunkRead>>, ReadError>;
+    fn chunk(&self, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError>;
 
     /// Bytes of memory that it holds.
     fn weight(&self) -> u64;
-}
-
-/// One chunk, read from its begin to its end.
-pub trait ChunkRead: fmt::Debug + Send {
-    /// Bytes of the whole chunk.
-    fn len(&self) -> u64;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The next bytes, as many as are at hand and there is room for; at least one unless the chunk is at its end or
-    /// there is no room. What does not authenticate is an error, and none of its bytes come out.
-    fn read(&mut self, into: &mut [u8]) -> Result<usize, ReadError>;
 }
 
 /// Which of a partition's files are not there.

@@ -11,7 +11,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::channel::{Channel, ChannelLabels};
+use super::merging::MergeMetrics;
 use crate::config::SecurityLevel;
+use crate::merge::MergeCounters;
 use crate::wire::WireCounters;
 
 macro_rules! words {
@@ -120,6 +122,8 @@ pub struct Snapshot {
     pub resident_anonymous: u64,
     /// The table of applications in numbers.
     pub applications_seen: ApplicationCounts,
+    /// Push-based merging in numbers; none where it is not switched on.
+    pub merging: Option<MergeCounters>,
 }
 
 /// The table of applications in numbers.
@@ -172,6 +176,7 @@ pub struct Metrics {
     secrets: Family<SecretLabels, Counter>,
     reloads: Family<Reason, Counter>,
     gauges: SnapshotGauges,
+    merging: MergeMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -217,6 +222,7 @@ impl Metrics {
             secrets: Family::default(),
             reloads: Family::default(),
             gauges: SnapshotGauges::default(),
+            merging: MergeMetrics::default(),
         };
         metrics.register();
         metrics
@@ -248,6 +254,7 @@ impl Metrics {
         );
         registry.register("secrets", "Handshakes proven, by the secret that was used", self.secrets.clone());
         registry.register("reloads", "Configurations read again on SIGHUP, by result", self.reloads.clone());
+        self.merging.register(registry);
         let gauges = &self.gauges;
         registry.register(
             "applications_by_channel",
@@ -361,6 +368,7 @@ impl Metrics {
             let gauge = gauges.applications_by_channel.get_or_create(&LevelLabels { channel: level.name() });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        self.merging.set(snapshot.merging.unwrap_or_default());
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)

@@ -3,6 +3,7 @@
 //! One [`Metrics`] is built in `main` and passed down; nothing here is global.
 
 mod channel;
+mod merging;
 mod metrics;
 
 pub use channel::{Channel, Handshake, TlsVersion};

@@ -218,9 +218,9 @@ fn an_unknown_shuffle_is_finalized_empty() {
 fn a_block_collides_with_the_writer_and_may_come_again() {
     let fixture = Fixture::new();
     let mut a = fixture.started(block(0, 0, 1, 0));
-    a.data(b"AA").unwrap();
+    a.data(&[b"AA"]).unwrap();
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BBBB"), "2 shufflePush_0_0_2_0");
-    a.data(b"aa").unwrap();
+    a.data(&[b"aa"]).unwrap();
     assert_eq!(answer(a.complete()), "ok");
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BBBB"), "ok");
     fixture.finalize(0, 0).unwrap();
@@ -232,21 +232,21 @@ fn a_block_collides_with_the_writer_and_may_come_again() {
 fn a_deferred_block_follows_the_writer() {
     let fixture = Fixture::new();
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 2, 0)));
-    a.data(b"AA").unwrap();
-    b.data(b"BB").unwrap();
+    a.data(&[b"AA"]).unwrap();
+    b.data(&[b"BB"]).unwrap();
     assert!(fixture.merger.counters().deferred_bytes >= 2);
     assert_eq!(fixture.merger.counters().deferred_blocks, 1);
-    a.data(b"aa").unwrap();
+    a.data(&[b"aa"]).unwrap();
     assert_eq!(answer(a.complete()), "ok");
-    b.data(b"bb").unwrap();
+    b.data(&[b"bb"]).unwrap();
     assert_eq!(fixture.merger.counters().deferred_bytes, 0);
     assert_eq!(answer(b.complete()), "ok");
     fixture.finalize(0, 0).unwrap();
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"AAaaBBbb");
     // And one that was deferred to its end.
     let (mut a, mut b) = (fixture.started(block(1, 0, 1, 0)), fixture.started(block(1, 0, 2, 0)));
-    a.data(b"A").unwrap();
-    b.data(b"B").unwrap();
+    a.data(&[b"A"]).unwrap();
+    b.data(&[b"B"]).unwrap();
     assert_eq!(answer(a.complete()), "ok");
     assert_eq!(answer(b.complete()), "ok");
     fixture.finalize(1, 0).unwrap();
@@ -257,11 +257,11 @@ fn a_deferred_block_follows_the_writer() {
 fn a_lost_writer_is_overwritten_or_cut_off() {
     let fixture = Fixture::new();
     let mut lost = fixture.started(block(0, 0, 1, 0));
-    lost.data(b"partial").unwrap();
+    lost.data(&[b"partial"]).unwrap();
     drop(lost);
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BB"), "ok");
     let mut lost = fixture.started(block(0, 0, 3, 0));
-    lost.data(b"partial").unwrap();
+    lost.data(&[b"partial"]).unwrap();
     drop(lost);
     let statuses = fixture.finalize(0, 0).unwrap();
     assert_eq!(statuses.bitmaps, [[2].into_iter().collect::<Bitmap>()]);
@@ -275,10 +275,10 @@ fn a_writer_that_finalization_overtakes_is_too_late() {
     let fixture = Fixture::new();
     assert_eq!(fixture.push(block(0, 0, 1, 0), b"AA"), "ok");
     let mut late = fixture.started(block(0, 0, 2, 0));
-    late.data(b"BB").unwrap();
+    late.data(&[b"BB"]).unwrap();
     let statuses = fixture.finalize(0, 0).unwrap();
     assert_eq!(statuses.bitmaps, [[1].into_iter().collect::<Bitmap>()]);
-    late.data(b"bb").unwrap();
+    late.data(&[b"bb"]).unwrap();
     assert_eq!(answer(late.complete()), "1 shufflePush_0_0_2_0");
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"AA");
 }
@@ -287,8 +287,8 @@ fn a_writer_that_finalization_overtakes_is_too_late() {
 fn a_newer_attempt_replaces_the_older_one() {
     let fixture = pushed();
     let (mut writer, mut deferred) = (fixture.started(block(3, 0, 1, 0)), fixture.started(block(3, 0, 2, 0)));
-    writer.data(b"AA").unwrap();
-    deferred.data(b"BB").unwrap();
+    writer.data(&[b"AA"]).unwrap();
+    deferred.data(&[b"BB"]).unwrap();
     fixture.register_attempt(2).unwrap();
     fixture.merger.clean_up();
     assert!(fixture.store.paths().is_empty());
@@ -296,8 +296,8 @@ fn a_newer_attempt_replaces_the_older_one() {
     assert_eq!(fixture.store.removed_dirs(), old);
     let closed = "java.io.IOException: Destination failed while reading stream\n\
                   Caused by: java.nio.channels.ClosedChannelException";
-    assert_eq!(writer.data(b"aa").unwrap_err().spark_text(), closed);
-    assert_eq!(deferred.data(b"bb").unwrap_err().spark_text(), closed);
+    assert_eq!(writer.data(&[b"aa"]).unwrap_err().spark_text(), closed);
+    assert_eq!(deferred.data(&[b"bb"]).unwrap_err().spark_text(), closed);
     assert_eq!(fixture.push(block(0, 0, 1, 0), b"x"), "closed: 4 shufflePush_0_0_1_0");
     // The older one again: taken, and without effect.
     fixture.register_attempt(1).unwrap();

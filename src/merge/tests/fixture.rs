@@ -10,8 +10,9 @@ use sealed_shuffle_protocol::shuffle::{
 use tempfile::TempDir;
 
 use crate::disk::Roots;
+use crate::seal::Pull;
 use crate::merge::{
-    ChunkRead, MemoryStore, MergeError, MergeSettings, MergedMeta, Merger, PartitionId, Push, PushRefused,
+    MemoryStore, MergeError, MergeSettings, MergedMeta, Merger, PartitionId, Push, PushRefused,
 };
 
 pub(super) const APP: &str = "application_1700000000000_0001";
@@ -88,7 +89,7 @@ impl Fixture {
             Err(refused) => return format!("closed: {}", refusal(refused)),
         };
         if !data.is_empty()
-            && let Err(error) = push.data(data)
+            && let Err(error) = push.data(&[data])
         {
             return format!("closed: {}", error.spark_text());
         }
@@ -125,14 +126,18 @@ impl Fixture {
     }
 }
 
-pub(super) fn read_all(chunk: &mut dyn ChunkRead) -> Vec<u8> {
-    let mut bytes = vec![0; usize::try_from(chunk.len()).unwrap()];
-    let mut at = 0;
-    while at < bytes.len() {
-        let end = bytes.len().min(at + 7);
-        at += chunk.read(&mut bytes[at..end]).unwrap();
+pub(super) fn read_all(chunk: &mut dyn Pull) -> Vec<u8> {
+    let len = usize::try_from(chunk.remaining()).unwrap();
+    let mut bytes = Vec::new();
+    while chunk.remaining() > 0 {
+        if !chunk.fill_now().unwrap() {
+            chunk.fill_blocking().unwrap();
+        }
+        let n = chunk.plain().len().min(7);
+        bytes.extend_from_slice(&chunk.plain()[..n]);
+        chunk.consume(n);
     }
-    assert_eq!(chunk.read(&mut [0; 8]).unwrap(), 0);
+    assert_eq!(bytes.len(), len);
     bytes
 }
 

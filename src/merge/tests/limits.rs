@@ -10,13 +10,13 @@ const NO_SPACE: &str = "java.io.IOException: Destination failed while reading st
 fn a_deferred_push_beyond_the_budget_is_a_collision() {
     let fixture = Fixture::with(|settings| settings.deferred_bytes = 100);
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 2, 0)));
-    a.data(b"A").unwrap();
-    b.data(&[b'B'; 60]).unwrap();
-    b.data(&[b'B'; 60]).unwrap();
+    a.data(&[b"A"]).unwrap();
+    b.data(&[&[b'B'; 60]]).unwrap();
+    b.data(&[&[b'B'; 60]]).unwrap();
     assert_eq!(fixture.merger.counters().deferred_bytes, 0);
     assert_eq!(answer(a.complete()), "ok");
     // The writer is done, and still what is left of it may not be written.
-    b.data(b"b").unwrap();
+    b.data(&[b"b"]).unwrap();
     assert_eq!(answer(b.complete()), "2 shufflePush_0_0_2_0");
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BBB"), "ok");
     fixture.finalize(0, 0).unwrap();
@@ -27,10 +27,10 @@ fn a_deferred_push_beyond_the_budget_is_a_collision() {
 fn a_duplicate_whose_original_is_lost_leaves_no_half_block() {
     let fixture = Fixture::new();
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 1, 0)));
-    a.data(b"fir").unwrap();
-    b.data(b"fir").unwrap();
+    a.data(&[b"fir"]).unwrap();
+    b.data(&[b"fir"]).unwrap();
     drop(a);
-    b.data(b"st").unwrap();
+    b.data(&[b"st"]).unwrap();
     assert_eq!(answer(b.complete()), "2 shufflePush_0_0_1_0");
     assert_eq!(fixture.push(block(0, 0, 1, 0), b"first"), "ok");
     fixture.finalize(0, 0).unwrap();
@@ -161,8 +161,8 @@ fn a_partition_that_cannot_be_finished_is_left_out() {
 fn the_disk_error_of_a_deferred_block_leaves_the_connection() {
     let fixture = Fixture::new();
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 2, 0)));
-    a.data(b"AA").unwrap();
-    b.data(b"BB").unwrap();
+    a.data(&[b"AA"]).unwrap();
+    b.data(&[b"BB"]).unwrap();
     assert_eq!(answer(a.complete()), "ok");
     fixture.store.fail(Step::Append, true);
     assert_eq!(

@@ -3,4 +3,5 @@
 mod examples;
 mod fixture;
 mod limits;
+mod model;
 mod registering;

@@ -99,7 +99,7 @@ fn a_forgotten_application_is_unknown_and_its_files_are_gone() {
     assert!(!fixture.merger.forget(&AppId::new(APP)));
     fixture.merger.clean_up();
     assert!(fixture.store.paths().is_empty());
-    assert!(push.data(b"x").is_err());
+    assert!(push.data(&[b"x"]).is_err());
     let unknown = format!(
         "java.lang.IllegalArgumentException: application {APP} is not registered or NM was restarted."
     );
