@@ -122,7 +122,8 @@ struct AppFiles {
 impl AppStore for AppFiles {
     fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
         self.store.check(Step::Create)?;
-        let paths = Paths::of(&self.dirs, partition).ok_or_else(|| io::Error::other("no merge directories"))?;
+        let paths =
+            Paths::of(&self.dirs, partition).ok_or_else(|| io::Error::other("no merge directories"))?;
         let mut shared = self.store.lock();
         shared.files.insert(paths.data.clone(), Vec::new());
         shared.files.insert(paths.index.clone(), vec![0; OFFSET]);
@@ -151,7 +152,8 @@ impl AppStore for AppFiles {
         for dir in dirs.texts() {
             let beneath = format!("{dir}/");
             let is_ours = |path: &str| {
-                path.starts_with(&beneath) && path.rsplit('/').next().is_some_and(|name| name.starts_with(&stem))
+                path.starts_with(&beneath)
+                    && path.rsplit('/').next().is_some_and(|name| name.starts_with(&stem))
             };
             shared.files.retain(|path, _| !is_ours(path));
             shared.removed_dirs.push(dir.to_owned());

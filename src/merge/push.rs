@@ -371,7 +371,9 @@ impl Merging {
         }
         let written = self.write(merger, &mut state, &[]).and_then(|()| state.commit(self.map));
         written.map_err(|error| failed(merger.count_error(&mut state, block, &error)))?;
-        let Err(error) = state.close_chunk_from(merger.settings.min_chunk) else { return Ok(ReturnCode::Success) };
+        let Err(error) = state.close_chunk_from(merger.settings.min_chunk) else {
+            return Ok(ReturnCode::Success);
+        };
         // A chunk more or less does no harm, until there are too many errors. The block stays merged even then.
         merger.count_error(&mut state, block, &error);
         merger.check_errors(&state, block).map_err(|error| failed(error.spark_text()))?;

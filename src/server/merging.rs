@@ -15,11 +15,11 @@ use sealed_shuffle_protocol::shuffle::{
 use tokio::task::JoinError;
 use tracing::{debug, warn};
 
-use super::{Shared, StartError};
 use super::requests::Failure;
 use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::Answer;
+use super::{Shared, StartError};
 use crate::config::ServerConfig;
 use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, Store};
 use crate::seal::Pull;
@@ -107,7 +107,9 @@ impl Session {
 
     fn answer_push(&self, engine: &mut Engine, answer: Answer) -> Result<(), CloseReason> {
         match answer {
-            Answer::Code(request, code) => engine.answer_rpc(request, &BlockTransferMessage::from(code).encode()?),
+            Answer::Code(request, code) => {
+                engine.answer_rpc(request, &BlockTransferMessage::from(code).encode()?)
+            }
             Answer::Failed(request, error) => engine.fail_rpc(request, &self.failed(&error)),
             Answer::Last(request, PushRefused::Code(code)) => {
                 let text = format!("{} is of another attempt than the current one", code.failure_block);
@@ -142,7 +144,9 @@ impl Session {
     pub(super) async fn remove_merge(&mut self, message: RemoveShuffleMerge) -> Result<(), Failure> {
         if self.shared.merger.is_none() {
             self.shared.metrics.refused(Refusal::Unsupported);
-            return Err("java.lang.UnsupportedOperationException: Cannot handle merged shuffle remove".to_owned());
+            return Err(
+                "java.lang.UnsupportedOperationException: Cannot handle merged shuffle remove".to_owned()
+            );
         }
         self.merging(move |merger| merger.remove(&message)).await
     }
@@ -178,9 +182,11 @@ impl Session {
         match merger.is_plain() {
             true => Ok(dirs),
             // The reader falls back to the original blocks; it would take sealed bytes for a damaged index.
-            false => Err("java.lang.UnsupportedOperationException: Merged shuffle files are sealed and cannot be \
+            false => {
+                Err("java.lang.UnsupportedOperationException: Merged shuffle files are sealed and cannot be \
                           read from the local disk"
-                .to_owned()),
+                    .to_owned())
+            }
         }
     }
 
@@ -212,7 +218,12 @@ pub(super) async fn merged_chunk(
 }
 
 /// The partition that a request for metadata names.
-pub(super) fn partition(app: AppId, shuffle: ShuffleId, merge: ShuffleMergeId, reduce: ReduceId) -> PartitionId {
+pub(super) fn partition(
+    app: AppId,
+    shuffle: ShuffleId,
+    merge: ShuffleMergeId,
+    reduce: ReduceId,
+) -> PartitionId {
     PartitionId { app, shuffle, merge, reduce }
 }
 

@@ -366,7 +366,8 @@ impl Session {
                 })
             }
             Wanted::Merged(shuffle, merge, chunk) => {
-                let found = merged_chunk(&shared, app, shuffle, merge, chunk).await.map_err(Missing::Failed)?;
+                let found =
+                    merged_chunk(&shared, app, shuffle, merge, chunk).await.map_err(Missing::Failed)?;
                 self.check_reach(engine, &owner).map_err(Missing::Failed)?;
                 return self.take_merged(id, found, most);
             }
@@ -453,9 +454,9 @@ impl Session {
             let registration = self.shared.store.registration(&message.app, &executor, Instant::now());
             found.push((executor, registration.map_err(|error| error.spark_text())?));
         }
-        let by_executor = found
-            .iter()
-            .map(|(executor, registration)| (executor, registration.dirs().iter().map(|dir| dir.text()).collect()));
+        let by_executor = found.iter().map(|(executor, registration)| {
+            (executor, registration.dirs().iter().map(|dir| dir.text()).collect())
+        });
         let merged = merged
             .iter()
             .map(|(executor, dirs)| (executor, dirs.iter().map(String::as_str).collect::<Vec<&str>>()));

@@ -74,9 +74,7 @@ impl Plan {
                 Some(Wanted::Shuffle(*shuffle, ReduceRange::single(block.map, block.reduce)))
             }
             Self::Rdd(blocks) => blocks.get(index).copied().map(Wanted::Rdd),
-            Self::FetchChunks(fetch) => {
-                Some(Wanted::Merged(fetch.shuffle, fetch.merge, fetch.chunk(index)?))
-            }
+            Self::FetchChunks(fetch) => Some(Wanted::Merged(fetch.shuffle, fetch.merge, fetch.chunk(index)?)),
             Self::Chunks { shuffle, merge, chunks } => {
                 Some(Wanted::Merged(*shuffle, *merge, *chunks.get(index)?))
             }

@@ -105,7 +105,8 @@ impl Running {
             stalled_timeout: 60 * second,
             drain_timeout: 30 * second,
         };
-        let mut setup = Setup { settings, has_secret: true, budget: 16 << 20, segment: 256 << 10, merging: None };
+        let mut setup =
+            Setup { settings, has_secret: true, budget: 16 << 20, segment: 256 << 10, merging: None };
         change(&mut setup);
 
         let temp = tempfile::tempdir().unwrap();
@@ -339,6 +340,12 @@ impl Peer {
         if plain.is_empty() {
             return Ok(());
         }
+        let sealed = self.sealed(plain);
+        self.socket.write_all(&sealed)
+    }
+
+    /// Plaintext as it goes out, for who writes it by other means.
+    pub(crate) fn sealed(&mut self, plain: &[u8]) -> Vec<u8> {
         let layout = self.stack.layout();
         // Each further layer needs a little more than the first one knows of.
         let room = layout.sealed_len(plain.len() as u64) + (64 << 10);
@@ -346,7 +353,7 @@ impl Peer {
         segment.reset(layout);
         assert_eq!(segment.put(plain), plain.len());
         self.stack.seal(&mut segment).unwrap();
-        self.socket.write_all(segment.sealed())
+        segment.sealed().to_vec()
     }
 
     pub(crate) fn send(&mut self, head: &Head, body: &[u8]) {

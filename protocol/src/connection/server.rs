@@ -443,7 +443,9 @@ impl<B: Body> super::Engine for ServerConnection<B> {
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
                 Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
-                Some(Incoming::Body(piece)) if self.uploading.is_some() => Some(ServerEvent::UploadPiece(piece)),
+                Some(Incoming::Body(piece)) if self.uploading.is_some() => {
+                    Some(ServerEvent::UploadPiece(piece))
+                }
                 Some(Incoming::Body(piece)) => {
                     if let Some((_, _, collect)) = &mut self.collecting {
                         collect.push(piece);

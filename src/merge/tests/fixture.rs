@@ -10,10 +10,10 @@ use sealed_shuffle_protocol::shuffle::{
 use tempfile::TempDir;
 
 use crate::disk::Roots;
-use crate::seal::Pull;
 use crate::merge::{
     MemoryStore, MergeError, MergeSettings, MergedMeta, Merger, PartitionId, Push, PushRefused,
 };
+use crate::seal::Pull;
 
 pub(super) const APP: &str = "application_1700000000000_0001";
 pub(super) const CLASS: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";

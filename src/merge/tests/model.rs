@@ -20,16 +20,47 @@ const MIN_CHUNK: usize = 16;
 #[derive(Clone, Debug)]
 enum Step {
     /// A push begins on a connection that has none.
-    Begin { connection: usize, attempt: i32, shuffle: i32, merge: i32, map: i32, reduce: i32 },
+    Begin {
+        connection: usize,
+        attempt: i32,
+        shuffle: i32,
+        merge: i32,
+        map: i32,
+        reduce: i32,
+    },
     /// Bytes of the push on a connection.
-    Data { connection: usize, len: usize },
-    Complete { connection: usize },
+    Data {
+        connection: usize,
+        len: usize,
+    },
+    Complete {
+        connection: usize,
+    },
     /// The connection is lost.
-    Lose { connection: usize },
-    Finalize { attempt: i32, shuffle: i32, merge: i32 },
-    Remove { attempt: i32, shuffle: i32, merge: i32 },
-    Meta { shuffle: i32, merge: i32, reduce: i32 },
-    Chunk { shuffle: i32, merge: i32, reduce: i32, chunk: i32 },
+    Lose {
+        connection: usize,
+    },
+    Finalize {
+        attempt: i32,
+        shuffle: i32,
+        merge: i32,
+    },
+    Remove {
+        attempt: i32,
+        shuffle: i32,
+        merge: i32,
+    },
+    Meta {
+        shuffle: i32,
+        merge: i32,
+        reduce: i32,
+    },
+    Chunk {
+        shuffle: i32,
+        merge: i32,
+        reduce: i32,
+        chunk: i32,
+    },
     CleanUp,
 }
 
@@ -38,7 +69,8 @@ const CONNECTIONS: usize = 4;
 fn step() -> impl Strategy<Value = Step> {
     let connection = 0..CONNECTIONS;
     let attempt = prop_oneof![20 => Just(1), 1 => 0..3];
-    let (shuffle, merge, map, reduce) = (0..2, prop_oneof![6 => Just(0), 2 => Just(1), 1 => Just(2)], 0..4, 0..2);
+    let (shuffle, merge, map, reduce) =
+        (0..2, prop_oneof![6 => Just(0), 2 => Just(1), 1 => Just(2)], 0..4, 0..2);
     let named = (attempt.clone(), shuffle.clone(), merge.clone());
     let partition = (shuffle, merge, reduce);
     prop_oneof![
@@ -103,7 +135,13 @@ struct Arriving {
 }
 
 impl Model {
-    fn begin(&mut self, connection: usize, attempt: i32, at: (i32, i32, i32), map: i32) -> Result<(), String> {
+    fn begin(
+        &mut self,
+        connection: usize,
+        attempt: i32,
+        at: (i32, i32, i32),
+        map: i32,
+    ) -> Result<(), String> {
         let (shuffle, merge, reduce) = at;
         let name = format!("shufflePush_{shuffle}_{merge}_{map}_{reduce}");
         if attempt != 1 {
@@ -218,7 +256,12 @@ impl Model {
         }
     }
 
-    fn finalize(&mut self, attempt: i32, shuffle: i32, merge: i32) -> Result<Vec<(i32, BTreeSet<u32>, usize)>, String> {
+    fn finalize(
+        &mut self,
+        attempt: i32,
+        shuffle: i32,
+        merge: i32,
+    ) -> Result<Vec<(i32, BTreeSet<u32>, usize)>, String> {
         if attempt != 1 {
             return Err("java.lang.IllegalArgumentException: The attempt id".into());
         }
@@ -279,7 +322,9 @@ impl Model {
         if self.shuffles.get(&at.0).is_some_and(|(known, _)| *known > at.1) {
             return Err(format!("java.lang.RuntimeException: {stale} fetch for shuffle"));
         }
-        self.files.get(&at).ok_or_else(|| format!("java.lang.RuntimeException: Merged shuffle {missing} file"))
+        self.files
+            .get(&at)
+            .ok_or_else(|| format!("java.lang.RuntimeException: Merged shuffle {missing} file"))
     }
 }
 
@@ -349,7 +394,8 @@ impl Both {
                 match self.ours.merger.finalize(&message) {
                     Ok(statuses) => {
                         let told = statuses.reduces.iter().zip(&statuses.bitmaps).zip(&statuses.sizes);
-                        let mut told: Vec<_> = told.map(|((reduce, maps), size)| (reduce.0, maps, *size)).collect();
+                        let mut told: Vec<_> =
+                            told.map(|((reduce, maps), size)| (reduce.0, maps, *size)).collect();
                         told.sort_by_key(|(reduce, ..)| *reduce);
                         let told: Vec<_> = told
                             .into_iter()
