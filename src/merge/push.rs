@@ -113,7 +113,7 @@ impl Merger {
                 if !Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
                     return Err(self.no_place(app, push, "too many shuffles are being merged"));
                 }
-                shuffles.entry(push.shuffle).or_insert(Shuffle::open(push.merge))
+                shuffles.entry(push.shuffle).or_insert_with(|| Shuffle::open(push.merge))
             }
         };
         let Phase::Open(partitions) = &mut shuffle.phase else {

@@ -58,7 +58,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         shared.applications.sweep(SystemTime::now());
         merging::clean_up(&shared);
         round += 1;
-        if let Some(merger) = shared.merger.as_ref().filter(|_| round % READERS_ROUNDS == 0) {
+        if let Some(merger) = shared.merger.as_ref().filter(|_| round.is_multiple_of(READERS_ROUNDS)) {
             merger.sweep();
         }
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };

@@ -39,10 +39,11 @@ fn files_grow_as_in_spark() {
     let one = hex("0000000000000000");
     let two = hex("0000000000000000 0000000000000014");
     let first = hex("3a300000 01000000 0000 0200 10000000 0000 0200 0500");
-    let steps: [(i32, &str, usize, &[u8], &[u8]); 6] = [
-        (0, "AAAA", 4, &one, &[]),
-        (0, "AAAA", 4, &one, &[]),
-        (5, "BBBBBBBBBB", 14, &one, &[]),
+    let none = Vec::new();
+    let steps = [
+        (0, "AAAA", 4, &one, &none),
+        (0, "AAAA", 4, &one, &none),
+        (5, "BBBBBBBBBB", 14, &one, &none),
         (2, "CCCCCC", 20, &two, &first),
         (7, "", 20, &two, &first),
         (1, "DDD", 23, &two, &first),
@@ -50,8 +51,8 @@ fn files_grow_as_in_spark() {
     for (map, bytes, len, offsets, bitmaps) in steps {
         assert_eq!(fixture.push(block(0, 0, map, 0), bytes.as_bytes()), "ok");
         assert_eq!(fixture.file(&data).len(), len, "after map {map}");
-        assert_eq!(fixture.file(&index), offsets, "after map {map}");
-        assert_eq!(fixture.file(&meta), bitmaps, "after map {map}");
+        assert_eq!(&fixture.file(&index), offsets, "after map {map}");
+        assert_eq!(&fixture.file(&meta), bitmaps, "after map {map}");
     }
     fixture.finalize(0, 0).unwrap();
     assert_eq!(fixture.file(&data), b"AAAABBBBBBBBBBCCCCCCDDD");

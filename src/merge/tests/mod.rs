@@ -5,3 +5,4 @@ mod fixture;
 mod limits;
 mod model;
 mod registering;
+mod together;

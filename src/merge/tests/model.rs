@@ -454,7 +454,9 @@ impl Both {
         self.ours.merger.clean_up();
         let expected = self.model.find(at, "MergedBlockData", "data").and_then(|chunks| {
             let found = usize::try_from(chunk).ok().and_then(|chunk| chunks.get(chunk));
-            found.map(|chunk| chunk.bytes.clone()).ok_or("java.lang.IndexOutOfBoundsException".to_owned())
+            found
+                .map(|chunk| chunk.bytes.clone())
+                .ok_or_else(|| "java.lang.IndexOutOfBoundsException".to_owned())
         });
         match self.ours.chunk(at.0, at.1, at.2, chunk) {
             Ok(bytes) => assert_eq!(Ok(bytes), expected),
