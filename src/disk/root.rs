@@ -112,7 +112,7 @@ impl Roots {
         self.confinement.unlink(self.handle(root), dir, name)
     }
 
-    fn handle(&self, root: RootId) -> BorrowedFd<'_> {
+    pub(super) fn handle(&self, root: RootId) -> BorrowedFd<'_> {
         self.roots[usize::from(root.0)].handle.as_fd()
     }
 }
