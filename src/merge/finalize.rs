@@ -68,12 +68,14 @@ impl Merger {
                 return Err(MergeError::Finalize { app: app.id.clone(), shuffle, merge, why });
             }
             shuffles.insert(shuffle, Shuffle::finalized(merge));
+            self.journal.finalized(&app.id, app.attempt, shuffle, merge);
             return Ok(None);
         };
         if merge < known.merge || matches!(known.phase, Phase::Finalized(_)) {
             return Err(MergeError::StaleFinalize { shuffle, merge });
         }
         let old = std::mem::replace(known, Shuffle::finalized(merge));
+        self.journal.finalized(&app.id, app.attempt, shuffle, merge);
         if old.merge < merge {
             self.delete_later(app, shuffle, old);
             return Ok(None);

@@ -11,8 +11,9 @@ use bytes::{Buf, Bytes};
 use sealed_shuffle_protocol::ids::AppId;
 
 use super::dirs::MergeDirs;
-use super::names::PartitionId;
+use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
+use crate::disk::Directories;
 use crate::seal::{Pull, PullError};
 
 /// Files by path.
@@ -146,17 +147,18 @@ impl AppStore for AppFiles {
         Ok(())
     }
 
-    fn delete_all(&self, dirs: &MergeDirs) -> io::Result<()> {
+    fn delete_all(&self, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
         let mut shared = self.store.lock();
-        let stem = format!("shuffleMerged_{}_", self.app.as_str());
         for dir in dirs.texts() {
             let beneath = format!("{dir}/");
             let is_ours = |path: &str| {
                 path.starts_with(&beneath)
-                    && path.rsplit('/').next().is_some_and(|name| name.starts_with(&stem))
+                    && path.rsplit('/').next().is_some_and(|name| is_file_of(&self.app, name))
             };
             shared.files.retain(|path, _| !is_ours(path));
-            shared.removed_dirs.push(dir.to_owned());
+            if directories == Directories::Remove {
+                shared.removed_dirs.push(dir.to_owned());
+            }
         }
         Ok(())
     }

@@ -11,12 +11,13 @@ use tracing::{info, warn};
 use super::deferred::DeferredBudget;
 use super::dirs::MergeDirs;
 use super::error::MergeError;
+use super::journal::{Forgetful, Journal, Remembered};
 use super::names::PartitionId;
 use super::partition::Partition;
 use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::serve::Readers;
 use super::store::{AppStore, Store};
-use crate::disk::Roots;
+use crate::disk::{Directories, Roots};
 
 /// How merging behaves.
 #[derive(Clone, Debug)]
@@ -115,6 +116,7 @@ pub struct Merger {
     pub(super) counters: Counters,
     pub(super) readers: Readers,
     pub(super) next_push: AtomicU64,
+    pub(super) journal: Arc<dyn Journal>,
     apps: RwLock<HashMap<AppId, Arc<App>>>,
     chores: Mutex<VecDeque<Chore>>,
     cleaning: Mutex<()>,
@@ -208,10 +210,33 @@ impl Merger {
             store,
             counters: Counters::default(),
             next_push: AtomicU64::new(0),
+            journal: Arc::new(Forgetful),
             apps: RwLock::default(),
             chores: Mutex::default(),
             cleaning: Mutex::default(),
         }
+    }
+
+    /// The same with somebody who remembers it across a restart.
+    pub fn with_journal(self, journal: Arc<dyn Journal>) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// Takes up an application as it was before a restart: the newest of its attempts that the journal has, and of each
+    /// shuffle the newest merge that was finalized. Its directories are judged anew. What was being merged is forgotten:
+    /// the next push makes its files anew.
+    pub fn restore(&self, known: Remembered, roots: &Roots) -> Result<(), MergeError> {
+        let dirs = known.dirs.iter().map(|dir| roots.accept(dir)).collect::<Result<_, _>>();
+        let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
+        let refused = |why| MergeError::Store { app: known.app.clone(), why };
+        let files = self.store.application(&known.app, &dirs).map_err(refused)?;
+        let app = App::new(&known.app, known.attempt, dirs, files);
+        Counters::add(&self.counters.shuffles, known.finalized.len() as u64);
+        let finalized =
+            known.finalized.into_iter().map(|(shuffle, merge)| (shuffle, Shuffle::finalized(merge)));
+        app.shuffles().extend(finalized);
+        self.apps.write().unwrap_or_else(PoisonError::into_inner).insert(known.app, Arc::new(app));
+        Ok(())
     }
 
     /// Takes what an executor says about merging when it registers. The first executor of an attempt decides where the
@@ -237,6 +262,11 @@ impl Merger {
             return Ok(());
         }
         let old = apps.insert(app.clone(), Arc::clone(&new));
+        // Before anybody else may change it, so that the journal has the same order.
+        if let Some(old) = &old {
+            self.journal.over(app, old.attempt);
+        }
+        self.journal.registered(app, new.attempt, &new.dirs);
         drop(apps);
         info!(%app, attempt = new.attempt, directories = new.dirs.dirs().len(), "an application merges");
         if let Some(old) = old {
@@ -267,8 +297,10 @@ impl Merger {
 
     /// Forgets an application and deletes what it merged; whether it was known.
     pub fn forget(&self, app: &AppId) -> bool {
-        let gone = self.apps.write().unwrap_or_else(PoisonError::into_inner).remove(app);
-        let Some(gone) = gone else { return false };
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(gone) = apps.remove(app) else { return false };
+        self.journal.over(app, gone.attempt);
+        drop(apps);
         self.later(Chore::Application(gone));
         true
     }
@@ -302,8 +334,11 @@ impl Merger {
             let Some(chore) = self.chores().pop_front() else { return };
             match chore {
                 Chore::Partitions(app, shuffle, old) => self.delete_shuffle(&app, shuffle, old),
-                Chore::Application(app) => self.drop_application(&app, &app.dirs),
-                Chore::Attempt { old, new } => self.drop_application(&old, &old.dirs.without(&new.dirs)),
+                // The directories may be others', too, and whoever made them removes them.
+                Chore::Application(app) => self.drop_application(&app, &app.dirs, Directories::Keep),
+                Chore::Attempt { old, new } => {
+                    self.drop_application(&old, &old.dirs.without(&new.dirs), Directories::Remove);
+                }
             }
         }
     }
@@ -342,7 +377,7 @@ impl Merger {
         }
     }
 
-    fn drop_application(&self, app: &App, dirs: &MergeDirs) {
+    fn drop_application(&self, app: &App, dirs: &MergeDirs, directories: Directories) {
         app.is_over.store(true, Ordering::SeqCst);
         let shuffles = app.shuffles();
         Counters::sub(&self.counters.shuffles, shuffles.len() as u64);
@@ -352,7 +387,7 @@ impl Merger {
         // They stay in the table: a push that is still arriving learns that its file is closed.
         open.iter().for_each(|partition| partition.lock().close());
         self.readers.forget(&app.id);
-        if let Err(error) = app.files.delete_all(dirs) {
+        if let Err(error) = app.files.delete_all(dirs, directories) {
             warn!(app = %app.id, %error, "cannot delete all that an application merged");
         }
     }

@@ -14,6 +14,7 @@
 //! | `partition` | what has been merged into one partition |
 //! | [`merger`] | applications, attempts, shuffles: registration, clean-up |
 //! | [`push`], `finalize`, `remove`, `serve` | the requests |
+//! | [`journal`] | what survives a restart |
 //! | [`error`] | what failed, in the log's words and in Spark's |
 //!
 //! Invariants: a partition has one writer at a time, and what it wrote counts only once it is complete; a map index is
@@ -29,6 +30,7 @@ mod deferred;
 pub mod dirs;
 pub mod error;
 mod finalize;
+pub mod journal;
 pub mod memory;
 pub mod merger;
 pub mod names;
@@ -43,6 +45,7 @@ mod tests;
 
 pub use dirs::MergeDirs;
 pub use error::MergeError;
+pub use journal::{Journal, Remembered};
 pub use memory::MemoryStore;
 pub use merger::{MergeCounters, MergeSettings, Merger};
 pub use names::PartitionId;

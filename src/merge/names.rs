@@ -48,6 +48,19 @@ impl fmt::Display for PartitionId {
     }
 }
 
+/// Whether `name` is the name of a merged file of `app`, which may have an application beside it whose id goes on where
+/// its own ends.
+pub fn is_file_of(app: &AppId, name: &str) -> bool {
+    let ids = name.strip_prefix("shuffleMerged_").and_then(|rest| rest.strip_prefix(app.as_str()));
+    let Some((stem, kind)) = ids.and_then(|ids| ids.strip_prefix('_')?.rsplit_once('.')) else {
+        return false;
+    };
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(kind, "data" | "index" | "meta")
+        && stem.split('_').count() == 3
+        && stem.split('_').all(is_number)
+}
+
 /// Name of a pushed block, as answers carry it.
 pub(super) fn push_name(push: &PushBlockStream) -> String {
     let PushBlockStream { shuffle, merge, map_index, reduce, .. } = *push;
@@ -69,6 +82,16 @@ mod tests {
         assert_eq!(id("app_1").data_name(), "shuffleMerged_app_1_5_2_9.data");
         assert_eq!(id("app_1").index_name(), "shuffleMerged_app_1_5_2_9.index");
         assert_eq!(id("app_1").meta_name(), "shuffleMerged_app_1_5_2_9.meta");
+        for name in [id("app_1").data_name(), id("app_1").index_name(), id("app_1").meta_name()] {
+            assert!(is_file_of(&AppId::new("app_1"), &name), "{name}");
+            // An application whose id is the beginning of another one.
+            assert!(!is_file_of(&AppId::new("app"), &name), "{name}");
+        }
+        for other in
+            ["shuffleMerged_app_1_5_2_9.tmp", "shuffle_app_1_5_2_9.data", "shuffleMerged_app_1_5_2_x.data"]
+        {
+            assert!(!is_file_of(&AppId::new("app_1"), other), "{other}");
+        }
         assert!(id("app_1").is_nameable());
         assert!(!id("../app").is_nameable());
     }

@@ -104,8 +104,11 @@ impl Merger {
             Some(shuffle) => {
                 let old = std::mem::replace(shuffle, Shuffle::open(push.merge));
                 // Files of a finalized merge stay, in case that somebody reads them.
-                if matches!(old.phase, Phase::Open(_)) {
-                    self.delete_later(app, push.shuffle, old);
+                match old.phase {
+                    Phase::Open(_) => self.delete_later(app, push.shuffle, old),
+                    Phase::Finalized(_) => {
+                        self.journal.superseded(&app.id, app.attempt, push.shuffle, old.merge);
+                    }
                 }
                 shuffle
             }

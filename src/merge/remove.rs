@@ -6,7 +6,7 @@ use sealed_shuffle_protocol::ids::ShuffleMergeId;
 use sealed_shuffle_protocol::shuffle::RemoveShuffleMerge;
 
 use super::error::MergeError;
-use super::merger::{Counters, Merger, Shuffle};
+use super::merger::{Counters, Merger, Phase, Shuffle};
 
 /// Whichever merge is current.
 const CURRENT: ShuffleMergeId = ShuffleMergeId(-1);
@@ -21,6 +21,7 @@ impl Merger {
             // One that cannot be remembered has nothing to be deleted either.
             if merge != CURRENT && Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
                 shuffles.insert(shuffle, Shuffle::finalized(merge));
+                self.journal.finalized(&app.id, app.attempt, shuffle, merge);
             }
             return Ok(());
         };
@@ -28,7 +29,12 @@ impl Merger {
         if merge != CURRENT && merge < current {
             return Err(MergeError::StaleRemove { app: app.id.clone(), shuffle, merge, current });
         }
-        let old = std::mem::replace(known, Shuffle::finalized(current.max(merge)));
+        let now = current.max(merge);
+        let old = std::mem::replace(known, Shuffle::finalized(now));
+        if matches!(old.phase, Phase::Finalized(_)) && current < now {
+            self.journal.superseded(&app.id, app.attempt, shuffle, current);
+        }
+        self.journal.finalized(&app.id, app.attempt, shuffle, now);
         self.delete_later(&app, shuffle, old);
         Ok(())
     }

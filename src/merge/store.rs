@@ -19,6 +19,7 @@ use sealed_shuffle_protocol::ids::AppId;
 
 use super::dirs::MergeDirs;
 use super::names::PartitionId;
+use crate::disk::Directories;
 use crate::seal::Pull;
 
 /// Where applications merge to.
@@ -42,9 +43,9 @@ pub trait AppStore: fmt::Debug + Send + Sync {
     /// Deletes the files of a partition; those that are not there are no error.
     fn delete(&self, partition: &PartitionId) -> io::Result<()>;
 
-    /// Deletes all merged files of the application beneath `dirs`, which are directories of its own, and the
-    /// directories as far as they are empty then.
-    fn delete_all(&self, dirs: &MergeDirs) -> io::Result<()>;
+    /// Deletes all merged files of the application beneath `dirs`, which are directories of its own
+    /// ([`Roots::purge`](crate::disk::Roots::purge) with [`names::is_file_of`](super::names::is_file_of) does that).
+    fn delete_all(&self, dirs: &MergeDirs, directories: Directories) -> io::Result<()>;
 }
 
 /// A partition that is being merged. Dropping it leaves the files as they are.

@@ -158,7 +158,7 @@ impl Session {
         partition: PartitionId,
     ) -> Result<(), CloseReason> {
         match self.merging(move |merger| merger.meta(&partition)).await {
-            Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, &bitmaps),
+            Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
             Err(text) => engine.fail_rpc(request, &text),
         }
     }

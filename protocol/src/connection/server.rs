@@ -225,9 +225,9 @@ impl<B: Body> ServerConnection<B> {
         &mut self,
         request: RequestId,
         num_chunks: i32,
-        bitmaps: &[u8],
+        bitmaps: Bytes,
     ) -> Result<(), CloseReason> {
-        self.link.send(&Head::MergedBlockMetaSuccess { request, num_chunks }, bitmaps)
+        self.link.send_bytes(&Head::MergedBlockMetaSuccess { request, num_chunks }, bitmaps)
     }
 
     /// Answers a request for a chunk.

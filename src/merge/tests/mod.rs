@@ -5,4 +5,5 @@ mod fixture;
 mod limits;
 mod model;
 mod registering;
+mod restarting;
 mod together;
