@@ -216,7 +216,14 @@ fn bytes_that_are_no_frames_exit_65() {
 fn merging_is_refused_at_start_as_long_as_nothing_seals_it() {
     let root = tempfile::tempdir().unwrap();
     let output = sealed_shuffle(Some(SECRET))
-        .args(["serve", "--port", "0", "--conf", &format!("spark.local.dir={}", root.path().display()), "--conf"])
+        .args([
+            "serve",
+            "--port",
+            "0",
+            "--conf",
+            &format!("spark.local.dir={}", root.path().display()),
+            "--conf",
+        ])
         .arg(
             "spark.shuffle.push.server.mergedShuffleFileManagerImpl=\
              org.apache.spark.network.shuffle.RemoteBlockPushResolver",

@@ -239,6 +239,17 @@ impl Merger {
         Ok(())
     }
 
+    /// Has at hand what the store needs, where [`Merger::register`] will take up a new attempt. Cancel safe.
+    pub async fn prepare(&self, app: &AppId, shuffle_manager: &str) -> Result<(), MergeError> {
+        // What cannot be read is refused when it is registered.
+        let Ok(Some(info)) = MergeInfo::parse(shuffle_manager) else { return Ok(()) };
+        if !self.is_newer(app, info.attempt) {
+            return Ok(());
+        }
+        let refused = |why| MergeError::Store { app: app.clone(), why };
+        self.store.prepare(app).await.map_err(refused)
+    }
+
     /// Takes what an executor says about merging when it registers. The first executor of an attempt decides where the
     /// application merges to; a newer attempt drops what the older one merged.
     pub fn register<'a>(

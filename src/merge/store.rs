@@ -11,7 +11,9 @@
 //! [`Pull::fill_now`].
 
 use std::fmt;
+use std::future::{Future, ready};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,8 +26,17 @@ use crate::seal::Pull;
 
 /// Where applications merge to.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Takes up an application: called once for each attempt of it, before anything is merged. What it needs for that
-    /// (a key, say) is had here; the text of an error says what to do, and goes to the executor that registers.
+    /// Has at hand what an application needs (a key, say), so that [`Store::application`] finds it without waiting for
+    /// anything but disks. The text of an error says what to do, and goes to the executor that registers. Cancel safe.
+    fn prepare<'a>(
+        &'a self,
+        _app: &'a AppId,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Takes up an application: called for each attempt of it, before anything is merged; executors that register at
+    /// the same time may cause further calls, whose results are dropped. An error as for [`Store::prepare`].
     fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String>;
 
     /// Whether executors on this machine can read the files by themselves. Sealed ones they cannot.

@@ -4,6 +4,7 @@
 //! anybody waiting for it. Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::connection::CloseReason;
@@ -55,6 +56,16 @@ impl Session {
         self.shared.merger.clone().ok_or_else(|| self.no_merging())
     }
 
+    /// Has at hand what the store needs for an application, before its executor takes a thread of the disks.
+    pub(super) async fn prepare_merging(&self, app: &AppId, shuffle_manager: &str) -> Result<(), Failure> {
+        let Some(merger) = &self.shared.merger else { return Ok(()) };
+        let prepared = merger.prepare(app, shuffle_manager).await;
+        prepared.map_err(|error| {
+            warn!(peer = %self.peer, %app, %error, "an executor cannot take part in merging");
+            self.failed(&error)
+        })
+    }
+
     /// A pushed block begins; its bytes follow.
     pub(super) async fn push(
         &mut self,
@@ -63,6 +74,8 @@ impl Session {
         push: PushBlockStream,
         len: u64,
     ) -> Result<(), CloseReason> {
+        // An application that only pushes is in use, too.
+        self.shared.store.executors().touch(&push.app, Instant::now());
         self.uploads.header(request, push, len);
         self.work_off_if_full(engine).await
     }
@@ -209,6 +222,7 @@ pub(super) async fn merged_chunk(
     merge: ShuffleMergeId,
     chunk: MergedChunk,
 ) -> Result<Result<Box<dyn Pull>, MergeError>, Failure> {
+    shared.store.executors().touch(&app, Instant::now());
     let Some(merger) = shared.merger.clone() else {
         return Err("java.lang.UnsupportedOperationException: Cannot handle shuffle block merge".to_owned());
     };

@@ -180,6 +180,7 @@ impl Session {
             ));
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
+        self.prepare_merging(&app, &message.info.shuffle_manager).await?;
         let known = self.shared.store.executors().proof(&app);
         let first = known.is_none();
         let merger = self.shared.merger.clone();
