@@ -12,6 +12,7 @@ pub mod config;
 pub mod disk;
 pub mod inspect;
 pub mod keys;
+pub mod merge;
 pub mod random;
 pub mod seal;
 pub mod server;

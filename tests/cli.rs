@@ -213,6 +213,29 @@ fn bytes_that_are_no_frames_exit_65() {
 }
 
 #[test]
+fn merging_is_refused_at_start_as_long_as_nothing_seals_it() {
+    let root = tempfile::tempdir().unwrap();
+    let output = sealed_shuffle(Some(SECRET))
+        .args([
+            "serve",
+            "--port",
+            "0",
+            "--conf",
+            &format!("spark.local.dir={}", root.path().display()),
+            "--conf",
+        ])
+        .arg(
+            "spark.shuffle.push.server.mergedShuffleFileManagerImpl=\
+             org.apache.spark.network.shuffle.RemoteBlockPushResolver",
+        )
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 78);
+    let said = stderr(&output);
+    assert!(said.contains("mergedShuffleFileManagerImpl asks for push-based merging"), "{said}");
+}
+
+#[test]
 fn wrong_configuration_exits_78_and_names_the_key() {
     let output = fetch(None, "h:1", &["rdd_0_0"]);
     assert_eq!(code(&output), 78);

@@ -13,7 +13,6 @@ pub(crate) struct Ignored {
 
 const STORE_TYPE: &str = "stores are told apart by their content";
 const RELOADED: &str = "every file of TLS is read again when it changes";
-const NO_MERGE: &str = "push-based merging is not available yet";
 const NO_STORE: &str = "there is no recovery store yet";
 const KUBERNETES: &str = "Spark reads it on Kubernetes, for its own processes";
 const APPLICATION: &str = "applications read it";
@@ -47,10 +46,6 @@ pub(crate) static IGNORED: &[Ignored] = &[
     quiet("spark.shuffle.service.removeShuffle", APPLICATION),
     quiet("spark.shuffle.service.db.backend", NO_STORE),
     quiet("spark.shuffle.service.index.cache.entries", "no Spark since 2.3 reads it"),
-    quiet("spark.shuffle.push.server.minChunkSizeInMergedShuffleFile", NO_MERGE),
-    quiet("spark.shuffle.push.server.mergedIndexCacheSize", NO_MERGE),
-    quiet("spark.shuffle.push.server.ioExceptionsThresholdDuringMerge", NO_MERGE),
-    quiet("spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout", NO_MERGE),
 ];
 
 /// The entry that covers a key.

@@ -11,6 +11,7 @@ use super::environment::Environment;
 use super::error::{ConfigError, Issue};
 use super::key::{AnyKey, Reader};
 use super::load::{IgnoredSetting, Loaded, Sources};
+use super::merging::MergeConfig;
 use super::notice::Notice;
 use super::policy::{self, Policy};
 use super::roots::{self, Roots};
@@ -77,6 +78,8 @@ pub struct ServerConfig {
     pub tls: Option<TlsConfig>,
     /// Where data keys come from for what is sealed at rest (`spark.sealed.keys.*`). A local key file.
     pub envelope: EnvelopeConfig,
+    /// Push-based merging; `None` refuses it (`spark.shuffle.push.server.*`).
+    pub merging: Option<MergeConfig>,
     /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
     report: Report,
@@ -164,6 +167,7 @@ impl ServerConfig {
         let admin = admin(v);
         let tls = tls::resolve(v, tls::Side::Server);
         let envelope = envelope::read(v);
+        let merging = MergeConfig::read(v);
         let log = v.value(&keys::LOG);
         v.value(&keys::UNKNOWN);
         accepted_without_effect(v);
@@ -203,6 +207,7 @@ impl ServerConfig {
             admin,
             tls,
             envelope,
+            merging,
             log,
             report,
         })
@@ -255,6 +260,9 @@ impl ServerConfig {
             lines.push(format!("tls: {}", tls.summary()));
         }
         lines.push(format!("envelope keys: {}", self.envelope));
+        if let Some(merging) = &self.merging {
+            lines.push(format!("merging: on, in chunks of at least {}", merging.min_chunk));
+        }
         lines.push(format!(
             "threads: {} for the wire, {} for disks; at most {} connections and {} cached files",
             self.worker_threads, self.disk_threads, self.max_connections, self.max_open_files
@@ -368,13 +376,6 @@ fn accepted_without_effect(v: &mut Values<'_>) {
         v.info(format!(
             "a restart forgets registrations: {} = true has no effect until there is a recovery store",
             keys::DB_ENABLED.name()
-        ));
-    }
-    if v.value(&keys::MERGE_MANAGER).ends_with("RemoteBlockPushResolver") {
-        v.warn(format!(
-            "{} asks for push-based merging, which is not available yet: pushed blocks are refused and \
-             applications read the originals",
-            keys::MERGE_MANAGER.name()
         ));
     }
 }

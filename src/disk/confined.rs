@@ -55,7 +55,12 @@ impl Confinement {
         Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
     }
 
-    fn open(self, root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, OpenFailure> {
+    pub(super) fn open(
+        self,
+        root: BorrowedFd<'_>,
+        path: &str,
+        flags: OFlags,
+    ) -> Result<OwnedFd, OpenFailure> {
         match self {
             Self::Kernel => open_in_kernel(root, path, flags),
             Self::Walk => walk(root, path, flags),

@@ -212,6 +212,13 @@ impl Executors {
         entry.executors.get(executor).cloned()
     }
 
+    /// Counts as use of an application, whatever is asked for.
+    pub fn touch(&self, app: &AppId, now: Instant) {
+        if let Some(entry) = self.read().apps.get(app) {
+            entry.touch(self.since_start(now));
+        }
+    }
+
     /// How an application was registered; `None` when it is not.
     pub fn proof(&self, app: &AppId) -> Option<Proof> {
         Some(self.read().apps.get(app)?.proof)

@@ -112,7 +112,7 @@ impl Roots {
         self.confinement.unlink(self.handle(root), dir, name)
     }
 
-    fn handle(&self, root: RootId) -> BorrowedFd<'_> {
+    pub(super) fn handle(&self, root: RootId) -> BorrowedFd<'_> {
         self.roots[usize::from(root.0)].handle.as_fd()
     }
 }
@@ -175,6 +175,20 @@ impl LocalDir {
     /// Whether it was there when it was registered.
     pub fn existed(&self) -> bool {
         self.existed
+    }
+
+    /// Whether it lies at the same place as `other`.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        self.root == other.root && self.relative() == other.relative()
+    }
+
+    /// Whether it is what bears the name `name` in `parent`.
+    pub(crate) fn is_child(&self, parent: &Self, name: &str) -> bool {
+        let place = match parent.relative() {
+            "" => self.relative() == name,
+            within => beneath(self.relative(), within) == Some(name),
+        };
+        self.root == parent.root && place
     }
 
     pub(super) fn root(&self) -> RootId {

@@ -12,9 +12,11 @@
 mod lane;
 mod outbox;
 mod pool;
+mod pull;
 mod stack;
 
 pub use lane::Lane;
 pub use outbox::{Body, Outbound, Outbox, OutboxError, Ticket};
 pub use pool::{Budget, PooledSegment, SegmentPool, Share};
+pub use pull::{Pull, PullError};
 pub use stack::Stack;

@@ -22,14 +22,15 @@ use thiserror::Error;
 
 use super::lane::Lane;
 use super::pool::{PooledSegment, SegmentPool};
+use super::pull::{Pull, PullError};
 use super::stack::Stack;
 use crate::disk::{ReadError, ReadNow, Region, read_blocking, read_now};
 
-/// One thing on its way out. A further kind (a range of a file that we sealed ourselves) joins here.
+/// One thing on its way out.
 pub enum Outbound {
     /// Heads and small answers.
     Bytes(Bytes),
-    /// A range of a file.
+    /// A range of a file, or what is pulled from one.
     Region(Body),
     /// What follows begins another segment, and so another message of AES-GCM.
     Boundary,
@@ -37,28 +38,45 @@ pub enum Outbound {
     Layer(Box<dyn Layer>),
 }
 
-/// A file region on its way out, counted as in transfer until it is dropped.
+/// A body on its way out, counted as in transfer until it is dropped.
 #[derive(Debug)]
 pub struct Body {
-    region: Region,
+    source: Source,
     _ticket: Option<Ticket>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The bytes lie in a file as they are.
+    Region(Region),
+    /// They are had one part after the other. None while another thread fills it.
+    Pull { pull: Option<Box<dyn Pull>>, len: u64 },
 }
 
 impl Body {
     /// A body that nobody counts.
     pub fn new(region: Region) -> Self {
-        Self { region, _ticket: None }
+        Self { source: Source::Region(region), _ticket: None }
     }
 
     /// A body that is in transfer until the ticket is dropped with it.
     pub fn counted(region: Region, ticket: Ticket) -> Self {
-        Self { region, _ticket: Some(ticket) }
+        Self { source: Source::Region(region), _ticket: Some(ticket) }
+    }
+
+    /// The same of what is pulled.
+    pub fn pulled(pull: Box<dyn Pull>, ticket: Ticket) -> Self {
+        let len = pull.remaining();
+        Self { source: Source::Pull { pull: Some(pull), len }, _ticket: Some(ticket) }
     }
 }
 
 impl connection::Body for Body {
     fn len(&self) -> u64 {
-        self.region.len()
+        match &self.source {
+            Source::Region(region) => region.len(),
+            Source::Pull { len, .. } => *len,
+        }
     }
 }
 
@@ -87,6 +105,9 @@ pub enum OutboxError {
     /// A region turned out short or unreadable.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// What is pulled turned out short, damaged or unreadable.
+    #[error(transparent)]
+    Pull(#[from] PullError),
     /// A layer refused to seal.
     #[error(transparent)]
     Cipher(#[from] CipherError),
@@ -212,6 +233,9 @@ impl Outbox {
                     let (back, n) = self.read_some(segment, room).await?;
                     segment = back;
                     room -= n;
+                    if n == 0 {
+                        break;
+                    }
                 }
             }
         }
@@ -237,25 +261,50 @@ impl Outbox {
         mut segment: PooledSegment,
         room: usize,
     ) -> Result<(PooledSegment, usize), OutboxError> {
-        let Some(Outbound::Region(body)) = self.queue.front() else { return Ok((segment, 0)) };
-        let left = body.region.len() - self.region_taken;
-        let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+        let Some(Outbound::Region(body)) = self.queue.front_mut() else { return Ok((segment, 0)) };
+        let left = connection::Body::len(body) - self.region_taken;
         let position = self.region_taken;
-        let now = read_now(&body.region, position, &mut pieces(&mut segment, want))?;
-        let n = match now {
-            ReadNow::Read(n) => n,
-            ReadNow::WouldBlock => {
-                let region = body.region.clone();
-                let read = tokio::task::spawn_blocking(move || {
-                    let n = read_blocking(&region, position, &mut pieces(&mut segment, want));
-                    (segment, n)
-                });
-                let (back, n) = read.await?;
-                segment = back;
-                n?
+        let n = match &mut body.source {
+            Source::Region(region) => {
+                let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+                let now = read_now(region, position, &mut pieces(&mut segment, want))?;
+                let n = match now {
+                    ReadNow::Read(n) => n,
+                    ReadNow::WouldBlock => {
+                        let region = region.clone();
+                        let read = tokio::task::spawn_blocking(move || {
+                            let n = read_blocking(&region, position, &mut pieces(&mut segment, want));
+                            (segment, n)
+                        });
+                        let (back, n) = read.await?;
+                        segment = back;
+                        n?
+                    }
+                };
+                segment.advance(n);
+                n
+            }
+            Source::Pull { pull: slot, .. } => {
+                let Some(mut pull) = slot.take() else { return Err(cut_short(left)) };
+                if !pull.fill_now()? {
+                    let fill = move || {
+                        let filled = pull.fill_blocking();
+                        (pull, filled)
+                    };
+                    let (back, filled) = tokio::task::spawn_blocking(fill).await?;
+                    filled?;
+                    pull = back;
+                }
+                let plain = pull.plain();
+                if plain.is_empty() || plain.len() as u64 > left {
+                    return Err(cut_short(left));
+                }
+                let n = segment.put(&plain[..plain.len().min(room)]);
+                pull.consume(n);
+                *slot = Some(pull);
+                n
             }
         };
-        segment.advance(n);
         self.region_taken += n as u64;
         if n as u64 == left {
             self.queue.pop_front();
@@ -263,6 +312,11 @@ impl Outbox {
         }
         Ok((segment, n))
     }
+}
+
+/// A body that ended before its length.
+fn cut_short(left: u64) -> OutboxError {
+    OutboxError::Pull(PullError(format!("a block ended {left} bytes before its end")))
 }
 
 /// Seals on the spot, or in the lane of the slow.

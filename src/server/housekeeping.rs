@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::Shared;
+use super::{Shared, merging};
 use crate::disk::ForgottenReason;
 use crate::tls::{LiveServerTls, Refresh};
 
@@ -21,11 +21,15 @@ const SECRETS_ROUND: Duration = Duration::from_secs(1);
 /// Rounds without a transfer after which unused segments are given back.
 const QUIET_ROUNDS: u32 = 6;
 
+/// Rounds without a read after which a merged partition is closed.
+const READERS_ROUNDS: u64 = 12;
+
 /// Sweeps until aborted.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut rounds = interval(ROUND);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut quiet = 0;
+    let mut round = 0_u64;
     let mut replaced_said = false;
     loop {
         rounds.tick().await;
@@ -40,6 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                         ForgottenReason::Idle => "idle",
                     };
                     shared.metrics.forgot(reason);
+                    shared.merger.as_ref().map(|merger| merger.forget(&forgotten.app));
                     info!(app = %forgotten.app, executors = forgotten.executors, reason, "forgot an application");
                 }
                 if let Some(root) = replaced.filter(|_| !replaced_said) {
@@ -51,6 +56,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Err(error) => warn!(%error, "a sweep was lost"),
         }
         shared.applications.sweep(SystemTime::now());
+        merging::clean_up(&shared);
+        round += 1;
+        if let Some(merger) = shared.merger.as_ref().filter(|_| round.is_multiple_of(READERS_ROUNDS)) {
+            merger.sweep();
+        }
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
         if quiet == QUIET_ROUNDS {
             shared.pool.trim();

@@ -13,10 +13,12 @@ mod applications;
 mod broken_gcm;
 mod handshake;
 mod housekeeping;
+mod merging;
 mod reload;
 mod requests;
 mod session;
 mod streams;
+mod uploads;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -37,9 +39,10 @@ use tracing::{debug, info, warn};
 pub use crate::keys::Secrets;
 pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
 
-use crate::config::{Policy, SaslSettings, SecurityLevel, ServerConfig};
+use crate::config::{AnyKey, Policy, SaslSettings, SecurityLevel, ServerConfig, keys};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::keys::DirectoryError;
+use crate::merge::Merger;
 use crate::random::random_bytes;
 use crate::seal::{Budget, Lane, SegmentPool, Stack};
 use crate::telemetry::{Metrics, Snapshot};
@@ -104,6 +107,13 @@ pub enum StartError {
     /// The directory of secrets cannot be used.
     #[error(transparent)]
     Secrets(#[from] DirectoryError),
+    /// Merging is switched on, and nothing seals what is merged.
+    #[error(
+        "{} asks for push-based merging, whose files this build cannot seal yet, and it never writes them in clear: \
+         remove the key",
+        keys::MERGE_MANAGER.name()
+    )]
+    NoSealedStore,
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),
@@ -118,6 +128,8 @@ pub(crate) struct Shared {
     broken_gcm: BrokenGcm,
     secrets: Secrets,
     store: Arc<BlockStore>,
+    /// Push-based merging; none where it is not switched on.
+    merger: Option<Arc<Merger>>,
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     stream_ids: StreamIds,
@@ -162,6 +174,18 @@ impl Server {
         pool: SegmentPool,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
+        Self::with_merger(settings, secrets, store, None, pool, metrics)
+    }
+
+    /// The same with push-based merging.
+    pub fn with_merger(
+        settings: Settings,
+        secrets: Secrets,
+        store: Arc<BlockStore>,
+        merger: Option<Arc<Merger>>,
+        pool: SegmentPool,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RandomError> {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
         let tls = RwLock::new(settings.tls.clone());
         let policy = RwLock::new(Arc::new(settings.policy.clone()));
@@ -174,6 +198,7 @@ impl Server {
             broken_gcm: BrokenGcm::default(),
             secrets,
             store,
+            merger,
             pool,
             metrics,
             stream_ids,
@@ -215,10 +240,11 @@ impl Server {
             registry,
             ..DiskLimits::default()
         };
-        let budget = Budget::new(config.memory_budget.as_u64());
+        let (merger, deferred) = merging::from_config(config)?;
+        let budget = Budget::new(config.memory_budget.as_u64() - deferred);
         let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
         let store = Arc::new(BlockStore::new(roots, limits));
-        Ok(Self::new(settings, secrets, store, pool, Arc::new(Metrics::new()))?)
+        Ok(Self::with_merger(settings, secrets, store, merger, pool, Arc::new(Metrics::new()))?)
     }
 
     /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections
@@ -242,7 +268,9 @@ impl Server {
         drop(listener);
         housekeeping.abort();
         removed.abort();
-        self.drain(&tasks, &cut).await
+        let drained = self.drain(&tasks, &cut).await;
+        merging::clean_up_last(shared).await;
+        drained
     }
 
     async fn drain(&self, tasks: &TaskTracker, cut: &CancellationToken) -> Drained {
@@ -275,6 +303,7 @@ impl Server {
             applications: shared.store.executors().app_count() as u64,
             resident_anonymous: housekeeping::resident_anonymous(),
             applications_seen: shared.applications.counts(&shared.policy()),
+            merging: shared.merger.as_ref().map(|merger| merger.counters()),
         }
     }
 
@@ -313,6 +342,8 @@ impl Server {
     /// executors went with it; `None` where it was not known.
     pub fn forget(&self, app: &AppId) -> Option<usize> {
         let executors = self.shared.store.forget(app);
+        // What it merged is deleted in the next round of housekeeping.
+        self.shared.merger.as_ref().map(|merger| merger.forget(app));
         self.shared.applications.forget(app);
         self.shared.broken_gcm.forget(app);
         let executors = executors?;

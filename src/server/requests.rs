@@ -20,17 +20,22 @@ use tracing::{debug, info, warn};
 
 use super::Shared;
 use super::applications::owner;
+use super::merging::{clean_up, merged_chunk, partition};
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
 use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, RegisterError};
-use crate::seal::{Body, Ticket};
+use crate::merge::MergeError;
+use crate::seal::{Body, Pull, Ticket};
 use crate::telemetry::{Refusal, RequestKind};
 
 /// A chunk answer is a frame with 13 bytes of head.
 const MAX_CHUNK: u64 = MAX_PAYLOAD - 13;
 
+/// The type byte of RemoveShuffleMerge.
+const REMOVE_SHUFFLE_MERGE: u8 = 19;
+
 /// The text of a failed request, for the peer.
-type Failure = String;
+pub(super) type Failure = String;
 
 impl Session {
     /// Answers one request of a peer whose channel is good enough.
@@ -38,19 +43,21 @@ impl Session {
         match request {
             Request::Rpc { request, body } => self.rpc(engine, request, body).await,
             Request::OneWay { body } => {
-                self.one_way(engine, body);
+                self.one_way(engine, body).await;
                 Ok(())
             }
             Request::Chunk { stream, chunk } => self.chunk(engine, stream, chunk).await,
             Request::Stream { name } => self.named_chunk(engine, name).await,
-            Request::Upload { request, meta, .. } => self.upload(engine, request, meta),
-            Request::MergedBlockMeta { request, app, .. } => {
+            Request::Upload { request, meta, len } => self.upload(engine, request, meta, len).await,
+            Request::MergedBlockMeta { request, app, shuffle, merge, reduce } => {
                 self.shared.metrics.request(RequestKind::Merge);
-                let text = match self.authorize(engine, &app) {
-                    Ok(_) => self.no_merging(),
-                    Err(text) => text,
-                };
-                engine.fail_rpc(request, &text)
+                match self.authorize(engine, &app) {
+                    Ok(_) => {
+                        let partition = partition(app, shuffle, merge, reduce);
+                        self.merged_meta(engine, request, partition).await
+                    }
+                    Err(text) => engine.fail_rpc(request, &text),
+                }
             }
         }
     }
@@ -61,6 +68,8 @@ impl Session {
                 self.answer_opening(engine, request, &body, handle)
             }
             Ok(Some(answer)) => engine.answer_rpc(request, &answer.encode()?),
+            // Spark executes it and never answers, however it came.
+            Ok(None) if is_remove_merge(&body) => Ok(()),
             Ok(None) => engine.answer_rpc(request, &[]),
             Err(text) => {
                 debug!(peer = %self.peer, text, "a request failed");
@@ -91,42 +100,58 @@ impl Session {
             BlockTransferMessage::RemoveBlocks(m) => self.remove(m).await.map(Some),
             BlockTransferMessage::GetLocalDirsForExecutors(m) => self.local_dirs(&m).map(Some),
             BlockTransferMessage::DiagnoseCorruption(m) => self.diagnose(m).await.map(Some),
-            BlockTransferMessage::FinalizeShuffleMerge(_)
-            | BlockTransferMessage::FetchShuffleBlockChunks(_) => Err(self.no_merging()),
-            BlockTransferMessage::RemoveShuffleMerge(_) => {
-                self.shared.metrics.refused(Refusal::Unsupported);
-                Err("java.lang.UnsupportedOperationException: Cannot handle merged shuffle remove".to_owned())
-            }
+            BlockTransferMessage::FinalizeShuffleMerge(m) => self.finalize_merge(m).await.map(Some),
+            BlockTransferMessage::FetchShuffleBlockChunks(m) => self.fetch_chunks(m).map(Some),
+            BlockTransferMessage::RemoveShuffleMerge(m) => self.remove_merge(m).await.map(|()| None),
             other => Err(self.unexpected(&other)),
         }
     }
 
-    /// One-way messages get no answer, whatever becomes of them. RemoveShuffleMerge is the only one
-    /// that Spark sends, and there is nothing merged to remove.
-    fn one_way(&mut self, engine: &Engine, body: Bytes) {
+    /// One-way messages get no answer, whatever becomes of them. RemoveShuffleMerge is the only one that Spark sends,
+    /// and the only one that is executed.
+    async fn one_way(&mut self, engine: &Engine, body: Bytes) {
         let Ok(message) = BlockTransferMessage::decode(body) else {
             self.shared.metrics.request(RequestKind::Other);
             debug!(peer = %self.peer, "a one-way message does not decode");
             return;
         };
         self.shared.metrics.request(kind_of(&message));
-        if message.app().is_none_or(|app| self.authorize(engine, app).is_ok()) {
-            self.shared.metrics.refused(Refusal::Unsupported);
-            debug!(peer = %self.peer, message = message.name(), "ignored a one-way message");
+        if message.app().is_some_and(|app| self.authorize(engine, app).is_err()) {
+            return;
+        }
+        match message {
+            BlockTransferMessage::RemoveShuffleMerge(message) if self.shared.merger.is_some() => {
+                if let Err(text) = self.remove_merge(message).await {
+                    debug!(peer = %self.peer, text, "a merged shuffle was not removed");
+                }
+            }
+            message => {
+                self.shared.metrics.refused(Refusal::Unsupported);
+                debug!(peer = %self.peer, message = message.name(), "ignored a one-way message");
+            }
         }
     }
 
-    /// Nothing can be uploaded: the refusal goes out and, since the body cannot be skipped, the
-    /// connection ends, as Spark's does.
-    fn upload(&mut self, engine: &mut Engine, request: RequestId, meta: Bytes) -> Result<(), CloseReason> {
+    /// Pushed blocks are merged; nothing else can be uploaded. A refusal goes out and, since the body cannot be
+    /// skipped, the connection ends, as Spark's does.
+    async fn upload(
+        &mut self,
+        engine: &mut Engine,
+        request: RequestId,
+        meta: Bytes,
+        len: u64,
+    ) -> Result<(), CloseReason> {
         let text = match BlockTransferMessage::decode(meta) {
             Err(error) => error.spark_text(),
             Ok(message) => {
                 self.shared.metrics.request(kind_of(&message));
                 let allowed = message.app().map_or(Ok(Proof::Unproven), |app| self.authorize(engine, app));
-                match (allowed, &message) {
+                match (allowed, message) {
                     (Err(text), _) => text,
-                    (Ok(_), BlockTransferMessage::PushBlockStream(_)) => self.no_merging(),
+                    (Ok(_), BlockTransferMessage::PushBlockStream(push)) => match self.merger() {
+                        Ok(_) => return self.push(engine, request, push, len).await,
+                        Err(text) => text,
+                    },
                     (Ok(_), other) => {
                         self.shared.metrics.refused(Refusal::Unsupported);
                         format!(
@@ -137,6 +162,8 @@ impl Session {
                 }
             }
         };
+        // Answers keep the order of what they answer.
+        self.work_off_uploads(engine).await?;
         engine.fail_rpc(request, &text)?;
         engine.close(CloseReason::Refused(text));
         Ok(())
@@ -153,8 +180,11 @@ impl Session {
             ));
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
-        let first = self.shared.store.executors().proof(&app).is_none();
-        let (registered, owner) = self
+        self.prepare_merging(&app, &message.info.shuffle_manager).await?;
+        let known = self.shared.store.executors().proof(&app);
+        let first = known.is_none();
+        let merger = self.shared.merger.clone();
+        let (registered, merging, owner) = self
             .on_disk(move |store| {
                 let info = &message.info;
                 let dirs: Vec<&str> = info.local_dirs.iter().collect();
@@ -166,8 +196,16 @@ impl Session {
                     &info.shuffle_manager,
                     proof,
                 );
+                let merging = merger.filter(|_| registered.is_ok()).map(|merger| {
+                    // What was said without proof goes with the executors that said it.
+                    if (known, proof) == (Some(Proof::Unproven), Proof::Proven) {
+                        merger.forget(&message.app);
+                    }
+                    let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
+                    merger.register(&message.app, dirs.iter().copied(), sub_dirs, manager, store.roots())
+                });
                 let owner = (first && registered.is_ok()).then(|| owner(dirs)).flatten();
-                (registered, owner)
+                (registered, merging, owner)
             })
             .await?;
         if let (Some(seen), Some(owner)) = (&self.seen, owner) {
@@ -182,6 +220,13 @@ impl Session {
                 RegisterError::Refused(_) => Refusal::Limit,
             });
             warn!(peer = %self.peer, %app, %executor, %error, "refused to register an executor");
+            error.spark_text()
+        })?;
+        clean_up(&self.shared);
+        // The executor stays registered for its own blocks, as in Spark.
+        merging.unwrap_or(Ok(())).map_err(|error| {
+            self.shared.metrics.refused(Refusal::LocalDir);
+            warn!(peer = %self.peer, %app, %executor, %error, "an executor cannot take part in merging");
             error.spark_text()
         })
     }
@@ -199,12 +244,15 @@ impl Session {
         let plan = match OpenRequest::parse(&message.blocks).map_err(|error| error.spark_text())? {
             OpenRequest::Shuffle { shuffle, blocks } => Plan::Shuffle { shuffle, blocks },
             OpenRequest::Rdd { blocks } => Plan::Rdd(blocks),
-            OpenRequest::Chunks { .. } => return Err(self.no_merging()),
+            OpenRequest::Chunks { shuffle, merge, chunks } => {
+                self.merger()?;
+                Plan::Chunks { shuffle, merge, chunks }
+            }
         };
         self.open_stream(message.app.clone(), message.executor.clone(), plan)
     }
 
-    fn open_stream(
+    pub(super) fn open_stream(
         &mut self,
         app: AppId,
         executor: ExecutorId,
@@ -318,6 +366,12 @@ impl Session {
                     region.map(|region| Some((blocks, region)))
                 })
             }
+            Wanted::Merged(shuffle, merge, chunk) => {
+                let found =
+                    merged_chunk(&shared, app, shuffle, merge, chunk).await.map_err(Missing::Failed)?;
+                self.check_reach(engine, &owner).map_err(Missing::Failed)?;
+                return self.take_merged(id, found, most);
+            }
         };
         // Behind the lookup: the application may have proven itself since the stream was opened.
         self.check_reach(engine, &owner).map_err(Missing::Failed)?;
@@ -333,20 +387,41 @@ impl Session {
                 return Err(Missing::Failed(error.spark_text()));
             }
         };
-        if region.len() > most {
-            shared.metrics.block_failed("too_large_for_a_frame");
+        self.hand_out(id, blocks, region.len(), most)?;
+        Ok(Body::counted(region, Ticket::take(&shared.metrics.chunks_in_transfer)))
+    }
+
+    fn take_merged(
+        &mut self,
+        id: StreamId,
+        found: Result<Box<dyn Pull>, MergeError>,
+        most: u64,
+    ) -> Result<Body, Missing> {
+        let chunk = found.map_err(|error| {
+            self.shared.metrics.block_failed(error.label());
+            warn!(peer = %self.peer, %error, "a merged chunk failed");
+            Missing::Failed(error.spark_text())
+        })?;
+        // Merged chunks count by their bytes only, as in Spark.
+        self.hand_out(id, 0, chunk.remaining(), most)?;
+        Ok(Body::pulled(chunk, Ticket::take(&self.shared.metrics.chunks_in_transfer)))
+    }
+
+    /// A chunk of `len` bytes is on its way, if it fits.
+    fn hand_out(&mut self, id: StreamId, blocks: u64, len: u64, most: u64) -> Result<(), Missing> {
+        if len > most {
+            self.shared.metrics.block_failed("too_large_for_a_frame");
             return Err(Missing::Failed(format!(
-                "java.lang.IllegalArgumentException: a block of {} bytes does not fit a frame: lower \
-                 spark.network.maxRemoteBlockSizeFetchToMem, so that it is fetched to disk",
-                region.len()
+                "java.lang.IllegalArgumentException: a block of {len} bytes does not fit a frame: lower \
+                 spark.network.maxRemoteBlockSizeFetchToMem, so that it is fetched to disk"
             )));
         }
         self.streams.took(id);
-        shared.metrics.blocks_served(self.channel(), blocks, region.len());
+        self.shared.metrics.blocks_served(self.channel(), blocks, len);
         if let Some(seen) = &self.seen {
-            seen.served(region.len());
+            seen.served(len);
         }
-        Ok(Body::counted(region, Ticket::take(&shared.metrics.chunks_in_transfer)))
+        Ok(())
     }
 
     async fn remove(&mut self, message: RemoveBlocks) -> Result<BlockTransferMessage, Failure> {
@@ -363,22 +438,30 @@ impl Session {
     fn local_dirs(&mut self, message: &GetLocalDirsForExecutors) -> Result<BlockTransferMessage, Failure> {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
+        let mut merged = Vec::new();
         // One by one, so that a long list of names that are unknown or repeated costs nothing.
         for name in &message.executors {
-            if name == SHUFFLE_PUSH_MERGER {
+            if name == SHUFFLE_PUSH_MERGER && self.shared.merger.is_none() {
                 return Err(self.no_merging());
             }
             if !seen.insert(name) {
                 return Err(format!("java.lang.IllegalArgumentException: duplicate element: {name}"));
             }
             let executor = ExecutorId::new(name);
+            if name == SHUFFLE_PUSH_MERGER {
+                merged = vec![(executor, self.merge_dirs(&message.app)?)];
+                continue;
+            }
             let registration = self.shared.store.registration(&message.app, &executor, Instant::now());
             found.push((executor, registration.map_err(|error| error.spark_text())?));
         }
-        let by_executor = found
+        let by_executor = found.iter().map(|(executor, registration)| {
+            (executor, registration.dirs().iter().map(|dir| dir.text()).collect())
+        });
+        let merged = merged
             .iter()
-            .map(|(executor, registration)| (executor, registration.dirs().iter().map(|dir| dir.text())));
-        match LocalDirsForExecutors::new(by_executor) {
+            .map(|(executor, dirs)| (executor, dirs.iter().map(String::as_str).collect::<Vec<&str>>()));
+        match LocalDirsForExecutors::new(by_executor.chain(merged)) {
             Ok(answer) => Ok(answer.into()),
             Err(error) => Err(format!("java.lang.IllegalStateException: {error}")),
         }
@@ -399,7 +482,7 @@ impl Session {
     }
 
     /// Spark's own text of a service without a merge manager.
-    fn no_merging(&self) -> Failure {
+    pub(super) fn no_merging(&self) -> Failure {
         self.shared.metrics.refused(Refusal::Unsupported);
         "java.lang.UnsupportedOperationException: Cannot handle shuffle block merge".to_owned()
     }
@@ -479,6 +562,11 @@ async fn find_map(
             Ok(found.map(Arc::new))
         }
     }
+}
+
+/// Whether a body that decodes is a RemoveShuffleMerge.
+fn is_remove_merge(body: &[u8]) -> bool {
+    body.first() == Some(&REMOVE_SHUFFLE_MERGE)
 }
 
 fn kind_of(message: &BlockTransferMessage) -> RequestKind {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{
-    Agreed, CloseReason, Identity, Request, ServerConnection, ServerEvent,
+    Agreed, CloseReason, Engine as _, Identity, Request, ServerConnection, ServerEvent,
 };
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::SaslLayer;
@@ -18,6 +18,7 @@ use super::applications::Seen;
 use super::broken_gcm::Listening;
 use super::handshake::Conversation;
 use super::streams::Streams;
+use super::uploads::Uploads;
 use crate::disk::Proof;
 use crate::keys::Watched;
 use crate::random::OsRandom;
@@ -37,6 +38,8 @@ pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: SocketAddr,
     pub(super) streams: Streams,
+    /// Pushed blocks that are arriving.
+    pub(super) uploads: Uploads,
     pub(super) channel: Option<Channel>,
     /// The application of the last challenge, genuine or not; for the log.
     pub(super) claimed: Option<AppId>,
@@ -63,6 +66,7 @@ impl Session {
             shared,
             peer,
             streams,
+            uploads: Uploads::default(),
             channel: None,
             claimed: None,
             tls: None,
@@ -94,7 +98,7 @@ impl Session {
     }
 
     fn close_when_drained(&self, engine: &mut Engine) {
-        if self.draining && self.streams.is_empty() {
+        if self.draining && self.streams.is_empty() && self.uploads.is_empty() {
             engine.close(CloseReason::ShuttingDown);
         }
     }
@@ -163,7 +167,16 @@ impl Handler for Session {
                 warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
                 Ok(())
             }
+            ServerEvent::UploadPiece(piece) => self.pushed(engine, piece).await,
+            ServerEvent::UploadEnd => self.push_ended(engine).await,
             ServerEvent::Request(request) => {
+                if !matches!(request, Request::Upload { .. }) {
+                    // Requests are answered in their order.
+                    self.work_off_uploads(engine).await?;
+                    if engine.is_closing() {
+                        return Ok(());
+                    }
+                }
                 if self.channel.is_none() {
                     self.admit(engine, Channel::PLAINTEXT);
                 }
@@ -176,6 +189,12 @@ impl Handler for Session {
                 Ok(())
             }
         }
+    }
+
+    async fn on_pause(&mut self, engine: &mut Engine) -> Result<(), CloseReason> {
+        self.work_off_uploads(engine).await?;
+        self.close_when_drained(engine);
+        Ok(())
     }
 
     fn on_first_byte(

@@ -8,8 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, ShuffleId, StreamId};
-use sealed_shuffle_protocol::shuffle::{FetchShuffleBlocks, RddBlock, ReduceRange, ShuffleBlock};
+use sealed_shuffle_protocol::ids::{
+    AppId, ChunkIndex, ExecutorId, MapId, ShuffleId, ShuffleMergeId, StreamId,
+};
+use sealed_shuffle_protocol::shuffle::{
+    FetchShuffleBlockChunks, FetchShuffleBlocks, MergedChunk, RddBlock, ReduceRange, ShuffleBlock,
+};
 use thiserror::Error;
 
 use crate::disk::MapOutput;
@@ -23,6 +27,10 @@ pub(super) enum Plan {
     Shuffle { shuffle: ShuffleId, blocks: Vec<ShuffleBlock> },
     /// Disk-persisted RDD partitions, by name.
     Rdd(Vec<RddBlock>),
+    /// Merged chunks by number, from FetchShuffleBlockChunks.
+    FetchChunks(FetchShuffleBlockChunks),
+    /// The same by name, from OpenBlocks.
+    Chunks { shuffle: ShuffleId, merge: ShuffleMergeId, chunks: Vec<MergedChunk> },
 }
 
 /// One chunk, as far as the request says.
@@ -32,6 +40,8 @@ pub(super) enum Wanted {
     Shuffle(ShuffleId, ReduceRange),
     /// A whole RDD partition.
     Rdd(RddBlock),
+    /// A chunk of a merged partition.
+    Merged(ShuffleId, ShuffleMergeId, MergedChunk),
 }
 
 impl Plan {
@@ -40,6 +50,8 @@ impl Plan {
             Self::Fetch(fetch) => fetch.chunk_count(),
             Self::Shuffle { blocks, .. } => blocks.len(),
             Self::Rdd(blocks) => blocks.len(),
+            Self::FetchChunks(fetch) => fetch.chunk_count(),
+            Self::Chunks { chunks, .. } => chunks.len(),
         }
     }
 
@@ -48,7 +60,8 @@ impl Plan {
         let numbers = match self {
             // With empty lists there are more maps than chunks.
             Self::Fetch(fetch) => fetch.maps.len() + fetch.reduces.len() + fetch.reduces.items().len(),
-            Self::Shuffle { .. } | Self::Rdd(_) => 2 * self.len(),
+            Self::FetchChunks(fetch) => 2 * fetch.reduces.len() + fetch.chunk_count(),
+            Self::Shuffle { .. } | Self::Rdd(_) | Self::Chunks { .. } => 2 * self.len(),
         };
         numbers.max(1)
     }
@@ -61,6 +74,10 @@ impl Plan {
                 Some(Wanted::Shuffle(*shuffle, ReduceRange::single(block.map, block.reduce)))
             }
             Self::Rdd(blocks) => blocks.get(index).copied().map(Wanted::Rdd),
+            Self::FetchChunks(fetch) => Some(Wanted::Merged(fetch.shuffle, fetch.merge, fetch.chunk(index)?)),
+            Self::Chunks { shuffle, merge, chunks } => {
+                Some(Wanted::Merged(*shuffle, *merge, *chunks.get(index)?))
+            }
         }
     }
 }

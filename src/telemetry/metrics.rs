@@ -12,7 +12,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::channel::{Channel, ChannelLabels};
 use super::key_calls::KeyCalls;
+use super::merging::MergeMetrics;
 use crate::config::SecurityLevel;
+use crate::merge::MergeCounters;
 use crate::wire::WireCounters;
 
 macro_rules! words {
@@ -121,6 +123,8 @@ pub struct Snapshot {
     pub resident_anonymous: u64,
     /// The table of applications in numbers.
     pub applications_seen: ApplicationCounts,
+    /// Push-based merging in numbers; none where it is not switched on.
+    pub merging: Option<MergeCounters>,
 }
 
 /// The table of applications in numbers.
@@ -175,6 +179,7 @@ pub struct Metrics {
     secrets: Family<SecretLabels, Counter>,
     reloads: Family<Reason, Counter>,
     gauges: SnapshotGauges,
+    merging: MergeMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -221,6 +226,7 @@ impl Metrics {
             secrets: Family::default(),
             reloads: Family::default(),
             gauges: SnapshotGauges::default(),
+            merging: MergeMetrics::default(),
         };
         metrics.register();
         metrics
@@ -253,6 +259,7 @@ impl Metrics {
         registry.register("secrets", "Handshakes proven, by the secret that was used", self.secrets.clone());
         registry.register("reloads", "Configurations read again on SIGHUP, by result", self.reloads.clone());
         self.key_calls.register(registry);
+        self.merging.register(registry);
         let gauges = &self.gauges;
         registry.register(
             "applications_by_channel",
@@ -366,6 +373,7 @@ impl Metrics {
             let gauge = gauges.applications_by_channel.get_or_create(&LevelLabels { channel: level.name() });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        self.merging.set(snapshot.merging.unwrap_or_default());
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)

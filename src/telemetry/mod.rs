@@ -4,6 +4,7 @@
 
 mod channel;
 mod key_calls;
+mod merging;
 mod metrics;
 
 pub use channel::{Channel, Handshake, TlsVersion};

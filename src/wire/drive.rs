@@ -42,6 +42,14 @@ pub trait Handler {
         event: <Self::Engine as Engine>::Event,
     ) -> impl Future<Output = Result<(), CloseReason>> + Send;
 
+    /// All that has arrived was handed over, and what is to come may take long: what was gathered is worked off now.
+    fn on_pause(
+        &mut self,
+        _engine: &mut Self::Engine,
+    ) -> impl Future<Output = Result<(), CloseReason>> + Send {
+        async { Ok(()) }
+    }
+
     /// The first byte of all: where it is not a frame's, the layer that everything passes from there on.
     fn on_first_byte(
         &mut self,
@@ -225,7 +233,7 @@ impl Wire<'_> {
             // An engine may have words of its own that are nobody's event: the next message of a handshake.
             self.collect(engine, handler);
             if !self.has_room() || engine.is_closing() {
-                return Ok(());
+                return self.pause(engine, handler).await;
             }
             if !self.has_begun
                 && let Some(&first) = self.inbound.first()
@@ -237,8 +245,9 @@ impl Wire<'_> {
                 }
             }
             let Some(plain) = self.stack.open(&mut self.inbound)? else {
+                let paused = self.pause(engine, handler).await;
                 self.release_read_buffer();
-                return Ok(());
+                return paused;
             };
             if self.mode.is_none()
                 && let Some(mode) = self.stack.mode()
@@ -248,6 +257,16 @@ impl Wire<'_> {
             }
             engine.handle_bytes(now(), plain.freeze());
         }
+    }
+
+    async fn pause<H>(&mut self, engine: &mut H::Engine, handler: &mut H) -> Result<(), CloseReason>
+    where
+        H: Handler + Send,
+        H::Engine: Send,
+    {
+        handler.on_pause(engine).await?;
+        self.collect(engine, handler);
+        Ok(())
     }
 
     /// Moves what the engine wants to say into the outbox.

@@ -14,6 +14,7 @@ use rustls::pki_types::ServerName;
 use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
 use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
+use sealed_shuffle::merge::{MemoryStore, MergeSettings, Merger};
 use sealed_shuffle::random::{OsRandom, random_bytes};
 use sealed_shuffle::seal::{Budget, SegmentPool, Stack};
 use sealed_shuffle::server::{ApplicationLimits, Drained, Secrets, Server, Settings};
@@ -62,12 +63,16 @@ pub(crate) struct Setup {
     pub(crate) has_secret: bool,
     pub(crate) budget: u64,
     pub(crate) segment: usize,
+    /// Merging, into files in memory; none unless it is set.
+    pub(crate) merging: Option<MergeSettings>,
 }
 
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) server: Server,
     pub(crate) store: Arc<BlockStore>,
+    /// What was merged.
+    pub(crate) merged: MemoryStore,
     pub(crate) secret: String,
     /// The executor's directory, below the root.
     pub(crate) dir: PathBuf,
@@ -100,7 +105,8 @@ impl Running {
             stalled_timeout: 60 * second,
             drain_timeout: 30 * second,
         };
-        let mut setup = Setup { settings, has_secret: true, budget: 16 << 20, segment: 256 << 10 };
+        let mut setup =
+            Setup { settings, has_secret: true, budget: 16 << 20, segment: 256 << 10, merging: None };
         change(&mut setup);
 
         let temp = tempfile::tempdir().unwrap();
@@ -115,7 +121,10 @@ impl Running {
         };
         let pool = SegmentPool::new(Budget::new(setup.budget), setup.segment, 4);
         let metrics = Arc::new(Metrics::new());
-        let server = Server::new(setup.settings, secrets, Arc::clone(&store), pool, metrics).unwrap();
+        let merged = MemoryStore::new();
+        let merger = setup.merging.map(|settings| Arc::new(Merger::new(settings, Arc::new(merged.clone()))));
+        let server =
+            Server::with_merger(setup.settings, secrets, Arc::clone(&store), merger, pool, metrics).unwrap();
 
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -127,7 +136,7 @@ impl Running {
             runtime.spawn(async move { server.run(listener, stop.cancelled()).await })
         };
         let run = Mutex::new(Some(run));
-        Self { address, server, store, secret, dir, root, runtime, stop, run, _temp: temp }
+        Self { address, server, store, merged, secret, dir, root, runtime, stop, run, _temp: temp }
     }
 
     /// Writes a map output; partition `n` has `lens[n]` bytes. Returns the data file.
@@ -331,6 +340,12 @@ impl Peer {
         if plain.is_empty() {
             return Ok(());
         }
+        let sealed = self.sealed(plain);
+        self.socket.write_all(&sealed)
+    }
+
+    /// Plaintext as it goes out, for who writes it by other means.
+    pub(crate) fn sealed(&mut self, plain: &[u8]) -> Vec<u8> {
         let layout = self.stack.layout();
         // Each further layer needs a little more than the first one knows of.
         let room = layout.sealed_len(plain.len() as u64) + (64 << 10);
@@ -338,7 +353,7 @@ impl Peer {
         segment.reset(layout);
         assert_eq!(segment.put(plain), plain.len());
         self.stack.seal(&mut segment).unwrap();
-        self.socket.write_all(segment.sealed())
+        segment.sealed().to_vec()
     }
 
     pub(crate) fn send(&mut self, head: &Head, body: &[u8]) {

@@ -63,6 +63,15 @@ impl<B> Link<B> {
         Ok(())
     }
 
+    /// Queues a head and a body that is in memory, without a copy.
+    pub(super) fn send_bytes(&mut self, head: &Head, body: Bytes) -> Result<(), CloseReason> {
+        let mut out = BytesMut::with_capacity(64);
+        head.encode(body.len() as u64, &mut out)?;
+        self.transmits.push_back(Transmit::Head(out.freeze()));
+        self.transmits.push_back(Transmit::Head(body));
+        Ok(())
+    }
+
     /// Queues a head and a body of at least one byte, which a cipher that has messages carries in two of them.
     pub(super) fn send_in_two(&mut self, head: &Head, body: &[u8]) -> Result<(), CloseReason> {
         let mut out = BytesMut::with_capacity(64);

@@ -26,6 +26,9 @@ use crate::message::Head;
 /// Bytes of a failure's text at most.
 const MAX_TEXT: usize = 16 << 10;
 
+/// Memory that an upload takes, however long it is: what one read brings, sealed and opened.
+const UPLOAD_WINDOW: u64 = 256 << 10;
+
 /// What a peer reads that speaks anything but the handshake to a server that wants it. The first
 /// sentence is Spark's own (AuthRpcHandler, 4.3.0).
 const UNKNOWN_CHALLENGE: &str = "java.lang.IllegalArgumentException: Unknown challenge message. \
@@ -66,6 +69,11 @@ pub enum ServerEvent {
     Challenge(Challenge),
     /// A request of a peer that may be answered.
     Request(Request),
+    /// The next bytes of the body of the [`Request::Upload`] before it, never none. They come as long as the
+    /// connection is not closed.
+    UploadPiece(Bytes),
+    /// All of that body was handed out, however short.
+    UploadEnd,
     /// A request without an identity was refused, with what it was; the connection is closing.
     Unauthenticated(&'static str),
 }
@@ -97,7 +105,7 @@ pub enum Request {
         /// `<streamId>_<chunkIndex>`.
         name: String,
     },
-    /// Wants to upload; the body follows and has to be consumed or the connection closed.
+    /// Wants to upload; the body follows as [`ServerEvent::UploadPiece`]s, unless the connection is closed.
     Upload {
         /// Names the answer.
         request: RequestId,
@@ -140,6 +148,8 @@ pub struct ServerConnection<B> {
     accepted: Instant,
     /// The head whose in-frame body is being collected.
     collecting: Option<(Head, u64, Collect)>,
+    /// The length of the upload that is being handed out.
+    uploading: Option<u64>,
 }
 
 impl<B: Body> ServerConnection<B> {
@@ -154,6 +164,7 @@ impl<B: Body> ServerConnection<B> {
             settings,
             accepted: now,
             collecting: None,
+            uploading: None,
         }
     }
 
@@ -209,6 +220,16 @@ impl<B: Body> ServerConnection<B> {
         self.link.send(&Head::RpcFailure { request, error: bounded(text) }, &[])
     }
 
+    /// Answers a request for merged metadata: `bitmaps` are those of `num_chunks` chunks.
+    pub fn answer_merged_meta(
+        &mut self,
+        request: RequestId,
+        num_chunks: i32,
+        bitmaps: Bytes,
+    ) -> Result<(), CloseReason> {
+        self.link.send_bytes(&Head::MergedBlockMetaSuccess { request, num_chunks }, bitmaps)
+    }
+
     /// Answers a request for a chunk.
     pub fn answer_chunk(&mut self, stream: StreamId, chunk: ChunkIndex, body: B) -> Result<(), CloseReason> {
         let len = body.len();
@@ -262,7 +283,7 @@ impl<B: Body> ServerConnection<B> {
         let activity = if link.sending {
             let reason = CloseReason::StalledReader(settings.stalled_timeout);
             (link.last_out + settings.stalled_timeout, reason)
-        } else if self.collecting.is_some() || !link.decoder.is_idle() {
+        } else if self.collecting.is_some() || self.uploading.is_some() || !link.decoder.is_idle() {
             (link.last_progress() + settings.idle_timeout, CloseReason::StalledSender(settings.idle_timeout))
         } else {
             (link.last_progress() + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))
@@ -329,7 +350,10 @@ impl<B: Body> ServerConnection<B> {
             return Ok(Some(ServerEvent::Request(match head {
                 Head::ChunkFetchRequest { stream, chunk } => Request::Chunk { stream, chunk },
                 Head::StreamRequest { stream } => Request::Stream { name: stream },
-                Head::UploadStream { request, meta } => Request::Upload { request, meta, len },
+                Head::UploadStream { request, meta } => {
+                    self.uploading = Some(len);
+                    Request::Upload { request, meta, len }
+                }
                 Head::MergedBlockMetaRequest { request, app, shuffle, merge, reduce } => {
                     Request::MergedBlockMeta { request, app, shuffle, merge, reduce }
                 }
@@ -404,7 +428,9 @@ impl<B: Body> super::Engine for ServerConnection<B> {
     fn handle_eof(&mut self) -> CloseReason {
         match std::mem::replace(&mut self.phase, Phase::Closing(None)) {
             Phase::Closing(Some(reason)) => reason,
-            _ if self.link.decoder.is_idle() && self.collecting.is_none() => CloseReason::PeerClosed,
+            _ if self.link.decoder.is_idle() && self.collecting.is_none() && self.uploading.is_none() => {
+                CloseReason::PeerClosed
+            }
             _ => CloseReason::PeerClosedMidMessage,
         }
     }
@@ -417,12 +443,16 @@ impl<B: Body> super::Engine for ServerConnection<B> {
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
                 Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(Incoming::Body(piece)) if self.uploading.is_some() => {
+                    Some(ServerEvent::UploadPiece(piece))
+                }
                 Some(Incoming::Body(piece)) => {
                     if let Some((_, _, collect)) = &mut self.collecting {
                         collect.push(piece);
                     }
                     None
                 }
+                Some(Incoming::End) if self.uploading.take().is_some() => Some(ServerEvent::UploadEnd),
                 Some(Incoming::End) => self.collected()?,
             };
             if event.is_some() {
@@ -462,13 +492,14 @@ impl<B: Body> super::Engine for ServerConnection<B> {
     }
 
     fn memory_wanted(&self) -> u64 {
-        match &self.collecting {
-            Some((_, len, _)) if *len > SMALL_FRAME => *len,
+        match (&self.collecting, self.uploading) {
+            (Some((_, len, _)), _) if *len > SMALL_FRAME => *len,
+            (None, Some(len)) if len > SMALL_FRAME => UPLOAD_WINDOW,
             _ => 0,
         }
     }
 
     fn expects_bulk(&self) -> bool {
-        false
+        self.uploading.is_some_and(|len| len > SMALL_FRAME)
     }
 }

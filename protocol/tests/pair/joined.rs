@@ -333,6 +333,14 @@ pub(crate) fn serve(
             asked.push(format!("unauthenticated: {what}"));
             return Ok(());
         }
+        ServerEvent::UploadPiece(piece) => {
+            asked.push(format!("piece of {} bytes", piece.len()));
+            return Ok(());
+        }
+        ServerEvent::UploadEnd => {
+            asked.push("end of the upload".to_owned());
+            return Ok(());
+        }
         ServerEvent::Request(request) => request,
     };
     asked.push(format!("{request:?}"));
@@ -349,6 +357,7 @@ pub(crate) fn serve(
             let len = name.len() * 100;
             engine.answer_stream(name, pattern(len).into())
         }
+        Request::Upload { meta, .. } if &meta[..] == b"take" => Ok(()),
         Request::Upload { request, .. } => {
             engine.fail_rpc(request, "java.lang.No")?;
             engine.close(CloseReason::Refused("an upload".to_owned()));

@@ -12,3 +12,4 @@ mod joined;
 #[path = "../auth_session/support.rs"]
 #[allow(dead_code)] // shared with the tests of the handshake and the ciphers
 mod support;
+mod uploads;

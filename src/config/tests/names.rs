@@ -50,7 +50,7 @@ fn a_mistyped_key_of_sparks_is_a_warning_that_names_the_nearest() {
 fn keys_that_only_spark_reads_are_not_warned_about() {
     let settings = "spark.network.crypto.saslFallback false\nspark.network.crypto.config.cipher.classes X\n\
                     spark.shuffle.service.enabled true\nspark.ssl.rpc.keyStoreType JKS\nspark.shuffle.service.name n\n\
-                    spark.shuffle.push.server.mergedIndexCacheSize 1m\nspark.master yarn\nspark.executor.memory 1g\n\
+                    spark.shuffle.service.db.backend X\nspark.master yarn\nspark.executor.memory 1g\n\
                     spark.network.crypto.enabled nonsense\n";
     let config = serve(&[], &surroundings(settings)).unwrap();
     assert_eq!(warnings(config.notices()), Vec::<&str>::new());

@@ -100,11 +100,28 @@ fn confinement_cannot_be_switched_off() {
 }
 
 #[test]
-fn merging_is_warned_about_until_it_is_there() {
-    let setting = "spark.shuffle.push.server.mergedShuffleFileManagerImpl=\
-                   org.apache.spark.network.shuffle.RemoteBlockPushResolver";
-    let config = serve(&[setting], &surroundings("")).unwrap();
-    assert!(warnings(config.notices())[0].contains("not available yet"));
+fn merging_is_switched_on_by_the_name_of_sparks_class() {
+    let manager = |name: &str| format!("spark.shuffle.push.server.mergedShuffleFileManagerImpl={name}");
+    let off = serve(&[], &surroundings("")).unwrap();
+    assert_eq!(off.merging, None);
+    let other = manager("org.apache.spark.network.shuffle.NoOpMergedShuffleFileManager");
+    assert_eq!(serve(&[&other], &surroundings("")).unwrap().merging, None);
+
+    let on = manager("org.apache.spark.network.shuffle.RemoteBlockPushResolver");
+    let defaults = serve(&[&on], &surroundings("")).unwrap().merging.unwrap();
+    assert_eq!((defaults.min_chunk, defaults.index_cache_size), (ByteCount::mib(2), ByteCount::mib(100)));
+    assert_eq!((defaults.io_errors, defaults.cleaner_timeout), (4, Duration::from_secs(60)));
+    let chunk = "spark.shuffle.push.server.minChunkSizeInMergedShuffleFile=2k";
+    let config = serve(&[&on, chunk], &surroundings("")).unwrap();
+    assert_eq!(config.merging.unwrap().min_chunk, ByteCount::kib(2));
+    for setting in [
+        "spark.shuffle.push.server.minChunkSizeInMergedShuffleFile=2g",
+        "spark.shuffle.push.server.ioExceptionsThresholdDuringMerge=-1",
+        "spark.shuffle.push.server.mergedIndexCacheSize=x",
+    ] {
+        let (key, _) = setting.split_once('=').unwrap();
+        assert_refused(serve(&[setting], &surroundings("")), key, &["accepted:"]);
+    }
 }
 
 #[test]

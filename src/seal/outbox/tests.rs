@@ -327,3 +327,97 @@ proptest! {
         prop_assert!(room == 0 || segment.sealed().len() >= room);
     }
 }
+
+/// Bytes that come a few at a time, every other time only to who waits; fails or ends too early at `fails_at`.
+#[derive(Debug)]
+struct Pulled {
+    content: Bytes,
+    announced: u64,
+    taken: usize,
+    ready: usize,
+    is_next_ready: bool,
+    fails_at: Option<usize>,
+}
+
+impl Pulled {
+    fn of(content: Vec<u8>) -> Self {
+        let announced = content.len() as u64;
+        let content = Bytes::from(content);
+        Self { content, announced, taken: 0, ready: 0, is_next_ready: true, fails_at: None }
+    }
+
+    fn body(self) -> Body {
+        Body::pulled(Box::new(self), Ticket::take(&Arc::default()))
+    }
+
+    fn fill(&mut self) -> Result<(), PullError> {
+        if self.fails_at.is_some_and(|at| self.taken >= at) {
+            return Err(PullError("damaged".to_owned()));
+        }
+        self.ready = (self.content.len() - self.taken).min(1234);
+        Ok(())
+    }
+}
+
+impl Pull for Pulled {
+    fn remaining(&self) -> u64 {
+        self.announced - self.taken as u64
+    }
+
+    fn fill_now(&mut self) -> Result<bool, PullError> {
+        if self.ready > 0 {
+            return Ok(true);
+        }
+        self.is_next_ready = !self.is_next_ready;
+        if self.is_next_ready {
+            self.fill()?;
+        }
+        Ok(self.is_next_ready)
+    }
+
+    fn fill_blocking(&mut self) -> Result<(), PullError> {
+        self.fill()
+    }
+
+    fn plain(&self) -> &[u8] {
+        &self.content[self.taken..self.taken + self.ready]
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.taken += n;
+        self.ready -= n;
+    }
+}
+
+#[tokio::test]
+async fn what_is_pulled_goes_out_whole_in_every_cipher() {
+    let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+    for mode in MODES {
+        let (sealing, opening) = ends(mode);
+        let (mut here, mut there) = (Stack::default(), Stack::default());
+        here.push(sealing);
+        there.push(opening);
+        let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+        let head = frame(content.len());
+        outbox.push(Outbound::Bytes(head.clone()));
+        outbox.push(Outbound::Region(Pulled::of(content.clone()).body()));
+        outbox.push(Outbound::Bytes(frame(3)));
+        let (said, segments) = say(&mut outbox, &mut here).await.unwrap();
+        assert!(segments > 20, "{segments}");
+        let plain = open(&mut there, &said, 777);
+        let heads = head.len() - content.len();
+        assert!(plain[head.len()..].starts_with(&content), "{mode}");
+        assert_eq!(plain.len(), heads + 2 * content.len() + frame(3).len(), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_pulled_to_its_end_is_an_error() {
+    for (fails_at, announced) in [(Some(50_000), 100_000), (None, 100_001), (None, 99_999)] {
+        let pulled = Pulled { fails_at, announced, ..Pulled::of(vec![7; 100_000]) };
+        let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+        outbox.push(Outbound::Region(pulled.body()));
+        let error = say(&mut outbox, &mut Stack::default()).await.unwrap_err();
+        assert!(matches!(error, OutboxError::Pull(_)), "{error}");
+    }
+}

@@ -1,0 +1,187 @@
+//! Removing all files of certain names from a directory that Spark laid out, whatever they are called in full.
+//!
+//! Only what lies in sub-directories that Spark makes (`00` to `3f`, say) is looked at, nothing is followed, and what
+//! else lies there stays: the name of the directory came from a peer, and others may have files in it.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::confined::{OpenError, OpenFailure, ShownPath};
+use super::root::{LocalDir, Roots};
+
+/// What becomes of directories that are empty then.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Directories {
+    /// They stay: others may be about to use them.
+    Keep,
+    /// They are removed.
+    Remove,
+}
+
+impl Roots {
+    /// Removes the files beneath `dir` whose names `is_meant` says; how many. A directory that is not there has none.
+    ///
+    /// Files that cannot be removed stop it: those that are left can be removed by another call.
+    pub fn purge(
+        &self,
+        dir: &LocalDir,
+        directories: Directories,
+        is_meant: impl Fn(&str) -> bool,
+    ) -> Result<u64, OpenError> {
+        match self.try_purge(dir, directories, &is_meant) {
+            Ok(removed) => Ok(removed),
+            Err(OpenFailure::Errno(Errno::NOENT)) => Ok(0),
+            Err(failure) => Err(failure.at(ShownPath::new(dir.text()))),
+        }
+    }
+
+    fn try_purge(
+        &self,
+        dir: &LocalDir,
+        directories: Directories,
+        is_meant: &dyn Fn(&str) -> bool,
+    ) -> Result<u64, OpenFailure> {
+        let root = self.handle(dir.root());
+        let path = dir.relative();
+        let open = self.confinement().open(root, if path.is_empty() { "." } else { path }, READ_DIRECTORY)?;
+        let mut removed = 0;
+        for (name, _) in entries(&open)? {
+            if !is_sub_dir(&name) {
+                continue;
+            }
+            match purge_sub_dir(open.as_fd(), &name, is_meant) {
+                Ok(n) => removed += n,
+                // A link, a file, or gone: nothing that Spark made.
+                Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            if directories == Directories::Remove {
+                remove_if_empty(open.as_fd(), &name)?;
+            }
+        }
+        drop(open);
+        if directories == Directories::Remove && !path.is_empty() {
+            let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+            let parent = self.confinement().open(root, parent, READ_DIRECTORY)?;
+            let name = CString::new(name).map_err(|_| OpenFailure::Escapes)?;
+            remove_if_empty(parent.as_fd(), &name)?;
+        }
+        Ok(removed)
+    }
+}
+
+fn purge_sub_dir(dir: BorrowedFd<'_>, name: &CStr, is_meant: &dyn Fn(&str) -> bool) -> Result<u64, Errno> {
+    let sub = rustix::fs::openat(dir, name, READ_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+    let mut removed = 0;
+    for (name, kind) in entries(&sub)? {
+        if kind == FileType::Directory || !name.to_str().is_ok_and(is_meant) {
+            continue;
+        }
+        match rustix::fs::unlinkat(&sub, &name, AtFlags::empty()) {
+            Ok(()) => removed += 1,
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(removed)
+}
+
+/// Names and kinds of what lies in a directory; all of it is read before any of it is removed.
+fn entries(dir: &OwnedFd) -> Result<Vec<(CString, FileType)>, Errno> {
+    let read = Dir::read_from(dir)?;
+    read.map(|entry| entry.map(|entry| (entry.file_name().to_owned(), entry.file_type()))).collect()
+}
+
+fn remove_if_empty(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Two or more lower-case hex digits.
+fn is_sub_dir(name: &CStr) -> bool {
+    let name = name.to_bytes();
+    name.len() >= 2 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+const READ_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Tree {
+        roots: Roots,
+        root: PathBuf,
+        _temp: TempDir,
+    }
+
+    /// A merge directory with files of two applications, and things that nobody should touch.
+    fn tree() -> Tree {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().canonicalize().unwrap().join("root");
+        for dir in ["m/00", "m/3f", "m/keep", "m/0x", "elsewhere/00", "m/01"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        for file in
+            ["m/00/a_1", "m/00/b_1", "m/3f/a_2", "m/keep/a_3", "m/0x/a_4", "m/a_5", "elsewhere/00/a_6"]
+        {
+            fs::write(root.join(file), "x").unwrap();
+        }
+        symlink(root.join("elsewhere/00"), root.join("m/02")).unwrap();
+        symlink(root.join("elsewhere/00/a_6"), root.join("m/3f/a_link")).unwrap();
+        Tree { roots: Roots::open([&root]).unwrap(), root, _temp: temp }
+    }
+
+    fn purge(tree: &Tree, dir: &str, directories: Directories) -> Result<u64, OpenError> {
+        let dir = tree.roots.accept(tree.root.join(dir).to_str().unwrap()).unwrap();
+        tree.roots.purge(&dir, directories, |name| name.starts_with("a_"))
+    }
+
+    #[test]
+    fn removes_only_what_is_meant_and_follows_nothing() {
+        let tree = tree();
+        assert_eq!(purge(&tree, "m", Directories::Keep).unwrap(), 3);
+        for gone in ["m/00/a_1", "m/3f/a_2", "m/3f/a_link"] {
+            assert!(fs::symlink_metadata(tree.root.join(gone)).is_err(), "{gone}");
+        }
+        for kept in ["m/00/b_1", "m/keep/a_3", "m/0x/a_4", "m/a_5", "elsewhere/00/a_6", "m/01", "m/3f"] {
+            assert!(tree.root.join(kept).exists(), "{kept}");
+        }
+    }
+
+    #[test]
+    fn removes_directories_that_are_empty_where_it_is_told_to() {
+        let tree = tree();
+        purge(&tree, "m", Directories::Remove).unwrap();
+        for gone in ["m/3f", "m/01"] {
+            assert!(!tree.root.join(gone).exists(), "{gone}");
+        }
+        assert!(tree.root.join("m/00/b_1").exists() && tree.root.join("elsewhere/00/a_6").exists());
+        assert_eq!(purge(&tree, "elsewhere", Directories::Remove).unwrap(), 1);
+        assert!(!tree.root.join("elsewhere").exists());
+        // Another time there is nothing to do.
+        assert_eq!(purge(&tree, "elsewhere", Directories::Remove).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_became_a_link_is_refused() {
+        let tree = tree();
+        let dir = tree.roots.accept(tree.root.join("m").to_str().unwrap()).unwrap();
+        fs::rename(tree.root.join("m"), tree.root.join("n")).unwrap();
+        symlink(tree.root.join("n"), tree.root.join("m")).unwrap();
+        let refused = tree.roots.purge(&dir, Directories::Remove, |_| true);
+        assert!(matches!(refused, Err(OpenError::Escapes { .. })), "{refused:?}");
+        assert!(tree.root.join("n/00/a_1").exists());
+    }
+}

@@ -1,0 +1,167 @@
+//! Where merged partitions lie: beside the directories of the executor that registered first.
+//!
+//! `…/blockmgr-<uuid>` and `…/merge_manager_1` are siblings. The executor makes the merge directory with its
+//! sub-directories before it registers; nothing is ever made here but files.
+//!
+//! Origin: `RemoteBlockPushResolver.AppPathsInfo` and `ExecutorDiskUtils.getFilePath`, Spark 4.3.0.
+
+use sealed_shuffle_protocol::ids::AppId;
+
+use super::error::MergeError;
+use super::registration::MergeInfo;
+use crate::disk::layout::{Placement, java_path};
+use crate::disk::{LocalDir, Roots};
+
+/// The merge directories of an application.
+#[derive(Debug)]
+pub struct MergeDirs {
+    dirs: Vec<LocalDir>,
+    sub_dirs: i32,
+}
+
+/// Where one file lies.
+#[derive(Debug)]
+pub struct MergePlace<'a> {
+    /// The merge directory.
+    pub dir: &'a LocalDir,
+    /// The path of the file below the directory's root.
+    pub path: String,
+    /// The path as it is shown.
+    pub shown: String,
+}
+
+impl MergeDirs {
+    /// Takes directories that were accepted by [`Roots::accept`].
+    pub fn new(dirs: Vec<LocalDir>, sub_dirs: i32) -> Self {
+        Self { dirs, sub_dirs }
+    }
+
+    /// The merge directories that follow from an executor's directories, in their order.
+    pub(super) fn resolve<'a>(
+        local_dirs: impl IntoIterator<Item = &'a str>,
+        sub_dirs: i32,
+        info: &MergeInfo,
+        app: &AppId,
+        roots: &Roots,
+    ) -> Result<Self, MergeError> {
+        let dirs =
+            local_dirs.into_iter().map(|dir| beside(dir, info, app, roots)).collect::<Result<_, _>>()?;
+        Ok(Self::new(dirs, sub_dirs))
+    }
+
+    /// The directories, as they are told to executors.
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.dirs.iter().map(LocalDir::text)
+    }
+
+    /// The directories.
+    pub fn dirs(&self) -> &[LocalDir] {
+        &self.dirs
+    }
+
+    /// Sub-directories of each; any number that a peer can send.
+    pub fn sub_dirs(&self) -> i32 {
+        self.sub_dirs
+    }
+
+    /// Where the file `name` lies; nowhere where there are no directories, or no sub-directories.
+    pub fn place(&self, name: &str) -> Option<MergePlace<'_>> {
+        let placement = Placement::of(name, self.dirs.len(), self.sub_dirs)?;
+        let dir = self.dirs.get(placement.dir)?;
+        let sub = placement.sub_dir();
+        let path = match dir.relative() {
+            "" => format!("{sub}/{name}"),
+            relative => format!("{relative}/{sub}/{name}"),
+        };
+        let shown = java_path(&format!("{}/{sub}/{name}", dir.text()));
+        Some(MergePlace { dir, path, shown })
+    }
+
+    /// The path of the file `name`, as answers show it.
+    pub(super) fn shown(&self, name: &str) -> String {
+        self.place(name).map_or_else(|| name.to_owned(), |place| place.shown)
+    }
+
+    /// The directories that are not also among `others`.
+    pub(super) fn without(&self, others: &Self) -> Self {
+        let is_other = |dir: &LocalDir| others.dirs.iter().any(|other| dir.is_same_place(other));
+        let dirs = self.dirs.iter().filter(|dir| !is_other(dir)).cloned().collect();
+        Self::new(dirs, self.sub_dirs)
+    }
+}
+
+fn beside(dir: &str, info: &MergeInfo, app: &AppId, roots: &Roots) -> Result<LocalDir, MergeError> {
+    let parent = parent(dir).ok_or_else(|| MergeError::NoParent { dir: dir.to_owned() })?;
+    let parent = normalized(&parent);
+    let text = match parent.as_str() {
+        "" => info.dir.clone(),
+        "/" => format!("/{}", info.dir),
+        parent => format!("{parent}/{}", info.dir),
+    };
+    let accepted = roots.accept(&text).map_err(MergeError::Dir)?;
+    // A link would lead elsewhere, where another application's files may lie.
+    let strays = roots.accept(&parent).is_ok_and(|parent| !accepted.is_child(&parent, &info.dir));
+    if strays {
+        return Err(MergeError::Escapes { name: info.dir.clone(), parent, app: app.clone() });
+    }
+    Ok(accepted)
+}
+
+/// `Path.getParent`.
+fn parent(dir: &str) -> Option<String> {
+    let dir = java_path(dir);
+    let (parent, name) = dir.rsplit_once('/')?;
+    if name.is_empty() {
+        return None;
+    }
+    Some(if parent.is_empty() { "/".to_owned() } else { parent.to_owned() })
+}
+
+/// `Path.normalize`: by the text alone.
+fn normalized(path: &str) -> String {
+    let is_absolute = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => match parts.last() {
+                Some(&last) if last != ".." => _ = parts.pop(),
+                _ if is_absolute => {}
+                _ => parts.push(".."),
+            },
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    if is_absolute { format!("/{joined}") } else { joined }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_are_those_of_java() {
+        let known = [
+            ("/b/d1/blockmgr-a", Some("/b/d1")),
+            ("/b/d1/blockmgr-a/", Some("/b/d1")),
+            ("/x", Some("/")),
+            ("a/b", Some("a")),
+            ("/", None),
+            ("x", None),
+            ("", None),
+        ];
+        for (dir, expected) in known {
+            assert_eq!(parent(dir).as_deref(), expected, "{dir:?}");
+        }
+    }
+
+    #[test]
+    fn paths_are_normalized_by_their_text() {
+        let known =
+            [("/a/../b/./c", "/b/c"), ("/..", "/"), ("../a", "../a"), ("a/..", ""), ("/a//b/", "/a/b")];
+        for (path, expected) in known {
+            assert_eq!(normalized(path), expected, "{path:?}");
+        }
+    }
+}

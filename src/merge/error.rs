@@ -1,0 +1,305 @@
+//! What failed in merging: in the log's words (Display), and in the words that Spark's clients read
+//! ([`MergeError::spark_text`]).
+//!
+//! Texts that Spark has are Spark's to the letter (RemoteBlockPushResolver, `TransportRequestHandler`, Spark 4.3.0).
+
+use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+
+use super::names::PartitionId;
+use crate::disk::DirRefused;
+
+/// What failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// A registration without a merge directory.
+    #[error("an executor that pushes blocks names no merge directory")]
+    NoMergeDir {
+        /// The shuffle manager as it was sent.
+        meta: String,
+    },
+    /// A merge directory that is no plain name.
+    #[error("{dir:?} is no name of a merge directory")]
+    InvalidMergeDir {
+        /// The name.
+        dir: String,
+        /// The shuffle manager as it was sent.
+        meta: String,
+    },
+    /// A merge directory that is a link to elsewhere.
+    #[error("merge directory {name:?} does not lie in {parent}")]
+    Escapes {
+        /// The name.
+        name: String,
+        /// Where it should lie.
+        parent: String,
+        /// The application.
+        app: AppId,
+    },
+    /// A local directory that has nothing beside it.
+    #[error("local directory {dir:?} has no parent, so there is no place for a merge directory")]
+    NoParent {
+        /// The directory.
+        dir: String,
+    },
+    /// A merge directory that lies beneath no root.
+    #[error("merge directory refused: {0}")]
+    Dir(DirRefused),
+    /// What the store needs for an application is not to be had.
+    #[error("application {app} cannot merge: {why}")]
+    Store {
+        /// The application.
+        app: AppId,
+        /// What is missing.
+        why: String,
+    },
+    /// Text where a number should be.
+    #[error("{text:?} is no 32-bit number")]
+    NotANumber {
+        /// The text.
+        text: String,
+    },
+    /// Nobody registered the application with a merge directory.
+    #[error("application {app} is not registered for merging; a restart forgets registrations")]
+    UnknownApp {
+        /// The application.
+        app: AppId,
+    },
+    /// Another attempt of the application.
+    #[error("{message} names attempt {named} of application {app}, and {stored} is the current one")]
+    Attempt {
+        /// The message.
+        message: &'static str,
+        /// The application.
+        app: AppId,
+        /// The attempt that it names.
+        named: i32,
+        /// The attempt that is registered.
+        stored: i32,
+    },
+    /// The files of a partition cannot be made.
+    #[error("cannot make the files of {partition}: {why}")]
+    Create {
+        /// The partition.
+        partition: PartitionId,
+        /// What happened.
+        why: String,
+    },
+    /// A push with numbers that no application has.
+    #[error("a pushed block with {what} is refused")]
+    Absurd {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A partition that had too many disk errors.
+    #[error("too many disk errors while merging into the partition of {block}: it takes no more blocks")]
+    Threshold {
+        /// The block.
+        block: String,
+    },
+    /// A piece of a block cannot be written.
+    #[error("cannot write a piece of {block}: {cause}")]
+    Write {
+        /// The block.
+        block: String,
+        /// What happened, as a line of Java's.
+        cause: String,
+    },
+    /// A block cannot be completed.
+    #[error("cannot complete {block}: {cause}")]
+    Complete {
+        /// The block.
+        block: String,
+        /// What happened, as a line of Java's.
+        cause: String,
+    },
+    /// A merge that was finalized before, or has a successor.
+    #[error("shuffle {shuffle} cannot be finalized with merge id {merge}: it was, or a later one has begun")]
+    StaleFinalize {
+        /// The shuffle.
+        shuffle: ShuffleId,
+        /// The attempt of merging it.
+        merge: ShuffleMergeId,
+    },
+    /// A finalization that no more state can be kept of.
+    #[error("shuffle {shuffle} of {app} is not finalized: {why}")]
+    Finalize {
+        /// The application.
+        app: AppId,
+        /// The shuffle.
+        shuffle: ShuffleId,
+        /// The attempt of merging it.
+        merge: ShuffleMergeId,
+        /// What is wrong.
+        why: String,
+    },
+    /// Data of a merge that has a successor.
+    #[error("{what} of {partition} was asked for, and a later merge has begun")]
+    StaleFetch {
+        /// `MergedBlockMeta` or `MergedBlockData`.
+        what: &'static str,
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// A file that is not there.
+    #[error("merged {kind} file {path} is not there")]
+    NotFound {
+        /// `index`, `meta` or `data`.
+        kind: &'static str,
+        /// The file.
+        path: String,
+    },
+    /// A partition without a chunk.
+    #[error("{path} lists no chunk")]
+    EmptyIndex {
+        /// The index file.
+        path: String,
+    },
+    /// A chunk that the partition has not.
+    #[error("{partition} has {chunks} chunks, and {asked} was asked for")]
+    NoSuchChunk {
+        /// The partition.
+        partition: PartitionId,
+        /// Chunks that there are.
+        chunks: usize,
+        /// The chunk.
+        asked: i32,
+    },
+    /// Files that do not open.
+    #[error("cannot read {partition}: {why}")]
+    Unreadable {
+        /// The partition.
+        partition: PartitionId,
+        /// Path of its index.
+        path: String,
+        /// What happened.
+        why: String,
+    },
+    /// A removal of a merge that has a successor.
+    #[error("merge {merge} of shuffle {shuffle} is not the current one ({current}), and is not removed")]
+    StaleRemove {
+        /// The application.
+        app: AppId,
+        /// The shuffle.
+        shuffle: ShuffleId,
+        /// The merge that was named.
+        merge: ShuffleMergeId,
+        /// The current one.
+        current: ShuffleMergeId,
+    },
+}
+
+impl MergeError {
+    /// A short fixed word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NoMergeDir { .. }
+            | Self::InvalidMergeDir { .. }
+            | Self::Escapes { .. }
+            | Self::NoParent { .. }
+            | Self::Dir(_)
+            | Self::Store { .. }
+            | Self::NotANumber { .. } => "merge_registration",
+            Self::UnknownApp { .. } | Self::Attempt { .. } => "merge_application",
+            Self::Absurd { .. } => "merge_absurd",
+            Self::Create { .. } | Self::Threshold { .. } | Self::Write { .. } | Self::Complete { .. } => {
+                "merge_write"
+            }
+            Self::StaleFinalize { .. } | Self::StaleFetch { .. } | Self::StaleRemove { .. } => "merge_stale",
+            Self::Finalize { .. } => "merge_finalize",
+            Self::NotFound { .. } | Self::EmptyIndex { .. } | Self::NoSuchChunk { .. } => "merge_not_found",
+            Self::Unreadable { .. } => "merge_unreadable",
+        }
+    }
+
+    /// What the peer reads: the first line of a failure in Spark, with its cause where that has one.
+    pub fn spark_text(&self) -> String {
+        match self {
+            Self::NoMergeDir { meta } => illegal(format!(
+                "Failed to get the merge directory information from the shuffleManagerMeta {meta} in executor \
+                 registration message"
+            )),
+            Self::InvalidMergeDir { dir, meta } => illegal(format!(
+                "Invalid merge directory name {dir} from the shuffleManagerMeta {meta} in executor registration message"
+            )),
+            Self::Escapes { name, parent, app } => illegal(format!(
+                "Merge directory {name} escapes the local dir parent {parent} for application {}",
+                app.as_str()
+            )),
+            Self::NoParent { dir } => illegal(format!("Invalid local directory without a parent dir: {dir}")),
+            Self::Dir(refused) => refused.spark_text(),
+            Self::Store { app, why } => {
+                format!("java.lang.IllegalStateException: Application {} cannot merge: {why}", app.as_str())
+            }
+            Self::NotANumber { text } => {
+                format!("java.lang.NumberFormatException: For input string: \"{text}\"")
+            }
+            Self::UnknownApp { app } => {
+                illegal(format!("application {} is not registered or NM was restarted.", app.as_str()))
+            }
+            Self::Attempt { message, app, named, stored } => illegal(format!(
+                "The attempt id {named} in this {message} message does not match with the current attempt id {stored} \
+                 stored in shuffle service for application {}",
+                app.as_str()
+            )),
+            Self::Create { partition, .. } => runtime(format!(
+                "Cannot initialize merged shuffle partition for appId {} shuffleId {} shuffleMergeId {} reduceId {}",
+                partition.app.as_str(),
+                partition.shuffle,
+                partition.merge,
+                partition.reduce
+            )),
+            Self::Absurd { what } => illegal(format!("A pushed block with {what} is refused")),
+            Self::Threshold { block } => threshold_text(block),
+            Self::Write { cause, .. } => {
+                format!("java.io.IOException: Destination failed while reading stream\nCaused by: {cause}")
+            }
+            Self::Complete { cause, .. } => format!(
+                "java.io.IOException: Failure post-processing complete stream; failing this rpc and leaving channel \
+                 active\nCaused by: {cause}"
+            ),
+            Self::StaleFinalize { shuffle, merge } => runtime(format!(
+                "Shuffle merge finalize request for shuffle {shuffle} with shuffleMergeId {merge} is stale shuffle \
+                 finalize request as shuffle blocks of a higher shuffleMergeId for the shuffle is already being pushed"
+            )),
+            Self::Finalize { app, shuffle, merge, .. } => runtime(format!(
+                "Error while finalizing shuffle merge for application {} shuffle {shuffle} with shuffleMergeId {merge}",
+                app.as_str()
+            )),
+            Self::StaleFetch { what, partition: PartitionId { shuffle, merge, reduce, .. } } => {
+                stale_fetch_text(what, *shuffle, *merge, *reduce)
+            }
+            Self::NotFound { kind, path } => runtime(format!("Merged shuffle {kind} file {path} not found")),
+            Self::EmptyIndex { path } => runtime(format!("Merged shuffle index file {path} is empty")),
+            Self::NoSuchChunk { .. } => "java.lang.IndexOutOfBoundsException".to_owned(),
+            Self::Unreadable { path, .. } => {
+                runtime(format!("Failed to open merged shuffle index file {path}"))
+            }
+            Self::StaleRemove { app, shuffle, merge, current } => runtime(format!(
+                "Asked to remove old shuffle merged data for application {} shuffleId {shuffle} shuffleMergeId {merge}, \
+                 but current shuffleMergeId {current} ",
+                app.as_str()
+            )),
+        }
+    }
+}
+
+/// What a partition with too many errors answers.
+pub(super) fn threshold_text(block: &str) -> String {
+    format!("java.lang.IllegalStateException: IOExceptions exceeded the threshold when merging {block}")
+}
+
+fn stale_fetch_text(what: &str, shuffle: ShuffleId, merge: ShuffleMergeId, reduce: ReduceId) -> String {
+    runtime(format!(
+        "{what} fetch for shuffle {shuffle} with shuffleMergeId {merge} reduceId {reduce} is stale shuffle block fetch \
+         request as shuffle blocks of a higher shuffleMergeId for the shuffle is available"
+    ))
+}
+
+fn illegal(text: String) -> String {
+    format!("java.lang.IllegalArgumentException: {text}")
+}
+
+fn runtime(text: String) -> String {
+    format!("java.lang.RuntimeException: {text}")
+}

@@ -1,0 +1,87 @@
+//! The end of merging a shuffle: what was merged is told to the driver, and nothing more is taken.
+//!
+//! Origin: `RemoteBlockPushResolver.finalizeShuffleMerge`, Spark 4.3.0.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sealed_shuffle_protocol::ids::ReduceId;
+use sealed_shuffle_protocol::shuffle::{FinalizeShuffleMerge, MergeStatuses};
+use tracing::{info, warn};
+
+use super::error::MergeError;
+use super::merger::{App, Counters, Merger, Phase, Shuffle};
+use super::partition::{Files, Partition};
+
+impl Merger {
+    /// Ends the merging of a shuffle. What is still arriving comes too late from here on.
+    pub fn finalize(&self, message: &FinalizeShuffleMerge) -> Result<MergeStatuses, MergeError> {
+        let FinalizeShuffleMerge { shuffle, merge, .. } = *message;
+        let app = self.attempt(&message.app, message.app_attempt, "FinalizeShuffleMerge")?;
+        let mut statuses =
+            MergeStatuses { shuffle, merge, bitmaps: Vec::new(), reduces: Vec::new(), sizes: Vec::new() };
+        let Some(partitions) = self.end(&app, message)? else { return Ok(statuses) };
+
+        let mut kept = Vec::new();
+        for (reduce, partition) in partitions {
+            let mut state = partition.lock();
+            if !matches!(state.files, Files::Open(_)) {
+                state.close();
+                continue;
+            }
+            // The files stay, whether or not the driver hears of them.
+            kept.push(reduce);
+            match state.finalize() {
+                Ok(finalized) if finalized.merged.is_empty() => {}
+                Ok(finalized) => {
+                    statuses.bitmaps.push(finalized.merged.into());
+                    statuses.reduces.push(reduce);
+                    statuses.sizes.push(i64::try_from(finalized.len).unwrap_or(i64::MAX));
+                }
+                Err(error) => {
+                    let partition = app.partition_id(shuffle, merge, reduce);
+                    warn!(%partition, %error, "a merged partition cannot be finished: it is left out");
+                }
+            }
+        }
+        info!(app = %app.id, %shuffle, %merge, partitions = statuses.reduces.len(), "finalized a merge");
+        if let Some(known) = app.shuffles().get_mut(&shuffle)
+            && known.merge == merge
+            && let Phase::Finalized(reduces) = &mut known.phase
+        {
+            *reduces = kept;
+        }
+        Ok(statuses)
+    }
+
+    /// Switches the shuffle to finalized; the partitions that were open, if there was a merge of this id.
+    fn end(
+        &self,
+        app: &Arc<App>,
+        message: &FinalizeShuffleMerge,
+    ) -> Result<Option<HashMap<ReduceId, Arc<Partition>>>, MergeError> {
+        let FinalizeShuffleMerge { shuffle, merge, .. } = *message;
+        let mut shuffles = app.shuffles();
+        let Some(known) = shuffles.get_mut(&shuffle) else {
+            if !Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
+                let why = "too many shuffles are remembered".to_owned();
+                return Err(MergeError::Finalize { app: app.id.clone(), shuffle, merge, why });
+            }
+            shuffles.insert(shuffle, Shuffle::finalized(merge));
+            self.journal.finalized(&app.id, app.attempt, shuffle, merge);
+            return Ok(None);
+        };
+        if merge < known.merge || matches!(known.phase, Phase::Finalized(_)) {
+            return Err(MergeError::StaleFinalize { shuffle, merge });
+        }
+        let old = std::mem::replace(known, Shuffle::finalized(merge));
+        self.journal.finalized(&app.id, app.attempt, shuffle, merge);
+        if old.merge < merge {
+            self.delete_later(app, shuffle, old);
+            return Ok(None);
+        }
+        let Phase::Open(partitions) = old.phase else { return Ok(None) };
+        Counters::sub(&self.counters.open_partitions, partitions.len() as u64);
+        Ok(Some(partitions))
+    }
+}

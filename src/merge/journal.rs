@@ -1,0 +1,64 @@
+//! What of merging survives a restart, and who writes it down.
+//!
+//! | what | written | removed |
+//! |---|---|---|
+//! | an attempt of an application: its directories | when its first executor registers | when it is over |
+//! | a finalized merge of a shuffle | before its partitions are closed; when a merge is removed | when a newer one begins, or the attempt is over |
+//!
+//! Nothing else does: open merges are forgotten, and which partitions a finalized merge has is known by its files alone,
+//! so that removing a shuffle that was finalized before a restart deletes none of them, as in Spark.
+//!
+//! Origin: the recovery store of RemoteBlockPushResolver, Spark 4.3.0.
+
+use std::fmt;
+
+use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+
+use super::dirs::MergeDirs;
+
+/// Writes down what survives a restart.
+///
+/// Called under the lock that orders the events of an application, on a thread that may wait for a disk. What cannot be
+/// written is the journal's to log: merging goes on, as in Spark.
+pub trait Journal: fmt::Debug + Send + Sync {
+    /// An attempt of an application merges into these directories.
+    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs);
+
+    /// The attempt is over, with all its merges.
+    fn over(&self, app: &AppId, attempt: i32);
+
+    /// A merge is finalized: from now on its blocks come too late.
+    fn finalized(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId);
+
+    /// A finalized merge has a successor.
+    fn superseded(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId);
+}
+
+/// An application as it was written down.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// The application.
+    pub app: AppId,
+    /// Its newest attempt.
+    pub attempt: i32,
+    /// The merge directories, as [`MergeDirs::texts`] gave them.
+    pub dirs: Vec<String>,
+    /// Sub-directories of each.
+    pub sub_dirs: i32,
+    /// The newest merge of each shuffle that was finalized.
+    pub finalized: Vec<(ShuffleId, ShuffleMergeId)>,
+}
+
+/// Writes nothing down.
+#[derive(Debug)]
+pub(super) struct Forgetful;
+
+impl Journal for Forgetful {
+    fn registered(&self, _: &AppId, _: i32, _: &MergeDirs) {}
+
+    fn over(&self, _: &AppId, _: i32) {}
+
+    fn finalized(&self, _: &AppId, _: i32, _: ShuffleId, _: ShuffleMergeId) {}
+
+    fn superseded(&self, _: &AppId, _: i32, _: ShuffleId, _: ShuffleMergeId) {}
+}

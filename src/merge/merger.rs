@@ -1,0 +1,440 @@
+//! Applications, their attempts and shuffles: who may merge, where to, and what is to be cleaned up.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use tracing::{info, warn};
+
+use super::deferred::DeferredBudget;
+use super::dirs::MergeDirs;
+use super::error::MergeError;
+use super::journal::{Forgetful, Journal, Remembered};
+use super::names::PartitionId;
+use super::partition::Partition;
+use super::registration::{MergeInfo, NO_ATTEMPT};
+use super::serve::Readers;
+use super::store::{AppStore, Store};
+use crate::disk::{Directories, Roots};
+
+/// How merging behaves.
+#[derive(Clone, Debug)]
+pub struct MergeSettings {
+    /// A chunk ends with the block that makes it so long. Default 2 MiB,
+    /// `spark.shuffle.push.server.minChunkSizeInMergedShuffleFile`.
+    pub min_chunk: u64,
+    /// Disk errors that a partition survives. Default 4,
+    /// `spark.shuffle.push.server.ioExceptionsThresholdDuringMerge`.
+    pub io_errors: u32,
+    /// Memory for opened partitions that are read. Default 100 MiB,
+    /// `spark.shuffle.push.server.mergedIndexCacheSize`.
+    pub reader_bytes: u64,
+    /// Opened partitions that are kept for further reads; each holds a file or two. Default 256.
+    pub readers: usize,
+    /// Memory for blocks that wait for another one to be merged. Default 64 MiB.
+    pub deferred_bytes: u64,
+    /// Partitions being merged at once; each costs three files and a few hundred bytes. Default 100,000.
+    pub partitions: u64,
+    /// Shuffles that are remembered, of all applications; about 100 bytes each. Default 1,000,000.
+    pub shuffles: u64,
+    /// How long the end of the server waits for deletions. Default 60 s,
+    /// `spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout`.
+    pub cleaner_timeout: Duration,
+}
+
+impl Default for MergeSettings {
+    fn default() -> Self {
+        Self {
+            min_chunk: 2 << 20,
+            io_errors: 4,
+            reader_bytes: 100 << 20,
+            readers: 256,
+            deferred_bytes: 64 << 20,
+            partitions: 100_000,
+            shuffles: 1_000_000,
+            cleaner_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Merging in numbers, under the names that Spark gives them (push-merge metrics since Spark 3.4).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MergeCounters {
+    /// Counter: pushes that met another writer (`blockAppendCollisions`).
+    pub collisions: u64,
+    /// Counter: pushes after finalization, and pushes of what was merged already (`lateBlockPushes`).
+    pub late: u64,
+    /// Counter: pushes that a newer merge overtook (`staleBlockPushes`).
+    pub stale: u64,
+    /// Counter: bytes written (`blockBytesWritten`).
+    pub written_bytes: u64,
+    /// Counter: bytes that came and were not merged (`ignoredBlockBytes`).
+    pub ignored_bytes: u64,
+    /// Gauge: memory of deferred blocks (`deferredBlockBytes`).
+    pub deferred_bytes: u64,
+    /// Gauge: deferred blocks (`deferredBlocks`).
+    pub deferred_blocks: u64,
+    /// Gauge: partitions being merged.
+    pub open_partitions: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) collisions: AtomicU64,
+    pub(super) late: AtomicU64,
+    pub(super) stale: AtomicU64,
+    pub(super) written_bytes: AtomicU64,
+    pub(super) ignored_bytes: AtomicU64,
+    pub(super) open_partitions: AtomicU64,
+    pub(super) shuffles: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(super) fn sub(counter: &AtomicU64, n: u64) {
+        counter.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Adds one unless there are `most` already.
+    pub(super) fn add_one_of(counter: &AtomicU64, most: u64) -> bool {
+        let add = |n: u64| Some(n + 1).filter(|after| *after <= most);
+        counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+}
+
+/// All merging of a server.
+#[derive(Debug)]
+pub struct Merger {
+    pub(super) settings: MergeSettings,
+    store: Arc<dyn Store>,
+    pub(super) deferred: DeferredBudget,
+    pub(super) counters: Counters,
+    pub(super) readers: Readers,
+    pub(super) next_push: AtomicU64,
+    pub(super) journal: Arc<dyn Journal>,
+    apps: RwLock<HashMap<AppId, Arc<App>>>,
+    chores: Mutex<VecDeque<Chore>>,
+    cleaning: Mutex<()>,
+}
+
+/// One attempt of an application.
+#[derive(Debug)]
+pub(super) struct App {
+    pub(super) id: AppId,
+    pub(super) attempt: i32,
+    pub(super) dirs: Arc<MergeDirs>,
+    pub(super) files: Arc<dyn AppStore>,
+    shuffles: Mutex<HashMap<ShuffleId, Shuffle>>,
+    /// Another attempt took its place, or it was forgotten: nothing is made for it any more.
+    pub(super) is_over: AtomicBool,
+}
+
+/// The newest merge of a shuffle.
+#[derive(Debug)]
+pub(super) struct Shuffle {
+    pub(super) merge: ShuffleMergeId,
+    pub(super) phase: Phase,
+}
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    Open(HashMap<ReduceId, Arc<Partition>>),
+    /// The partitions that have files.
+    Finalized(Vec<ReduceId>),
+}
+
+impl Shuffle {
+    pub(super) fn open(merge: ShuffleMergeId) -> Self {
+        Self { merge, phase: Phase::Open(HashMap::new()) }
+    }
+
+    pub(super) fn finalized(merge: ShuffleMergeId) -> Self {
+        Self { merge, phase: Phase::Finalized(Vec::new()) }
+    }
+
+    /// The partitions that are being merged.
+    fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        let open = match &self.phase {
+            Phase::Open(partitions) => Some(partitions.values()),
+            Phase::Finalized(_) => None,
+        };
+        open.into_iter().flatten()
+    }
+}
+
+impl App {
+    fn new(id: &AppId, attempt: i32, dirs: Arc<MergeDirs>, files: Arc<dyn AppStore>) -> Self {
+        let (shuffles, is_over) = (Mutex::default(), AtomicBool::new(false));
+        Self { id: id.clone(), attempt, dirs, files, shuffles, is_over }
+    }
+
+    pub(super) fn shuffles(&self) -> MutexGuard<'_, HashMap<ShuffleId, Shuffle>> {
+        self.shuffles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn partition_id(
+        &self,
+        shuffle: ShuffleId,
+        merge: ShuffleMergeId,
+        reduce: ReduceId,
+    ) -> PartitionId {
+        PartitionId { app: self.id.clone(), shuffle, merge, reduce }
+    }
+}
+
+/// What is cleaned up when nobody waits for it.
+#[derive(Debug)]
+enum Chore {
+    /// Close and delete partitions of one merge.
+    Partitions(Arc<App>, ShuffleId, Shuffle),
+    /// The application is over: close what is open and delete what it made.
+    Application(Arc<App>),
+    /// The attempt is over: the same, and its directories go with it, except those that the next one uses.
+    Attempt { old: Arc<App>, new: Arc<App> },
+}
+
+impl Merger {
+    /// Merging into what `store` keeps.
+    pub fn new(mut settings: MergeSettings, store: Arc<dyn Store>) -> Self {
+        // An empty block is never a chunk.
+        settings.min_chunk = settings.min_chunk.max(1);
+        Self {
+            deferred: DeferredBudget::new(settings.deferred_bytes),
+            readers: Readers::new(settings.reader_bytes, settings.readers),
+            settings,
+            store,
+            counters: Counters::default(),
+            next_push: AtomicU64::new(0),
+            journal: Arc::new(Forgetful),
+            apps: RwLock::default(),
+            chores: Mutex::default(),
+            cleaning: Mutex::default(),
+        }
+    }
+
+    /// The same with somebody who remembers it across a restart.
+    pub fn with_journal(self, journal: Arc<dyn Journal>) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// Takes up an application as it was before a restart: the newest of its attempts that the journal has, and of each
+    /// shuffle the newest merge that was finalized. Its directories are judged anew. What was being merged is forgotten:
+    /// the next push makes its files anew.
+    pub fn restore(&self, known: Remembered, roots: &Roots) -> Result<(), MergeError> {
+        let dirs = known.dirs.iter().map(|dir| roots.accept(dir)).collect::<Result<_, _>>();
+        let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
+        let refused = |why| MergeError::Store { app: known.app.clone(), why };
+        let files = self.store.application(&known.app, &dirs).map_err(refused)?;
+        let app = App::new(&known.app, known.attempt, dirs, files);
+        Counters::add(&self.counters.shuffles, known.finalized.len() as u64);
+        let finalized =
+            known.finalized.into_iter().map(|(shuffle, merge)| (shuffle, Shuffle::finalized(merge)));
+        app.shuffles().extend(finalized);
+        self.apps.write().unwrap_or_else(PoisonError::into_inner).insert(known.app, Arc::new(app));
+        Ok(())
+    }
+
+    /// Has at hand what the store needs, where [`Merger::register`] will take up a new attempt. Cancel safe.
+    pub async fn prepare(&self, app: &AppId, shuffle_manager: &str) -> Result<(), MergeError> {
+        // What cannot be read is refused when it is registered.
+        let Ok(Some(info)) = MergeInfo::parse(shuffle_manager) else { return Ok(()) };
+        if !self.is_newer(app, info.attempt) {
+            return Ok(());
+        }
+        let refused = |why| MergeError::Store { app: app.clone(), why };
+        self.store.prepare(app).await.map_err(refused)
+    }
+
+    /// Takes what an executor says about merging when it registers. The first executor of an attempt decides where the
+    /// application merges to; a newer attempt drops what the older one merged.
+    pub fn register<'a>(
+        &self,
+        app: &AppId,
+        local_dirs: impl IntoIterator<Item = &'a str>,
+        sub_dirs: i32,
+        shuffle_manager: &str,
+        roots: &Roots,
+    ) -> Result<(), MergeError> {
+        let Some(info) = MergeInfo::parse(shuffle_manager)? else { return Ok(()) };
+        if !self.is_newer(app, info.attempt) {
+            return Ok(());
+        }
+        let dirs = Arc::new(MergeDirs::resolve(local_dirs, sub_dirs, &info, app, roots)?);
+        let refused = |why| MergeError::Store { app: app.clone(), why };
+        let files = self.store.application(app, &dirs).map_err(refused)?;
+        let new = Arc::new(App::new(app, info.attempt, dirs, files));
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        if apps.get(app).is_some_and(|old| !supersedes(info.attempt, old.attempt)) {
+            return Ok(());
+        }
+        let old = apps.insert(app.clone(), Arc::clone(&new));
+        // Before anybody else may change it, so that the journal has the same order.
+        if let Some(old) = &old {
+            self.journal.over(app, old.attempt);
+        }
+        self.journal.registered(app, new.attempt, &new.dirs);
+        drop(apps);
+        info!(%app, attempt = new.attempt, directories = new.dirs.dirs().len(), "an application merges");
+        if let Some(old) = old {
+            info!(%app, attempt = old.attempt, "an older attempt of the application is over: what it merged goes");
+            self.later(Chore::Attempt { old, new });
+        }
+        Ok(())
+    }
+
+    fn is_newer(&self, app: &AppId, attempt: i32) -> bool {
+        self.find(app).is_none_or(|known| supersedes(attempt, known.attempt))
+    }
+
+    /// The merge directories of an application, as executors are told.
+    pub fn local_dirs(&self, app: &AppId) -> Result<Vec<String>, MergeError> {
+        Ok(self.app(app)?.dirs.texts().map(str::to_owned).collect())
+    }
+
+    /// How it behaves.
+    pub fn settings(&self) -> &MergeSettings {
+        &self.settings
+    }
+
+    /// Whether executors on this machine can read merged files by themselves.
+    pub fn is_plain(&self) -> bool {
+        self.store.is_plain()
+    }
+
+    /// Forgets an application and deletes what it merged; whether it was known.
+    pub fn forget(&self, app: &AppId) -> bool {
+        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(gone) = apps.remove(app) else { return false };
+        self.journal.over(app, gone.attempt);
+        drop(apps);
+        self.later(Chore::Application(gone));
+        true
+    }
+
+    /// Merging in numbers.
+    pub fn counters(&self) -> MergeCounters {
+        let Counters { collisions, late, stale, written_bytes, ignored_bytes, open_partitions, .. } =
+            &self.counters;
+        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        MergeCounters {
+            collisions: now(collisions),
+            late: now(late),
+            stale: now(stale),
+            written_bytes: now(written_bytes),
+            ignored_bytes: now(ignored_bytes),
+            deferred_bytes: self.deferred.bytes(),
+            deferred_blocks: self.deferred.blocks(),
+            open_partitions: now(open_partitions),
+        }
+    }
+
+    /// Whether [`Merger::clean_up`] has something to do.
+    pub fn has_chores(&self) -> bool {
+        !self.chores().is_empty()
+    }
+
+    /// Closes and deletes what is no longer wanted; one thread at a time does, in the order that it came up.
+    pub fn clean_up(&self) {
+        let _turn = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(chore) = self.chores().pop_front() else { return };
+            match chore {
+                Chore::Partitions(app, shuffle, old) => self.delete_shuffle(&app, shuffle, old),
+                // The directories may be others', too, and whoever made them removes them.
+                Chore::Application(app) => self.drop_application(&app, &app.dirs, Directories::Keep),
+                Chore::Attempt { old, new } => {
+                    self.drop_application(&old, &old.dirs.without(&new.dirs), Directories::Remove);
+                }
+            }
+        }
+    }
+
+    /// Forgets readers that nobody used since the last call; call it every minute or so.
+    pub fn sweep(&self) {
+        self.readers.sweep();
+    }
+
+    pub(super) fn delete_later(&self, app: &Arc<App>, shuffle: ShuffleId, old: Shuffle) {
+        let is_empty = match &old.phase {
+            Phase::Open(partitions) => partitions.is_empty(),
+            Phase::Finalized(reduces) => reduces.is_empty(),
+        };
+        if !is_empty {
+            self.later(Chore::Partitions(Arc::clone(app), shuffle, old));
+        }
+    }
+
+    fn delete_shuffle(&self, app: &App, shuffle: ShuffleId, old: Shuffle) {
+        let merge = old.merge;
+        let reduces: Vec<ReduceId> = match old.phase {
+            Phase::Finalized(reduces) => reduces,
+            Phase::Open(partitions) => {
+                Counters::sub(&self.counters.open_partitions, partitions.len() as u64);
+                partitions.values().for_each(|partition| partition.lock().close());
+                partitions.into_keys().collect()
+            }
+        };
+        for reduce in reduces {
+            let partition = app.partition_id(shuffle, merge, reduce);
+            self.readers.remove(&partition);
+            if let Err(error) = app.files.delete(&partition) {
+                warn!(%partition, %error, "cannot delete a merged partition");
+            }
+        }
+    }
+
+    fn drop_application(&self, app: &App, dirs: &MergeDirs, directories: Directories) {
+        app.is_over.store(true, Ordering::SeqCst);
+        let shuffles = app.shuffles();
+        Counters::sub(&self.counters.shuffles, shuffles.len() as u64);
+        let open: Vec<_> = shuffles.values().flat_map(Shuffle::partitions).cloned().collect();
+        drop(shuffles);
+        Counters::sub(&self.counters.open_partitions, open.len() as u64);
+        // They stay in the table: a push that is still arriving learns that its file is closed.
+        open.iter().for_each(|partition| partition.lock().close());
+        self.readers.forget(&app.id);
+        if let Err(error) = app.files.delete_all(dirs, directories) {
+            warn!(app = %app.id, %error, "cannot delete all that an application merged");
+        }
+    }
+
+    pub(super) fn app(&self, app: &AppId) -> Result<Arc<App>, MergeError> {
+        self.find(app).ok_or_else(|| MergeError::UnknownApp { app: app.clone() })
+    }
+
+    /// The application, if `message` names its current attempt.
+    pub(super) fn attempt(
+        &self,
+        app: &AppId,
+        named: i32,
+        message: &'static str,
+    ) -> Result<Arc<App>, MergeError> {
+        let known = self.app(app)?;
+        if known.attempt != named {
+            return Err(MergeError::Attempt { message, app: app.clone(), named, stored: known.attempt });
+        }
+        Ok(known)
+    }
+
+    fn find(&self, app: &AppId) -> Option<Arc<App>> {
+        self.apps.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned()
+    }
+
+    fn later(&self, chore: Chore) {
+        self.chores().push_back(chore);
+    }
+
+    fn chores(&self) -> MutexGuard<'_, VecDeque<Chore>> {
+        self.chores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an attempt takes the place of another. One without a number never does.
+fn supersedes(new: i32, old: i32) -> bool {
+    new != NO_ATTEMPT && new > old
+}

@@ -1,0 +1,98 @@
+//! What merged partitions and pushed blocks are called.
+
+use std::fmt;
+
+use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::shuffle::{BlockId, PushBlockStream};
+
+/// A merged partition.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PartitionId {
+    /// The application.
+    pub app: AppId,
+    /// The shuffle.
+    pub shuffle: ShuffleId,
+    /// The attempt of merging it.
+    pub merge: ShuffleMergeId,
+    /// The partition.
+    pub reduce: ReduceId,
+}
+
+impl PartitionId {
+    /// Name of the file of blocks.
+    pub fn data_name(&self) -> String {
+        format!("{self}.data")
+    }
+
+    /// Name of the file of chunk offsets.
+    pub fn index_name(&self) -> String {
+        format!("{self}.index")
+    }
+
+    /// Name of the file of chunk bitmaps.
+    pub fn meta_name(&self) -> String {
+        format!("{self}.meta")
+    }
+
+    /// Whether its names can be names of files: application ids are opaque text.
+    pub fn is_nameable(&self) -> bool {
+        !self.app.as_str().contains(['/', '\\', '\0'])
+    }
+}
+
+impl fmt::Display for PartitionId {
+    /// The stem of its files' names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { app, shuffle, merge, reduce } = self;
+        write!(f, "shuffleMerged_{}_{shuffle}_{merge}_{reduce}", app.as_str())
+    }
+}
+
+/// Whether `name` is the name of a merged file of `app`, which may have an application beside it whose id goes on where
+/// its own ends.
+pub fn is_file_of(app: &AppId, name: &str) -> bool {
+    let ids = name.strip_prefix("shuffleMerged_").and_then(|rest| rest.strip_prefix(app.as_str()));
+    let Some((stem, kind)) = ids.and_then(|ids| ids.strip_prefix('_')?.rsplit_once('.')) else {
+        return false;
+    };
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(kind, "data" | "index" | "meta")
+        && stem.split('_').count() == 3
+        && stem.split('_').all(is_number)
+}
+
+/// Name of a pushed block, as answers carry it.
+pub(super) fn push_name(push: &PushBlockStream) -> String {
+    let PushBlockStream { shuffle, merge, map_index, reduce, .. } = *push;
+    BlockId::ShufflePush { shuffle, merge, map_index, reduce }.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_files_as_spark_does() {
+        let id = |app| PartitionId {
+            app: AppId::new(app),
+            shuffle: ShuffleId(5),
+            merge: ShuffleMergeId(2),
+            reduce: ReduceId(9),
+        };
+        assert_eq!(id("app_1").data_name(), "shuffleMerged_app_1_5_2_9.data");
+        assert_eq!(id("app_1").index_name(), "shuffleMerged_app_1_5_2_9.index");
+        assert_eq!(id("app_1").meta_name(), "shuffleMerged_app_1_5_2_9.meta");
+        for name in [id("app_1").data_name(), id("app_1").index_name(), id("app_1").meta_name()] {
+            assert!(is_file_of(&AppId::new("app_1"), &name), "{name}");
+            // An application whose id is the beginning of another one.
+            assert!(!is_file_of(&AppId::new("app"), &name), "{name}");
+        }
+        for other in
+            ["shuffleMerged_app_1_5_2_9.tmp", "shuffle_app_1_5_2_9.data", "shuffleMerged_app_1_5_2_x.data"]
+        {
+            assert!(!is_file_of(&AppId::new("app_1"), other), "{other}");
+        }
+        assert!(id("app_1").is_nameable());
+        assert!(!id("../app").is_nameable());
+    }
+}

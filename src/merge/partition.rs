@@ -1,0 +1,171 @@
+//! What has been merged into one partition: the state that its pushes take turns with.
+//!
+//! ```text
+//!               data of m            complete: bytes count, m is merged
+//!  no writer ─────────────► m writes ──────────────────────────────────► no writer
+//!                              └────── m is lost: its bytes do not count ────┘
+//! ```
+//!
+//! Origin: `RemoteBlockPushResolver.AppShufflePartitionInfo`, Spark 4.3.0.
+
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use roaring::RoaringBitmap;
+use tracing::warn;
+
+use super::store::PartitionWriter;
+
+/// One partition of an open shuffle.
+#[derive(Debug, Default)]
+pub(super) struct Partition(Mutex<State>);
+
+impl Partition {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is under the lock.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) files: Files,
+    /// Who is writing now.
+    pub(super) writer: Option<Writing>,
+    /// Merged map indexes.
+    pub(super) merged: RoaringBitmap,
+    /// Those of them behind the last chunk.
+    behind_chunk: RoaringBitmap,
+    /// Bytes merged, and where the last chunk ends.
+    len: u64,
+    chunk_end: u64,
+    /// Failures of the disk.
+    pub(super) errors: u32,
+}
+
+/// The files of a partition.
+#[derive(Debug, Default)]
+pub(super) enum Files {
+    /// Not made yet.
+    #[default]
+    None,
+    /// Being written.
+    Open(Box<dyn PartitionWriter>),
+    /// Finalized, deleted, or never made for want of a place.
+    Closed,
+}
+
+/// A push that writes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Writing {
+    pub(super) map: u32,
+    /// Tells pushes of the same block apart.
+    pub(super) push: u64,
+    /// Bytes written.
+    pub(super) written: u64,
+}
+
+/// What became of a partition that was finalized.
+pub(super) struct Finalized {
+    /// Map indexes that readers find in it.
+    pub(super) merged: RoaringBitmap,
+    /// Bytes of it.
+    pub(super) len: u64,
+}
+
+impl State {
+    /// Writes pieces for the writer.
+    pub(super) fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        self.open()?.append(pieces)?;
+        if let Some(writing) = &mut self.writer {
+            writing.written += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        }
+        Ok(())
+    }
+
+    /// The writer's block counts from now on. An error is the disk's, and the block does not count.
+    pub(super) fn commit(&mut self, map: u32) -> io::Result<()> {
+        if let Files::Open(files) = &mut self.files {
+            files.commit()?;
+        }
+        self.len += self.writer.take().map_or(0, |writing| writing.written);
+        self.merged.insert(map);
+        self.behind_chunk.insert(map);
+        Ok(())
+    }
+
+    /// Ends a chunk if there is enough for one. After an error there will be more for the next.
+    pub(super) fn close_chunk_from(&mut self, min_chunk: u64) -> io::Result<()> {
+        let is_full = matches!(&self.files, Files::Open(files) if files.is_chunk_full());
+        if self.len - self.chunk_end >= min_chunk || is_full {
+            return self.close_chunk();
+        }
+        Ok(())
+    }
+
+    /// What the writer has written does not count.
+    pub(super) fn abort(&mut self) {
+        self.writer = None;
+        if let Files::Open(files) = &mut self.files {
+            files.abort();
+        }
+    }
+
+    /// Ends the partition. `None` where its files could not be finished.
+    pub(super) fn finalize(&mut self) -> io::Result<Finalized> {
+        self.abort();
+        if self.len != self.chunk_end
+            && let Err(error) = self.close_chunk()
+        {
+            warn!(%error, "the last chunk of a merged partition cannot be written: what is in it is left out");
+        }
+        let mut merged = std::mem::take(&mut self.merged);
+        if self.len != self.chunk_end {
+            // Spark lists these, too, and its readers then miss them: what is in no chunk must be read elsewhere.
+            merged -= &self.behind_chunk;
+        }
+        match std::mem::replace(&mut self.files, Files::Closed) {
+            Files::Open(files) => Ok(Finalized { merged, len: files.finalize()? }),
+            Files::None | Files::Closed => Err(closed()),
+        }
+    }
+
+    /// Closes the files, whoever writes.
+    pub(super) fn close(&mut self) {
+        self.files = Files::Closed;
+    }
+
+    fn close_chunk(&mut self) -> io::Result<()> {
+        let mut bitmap = Vec::with_capacity(self.behind_chunk.serialized_size());
+        self.behind_chunk.serialize_into(&mut bitmap)?;
+        self.open()?.close_chunk(&bitmap)?;
+        self.chunk_end = self.len;
+        self.behind_chunk.clear();
+        Ok(())
+    }
+
+    fn open(&mut self) -> io::Result<&mut Box<dyn PartitionWriter>> {
+        match &mut self.files {
+            Files::Open(files) => Ok(files),
+            Files::None | Files::Closed => Err(closed()),
+        }
+    }
+}
+
+/// What Spark says where a file was closed beneath a writer.
+#[derive(Debug, thiserror::Error)]
+#[error("the files of the partition were closed")]
+pub(super) struct FilesClosed;
+
+fn closed() -> io::Error {
+    io::Error::other(FilesClosed)
+}
+
+/// A disk's error as Java would name it.
+pub(super) fn java_cause(error: &io::Error) -> String {
+    let is_closed = error.get_ref().is_some_and(|inner| inner.is::<FilesClosed>());
+    match is_closed {
+        true => "java.nio.channels.ClosedChannelException".to_owned(),
+        false => format!("java.io.IOException: {error}"),
+    }
+}

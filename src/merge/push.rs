@@ -1,0 +1,454 @@
+//! One pushed block: its header, its bytes as they come, and its end.
+//!
+//! Bytes go straight into the partition while nobody else writes there, else they wait in memory. A push that is
+//! dropped before its end was lost with its connection, and what it wrote does not count.
+//!
+//! Stricter than Spark in one thing: where bytes of a push were ignored (another push of the same block was writing,
+//! or the deferred blocks have used up their memory), the rest of them is never written, whatever becomes of the other
+//! writer; such a push ends as a collision.
+//!
+//! Origin: `RemoteBlockPushResolver.receiveBlockDataAsStream` and its `PushBlockStreamCallback`, Spark 4.3.0.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream, ReturnCode};
+use tracing::warn;
+
+use super::deferred::Deferred;
+use super::error::{MergeError, threshold_text};
+use super::merger::{App, Counters, Merger, Phase, Shuffle};
+use super::names::push_name;
+use super::partition::{Files, Partition, State, Writing, java_cause};
+
+/// A pushed block that is arriving.
+#[derive(Debug)]
+pub struct Push {
+    merger: Arc<Merger>,
+    block: String,
+    fate: Fate,
+}
+
+#[derive(Debug)]
+enum Fate {
+    /// Its bytes are ignored; this is how it will be answered.
+    Ignored(ReturnCode),
+    /// It may be merged.
+    Merging(Merging),
+    /// It was answered, or failed.
+    Over,
+}
+
+#[derive(Debug)]
+struct Merging {
+    app: Arc<App>,
+    partition: Arc<Partition>,
+    shuffle: ShuffleId,
+    merge: ShuffleMergeId,
+    reduce: ReduceId,
+    map: u32,
+    /// Tells it from other pushes of the same block.
+    push: u64,
+    deferred: Deferred,
+    /// Bytes of it were ignored.
+    has_gaps: bool,
+}
+
+/// Why no bytes of a pushed block are taken: the connection ends behind the answer, since they cannot be skipped.
+#[derive(Debug)]
+pub enum PushRefused {
+    /// Of an attempt that is not the current one.
+    Code(BlockPushReturnCode),
+    /// Anything else.
+    Failed(MergeError),
+}
+
+impl From<MergeError> for PushRefused {
+    fn from(error: MergeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A block of so many bytes could not be served: chunks travel in one frame.
+const MOST_BYTES: u64 = i32::MAX as u64;
+
+impl Merger {
+    /// Takes the header of a pushed block of `len` bytes.
+    pub fn begin(self: &Arc<Self>, push: &PushBlockStream, len: u64) -> Result<Push, PushRefused> {
+        let app = self.app(&push.app)?;
+        let block = push_name(push);
+        if app.attempt != push.app_attempt {
+            let code = ReturnCode::TooOldAttemptPush;
+            return Err(PushRefused::Code(BlockPushReturnCode { code, failure_block: block }));
+        }
+        let map = check(push, len)?;
+        let fate = match self.find_partition(&app, push)? {
+            Found::Over(code) => {
+                Counters::add(&self.counters.late, 1);
+                Fate::Ignored(code)
+            }
+            Found::Partition(partition) => self.join(app, partition, push, map, &block)?,
+        };
+        Ok(Push { merger: Arc::clone(self), block, fate })
+    }
+
+    fn find_partition(&self, app: &Arc<App>, push: &PushBlockStream) -> Result<Found, MergeError> {
+        let mut shuffles = app.shuffles();
+        let shuffle = match shuffles.get_mut(&push.shuffle) {
+            Some(shuffle) if shuffle.merge > push.merge => {
+                return Ok(Found::Over(ReturnCode::StaleBlockPush));
+            }
+            Some(shuffle) if shuffle.merge == push.merge => shuffle,
+            Some(shuffle) => {
+                let old = std::mem::replace(shuffle, Shuffle::open(push.merge));
+                // Files of a finalized merge stay, in case that somebody reads them.
+                match old.phase {
+                    Phase::Open(_) => self.delete_later(app, push.shuffle, old),
+                    Phase::Finalized(_) => {
+                        self.journal.superseded(&app.id, app.attempt, push.shuffle, old.merge);
+                    }
+                }
+                shuffle
+            }
+            None => {
+                if !Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
+                    return Err(self.no_place(app, push, "too many shuffles are being merged"));
+                }
+                shuffles.entry(push.shuffle).or_insert_with(|| Shuffle::open(push.merge))
+            }
+        };
+        let Phase::Open(partitions) = &mut shuffle.phase else {
+            return Ok(Found::Over(ReturnCode::TooLateBlockPush));
+        };
+        if let Some(partition) = partitions.get(&push.reduce) {
+            return Ok(Found::Partition(Arc::clone(partition)));
+        }
+        if !Counters::add_one_of(&self.counters.open_partitions, self.settings.partitions) {
+            return Err(self.no_place(app, push, "too many partitions are being merged"));
+        }
+        let partition = Arc::<Partition>::default();
+        partitions.insert(push.reduce, Arc::clone(&partition));
+        Ok(Found::Partition(partition))
+    }
+
+    /// Makes the partition's files if this is its first push, and looks whether the block is merged already.
+    fn join(
+        &self,
+        app: Arc<App>,
+        partition: Arc<Partition>,
+        push: &PushBlockStream,
+        map: u32,
+        block: &str,
+    ) -> Result<Fate, MergeError> {
+        let mut state = partition.lock();
+        if matches!(state.files, Files::None)
+            && let Err(error) = self.create(&app, &mut state, push)
+        {
+            drop(state);
+            self.take_out(&app, push, &partition);
+            return Err(error);
+        }
+        if state.merged.contains(map) {
+            Counters::add(&self.counters.late, 1);
+            return Ok(Fate::Ignored(ReturnCode::Success));
+        }
+        self.check_errors(&state, block)?;
+        drop(state);
+        let push_number = self.next_push.fetch_add(1, Ordering::Relaxed);
+        Ok(Fate::Merging(Merging {
+            app,
+            partition,
+            shuffle: push.shuffle,
+            merge: push.merge,
+            reduce: push.reduce,
+            map,
+            push: push_number,
+            deferred: Deferred::default(),
+            has_gaps: false,
+        }))
+    }
+
+    fn create(&self, app: &App, state: &mut State, push: &PushBlockStream) -> Result<(), MergeError> {
+        let partition = app.partition_id(push.shuffle, push.merge, push.reduce);
+        let made = match () {
+            () if app.is_over.load(Ordering::SeqCst) => Err(io::Error::other("the attempt is over")),
+            () if !partition.is_nameable() => Err(io::Error::other("the application's id names no file")),
+            () => app.files.create(&partition),
+        };
+        match made {
+            Ok(files) => {
+                state.files = Files::Open(files);
+                Ok(())
+            }
+            Err(error) => {
+                state.files = Files::Closed;
+                let error = MergeError::Create { partition, why: error.to_string() };
+                warn!(%error, "a pushed block was refused");
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes a partition that has no files out of the table, so that the next push tries anew.
+    fn take_out(&self, app: &App, push: &PushBlockStream, partition: &Arc<Partition>) {
+        let mut shuffles = app.shuffles();
+        let Some(shuffle) = shuffles.get_mut(&push.shuffle).filter(|shuffle| shuffle.merge == push.merge)
+        else {
+            return;
+        };
+        if let Phase::Open(partitions) = &mut shuffle.phase
+            && partitions.get(&push.reduce).is_some_and(|there| Arc::ptr_eq(there, partition))
+        {
+            partitions.remove(&push.reduce);
+            Counters::sub(&self.counters.open_partitions, 1);
+        }
+    }
+
+    fn no_place(&self, app: &App, push: &PushBlockStream, why: &str) -> MergeError {
+        let partition = app.partition_id(push.shuffle, push.merge, push.reduce);
+        MergeError::Create { partition, why: why.to_owned() }
+    }
+
+    fn check_errors(&self, state: &State, block: &str) -> Result<(), MergeError> {
+        if state.errors > self.settings.io_errors {
+            return Err(MergeError::Threshold { block: block.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Counts a disk error; the cause that the peer reads.
+    fn count_error(&self, state: &mut State, block: &str, error: &io::Error) -> String {
+        state.errors = state.errors.saturating_add(1);
+        warn!(block, %error, errors = state.errors, "a disk error while merging");
+        match self.check_errors(state, block) {
+            Err(_) => threshold_text(block),
+            Ok(()) => java_cause(error),
+        }
+    }
+}
+
+enum Found {
+    Partition(Arc<Partition>),
+    /// The merge has ended, or has a successor.
+    Over(ReturnCode),
+}
+
+/// The map index, where all numbers are such as an application can have.
+///
+/// Spark takes negative ones, with a negative map index even as nobody's: two of them would be written at once.
+fn check(push: &PushBlockStream, len: u64) -> Result<u32, MergeError> {
+    let absurd = |what: String| MergeError::Absurd { what };
+    for (name, number) in [
+        ("shuffleId", push.shuffle.0),
+        ("shuffleMergeId", push.merge.0),
+        ("reduceId", push.reduce.0),
+        ("mapIndex", push.map_index),
+    ] {
+        if number < 0 {
+            return Err(absurd(format!("{name} {number}")));
+        }
+    }
+    if len > MOST_BYTES {
+        return Err(absurd(format!("{len} bytes")));
+    }
+    u32::try_from(push.map_index).map_err(|_| absurd(format!("mapIndex {}", push.map_index)))
+}
+
+impl Push {
+    /// The block's name, as answers carry it.
+    pub fn block(&self) -> &str {
+        &self.block
+    }
+
+    /// Takes the next bytes. After an error the push is over, and so is its connection.
+    pub fn data(&mut self, pieces: &[&[u8]]) -> Result<(), MergeError> {
+        let merger = &self.merger;
+        let bytes = bytes_of(pieces);
+        // No bytes make nobody the writer.
+        if bytes == 0 {
+            return Ok(());
+        }
+        let Fate::Merging(merging) = &mut self.fate else {
+            Counters::add(&merger.counters.ignored_bytes, bytes);
+            return Ok(());
+        };
+        let Err(error) = merging.data(merger, &self.block, pieces) else { return Ok(()) };
+        self.give_up();
+        Err(error)
+    }
+
+    /// All bytes have come: the block is merged, or the answer says why not. The connection goes on in either case.
+    pub fn complete(mut self) -> Result<BlockPushReturnCode, MergeError> {
+        let code = match &mut self.fate {
+            Fate::Ignored(code) => *code,
+            Fate::Merging(merging) => match merging.complete(&self.merger, &self.block) {
+                Ok(code) => code,
+                Err(error) => {
+                    self.give_up();
+                    return Err(error);
+                }
+            },
+            // A caller that goes on after an error has nothing to complete.
+            Fate::Over => ReturnCode::BlockAppendCollisionDetected,
+        };
+        self.fate = Fate::Over;
+        let failure_block = match code {
+            ReturnCode::Success => String::new(),
+            _ => std::mem::take(&mut self.block),
+        };
+        Ok(BlockPushReturnCode { code, failure_block })
+    }
+
+    /// Whether it holds something that others wait for.
+    pub fn is_merging(&self) -> bool {
+        matches!(self.fate, Fate::Merging(_))
+    }
+
+    fn give_up(&mut self) {
+        if let Fate::Merging(mut merging) = std::mem::replace(&mut self.fate, Fate::Over) {
+            merging.fail(&self.merger);
+        }
+    }
+}
+
+impl Drop for Push {
+    fn drop(&mut self) {
+        self.give_up();
+    }
+}
+
+impl Merging {
+    fn data(&mut self, merger: &Merger, block: &str, pieces: &[&[u8]]) -> Result<(), MergeError> {
+        let partition = Arc::clone(&self.partition);
+        let mut state = partition.lock();
+        if self.ended().is_some() || self.is_duplicate(&state) {
+            self.ignore(merger, bytes_of(pieces));
+            return Ok(());
+        }
+        let written =
+            |error: MergeError| MergeError::Write { block: block.to_owned(), cause: error.spark_text() };
+        merger.check_errors(&state, block).map_err(written)?;
+        if self.has_gaps {
+            self.ignore(merger, bytes_of(pieces));
+            return Ok(());
+        }
+        if state.writer.is_some_and(|writing| writing.push != self.push) {
+            if !pieces.iter().all(|piece| self.deferred.push(piece, &merger.deferred)) {
+                self.ignore(merger, bytes_of(pieces));
+            }
+            return Ok(());
+        }
+        self.write(merger, &mut state, pieces).map_err(|error| {
+            let cause = merger.count_error(&mut state, block, &error);
+            MergeError::Write { block: block.to_owned(), cause }
+        })
+    }
+
+    fn complete(&mut self, merger: &Merger, block: &str) -> Result<ReturnCode, MergeError> {
+        let partition = Arc::clone(&self.partition);
+        let mut state = partition.lock();
+        if let Some(code) = self.ended() {
+            match code {
+                ReturnCode::TooLateBlockPush => Counters::add(&merger.counters.late, 1),
+                _ => Counters::add(&merger.counters.stale, 1),
+            }
+            self.drop_deferred(merger);
+            return Ok(code);
+        }
+        let is_duplicate = self.is_duplicate(&state);
+        let is_writer = state.writer.is_some_and(|writing| writing.push == self.push);
+        if is_duplicate {
+            self.drop_deferred(merger);
+            return Ok(ReturnCode::Success);
+        }
+        if self.has_gaps || (state.writer.is_some() && !is_writer) {
+            Counters::add(&merger.counters.collisions, 1);
+            self.drop_deferred(merger);
+            return Ok(ReturnCode::BlockAppendCollisionDetected);
+        }
+        let failed = |cause| MergeError::Complete { block: block.to_owned(), cause };
+        if !is_writer && !self.deferred.is_empty() {
+            merger.check_errors(&state, block).map_err(|error| failed(error.spark_text()))?;
+        }
+        let written = self.write(merger, &mut state, &[]).and_then(|()| state.commit(self.map));
+        written.map_err(|error| failed(merger.count_error(&mut state, block, &error)))?;
+        let Err(error) = state.close_chunk_from(merger.settings.min_chunk) else {
+            return Ok(ReturnCode::Success);
+        };
+        // A chunk more or less does no harm, until there are too many errors. The block stays merged even then.
+        merger.count_error(&mut state, block, &error);
+        merger.check_errors(&state, block).map_err(|error| failed(error.spark_text()))?;
+        Ok(ReturnCode::Success)
+    }
+
+    /// The connection is lost.
+    fn fail(&mut self, merger: &Merger) {
+        self.drop_deferred(merger);
+        let mut state = self.partition.lock();
+        if let Some(writing) = state.writer.filter(|writing| writing.push == self.push) {
+            Counters::add(&merger.counters.ignored_bytes, writing.written);
+            state.abort();
+        }
+    }
+
+    /// Writes what was deferred, then `pieces`.
+    fn write(&mut self, merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
+        if state.writer.is_none() {
+            state.writer = Some(Writing { map: self.map, push: self.push, written: 0 });
+        }
+        if self.deferred.is_empty() {
+            return append(merger, state, pieces);
+        }
+        let all: Vec<_> = self.deferred.pieces().chain(pieces.iter().copied()).collect();
+        append(merger, state, &all)?;
+        self.deferred.clear(&merger.deferred);
+        Ok(())
+    }
+
+    /// The code of a push whose merge has ended meanwhile: too late goes before stale, so that a newer merge that has
+    /// not this partition makes a push too late.
+    fn ended(&self) -> Option<ReturnCode> {
+        let shuffles = self.app.shuffles();
+        let Some(shuffle) = shuffles.get(&self.shuffle) else { return Some(ReturnCode::TooLateBlockPush) };
+        match &shuffle.phase {
+            Phase::Open(partitions) if partitions.contains_key(&self.reduce) => {
+                (shuffle.merge > self.merge).then_some(ReturnCode::StaleBlockPush)
+            }
+            Phase::Open(_) | Phase::Finalized(_) => Some(ReturnCode::TooLateBlockPush),
+        }
+    }
+
+    /// Whether the block is merged, or being merged by another push of it.
+    fn is_duplicate(&self, state: &State) -> bool {
+        let is_being_written =
+            state.writer.is_some_and(|writing| writing.map == self.map && writing.push != self.push);
+        is_being_written || state.merged.contains(self.map)
+    }
+
+    fn ignore(&mut self, merger: &Merger, bytes: u64) {
+        self.has_gaps |= bytes > 0;
+        Counters::add(&merger.counters.ignored_bytes, bytes);
+        self.drop_deferred(merger);
+    }
+
+    fn drop_deferred(&mut self, merger: &Merger) {
+        let dropped = self.deferred.clear(&merger.deferred);
+        self.has_gaps |= dropped > 0;
+        Counters::add(&merger.counters.ignored_bytes, dropped);
+    }
+}
+
+fn append(merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
+    let bytes = bytes_of(pieces);
+    if bytes > 0 {
+        state.append(pieces)?;
+        Counters::add(&merger.counters.written_bytes, bytes);
+    }
+    Ok(())
+}
+
+fn bytes_of(pieces: &[&[u8]]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
+}

@@ -1,0 +1,41 @@
+//! Dropping a merged shuffle that the driver no longer needs (Spark 3.4 and later).
+//!
+//! Origin: `RemoteBlockPushResolver.removeShuffleMerge`, Spark 4.3.0.
+
+use sealed_shuffle_protocol::ids::ShuffleMergeId;
+use sealed_shuffle_protocol::shuffle::RemoveShuffleMerge;
+
+use super::error::MergeError;
+use super::merger::{Counters, Merger, Phase, Shuffle};
+
+/// Whichever merge is current.
+const CURRENT: ShuffleMergeId = ShuffleMergeId(-1);
+
+impl Merger {
+    /// Deletes what was merged of a shuffle; later pushes of it come too late.
+    pub fn remove(&self, message: &RemoveShuffleMerge) -> Result<(), MergeError> {
+        let RemoveShuffleMerge { shuffle, merge, .. } = *message;
+        let app = self.attempt(&message.app, message.app_attempt, "RemoveShuffleMerge")?;
+        let mut shuffles = app.shuffles();
+        let Some(known) = shuffles.get_mut(&shuffle) else {
+            // One that cannot be remembered has nothing to be deleted either.
+            if merge != CURRENT && Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
+                shuffles.insert(shuffle, Shuffle::finalized(merge));
+                self.journal.finalized(&app.id, app.attempt, shuffle, merge);
+            }
+            return Ok(());
+        };
+        let current = known.merge;
+        if merge != CURRENT && merge < current {
+            return Err(MergeError::StaleRemove { app: app.id.clone(), shuffle, merge, current });
+        }
+        let now = current.max(merge);
+        let old = std::mem::replace(known, Shuffle::finalized(now));
+        if matches!(old.phase, Phase::Finalized(_)) && current < now {
+            self.journal.superseded(&app.id, app.attempt, shuffle, current);
+        }
+        self.journal.finalized(&app.id, app.attempt, shuffle, now);
+        self.delete_later(&app, shuffle, old);
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! What keeps the bytes of merged partitions: the seam between the rules of merging and files.
+//!
+//! ```text
+//! append* ─► commit        the block is merged
+//! append* ─► abort         the next append begins where the last committed block ended
+//! close_chunk              what was committed since the last one is a chunk
+//! finalize                 what follows the last closed chunk is cut off; nothing more is written
+//! ```
+//!
+//! Everything here may wait for a disk, except [`PartitionWriter::abort`], [`PartitionWriter::commit`] and
+//! [`Pull::fill_now`].
+
+use std::fmt;
+use std::future::{Future, ready};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sealed_shuffle_protocol::ids::AppId;
+
+use super::dirs::MergeDirs;
+use super::names::PartitionId;
+use crate::disk::Directories;
+use crate::seal::Pull;
+
+/// Where applications merge to.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Has at hand what an application needs (a key, say), so that [`Store::application`] finds it without waiting for
+    /// anything but disks. The text of an error says what to do, and goes to the executor that registers. Cancel safe.
+    fn prepare<'a>(
+        &'a self,
+        _app: &'a AppId,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Takes up an application: called for each attempt of it, before anything is merged; executors that register at
+    /// the same time may cause further calls, whose results are dropped. An error as for [`Store::prepare`].
+    fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String>;
+
+    /// Whether executors on this machine can read the files by themselves. Sealed ones they cannot.
+    fn is_plain(&self) -> bool;
+}
+
+/// Makes, opens and deletes the merged partitions of one attempt of an application.
+pub trait AppStore: fmt::Debug + Send + Sync {
+    /// Makes the files of a partition, empty, in the place of what bears their names.
+    fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>>;
+
+    /// Opens a partition that was finalized, possibly before a restart.
+    fn open(&self, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError>;
+
+    /// Deletes the files of a partition; those that are not there are no error.
+    fn delete(&self, partition: &PartitionId) -> io::Result<()>;
+
+    /// Deletes all merged files of the application beneath `dirs`, which are directories of its own
+    /// ([`Roots::purge`](crate::disk::Roots::purge) with [`names::is_file_of`](super::names::is_file_of) does that).
+    fn delete_all(&self, dirs: &MergeDirs, directories: Directories) -> io::Result<()>;
+}
+
+/// A partition that is being merged. Dropping it leaves the files as they are.
+pub trait PartitionWriter: fmt::Debug + Send {
+    /// Writes pieces of a block behind what was committed and appended. On an error the block is aborted next.
+    fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()>;
+
+    /// Forgets what was appended since the last commit.
+    fn abort(&mut self);
+
+    /// What was appended is merged. Fails only where an append did, and then it is aborted.
+    fn commit(&mut self) -> io::Result<()>;
+
+    /// Ends a chunk with the last committed block; `bitmap` are the map indexes in it, in RoaringBitmap's portable
+    /// form. On an error no chunk has ended: the next one begins where this one would have.
+    fn close_chunk(&mut self, bitmap: &[u8]) -> io::Result<()>;
+
+    /// Whether the chunk should be closed however small it is.
+    fn is_chunk_full(&self) -> bool {
+        false
+    }
+
+    /// Cuts off what follows the last chunk, and makes the partition one that [`AppStore::open`] opens. Its length.
+    fn finalize(self: Box<Self>) -> io::Result<u64>;
+
+    /// The chunks that were closed so far.
+    fn reader(&self) -> Result<Arc<dyn PartitionReader>, ReadError>;
+}
+
+/// A partition that can be read.
+pub trait PartitionReader: fmt::Debug + Send + Sync {
+    /// How many chunks there are.
+    fn chunks(&self) -> usize;
+
+    /// The bitmaps of all chunks, one behind the other.
+    fn meta(&self) -> Result<Bytes, ReadError>;
+
+    /// One chunk; `None` beyond the last.
+    fn chunk(&self, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError>;
+
+    /// Bytes of memory that it holds.
+    fn weight(&self) -> u64;
+}
+
+/// Which of a partition's files are not there.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Missing {
+    /// The data file.
+    pub data: bool,
+    /// The index file.
+    pub index: bool,
+    /// The meta file.
+    pub meta: bool,
+}
+
+/// Why a merged partition cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Not all of its files are there.
+    #[error("merged files are missing: {0:?}")]
+    Missing(Missing),
+    /// The bytes are not the ones that were written.
+    #[error("{path} is damaged: {why}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// The system says no, or the key is not to be had.
+    #[error("cannot read {path}: {why}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What was said.
+        why: String,
+    },
+}

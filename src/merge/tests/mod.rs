@@ -1,0 +1,9 @@
+//! The rules of merging, over files in memory.
+
+mod examples;
+mod fixture;
+mod limits;
+mod model;
+mod registering;
+mod restarting;
+mod together;

@@ -1,0 +1,111 @@
+//! Where an application merges, and which executor's word counts.
+
+use sealed_shuffle_protocol::ids::AppId;
+
+use super::fixture::{APP, CLASS, Fixture};
+
+fn dirs(fixture: &Fixture) -> Vec<String> {
+    fixture.merger.local_dirs(&AppId::new(APP)).unwrap()
+}
+
+fn meta(name: &str) -> String {
+    format!(r#"{CLASS}:{{"mergeDir":"{name}"}}}}}}"#)
+}
+
+#[test]
+fn merge_directories_are_siblings_of_the_executors() {
+    let fixture = Fixture::new();
+    assert_eq!(dirs(&fixture), ["d1", "d2"].map(|dir| fixture.path(&format!("{dir}/merge_manager_1"))));
+}
+
+#[test]
+fn without_attempts_the_first_executor_decides() {
+    let fixture = Fixture::unregistered(|_| {});
+    fixture.register(APP, &meta("first")).unwrap();
+    fixture.register(APP, &meta("second")).unwrap();
+    assert_eq!(dirs(&fixture), ["d1", "d2"].map(|dir| fixture.path(&format!("{dir}/first"))));
+    // A numbered attempt is newer than one without a number, which is never newer than anything.
+    fixture.register_attempt(0).unwrap();
+    fixture.register(APP, &meta("third")).unwrap();
+    assert_eq!(dirs(&fixture)[0], fixture.path("d1/merge_manager_0"));
+}
+
+#[test]
+fn a_local_directory_needs_a_parent() {
+    let fixture = Fixture::unregistered(|_| {});
+    for dir in ["/", "blockmgr"] {
+        let refused = fixture.merger.register(&AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
+        assert_eq!(
+            refused.unwrap_err().spark_text(),
+            format!(
+                "java.lang.IllegalArgumentException: Invalid local directory without a parent dir: {dir}"
+            )
+        );
+    }
+}
+
+#[test]
+fn refuses_directories_that_no_root_holds() {
+    let fixture = Fixture::unregistered(|_| {});
+    // The executor's directory is the root itself: what is beside it lies outside.
+    let dir = fixture.path("");
+    let dir = dir.trim_end_matches('/');
+    let refused = fixture.merger.register(&AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
+    let text = refused.unwrap_err().spark_text();
+    let beside = fixture.base.parent().unwrap().join("m");
+    assert_eq!(
+        text,
+        format!(
+            "java.lang.IllegalArgumentException: localDirs entry is not under any of the service's local directories: \
+             {}",
+            beside.display()
+        )
+    );
+}
+
+#[test]
+fn refuses_a_merge_directory_that_is_a_link_to_elsewhere() {
+    let fixture = Fixture::unregistered(|_| {});
+    std::fs::create_dir_all(fixture.base.join("d1")).unwrap();
+    std::fs::create_dir_all(fixture.base.join("other/merge_manager_1")).unwrap();
+    std::os::unix::fs::symlink("../other/merge_manager_1", fixture.base.join("d1/merge_manager_1")).unwrap();
+    let text = fixture.register_attempt(1).unwrap_err();
+    assert_eq!(
+        text,
+        format!(
+            "java.lang.IllegalArgumentException: Merge directory merge_manager_1 escapes the local dir parent {} for \
+             application {APP}",
+            fixture.path("d1")
+        )
+    );
+}
+
+#[test]
+fn an_attempt_does_not_delete_the_directories_of_the_next() {
+    let fixture = Fixture::unregistered(|_| {});
+    let meta = |attempt: i32| format!(r#"{CLASS}:{{"mergeDir":"merge_manager","attemptId":"{attempt}"}}"#);
+    fixture.register(APP, &meta(1)).unwrap();
+    fixture.register(APP, &meta(2)).unwrap();
+    fixture.merger.clean_up();
+    assert!(fixture.store.removed_dirs().is_empty());
+}
+
+#[test]
+fn a_forgotten_application_is_unknown_and_its_files_are_gone() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.push(super::fixture::block(0, 0, 0, 0), b"x"), "ok");
+    let mut push = fixture.started(super::fixture::block(0, 0, 1, 0));
+    assert!(fixture.merger.forget(&AppId::new(APP)));
+    assert!(!fixture.merger.forget(&AppId::new(APP)));
+    fixture.merger.clean_up();
+    assert!(fixture.store.paths().is_empty());
+    assert!(push.data(&[b"x"]).is_err());
+    let unknown = format!(
+        "java.lang.IllegalArgumentException: application {APP} is not registered or NM was restarted."
+    );
+    assert_eq!(fixture.finalize(0, 0).unwrap_err(), unknown);
+    assert_eq!(fixture.remove(0, 0).unwrap_err(), unknown);
+    assert_eq!(fixture.meta(0, 0, 0).unwrap_err(), unknown);
+    assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap_err(), unknown);
+    assert_eq!(fixture.merger.counters().open_partitions, 0);
+}

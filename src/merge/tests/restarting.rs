@@ -1,0 +1,139 @@
+//! What survives a restart: a journal that keeps what it is told, and a second life over the same files.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+
+use super::fixture::{APP, Fixture, block};
+use crate::merge::{Journal, MergeDirs, MergeSettings, Merger, Remembered};
+
+/// Attempts, and the newest finalized merge of each of their shuffles.
+#[derive(Debug, Default)]
+struct Kept(Mutex<BTreeMap<(String, i32), Remembered>>);
+
+impl Kept {
+    fn with(&self, app: &AppId, attempt: i32, change: impl FnOnce(&mut Remembered)) {
+        change(self.0.lock().unwrap().get_mut(&(app.as_str().to_owned(), attempt)).unwrap());
+    }
+
+    fn all(&self) -> Vec<Remembered> {
+        self.0.lock().unwrap().values().cloned().collect()
+    }
+
+    fn finalized(&self) -> Vec<(i32, i32)> {
+        let mut all: Vec<_> =
+            self.all().iter().flat_map(|app| app.finalized.clone()).map(|(s, m)| (s.0, m.0)).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+impl Journal for Kept {
+    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs) {
+        let known = Remembered {
+            app: app.clone(),
+            attempt,
+            dirs: dirs.texts().map(str::to_owned).collect(),
+            sub_dirs: dirs.sub_dirs(),
+            finalized: Vec::new(),
+        };
+        self.0.lock().unwrap().insert((app.as_str().to_owned(), attempt), known);
+    }
+
+    fn over(&self, app: &AppId, attempt: i32) {
+        self.0.lock().unwrap().remove(&(app.as_str().to_owned(), attempt));
+    }
+
+    fn finalized(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
+        self.with(app, attempt, |known| {
+            known.finalized.retain(|(other, _)| *other != shuffle);
+            known.finalized.push((shuffle, merge));
+        });
+    }
+
+    fn superseded(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
+        self.with(app, attempt, |known| known.finalized.retain(|kept| *kept != (shuffle, merge)));
+    }
+}
+
+fn with_journal() -> (Fixture, Arc<Kept>) {
+    let mut fixture = Fixture::unregistered(|_| {});
+    let kept = Arc::new(Kept::default());
+    fixture.merger = Arc::new(merger(&fixture).with_journal(kept.clone()));
+    fixture.register_attempt(1).unwrap();
+    (fixture, kept)
+}
+
+fn merger(fixture: &Fixture) -> Merger {
+    let settings = MergeSettings { min_chunk: 16, ..MergeSettings::default() };
+    Merger::new(settings, Arc::new(fixture.store.clone()))
+}
+
+/// The same files, and what was written down.
+fn restart(mut fixture: Fixture, kept: &Kept) -> Fixture {
+    fixture.merger = Arc::new(merger(&fixture));
+    for known in kept.all() {
+        fixture.merger.restore(known, &fixture.roots).unwrap();
+    }
+    fixture
+}
+
+#[test]
+fn finalized_merges_are_served_and_closed_and_open_ones_begin_anew() {
+    let (fixture, kept) = with_journal();
+    assert_eq!(fixture.push(block(0, 0, 1, 0), b"finalized"), "ok");
+    fixture.finalize(0, 0).unwrap();
+    assert_eq!(fixture.push(block(1, 0, 1, 0), b"open"), "ok");
+    let fixture = restart(fixture, &kept);
+    assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"finalized");
+    assert_eq!(fixture.push(block(0, 0, 2, 0), b"x"), "1 shufflePush_0_0_2_0");
+    assert_eq!(fixture.push(block(1, 0, 2, 0), b"anew"), "ok");
+    fixture.finalize(1, 0).unwrap();
+    assert_eq!(fixture.chunk(1, 0, 0, 0).unwrap(), b"anew");
+    // Of the finalized one nobody knows the partitions any more.
+    fixture.remove(0, -1).unwrap();
+    fixture.merger.clean_up();
+    assert_eq!(fixture.store.paths().len(), 6);
+}
+
+#[test]
+fn the_journal_has_the_newest_merge_of_each_shuffle() {
+    let (fixture, kept) = with_journal();
+    fixture.finalize(0, 0).unwrap();
+    fixture.finalize(3, 2).unwrap();
+    assert_eq!(kept.finalized(), [(0, 0), (3, 2)]);
+    assert_eq!(fixture.push(block(0, 1, 1, 0), b"newer"), "ok");
+    assert_eq!(kept.finalized(), [(3, 2)]);
+    fixture.remove(0, -1).unwrap();
+    assert_eq!(kept.finalized(), [(0, 1), (3, 2)]);
+    fixture.remove(3, 7).unwrap();
+    fixture.remove(9, 4).unwrap();
+    fixture.remove(10, -1).unwrap();
+    assert_eq!(kept.finalized(), [(0, 1), (3, 7), (9, 4)]);
+    assert_eq!(fixture.push(block(4, 0, 1, 0), b"open"), "ok");
+    fixture.finalize(4, 5).unwrap();
+    assert_eq!(kept.finalized(), [(0, 1), (3, 7), (4, 5), (9, 4)]);
+}
+
+#[test]
+fn the_journal_forgets_attempts_that_are_over() {
+    let (fixture, kept) = with_journal();
+    fixture.finalize(0, 0).unwrap();
+    fixture.register_attempt(2).unwrap();
+    fixture.register_attempt(1).unwrap();
+    let all = kept.all();
+    assert_eq!((all.len(), all[0].attempt, all[0].sub_dirs), (1, 2, 64));
+    assert_eq!(all[0].dirs, ["d1", "d2"].map(|dir| fixture.path(&format!("{dir}/merge_manager_2"))));
+    fixture.merger.forget(&AppId::new(APP));
+    assert!(kept.all().is_empty());
+}
+
+#[test]
+fn directories_are_judged_anew_on_the_way_back() {
+    let (fixture, kept) = with_journal();
+    let mut known = kept.all().remove(0);
+    known.dirs[0] = "/somewhere/else".to_owned();
+    let refused = merger(&fixture).restore(known, &fixture.roots).unwrap_err();
+    assert!(refused.spark_text().contains("not under any of the service's local directories"), "{refused}");
+}

@@ -1,0 +1,29 @@
+//! Bytes that do not lie in a file as they go out: they are pulled, and may have to be opened first.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// A body that is pulled from its begin to its end, on whichever thread may do it.
+pub trait Pull: fmt::Debug + Send + Sync {
+    /// Bytes that were not taken yet.
+    fn remaining(&self) -> u64;
+
+    /// Has bytes ready in [`Pull::plain`] if that takes no waiting for a disk; whether it has. At the end there are
+    /// none, and it has.
+    fn fill_now(&mut self) -> Result<bool, PullError>;
+
+    /// The same, and waits. What does not authenticate is an error, and none of its bytes come out.
+    fn fill_blocking(&mut self) -> Result<(), PullError>;
+
+    /// Bytes that are ready.
+    fn plain(&self) -> &[u8];
+
+    /// The first `n` of them were taken; there are as many.
+    fn consume(&mut self, n: usize);
+}
+
+/// Why a body cannot be pulled to its end; the text names the file.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("{0}")]
+pub struct PullError(pub String);

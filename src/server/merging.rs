@@ -1,0 +1,282 @@
+//! The requests of push-based merging, for a server that merges.
+//!
+//! Everything here may wait for a disk, so it runs on the blocking pool; what is to be cleaned up follows there without
+//! anybody waiting for it. Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use sealed_shuffle_protocol::connection::CloseReason;
+use sealed_shuffle_protocol::ids::{AppId, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::shuffle::{
+    BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
+    RemoveShuffleMerge,
+};
+use tokio::task::JoinError;
+use tracing::{debug, warn};
+
+use super::requests::Failure;
+use super::session::{Engine, Session};
+use super::streams::Plan;
+use super::uploads::Answer;
+use super::{Shared, StartError};
+use crate::config::ServerConfig;
+use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, Store};
+use crate::seal::Pull;
+use crate::telemetry::Refusal;
+
+/// The share of the memory budget that blocks may take that wait for another one to be merged.
+const DEFERRED_SHARE: u64 = 4;
+
+/// The merger as it was configured, and what of the memory budget is its own.
+pub(super) fn from_config(config: &ServerConfig) -> Result<(Option<Arc<Merger>>, u64), StartError> {
+    let Some(merging) = &config.merging else { return Ok((None, 0)) };
+    let deferred_bytes = config.memory_budget.as_u64() / DEFERRED_SHARE;
+    let settings = MergeSettings {
+        min_chunk: merging.min_chunk.as_u64(),
+        io_errors: merging.io_errors,
+        reader_bytes: merging.index_cache_size.as_u64(),
+        deferred_bytes,
+        cleaner_timeout: merging.cleaner_timeout,
+        ..MergeSettings::default()
+    };
+    let merger = Merger::new(settings, sealed_store()?);
+    Ok((Some(Arc::new(merger)), deferred_bytes))
+}
+
+/// Where merged blocks go. Until there is one that seals them, there is none.
+fn sealed_store() -> Result<Arc<dyn Store>, StartError> {
+    Err(StartError::NoSealedStore)
+}
+
+impl Session {
+    /// The merger, or Spark's own text of a service without one.
+    pub(super) fn merger(&self) -> Result<Arc<Merger>, Failure> {
+        self.shared.merger.clone().ok_or_else(|| self.no_merging())
+    }
+
+    /// Has at hand what the store needs for an application, before its executor takes a thread of the disks.
+    pub(super) async fn prepare_merging(&self, app: &AppId, shuffle_manager: &str) -> Result<(), Failure> {
+        let Some(merger) = &self.shared.merger else { return Ok(()) };
+        let prepared = merger.prepare(app, shuffle_manager).await;
+        prepared.map_err(|error| {
+            warn!(peer = %self.peer, %app, %error, "an executor cannot take part in merging");
+            self.failed(&error)
+        })
+    }
+
+    /// A pushed block begins; its bytes follow.
+    pub(super) async fn push(
+        &mut self,
+        engine: &mut Engine,
+        request: RequestId,
+        push: PushBlockStream,
+        len: u64,
+    ) -> Result<(), CloseReason> {
+        // An application that only pushes is in use, too.
+        self.shared.store.executors().touch(&push.app, Instant::now());
+        self.uploads.header(request, push, len);
+        self.work_off_if_full(engine).await
+    }
+
+    /// More of it.
+    pub(super) async fn pushed(&mut self, engine: &mut Engine, piece: Bytes) -> Result<(), CloseReason> {
+        self.uploads.piece(piece);
+        self.work_off_if_full(engine).await
+    }
+
+    /// All of it has come.
+    pub(super) async fn push_ended(&mut self, engine: &mut Engine) -> Result<(), CloseReason> {
+        self.uploads.end();
+        self.work_off_if_full(engine).await
+    }
+
+    async fn work_off_if_full(&mut self, engine: &mut Engine) -> Result<(), CloseReason> {
+        match self.uploads.is_full() {
+            true => self.work_off_uploads(engine).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Hands everything that has arrived of pushed blocks to the partitions, and answers those that are complete.
+    pub(super) async fn work_off_uploads(&mut self, engine: &mut Engine) -> Result<(), CloseReason> {
+        let Some(work) = self.uploads.take() else { return Ok(()) };
+        let Some(merger) = self.shared.merger.clone() else { return Ok(()) };
+        let done = tokio::task::spawn_blocking(move || work.run(&merger));
+        let timeout = self.shared.settings.stalled_timeout;
+        let worked = match tokio::time::timeout(timeout, done).await {
+            Ok(Ok(worked)) => worked,
+            // Nobody knows what of it was written: the open push is lost with the connection.
+            Ok(Err(error)) => return Err(lost(&error)),
+            Err(_) => return Err(CloseReason::Starved { what: "a disk to merge to", waited: timeout }),
+        };
+        for answer in self.uploads.resume(worked) {
+            self.answer_push(engine, answer)?;
+        }
+        clean_up(&self.shared);
+        Ok(())
+    }
+
+    fn answer_push(&self, engine: &mut Engine, answer: Answer) -> Result<(), CloseReason> {
+        match answer {
+            Answer::Code(request, code) => {
+                engine.answer_rpc(request, &BlockTransferMessage::from(code).encode()?)
+            }
+            Answer::Failed(request, error) => engine.fail_rpc(request, &self.failed(&error)),
+            Answer::Last(request, PushRefused::Code(code)) => {
+                let text = format!("{} is of another attempt than the current one", code.failure_block);
+                engine.answer_rpc(request, &BlockTransferMessage::from(code).encode()?)?;
+                engine.close(CloseReason::Refused(text));
+                Ok(())
+            }
+            Answer::Last(request, PushRefused::Failed(error)) => {
+                let text = self.failed(&error);
+                engine.fail_rpc(request, &text)?;
+                engine.close(CloseReason::Refused(error.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts and logs a failure; the text for the peer.
+    fn failed(&self, error: &MergeError) -> Failure {
+        self.shared.metrics.block_failed(error.label());
+        debug!(peer = %self.peer, %error, "a request of merging failed");
+        error.spark_text()
+    }
+
+    pub(super) async fn finalize_merge(
+        &mut self,
+        message: FinalizeShuffleMerge,
+    ) -> Result<BlockTransferMessage, Failure> {
+        let statuses = self.merging(move |merger| merger.finalize(&message)).await?;
+        Ok(statuses.into())
+    }
+
+    pub(super) async fn remove_merge(&mut self, message: RemoveShuffleMerge) -> Result<(), Failure> {
+        if self.shared.merger.is_none() {
+            self.shared.metrics.refused(Refusal::Unsupported);
+            return Err(
+                "java.lang.UnsupportedOperationException: Cannot handle merged shuffle remove".to_owned()
+            );
+        }
+        self.merging(move |merger| merger.remove(&message)).await
+    }
+
+    pub(super) async fn merged_meta(
+        &mut self,
+        engine: &mut Engine,
+        request: RequestId,
+        partition: PartitionId,
+    ) -> Result<(), CloseReason> {
+        match self.merging(move |merger| merger.meta(&partition)).await {
+            Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
+            Err(text) => engine.fail_rpc(request, &text),
+        }
+    }
+
+    pub(super) fn fetch_chunks(
+        &mut self,
+        message: FetchShuffleBlockChunks,
+    ) -> Result<BlockTransferMessage, Failure> {
+        self.merger()?;
+        if let Err(error) = message.check_shape() {
+            return Err(format!("java.lang.IllegalArgumentException: {error}"));
+        }
+        let (app, executor) = (message.app.clone(), message.executor.clone());
+        self.open_stream(app, executor, Plan::FetchChunks(message))
+    }
+
+    /// The directories that executors on this machine may look into by themselves.
+    pub(super) fn merge_dirs(&self, app: &AppId) -> Result<Vec<String>, Failure> {
+        let merger = self.merger()?;
+        let dirs = merger.local_dirs(app).map_err(|error| self.failed(&error))?;
+        match merger.is_plain() {
+            true => Ok(dirs),
+            // The reader falls back to the original blocks; it would take sealed bytes for a damaged index.
+            false => {
+                Err("java.lang.UnsupportedOperationException: Merged shuffle files are sealed and cannot be \
+                          read from the local disk"
+                    .to_owned())
+            }
+        }
+    }
+
+    async fn merging<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Merger) -> Result<T, MergeError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let merger = self.merger()?;
+        let done = merging(&self.shared, merger, work).await?;
+        clean_up(&self.shared);
+        done.map_err(|error| self.failed(&error))
+    }
+}
+
+/// One chunk of a merged partition.
+pub(super) async fn merged_chunk(
+    shared: &Arc<Shared>,
+    app: AppId,
+    shuffle: ShuffleId,
+    merge: ShuffleMergeId,
+    chunk: MergedChunk,
+) -> Result<Result<Box<dyn Pull>, MergeError>, Failure> {
+    shared.store.executors().touch(&app, Instant::now());
+    let Some(merger) = shared.merger.clone() else {
+        return Err("java.lang.UnsupportedOperationException: Cannot handle shuffle block merge".to_owned());
+    };
+    let MergedChunk { reduce, chunk } = chunk;
+    let partition = PartitionId { app, shuffle, merge, reduce };
+    merging(shared, merger, move |merger| merger.chunk(&partition, chunk)).await
+}
+
+/// The partition that a request for metadata names.
+pub(super) fn partition(
+    app: AppId,
+    shuffle: ShuffleId,
+    merge: ShuffleMergeId,
+    reduce: ReduceId,
+) -> PartitionId {
+    PartitionId { app, shuffle, merge, reduce }
+}
+
+async fn merging<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    merger: Arc<Merger>,
+    work: impl FnOnce(&Merger) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let timeout = shared.settings.stalled_timeout;
+    match tokio::time::timeout(timeout, tokio::task::spawn_blocking(move || work(&merger))).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => {
+            warn!(%error, "a request of merging was lost");
+            Err("java.io.IOException: the disk request was lost".to_owned())
+        }
+        Err(_) => {
+            warn!(?timeout, "a disk did not answer a request of merging");
+            Err("java.io.IOException: the disk did not answer".to_owned())
+        }
+    }
+}
+
+/// Has cleaned up what is to be cleaned up; nobody waits.
+pub(super) fn clean_up(shared: &Shared) {
+    if let Some(merger) = shared.merger.clone().filter(|merger| merger.has_chores()) {
+        drop(tokio::task::spawn_blocking(move || merger.clean_up()));
+    }
+}
+
+/// The same at the end of the server, which waits for it.
+pub(super) async fn clean_up_last(shared: &Shared) {
+    let Some(merger) = shared.merger.clone().filter(|merger| merger.has_chores()) else { return };
+    let timeout = merger.settings().cleaner_timeout;
+    let cleaning = tokio::task::spawn_blocking(move || merger.clean_up());
+    if tokio::time::timeout(timeout, cleaning).await.is_err() {
+        warn!(?timeout, "merged files that nobody wants were not all deleted in time");
+    }
+}
+
+fn lost(error: &JoinError) -> CloseReason {
+    CloseReason::BodyFailed(format!("work on pushed blocks was lost: {error}"))
+}

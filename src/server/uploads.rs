@@ -1,0 +1,169 @@
+//! Pushed blocks as they arrive on one connection.
+//!
+//! ```text
+//! headers and pieces ─► gathered, within one read's worth ─► one trip to the blocking pool ─► answers, in order
+//! ```
+//!
+//! What has arrived is worked off together: as soon as there is enough of it, when nothing more is at hand, and before
+//! any other request of the connection is looked at. A block is never whole in memory unless it is small, and its
+//! pieces reach the partition as they come, as in Spark.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sealed_shuffle_protocol::ids::RequestId;
+use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream};
+use tracing::debug;
+
+use crate::merge::{MergeError, Merger, Push, PushRefused};
+
+/// Bytes that are gathered before they are worked off.
+const GATHERED_BYTES: usize = 256 << 10;
+
+/// The same of things, however small.
+const GATHERED_THINGS: usize = 256;
+
+/// The uploads of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Uploads {
+    gathered: Vec<Arrived>,
+    bytes: usize,
+    /// The push whose bytes are arriving, with the request that it will be answered as.
+    open: Option<(RequestId, Push)>,
+}
+
+#[derive(Debug)]
+enum Arrived {
+    Header { request: RequestId, push: PushBlockStream, len: u64 },
+    Piece(Bytes),
+    End,
+}
+
+/// What the peer is told.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// How a push ended.
+    Code(RequestId, BlockPushReturnCode),
+    /// A push that failed, behind which the connection goes on.
+    Failed(RequestId, MergeError),
+    /// A push that the connection ends with.
+    Last(RequestId, PushRefused),
+}
+
+/// What one trip has come to.
+#[derive(Debug, Default)]
+pub(super) struct Worked {
+    pub(super) answers: Vec<Answer>,
+    open: Option<(RequestId, Push)>,
+}
+
+/// Work for a thread that may wait for a disk. Dropping it loses the push that is open, and with it the connection.
+#[derive(Debug)]
+pub(super) struct Work {
+    gathered: Vec<Arrived>,
+    open: Option<(RequestId, Push)>,
+}
+
+impl Uploads {
+    pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64) {
+        self.gathered.push(Arrived::Header { request, push, len });
+    }
+
+    pub(super) fn piece(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.gathered.push(Arrived::Piece(piece));
+    }
+
+    pub(super) fn end(&mut self) {
+        self.gathered.push(Arrived::End);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= GATHERED_BYTES || self.gathered.len() >= GATHERED_THINGS
+    }
+
+    /// Whether no pushed block is arriving.
+    pub(super) fn is_empty(&self) -> bool {
+        self.gathered.is_empty() && self.open.is_none()
+    }
+
+    /// All that was gathered; `None` where that is nothing.
+    pub(super) fn take(&mut self) -> Option<Work> {
+        if self.gathered.is_empty() {
+            return None;
+        }
+        self.bytes = 0;
+        Some(Work { gathered: std::mem::take(&mut self.gathered), open: self.open.take() })
+    }
+
+    /// Goes on where the work has ended; the answers.
+    pub(super) fn resume(&mut self, worked: Worked) -> Vec<Answer> {
+        self.open = worked.open;
+        worked.answers
+    }
+}
+
+impl Drop for Uploads {
+    /// A push that is lost gives its place up, which may take waiting for a disk that another one writes to.
+    fn drop(&mut self) {
+        let Some(open) = self.open.take().filter(|(_, push)| push.is_merging()) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(open)));
+        }
+    }
+}
+
+impl Work {
+    /// Works it off. What comes behind a push that ends the connection is not looked at.
+    pub(super) fn run(self, merger: &Arc<Merger>) -> Worked {
+        let mut worked = Worked { answers: Vec::new(), open: self.open };
+        let mut pieces: Vec<Bytes> = Vec::new();
+        for arrived in self.gathered {
+            if let Arrived::Piece(piece) = arrived {
+                pieces.push(piece);
+                continue;
+            }
+            if !worked.write(&mut pieces) {
+                return worked;
+            }
+            match arrived {
+                Arrived::Header { request, push, len } => match merger.begin(&push, len) {
+                    Ok(push) => worked.open = Some((request, push)),
+                    Err(refused) => {
+                        worked.answers.push(Answer::Last(request, refused));
+                        return worked;
+                    }
+                },
+                Arrived::End => worked.complete(),
+                Arrived::Piece(_) => {}
+            }
+        }
+        worked.write(&mut pieces);
+        worked
+    }
+}
+
+impl Worked {
+    /// Writes what belongs to the open push; whether the connection goes on.
+    fn write(&mut self, pieces: &mut Vec<Bytes>) -> bool {
+        let pieces = std::mem::take(pieces);
+        let Some((_, push)) = &mut self.open else { return pieces.is_empty() };
+        let slices: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
+        let Err(error) = push.data(&slices) else { return true };
+        if let Some((request, _)) = self.open.take() {
+            self.answers.push(Answer::Last(request, error.into()));
+        }
+        false
+    }
+
+    fn complete(&mut self) {
+        let Some((request, push)) = self.open.take() else { return };
+        self.answers.push(match push.complete() {
+            Ok(code) => Answer::Code(request, code),
+            Err(error) => {
+                debug!(%error, "a pushed block failed at its end");
+                Answer::Failed(request, error)
+            }
+        });
+    }
+}

@@ -1,0 +1,8 @@
+//! Push-based merging through a socket, over files in memory: what Spark's clients see.
+#![allow(clippy::unwrap_used)]
+
+mod conversation;
+mod hostile;
+#[path = "../running/mod.rs"]
+mod running;
+mod support;
