@@ -3,7 +3,9 @@
 //! | module | knows |
 //! |---|---|
 //! | [`envelope`] | a data key, the wrapped form of it that a file carries, and what it is bound to |
+//! | [`sealed`] | the files of a merged partition: header, segments, index, commit |
 //!
 //! Nothing here opens a file or asks a key service.
 
 pub mod envelope;
+pub mod sealed;
