@@ -14,6 +14,7 @@
 //! | [`files`] | open data files, bounded in number and time |
 //! | [`store`] | block id to region: the lookup that the server uses |
 //! | [`region`], [`read`] | a range of an open file, and its bytes |
+//! | [`own`] | files that this service makes itself, beneath the same roots |
 //! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
 //! | [`lookup_error`] | what failed, in the log's words and in Spark's |
 //!
@@ -30,6 +31,7 @@ pub mod index;
 mod index_cache;
 pub mod layout;
 pub mod lookup_error;
+pub mod own;
 pub mod read;
 pub mod region;
 pub mod remove;
@@ -45,6 +47,7 @@ pub use executors::{
 };
 pub use files::OpenFile;
 pub use lookup_error::LookupError;
+pub use own::{OwnFile, OwnFiles, WriteError, Writing};
 pub use read::{ReadError, ReadNow, read_blocking, read_now};
 pub use region::Region;
 pub use remove::Removed;
