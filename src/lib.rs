@@ -14,6 +14,7 @@ pub mod keys;
 pub mod random;
 pub mod seal;
 pub mod server;
+pub mod stored;
 pub mod telemetry;
 pub mod tls;
 pub mod wire;
