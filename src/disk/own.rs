@@ -165,14 +165,8 @@ impl OwnFiles {
         opened.map_err(|failure| failure.at(file.shown()))
     }
 
-    /// How long the file is.
-    pub fn size(&self, file: &OwnFile<'_>) -> Result<u64, OpenError> {
-        let opened = self.roots.open_file(file.dir.root(), &file.path());
-        Ok(opened.map_err(|failure| failure.at(file.shown()))?.1.size())
-    }
-
-    /// The first `most` bytes of the file, or all that it has.
-    pub fn read_front(&self, file: &OwnFile<'_>, most: usize) -> Result<Vec<u8>, OpenError> {
+    /// The first `most` bytes of the file, or all that it has; and how long it is.
+    pub fn read_front(&self, file: &OwnFile<'_>, most: usize) -> Result<(Vec<u8>, u64), OpenError> {
         let opened = self.roots.open_file(file.dir.root(), &file.path());
         let (fd, identity) = opened.map_err(|failure| failure.at(file.shown()))?;
         let size = usize::try_from(identity.size()).unwrap_or(usize::MAX);
@@ -187,7 +181,7 @@ impl OwnFiles {
             }
         }
         bytes.truncate(filled);
-        Ok(bytes)
+        Ok((bytes, identity.size()))
     }
 
     /// Removes the file; whether it was there.

@@ -144,7 +144,8 @@ impl SealedRegion {
     /// A large segment is read to the front of the one behind it and no further, so that little has to be moved.
     fn make_room(&mut self, missing: usize) -> Range<usize> {
         let left = usize::try_from(self.opener.sealed_left()).unwrap_or(usize::MAX) - self.read.len();
-        let want = (missing + HEAD).max(READ_AT_ONCE).min(left);
+        let batch = READ_AT_ONCE.min(OpenBuffer::MAX_LEN - self.read.len());
+        let want = (missing + HEAD).max(batch).min(left);
         if self.buffer.0.len() < self.read.len() + want {
             let len = OpenBuffer::MAX_LEN.min(self.region_len()).max(self.read.len() + want);
             self.buffer.0.resize(len, 0);

@@ -83,7 +83,7 @@ impl SealedStore {
     /// The header of a partition's index file, which holds the wrapped key: what a key service needs after a restart.
     pub fn header(&self, place: &MergedFiles, partition: PartitionId) -> Result<Header, StoredError> {
         let file = place.file(partition, Kind::Index)?;
-        let front = self.files.read_front(&file, Header::MAX_LEN)?;
+        let (front, _) = self.files.read_front(&file, Header::MAX_LEN)?;
         let header = Header::decode(&front).and_then(|(header, _)| {
             header.expect(Kind::Index, partition, place.context())?;
             Ok(header)
@@ -125,8 +125,7 @@ impl SealedStore {
         let opened = SealedPartition { partition, index: Arc::new(index) };
         self.open_data(place, &opened)?;
         let meta = place.file(partition, Kind::Meta)?;
-        let front = self.files.read_front(&meta, opened.index.header_len())?;
-        let size = self.files.size(&meta)?;
+        let (front, size) = self.files.read_front(&meta, opened.index.header_len())?;
         let checked = opened.index.check(Kind::Meta, &front, size);
         checked.map_err(|source| StoredError::Refused { path: meta.shown(), source })?;
         Ok(opened)
@@ -196,8 +195,8 @@ impl SealedStore {
     fn read(&self, place: &MergedFiles, partition: PartitionId, kind: Kind) -> Result<Vec<u8>, StoredError> {
         let file = place.file(partition, kind)?;
         let limit = self.limits.max_read_bytes;
-        let bytes = self.files.read_front(&file, limit.saturating_add(1))?;
-        match bytes.len() > limit {
+        let (bytes, size) = self.files.read_front(&file, limit)?;
+        match size > limit as u64 {
             true => Err(StoredError::TooLarge { path: file.shown(), limit }),
             false => Ok(bytes),
         }
