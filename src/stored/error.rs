@@ -82,6 +82,7 @@ impl StoredError {
 
     /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Open(OpenError::Missing { .. }))
+        let missing = |error: &OpenError| matches!(error, OpenError::Missing { .. });
+        matches!(self, Self::Open(error) | Self::Write(WriteError::Open(error)) if missing(error))
     }
 }

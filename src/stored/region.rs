@@ -36,6 +36,16 @@ pub struct OpenBuffer(Vec<u8>);
 impl OpenBuffer {
     /// Bytes that one takes at most: what a budget has to count for a chunk in transfer.
     pub const MAX_LEN: usize = MAX_SEGMENT + HEAD;
+
+    /// Bytes that it takes now.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it was not used yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What [`SealedRegion::fill_now`] has come to.

@@ -1,0 +1,5 @@
+mod finding_out;
+mod fixture;
+mod many;
+mod reading;
+mod writing;
