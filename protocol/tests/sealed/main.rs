@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod header;
+mod known_answers;
 mod memory;
 mod model;
 mod support;

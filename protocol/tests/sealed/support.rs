@@ -113,8 +113,18 @@ impl Writer {
     }
 
     pub(crate) fn of(partition: PartitionId, context: &Context, salt: Salt) -> Self {
+        Self::with(&key(), &wrapped(), partition, context, salt)
+    }
+
+    pub(crate) fn with(
+        key: &DataKey,
+        wrapped: &WrappedKey,
+        partition: PartitionId,
+        context: &Context,
+        salt: Salt,
+    ) -> Self {
         let (sealer, Headers { data, index, meta }) =
-            PartitionSealer::new(&key(), &wrapped(), context, partition, salt).unwrap();
+            PartitionSealer::new(key, wrapped, context, partition, salt).unwrap();
         let buffer = Segment::with_capacity(MAX_SEGMENT);
         Self { sealer, files: Files { data, index, meta }, history: Vec::new(), buffer }
     }
