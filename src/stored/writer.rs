@@ -38,7 +38,7 @@ pub(super) struct Writings {
     pub(super) meta: Writing,
 }
 
-/// Whether the end of a partition waits for the disk (`spark.sealed.merge.fsync`).
+/// Whether the end of a partition waits for the disk.
 ///
 /// Either way what was finalized survives the end of the process, however it ends: the page cache is the kernel's.
 /// Only [`Fsync::Always`] survives a power loss; without it a finalized partition may come back damaged, which is
