@@ -15,7 +15,7 @@ use super::error::StoredError;
 use super::place::MergedFiles;
 use super::region::SealedRegion;
 use super::writer::{PartitionWriter, Writings};
-use crate::disk::{OpenFile, OwnFiles, Region, Roots, read_blocking};
+use crate::disk::{Identity, OpenFile, OwnFiles, Region, Roots, read_blocking};
 use crate::random::random_bytes;
 
 /// The sealed files of a server.
@@ -122,8 +122,8 @@ impl SealedStore {
         let mut bytes = self.read(place, partition, Kind::Index)?;
         let index = Index::open(&mut bytes, partition, place.context(), key, progress);
         let index = index.map_err(|source| self.refused(place, partition, Kind::Index, source))?;
-        let opened = SealedPartition { partition, index: Arc::new(index) };
-        self.open_data(place, &opened)?;
+        let mut opened = SealedPartition { partition, index: Arc::new(index), checked: None };
+        opened.checked = Some(*self.open_data(place, &opened)?.identity());
         let meta = place.file(partition, Kind::Meta)?;
         let (front, size) = self.files.read_front(&meta, opened.index.header_len())?;
         let checked = opened.index.check(Kind::Meta, &front, size);
@@ -180,6 +180,9 @@ impl SealedStore {
     fn open_data(&self, place: &MergedFiles, opened: &SealedPartition) -> Result<Arc<OpenFile>, StoredError> {
         let file = place.file(opened.partition, Kind::Data)?;
         let open = self.files.open(&file, &place.context().app)?;
+        if opened.checked == Some(*open.identity()) {
+            return Ok(open);
+        }
         let mut front = vec![0; opened.index.header_len()];
         let size = open.identity().size();
         let mut filled = 0;
@@ -234,6 +237,8 @@ impl SealedStore {
 pub struct SealedPartition {
     partition: PartitionId,
     index: Arc<Index>,
+    /// The data file whose header and length were checked.
+    checked: Option<Identity>,
 }
 
 impl SealedPartition {

@@ -444,18 +444,18 @@ impl ChunkOpener {
     pub fn next_len(&self, head: &[u8; HEAD]) -> Result<usize, SealedError> {
         let at = self.sealed;
         let head = SegmentHead::decode(head);
-        if head.counter != self.counter || self.opened >= self.chunk().segments {
+        let segments = self.chunk().segments;
+        if head.counter != self.counter || self.opened >= segments {
             return Err(SealedError::Replaced { at, found: head.counter, expected: self.counter });
         }
         let len = head.sealed_len();
-        let others = u64::from(self.chunk().segments - self.opened - 1) * OVERHEAD as u64;
-        let fits = len.checked_add(others).is_some_and(|least| least <= self.sealed_left());
-        let is_last = others == 0;
-        position(len)
-            .filter(|len| {
-                fits && *len <= segment::MAX_SEGMENT && (!is_last || *len as u64 == self.sealed_left())
-            })
-            .ok_or(SealedError::Length { at, found: len })
+        let others = u64::from(segments - self.opened - 1) * OVERHEAD as u64;
+        let fits = match others {
+            0 => len == self.sealed_left(),
+            _ => len.checked_add(others).is_some_and(|least| least <= self.sealed_left()),
+        };
+        let bounds = OVERHEAD + 1..=segment::MAX_SEGMENT;
+        position(len).filter(|len| fits && bounds.contains(len)).ok_or(SealedError::Length { at, found: len })
     }
 
     /// Opens the next segment where it lies, and moves on to the one behind it.
@@ -486,3 +486,6 @@ fn head(segment: &[u8], at: u64) -> Result<SegmentHead, SealedError> {
 fn position(at: u64) -> Option<usize> {
     usize::try_from(at).ok()
 }
+
+#[cfg(test)]
+mod tests;
