@@ -92,7 +92,7 @@ impl fmt::Display for PartitionId {
 
 /// 32 random bytes that no two openings of a partition for writing share. Not secret.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
-pub struct Salt(pub [u8; Salt::LEN]);
+pub struct Salt(pub [u8; Self::LEN]);
 
 impl Salt {
     /// Bytes of a salt.

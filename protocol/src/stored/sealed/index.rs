@@ -73,7 +73,7 @@ impl Index {
         };
         let (chunks, lengths) = match progress {
             Some(progress) => walk.until(progress, records)?,
-            None => walk.to_commit(records)?,
+            None => walk.until_commit(records)?,
         };
         Ok(Self {
             data_key: derive(&header_of(Kind::Data, front), &header.salt),
@@ -258,7 +258,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn to_commit(mut self, mut records: &mut [u8]) -> Result<(Vec<Chunk>, Lengths), SealedError> {
+    fn until_commit(mut self, mut records: &mut [u8]) -> Result<(Vec<Chunk>, Lengths), SealedError> {
         let end = self.at + records.len() as u64;
         while !records.is_empty() {
             let (record, rest) = self.next(records, end)?;
