@@ -46,6 +46,47 @@ impl Confinement {
         }
     }
 
+    /// Makes the file `name` in the directory `dir` beneath `root`, for writing, with mode 0600. What bore the name is
+    /// removed first: whoever has it open, or a further name for it, keeps what was there.
+    pub(super) fn create(
+        self,
+        root: BorrowedFd<'_>,
+        dir: &str,
+        name: &str,
+    ) -> Result<(OwnedFd, Identity), OpenFailure> {
+        if !is_plain(name) {
+            return Err(OpenFailure::Escapes);
+        }
+        let dir = self.open(root, dir, DIRECTORY)?;
+        match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let fd = rustix::fs::openat(&dir, name, NEW_FILE, Mode::RUSR | Mode::WUSR)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        Ok((fd, Identity::of(&stat)))
+    }
+
+    /// Opens the regular file `path` beneath `root` for writing.
+    pub(super) fn open_for_writing(
+        self,
+        root: BorrowedFd<'_>,
+        path: &str,
+    ) -> Result<(OwnedFd, Identity), OpenFailure> {
+        let fd = self.open(root, path, WRITTEN_FILE)?;
+        let stat = rustix::fs::fstat(&fd)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok((fd, Identity::of(&stat))),
+            other => Err(OpenFailure::NotRegular(other)),
+        }
+    }
+
+    /// Writes the names in the directory `dir` beneath `root` to the disk.
+    pub(super) fn sync_dir(self, root: BorrowedFd<'_>, dir: &str) -> Result<(), OpenFailure> {
+        let dir = self.open(root, dir, READ_DIRECTORY)?;
+        Ok(rustix::fs::fsync(dir)?)
+    }
+
     /// Removes the file `name` from the directory `dir` beneath `root`. A link is removed itself.
     pub(super) fn unlink(self, root: BorrowedFd<'_>, dir: &str, name: &str) -> Result<(), OpenFailure> {
         if !is_plain(name) {
@@ -109,6 +150,11 @@ impl Identity {
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Device and inode: what stays while a file is written to.
+    pub(super) fn inode(&self) -> (u64, u64) {
+        (self.device, self.inode)
     }
 }
 
@@ -243,6 +289,16 @@ pub(super) fn our_uid() -> u32 {
 const RESOLVE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const READ_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// `O_EXCL` follows no link, and opens nothing that is there.
+const NEW_FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+/// A fifo that nobody reads does not open.
+const WRITTEN_FILE: OFlags = OFlags::WRONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::NOFOLLOW);
 const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NONBLOCK)

@@ -15,6 +15,7 @@
 //! | [`store`] | block id to region: the lookup that the server uses |
 //! | [`region`], [`read`] | a range of an open file, and its bytes |
 //! | [`purge`] | all files of certain names in a directory that Spark laid out |
+//! | [`own`] | files that this service makes itself, beneath the same roots |
 //! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
 //! | [`lookup_error`] | what failed, in the log's words and in Spark's |
 //!
@@ -31,6 +32,7 @@ pub mod index;
 mod index_cache;
 pub mod layout;
 pub mod lookup_error;
+pub mod own;
 pub mod purge;
 pub mod read;
 pub mod region;
@@ -47,6 +49,7 @@ pub use executors::{
 };
 pub use files::OpenFile;
 pub use lookup_error::LookupError;
+pub use own::{OwnFile, OwnFiles, WriteError, Writing};
 pub use purge::Directories;
 pub use read::{ReadError, ReadNow, read_blocking, read_now};
 pub use region::Region;

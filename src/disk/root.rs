@@ -108,6 +108,27 @@ impl Roots {
         confined::identity(self.handle(root), path)
     }
 
+    pub(super) fn create(
+        &self,
+        root: RootId,
+        dir: &str,
+        name: &str,
+    ) -> Result<(OwnedFd, Identity), OpenFailure> {
+        self.confinement.create(self.handle(root), dir, name)
+    }
+
+    pub(super) fn open_for_writing(
+        &self,
+        root: RootId,
+        path: &str,
+    ) -> Result<(OwnedFd, Identity), OpenFailure> {
+        self.confinement.open_for_writing(self.handle(root), path)
+    }
+
+    pub(super) fn sync_dir(&self, root: RootId, dir: &str) -> Result<(), OpenFailure> {
+        self.confinement.sync_dir(self.handle(root), dir)
+    }
+
     pub(super) fn unlink(&self, root: RootId, dir: &str, name: &str) -> Result<(), OpenFailure> {
         self.confinement.unlink(self.handle(root), dir, name)
     }

@@ -32,7 +32,7 @@ use super::root::{DirRefused, LocalDir, Roots};
 /// The blocks of all registered executors.
 #[derive(Debug)]
 pub struct BlockStore {
-    roots: Roots,
+    roots: Arc<Roots>,
     executors: Executors,
     indexes: IndexCache,
     files: Files,
@@ -129,10 +129,10 @@ pub struct DiskCounters {
 
 impl BlockStore {
     /// A store of nothing yet.
-    pub fn new(roots: Roots, limits: DiskLimits) -> Self {
+    pub fn new(roots: impl Into<Arc<Roots>>, limits: DiskLimits) -> Self {
         let now = Instant::now();
         Self {
-            roots,
+            roots: roots.into(),
             executors: Executors::new(limits.registry, now),
             indexes: IndexCache::new(limits.index_cache_bytes),
             files: Files::new(limits.open_files, limits.file_idle, now),
@@ -228,7 +228,7 @@ impl BlockStore {
     }
 
     /// The roots.
-    pub fn roots(&self) -> &Roots {
+    pub fn roots(&self) -> &Arc<Roots> {
         &self.roots
     }
 

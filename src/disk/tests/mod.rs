@@ -5,6 +5,7 @@ mod fixture;
 mod hostile;
 mod lookup;
 mod other_requests;
+mod own;
 mod reading;
 mod registration;
 mod sweeping;

@@ -1,0 +1,300 @@
+//! Files that this service makes itself, beneath the same roots and with the same confinement.
+//!
+//! A file that is written bit by bit for minutes is not held open for so long: [`OwnFiles::write_at`] takes its
+//! descriptor from a bounded cache and opens it again where it has been pushed out. What it finds then must be the
+//! very file that was made ([`OwnFile`] keeps device and inode): executors may write beneath the roots, and a file
+//! that was put in its place is not written to.
+//!
+//! Everything here may wait for a disk. [`crate::stored`] is the caller.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
+use rustix::io::Errno;
+use sealed_shuffle_protocol::ids::AppId;
+
+use super::confined::{OpenError, OpenFailure, ShownPath};
+use super::files::{Files, OpenFile};
+use super::index_cache::FileKeyRef;
+use super::layout::{self, Placement};
+use super::root::{LocalDir, Roots};
+
+/// Files of our own: making, writing, reading, removing.
+#[derive(Debug)]
+pub struct OwnFiles {
+    roots: Arc<Roots>,
+    /// Data files that are being read.
+    reading: Files,
+    /// Descriptors of files that are being written; none where nothing is to be kept.
+    writing: Option<Cache<(u64, u64), Arc<OwnedFd>>>,
+    reopened: AtomicU64,
+}
+
+/// The place of a file of ours.
+pub struct OwnFile<'a> {
+    dir: &'a LocalDir,
+    parent: String,
+    name: String,
+    sub: String,
+}
+
+/// A file that was made and is being written: which one it was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Writing {
+    inode: (u64, u64),
+}
+
+/// Why a file of ours could not be written.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Another file has taken its place.
+    #[error(
+        "{path} is no longer the file that was made there; something replaced it while it was being written"
+    )]
+    ReplacedFile {
+        /// The file.
+        path: ShownPath,
+    },
+    /// The kernel said no.
+    #[error("cannot write {path}: {errno}")]
+    Io {
+        /// The file.
+        path: ShownPath,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+impl OwnFiles {
+    /// Keeps at most `write_handles` descriptors for writing, and `read_handles` for reading, of which each is closed
+    /// when it was not used for `idle`.
+    pub fn new(roots: Arc<Roots>, write_handles: usize, read_handles: usize, idle: Duration) -> Self {
+        // One shard: rounding up for several would pass the limit.
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(write_handles)
+            .weight_capacity(u64::try_from(write_handles).unwrap_or(u64::MAX))
+            .build();
+        let writing = options.ok().filter(|_| write_handles > 0).map(|options| {
+            Cache::with_options(
+                options,
+                UnitWeighter,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            )
+        });
+        let reading = Files::new(read_handles, idle, Instant::now());
+        Self { roots, reading, writing, reopened: AtomicU64::new(0) }
+    }
+
+    /// Makes a file anew, in place of what was there, and writes `content` to it.
+    pub fn create(&self, file: &OwnFile<'_>, content: &[u8], keep_open: bool) -> Result<Writing, WriteError> {
+        let made = self.roots.create(file.dir.root(), &file.parent, &file.name);
+        let (fd, identity) = made.map_err(|failure| failure.at(file.shown()))?;
+        let writing = Writing { inode: identity.inode() };
+        write_all(&fd, content, 0).map_err(|errno| file.io(errno))?;
+        if let Some(cache) = self.writing.as_ref().filter(|_| keep_open) {
+            cache.insert(writing.inode, Arc::new(fd));
+        }
+        Ok(writing)
+    }
+
+    /// Writes `bytes` at `position`, all of them or an error. `keep_open` where more will follow soon.
+    pub fn write_at(
+        &self,
+        file: &OwnFile<'_>,
+        writing: Writing,
+        bytes: &[u8],
+        position: u64,
+        keep_open: bool,
+    ) -> Result<(), WriteError> {
+        let fd = self.handle(file, writing, keep_open)?;
+        write_all(&fd, bytes, position).map_err(|errno| file.io(errno))
+    }
+
+    /// Cuts the file to `len`; with `to_disk`, waits until what it has is on the disk.
+    pub fn cut(
+        &self,
+        file: &OwnFile<'_>,
+        writing: Writing,
+        len: u64,
+        to_disk: bool,
+    ) -> Result<(), WriteError> {
+        let fd = self.handle(file, writing, false)?;
+        retry(|| rustix::fs::ftruncate(&fd, len)).map_err(|errno| file.io(errno))?;
+        match to_disk {
+            true => retry(|| rustix::fs::fsync(&fd)).map_err(|errno| file.io(errno)),
+            false => Ok(()),
+        }
+    }
+
+    /// Waits until the file's name is on the disk.
+    pub fn sync_dir(&self, file: &OwnFile<'_>) -> Result<(), WriteError> {
+        let synced = self.roots.sync_dir(file.dir.root(), &file.parent);
+        Ok(synced.map_err(|failure| failure.at(file.shown()))?)
+    }
+
+    /// Nothing more will be written: the descriptor is closed.
+    pub fn written(&self, writing: Writing) {
+        if let Some(cache) = &self.writing {
+            cache.remove(&writing.inode);
+        }
+    }
+
+    /// Opens the file for reading, by a cache: the open one as long as its path leads to it and it is unchanged.
+    pub fn open(&self, file: &OwnFile<'_>, app: &AppId) -> Result<Arc<OpenFile>, OpenError> {
+        let path = file.path();
+        let key = FileKeyRef { root: file.dir.root(), path: &path };
+        let seen = self.roots.identity(file.dir.root(), &path);
+        let seen = seen.map_err(|errno| OpenFailure::from(errno).at(file.shown()))?;
+        let Some(seen) = seen else {
+            self.reading.remove(key);
+            return Err(OpenError::Missing { path: file.shown() });
+        };
+        let now = Instant::now();
+        let opened = self.reading.open(&self.roots, key, &seen, app, || file.shown(), now);
+        opened.map_err(|failure| failure.at(file.shown()))
+    }
+
+    /// The first `most` bytes of the file, or all that it has; and how long it is.
+    pub fn read_front(&self, file: &OwnFile<'_>, most: usize) -> Result<(Vec<u8>, u64), OpenError> {
+        let opened = self.roots.open_file(file.dir.root(), &file.path());
+        let (fd, identity) = opened.map_err(|failure| failure.at(file.shown()))?;
+        let size = usize::try_from(identity.size()).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; size.min(most)];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match rustix::io::pread(&fd, &mut bytes[filled..], filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(OpenError::Io { path: file.shown(), errno }),
+            }
+        }
+        bytes.truncate(filled);
+        Ok((bytes, identity.size()))
+    }
+
+    /// Removes the file; whether it was there.
+    pub fn remove(&self, file: &OwnFile<'_>) -> Result<bool, OpenError> {
+        self.reading.remove(FileKeyRef { root: file.dir.root(), path: &file.path() });
+        match self.roots.unlink(file.dir.root(), &file.parent, &file.name) {
+            Ok(()) => Ok(true),
+            Err(failure) => match failure.at(file.shown()) {
+                OpenError::Missing { .. } => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Closes files that were read and are idle or deleted; how many. Call it every few seconds.
+    pub fn sweep(&self, now: Instant) -> usize {
+        self.reading.sweep(now)
+    }
+
+    /// Closes what is open for reading of an application.
+    pub fn forget(&self, app: &AppId) {
+        self.reading.forget(app);
+    }
+
+    /// Descriptors that the cache holds for writing.
+    pub fn write_handles(&self) -> usize {
+        self.writing.as_ref().map_or(0, Cache::len)
+    }
+
+    /// Files that were opened again for writing, since their descriptor had been pushed out.
+    pub fn reopened(&self) -> u64 {
+        self.reopened.load(Ordering::Relaxed)
+    }
+
+    /// Files that are open for reading.
+    pub fn open_now(&self) -> u64 {
+        self.reading.open_now()
+    }
+
+    fn handle(
+        &self,
+        file: &OwnFile<'_>,
+        writing: Writing,
+        keep_open: bool,
+    ) -> Result<Arc<OwnedFd>, WriteError> {
+        if let Some(fd) = self.writing.as_ref().and_then(|cache| cache.get(&writing.inode)) {
+            return Ok(fd);
+        }
+        let opened = self.roots.open_for_writing(file.dir.root(), &file.path());
+        let (fd, identity) = opened.map_err(|failure| failure.at(file.shown()))?;
+        if identity.inode() != writing.inode {
+            return Err(WriteError::ReplacedFile { path: file.shown() });
+        }
+        self.reopened.fetch_add(1, Ordering::Relaxed);
+        let fd = Arc::new(fd);
+        if let Some(cache) = self.writing.as_ref().filter(|_| keep_open) {
+            cache.insert(writing.inode, fd.clone());
+        }
+        Ok(fd)
+    }
+}
+
+impl<'a> OwnFile<'a> {
+    /// Places the file `name`, which must be one component, among `dirs` as Spark does. `None` where there are no
+    /// directories, or no sub-directories.
+    pub fn place(dirs: &'a [LocalDir], sub_dirs: i32, name: String) -> Option<Self> {
+        let place = Placement::of(&name, dirs.len(), sub_dirs)?;
+        let dir = dirs.get(place.dir)?;
+        let sub = place.sub_dir();
+        let parent = match dir.relative() {
+            "" => sub.clone(),
+            relative => format!("{relative}/{sub}"),
+        };
+        Some(Self { dir, parent, name, sub })
+    }
+
+    /// The path as Spark would print it.
+    pub fn shown(&self) -> ShownPath {
+        ShownPath::new(layout::java_path(&format!("{}/{}/{}", self.dir.text(), self.sub, self.name)))
+    }
+
+    /// The file, below the root.
+    fn path(&self) -> String {
+        format!("{}/{}", self.parent, self.name)
+    }
+
+    fn io(&self, errno: Errno) -> WriteError {
+        WriteError::Io { path: self.shown(), errno }
+    }
+}
+
+impl fmt::Debug for OwnFile<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnFile({})", self.shown())
+    }
+}
+
+fn write_all(fd: &OwnedFd, bytes: &[u8], position: u64) -> Result<(), Errno> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match retry(|| rustix::io::pwrite(fd, &bytes[written..], position + written as u64))? {
+            0 => return Err(Errno::IO),
+            n => written += n,
+        }
+    }
+    Ok(())
+}
+
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}

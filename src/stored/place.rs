@@ -1,0 +1,45 @@
+//! Where the files of a partition lie, and what they are bound to.
+
+use sealed_shuffle_protocol::stored::envelope::Context;
+use sealed_shuffle_protocol::stored::sealed::{Kind, PartitionId};
+
+use super::error::StoredError;
+use crate::disk::own::OwnFile;
+use crate::disk::{LocalDir, ShownPath};
+
+/// The merged files of one application: their directories, and the context of its data key. One for all partitions.
+#[derive(Debug)]
+pub struct MergedFiles {
+    context: Context,
+    dirs: Box<[LocalDir]>,
+    sub_dirs: i32,
+}
+
+impl MergedFiles {
+    /// Files below `dirs`, in as many sub-directories of each as executors registered; `context` names the
+    /// application.
+    pub fn new(context: Context, dirs: impl Into<Box<[LocalDir]>>, sub_dirs: i32) -> Self {
+        Self { context, dirs: dirs.into(), sub_dirs }
+    }
+
+    /// What the files are bound to.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The directories.
+    pub fn dirs(&self) -> &[LocalDir] {
+        &self.dirs
+    }
+
+    /// Path of one file of a partition as Spark would print it, for texts that a peer reads.
+    pub fn shown(&self, partition: PartitionId, kind: Kind) -> Result<ShownPath, StoredError> {
+        Ok(self.file(partition, kind)?.shown())
+    }
+
+    pub(super) fn file(&self, partition: PartitionId, kind: Kind) -> Result<OwnFile<'_>, StoredError> {
+        let app = &self.context.app;
+        let nowhere = || StoredError::NoDirectories { app: app.to_string(), partition };
+        OwnFile::place(&self.dirs, self.sub_dirs, partition.file_name(app, kind)).ok_or_else(nowhere)
+    }
+}

@@ -1,0 +1,6 @@
+mod finding_out;
+mod fixture;
+mod many;
+mod model;
+mod reading;
+mod writing;
