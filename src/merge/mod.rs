@@ -38,6 +38,7 @@ mod partition;
 pub mod push;
 pub mod registration;
 mod remove;
+pub mod sealed;
 mod serve;
 pub mod store;
 #[cfg(test)]

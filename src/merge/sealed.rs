@@ -1,0 +1,538 @@
+//! The store of merged partitions on disk: everything it writes is sealed.
+//!
+//! It joins the rules of merging with the files of [`stored`](crate::stored) and the data keys of applications. A piece
+//! is copied once, into a segment in which it is sealed; segments are kept for the next piece.
+//!
+//! Opening a partition after a restart takes the key that its header carries; [`DataKeys::unwrap`] has it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use sealed_shuffle_protocol::cipher::Segment;
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId as SealedId};
+
+use super::dirs::MergeDirs;
+use super::names::{PartitionId, is_file_of};
+use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
+use crate::disk::{Directories, Roots};
+use crate::seal::{Pull, PullError};
+use crate::stored::{
+    self, Filled, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, StoredError,
+};
+
+/// The data keys of applications, as the store wants them.
+pub trait DataKeys: std::fmt::Debug + Send + Sync {
+    /// What files of `app` are bound to.
+    fn context(&self, app: &AppId) -> Context;
+
+    /// Has [`DataKeys::current`] at hand. Cancel safe.
+    fn prepare<'a>(&'a self, app: &'a AppId)
+    -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
+    /// The key for new files of `app`; may wait.
+    fn current(&self, app: &AppId) -> Result<Arc<FileKey>, String>;
+
+    /// The key that a file of `app` carries wrapped; may wait.
+    fn unwrap(&self, app: &AppId, wrapped: &WrappedKey) -> Result<Arc<FileKey>, String>;
+
+    /// The application has ended.
+    fn forget(&self, app: &AppId);
+}
+
+/// A data key, and what files carry of it.
+#[derive(Debug)]
+pub struct FileKey {
+    /// Seals.
+    pub key: DataKey,
+    /// Goes into headers.
+    pub wrapped: WrappedKey,
+}
+
+/// Sealed partitions beneath the roots.
+#[derive(Debug)]
+pub struct SealedMerges {
+    files: Arc<SealedStore>,
+    roots: Arc<Roots>,
+    keys: Arc<dyn DataKeys>,
+    segments: Arc<Segments>,
+    fsync: Fsync,
+}
+
+impl SealedMerges {
+    /// Sealed partitions of `files`, which lie beneath `roots`.
+    pub fn new(files: Arc<SealedStore>, roots: Arc<Roots>, keys: Arc<dyn DataKeys>, fsync: Fsync) -> Self {
+        Self { files, roots, keys, segments: Arc::default(), fsync }
+    }
+}
+
+impl Store for SealedMerges {
+    fn prepare<'a>(
+        &'a self,
+        app: &'a AppId,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        self.keys.prepare(app)
+    }
+
+    fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String> {
+        let place = MergedFiles::new(self.keys.context(app), dirs.dirs(), dirs.sub_dirs());
+        Ok(Arc::new(AppFiles {
+            app: app.clone(),
+            place: Arc::new(place),
+            files: Arc::clone(&self.files),
+            roots: Arc::clone(&self.roots),
+            keys: Arc::clone(&self.keys),
+            segments: Arc::clone(&self.segments),
+            fsync: self.fsync,
+        }))
+    }
+
+    fn is_plain(&self) -> bool {
+        false
+    }
+}
+
+/// Segments in which pieces are sealed, between two uses.
+#[derive(Debug, Default)]
+struct Segments(Mutex<Vec<Segment>>);
+
+/// As many as there are threads of the disks, about.
+const KEPT_SEGMENTS: usize = 16;
+
+impl Segments {
+    fn take(&self) -> Segment {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| Segment::with_capacity(MAX_SEGMENT))
+    }
+
+    fn give_back(&self, segment: Segment) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT_SEGMENTS {
+            kept.push(segment);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct AppFiles {
+    app: AppId,
+    place: Arc<MergedFiles>,
+    files: Arc<SealedStore>,
+    roots: Arc<Roots>,
+    keys: Arc<dyn DataKeys>,
+    segments: Arc<Segments>,
+    fsync: Fsync,
+}
+
+fn id(partition: &PartitionId) -> SealedId {
+    SealedId { shuffle: partition.shuffle, merge: partition.merge, reduce: partition.reduce }
+}
+
+fn io_error(error: StoredError) -> io::Error {
+    io::Error::other(error)
+}
+
+impl AppFiles {
+    /// Why a partition does not open: files that are not there, or something worse.
+    fn read_error(&self, partition: SealedId, error: StoredError) -> ReadError {
+        if !error.is_missing() {
+            return read_error(error);
+        }
+        let is_missing = |kind| {
+            let shown = self.place.shown(partition, kind);
+            // Only told apart for the text: which one is asked for anew.
+            shown.is_ok_and(|path| !std::path::Path::new(path.as_str()).exists())
+        };
+        let missing = Missing {
+            data: is_missing(Kind::Data),
+            index: is_missing(Kind::Index),
+            meta: is_missing(Kind::Meta),
+        };
+        ReadError::Missing(missing)
+    }
+}
+
+fn read_error(error: StoredError) -> ReadError {
+    let (path, why) = (String::new(), error.to_string());
+    match error.is_refused() {
+        true => ReadError::Damaged { path, why },
+        false => ReadError::Unreadable { path, why },
+    }
+}
+
+impl AppStore for AppFiles {
+    fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
+        let key = self.keys.current(&self.app).map_err(io::Error::other)?;
+        let made = self.files.create(&self.place, id(partition), &key.key, &key.wrapped);
+        Ok(Box::new(Writer {
+            writer: made.map_err(io_error)?,
+            key,
+            place: Arc::clone(&self.place),
+            files: Arc::clone(&self.files),
+            segments: Arc::clone(&self.segments),
+            fsync: self.fsync,
+        }))
+    }
+
+    fn open(&self, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
+        let id = id(partition);
+        let failed = |error| self.read_error(id, error);
+        let header = self.files.header(&self.place, id).map_err(failed)?;
+        let key = self
+            .keys
+            .unwrap(&self.app, &header.key)
+            .map_err(|why| ReadError::Unreadable { path: partition.index_name(), why })?;
+        let opened = self.files.open(&self.place, id, &key.key).map_err(failed)?;
+        Ok(Arc::new(Reader { opened, place: Arc::clone(&self.place), files: Arc::clone(&self.files) }))
+    }
+
+    fn delete(&self, partition: &PartitionId) -> io::Result<()> {
+        self.files.remove(&self.place, id(partition)).map(|_| ()).map_err(io_error)
+    }
+
+    fn delete_all(&self, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
+        self.files.forget(&self.app);
+        for dir in dirs.dirs() {
+            let purged = self.roots.purge(dir, directories, |name| is_file_of(&self.app, name));
+            purged.map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    writer: stored::PartitionWriter,
+    key: Arc<FileKey>,
+    place: Arc<MergedFiles>,
+    files: Arc<SealedStore>,
+    segments: Arc<Segments>,
+    fsync: Fsync,
+}
+
+impl PartitionWriter for Writer {
+    fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        let mut segment = self.segments.take();
+        segment.reset(PIECE);
+        let mut room = MAX_PIECE;
+        for mut piece in pieces.iter().copied() {
+            while !piece.is_empty() {
+                let n = segment.put(&piece[..piece.len().min(room)]);
+                (piece, room) = (&piece[n..], room - n);
+                if room == 0 || n == 0 {
+                    self.writer.append(&mut segment).map_err(io_error)?;
+                    segment.reset(PIECE);
+                    room = MAX_PIECE;
+                }
+            }
+        }
+        self.writer.append(&mut segment).map_err(io_error)?;
+        self.segments.give_back(segment);
+        Ok(())
+    }
+
+    fn abort(&mut self) {
+        self.writer.abort();
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        self.writer.commit().map_err(io_error)
+    }
+
+    fn close_chunk(&mut self, bitmap: &[u8]) -> io::Result<()> {
+        self.writer.close_chunk(bitmap).map_err(io_error)
+    }
+
+    fn is_chunk_full(&self) -> bool {
+        self.writer.is_chunk_full()
+    }
+
+    fn finalize(self: Box<Self>) -> io::Result<u64> {
+        Ok(self.writer.finalize(self.fsync).map_err(io_error)?.len)
+    }
+
+    fn reader(&self) -> Result<Arc<dyn PartitionReader>, ReadError> {
+        let progress = self.writer.progress();
+        let opened = self.files.open_unfinished(&self.place, self.writer.id(), &self.key.key, &progress);
+        let opened = opened.map_err(read_error)?;
+        Ok(Arc::new(Reader { opened, place: Arc::clone(&self.place), files: Arc::clone(&self.files) }))
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    opened: SealedPartition,
+    place: Arc<MergedFiles>,
+    files: Arc<SealedStore>,
+}
+
+impl PartitionReader for Reader {
+    fn chunks(&self) -> usize {
+        self.opened.chunks()
+    }
+
+    fn meta(&self) -> Result<Bytes, ReadError> {
+        self.files.meta(&self.place, &self.opened).map_err(read_error)
+    }
+
+    fn chunk(&self, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError> {
+        match self.files.chunk(&self.place, &self.opened, chunk) {
+            Ok(region) => Ok(Some(Box::new(Chunk(region)))),
+            Err(StoredError::NoChunk { .. }) => Ok(None),
+            Err(error) => Err(read_error(error)),
+        }
+    }
+
+    fn weight(&self) -> u64 {
+        self.opened.memory() as u64
+    }
+}
+
+/// A chunk on its way out.
+#[derive(Debug)]
+struct Chunk(SealedRegion);
+
+impl Pull for Chunk {
+    fn remaining(&self) -> u64 {
+        self.0.remaining()
+    }
+
+    fn fill_now(&mut self) -> Result<bool, PullError> {
+        let filled = self.0.fill_now().map_err(|error| PullError(error.to_string()))?;
+        Ok(filled == Filled::Ready)
+    }
+
+    fn fill_blocking(&mut self) -> Result<(), PullError> {
+        self.0.fill_blocking().map_err(|error| PullError(error.to_string()))
+    }
+
+    fn plain(&self) -> &[u8] {
+        self.0.plain()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.0.consume(n);
+    }
+}
+
+/// What a chunk in transfer holds beside its place in the outbox.
+pub const CHUNK_MEMORY: usize = OpenBuffer::MAX_LEN;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
+    use sealed_shuffle_protocol::secret::Secret;
+    use sealed_shuffle_protocol::shuffle::{
+        Bitmap, FinalizeShuffleMerge, PushBlockStream, RemoveShuffleMerge, ReturnCode,
+    };
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::merge::{MergeSettings, Merger, Remembered};
+    use crate::stored::SealedLimits;
+
+    const APP: &str = "application_1_2";
+    const CANARY: &[u8] = b"a canary that nobody may find on the disk";
+
+    /// One key for all, wrapped as its number.
+    #[derive(Debug)]
+    struct OneKey;
+
+    impl OneKey {
+        fn key() -> Arc<FileKey> {
+            let wrapped = WrappedKey { key_id: "key-1".into(), bytes: vec![1, 2, 3].into() };
+            Arc::new(FileKey { key: Secret::new([7; 32]).into(), wrapped })
+        }
+    }
+
+    impl DataKeys for OneKey {
+        fn context(&self, app: &AppId) -> Context {
+            Context::of(app.clone())
+        }
+
+        fn prepare<'a>(
+            &'a self,
+            _: &'a AppId,
+        ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn current(&self, _: &AppId) -> Result<Arc<FileKey>, String> {
+            Ok(Self::key())
+        }
+
+        fn unwrap(&self, _: &AppId, wrapped: &WrappedKey) -> Result<Arc<FileKey>, String> {
+            assert_eq!(wrapped.key_id, "key-1");
+            Ok(Self::key())
+        }
+
+        fn forget(&self, _: &AppId) {}
+    }
+
+    struct Disk {
+        temp: TempDir,
+        roots: Arc<Roots>,
+    }
+
+    impl Disk {
+        fn new() -> Self {
+            let temp = tempfile::tempdir().unwrap();
+            for sub in 0..64 {
+                fs::create_dir_all(temp.path().join(format!("d/merge_manager_1/{sub:02x}"))).unwrap();
+            }
+            let roots = Arc::new(Roots::open([temp.path()]).unwrap());
+            Self { temp, roots }
+        }
+
+        fn merger(&self) -> Arc<Merger> {
+            let files = Arc::new(SealedStore::new(Arc::clone(&self.roots), SealedLimits::default()));
+            let store = SealedMerges::new(files, Arc::clone(&self.roots), Arc::new(OneKey), Fsync::Never);
+            let settings = MergeSettings { min_chunk: 100, ..MergeSettings::default() };
+            Arc::new(Merger::new(settings, Arc::new(store)))
+        }
+
+        fn dir(&self) -> String {
+            self.temp.path().canonicalize().unwrap().join("d/merge_manager_1").to_str().unwrap().to_owned()
+        }
+
+        fn register(&self, merger: &Merger, attempt: i32) {
+            let local = format!("{}/../blockmgr-1", self.dir());
+            let manager = format!(r#"x:{{"mergeDir":"merge_manager_{attempt}","attemptId":"{attempt}"}}"#);
+            merger.register(&AppId::new(APP), [local.as_str()], 64, &manager, &self.roots).unwrap();
+        }
+
+        fn files(&self) -> Vec<Vec<u8>> {
+            fn walk(dir: &Path, all: &mut Vec<Vec<u8>>) {
+                for entry in fs::read_dir(dir).unwrap() {
+                    let path = entry.unwrap().path();
+                    match path.is_dir() {
+                        true => walk(&path, all),
+                        false => all.push(fs::read(&path).unwrap()),
+                    }
+                }
+            }
+            let mut all = Vec::new();
+            walk(self.temp.path(), &mut all);
+            all
+        }
+
+        fn assert_no_canary(&self) {
+            assert!(self.files().iter().all(|file| !file.windows(10).any(|window| window == &CANARY[..10])));
+        }
+    }
+
+    fn push(map: i32) -> PushBlockStream {
+        PushBlockStream {
+            app: AppId::new(APP),
+            app_attempt: 1,
+            shuffle: ShuffleId(0),
+            merge: ShuffleMergeId(0),
+            map_index: map,
+            reduce: ReduceId(0),
+            index: 0,
+        }
+    }
+
+    fn whole(merger: &Arc<Merger>, map: i32, pieces: &[&[u8]]) -> ReturnCode {
+        let mut push = merger.begin(&push(map), 0).unwrap();
+        pieces.iter().for_each(|piece| push.data(&[piece]).unwrap());
+        push.complete().unwrap().code
+    }
+
+    fn partition() -> PartitionId {
+        let (shuffle, merge, reduce) = (ShuffleId(0), ShuffleMergeId(0), ReduceId(0));
+        PartitionId { app: AppId::new(APP), shuffle, merge, reduce }
+    }
+
+    fn read(merger: &Merger, chunk: i32) -> Result<Vec<u8>, String> {
+        let mut chunk = merger.chunk(&partition(), chunk).map_err(|error| error.spark_text())?;
+        let mut bytes = Vec::new();
+        while chunk.remaining() > 0 {
+            if !chunk.fill_now().map_err(|error| error.to_string())? {
+                chunk.fill_blocking().map_err(|error| error.to_string())?;
+            }
+            let n = chunk.plain().len();
+            bytes.extend_from_slice(chunk.plain());
+            chunk.consume(n);
+        }
+        Ok(bytes)
+    }
+
+    fn finalize() -> FinalizeShuffleMerge {
+        let (shuffle, merge) = (ShuffleId(0), ShuffleMergeId(0));
+        FinalizeShuffleMerge { app: AppId::new(APP), app_attempt: 1, shuffle, merge }
+    }
+
+    #[test]
+    fn merged_blocks_are_sealed_at_all_times_and_survive_a_restart() {
+        let disk = Disk::new();
+        let merger = disk.merger();
+        disk.register(&merger, 1);
+        let long: Vec<u8> = CANARY.iter().copied().cycle().take(700_000).collect();
+        assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
+        let mut lost = merger.begin(&push(2), 0).unwrap();
+        lost.data(&[CANARY]).unwrap();
+        disk.assert_no_canary();
+        drop(lost);
+        assert_eq!(whole(&merger, 3, &[&long[..300_000], &long[300_000..]]), ReturnCode::Success);
+        assert_eq!(whole(&merger, 4, &[]), ReturnCode::Success);
+        let first = [CANARY, &long].concat();
+        assert!(read(&merger, 0).unwrap() == first);
+        assert_eq!(whole(&merger, 5, &[CANARY]), ReturnCode::Success);
+        disk.assert_no_canary();
+        let statuses = merger.finalize(&finalize()).unwrap();
+        assert_eq!(statuses.sizes, [i64::try_from(first.len() + CANARY.len()).unwrap()]);
+        let meta = merger.meta(&partition()).unwrap();
+        let maps = Bitmap::decode_all(meta.bitmaps).unwrap();
+        assert_eq!(maps, [[1, 3].into_iter().collect(), [4, 5].into_iter().collect()]);
+        disk.assert_no_canary();
+        assert_eq!(disk.files().len(), 3);
+        drop(merger);
+
+        let merger = disk.merger();
+        let known = Remembered {
+            app: AppId::new(APP),
+            attempt: 1,
+            dirs: vec![disk.dir()],
+            sub_dirs: 64,
+            finalized: vec![(ShuffleId(0), ShuffleMergeId(0))],
+        };
+        merger.restore(known, &disk.roots).unwrap();
+        assert!(read(&merger, 0).unwrap() == first);
+        assert_eq!(read(&merger, 1).unwrap(), CANARY);
+        assert_eq!(read(&merger, 2).unwrap_err(), "java.lang.IndexOutOfBoundsException");
+        assert_eq!(whole(&merger, 9, &[CANARY]), ReturnCode::TooLateBlockPush);
+        disk.register(&merger, 2);
+        merger.clean_up();
+        assert!(disk.files().is_empty());
+        assert!(!Path::new(&disk.dir()).exists());
+    }
+
+    #[test]
+    fn what_is_removed_or_was_never_finished_is_not_found() {
+        let disk = Disk::new();
+        let merger = disk.merger();
+        disk.register(&merger, 1);
+        assert!(read(&merger, 0).unwrap_err().contains("Merged shuffle data file"));
+        assert!(merger.meta(&partition()).unwrap_err().spark_text().contains("Merged shuffle index file"));
+        assert_eq!(whole(&merger, 1, &[CANARY; 4]), ReturnCode::Success);
+        drop(merger);
+        let merger = disk.merger();
+        disk.register(&merger, 1);
+        // Open merges are forgotten: what is left of them is refused, and the next push begins anew.
+        assert!(read(&merger, 0).unwrap_err().contains("Failed to open merged shuffle index file"));
+        assert_eq!(whole(&merger, 2, &[CANARY; 4]), ReturnCode::Success);
+        assert_eq!(read(&merger, 0).unwrap(), CANARY.repeat(4));
+        let (shuffle, merge) = (ShuffleId(0), ShuffleMergeId(-1));
+        merger.remove(&RemoveShuffleMerge { app: AppId::new(APP), app_attempt: 1, shuffle, merge }).unwrap();
+        merger.clean_up();
+        assert!(disk.files().is_empty());
+    }
+}
