@@ -348,7 +348,7 @@ mod tests {
     impl OneKey {
         fn key() -> Arc<FileKey> {
             let wrapped = WrappedKey { key_id: "key-1".into(), bytes: vec![1, 2, 3].into() };
-            Arc::new(FileKey { key: Secret::new([7; 32]).into(), wrapped })
+            Arc::new(FileKey { key: Secret::new([7; 32]), wrapped })
         }
     }
 
