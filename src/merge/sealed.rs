@@ -1,6 +1,6 @@
 //! The store of merged partitions on disk: everything it writes is sealed.
 //!
-//! It joins the rules of merging with the files of [`stored`](crate::stored) and the data keys of applications. A piece
+//! It joins the rules of merging with the files of [`stored`] and the data keys of applications. A piece
 //! is copied once, into a segment in which it is sealed; segments are kept for the next piece.
 //!
 //! Opening a partition after a restart takes the key that its header carries; [`DataKeys::unwrap`] has it.
