@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Buf, Bytes};
-use sealed_shuffle_protocol::cipher::{CipherError, Layer};
+use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment};
 use sealed_shuffle_protocol::connection;
 use thiserror::Error;
 
@@ -230,8 +230,14 @@ impl Outbox {
                     }
                 }
                 Some(Outbound::Region(_)) => {
-                    let (back, n) = self.read_some(segment, room).await?;
-                    segment = back;
+                    let n = match self.take_now(&mut segment, room)? {
+                        Some(n) => n,
+                        None => {
+                            let (back, n) = self.take_from_disk(segment, room).await?;
+                            segment = back;
+                            n
+                        }
+                    };
                     room -= n;
                     if n == 0 {
                         break;
@@ -254,64 +260,90 @@ impl Outbox {
         Ok(())
     }
 
-    /// Reads from the region at the front, at most `room` bytes: on the spot where the page cache has
-    /// them, else on the blocking pool.
-    async fn read_some(
+    /// Takes at most `room` bytes from the body at the front, where nobody has to wait for a disk: `None` says that
+    /// somebody has.
+    fn take_now(&mut self, segment: &mut PooledSegment, room: usize) -> Result<Option<usize>, OutboxError> {
+        let Some(Outbound::Region(body)) = self.queue.front_mut() else { return Ok(Some(0)) };
+        let left = connection::Body::len(body) - self.region_taken;
+        let n = match &mut body.source {
+            Source::Region(region) => {
+                let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+                match read_now(region, self.region_taken, &mut pieces(segment, want))? {
+                    ReadNow::WouldBlock => return Ok(None),
+                    ReadNow::Read(n) => {
+                        segment.advance(n);
+                        n
+                    }
+                }
+            }
+            Source::Pull { pull, .. } => {
+                let pull = pull.as_mut().ok_or_else(|| cut_short(left))?;
+                if !pull.fill_now()? {
+                    return Ok(None);
+                }
+                put(pull.as_mut(), segment, room, left)?
+            }
+        };
+        self.taken(n, left);
+        Ok(Some(n))
+    }
+
+    /// The same on the blocking pool.
+    async fn take_from_disk(
         &mut self,
         mut segment: PooledSegment,
         room: usize,
     ) -> Result<(PooledSegment, usize), OutboxError> {
         let Some(Outbound::Region(body)) = self.queue.front_mut() else { return Ok((segment, 0)) };
         let left = connection::Body::len(body) - self.region_taken;
-        let position = self.region_taken;
         let n = match &mut body.source {
             Source::Region(region) => {
                 let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
-                let now = read_now(region, position, &mut pieces(&mut segment, want))?;
-                let n = match now {
-                    ReadNow::Read(n) => n,
-                    ReadNow::WouldBlock => {
-                        let region = region.clone();
-                        let read = tokio::task::spawn_blocking(move || {
-                            let n = read_blocking(&region, position, &mut pieces(&mut segment, want));
-                            (segment, n)
-                        });
-                        let (back, n) = read.await?;
-                        segment = back;
-                        n?
-                    }
-                };
+                let (region, position) = (region.clone(), self.region_taken);
+                let read = tokio::task::spawn_blocking(move || {
+                    let n = read_blocking(&region, position, &mut pieces(&mut segment, want));
+                    (segment, n)
+                });
+                let (back, n) = read.await?;
+                let n = n?;
+                segment = back;
                 segment.advance(n);
                 n
             }
             Source::Pull { pull: slot, .. } => {
-                let Some(mut pull) = slot.take() else { return Err(cut_short(left)) };
-                if !pull.fill_now()? {
-                    let fill = move || {
-                        let filled = pull.fill_blocking();
-                        (pull, filled)
-                    };
-                    let (back, filled) = tokio::task::spawn_blocking(fill).await?;
-                    filled?;
-                    pull = back;
-                }
-                let plain = pull.plain();
-                if plain.is_empty() || plain.len() as u64 > left {
-                    return Err(cut_short(left));
-                }
-                let n = segment.put(&plain[..plain.len().min(room)]);
-                pull.consume(n);
-                *slot = Some(pull);
-                n
+                let mut pull = slot.take().ok_or_else(|| cut_short(left))?;
+                let fill = tokio::task::spawn_blocking(move || {
+                    let filled = pull.fill_blocking();
+                    (pull, filled)
+                });
+                let (pull, filled) = fill.await?;
+                filled?;
+                put(slot.insert(pull).as_mut(), &mut segment, room, left)?
             }
         };
+        self.taken(n, left);
+        Ok((segment, n))
+    }
+
+    /// `n` bytes of the `left` ones of the body at the front are in a segment.
+    fn taken(&mut self, n: usize, left: u64) {
         self.region_taken += n as u64;
         if n as u64 == left {
             self.queue.pop_front();
             self.region_taken = 0;
         }
-        Ok((segment, n))
     }
+}
+
+/// Copies what is at hand of a body that is pulled.
+fn put(pull: &mut dyn Pull, segment: &mut Segment, room: usize, left: u64) -> Result<usize, OutboxError> {
+    let plain = pull.plain();
+    if plain.is_empty() || plain.len() as u64 > left {
+        return Err(cut_short(left));
+    }
+    let n = segment.put(&plain[..plain.len().min(room)]);
+    pull.consume(n);
+    Ok(n)
 }
 
 /// A body that ended before its length.
