@@ -319,7 +319,7 @@ proptest! {
         }
         let room = stack.plain_capacity(bytes);
         prop_assert!(room <= bytes);
-        let mut segment = sealed_shuffle_protocol::cipher::Segment::with_capacity(bytes);
+        let mut segment = Segment::with_capacity(bytes);
         segment.reset(stack.layout());
         prop_assert_eq!(segment.put(&vec![7; room]), room);
         stack.seal(&mut segment).unwrap();
