@@ -14,6 +14,7 @@ use sealed_shuffle::config::{ByteCount, ProcessEnvironment, admin_address};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use super::table::columns;
 use super::{ConfigArgs, Exit, Failure};
 
 /// From connecting to the end of the answer.
@@ -136,18 +137,7 @@ fn table(answer: &Value) -> String {
         }
         lines.extend(channels.iter().map(|channel| line(application, channel)));
     }
-    let mut widths = [0; HEAD.len()];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for line in &lines {
-        let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
+    let mut text = columns(&lines);
     let below = applications.iter().filter(|application| application["below_target"] == true).count();
     let target = shown(&answer["target"]);
     text += &format!("\n{below} of {} applications would be refused at {target}\n", applications.len());

@@ -15,6 +15,7 @@ mod probe;
 mod register;
 mod reload;
 mod serve;
+mod table;
 mod target;
 
 use std::fmt;

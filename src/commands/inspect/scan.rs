@@ -10,6 +10,7 @@ use sealed_shuffle::inspect::scan::{self, Count, Event, MOST_OWNERS, PARTITIONS,
 use serde_json::{Value, json};
 
 use super::super::{Exit, Failure};
+use crate::commands::table::columns;
 
 /// Failures that the JSON names; standard error names all.
 const NAMED: usize = 1000;
@@ -80,18 +81,7 @@ fn text(scan: &Scan, total: &Tally) -> String {
     lines.extend(scan.owners.iter().map(|(owner, tally)| line(&clean(&owner.to_string()), tally)));
     lines.extend(scan.further.iter().map(|tally| line(&format!("more than {MOST_OWNERS}"), tally)));
     lines.push(line("all", total));
-    let mut widths = [0; HEAD.len()];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for line in &lines {
-        let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
+    let mut text = columns(&lines);
     text.push('\n');
     for (owner, tally) in &scan.owners {
         if let Some(example) = &tally.example {
