@@ -213,26 +213,22 @@ fn bytes_that_are_no_frames_exit_65() {
 }
 
 #[test]
-fn merging_is_refused_at_start_as_long_as_nothing_seals_it() {
-    let root = tempfile::tempdir().unwrap();
+fn a_server_that_merges_refuses_to_start_without_its_keys() {
+    let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let keys = state.path().join("keys");
+    std::fs::write(&keys, "not for everybody").unwrap();
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
     let output = sealed_shuffle(Some(SECRET))
-        .args([
-            "serve",
-            "--port",
-            "0",
-            "--conf",
-            &format!("spark.local.dir={}", root.path().display()),
-            "--conf",
-        ])
-        .arg(
-            "spark.shuffle.push.server.mergedShuffleFileManagerImpl=\
-             org.apache.spark.network.shuffle.RemoteBlockPushResolver",
-        )
+        .args(["serve", "--port", "0"])
+        .args(["--conf", &format!("spark.local.dir={}", root.path().display())])
+        .args(["--conf", &format!("spark.sealed.state.dir={}", state.path().display())])
+        .args(["--conf", "spark.shuffle.push.server.mergedShuffleFileManagerImpl=RemoteBlockPushResolver"])
         .output()
         .unwrap();
     assert_eq!(code(&output), 78);
     let said = stderr(&output);
-    assert!(said.contains("mergedShuffleFileManagerImpl asks for push-based merging"), "{said}");
+    assert!(said.contains("chmod 600") && said.contains(keys.to_str().unwrap()), "{said}");
+    assert_eq!(stdout(&output), "", "no port is bound");
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Serve {
         let sources = self.sources();
         let config = ServerConfig::from_sources(&sources, &*environment)?;
         if check_only {
-            Server::from_config(&config).map_err(|error| Failure::new(Exit::Config, error))?;
+            Server::check(&config).map_err(|error| Failure::new(Exit::Config, error))?;
             let mut lines = config.describe();
             lines.extend(
                 envelope::warnings(&config).into_iter().map(|text| Notice::Warning(text).to_string()),
@@ -106,7 +106,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
-    let server = Server::from_config(config).map_err(|error| Failure::new(Exit::Config, error))?;
+    let server = Server::from_config(config).await.map_err(|error| Failure::new(Exit::Config, error))?;
     let signals = Signals::new().map_err(|error| failed(&error))?;
     let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
     let sockets = &config.sockets;

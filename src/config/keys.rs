@@ -71,6 +71,7 @@ pub static ALL: &[&dyn AnyKey] = &[
     &MERGE_INDEX_CACHE,
     &MERGE_IO_ERRORS,
     &MERGE_CLEANER_TIMEOUT,
+    &MERGE_FSYNC,
     &ADMIN_ADDRESS,
     &APP_IDLE_TTL,
     &MEMORY_BUDGET,
@@ -494,6 +495,16 @@ pub static MERGE_CLEANER_TIMEOUT: Key<Time> = Key::new(
     "How long a server that stops goes on deleting merged files that nobody wants.",
 )
 .literal();
+
+/// Whether finalizing waits for the disk.
+pub static MERGE_FSYNC: Key<Bool> = Key::new(
+    "spark.sealed.merge.fsync",
+    Bool::TRANSPORT,
+    Is("false"),
+    Serve,
+    "Whether a merge is announced as finalized only when the disk has it, so that it survives a power loss, too. \
+     Without it, it survives everything that leaves the kernel running; what a power loss damaged is found out.",
+);
 
 /// Where the server keeps what outlives it.
 pub static STATE_DIR: Key<Text> = Key::new(

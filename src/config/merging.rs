@@ -18,6 +18,8 @@ pub struct MergeConfig {
     pub io_errors: u32,
     /// For deleting at the end (`spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout`). 60 s.
     pub cleaner_timeout: Duration,
+    /// Whether finalizing waits until the disk has it (`spark.sealed.merge.fsync`). No.
+    pub fsync: bool,
 }
 
 /// The class that merges in Spark; it is recognized by the end of its name.
@@ -32,6 +34,7 @@ impl MergeConfig {
             index_cache_size: v.value(&keys::MERGE_INDEX_CACHE),
             io_errors: v.value(&keys::MERGE_IO_ERRORS),
             cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
+            fsync: v.value(&keys::MERGE_FSYNC),
         };
         is_on.then_some(config)
     }

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use super::mark::Mark;
 use super::randomness::{Judgement, Measured};
-use super::sealed::{SealedHeader, sealed_header};
+use super::sealed::{SEALED_HEAD, SealedHeader, may_be_sealed, sealed_header};
 use crate::stored::partitions::{Partition, Partitions, PartitionsError};
 
 /// Bytes looked at of the beginning of a partition, or of a file without partitions.
@@ -135,7 +135,11 @@ impl Look {
 pub fn of_beginning(file: &File) -> io::Result<Content> {
     let mut look = Look::default();
     let mut head = vec![0; HEAD];
-    let n = read_at(file, &mut head, 0)?;
+    let mut n = read_at(file, &mut head, 0)?;
+    if n == HEAD && may_be_sealed(&head) {
+        head.resize(SEALED_HEAD, 0);
+        n += read_at(file, &mut head[n..], HEAD as u64)?;
+    }
     look.at(&head[..n]);
     Ok(look.judge(u64::from(n > 0)))
 }

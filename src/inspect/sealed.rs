@@ -1,8 +1,10 @@
 //! Recognizing files that this project's server sealed.
 //!
-//! The one place where [`crate::inspect`] asks: the format itself is not known here.
+//! The one place where [`crate::inspect`] asks; the format is [`sealed_shuffle_protocol::stored::sealed`]'s.
 
-/// What the clear header of a sealed file says.
+use sealed_shuffle_protocol::stored::sealed::{Header, MAGIC, SealedError, VERSION};
+
+/// What the clear header of a sealed file says. Nothing of it was verified: that takes the key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SealedHeader {
@@ -12,9 +14,34 @@ pub struct SealedHeader {
     pub kind: String,
     /// The key that wraps the file's data key.
     pub key_id: String,
+    /// The application that it belongs to.
+    pub app: String,
 }
 
-/// The header at the beginning of `head`, if it is one. Nothing is recognized yet: no release seals files.
-pub fn sealed_header(_head: &[u8]) -> Option<SealedHeader> {
-    None
+/// So many bytes of a file have any header whole.
+pub const SEALED_HEAD: usize = Header::MAX_LEN;
+
+/// Whether a file begins as sealed ones do.
+pub fn may_be_sealed(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC)
+}
+
+/// The header at the beginning of `head`, if it is one. A header that is not whole, or of a newer version, is
+/// recognized without what it would say.
+pub fn sealed_header(head: &[u8]) -> Option<SealedHeader> {
+    let unknown = |version, kind: &str| {
+        let (key_id, app) = ("unknown".to_owned(), "unknown".to_owned());
+        Some(SealedHeader { version, kind: kind.to_owned(), key_id, app })
+    };
+    match Header::decode(head) {
+        Ok((header, _)) => Some(SealedHeader {
+            version: VERSION.into(),
+            kind: format!("{} of a merged partition", header.kind),
+            key_id: header.key.key_id,
+            app: header.context.app.as_str().to_owned(),
+        }),
+        Err(SealedError::NewerVersion { found }) => unknown(found.into(), "of a newer version"),
+        Err(_) if may_be_sealed(head) => unknown(VERSION.into(), "with a damaged or cut header"),
+        Err(_) => None,
+    }
 }

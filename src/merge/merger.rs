@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use tracing::{info, warn};
@@ -31,11 +31,11 @@ pub struct MergeSettings {
     /// Memory for opened partitions that are read. Default 100 MiB,
     /// `spark.shuffle.push.server.mergedIndexCacheSize`.
     pub reader_bytes: u64,
-    /// Opened partitions that are kept for further reads; each holds a file or two. Default 256.
+    /// Opened partitions that are kept for further reads; sealed ones hold no file. Default 65,536.
     pub readers: usize,
     /// Memory for blocks that wait for another one to be merged. Default 64 MiB.
     pub deferred_bytes: u64,
-    /// Partitions being merged at once; each costs three files and a few hundred bytes. Default 100,000.
+    /// Partitions being merged at once; each costs a few hundred bytes, and three files on the disk. Default 100,000.
     pub partitions: u64,
     /// Shuffles that are remembered, of all applications; about 100 bytes each. Default 1,000,000.
     pub shuffles: u64,
@@ -50,7 +50,7 @@ impl Default for MergeSettings {
             min_chunk: 2 << 20,
             io_errors: 4,
             reader_bytes: 100 << 20,
-            readers: 256,
+            readers: 65_536,
             deferred_bytes: 64 << 20,
             partitions: 100_000,
             shuffles: 1_000_000,
@@ -346,7 +346,13 @@ impl Merger {
             match chore {
                 Chore::Partitions(app, shuffle, old) => self.delete_shuffle(&app, shuffle, old),
                 // The directories may be others', too, and whoever made them removes them.
-                Chore::Application(app) => self.drop_application(&app, &app.dirs, Directories::Keep),
+                Chore::Application(app) => {
+                    self.drop_application(&app, &app.dirs, Directories::Keep);
+                    // One that has registered anew meanwhile goes on with what it has.
+                    if self.find(&app.id).is_none() {
+                        self.store.forget(&app.id);
+                    }
+                }
                 Chore::Attempt { old, new } => {
                     self.drop_application(&old, &old.dirs.without(&new.dirs), Directories::Remove);
                 }
@@ -355,8 +361,13 @@ impl Merger {
     }
 
     /// Forgets readers that nobody used since the last call; call it every minute or so.
-    pub fn sweep(&self) {
+    pub fn sweep_readers(&self) {
         self.readers.sweep();
+    }
+
+    /// Closes files that nobody used for a while; call it every few seconds.
+    pub fn sweep_files(&self, now: Instant) {
+        self.store.sweep(now);
     }
 
     pub(super) fn delete_later(&self, app: &Arc<App>, shuffle: ShuffleId, old: Shuffle) {

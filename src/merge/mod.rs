@@ -51,5 +51,6 @@ pub use memory::MemoryStore;
 pub use merger::{MergeCounters, MergeSettings, Merger};
 pub use names::PartitionId;
 pub use push::{Push, PushRefused};
+pub use sealed::SealedMerges;
 pub use serve::MergedMeta;
 pub use store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};

@@ -3,70 +3,71 @@
 //! It joins the rules of merging with the files of [`stored`] and the data keys of applications. A piece
 //! is copied once, into a segment in which it is sealed; segments are kept for the next piece.
 //!
-//! Opening a partition after a restart takes the key that its header carries; [`DataKeys::unwrap`] has it.
+//! Keys come from the ring of [`EnvelopeKeys`]. An application's key is fetched when it registers; opening a partition
+//! after a restart takes the key that its header carries. Waiting for a key service is done on a thread of the disks.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::Segment;
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId as SealedId};
+use tokio::runtime::Handle;
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::{Directories, Roots};
+use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError};
 use crate::seal::{Pull, PullError};
 use crate::stored::{
     self, Filled, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, StoredError,
 };
-
-/// The data keys of applications, as the store wants them.
-pub trait DataKeys: std::fmt::Debug + Send + Sync {
-    /// What files of `app` are bound to.
-    fn context(&self, app: &AppId) -> Context;
-
-    /// Has [`DataKeys::current`] at hand. Cancel safe.
-    fn prepare<'a>(&'a self, app: &'a AppId)
-    -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
-
-    /// The key for new files of `app`; may wait.
-    fn current(&self, app: &AppId) -> Result<Arc<FileKey>, String>;
-
-    /// The key that a file of `app` carries wrapped; may wait.
-    fn unwrap(&self, app: &AppId, wrapped: &WrappedKey) -> Result<Arc<FileKey>, String>;
-
-    /// The application has ended.
-    fn forget(&self, app: &AppId);
-}
-
-/// A data key, and what files carry of it.
-#[derive(Debug)]
-pub struct FileKey {
-    /// Seals.
-    pub key: DataKey,
-    /// Goes into headers.
-    pub wrapped: WrappedKey,
-}
 
 /// Sealed partitions beneath the roots.
 #[derive(Debug)]
 pub struct SealedMerges {
     files: Arc<SealedStore>,
     roots: Arc<Roots>,
-    keys: Arc<dyn DataKeys>,
+    keys: Keys,
     segments: Arc<Segments>,
     fsync: Fsync,
 }
 
 impl SealedMerges {
-    /// Sealed partitions of `files`, which lie beneath `roots`.
-    pub fn new(files: Arc<SealedStore>, roots: Arc<Roots>, keys: Arc<dyn DataKeys>, fsync: Fsync) -> Self {
-        Self { files, roots, keys, segments: Arc::default(), fsync }
+    /// Sealed partitions of `files`, which lie beneath `roots`. Calls for `keys` run on `runtime`.
+    pub fn new(
+        files: Arc<SealedStore>,
+        roots: Arc<Roots>,
+        keys: EnvelopeKeys,
+        runtime: Handle,
+        fsync: Fsync,
+    ) -> Self {
+        Self { files, roots, keys: Keys { ring: keys, runtime }, segments: Arc::default(), fsync }
+    }
+}
+
+/// The data keys of applications, for threads that may wait.
+#[derive(Clone, Debug)]
+struct Keys {
+    ring: EnvelopeKeys,
+    runtime: Handle,
+}
+
+impl Keys {
+    /// The key for new files of `app`.
+    fn current(&self, app: &AppId) -> Result<Arc<AppKey>, KeyError> {
+        self.runtime.block_on(self.ring.current(app))
+    }
+
+    /// The key that a file of `app` carries wrapped.
+    fn unwrap(&self, app: &AppId, wrapped: &WrappedKey) -> Result<Arc<AppKey>, KeyError> {
+        self.runtime.block_on(self.ring.unwrap(app, wrapped))
     }
 }
 
@@ -75,17 +76,20 @@ impl Store for SealedMerges {
         &'a self,
         app: &'a AppId,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
-        self.keys.prepare(app)
+        Box::pin(async move {
+            let key = self.keys.ring.current(app).await;
+            key.map(drop).map_err(|error| error.to_string())
+        })
     }
 
     fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String> {
-        let place = MergedFiles::new(self.keys.context(app), dirs.dirs(), dirs.sub_dirs());
+        let place = MergedFiles::new(self.keys.ring.context(app), dirs.dirs(), dirs.sub_dirs());
         Ok(Arc::new(AppFiles {
             app: app.clone(),
             place: Arc::new(place),
             files: Arc::clone(&self.files),
             roots: Arc::clone(&self.roots),
-            keys: Arc::clone(&self.keys),
+            keys: self.keys.clone(),
             segments: Arc::clone(&self.segments),
             fsync: self.fsync,
         }))
@@ -93,6 +97,15 @@ impl Store for SealedMerges {
 
     fn is_plain(&self) -> bool {
         false
+    }
+
+    fn forget(&self, app: &AppId) {
+        self.keys.ring.forget(app);
+    }
+
+    fn sweep(&self, now: Instant) {
+        self.files.sweep(now);
+        self.keys.ring.sweep();
     }
 }
 
@@ -123,7 +136,7 @@ struct AppFiles {
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
     roots: Arc<Roots>,
-    keys: Arc<dyn DataKeys>,
+    keys: Keys,
     segments: Arc<Segments>,
     fsync: Fsync,
 }
@@ -185,7 +198,7 @@ impl AppStore for AppFiles {
         let key = self
             .keys
             .unwrap(&self.app, &header.key)
-            .map_err(|why| ReadError::Unreadable { path: partition.index_name(), why })?;
+            .map_err(|why| ReadError::Unreadable { path: partition.index_name(), why: why.to_string() })?;
         let opened = self.files.open(&self.place, id, &key.key).map_err(failed)?;
         Ok(Arc::new(Reader { opened, place: Arc::clone(&self.place), files: Arc::clone(&self.files) }))
     }
@@ -207,7 +220,7 @@ impl AppStore for AppFiles {
 #[derive(Debug)]
 struct Writer {
     writer: stored::PartitionWriter,
-    key: Arc<FileKey>,
+    key: Arc<AppKey>,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
     segments: Arc<Segments>,
@@ -326,59 +339,30 @@ pub const CHUNK_MEMORY: usize = OpenBuffer::MAX_LEN;
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::time::Duration;
 
     use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
-    use sealed_shuffle_protocol::secret::Secret;
     use sealed_shuffle_protocol::shuffle::{
         Bitmap, FinalizeShuffleMerge, PushBlockStream, RemoveShuffleMerge, ReturnCode,
     };
     use tempfile::TempDir;
+    use tokio::runtime::Runtime;
 
     use super::*;
+    use crate::config::OutagePolicy;
+    use crate::keys::envelope::{LocalKeyFile, RingSettings};
     use crate::merge::{MergeSettings, Merger, Remembered};
     use crate::stored::SealedLimits;
+    use crate::telemetry::KeyCalls;
 
     const APP: &str = "application_1_2";
     const CANARY: &[u8] = b"a canary that nobody may find on the disk";
 
-    /// One key for all, wrapped as its number.
-    #[derive(Debug)]
-    struct OneKey;
-
-    impl OneKey {
-        fn key() -> Arc<FileKey> {
-            let wrapped = WrappedKey { key_id: "key-1".into(), bytes: vec![1, 2, 3].into() };
-            Arc::new(FileKey { key: Secret::new([7; 32]), wrapped })
-        }
-    }
-
-    impl DataKeys for OneKey {
-        fn context(&self, app: &AppId) -> Context {
-            Context::of(app.clone())
-        }
-
-        fn prepare<'a>(
-            &'a self,
-            _: &'a AppId,
-        ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
-            Box::pin(std::future::ready(Ok(())))
-        }
-
-        fn current(&self, _: &AppId) -> Result<Arc<FileKey>, String> {
-            Ok(Self::key())
-        }
-
-        fn unwrap(&self, _: &AppId, wrapped: &WrappedKey) -> Result<Arc<FileKey>, String> {
-            assert_eq!(wrapped.key_id, "key-1");
-            Ok(Self::key())
-        }
-
-        fn forget(&self, _: &AppId) {}
-    }
-
     struct Disk {
         temp: TempDir,
+        keys: TempDir,
         roots: Arc<Roots>,
+        runtime: Runtime,
     }
 
     impl Disk {
@@ -388,12 +372,20 @@ mod tests {
                 fs::create_dir_all(temp.path().join(format!("d/merge_manager_1/{sub:02x}"))).unwrap();
             }
             let roots = Arc::new(Roots::open([temp.path()]).unwrap());
-            Self { temp, roots }
+            Self { temp, keys: tempfile::tempdir().unwrap(), roots, runtime: Runtime::new().unwrap() }
+        }
+
+        /// With nothing in memory, as after a restart.
+        fn ring(&self) -> EnvelopeKeys {
+            let (provider, _) = LocalKeyFile::open_or_make(&self.keys.path().join("keys")).unwrap();
+            let settings = RingSettings::new(OutagePolicy::Refuse, Duration::from_secs(10));
+            EnvelopeKeys::new(Arc::new(provider), settings, KeyCalls::default())
         }
 
         fn merger(&self) -> Arc<Merger> {
             let files = Arc::new(SealedStore::new(Arc::clone(&self.roots), SealedLimits::default()));
-            let store = SealedMerges::new(files, Arc::clone(&self.roots), Arc::new(OneKey), Fsync::Never);
+            let (roots, runtime) = (Arc::clone(&self.roots), self.runtime.handle().clone());
+            let store = SealedMerges::new(files, roots, self.ring(), runtime, Fsync::Never);
             let settings = MergeSettings { min_chunk: 100, ..MergeSettings::default() };
             Arc::new(Merger::new(settings, Arc::new(store)))
         }

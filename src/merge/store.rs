@@ -15,6 +15,7 @@ use std::future::{Future, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
@@ -41,6 +42,12 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Whether executors on this machine can read the files by themselves. Sealed ones they cannot.
     fn is_plain(&self) -> bool;
+
+    /// The application has ended and its files are deleted: what was had at hand for it goes.
+    fn forget(&self, _app: &AppId) {}
+
+    /// Lets go of what was not used for a while; called every few seconds.
+    fn sweep(&self, _now: Instant) {}
 }
 
 /// Makes, opens and deletes the merged partitions of one attempt of an application.

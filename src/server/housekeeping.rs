@@ -34,7 +34,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         rounds.tick().await;
         let store = Arc::clone(&shared.store);
-        let sweep = move || (store.sweep(Instant::now()), store.roots().replaced().map(Path::to_owned));
+        let merger = shared.merger.clone();
+        let sweep = move || {
+            let now = Instant::now();
+            merger.inspect(|merger| merger.sweep_files(now));
+            (store.sweep(now), store.roots().replaced().map(Path::to_owned))
+        };
         renew_tls(&shared).await;
         match tokio::task::spawn_blocking(sweep).await {
             Ok((swept, replaced)) => {
@@ -59,7 +64,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         merging::clean_up(&shared);
         round += 1;
         if let Some(merger) = shared.merger.as_ref().filter(|_| round.is_multiple_of(READERS_ROUNDS)) {
-            merger.sweep();
+            merger.sweep_readers();
         }
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
         if quiet == QUIET_ROUNDS {

@@ -13,6 +13,7 @@ use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
     RemoveShuffleMerge,
 };
+use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tracing::{debug, warn};
 
@@ -22,32 +23,51 @@ use super::streams::Plan;
 use super::uploads::Answer;
 use super::{Shared, StartError};
 use crate::config::ServerConfig;
-use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, Store};
+use crate::disk::Roots;
+use crate::keys::envelope::EnvelopeKeys;
+use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};
 use crate::seal::Pull;
-use crate::telemetry::Refusal;
+use crate::stored::{Fsync, SealedLimits, SealedStore};
+use crate::telemetry::{Metrics, Refusal};
 
 /// The share of the memory budget that blocks may take that wait for another one to be merged.
 const DEFERRED_SHARE: u64 = 4;
 
-/// The merger as it was configured, and what of the memory budget is its own.
-pub(super) fn from_config(config: &ServerConfig) -> Result<(Option<Arc<Merger>>, u64), StartError> {
-    let Some(merging) = &config.merging else { return Ok((None, 0)) };
-    let deferred_bytes = config.memory_budget.as_u64() / DEFERRED_SHARE;
+/// The share of the files kept open that may be merged ones, half of them being written and half being read.
+const MERGED_FILES_SHARE: usize = 2;
+
+/// What of the memory budget is for deferred blocks.
+pub(super) fn deferred_bytes(config: &ServerConfig) -> u64 {
+    config.merging.as_ref().map_or(0, |_| config.memory_budget.as_u64() / DEFERRED_SHARE)
+}
+
+/// What of the files that may be kept open is for merged ones.
+pub(super) fn open_files(config: &ServerConfig) -> usize {
+    config.merging.as_ref().map_or(0, |_| config.max_open_files / MERGED_FILES_SHARE)
+}
+
+/// The merger as it was configured, none where merging is not switched on. It seals what it writes beneath `roots`.
+pub(super) async fn from_config(
+    config: &ServerConfig,
+    roots: &Arc<Roots>,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Merger>>, StartError> {
+    let Some(merging) = &config.merging else { return Ok(None) };
     let settings = MergeSettings {
         min_chunk: merging.min_chunk.as_u64(),
         io_errors: merging.io_errors,
         reader_bytes: merging.index_cache_size.as_u64(),
-        deferred_bytes,
+        deferred_bytes: deferred_bytes(config),
         cleaner_timeout: merging.cleaner_timeout,
         ..MergeSettings::default()
     };
-    let merger = Merger::new(settings, sealed_store()?);
-    Ok((Some(Arc::new(merger)), deferred_bytes))
-}
-
-/// Where merged blocks go. Until there is one that seals them, there is none.
-fn sealed_store() -> Result<Arc<dyn Store>, StartError> {
-    Err(StartError::NoSealedStore)
+    let keys = EnvelopeKeys::from_config(config, metrics.key_calls.clone()).await?;
+    let handles = open_files(config) / 2;
+    let limits = SealedLimits { write_handles: handles, read_handles: handles, ..SealedLimits::default() };
+    let files = Arc::new(SealedStore::new(Arc::clone(roots), limits));
+    let fsync = if merging.fsync { Fsync::Always } else { Fsync::Never };
+    let store = SealedMerges::new(files, Arc::clone(roots), keys, Handle::current(), fsync);
+    Ok(Some(Arc::new(Merger::new(settings, Arc::new(store)))))
 }
 
 impl Session {

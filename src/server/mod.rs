@@ -39,9 +39,10 @@ use tracing::{debug, info, warn};
 pub use crate::keys::Secrets;
 pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
 
-use crate::config::{AnyKey, Policy, SaslSettings, SecurityLevel, ServerConfig, keys};
+use crate::config::{Policy, SaslSettings, SecurityLevel, ServerConfig};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::keys::DirectoryError;
+use crate::keys::envelope::KeyError;
 use crate::merge::Merger;
 use crate::random::random_bytes;
 use crate::seal::{Budget, Lane, SegmentPool, Stack};
@@ -107,13 +108,9 @@ pub enum StartError {
     /// The directory of secrets cannot be used.
     #[error(transparent)]
     Secrets(#[from] DirectoryError),
-    /// Merging is switched on, and nothing seals what is merged.
-    #[error(
-        "{} asks for push-based merging, whose files this build cannot seal yet, and it never writes them in clear: \
-         remove the key",
-        keys::MERGE_MANAGER.name()
-    )]
-    NoSealedStore,
+    /// The keys that seal what is merged cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),
@@ -209,8 +206,16 @@ impl Server {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// A server as it was configured: opens the roots, takes the secret, sets up the memory.
-    pub fn from_config(config: &ServerConfig) -> Result<Self, StartError> {
+    /// What [`Server::from_config`] would refuse, as far as it can be told without making or asking anything.
+    pub fn check(config: &ServerConfig) -> Result<(), StartError> {
+        reload::tls(config)?;
+        reload::source(config)?;
+        Roots::open(&config.roots.paths)?;
+        Ok(())
+    }
+
+    /// A server as it was configured: opens the roots, takes the secret, sets up the memory, has the keys at hand.
+    pub async fn from_config(config: &ServerConfig) -> Result<Self, StartError> {
         let timeouts = &config.timeouts;
         let tls = reload::tls(config)?;
         let settings = Settings {
@@ -236,15 +241,16 @@ impl Server {
         };
         let limits = DiskLimits {
             index_cache_bytes: config.index_cache_size.as_u64(),
-            open_files: config.max_open_files,
+            open_files: config.max_open_files - merging::open_files(config),
             registry,
             ..DiskLimits::default()
         };
-        let (merger, deferred) = merging::from_config(config)?;
-        let budget = Budget::new(config.memory_budget.as_u64() - deferred);
+        let budget = Budget::new(config.memory_budget.as_u64() - merging::deferred_bytes(config));
         let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
         let store = Arc::new(BlockStore::new(roots, limits));
-        Ok(Self::with_merger(settings, secrets, store, merger, pool, Arc::new(Metrics::new()))?)
+        let metrics = Arc::new(Metrics::new());
+        let merger = merging::from_config(config, store.roots(), &metrics).await?;
+        Ok(Self::with_merger(settings, secrets, store, merger, pool, metrics)?)
     }
 
     /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections

@@ -9,6 +9,7 @@ use sealed_shuffle::inspect::content::{self, Content, Protection};
 use sealed_shuffle::inspect::metadata::{self, Agreement, MetadataError};
 use sealed_shuffle::inspect::name::{Kind, SparkName};
 use sealed_shuffle::inspect::randomness::Measured;
+use sealed_shuffle::inspect::sealed::SealedHeader;
 use serde_json::{Value, json};
 
 use super::super::{Exit, Failure};
@@ -209,10 +210,9 @@ fn protection(content: &Content, report: &mut Report) {
     let (label, text, sample) = match &content.protection {
         Protection::Empty => ("empty", "nothing".to_owned(), None),
         Protection::Sealed(header) => {
-            report.json["sealed"] =
-                json!({"version": header.version, "kind": header.kind, "key_id": header.key_id});
-            let text =
-                format!("sealed {} (format {}) under key {}", header.kind, header.version, header.key_id);
+            let SealedHeader { version, kind, key_id, app, .. } = header;
+            report.json["sealed"] = json!({"version": version, "kind": kind, "key_id": key_id, "app": app});
+            let text = format!("sealed {kind} of {app} (format {version}) under key {key_id}");
             ("sealed", text, None)
         }
         Protection::LikelyEncrypted(sample) => {
