@@ -107,6 +107,26 @@ impl Application {
         application
     }
 
+    /// With push-based shuffle, merged by the services at `mergers` (`HOST:PORT`), which `release` is told of by a
+    /// cluster manager of the harness: outside YARN Spark pushes only under `spark.testing`.
+    #[must_use]
+    pub fn pushing_to(mut self, mergers: &[String]) -> Self {
+        let release = Spark::release(self.version);
+        self.master = "localpush[2,1,1024]".to_owned();
+        for (key, value) in [
+            ("spark.driver.extraClassPath", release.classes().to_str().expect("cache paths are text")),
+            ("spark.interop.mergers", &mergers.join(",")),
+            ("spark.shuffle.push.enabled", "true"),
+            ("spark.testing", "true"),
+            ("spark.serializer", "org.apache.spark.serializer.KryoSerializer"),
+            ("spark.shuffle.push.minShuffleSizeToWait", "0"),
+            ("spark.sql.classic.shuffleDependency.fileCleanup.enabled", "false"),
+        ] {
+            self.set(key, value);
+        }
+        self
+    }
+
     /// On another master instead.
     #[must_use]
     pub fn on(mut self, master: &str) -> Self {
@@ -145,8 +165,10 @@ impl Application {
         let home = private_home(release, dir.path());
         let events = dir.path().join("events");
         fs::create_dir(&events).expect("the directory is fresh");
-        let conf: serde_json::Map<String, Value> =
+        let mut conf: serde_json::Map<String, Value> =
             self.conf.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+        // Asked for under spark.testing.
+        conf.insert("spark.test.home".to_owned(), json!(home));
         let options = json!({"master": self.master, "rows": ROWS, "kill_executor": self.kill_executor,
             "event_log": events, "conf": conf});
         let (program, arguments) = (dir.path().join("application.py"), dir.path().join("options.json"));

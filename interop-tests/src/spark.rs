@@ -30,6 +30,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("IoStreams.java", include_str!("../jvm/IoStreams.java")),
     ("Messages.java", include_str!("../jvm/Messages.java")),
     ("Options.java", include_str!("../jvm/Options.java")),
+    ("PushClusterManager.java", include_str!("../jvm/PushClusterManager.java")),
     ("RawConnection.java", include_str!("../jvm/RawConnection.java")),
     ("Received.java", include_str!("../jvm/Received.java")),
     ("Reflect.java", include_str!("../jvm/Reflect.java")),
@@ -37,7 +38,10 @@ const SOURCES: &[(&str, &str)] = &[
     ("SparkShuffleService.java", include_str!("../jvm/SparkShuffleService.java")),
 ];
 /// Of those, what only releases that whole applications run on have the classes for.
-const FOR_APPLICATIONS: [&str; 3] = ["Bench.java", "Ebm.java", "IoStreams.java"];
+const FOR_APPLICATIONS: [&str; 4] = ["Bench.java", "Ebm.java", "IoStreams.java", "PushClusterManager.java"];
+/// Where Spark looks for cluster managers other than its own, and what it finds.
+const CLUSTER_MANAGERS: (&str, &str) =
+    ("META-INF/services/org.apache.spark.scheduler.ExternalClusterManager", "PushClusterManager\n");
 const LOGGING: &str = include_str!("../jvm/log4j2.properties");
 /// The same for the log4j of Spark 3.2 and older, which looks for it on the class path.
 const OLDER_LOGGING: &str = include_str!("../jvm/log4j.properties");
@@ -311,6 +315,10 @@ fn compiled(version: &str, root: &Path) -> PathBuf {
             .arg(format!("{}/*", root.join("deps/jars").display()));
         javac.args(sources.iter().map(|(name, _)| into.join(name)));
         run(&mut javac, || format!("the Java programs do not compile against Spark {version}"));
+        if runs_applications(version) {
+            fs::create_dir_all(into.join("META-INF/services")).expect("the directory is fresh");
+            write(CLUSTER_MANAGERS.0, CLUSTER_MANAGERS.1);
+        }
     })
 }
 

@@ -267,7 +267,7 @@ impl PartitionReader for Reader {
         let Some(&[start, end]) = self.offsets.get(chunk..chunk.saturating_add(2)) else { return Ok(None) };
         if end > self.data.len() || start > end {
             let why = format!("chunk {chunk} ends at {end} of {}", self.data.len());
-            return Err(ReadError::Damaged { path: "memory".into(), why });
+            return Err(ReadError::Damaged { why });
         }
         let left = self.data.slice(start..end);
         Ok(Some(Box::new(Chunk { left, ready: 0, has_waited: false })))

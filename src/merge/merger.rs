@@ -72,6 +72,10 @@ pub struct MergeCounters {
     pub written_bytes: u64,
     /// Counter: bytes that came and were not merged (`ignoredBlockBytes`).
     pub ignored_bytes: u64,
+    /// Counter: chunks that were handed out to readers.
+    pub read_chunks: u64,
+    /// Counter: their bytes.
+    pub read_bytes: u64,
     /// Gauge: memory of deferred blocks (`deferredBlockBytes`).
     pub deferred_bytes: u64,
     /// Gauge: deferred blocks (`deferredBlocks`).
@@ -87,6 +91,8 @@ pub(super) struct Counters {
     pub(super) stale: AtomicU64,
     pub(super) written_bytes: AtomicU64,
     pub(super) ignored_bytes: AtomicU64,
+    pub(super) read_chunks: AtomicU64,
+    pub(super) read_bytes: AtomicU64,
     pub(super) open_partitions: AtomicU64,
     pub(super) shuffles: AtomicU64,
 }
@@ -318,8 +324,17 @@ impl Merger {
 
     /// Merging in numbers.
     pub fn counters(&self) -> MergeCounters {
-        let Counters { collisions, late, stale, written_bytes, ignored_bytes, open_partitions, .. } =
-            &self.counters;
+        let Counters {
+            collisions,
+            late,
+            stale,
+            written_bytes,
+            ignored_bytes,
+            read_chunks,
+            read_bytes,
+            open_partitions,
+            shuffles: _,
+        } = &self.counters;
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         MergeCounters {
             collisions: now(collisions),
@@ -327,6 +342,8 @@ impl Merger {
             stale: now(stale),
             written_bytes: now(written_bytes),
             ignored_bytes: now(ignored_bytes),
+            read_chunks: now(read_chunks),
+            read_bytes: now(read_bytes),
             deferred_bytes: self.deferred.bytes(),
             deferred_blocks: self.deferred.blocks(),
             open_partitions: now(open_partitions),

@@ -3,13 +3,17 @@
 //! It joins the rules of merging with the files of [`stored`] and the data keys of applications. A piece
 //! is copied once, into a segment in which it is sealed; segments are kept for the next piece.
 //!
+//! A chunk that turned out damaged on its way is remembered as long as its partition is kept open: its connection had to
+//! be closed, since the head was out, and whoever comes back for it is told at once, and reads the original blocks.
+//!
 //! Keys come from the ring of [`EnvelopeKeys`]. An application's key is fetched when it registers; opening a partition
 //! after a restart takes the key that its header carries. Waiting for a key service is done on a thread of the disks.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -26,7 +30,7 @@ use crate::disk::{Directories, Roots};
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError};
 use crate::seal::{Pull, PullError};
 use crate::stored::{
-    self, Filled, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, StoredError,
+    self, Filled, Fsync, MergedFiles, SealedPartition, SealedRegion, SealedStore, StoredError,
 };
 
 /// Sealed partitions beneath the roots.
@@ -170,10 +174,10 @@ impl AppFiles {
 }
 
 fn read_error(error: StoredError) -> ReadError {
-    let (path, why) = (String::new(), error.to_string());
+    let why = error.to_string();
     match error.is_refused() {
-        true => ReadError::Damaged { path, why },
-        false => ReadError::Unreadable { path, why },
+        true => ReadError::Damaged { why },
+        false => ReadError::Unreadable { why },
     }
 }
 
@@ -198,9 +202,9 @@ impl AppStore for AppFiles {
         let key = self
             .keys
             .unwrap(&self.app, &header.key)
-            .map_err(|why| ReadError::Unreadable { path: partition.index_name(), why: why.to_string() })?;
+            .map_err(|why| ReadError::Unreadable { why: why.to_string() })?;
         let opened = self.files.open(&self.place, id, &key.key).map_err(failed)?;
-        Ok(Arc::new(Reader { opened, place: Arc::clone(&self.place), files: Arc::clone(&self.files) }))
+        Ok(Arc::new(Reader::new(opened, &self.place, &self.files)))
     }
 
     fn delete(&self, partition: &PartitionId) -> io::Result<()> {
@@ -272,7 +276,7 @@ impl PartitionWriter for Writer {
         let progress = self.writer.progress();
         let opened = self.files.open_unfinished(&self.place, self.writer.id(), &self.key.key, &progress);
         let opened = opened.map_err(read_error)?;
-        Ok(Arc::new(Reader { opened, place: Arc::clone(&self.place), files: Arc::clone(&self.files) }))
+        Ok(Arc::new(Reader::new(opened, &self.place, &self.files)))
     }
 }
 
@@ -281,6 +285,31 @@ struct Reader {
     opened: SealedPartition,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
+    damaged: Arc<Damaged>,
+}
+
+impl Reader {
+    fn new(opened: SealedPartition, place: &Arc<MergedFiles>, files: &Arc<SealedStore>) -> Self {
+        Self { opened, place: Arc::clone(place), files: Arc::clone(files), damaged: Arc::default() }
+    }
+}
+
+/// Chunks of a partition that are damaged, and what was found.
+#[derive(Debug, Default)]
+struct Damaged(Mutex<BTreeMap<usize, String>>);
+
+impl Damaged {
+    fn of(&self, chunk: usize) -> Option<String> {
+        self.chunks().get(&chunk).cloned()
+    }
+
+    fn found(&self, chunk: usize, why: &str) {
+        self.chunks().entry(chunk).or_insert_with(|| why.to_owned());
+    }
+
+    fn chunks(&self) -> MutexGuard<'_, BTreeMap<usize, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl PartitionReader for Reader {
@@ -293,8 +322,12 @@ impl PartitionReader for Reader {
     }
 
     fn chunk(&self, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError> {
+        if let Some(why) = self.damaged.of(chunk) {
+            return Err(ReadError::Damaged { why });
+        }
+        let damaged = Arc::clone(&self.damaged);
         match self.files.chunk(&self.place, &self.opened, chunk) {
-            Ok(region) => Ok(Some(Box::new(Chunk(region)))),
+            Ok(region) => Ok(Some(Box::new(Chunk { region, chunk, damaged }))),
             Err(StoredError::NoChunk { .. }) => Ok(None),
             Err(error) => Err(read_error(error)),
         }
@@ -307,33 +340,44 @@ impl PartitionReader for Reader {
 
 /// A chunk on its way out.
 #[derive(Debug)]
-struct Chunk(SealedRegion);
+struct Chunk {
+    region: SealedRegion,
+    chunk: usize,
+    damaged: Arc<Damaged>,
+}
+
+impl Chunk {
+    fn failed(&self, error: &StoredError) -> PullError {
+        let text = error.to_string();
+        if error.is_refused() {
+            self.damaged.found(self.chunk, &text);
+        }
+        PullError(text)
+    }
+}
 
 impl Pull for Chunk {
     fn remaining(&self) -> u64 {
-        self.0.remaining()
+        self.region.remaining()
     }
 
     fn fill_now(&mut self) -> Result<bool, PullError> {
-        let filled = self.0.fill_now().map_err(|error| PullError(error.to_string()))?;
+        let filled = self.region.fill_now().map_err(|error| self.failed(&error))?;
         Ok(filled == Filled::Ready)
     }
 
     fn fill_blocking(&mut self) -> Result<(), PullError> {
-        self.0.fill_blocking().map_err(|error| PullError(error.to_string()))
+        self.region.fill_blocking().map_err(|error| self.failed(&error))
     }
 
     fn plain(&self) -> &[u8] {
-        self.0.plain()
+        self.region.plain()
     }
 
     fn consume(&mut self, n: usize) {
-        self.0.consume(n);
+        self.region.consume(n);
     }
 }
-
-/// What a chunk in transfer holds beside its place in the outbox.
-pub const CHUNK_MEMORY: usize = OpenBuffer::MAX_LEN;
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 use sealed_shuffle_protocol::ids::AppId;
 
 use super::error::MergeError;
-use super::merger::{App, Merger, Phase};
+use super::merger::{App, Counters, Merger, Phase};
 use super::names::PartitionId;
 use super::partition::{Files, Partition};
 use super::store::{Missing, PartitionReader, ReadError};
@@ -64,7 +64,14 @@ impl Merger {
             Ok(chunk) => reader.chunk(chunk).map_err(|error| unreadable(partition, index(), &error))?,
             Err(_) => None,
         };
-        found.ok_or_else(|| MergeError::NoSuchChunk { partition: partition.clone(), chunks, asked: chunk })
+        let found = found.ok_or_else(|| MergeError::NoSuchChunk {
+            partition: partition.clone(),
+            chunks,
+            asked: chunk,
+        })?;
+        Counters::add(&self.counters.read_chunks, 1);
+        Counters::add(&self.counters.read_bytes, found.remaining());
+        Ok(found)
     }
 
     fn reader(

@@ -127,19 +127,15 @@ pub enum ReadError {
     #[error("merged files are missing: {0:?}")]
     Missing(Missing),
     /// The bytes are not the ones that were written.
-    #[error("{path} is damaged: {why}")]
+    #[error("damaged: {why}")]
     Damaged {
-        /// The file.
-        path: String,
-        /// What does not fit.
+        /// Which file, and what does not fit.
         why: String,
     },
     /// The system says no, or the key is not to be had.
-    #[error("cannot read {path}: {why}")]
+    #[error("unreadable: {why}")]
     Unreadable {
-        /// The file.
-        path: String,
-        /// What was said.
+        /// Which file or key, and what was said.
         why: String,
     },
 }

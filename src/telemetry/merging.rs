@@ -15,6 +15,8 @@ pub(super) struct MergeMetrics {
     stale: Counter,
     written: Counter,
     ignored: Counter,
+    read_chunks: Counter,
+    read_bytes: Counter,
     deferred_bytes: Gauge,
     deferred_blocks: Gauge,
     open_partitions: Gauge,
@@ -28,6 +30,8 @@ impl MergeMetrics {
             ("merge_stale_block_pushes", "Pushed blocks that a newer merge overtook", &self.stale),
             ("merge_written_bytes", "Bytes of pushed blocks that were written", &self.written),
             ("merge_ignored_bytes", "Bytes of pushed blocks that were not merged", &self.ignored),
+            ("merge_read_chunks", "Chunks of merged partitions handed out", &self.read_chunks),
+            ("merge_read_bytes", "Bytes of merged partitions handed out", &self.read_bytes),
         ] {
             registry.register(name, help, counter.clone());
         }
@@ -47,6 +51,8 @@ impl MergeMetrics {
             (&self.stale, now.stale),
             (&self.written, now.written_bytes),
             (&self.ignored, now.ignored_bytes),
+            (&self.read_chunks, now.read_chunks),
+            (&self.read_bytes, now.read_bytes),
         ] {
             counter.inner().store(value, Ordering::Relaxed);
         }

@@ -1,0 +1,194 @@
+//! Unmodified Spark applications push their shuffles to our server and read them back merged.
+//!
+//! Outside YARN Spark pushes only under `spark.testing`, and a cluster manager of the harness names the mergers. The
+//! merger's host name decides how executors read: under another name than their own (`localhost` and 127.0.0.1) they
+//! fetch chunks over the network; under their own they ask for the directories and would read the files themselves.
+
+use std::{
+    collections::HashSet,
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use sealed_shuffle_interop_tests::{
+    application::{Application, ROWS, Report, result_without_a_service},
+    matrix::is_chosen,
+    mode::{Cipher, Mode},
+    oracle::CANARY,
+    proxy::contains,
+    service::{Fixture, SECRET, Service},
+};
+use tempfile::TempDir;
+
+const MERGES: (&str, &str) = (
+    "spark.shuffle.push.server.mergedShuffleFileManagerImpl",
+    "org.apache.spark.network.shuffle.RemoteBlockPushResolver",
+);
+/// So small that most pushed blocks are a chunk of their own.
+const SMALL_CHUNKS: (&str, &str) = ("spark.shuffle.push.server.minChunkSizeInMergedShuffleFile", "2k");
+
+struct Merging {
+    f: Fixture,
+    state: TempDir,
+}
+
+impl Merging {
+    fn start(mode: Mode) -> Self {
+        let state = TempDir::with_prefix("interop-state-").expect("the temporary directory is writable");
+        let dir = state.path().to_str().expect("test paths are text");
+        let f = Fixture::start_with(
+            Service::Ours,
+            mode,
+            &[MERGES, SMALL_CHUNKS, ("spark.sealed.state.dir", dir)],
+        );
+        f.allow_warning("on the same file system");
+        f.expect_warning("made the key file");
+        Self { f, state }
+    }
+
+    /// An application that knows the merger by this host name.
+    fn application(&self, merger: &str) -> Application {
+        let port = self.f.address().port();
+        Application::with_service(&self.f.mode, port, SECRET, self.f.root())
+            .pushing_to(&[format!("{merger}:{port}")])
+            .with("spark.shuffle.compress", "false")
+    }
+
+    /// Runs it, and `meanwhile` again and again until it has ended and once more.
+    fn run(&self, application: &Application, mut meanwhile: impl FnMut() + Send) -> Report {
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let ended = &ended;
+            let watching = scope.spawn(move || {
+                while !ended.load(Ordering::SeqCst) {
+                    meanwhile();
+                    thread::sleep(Duration::from_millis(5));
+                }
+                meanwhile();
+            });
+            let report = application.run();
+            ended.store(true, Ordering::SeqCst);
+            watching.join().expect("what was watched for has come");
+            report
+        })
+    }
+
+    fn merge_metric(&self, name: &str) -> f64 {
+        let server = self.f.ours().expect("it is ours");
+        server.metric(&format!("sealed_shuffle_merge_{name}_total"))
+    }
+
+    /// Right, without a task that failed, and pushed to us.
+    #[track_caller]
+    fn assert_right(&self, report: &Report) {
+        assert_eq!((report.canary_rows, report.fetch_failures), (ROWS, 0), "{report:?}");
+        assert_eq!(report.result, result_without_a_service(), "another result than without the service");
+        let pushed = self.merge_metric("written_bytes");
+        assert!(pushed > 1e6, "{pushed} bytes were pushed, the shuffles went another way");
+    }
+}
+
+fn reads_merged(mode: Mode) {
+    let merging = Merging::start(mode);
+    let mut seen = HashSet::new();
+    let mut look = || {
+        for path in merged_files(merging.f.root()).into_iter().chain(files(merging.state.path())) {
+            let content = fs::read(&path).unwrap_or_default();
+            assert!(!contains(&content, CANARY.as_bytes()), "{} shows what was pushed", path.display());
+            if !content.is_empty() {
+                seen.insert(path);
+            }
+        }
+    };
+    let report = merging.run(&merging.application("localhost"), &mut look);
+    merging.assert_right(&report);
+    assert!(seen.len() > 30, "merged files were not seen: {seen:?}");
+    let [written, read, chunks] =
+        ["written_bytes", "read_bytes", "read_chunks"].map(|n| merging.merge_metric(n));
+    assert_eq!(written, read, "not all that was merged was read merged");
+    assert!(chunks > 48.0, "{chunks} chunks of 24 partitions");
+}
+
+#[test]
+fn spark_4_3_0_reads_merged_and_no_canary_is_in_a_file_of_ours() {
+    reads_merged(Mode::newest(Cipher::Gcm, 2));
+}
+
+/// Only when the matrix is chosen: it takes half a minute, and the releases around it say the same.
+#[test]
+fn spark_4_0_5_reads_merged_and_no_canary_is_in_a_file_of_ours() {
+    if is_chosen() {
+        reads_merged(Mode::aes("4.0.5", Cipher::Ctr, 2));
+    }
+}
+
+#[test]
+fn spark_3_5_9_reads_merged_and_no_canary_is_in_a_file_of_ours() {
+    reads_merged(Mode::aes("3.5.9", Cipher::Ctr, 1));
+}
+
+/// Executors on the merger's own host would open its files by themselves; they are told that they cannot.
+#[test]
+fn executors_that_would_read_sealed_files_themselves_read_the_original_blocks() {
+    let merging = Merging::start(Mode::newest(Cipher::Gcm, 2));
+    let application = merging.application("127.0.0.1").with("spark.shuffle.readHostLocalDisk", "true");
+    let report = merging.run(&application, || ());
+    merging.assert_right(&report);
+    assert_eq!(merging.merge_metric("read_chunks"), 0.0);
+}
+
+#[test]
+fn damaged_merged_chunks_are_refused_and_the_original_blocks_read() {
+    let merging = Merging::start(Mode::newest(Cipher::Ctr, 2));
+    merging.f.expect_warning("is not served");
+    let mut damaged = HashSet::new();
+    let damage = || {
+        for path in merged_files(merging.f.root()) {
+            // Behind the header, and before what may still be written.
+            let len = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            if path.extension().is_none_or(|extension| extension != "data")
+                || len < 4096
+                || damaged.contains(&path)
+            {
+                continue;
+            }
+            let Ok(file) = OpenOptions::new().read(true).write(true).open(&path) else { continue };
+            let mut byte = [0];
+            if file.read_exact_at(&mut byte, 2048).is_ok() && file.write_all_at(&[byte[0] ^ 1], 2048).is_ok()
+            {
+                damaged.insert(path);
+            }
+        }
+    };
+    let application = merging.application("localhost").with("spark.shuffle.io.retryWait", "100ms");
+    let report = merging.run(&application, damage);
+    merging.assert_right(&report);
+    let server = merging.f.ours().expect("it is ours");
+    let refused = server.metrics()[r#"sealed_shuffle_block_failures_total{reason="merge_unreadable"}"#];
+    assert!(refused > 0.0, "damaged chunks were not refused when they were asked for again");
+}
+
+/// What the service wrote, and not the executors.
+fn merged_files(root: &Path) -> Vec<PathBuf> {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut all = files(root);
+    all.retain(|path| name(path).is_some_and(|name| name.starts_with("shuffleMerged_")));
+    all
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut all, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            match path.is_dir() {
+                true => dirs.push(path),
+                false => all.push(path),
+            }
+        }
+    }
+    all
+}
