@@ -71,7 +71,21 @@ final class BlockStore {
             c.get("algorithm").asText());
         return result.put("cause", cause.name());
       default:
-        throw new IllegalArgumentException("unknown command " + c);
+        ObjectNode merging = merging(c);
+        if (merging == null) {
+          throw new IllegalArgumentException("unknown command " + c);
+        }
+        return merging;
+    }
+  }
+
+  /** By name, since releases before 3.2 do not have the classes. */
+  private ObjectNode merging(JsonNode c) throws Exception {
+    try {
+      return (ObjectNode)
+          Class.forName("MergeStore").getMethod("run", Object.class, JsonNode.class).invoke(null, client, c);
+    } catch (java.lang.reflect.InvocationTargetException e) {
+      throw e.getCause() instanceof Exception ? (Exception) e.getCause() : e;
     }
   }
 

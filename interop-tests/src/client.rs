@@ -302,6 +302,46 @@ impl Store {
         answer["cause"].as_str().expect("a cause has a name").to_owned()
     }
 
+    /// Registers an executor of an attempt that merges, as YARN's do.
+    pub fn register_merging(&self, exec: &str, executor: &Executor, attempt: i32) -> Outcome {
+        let manager =
+            format!(r#"{SORT_MANAGER}:{{"mergeDir":"merge_manager_{attempt}","attemptId":"{attempt}"}}}}}}"#);
+        self.run(json!({"cmd": "register", "exec": exec, "dirs": executor.dir_names(),
+            "sub_dirs": executor.sub_dirs, "manager": manager}))
+    }
+
+    /// `setAppAttemptId`.
+    pub fn set_attempt(&self, attempt: i32) {
+        self.run(json!({"cmd": "attempt", "attempt": attempt.to_string()})).answer();
+    }
+
+    /// `pushBlocks`: the name of each block's return code, or how it failed otherwise.
+    pub fn push(&self, blocks: &[(String, Vec<u8>)]) -> BTreeMap<String, String> {
+        let hex = |data: &[u8]| data.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let blocks: Vec<Value> =
+            blocks.iter().map(|(name, data)| json!({"name": name, "data": hex(data)})).collect();
+        let answer = self.run(json!({"cmd": "push", "blocks": blocks})).answer();
+        assert_eq!(answer["complete"], true, "some blocks had no outcome: {answer}");
+        let outcomes = answer["blocks"].as_object().expect("outcomes by block");
+        let text = |outcome: &Value| outcome["code"].as_str().map_or(outcome.to_string(), str::to_owned);
+        outcomes.iter().map(|(block, outcome)| (block.clone(), text(outcome))).collect()
+    }
+
+    /// `finalizeShuffleMerge`: size and map indexes of each reduce partition.
+    pub fn finalize(&self, shuffle: i32, merge: i32) -> Outcome {
+        self.run(json!({"cmd": "finalize", "shuffle": shuffle, "merge": merge}))
+    }
+
+    /// `getMergedBlockMeta`: the map indexes of each chunk.
+    pub fn merged(&self, shuffle: i32, merge: i32, reduce: i32) -> Outcome {
+        self.run(json!({"cmd": "merged", "shuffle": shuffle, "merge": merge, "reduce": reduce}))
+    }
+
+    /// `removeShuffleMerge` (Spark 3.4 and later), which nobody answers.
+    pub fn remove_merge(&self, shuffle: i32, merge: i32) -> Outcome {
+        self.run(json!({"cmd": "remove-merge", "shuffle": shuffle, "merge": merge}))
+    }
+
     fn run(&self, mut command: Value) -> Outcome {
         command["store"] = json!(self.name);
         command["host"] = json!(self.address.ip().to_string());

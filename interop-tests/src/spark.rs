@@ -28,6 +28,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("Ebm.java", include_str!("../jvm/Ebm.java")),
     ("Failures.java", include_str!("../jvm/Failures.java")),
     ("IoStreams.java", include_str!("../jvm/IoStreams.java")),
+    ("MergeStore.java", include_str!("../jvm/MergeStore.java")),
     ("Messages.java", include_str!("../jvm/Messages.java")),
     ("Options.java", include_str!("../jvm/Options.java")),
     ("PushClusterManager.java", include_str!("../jvm/PushClusterManager.java")),
@@ -39,6 +40,8 @@ const SOURCES: &[(&str, &str)] = &[
 ];
 /// Of those, what only releases that whole applications run on have the classes for.
 const FOR_APPLICATIONS: [&str; 4] = ["Bench.java", "Ebm.java", "IoStreams.java", "PushClusterManager.java"];
+/// And what only releases with push-based shuffle have the classes for.
+const FOR_MERGING: [&str; 1] = ["MergeStore.java"];
 /// Where Spark looks for cluster managers other than its own, and what it finds.
 const CLUSTER_MANAGERS: (&str, &str) =
     ("META-INF/services/org.apache.spark.scheduler.ExternalClusterManager", "PushClusterManager\n");
@@ -293,6 +296,7 @@ fn compiled(version: &str, root: &Path) -> PathBuf {
     let sources: Vec<&(&str, &str)> = SOURCES
         .iter()
         .filter(|(name, _)| runs_applications(version) || !FOR_APPLICATIONS.contains(name))
+        .filter(|(name, _)| number(version) >= (3, 2) || !FOR_MERGING.contains(name))
         .collect();
     let logging = [("log4j2.properties", LOGGING), ("log4j.properties", OLDER_LOGGING)];
     let mut hash = Sha256::new();
