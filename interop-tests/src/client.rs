@@ -323,7 +323,8 @@ impl Store {
         let answer = self.run(json!({"cmd": "push", "blocks": blocks})).answer();
         assert_eq!(answer["complete"], true, "some blocks had no outcome: {answer}");
         let outcomes = answer["blocks"].as_object().expect("outcomes by block");
-        let text = |outcome: &Value| outcome["code"].as_str().map_or(outcome.to_string(), str::to_owned);
+        let text =
+            |outcome: &Value| outcome["code"].as_str().map_or_else(|| outcome.to_string(), str::to_owned);
         outcomes.iter().map(|(block, outcome)| (block.clone(), text(outcome))).collect()
     }
 

@@ -35,6 +35,7 @@ pub mod kms_proxy;
 pub mod live;
 pub mod log_scan;
 pub mod matrix;
+pub mod merging;
 pub mod mode;
 pub mod moto;
 pub mod oracle;

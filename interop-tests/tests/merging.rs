@@ -9,38 +9,27 @@ use std::{
 
 use sealed_shuffle_interop_tests::{
     client::Store,
+    merging::{Merging, merged_files},
     mode::{Cipher, Mode},
     oracle::{CANARY, Digest, Executor},
     proxy::contains,
-    service::{Fixture, Service},
 };
 use serde_json::json;
-use tempfile::TempDir;
 
-const MERGES: (&str, &str) = (
-    "spark.shuffle.push.server.mergedShuffleFileManagerImpl",
-    "org.apache.spark.network.shuffle.RemoteBlockPushResolver",
-);
-const SMALL_CHUNKS: (&str, &str) = ("spark.shuffle.push.server.minChunkSizeInMergedShuffleFile", "16");
 const MERGER: &str = "shuffle-push-merger";
 
-struct Merging {
-    f: Fixture,
+/// An executor and its merger.
+struct Scene {
+    merging: Merging,
     executor: Executor,
-    _state: TempDir,
 }
 
-impl Merging {
+impl Scene {
     fn start(mode: Mode) -> Self {
-        let state = TempDir::with_prefix("interop-state-").expect("the temporary directory is writable");
-        let dir = state.path().to_str().expect("test paths are text");
-        let more = [MERGES, SMALL_CHUNKS, ("spark.sealed.state.dir", dir)];
-        let f = Fixture::start_with(Service::Ours, mode, &more);
-        f.allow_warning("on the same file system");
-        f.expect_warning("made the key file");
-        f.expect_warning("a merged chunk failed");
-        let executor = Executor::beneath(f.root(), "1");
-        Self { f, executor, _state: state }
+        let merging = Merging::start(mode, "16");
+        merging.f.expect_warning("a merged chunk failed");
+        let executor = Executor::beneath(merging.f.root(), "1");
+        Self { merging, executor }
     }
 
     /// A client of an attempt whose executor is registered, with its merge directories as executors make them.
@@ -51,7 +40,7 @@ impl Merging {
                 fs::create_dir_all(merge.join(format!("{sub:02x}"))).expect("the root is writable");
             }
         }
-        let store = self.f.store();
+        let store = self.merging.f.store();
         store.set_attempt(attempt);
         store.register_merging("1", &self.executor, attempt).answer();
         store
@@ -77,8 +66,8 @@ fn chunks(store: &Store, reduce: i32, count: usize) -> Vec<Digest> {
 }
 
 fn merges(mode: Mode) {
-    let merging = Merging::start(mode);
-    let store = merging.attempt(1);
+    let scene = Scene::start(mode);
+    let store = scene.attempt(1);
     let digest = |bytes: &[u8]| Digest::of(bytes);
 
     for (map, data) in [(0, "AAAA"), (0, "AAAA"), (5, "BBBBBBBBBB"), (2, "CCCCCC"), (7, ""), (1, "DDD")] {
@@ -107,53 +96,37 @@ fn merges(mode: Mode) {
     assert_eq!(newer.into_values().collect::<Vec<_>>(), ["SUCCESS"]);
     assert_eq!(push(&store, 9, 0, b"stale"), "STALE_BLOCK_PUSH");
 
-    for path in merging.executor.dirs.iter().map(|dir| dir.with_file_name("merge_manager_1")) {
-        for file in walk(&path) {
-            let content = fs::read(&file).expect("merged files are readable");
-            assert!(!contains(&content, CANARY.as_bytes()), "{} shows what was pushed", file.display());
-        }
+    let files = merged_files(scene.merging.f.root());
+    assert_eq!(files.len(), 9, "three files for each of three partitions: {files:?}");
+    for file in files {
+        let content = fs::read(&file).expect("merged files are readable");
+        assert!(!contains(&content, CANARY.as_bytes()), "{} shows what was pushed", file.display());
     }
 
-    let second = merging.attempt(2);
+    let second = scene.attempt(2);
     let old = push(&store, 0, 0, b"of an attempt that is over");
     assert!(old == "TOO_OLD_ATTEMPT_PUSH" || old.contains("IOException"), "{old}");
     assert_eq!(push(&second, 0, 0, b"F"), "SUCCESS");
-    let written = merging.f.ours().expect("it is ours").metric("sealed_shuffle_merge_written_bytes_total");
-    assert_eq!(written, 700_028.0);
+    assert_eq!(scene.merging.count("written_bytes"), 700_028.0);
 }
 
 /// The removal of a merge came with 3.4.
 fn removes(mode: Mode) {
-    let merging = Merging::start(mode);
-    let store = merging.attempt(1);
+    let scene = Scene::start(mode);
+    let store = scene.attempt(1);
     assert_eq!(push(&store, 0, 0, &[7; 100]), "SUCCESS");
     store.finalize(0, 0).answer();
     assert_eq!(store.remove_merge(0, -1).answer()["sent"], true);
     // Nobody answers it; the next request of the same connection comes after it.
     assert_eq!(push(&store, 1, 0, b"x"), "TOO_LATE_BLOCK_PUSH");
-    let files =
-        || merging.executor.dirs.iter().flat_map(|dir| walk(&dir.with_file_name("merge_manager_1"))).count();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while files() > 0 {
+    while !merged_files(scene.merging.f.root()).is_empty() {
         assert!(Instant::now() < deadline, "what was removed is still there");
         std::thread::sleep(Duration::from_millis(10));
     }
     let gone = store.fetch(MERGER, &["shuffleChunk_0_0_0_0".to_owned()], false);
     let text = gone.into_values().map(|outcome| outcome.failure().text().to_owned()).collect::<String>();
     assert!(text.contains("Merged shuffle data file"), "{text}");
-}
-
-fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let (mut all, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
-    while let Some(dir) = dirs.pop() {
-        for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
-            match path.is_dir() {
-                true => dirs.push(path),
-                false => all.push(path),
-            }
-        }
-    }
-    all
 }
 
 #[test]

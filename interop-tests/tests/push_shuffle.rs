@@ -8,7 +8,6 @@ use std::{
     collections::HashSet,
     fs::{self, OpenOptions},
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -17,43 +16,23 @@ use std::{
 use sealed_shuffle_interop_tests::{
     application::{Application, ROWS, Report, result_without_a_service},
     matrix::is_chosen,
+    merging::{Merging, files, merged_files},
     mode::{Cipher, Mode},
     oracle::CANARY,
     proxy::contains,
-    service::{Fixture, SECRET, Service},
+    service::SECRET,
 };
-use tempfile::TempDir;
 
-const MERGES: (&str, &str) = (
-    "spark.shuffle.push.server.mergedShuffleFileManagerImpl",
-    "org.apache.spark.network.shuffle.RemoteBlockPushResolver",
-);
 /// So small that most pushed blocks are a chunk of their own.
-const SMALL_CHUNKS: (&str, &str) = ("spark.shuffle.push.server.minChunkSizeInMergedShuffleFile", "2k");
+const SMALL_CHUNKS: &str = "2k";
 
-struct Merging {
-    f: Fixture,
-    state: TempDir,
-}
+struct Scene(Merging);
 
-impl Merging {
-    fn start(mode: Mode) -> Self {
-        let state = TempDir::with_prefix("interop-state-").expect("the temporary directory is writable");
-        let dir = state.path().to_str().expect("test paths are text");
-        let f = Fixture::start_with(
-            Service::Ours,
-            mode,
-            &[MERGES, SMALL_CHUNKS, ("spark.sealed.state.dir", dir)],
-        );
-        f.allow_warning("on the same file system");
-        f.expect_warning("made the key file");
-        Self { f, state }
-    }
-
+impl Scene {
     /// An application that knows the merger by this host name.
     fn application(&self, merger: &str) -> Application {
-        let port = self.f.address().port();
-        Application::with_service(&self.f.mode, port, SECRET, self.f.root())
+        let port = self.0.f.address().port();
+        Application::with_service(&self.0.f.mode, port, SECRET, self.0.f.root())
             .pushing_to(&[format!("{merger}:{port}")])
             .with("spark.shuffle.compress", "false")
     }
@@ -77,26 +56,21 @@ impl Merging {
         })
     }
 
-    fn merge_metric(&self, name: &str) -> f64 {
-        let server = self.f.ours().expect("it is ours");
-        server.metric(&format!("sealed_shuffle_merge_{name}_total"))
-    }
-
     /// Right, without a task that failed, and pushed to us.
     #[track_caller]
     fn assert_right(&self, report: &Report) {
         assert_eq!((report.canary_rows, report.fetch_failures), (ROWS, 0), "{report:?}");
         assert_eq!(report.result, result_without_a_service(), "another result than without the service");
-        let pushed = self.merge_metric("written_bytes");
+        let pushed = self.0.count("written_bytes");
         assert!(pushed > 1e6, "{pushed} bytes were pushed, the shuffles went another way");
     }
 }
 
 fn reads_merged(mode: Mode) {
-    let merging = Merging::start(mode);
+    let scene = Scene(Merging::start(mode, SMALL_CHUNKS));
     let mut seen = HashSet::new();
     let mut look = || {
-        for path in merged_files(merging.f.root()).into_iter().chain(files(merging.state.path())) {
+        for path in merged_files(scene.0.f.root()).into_iter().chain(files(scene.0.state.path())) {
             let content = fs::read(&path).unwrap_or_default();
             assert!(!contains(&content, CANARY.as_bytes()), "{} shows what was pushed", path.display());
             if !content.is_empty() {
@@ -104,11 +78,10 @@ fn reads_merged(mode: Mode) {
             }
         }
     };
-    let report = merging.run(&merging.application("localhost"), &mut look);
-    merging.assert_right(&report);
+    let report = scene.run(&scene.application("localhost"), &mut look);
+    scene.assert_right(&report);
     assert!(seen.len() > 30, "merged files were not seen: {seen:?}");
-    let [written, read, chunks] =
-        ["written_bytes", "read_bytes", "read_chunks"].map(|n| merging.merge_metric(n));
+    let [written, read, chunks] = ["written_bytes", "read_bytes", "read_chunks"].map(|n| scene.0.count(n));
     assert_eq!(written, read, "not all that was merged was read merged");
     assert!(chunks > 48.0, "{chunks} chunks of 24 partitions");
 }
@@ -134,20 +107,20 @@ fn spark_3_5_9_reads_merged_and_no_canary_is_in_a_file_of_ours() {
 /// Executors on the merger's own host would open its files by themselves; they are told that they cannot.
 #[test]
 fn executors_that_would_read_sealed_files_themselves_read_the_original_blocks() {
-    let merging = Merging::start(Mode::newest(Cipher::Gcm, 2));
-    let application = merging.application("127.0.0.1").with("spark.shuffle.readHostLocalDisk", "true");
-    let report = merging.run(&application, || ());
-    merging.assert_right(&report);
-    assert_eq!(merging.merge_metric("read_chunks"), 0.0);
+    let scene = Scene(Merging::start(Mode::newest(Cipher::Gcm, 2), SMALL_CHUNKS));
+    let application = scene.application("127.0.0.1").with("spark.shuffle.readHostLocalDisk", "true");
+    let report = scene.run(&application, || ());
+    scene.assert_right(&report);
+    assert_eq!(scene.0.count("read_chunks"), 0.0);
 }
 
 #[test]
 fn damaged_merged_chunks_are_refused_and_the_original_blocks_read() {
-    let merging = Merging::start(Mode::newest(Cipher::Ctr, 2));
-    merging.f.expect_warning("is not served");
+    let scene = Scene(Merging::start(Mode::newest(Cipher::Ctr, 2), SMALL_CHUNKS));
+    scene.0.f.expect_warning("is not served");
     let mut damaged = HashSet::new();
     let damage = || {
-        for path in merged_files(merging.f.root()) {
+        for path in merged_files(scene.0.f.root()) {
             // Behind the header, and before what may still be written.
             let len = fs::metadata(&path).map_or(0, |metadata| metadata.len());
             if path.extension().is_none_or(|extension| extension != "data")
@@ -164,31 +137,10 @@ fn damaged_merged_chunks_are_refused_and_the_original_blocks_read() {
             }
         }
     };
-    let application = merging.application("localhost").with("spark.shuffle.io.retryWait", "100ms");
-    let report = merging.run(&application, damage);
-    merging.assert_right(&report);
-    let server = merging.f.ours().expect("it is ours");
-    let refused = server.metrics()[r#"sealed_shuffle_block_failures_total{reason="merge_unreadable"}"#];
+    let application = scene.application("localhost").with("spark.shuffle.io.retryWait", "100ms");
+    let report = scene.run(&application, damage);
+    scene.assert_right(&report);
+    let refused =
+        scene.0.server().metrics()[r#"sealed_shuffle_block_failures_total{reason="merge_unreadable"}"#];
     assert!(refused > 0.0, "damaged chunks were not refused when they were asked for again");
-}
-
-/// What the service wrote, and not the executors.
-fn merged_files(root: &Path) -> Vec<PathBuf> {
-    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let mut all = files(root);
-    all.retain(|path| name(path).is_some_and(|name| name.starts_with("shuffleMerged_")));
-    all
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let (mut all, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
-    while let Some(dir) = dirs.pop() {
-        for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
-            match path.is_dir() {
-                true => dirs.push(path),
-                false => all.push(path),
-            }
-        }
-    }
-    all
 }
