@@ -2,7 +2,7 @@
 //!
 //! | what | written | removed |
 //! |---|---|---|
-//! | an attempt of an application: its directories | when its first executor registers | when it is over |
+//! | an attempt of an application: its directories, its wrapped key | when its first executor registers | when it is over |
 //! | a finalized merge of a shuffle | before its partitions are closed; when a merge is removed | when a newer one begins, or the attempt is over |
 //!
 //! Nothing else does: open merges are forgotten, and which partitions a finalized merge has is known by its files alone,
@@ -13,6 +13,7 @@
 use std::fmt;
 
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::dirs::MergeDirs;
 
@@ -21,8 +22,8 @@ use super::dirs::MergeDirs;
 /// Called under the lock that orders the events of an application, on a thread that may wait for a disk. What cannot be
 /// written is the journal's to log: merging goes on, as in Spark.
 pub trait Journal: fmt::Debug + Send + Sync {
-    /// An attempt of an application merges into these directories.
-    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs);
+    /// An attempt of an application merges into these directories, and seals with this key where it seals.
+    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>);
 
     /// The attempt is over, with all its merges.
     fn over(&self, app: &AppId, attempt: i32);
@@ -45,6 +46,8 @@ pub struct Remembered {
     pub dirs: Vec<String>,
     /// Sub-directories of each.
     pub sub_dirs: i32,
+    /// What its files are sealed with, so that new ones need no new key.
+    pub key: Option<WrappedKey>,
     /// The newest merge of each shuffle that was finalized.
     pub finalized: Vec<(ShuffleId, ShuffleMergeId)>,
 }
@@ -54,7 +57,7 @@ pub struct Remembered {
 pub(super) struct Forgetful;
 
 impl Journal for Forgetful {
-    fn registered(&self, _: &AppId, _: i32, _: &MergeDirs) {}
+    fn registered(&self, _: &AppId, _: i32, _: &MergeDirs, _: Option<&WrappedKey>) {}
 
     fn over(&self, _: &AppId, _: i32) {}
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes};
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
@@ -103,7 +104,12 @@ impl Paths {
 }
 
 impl Store for MemoryStore {
-    fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String> {
+    fn application(
+        &self,
+        app: &AppId,
+        dirs: &Arc<MergeDirs>,
+        _: Option<WrappedKey>,
+    ) -> Result<Arc<dyn AppStore>, String> {
         let (store, app, dirs) = (self.clone(), app.clone(), Arc::clone(dirs));
         Ok(Arc::new(AppFiles { store, app, dirs }))
     }

@@ -235,7 +235,7 @@ impl Merger {
         let dirs = known.dirs.iter().map(|dir| roots.accept(dir)).collect::<Result<_, _>>();
         let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
-        let files = self.store.application(&known.app, &dirs).map_err(refused)?;
+        let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;
         let app = App::new(&known.app, known.attempt, dirs, files);
         Counters::add(&self.counters.shuffles, known.finalized.len() as u64);
         let finalized =
@@ -272,7 +272,7 @@ impl Merger {
         }
         let dirs = Arc::new(MergeDirs::resolve(local_dirs, sub_dirs, &info, app, roots)?);
         let refused = |why| MergeError::Store { app: app.clone(), why };
-        let files = self.store.application(app, &dirs).map_err(refused)?;
+        let files = self.store.application(app, &dirs, None).map_err(refused)?;
         let new = Arc::new(App::new(app, info.attempt, dirs, files));
         let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
         if apps.get(app).is_some_and(|old| !supersedes(info.attempt, old.attempt)) {
@@ -283,7 +283,7 @@ impl Merger {
         if let Some(old) = &old {
             self.journal.over(app, old.attempt);
         }
-        self.journal.registered(app, new.attempt, &new.dirs);
+        self.journal.registered(app, new.attempt, &new.dirs, new.files.key());
         drop(apps);
         info!(%app, attempt = new.attempt, directories = new.dirs.dirs().len(), "an application merges");
         if let Some(old) = old {

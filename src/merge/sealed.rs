@@ -6,8 +6,10 @@
 //! A chunk that turned out damaged on its way is remembered as long as its partition is kept open: its connection had to
 //! be closed, since the head was out, and whoever comes back for it is told at once, and reads the original blocks.
 //!
-//! Keys come from the ring of [`EnvelopeKeys`]. An application's key is fetched when it registers; opening a partition
-//! after a restart takes the key that its header carries. Waiting for a key service is done on a thread of the disks.
+//! Keys come from the ring of [`EnvelopeKeys`]. An application's key is made when it registers, and its wrapped form is
+//! known from then on, after a restart, too: one call to make it, and one to unwrap it after a restart, when it is first
+//! needed. Opening a partition takes the key that its header carries, which is the same unless nothing was remembered.
+//! Waiting for a key service is done on a thread of the disks.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -86,13 +88,24 @@ impl Store for SealedMerges {
         })
     }
 
-    fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String> {
+    fn application(
+        &self,
+        app: &AppId,
+        dirs: &Arc<MergeDirs>,
+        key: Option<WrappedKey>,
+    ) -> Result<Arc<dyn AppStore>, String> {
+        let key = match key {
+            Some(key) => key,
+            // It is at hand.
+            None => self.keys.current(app).map_err(|error| error.to_string())?.wrapped.clone(),
+        };
         let place = MergedFiles::new(self.keys.ring.context(app), dirs.dirs(), dirs.sub_dirs());
         Ok(Arc::new(AppFiles {
             app: app.clone(),
             place: Arc::new(place),
             files: Arc::clone(&self.files),
             roots: Arc::clone(&self.roots),
+            key,
             keys: self.keys.clone(),
             segments: Arc::clone(&self.segments),
             fsync: self.fsync,
@@ -140,6 +153,8 @@ struct AppFiles {
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
     roots: Arc<Roots>,
+    /// Of new files. Those that are there carry their own.
+    key: WrappedKey,
     keys: Keys,
     segments: Arc<Segments>,
     fsync: Fsync,
@@ -182,8 +197,12 @@ fn read_error(error: StoredError) -> ReadError {
 }
 
 impl AppStore for AppFiles {
+    fn key(&self) -> Option<&WrappedKey> {
+        Some(&self.key)
+    }
+
     fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
-        let key = self.keys.current(&self.app).map_err(io::Error::other)?;
+        let key = self.keys.unwrap(&self.app, &self.key).map_err(io::Error::other)?;
         let made = self.files.create(&self.place, id(partition), &key.key, &key.wrapped);
         Ok(Box::new(Writer {
             writer: made.map_err(io_error)?,
@@ -389,6 +408,7 @@ mod tests {
     use sealed_shuffle_protocol::shuffle::{
         Bitmap, FinalizeShuffleMerge, PushBlockStream, RemoveShuffleMerge, ReturnCode,
     };
+    use sealed_shuffle_protocol::stored::sealed::Header;
     use tempfile::TempDir;
     use tokio::runtime::Runtime;
 
@@ -538,6 +558,7 @@ mod tests {
             attempt: 1,
             dirs: vec![disk.dir()],
             sub_dirs: 64,
+            key: None,
             finalized: vec![(ShuffleId(0), ShuffleMergeId(0))],
         };
         merger.restore(known, &disk.roots).unwrap();
@@ -549,6 +570,34 @@ mod tests {
         merger.clean_up();
         assert!(disk.files().is_empty());
         assert!(!Path::new(&disk.dir()).exists());
+    }
+
+    #[test]
+    fn after_a_restart_new_files_are_sealed_under_the_key_that_was_remembered() {
+        let disk = Disk::new();
+        let merger = disk.merger();
+        disk.register(&merger, 1);
+        assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
+        let key = |disk: &Disk| {
+            let keys = disk.files().into_iter().map(|file| Header::decode(&file).unwrap().0.key);
+            keys.reduce(|one, other| {
+                assert_eq!(one, other);
+                one
+            })
+        };
+        let known = Remembered {
+            app: AppId::new(APP),
+            attempt: 1,
+            dirs: vec![disk.dir()],
+            sub_dirs: 64,
+            key: key(&disk),
+            finalized: Vec::new(),
+        };
+        drop(merger);
+        let merger = disk.merger();
+        merger.restore(known.clone(), &disk.roots).unwrap();
+        assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
+        assert_eq!(key(&disk), known.key);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::dirs::MergeDirs;
 use super::names::PartitionId;
@@ -36,9 +37,15 @@ pub trait Store: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Takes up an application: called for each attempt of it, before anything is merged; executors that register at
-    /// the same time may cause further calls, whose results are dropped. An error as for [`Store::prepare`].
-    fn application(&self, app: &AppId, dirs: &Arc<MergeDirs>) -> Result<Arc<dyn AppStore>, String>;
+    /// Takes up an application: called for each attempt of it, before anything is merged, and after a restart with the
+    /// `key` that it had ([`AppStore::key`]); executors that register at the same time may cause further calls, whose
+    /// results are dropped. An error as for [`Store::prepare`]. May wait for a disk.
+    fn application(
+        &self,
+        app: &AppId,
+        dirs: &Arc<MergeDirs>,
+        key: Option<WrappedKey>,
+    ) -> Result<Arc<dyn AppStore>, String>;
 
     /// Whether executors on this machine can read the files by themselves. Sealed ones they cannot.
     fn is_plain(&self) -> bool;
@@ -52,6 +59,11 @@ pub trait Store: fmt::Debug + Send + Sync {
 
 /// Makes, opens and deletes the merged partitions of one attempt of an application.
 pub trait AppStore: fmt::Debug + Send + Sync {
+    /// What its files are sealed with, where they are: to be written down, so that after a restart no other key is made.
+    fn key(&self) -> Option<&WrappedKey> {
+        None
+    }
+
     /// Makes the files of a partition, empty, in the place of what bears their names.
     fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>>;
 

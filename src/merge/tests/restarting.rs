@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::fixture::{APP, Fixture, block};
 use crate::merge::{Journal, MergeDirs, MergeSettings, Merger, Remembered};
@@ -30,12 +31,13 @@ impl Kept {
 }
 
 impl Journal for Kept {
-    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs) {
+    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>) {
         let known = Remembered {
             app: app.clone(),
             attempt,
             dirs: dirs.texts().map(str::to_owned).collect(),
             sub_dirs: dirs.sub_dirs(),
+            key: key.cloned(),
             finalized: Vec::new(),
         };
         self.0.lock().unwrap().insert((app.as_str().to_owned(), attempt), known);
