@@ -21,23 +21,35 @@ use sha2::{Digest, Sha256};
 
 use crate::matrix::number;
 
-/// The sources of `jvm/`, carried in the binary so that the tests do not depend on where they are run.
+/// The sources of `jvm/`, and of `yarn/`, carried in the binary so that the tests do not depend on where they are run.
 const SOURCES: &[(&str, &str)] = &[
     ("Bench.java", include_str!("../jvm/Bench.java")),
     ("BlockStore.java", include_str!("../jvm/BlockStore.java")),
     ("Ebm.java", include_str!("../jvm/Ebm.java")),
     ("Failures.java", include_str!("../jvm/Failures.java")),
     ("IoStreams.java", include_str!("../jvm/IoStreams.java")),
+    ("HandOver.java", include_str!("../../yarn/src/sealedshuffle/yarn/HandOver.java")),
+    ("HandOverService.java", include_str!("../../yarn/src/sealedshuffle/yarn/HandOverService.java")),
     ("Messages.java", include_str!("../jvm/Messages.java")),
+    ("NodeManager.java", include_str!("../jvm/NodeManager.java")),
     ("Options.java", include_str!("../jvm/Options.java")),
     ("RawConnection.java", include_str!("../jvm/RawConnection.java")),
     ("Received.java", include_str!("../jvm/Received.java")),
     ("Reflect.java", include_str!("../jvm/Reflect.java")),
+    ("Relay.java", include_str!("../../yarn/src/sealedshuffle/yarn/Relay.java")),
     ("SparkClient.java", include_str!("../jvm/SparkClient.java")),
     ("SparkShuffleService.java", include_str!("../jvm/SparkShuffleService.java")),
 ];
 /// Of those, what only releases that whole applications run on have the classes for.
-const FOR_APPLICATIONS: [&str; 3] = ["Bench.java", "Ebm.java", "IoStreams.java"];
+const FOR_APPLICATIONS: [&str; 7] = [
+    "Bench.java",
+    "Ebm.java",
+    "HandOver.java",
+    "HandOverService.java",
+    "IoStreams.java",
+    "NodeManager.java",
+    "Relay.java",
+];
 const LOGGING: &str = include_str!("../jvm/log4j2.properties");
 /// The same for the log4j of Spark 3.2 and older, which looks for it on the class path.
 const OLDER_LOGGING: &str = include_str!("../jvm/log4j.properties");
