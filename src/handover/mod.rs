@@ -62,6 +62,13 @@ pub struct Given {
     pub remember: bool,
 }
 
+impl Given {
+    /// A secret, and whether it is to outlast a restart.
+    pub fn new(secret: Option<AppSecret>, remember: bool) -> Self {
+        Self { secret, remember }
+    }
+}
+
 /// Why something was not done; the text is for the other side's log.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
