@@ -1,7 +1,13 @@
 //! YARN's auxiliary service (`yarn/`) hands applications over: called as a NodeManager calls it, with the data that
 //! Spark gives to its containers, it lets Spark's own client in, and at the end out again.
 
-use std::{path::PathBuf, sync::Arc, time::Duration, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sealed_shuffle_interop_tests::{
     client::{Connection, Credentials},
@@ -9,6 +15,7 @@ use sealed_shuffle_interop_tests::{
     oracle::Executor,
     peer::Peer,
     server::{Server, binary},
+    spark::{Spark, java_home},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -211,4 +218,22 @@ fn a_node_manager_lives_with_whatever_goes_wrong() {
     node.node_manager("start", json!({"class": CLASS, "conf": {}}));
     use_it();
     assert!(node.peer.logs("set spark.sealed.handover.socket"), "it says what is missing");
+}
+
+/// NodeManagers run on it, and what the tests run on would not show what it lacks.
+#[test]
+fn the_service_is_made_for_java_8() {
+    const JAVA_8: u8 = 52;
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../yarn/src/sealedshuffle/yarn");
+    let sources =
+        fs::read_dir(sources).expect("the sources are there").map(|entry| entry.expect("readable").path());
+    let into = TempDir::with_prefix("interop-yarn-").expect("the temporary directory is writable");
+    let jars = Spark::release(MODES[0].version).home().join("jars/*");
+    let mut javac = Command::new(java_home().join("bin/javac"));
+    javac.args(["--release", "8", "-nowarn", "-d"]).arg(into.path()).arg("-cp").arg(jars).args(sources);
+    let output = javac.output().expect("javac runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let class =
+        fs::read(into.path().join("sealedshuffle/yarn/HandOverService.class")).expect("it was compiled");
+    assert_eq!(class[7], JAVA_8, "the major version of a class file is its seventh and eighth byte");
 }

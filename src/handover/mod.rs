@@ -23,7 +23,7 @@
 //!
 //! Invariants: who is not ourselves, root or a named user gets no further than one line of refusal; lines,
 //! connections and the time for a line are bounded; a line that is cut off changes nothing; everything can be said
-//! twice; buffers that held secrets are wiped. `serve` calls [`run`], the command `hand-over` calls [`relay`].
+//! twice; buffers that held secrets are wiped. `serve` calls [`run`], the command `hand-over` calls [`relay()`].
 
 mod lines;
 mod message;

@@ -28,7 +28,7 @@ final class Relay implements Closeable {
   private final BlockingQueue<String> answers = new LinkedBlockingQueue<>(16);
   private final Runnable gone;
   private volatile boolean ended;
-  private volatile String lastWords = "";
+  private volatile String words = "";
 
   /** Starts the program; {@code gone} is run when it has ended. */
   Relay(List<String> command, Runnable gone) throws IOException {
@@ -77,14 +77,14 @@ final class Relay implements Closeable {
     process.destroy();
   }
 
-  /** What it said last on standard error is the best reason there is, and comes a little after its end. */
-  private IOException failed(String otherwise) throws IOException {
+  /** What it said first on standard error is the best reason there is, and is read a little after its end. */
+  private IOException failed(String otherwise) {
     try {
       process.waitFor(200, TimeUnit.MILLISECONDS);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
-    return new IOException(lastWords.isEmpty() ? otherwise : lastWords);
+    return new IOException(words.isEmpty() ? otherwise : words);
   }
 
   private void listen(InputStream said) {
@@ -105,7 +105,9 @@ final class Relay implements Closeable {
   private void complain(InputStream complaints) {
     try (BufferedReader lines = new BufferedReader(new InputStreamReader(complaints, StandardCharsets.UTF_8))) {
       for (String line; (line = line(lines)) != null; ) {
-        lastWords = line;
+        if (words.isEmpty()) {
+          words = line;
+        }
       }
     } catch (IOException e) {
       // Nothing more is said.
