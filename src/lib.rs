@@ -10,6 +10,7 @@ pub mod admin;
 pub mod client;
 pub mod config;
 pub mod disk;
+pub mod handover;
 pub mod inspect;
 pub mod keys;
 pub mod merge;

@@ -531,3 +531,44 @@ fn a_check_tells_a_program_that_binds_nothing() {
     let list = keys("list", dir.path(), &["spark.sealed.keys.provider=command", &command]);
     assert!(String::from_utf8_lossy(&list.stderr).contains("not in a local key file"));
 }
+
+/// What `hand-over` answers to lines, and how it ends.
+fn hand_over(socket: &Path, lines: &str) -> Output {
+    let mut command = sealed_shuffle(None);
+    command.args(["hand-over", "--socket"]).arg(socket).stdin(Stdio::piped());
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    process.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    process.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_secret_that_is_handed_over_lets_our_client_in_until_the_end() {
+    const APP: &str = "application_1700000000000_0001";
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let served = Served::start_with("127.0.0.1", |command| {
+        command.env_remove("_SPARK_AUTH_SECRET");
+        command.args(["--conf", "spark.sealed.auth.secret-wait=0s", "--conf"]);
+        command.arg(format!("spark.sealed.handover.socket={}", socket.display()));
+    });
+    let register = |secret| {
+        let mut command = sealed_shuffle(Some(secret));
+        command.args(["register", "--server", &served.server, "--app-id", APP, "--executor-id", "1"]);
+        command.arg("--local-dir").arg(served.root.path());
+        // A refusal is final: waiting would be in vain.
+        command.args(["--conf", "spark.shuffle.registration.maxAttempts=1"]).output().unwrap()
+    };
+    assert_ne!(register("given").status.code(), Some(0), "nothing was handed over");
+    // "given" in base64.
+    let said = format!("sealed-shuffle-handover 1\nstarted {APP} Z2l2ZW4=\n");
+    let told = hand_over(&socket, &said);
+    assert_eq!((told.status.code(), &told.stdout[..]), (Some(0), &b"ok\nok\n"[..]));
+    assert_ne!(register("another").status.code(), Some(0));
+    let registered = register("given");
+    assert_eq!(registered.status.code(), Some(0), "{}", String::from_utf8_lossy(&registered.stderr));
+    let told = hand_over(&socket, &format!("sealed-shuffle-handover 1\nended {APP}\n"));
+    assert_eq!((told.status.code(), &told.stdout[..]), (Some(0), &b"ok\nok\n"[..]));
+    assert_ne!(register("given").status.code(), Some(0), "it is over");
+    drop(served);
+    assert_eq!(hand_over(&socket, "").status.code(), Some(69), "nobody listens");
+}

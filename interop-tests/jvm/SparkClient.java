@@ -65,6 +65,8 @@ public final class SparkClient {
       case "service-stop":
         SERVICES.remove(c.get("port").asText()).stop();
         return JSON.createObjectNode();
+      case "node-manager": // not every release has the classes
+        return (ObjectNode) Class.forName("NodeManager").getMethod("run", JsonNode.class).invoke(null, c);
       case "open":
         return put(CONNECTIONS, c, RawConnection.open(c));
       case "close":

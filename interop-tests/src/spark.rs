@@ -21,27 +21,38 @@ use sha2::{Digest, Sha256};
 
 use crate::matrix::number;
 
-/// The sources of `jvm/`, carried in the binary so that the tests do not depend on where they are run.
-const SOURCES: &[(&str, &str)] = &[
-    ("Bench.java", include_str!("../jvm/Bench.java")),
-    ("BlockStore.java", include_str!("../jvm/BlockStore.java")),
-    ("Ebm.java", include_str!("../jvm/Ebm.java")),
-    ("Failures.java", include_str!("../jvm/Failures.java")),
-    ("IoStreams.java", include_str!("../jvm/IoStreams.java")),
-    ("MergeStore.java", include_str!("../jvm/MergeStore.java")),
-    ("Messages.java", include_str!("../jvm/Messages.java")),
-    ("Options.java", include_str!("../jvm/Options.java")),
-    ("PushClusterManager.java", include_str!("../jvm/PushClusterManager.java")),
-    ("RawConnection.java", include_str!("../jvm/RawConnection.java")),
-    ("Received.java", include_str!("../jvm/Received.java")),
-    ("Reflect.java", include_str!("../jvm/Reflect.java")),
-    ("SparkClient.java", include_str!("../jvm/SparkClient.java")),
-    ("SparkShuffleService.java", include_str!("../jvm/SparkShuffleService.java")),
+/// Whole applications run from this release on: PySpark before 3.5 needs an older Python than current systems have.
+const APPLICATIONS: (u32, u32) = (3, 5);
+/// Push-based shuffle as it still is came with this release.
+const MERGING: (u32, u32) = (3, 2);
+const ALL: (u32, u32) = (0, 0);
+
+/// The sources of `jvm/`, and of `yarn/`, carried in the binary so that the tests do not depend on where they are run;
+/// with the first release that has the classes for them.
+const SOURCES: &[(&str, &str, (u32, u32))] = &[
+    ("Bench.java", include_str!("../jvm/Bench.java"), APPLICATIONS),
+    ("BlockStore.java", include_str!("../jvm/BlockStore.java"), ALL),
+    ("Ebm.java", include_str!("../jvm/Ebm.java"), APPLICATIONS),
+    ("Failures.java", include_str!("../jvm/Failures.java"), ALL),
+    ("HandOver.java", include_str!("../../yarn/src/sealedshuffle/yarn/HandOver.java"), APPLICATIONS),
+    (
+        "HandOverService.java",
+        include_str!("../../yarn/src/sealedshuffle/yarn/HandOverService.java"),
+        APPLICATIONS,
+    ),
+    ("IoStreams.java", include_str!("../jvm/IoStreams.java"), APPLICATIONS),
+    ("MergeStore.java", include_str!("../jvm/MergeStore.java"), MERGING),
+    ("Messages.java", include_str!("../jvm/Messages.java"), ALL),
+    ("NodeManager.java", include_str!("../jvm/NodeManager.java"), APPLICATIONS),
+    ("Options.java", include_str!("../jvm/Options.java"), ALL),
+    ("PushClusterManager.java", include_str!("../jvm/PushClusterManager.java"), APPLICATIONS),
+    ("RawConnection.java", include_str!("../jvm/RawConnection.java"), ALL),
+    ("Received.java", include_str!("../jvm/Received.java"), ALL),
+    ("Reflect.java", include_str!("../jvm/Reflect.java"), ALL),
+    ("Relay.java", include_str!("../../yarn/src/sealedshuffle/yarn/Relay.java"), APPLICATIONS),
+    ("SparkClient.java", include_str!("../jvm/SparkClient.java"), ALL),
+    ("SparkShuffleService.java", include_str!("../jvm/SparkShuffleService.java"), ALL),
 ];
-/// Of those, what only releases that whole applications run on have the classes for.
-const FOR_APPLICATIONS: [&str; 4] = ["Bench.java", "Ebm.java", "IoStreams.java", "PushClusterManager.java"];
-/// And what only releases with push-based shuffle have the classes for.
-const FOR_MERGING: [&str; 1] = ["MergeStore.java"];
 /// Where Spark looks for cluster managers other than its own, and what it finds.
 const CLUSTER_MANAGERS: (&str, &str) =
     ("META-INF/services/org.apache.spark.scheduler.ExternalClusterManager", "PushClusterManager\n");
@@ -238,10 +249,9 @@ fn unpacked(version: &str) -> PathBuf {
     })
 }
 
-/// Whether whole applications of this release run here, and not its classes alone: PySpark before 3.5 needs an older
-/// Python than current systems have.
+/// Whether whole applications of this release run here, and not its classes alone.
 fn runs_applications(version: &str) -> bool {
-    number(version) >= (3, 5)
+    number(version) >= APPLICATIONS
 }
 
 /// What is unpacked of an archive: everything, or the jars.
@@ -293,14 +303,11 @@ fn build_tools() -> PathBuf {
 }
 
 fn compiled(version: &str, root: &Path) -> PathBuf {
-    let sources: Vec<&(&str, &str)> = SOURCES
-        .iter()
-        .filter(|(name, _)| runs_applications(version) || !FOR_APPLICATIONS.contains(name))
-        .filter(|(name, _)| number(version) >= (3, 2) || !FOR_MERGING.contains(name))
-        .collect();
+    let fitting = SOURCES.iter().filter(|(_, _, since)| number(version) >= *since);
+    let sources: Vec<(&str, &str)> = fitting.map(|(name, text, _)| (*name, *text)).collect();
     let logging = [("log4j2.properties", LOGGING), ("log4j.properties", OLDER_LOGGING)];
     let mut hash = Sha256::new();
-    for (name, text) in sources.iter().copied().chain(&logging) {
+    for (name, text) in sources.iter().chain(&logging) {
         hash.update(name.as_bytes());
         hash.update(text.as_bytes());
     }
@@ -309,7 +316,7 @@ fn compiled(version: &str, root: &Path) -> PathBuf {
         let write = |name: &str, text: &str| {
             fs::write(into.join(name), text).unwrap_or_else(|e| panic!("cannot write {name}: {e}"));
         };
-        logging.iter().chain(sources.iter().copied()).for_each(|(name, text)| write(name, text));
+        logging.iter().chain(&sources).for_each(|(name, text)| write(name, text));
         let mut javac = Command::new(java_home().join("bin/javac"));
         javac
             .arg("-nowarn")

@@ -6,7 +6,7 @@
 //! | `GET /healthz` | `200 ok`, or `503 draining` while the server stops |
 //! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` asks who would be refused there |
 //! | `GET /policy` | what is served and wanted, as JSON |
-//! | `DELETE /applications/ID` | forgets the application; `404` where it is not known |
+//! | `DELETE /applications/ID` | forgets the application, and its secret if that was handed over; `404` where it is not known |
 //!
 //! `ID` may be percent-encoded. There is no authentication: bind it to loopback, as the default does. Answers reveal no secret.
 
@@ -56,8 +56,8 @@ pub async fn run(listener: TcpListener, server: Server, stop: impl Future<Output
 
 async fn connection(socket: TcpStream, server: Server, _place: OwnedSemaphorePermit) {
     let service = service_fn(move |request| {
-        let response = answer(&server, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let server = server.clone();
+        async move { Ok::<_, Infallible>(answer(&server, &request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -73,7 +73,7 @@ async fn connection(socket: TcpStream, server: Server, _place: OwnedSemaphorePer
     }
 }
 
-fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let app = path.strip_prefix("/applications/").filter(|app| !app.is_empty());
     match (path, app, request.method()) {
@@ -85,10 +85,7 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>>
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
         }
         ("/healthz", _, &Method::GET) => response(StatusCode::OK, TEXT, "ok\n"),
-        (_, Some(app), &Method::DELETE) => match server.forget(&AppId::new(percent::decode(app))) {
-            Some(executors) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
-            None => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
-        },
+        (_, Some(app), &Method::DELETE) => forget(server.clone(), AppId::new(percent::decode(app))).await,
         ("/applications", _, &Method::GET) => match target(request.uri().query()) {
             Ok(target) => response(StatusCode::OK, JSON, server.applications(target).to_string()),
             Err(text) => response(StatusCode::BAD_REQUEST, TEXT, text),
@@ -101,6 +98,17 @@ fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>>
             TEXT,
             "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, DELETE /applications/ID\n",
         ),
+    }
+}
+
+/// Has it forgotten where it may wait for a disk.
+async fn forget(server: Server, app: AppId) -> Response<Full<Bytes>> {
+    match tokio::task::spawn_blocking(move || server.forget(&app)).await {
+        Ok(Some(executors)) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
+        Ok(None) => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
+        Err(_) => {
+            response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the application was not all forgotten\n")
+        }
     }
 }
 

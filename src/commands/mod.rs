@@ -9,6 +9,7 @@ mod certs;
 mod decrypt;
 mod demo;
 mod fetch;
+mod hand_over;
 mod inspect;
 mod keys;
 mod probe;
@@ -52,6 +53,7 @@ enum Command {
     Decrypt(decrypt::Decrypt),
     Inspect(inspect::Inspect),
     Keys(keys::Keys),
+    HandOver(hand_over::HandOver),
 }
 
 /// Runs the command line of this process.
@@ -69,6 +71,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Decrypt(decrypt) => decrypt.run(),
         Command::Inspect(inspect) => inspect.run(),
         Command::Keys(keys) => keys.run(),
+        Command::HandOver(hand_over) => hand_over.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ use clap::Args;
 use sd_notify::NotifyState;
 use sealed_shuffle::admin;
 use sealed_shuffle::config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
+use sealed_shuffle::handover;
 use sealed_shuffle::keys::envelope;
 use sealed_shuffle::server::{Drained, Server};
 use sealed_shuffle::wire::{ListenSettings, bind};
@@ -128,6 +129,9 @@ async fn serve(
                 .map_err(|error| failed(&error))?,
         ),
     };
+    // After the port, so that of two servers started at once one alone looks for a stale socket.
+    let handover = config.handover.as_ref().map(handover::Socket::bind).transpose();
+    let handover = handover.map_err(|error| failed(&error))?;
 
     let address = listener.local_addr().map_err(|error| failed(&error))?;
     let admin_address = match &admin {
@@ -137,6 +141,9 @@ async fn serve(
     let admin_stopped = CancellationToken::new();
     let admin_task = admin.map(|listener| {
         tokio::spawn(admin::run(listener, server.clone(), admin_stopped.clone().cancelled_owned()))
+    });
+    let handover_task = handover.map(|socket| {
+        tokio::spawn(handover::run(socket, Arc::new(server.clone()), admin_stopped.clone().cancelled_owned()))
     });
     // The first line says all; the admin address has a line of its own for who reads line by line.
     let lines = match admin_address {
@@ -154,7 +161,7 @@ async fn serve(
         () = cut.cancelled() => warn!("a second signal: cut everything"),
     }
     admin_stopped.cancel();
-    if let Some(task) = admin_task {
+    for task in [admin_task, handover_task].into_iter().flatten() {
         drop(tokio::time::timeout(Duration::from_secs(1), task).await);
     }
     info!("stopped; registrations are forgotten, executors must register again");

@@ -33,6 +33,8 @@ pub static ALL: &[&dyn AnyKey] = &[
     &PREVIOUS_SECRET_FILE,
     &SECRET_DIR,
     &SECRET_WAIT,
+    &HANDOVER_SOCKET,
+    &HANDOVER_USERS,
     &SECURITY_MINIMUM,
     &SECURITY_TARGET,
     &SECURITY_ALLOW,
@@ -232,8 +234,27 @@ pub static SECRET_WAIT: Key<Time> = Key::new(
     Time::ours(Duration::ZERO, Duration::from_secs(3600)),
     Is("10s"),
     Serve,
-    "How long a handshake waits for its application's file to appear in `spark.sealed.auth.secret-dir`; below \
-     `spark.sealed.handshake.timeout`.",
+    "How long a handshake waits for its application's file to appear in `spark.sealed.auth.secret-dir`, or for its \
+     secret to be handed over; below `spark.sealed.handshake.timeout`.",
+);
+
+/// Where applications are handed over.
+pub static HANDOVER_SOCKET: Key<Text> = Key::new(
+    "spark.sealed.handover.socket",
+    Text { what: "path" },
+    Unset("none"),
+    Serve,
+    "Unix socket at which a resource manager says which applications begin, with their secrets, and end: YARN does \
+     through `yarn/`. Mode 0600, or 0660 where other users are named; made at start, removed at the end.",
+);
+
+/// By whom.
+pub static HANDOVER_USERS: Key<List> = Key::new(
+    "spark.sealed.handover.users",
+    List,
+    Unset("our own and root"),
+    Serve,
+    "Users, by name or number, that may hand over beside our own and root; they must be in the group of the socket.",
 );
 
 /// The lowest channel that is served.

@@ -17,6 +17,7 @@ mod client;
 mod envelope;
 mod environment;
 mod error;
+mod handover;
 mod ignored;
 mod java_options;
 mod key;
@@ -49,6 +50,7 @@ pub use self::envelope::{EnvelopeConfig, KeySource, KeySourceName, OnUnavailable
 pub(crate) use self::environment::fake;
 pub use self::environment::{Environment, MAX_FILE, PathStat, ProcessEnvironment, raise_descriptor_limit};
 pub use self::error::{ConfigError, Issue};
+pub use self::handover::HandoverConfig;
 pub use self::key::{AnyKey, DefaultValue, Key, Reader};
 pub use self::load::{FlagValue, IgnoredSetting, Loaded, Sources};
 pub use self::markdown::markdown_table;

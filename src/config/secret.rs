@@ -5,7 +5,8 @@
 //! as it stands, a final line break included: a generated secret may consist of any characters, and what was
 //! cut off silently would be looked for in vain on the other side. Since editors like to add that line break, it
 //! is warned about. A server may be told the secret before, too, for a rotation, or a directory with one file per
-//! application instead, which [`crate::keys`] reads when somebody asks to be let in.
+//! application instead, which [`crate::keys`] reads when somebody asks to be let in. What is handed over for one
+//! application comes before all of them, and needs none of them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::error::Issue;
+use super::handover::{self, HandoverConfig};
 use super::key::AnyKey;
 use super::keys;
 use super::origin::Origin;
@@ -76,11 +78,12 @@ pub(crate) struct ServerSecrets {
     pub(crate) current: Option<ConfiguredSecret>,
     pub(crate) previous: Option<ConfiguredSecret>,
     pub(crate) directory: Option<SecretDirectory>,
+    pub(crate) handover: Option<HandoverConfig>,
 }
 
 impl ServerSecrets {
     pub(crate) fn exist(&self) -> bool {
-        self.current.is_some() || self.directory.is_some()
+        self.current.is_some() || self.directory.is_some() || self.handover.is_some()
     }
 }
 
@@ -89,6 +92,7 @@ pub(crate) fn resolve_all(values: &mut Values<'_>) -> ServerSecrets {
     let current = resolve(values);
     let wait = values.value(&keys::SECRET_WAIT);
     let handshake = values.value(&keys::HANDSHAKE_TIMEOUT);
+    let handover = handover::read(values, wait);
     let previous = values.optional(&keys::PREVIOUS_SECRET_FILE);
     let directory = values.optional(&keys::SECRET_DIR);
     if let (Some(current), Some(_)) = (&current, &directory) {
@@ -98,10 +102,10 @@ pub(crate) fn resolve_all(values: &mut Values<'_>) -> ServerSecrets {
             current.source
         ));
         let previous = previous.and_then(|(path, origin)| previous_from(values, &path, origin));
-        return ServerSecrets { previous, directory: None, current: Some(current.clone()) };
+        return ServerSecrets { previous, directory: None, current: Some(current.clone()), handover };
     }
     let directory = directory.and_then(|(path, origin)| directory_at(values, path, origin, wait));
-    if directory.is_some() && wait >= handshake {
+    if (directory.is_some() || handover.is_some()) && wait >= handshake {
         let reason = format!("not below {} = {handshake:?}", keys::HANDSHAKE_TIMEOUT.name());
         values
             .refuse(Issue::new(keys::SECRET_WAIT.name(), reason, "lower it").with_value(format!("{wait:?}")));
@@ -119,7 +123,7 @@ pub(crate) fn resolve_all(values: &mut Values<'_>) -> ServerSecrets {
         }
         (None, _) => None,
     };
-    ServerSecrets { current, previous, directory }
+    ServerSecrets { current, previous, directory, handover }
 }
 
 fn directory_at(

@@ -9,6 +9,7 @@ use super::authentication::{self, Authentication};
 use super::envelope::{self, EnvelopeConfig};
 use super::environment::Environment;
 use super::error::{ConfigError, Issue};
+use super::handover::HandoverConfig;
 use super::key::{AnyKey, Reader};
 use super::load::{IgnoredSetting, Loaded, Sources};
 use super::merging::MergeConfig;
@@ -31,13 +32,16 @@ pub struct ServerConfig {
     pub roots: Roots,
     /// Whether peers must prove an application (`spark.authenticate`).
     pub authentication: Authentication,
-    /// The secret of all applications (`spark.authenticate.secret` and others). This or `secret_directory` is there
-    /// when proof is required.
+    /// The secret of all applications (`spark.authenticate.secret` and others). This, `secret_directory` or
+    /// `handover` is there when proof is required.
     pub secret: Option<ConfiguredSecret>,
     /// The secret before, which is valid, too (`spark.sealed.auth.previous-secret-file`).
     pub previous_secret: Option<ConfiguredSecret>,
     /// Where each application's own secret is (`spark.sealed.auth.secret-dir`).
     pub secret_directory: Option<SecretDirectory>,
+    /// Where applications are handed over with their secrets, which come before the others; `None` nowhere
+    /// (`spark.sealed.handover.*`).
+    pub handover: Option<HandoverConfig>,
     /// Who is served, and who is told to do better (`spark.sealed.security.*`). AES-CTR or better, target AES-GCM.
     pub policy: Policy,
     /// How SASL is spoken where the policy serves it (`spark.sealed.sasl.ciphers` and others).
@@ -187,6 +191,7 @@ impl ServerConfig {
             secret: secrets.current,
             previous_secret: secrets.previous,
             secret_directory: secrets.directory,
+            handover: secrets.handover,
             policy,
             sasl,
             max_legacy_iterations,
@@ -249,8 +254,15 @@ impl ServerConfig {
             (None, _, Some(directory)) => {
                 format!("secret: of each application, in {}", directory.path.display())
             }
+            (None, _, None) if self.handover.is_some() => "secret: none but what is handed over".into(),
             (None, _, None) => "secret: none".into(),
         });
+        if let Some(handover) = &self.handover {
+            lines.push(format!(
+                "handed over: applications and their secrets, at {}",
+                handover.socket.display()
+            ));
+        }
         let proof = match self.authentication {
             Authentication::Required => "every peer proves the secret",
             Authentication::Optional => "peers without proof are served",

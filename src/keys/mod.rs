@@ -1,17 +1,19 @@
 //! Which secret an application proves itself with, and where it comes from.
 //!
 //! ```text
-//! handshake ──of──► one secret for all, or a file per application ──► the current one, then the one before
-//! session  ──watch──► cancelled when the application's file is gone
+//! handshake ──of──► what was handed over for the application, and where nothing was:
+//!                   one secret for all, or a file per application ──► the current one, then the one before
+//! session  ──watch──► cancelled when the application's secret is gone
 //! ```
 //!
 //! Invariants: a file is looked at anew at every handshake, so that no change needs a signal; a name that is no plain
 //! file name never reaches the disk; files that other users can read are refused; secrets are wiped when dropped and
-//! appear in no log. What is waited for is bounded in time and number. The server's handshakes and housekeeping are
-//! the callers.
+//! appear in no log. What is waited for is bounded in time and number. The server's handshakes and housekeeping, and
+//! [`crate::handover`] by way of the server, are the callers.
 
 mod directory;
 pub mod envelope;
+mod handed;
 mod watch;
 
 use std::path::PathBuf;
@@ -25,13 +27,15 @@ use tokio::time::{Instant, sleep};
 
 use self::directory::Found;
 pub use self::directory::{Directory, DirectoryError};
+use self::handed::HandedOver;
+pub use self::handed::{HandOverError, RememberSecrets};
 pub use self::watch::Watched;
 use self::watch::Watching;
 
-/// Handshakes that wait for a file at the same time; further ones are answered at once.
+/// Handshakes that wait for a secret at the same time; further ones are answered at once.
 const MOST_WAITING: usize = 256;
 
-/// Between two looks for a file that is not there yet.
+/// Between two looks for a secret that is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The secrets that a server knows. Clones share them.
@@ -43,6 +47,7 @@ pub struct Secrets {
 #[derive(Debug)]
 struct Inner {
     source: RwLock<Arc<Source>>,
+    handed: HandedOver,
     watching: Watching,
     waiting: Semaphore,
 }
@@ -70,12 +75,12 @@ pub enum Source {
 pub enum Lookup {
     /// Each of these is valid; the current one first.
     Found(Vec<Arc<AppSecret>>),
-    /// There is no file, not even after waiting for it.
+    /// There is none, not even after waiting for it.
     NotYet {
         /// How long was waited.
         waited: Duration,
-        /// What was looked for.
-        file: PathBuf,
+        /// The file that was looked for; none where it was to be handed over.
+        file: Option<PathBuf>,
     },
     /// There is none for this application; the reason is for the log.
     Refused(String),
@@ -86,10 +91,16 @@ impl Lookup {
     pub fn found(self) -> Result<Vec<Arc<AppSecret>>, String> {
         match self {
             Self::Found(secrets) => Ok(secrets),
-            Self::NotYet { waited, file } => Err(format!(
-                "there is no secret of this application: no file {} within {waited:.1?} (spark.sealed.auth.secret-wait)",
-                file.display()
-            )),
+            Self::NotYet { waited, file } => {
+                let missing = match file {
+                    Some(file) => format!("no file {}", file.display()),
+                    None => "none was handed over".to_owned(),
+                };
+                Err(format!(
+                    "there is no secret of this application: {missing} within {waited:.1?} \
+                     (spark.sealed.auth.secret-wait)"
+                ))
+            }
             Self::Refused(reason) => Err(reason),
         }
     }
@@ -98,8 +109,18 @@ impl Lookup {
 impl Secrets {
     /// Secrets from `source`.
     pub fn from_source(source: Source) -> Self {
+        Self::new(source, None)
+    }
+
+    /// Secrets that are handed over, which a handshake waits `wait` for, and for other applications from `source`.
+    pub fn handed_over_or(source: Source, wait: Duration) -> Self {
+        Self::new(source, Some(wait))
+    }
+
+    fn new(source: Source, wait: Option<Duration>) -> Self {
         let inner = Inner {
             source: RwLock::new(Arc::new(source)),
+            handed: HandedOver::waiting(wait),
             watching: Watching::default(),
             waiting: Semaphore::new(MOST_WAITING),
         };
@@ -116,7 +137,39 @@ impl Secrets {
         Self::from_source(Source::Shared { current: Arc::new(secret), previous: None })
     }
 
-    /// From now on secrets come from `source`. What has been proven stays proven, unless the new source is a
+    /// What is handed over from now on is remembered there; the first call counts.
+    pub fn remember_in(&self, memory: Arc<dyn RememberSecrets>) {
+        self.inner.handed.remember_in(memory);
+    }
+
+    /// Takes a secret that was remembered, without remembering it anew.
+    pub fn restore(&self, app: AppId, secret: AppSecret) {
+        self.inner.handed.restore(app, secret);
+    }
+
+    /// Takes the secret of an application, in the place of the one before, and remembers it if it is to outlast a
+    /// restart. What has been proven stays proven. May wait for a disk.
+    pub fn hand_over(&self, app: &AppId, secret: AppSecret, remember: bool) -> Result<(), HandOverError> {
+        self.inner.handed.take(app, secret, remember)
+    }
+
+    /// Drops what was handed over for an application, and ends the access of who is connected with it; whether there
+    /// was anything. An error says that it may come back with a restart: it can be tried again. May wait for a disk.
+    pub fn end(&self, app: &AppId) -> Result<bool, HandOverError> {
+        let held = self.inner.handed.of(app).is_some();
+        let dropped = self.inner.handed.drop_of(app);
+        if held {
+            self.inner.watching.revoke(app);
+        }
+        dropped
+    }
+
+    /// Applications whose secret was handed over.
+    pub fn handed_over(&self) -> usize {
+        self.inner.handed.count()
+    }
+
+    /// From now on other secrets come from `source`. What has been proven stays proven, unless the new source is a
     /// directory that has no file for its application.
     pub fn replace(&self, source: Source) {
         *self.inner.source.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(source);
@@ -124,55 +177,52 @@ impl Secrets {
 
     /// Whether anybody can prove anything.
     pub fn exist(&self) -> bool {
-        !matches!(*self.source(), Source::None)
+        self.inner.handed.wait().is_some() || !matches!(*self.source(), Source::None)
     }
 
-    /// The secrets of `app`. Waits a while for a file that is not there yet.
+    /// The secrets of `app`. Waits a while for one that is not there yet.
     pub async fn of(&self, app: &AppId) -> Lookup {
         let source = self.source();
-        let directory = match &*source {
-            Source::None => return Lookup::Refused("this server has no secret".to_owned()),
-            Source::Shared { current, previous } => {
-                return Lookup::Found([current].into_iter().chain(previous).cloned().collect());
-            }
-            Source::Directory(directory) => directory.clone(),
-        };
-        let name = match directory::file_name(app) {
-            Ok(name) => name.to_owned(),
-            Err(reason) => return Lookup::Refused(reason.to_owned()),
-        };
         let began = Instant::now();
         let mut place = None;
         loop {
-            match self.look(&directory, &name).await {
-                Found::Secrets(secrets) => return Lookup::Found(secrets),
-                Found::Unusable(reason) => return Lookup::Refused(reason),
-                Found::Missing => {}
+            if let Some(secret) = self.inner.handed.of(app) {
+                return Lookup::Found(vec![secret]);
             }
+            let (wait, file) = match self.look(&source, app).await {
+                Looked::Done(lookup) => return lookup,
+                Looked::NotYet { wait, file } => (wait, file),
+            };
             let waited = began.elapsed();
             place = place.or_else(|| self.inner.waiting.try_acquire().ok());
-            if place.is_none() || waited >= directory.wait() {
-                return Lookup::NotYet { waited, file: directory.path().join(&name) };
+            if place.is_none() || waited >= wait {
+                return Lookup::NotYet { waited, file };
             }
-            sleep(LOOK_AGAIN.min(directory.wait() - waited)).await;
+            sleep(LOOK_AGAIN.min(wait - waited)).await;
         }
     }
 
-    /// The hold of a connection that has proven `app`: told when the application's file is removed.
+    /// The hold of a connection that has proven `app`: told when the application's secret is gone.
     pub fn watch(&self, app: &AppId) -> Watched {
         self.inner.watching.watch(app)
     }
 
-    /// Looks at the files of the applications with connections, and ends the access of those whose file is gone:
+    /// Looks for the secrets of the applications with connections, and ends the access of those whose secret is gone:
     /// twice in a row, since some editors replace a file by removing it first. Says which ended.
     pub async fn look_for_removed(&self) -> Vec<AppId> {
         let source = self.source();
-        let Source::Directory(directory) = &*source else { return Vec::new() };
-        let apps = self.inner.watching.names();
+        let directory = match &*source {
+            Source::Directory(directory) => Some(directory.clone()),
+            // Who proved a secret while it was taken away.
+            Source::None if self.exist() => None,
+            Source::None | Source::Shared { .. } => return Vec::new(),
+        };
+        let mut apps = self.inner.watching.names();
+        apps.retain(|app| self.inner.handed.of(app).is_none());
         if apps.is_empty() {
             return Vec::new();
         }
-        let directory = directory.clone();
+        let Some(directory) = directory else { return self.inner.watching.looked(&apps, &[]) };
         let look = move || {
             let gone = |app: &AppId| directory::file_name(app).map_or(true, |name| directory.is_gone(name));
             apps.into_iter().partition::<Vec<_>, _>(gone)
@@ -183,16 +233,45 @@ impl Secrets {
         }
     }
 
-    async fn look(&self, directory: &Directory, name: &str) -> Found {
-        let (directory, name) = (directory.clone(), name.to_owned());
-        let looked = tokio::task::spawn_blocking(move || directory.look(&name)).await;
-        looked
-            .unwrap_or_else(|error| Found::Unusable(format!("looking for the secret was cut short: {error}")))
+    /// One look at where secrets come from that nobody hands over.
+    async fn look(&self, source: &Source, app: &AppId) -> Looked {
+        let directory = match source {
+            Source::None => {
+                return match self.inner.handed.wait() {
+                    Some(wait) => Looked::NotYet { wait, file: None },
+                    None => Looked::Done(Lookup::Refused("this server has no secret".to_owned())),
+                };
+            }
+            Source::Shared { current, previous } => {
+                let all = [current].into_iter().chain(previous).cloned().collect();
+                return Looked::Done(Lookup::Found(all));
+            }
+            Source::Directory(directory) => directory.clone(),
+        };
+        let name = match directory::file_name(app) {
+            Ok(name) => name.to_owned(),
+            Err(reason) => return Looked::Done(Lookup::Refused(reason.to_owned())),
+        };
+        let (wait, file) = (directory.wait(), directory.path().join(&name));
+        match tokio::task::spawn_blocking(move || directory.look(&name)).await {
+            Ok(Found::Secrets(secrets)) => Looked::Done(Lookup::Found(secrets)),
+            Ok(Found::Unusable(reason)) => Looked::Done(Lookup::Refused(reason)),
+            Ok(Found::Missing) => Looked::NotYet { wait, file: Some(file) },
+            Err(error) => {
+                Looked::Done(Lookup::Refused(format!("looking for the secret was cut short: {error}")))
+            }
+        }
     }
 
     fn source(&self) -> Arc<Source> {
         Arc::clone(&self.inner.source.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What one look brought.
+enum Looked {
+    Done(Lookup),
+    NotYet { wait: Duration, file: Option<PathBuf> },
 }
 
 #[cfg(test)]

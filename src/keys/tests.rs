@@ -66,7 +66,7 @@ async fn a_file_that_never_comes_is_named() {
     match secrets(&dir, wait).of(&AppId::new("app-1")).await {
         Lookup::NotYet { waited, file } => {
             assert!(waited >= wait);
-            assert_eq!(file, dir.path().join("app-1"));
+            assert_eq!(file, Some(dir.path().join("app-1")));
         }
         other => panic!("{other:?}"),
     }
@@ -141,4 +141,63 @@ async fn one_secret_serves_every_application_and_may_have_one_before() {
     secrets.replace(Source::None);
     assert!(!secrets.exist());
     assert!(reason(secrets.of(&AppId::new("any")).await).contains("no secret"));
+}
+
+fn handed(source: Source, wait: Duration) -> Secrets {
+    Secrets::handed_over_or(source, wait)
+}
+
+fn hand_over(secrets: &Secrets, app: &str, text: &str) {
+    secrets.hand_over(&AppId::new(app), AppSecret::new(text.to_owned()), true).expect("it is taken");
+}
+
+#[tokio::test]
+async fn what_was_handed_over_comes_before_every_other_source_and_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write(&dir, "app-1", "file", 0o600);
+    let directory = Directory::open(dir.path(), Duration::ZERO).expect("a directory");
+    let shared = Source::Shared { current: Arc::new(AppSecret::new("all".to_owned())), previous: None };
+    for (source, other) in [(Source::Directory(directory), "file"), (shared, "all")] {
+        let secrets = handed(source, Duration::ZERO);
+        assert!(secrets.exist());
+        let app = AppId::new("app-1");
+        assert_eq!(texts(secrets.of(&app).await), [other]);
+        hand_over(&secrets, "app-1", "handed");
+        assert_eq!(texts(secrets.of(&app).await), ["handed"]);
+        hand_over(&secrets, "app-1", "of the next attempt");
+        assert_eq!(texts(secrets.of(&app).await), ["of the next attempt"]);
+        assert!(secrets.end(&app).expect("nothing is remembered"));
+        assert_eq!(texts(secrets.of(&app).await), [other]);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_handed_over_late_is_waited_for() {
+    let secrets = handed(Source::None, PATIENCE);
+    let app = AppId::new("app-1");
+    let late = async {
+        tokio::task::yield_now().await;
+        hand_over(&secrets, "app-1", "late");
+    };
+    assert_eq!(texts(tokio::join!(secrets.of(&app), late).0), ["late"]);
+    let never = handed(Source::None, Duration::from_millis(20)).of(&app).await;
+    let reason = never.found().expect_err("there is none");
+    assert!(reason.contains("none was handed over"), "{reason}");
+}
+
+#[tokio::test]
+async fn the_end_of_an_application_ends_the_access_of_who_is_connected() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let directory = Directory::open(dir.path(), Duration::ZERO).expect("a directory");
+    let secrets = handed(Source::Directory(directory), Duration::ZERO);
+    hand_over(&secrets, "app-1", "s");
+    hand_over(&secrets, "app-2", "s");
+    let (one, two) = (secrets.watch(&AppId::new("app-1")), secrets.watch(&AppId::new("app-2")));
+    for _ in 0..3 {
+        assert!(secrets.look_for_removed().await.is_empty(), "it never had a file");
+    }
+    assert!(secrets.end(&AppId::new("app-1")).expect("nothing is remembered"));
+    assert!(one.is_revoked() && !two.is_revoked());
+    assert_eq!(secrets.handed_over(), 1);
+    assert!(!secrets.end(&AppId::new("app-1")).expect("nothing is remembered"), "twice is no harm");
 }

@@ -57,6 +57,14 @@ impl Watching {
         ended
     }
 
+    /// The access of an application has ended, for certain.
+    pub(super) fn revoke(&self, app: &AppId) {
+        if let Some(entry) = self.apps().get_mut(app) {
+            std::mem::take(&mut entry.revoked).cancel();
+            entry.missing = 0;
+        }
+    }
+
     fn apps(&self) -> MutexGuard<'_, HashMap<AppId, Entry>> {
         lock(&self.apps)
     }

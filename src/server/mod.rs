@@ -11,6 +11,7 @@
 mod admission;
 mod applications;
 mod broken_gcm;
+mod ending;
 mod handshake;
 mod housekeeping;
 mod merging;
@@ -232,7 +233,11 @@ impl Server {
             stalled_timeout: timeouts.stalled.unwrap_or(NEVER),
             drain_timeout: timeouts.drain,
         };
-        let secrets = Secrets::from_source(reload::source(config)?);
+        let source = reload::source(config)?;
+        let secrets = match &config.handover {
+            Some(handover) => Secrets::handed_over_or(source, handover.wait),
+            None => Secrets::from_source(source),
+        };
         let roots = Roots::open(&config.roots.paths)?;
         let registry = RegistryLimits {
             executors: config.max_executors,
@@ -310,6 +315,7 @@ impl Server {
             resident_anonymous: housekeeping::resident_anonymous(),
             applications_seen: shared.applications.counts(&shared.policy()),
             merging: shared.merger.as_ref().map(|merger| merger.counters()),
+            secrets_handed_over: shared.secrets.handed_over() as u64,
         }
     }
 
@@ -342,20 +348,6 @@ impl Server {
     /// Whether the server is stopping.
     pub fn is_draining(&self) -> bool {
         self.shared.draining.is_cancelled()
-    }
-
-    /// Forgets an application: its registrations, open files and cached indexes. Says how many
-    /// executors went with it; `None` where it was not known.
-    pub fn forget(&self, app: &AppId) -> Option<usize> {
-        let executors = self.shared.store.forget(app);
-        // What it merged is deleted in the next round of housekeeping.
-        self.shared.merger.as_ref().map(|merger| merger.forget(app));
-        self.shared.applications.forget(app);
-        self.shared.broken_gcm.forget(app);
-        let executors = executors?;
-        self.shared.metrics.forgot("told");
-        info!(%app, executors, "forgot an application: told to");
-        Some(executors)
     }
 }
 

@@ -100,6 +100,12 @@ pub struct Reason {
     pub reason: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct HandoverLabels {
+    message: &'static str,
+    outcome: &'static str,
+}
+
 /// Figures that others own and the metrics page shows; taken when the page is asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
@@ -125,6 +131,8 @@ pub struct Snapshot {
     pub applications_seen: ApplicationCounts,
     /// Push-based merging in numbers; none where it is not switched on.
     pub merging: Option<MergeCounters>,
+    /// Applications whose secret was handed over.
+    pub secrets_handed_over: u64,
 }
 
 /// The table of applications in numbers.
@@ -178,6 +186,7 @@ pub struct Metrics {
     forgotten: Family<Reason, Counter>,
     secrets: Family<SecretLabels, Counter>,
     reloads: Family<Reason, Counter>,
+    handover: Family<HandoverLabels, Counter>,
     gauges: SnapshotGauges,
     merging: MergeMetrics,
 }
@@ -198,6 +207,7 @@ struct SnapshotGauges {
     resident_anonymous: Gauge,
     applications_by_channel: Family<LevelLabels, Gauge>,
     applications_below_target: Gauge,
+    secrets_handed_over: Gauge,
 }
 
 impl Default for Metrics {
@@ -225,6 +235,7 @@ impl Metrics {
             forgotten: Family::default(),
             secrets: Family::default(),
             reloads: Family::default(),
+            handover: Family::default(),
             gauges: SnapshotGauges::default(),
             merging: MergeMetrics::default(),
         };
@@ -258,6 +269,11 @@ impl Metrics {
         );
         registry.register("secrets", "Handshakes proven, by the secret that was used", self.secrets.clone());
         registry.register("reloads", "Configurations read again on SIGHUP, by result", self.reloads.clone());
+        registry.register(
+            "handover",
+            "Beginnings and ends of applications that were handed over, by outcome",
+            self.handover.clone(),
+        );
         self.key_calls.register(registry);
         self.merging.register(registry);
         let gauges = &self.gauges;
@@ -287,6 +303,7 @@ impl Metrics {
                 "Applications in the table that used a channel below their target",
                 &gauges.applications_below_target,
             ),
+            ("secrets_handed_over", "Applications whose secret was handed over", &gauges.secrets_handed_over),
             (
                 "resident_anonymous_bytes",
                 "Anonymous resident memory of this process",
@@ -322,6 +339,12 @@ impl Metrics {
     /// A block could not be had.
     pub fn block_failed(&self, reason: &'static str) {
         self.block_failures.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// The beginning or end of an application was handed over.
+    pub fn handed_over(&self, message: &'static str, done: bool) {
+        let outcome = if done { "done" } else { "not_done" };
+        self.handover.get_or_create(&HandoverLabels { message, outcome }).inc();
     }
 
     /// A connection ended.
@@ -365,6 +388,7 @@ impl Metrics {
             (&gauges.executors, snapshot.executors),
             (&gauges.applications, snapshot.applications),
             (&gauges.resident_anonymous, snapshot.resident_anonymous),
+            (&gauges.secrets_handed_over, snapshot.secrets_handed_over),
             (&gauges.applications_below_target, snapshot.applications_seen.below_target),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conversation;
+mod handed_over;
 mod hostile;
 #[path = "../running/mod.rs"]
 mod running;

@@ -14,6 +14,7 @@ use rustls::pki_types::ServerName;
 use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
 use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
+use sealed_shuffle::keys::Source;
 use sealed_shuffle::merge::{MemoryStore, MergeSettings, Merger};
 use sealed_shuffle::random::{OsRandom, random_bytes};
 use sealed_shuffle::seal::{Budget, SegmentPool, Stack};
@@ -61,6 +62,8 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) struct Setup {
     pub(crate) settings: Settings,
     pub(crate) has_secret: bool,
+    /// Secrets are handed over, and waited for as long; they come before the one above.
+    pub(crate) handed_over: Option<Duration>,
     pub(crate) budget: u64,
     pub(crate) segment: usize,
     /// Merging, into files in memory; none unless it is set.
@@ -105,8 +108,14 @@ impl Running {
             stalled_timeout: 60 * second,
             drain_timeout: 30 * second,
         };
-        let mut setup =
-            Setup { settings, has_secret: true, budget: 16 << 20, segment: 256 << 10, merging: None };
+        let mut setup = Setup {
+            settings,
+            has_secret: true,
+            handed_over: None,
+            budget: 16 << 20,
+            segment: 256 << 10,
+            merging: None,
+        };
         change(&mut setup);
 
         let temp = tempfile::tempdir().unwrap();
@@ -115,9 +124,14 @@ impl Running {
         fs::create_dir_all(&dir).unwrap();
         let store = Arc::new(BlockStore::new(Roots::open([&root]).unwrap(), DiskLimits::default()));
         let secret = u128::from_be_bytes(random_bytes().unwrap()).to_string();
-        let secrets = match setup.has_secret {
-            true => Secrets::shared(AppSecret::new(secret.clone())),
-            false => Secrets::none(),
+        let current = || Arc::new(AppSecret::new(secret.clone()));
+        let source = match setup.has_secret {
+            true => Source::Shared { current: current(), previous: None },
+            false => Source::None,
+        };
+        let secrets = match setup.handed_over {
+            Some(wait) => Secrets::handed_over_or(source, wait),
+            None => Secrets::from_source(source),
         };
         let pool = SegmentPool::new(Budget::new(setup.budget), setup.segment, 4);
         let metrics = Arc::new(Metrics::new());

@@ -2,6 +2,7 @@
 
 mod client;
 mod envelope;
+mod handover;
 mod names;
 mod policy;
 mod precedence;

@@ -1,0 +1,164 @@
+//! What a line says, and what an application's payload means.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::secret::AppSecret;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::{Given, NotDone};
+
+/// Longest application id.
+const LONGEST_ID: usize = 255;
+
+/// What stands for a payload of no bytes.
+const NOTHING: &str = "-";
+
+/// The flag of an application of which nothing is to be stored (YarnShuffleService, Spark 4.3.0).
+const RECOVERY_DISABLED: &str = "spark.yarn.shuffle.server.recovery.disabled";
+
+/// The secret beside that flag.
+const SECRET: &str = "secret";
+
+/// One thing that happened.
+#[derive(Debug)]
+pub(super) enum Message {
+    Started(AppId, Given),
+    Ended(AppId),
+}
+
+impl Message {
+    /// Reads a line without its end.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, NotDone> {
+        let line = std::str::from_utf8(line).map_err(|_| refused("the line is not UTF-8"))?;
+        let mut words = line.split(' ');
+        let message = match (words.next(), words.next(), words.next()) {
+            (Some("started"), Some(app), Some(payload)) => Self::Started(application(app)?, given(payload)?),
+            (Some("ended"), Some(app), None) => Self::Ended(application(app)?),
+            _ => return Err(refused("the line is neither `started ID PAYLOAD` nor `ended ID`")),
+        };
+        match words.next() {
+            None => Ok(message),
+            Some(_) => Err(refused("the line has a word too many")),
+        }
+    }
+}
+
+fn application(id: &str) -> Result<AppId, NotDone> {
+    let is_plain = !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control());
+    match is_plain && id.len() <= LONGEST_ID {
+        true => Ok(AppId::new(id)),
+        false => Err(refused("the application's id is empty, too long, or not plain")),
+    }
+}
+
+fn given(payload: &str) -> Result<Given, NotDone> {
+    if payload == NOTHING {
+        return Ok(Given { secret: None, remember: true });
+    }
+    let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(payload.len())]);
+    let length =
+        STANDARD.decode_slice(payload, &mut bytes).map_err(|_| refused("the payload is not base64"))?;
+    let text = std::str::from_utf8(&bytes[..length]).map_err(|_| refused("the payload is not UTF-8"))?;
+    read(text)
+}
+
+/// Either form of the payload: JSON where it is an object, and otherwise the secret itself
+/// (YarnShuffleService.initializeApplication, Spark 4.3.0; the first form since 3.5).
+fn read(payload: &str) -> Result<Given, NotDone> {
+    let Ok(mut object) = serde_json::from_str::<Map<String, Value>>(payload) else {
+        return Ok(Given { secret: secret(payload.to_owned()), remember: true });
+    };
+    let remember = match object.get(RECOVERY_DISABLED) {
+        None | Some(Value::Null) => true,
+        Some(Value::Bool(disabled)) => !disabled,
+        Some(_) => return Err(refused("the payload's flag is neither true nor false")),
+    };
+    match object.remove(SECRET) {
+        None | Some(Value::Null) => Ok(Given { secret: None, remember }),
+        // Moved, not copied.
+        Some(Value::String(text)) => Ok(Given { secret: secret(text), remember }),
+        Some(_) => Err(refused("the payload's secret is no text")),
+    }
+}
+
+fn secret(text: String) -> Option<AppSecret> {
+    (!text.is_empty()).then(|| AppSecret::new(text))
+}
+
+fn refused(text: &str) -> NotDone {
+    NotDone::Refused(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn payload(text: &str) -> (Option<String>, bool) {
+        let line = format!("started application_1_0001 {}", STANDARD.encode(text));
+        let Message::Started(app, given) = Message::parse(line.as_bytes()).unwrap() else { panic!("{line}") };
+        assert_eq!(app.as_str(), "application_1_0001");
+        (given.secret.map(|secret| String::from_utf8(secret.as_bytes().to_vec()).unwrap()), given.remember)
+    }
+
+    #[test]
+    fn both_forms_of_the_payload_are_read() {
+        let flag = "spark.yarn.shuffle.server.recovery.disabled";
+        for (text, secret, remember) in [
+            ("0123abcd", Some("0123abcd"), true),
+            ("", None, true),
+            ("12345", Some("12345"), true),
+            ("\"quoted\"", Some("\"quoted\""), true),
+            ("{not json", Some("{not json"), true),
+            (&format!(r#"{{"{flag}":true,"secret":"s"}}"#), Some("s"), false),
+            (&format!(r#"{{"{flag}":false,"secret":"s"}}"#), Some("s"), true),
+            (&format!(r#"{{"{flag}":true}}"#), None, false),
+            (r#"{"secret":"s","more":[1]}"#, Some("s"), true),
+        ] {
+            assert_eq!(payload(text), (secret.map(str::to_owned), remember), "{text}");
+        }
+        let Message::Started(_, given) = Message::parse(b"started a -").unwrap() else { panic!() };
+        assert!(given.secret.is_none() && given.remember);
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_in_words_that_hold_nothing_of_it() {
+        let long = format!("ended {}", "a".repeat(LONGEST_ID + 1));
+        for line in [
+            "",
+            "started",
+            "started a",
+            "started a hunter2!",
+            "started  c2VjcmV0",
+            "started a c2VjcmV0 more",
+            "started a /w==",
+            "started a eyJzZWNyZXQiOjF9",
+            "ended",
+            "ended ",
+            "ended a b",
+            "Ended a",
+            "ended a\tb",
+            "remove a",
+            &long,
+        ] {
+            let Err(NotDone::Refused(text)) = Message::parse(line.as_bytes()) else { panic!("{line}") };
+            assert!(!text.contains("hunter2") && !text.contains("c2VjcmV0"), "{text}");
+        }
+        assert!(Message::parse(b"ended \xff").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read_or_refused(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+            drop(Message::parse(&line));
+        }
+
+        #[test]
+        fn any_secret_that_is_no_json_object_is_taken_as_it_stands(text in "[^{\\s]\\PC{0,80}") {
+            prop_assert_eq!(payload(&text), (Some(text.clone()), true));
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The server's end: accepts, looks who it is, does what is said and answers.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::lines::{LineError, Lines};
+use super::message::Message;
+use super::{GREETING, NotDone, Receiver, Socket};
+
+/// Connections at once; further ones wait in the backlog. One is used.
+const PLACES: usize = 8;
+
+/// For the greeting, for a line that has begun, and for the peer to take an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Takes what is handed over at `socket` until `stop` resolves; the socket is removed then.
+pub async fn run(socket: Socket, receiver: Arc<dyn Receiver>, stop: impl Future<Output = ()>) {
+    run_asking(socket, receiver, stop, peer_user).await;
+}
+
+/// The same with another way to learn who a peer is.
+pub(super) async fn run_asking(
+    socket: Socket,
+    receiver: Arc<dyn Receiver>,
+    stop: impl Future<Output = ()>,
+    peer_user: impl Fn(&UnixStream) -> io::Result<u32>,
+) {
+    let places = Arc::new(Semaphore::new(PLACES));
+    let mut connections = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => return,
+            accepted = accept(&socket, &places) => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "cannot accept a connection for handing over; waiting");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        match peer_user(&stream) {
+            Ok(user) if socket.admits(user) => {
+                debug!(user, "applications are handed over from now on");
+                let receiver = Arc::clone(&receiver);
+                connections.spawn(async move {
+                    let _place: OwnedSemaphorePermit = place;
+                    match serve(stream, receiver).await {
+                        Ok(()) => debug!(user, "who handed over applications has gone"),
+                        Err(error) => warn!(user, %error, "closed a connection for handing over"),
+                    }
+                });
+            }
+            Ok(user) => {
+                warn!(
+                    user,
+                    "refused to take applications from a user: name it in spark.sealed.handover.users"
+                );
+                connections.spawn(refuse(stream, user, place));
+            }
+            Err(error) => warn!(%error, "cannot learn who wants to hand over"),
+        }
+    }
+}
+
+async fn accept(socket: &Socket, places: &Arc<Semaphore>) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = socket.listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// The effective user of the process that connected (SO_PEERCRED of unix(7)).
+fn peer_user(stream: &UnixStream) -> io::Result<u32> {
+    Ok(stream.peer_cred()?.uid())
+}
+
+async fn refuse(mut stream: UnixStream, user: u32, _place: OwnedSemaphorePermit) {
+    let text = format!("user {user} may not hand over applications: name it in spark.sealed.handover.users");
+    // Whoever does not read it has been refused all the same.
+    answer(&mut stream, Err(NotDone::Refused(text))).await.ok();
+}
+
+async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>) -> Result<(), LineError> {
+    let mut lines = Lines::new();
+    let mut greeted = false;
+    loop {
+        let line = match lines.next(&mut stream, PATIENCE, !greeted).await {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(()),
+            Err(LineError::Io(error)) => return Err(error.into()),
+            Err(error) => {
+                answer(&mut stream, Err(NotDone::Refused(error.to_string()))).await?;
+                return Err(error);
+            }
+        };
+        if !greeted {
+            greeted = line == GREETING.as_bytes();
+            let welcome = match greeted {
+                true => Ok(()),
+                false => Err(NotDone::Refused(format!("the first line is not `{GREETING}`"))),
+            };
+            answer(&mut stream, welcome).await?;
+            if !greeted {
+                return Ok(());
+            }
+            continue;
+        }
+        let done = match Message::parse(line) {
+            Ok(message) => perform(message, &receiver).await,
+            Err(refused) => Err(refused),
+        };
+        if let Err(NotDone::Refused(text) | NotDone::Failed(text)) = &done {
+            warn!("what was handed over was not taken: {text}");
+        }
+        answer(&mut stream, done).await?;
+    }
+}
+
+async fn perform(message: Message, receiver: &Arc<dyn Receiver>) -> Result<(), NotDone> {
+    let receiver = Arc::clone(receiver);
+    let done = tokio::task::spawn_blocking(move || match message {
+        Message::Started(app, given) => {
+            debug!(%app, with_secret = given.secret.is_some(), "an application was handed over");
+            receiver.started(&app, given)
+        }
+        Message::Ended(app) => {
+            info!(%app, "the end of an application was handed over");
+            receiver.ended(&app)
+        }
+    });
+    done.await.unwrap_or_else(|error| Err(NotDone::Failed(format!("it was cut short: {error}"))))
+}
+
+async fn answer(stream: &mut UnixStream, done: Result<(), NotDone>) -> io::Result<()> {
+    let line = match done {
+        Ok(()) => "ok\n".to_owned(),
+        Err(NotDone::Refused(text)) => format!("refused {}\n", one_line(&text)),
+        Err(NotDone::Failed(text)) => format!("failed {}\n", one_line(&text)),
+    };
+    timeout(PATIENCE, stream.write_all(line.as_bytes())).await?
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}

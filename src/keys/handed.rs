@@ -1,0 +1,240 @@
+//! Secrets that were handed over, one for each application, and what remembers them over a restart.
+//!
+//! They live in memory, and come before every other source: an application that somebody gave a secret for must prove
+//! that one. A change is first remembered and then in force, so that what was acknowledged is not lost; changes follow
+//! one another. What may remember is behind [`RememberSecrets`]; without it a restart forgets, and whoever handed
+//! over does so again.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::secret::AppSecret;
+use thiserror::Error;
+
+/// Longest secret; Spark's own have 64 characters.
+pub(crate) const LONGEST_SECRET: usize = 64 << 10;
+
+/// Applications with a secret at the same time: far more than a node ever runs.
+const MOST_HELD: usize = 10_000;
+
+/// Keeps secrets that were handed over, so that they outlast a restart. Both calls may wait for a disk.
+pub trait RememberSecrets: fmt::Debug + Send + Sync {
+    /// Remembers the secret of an application, in the place of the one before; it is safe when this returns.
+    fn remember(&self, app: &AppId, secret: &AppSecret) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+    /// Forgets it; that there was none is no error.
+    fn forget(&self, app: &AppId) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+/// A secret that cannot be taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HandOverError {
+    /// Nobody may hand over anything.
+    #[error("this server takes no secrets: set spark.sealed.handover.socket")]
+    NotTaken,
+    /// There are too many already.
+    #[error(
+        "secrets of {MOST_HELD} applications are held, which is the most: end some (DELETE /applications/ID)"
+    )]
+    TooMany,
+    /// It is none.
+    #[error("a secret of {0} bytes; it has 1 to {LONGEST_SECRET}")]
+    Length(usize),
+    /// It would not outlast a restart.
+    #[error("the secret cannot be remembered, or forgotten, in the state store: {0}")]
+    Memory(Box<dyn Error + Send + Sync>),
+}
+
+/// The secrets of all applications that were handed over.
+#[derive(Debug, Default)]
+pub(super) struct HandedOver {
+    /// How long a handshake waits for its secret; none where nothing is handed over.
+    wait: Option<Duration>,
+    held: Mutex<HashMap<AppId, Held>>,
+    memory: OnceLock<Arc<dyn RememberSecrets>>,
+    /// Held over a change of both.
+    changing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Held {
+    secret: Arc<AppSecret>,
+    remembered: bool,
+}
+
+impl HandedOver {
+    pub(super) fn waiting(wait: Option<Duration>) -> Self {
+        Self { wait, ..Self::default() }
+    }
+
+    pub(super) fn remember_in(&self, memory: Arc<dyn RememberSecrets>) {
+        // The first one stays.
+        self.memory.set(memory).ok();
+    }
+
+    /// Takes a secret; `remembered` says whether it is to outlast a restart. May wait for a disk.
+    pub(super) fn take(&self, app: &AppId, secret: AppSecret, remembered: bool) -> Result<(), HandOverError> {
+        if self.wait.is_none() {
+            return Err(HandOverError::NotTaken);
+        }
+        let length = secret.as_bytes().len();
+        if !(1..=LONGEST_SECRET).contains(&length) {
+            return Err(HandOverError::Length(length));
+        }
+        let _changing = lock(&self.changing);
+        let before = self.held().get(app).map(|held| (Arc::clone(&held.secret), held.remembered));
+        match &before {
+            // NodeManagers say it anew for every container.
+            Some((same, as_before)) if **same == secret && *as_before == remembered => return Ok(()),
+            None if self.held().len() >= MOST_HELD => return Err(HandOverError::TooMany),
+            _ => {}
+        }
+        if let Some(memory) = self.memory.get() {
+            let done = if remembered { memory.remember(app, &secret) } else { memory.forget(app) };
+            done.map_err(HandOverError::Memory)?;
+        }
+        self.held().insert(app.clone(), Held { secret: Arc::new(secret), remembered });
+        Ok(())
+    }
+
+    /// Takes a secret that was remembered.
+    pub(super) fn restore(&self, app: AppId, secret: AppSecret) {
+        self.held().insert(app, Held { secret: Arc::new(secret), remembered: true });
+    }
+
+    /// Drops the secret of an application; whether there was one. It is gone even where it cannot be forgotten, which
+    /// may be tried again. May wait for a disk.
+    pub(super) fn drop_of(&self, app: &AppId) -> Result<bool, HandOverError> {
+        let _changing = lock(&self.changing);
+        let there = self.held().remove(app).is_some();
+        if let Some(memory) = self.memory.get() {
+            memory.forget(app).map_err(HandOverError::Memory)?;
+        }
+        Ok(there)
+    }
+
+    pub(super) fn of(&self, app: &AppId) -> Option<Arc<AppSecret>> {
+        self.held().get(app).map(|held| Arc::clone(&held.secret))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.held().len()
+    }
+
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.wait
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<AppId, Held>> {
+        lock(&self.held)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn app(name: &str) -> AppId {
+        AppId::new(name)
+    }
+
+    fn secret(text: &str) -> AppSecret {
+        AppSecret::new(text.to_owned())
+    }
+
+    fn handed() -> HandedOver {
+        HandedOver::waiting(Some(Duration::ZERO))
+    }
+
+    /// Writes down what it is told; fails while it is told to.
+    #[derive(Debug, Default)]
+    struct Memory {
+        told: Mutex<Vec<String>>,
+        fails: Mutex<bool>,
+    }
+
+    impl Memory {
+        fn told(&self, what: String) -> Result<(), Box<dyn Error + Send + Sync>> {
+            if *lock(&self.fails) {
+                return Err("the disk is full".into());
+            }
+            lock(&self.told).push(what);
+            Ok(())
+        }
+    }
+
+    impl RememberSecrets for Memory {
+        fn remember(&self, app: &AppId, secret: &AppSecret) -> Result<(), Box<dyn Error + Send + Sync>> {
+            self.told(format!("{app}={}", String::from_utf8_lossy(secret.as_bytes())))
+        }
+
+        fn forget(&self, app: &AppId) -> Result<(), Box<dyn Error + Send + Sync>> {
+            self.told(format!("-{app}"))
+        }
+    }
+
+    #[test]
+    fn a_change_is_remembered_once_and_before_it_is_in_force() {
+        let (handed, memory) = (handed(), Arc::new(Memory::default()));
+        handed.remember_in(Arc::clone(&memory) as Arc<dyn RememberSecrets>);
+        handed.take(&app("a"), secret("one"), true).unwrap();
+        handed.take(&app("a"), secret("one"), true).unwrap();
+        *lock(&memory.fails) = true;
+        let error = handed.take(&app("a"), secret("two"), true).unwrap_err();
+        assert!(error.to_string().contains("disk is full"), "{error}");
+        assert_eq!(handed.of(&app("a")).unwrap().as_bytes(), b"one");
+        *lock(&memory.fails) = false;
+        handed.take(&app("a"), secret("two"), true).unwrap();
+        assert!(handed.drop_of(&app("a")).unwrap());
+        assert_eq!(*lock(&memory.told), ["a=one", "a=two", "-a"]);
+    }
+
+    #[test]
+    fn an_application_that_does_not_want_to_be_remembered_is_not() {
+        let (handed, memory) = (handed(), Arc::new(Memory::default()));
+        handed.remember_in(Arc::clone(&memory) as Arc<dyn RememberSecrets>);
+        handed.restore(app("a"), secret("one"));
+        handed.take(&app("a"), secret("one"), false).unwrap();
+        assert_eq!(*lock(&memory.told), ["-a"], "from now on");
+    }
+
+    #[test]
+    fn an_end_that_cannot_be_remembered_takes_the_secret_all_the_same() {
+        let (handed, memory) = (handed(), Arc::new(Memory::default()));
+        handed.remember_in(Arc::clone(&memory) as Arc<dyn RememberSecrets>);
+        handed.take(&app("a"), secret("one"), true).unwrap();
+        *lock(&memory.fails) = true;
+        handed.drop_of(&app("a")).unwrap_err();
+        assert!(handed.of(&app("a")).is_none());
+        *lock(&memory.fails) = false;
+        assert!(!handed.drop_of(&app("a")).unwrap());
+        assert_eq!(*lock(&memory.told), ["a=one", "-a"], "it can be said again");
+    }
+
+    #[test]
+    fn secrets_are_bounded_in_length_and_number() {
+        let handed = handed();
+        for length in [0, LONGEST_SECRET + 1] {
+            let refused = handed.take(&app("a"), secret(&"s".repeat(length)), true).unwrap_err();
+            assert!(matches!(refused, HandOverError::Length(_)), "{refused}");
+        }
+        for number in 0..MOST_HELD {
+            handed.take(&app(&number.to_string()), secret("s"), true).unwrap();
+        }
+        assert!(matches!(handed.take(&app("a"), secret("s"), true), Err(HandOverError::TooMany)));
+        handed.take(&app("0"), secret("t"), true).unwrap();
+        handed.drop_of(&app("1")).unwrap();
+        handed.take(&app("a"), secret("s"), true).unwrap();
+        let off = HandedOver::default();
+        assert!(matches!(off.take(&app("a"), secret("s"), true), Err(HandOverError::NotTaken)));
+    }
+}
