@@ -1,0 +1,4 @@
+//! The rules that the store holds.
+
+mod fixture;
+mod round_trip;
