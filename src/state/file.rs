@@ -14,7 +14,7 @@ use redb::backends::FileBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase as _, StorageError, TableDefinition, TableError,
 };
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open as open_file, stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, open as open_file, stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use tempfile::NamedTempFile;
@@ -111,8 +111,10 @@ fn open_existing(path: &Path) -> Result<Option<File>, StateError> {
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(failed(&errno)),
     };
-    if let Some(mode) = beyond(&dir, 0o022).filter(|mode| mode & 0o1000 == 0) {
-        let reason = format!("lies in a directory that other users can change (mode {mode:04o})");
+    let mode = dir.st_mode & 0o7777;
+    // In a sticky directory nobody replaces the files of others.
+    if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+        let reason = format!("lies in a directory that every user can change (mode {mode:04o})");
         return Err(StateError::place(path, reason, "chmod 700 the directory (spark.sealed.state.dir)"));
     }
     // Neither a link nor to be held up by a pipe.
@@ -137,13 +139,7 @@ fn open_existing(path: &Path) -> Result<Option<File>, StateError> {
             "move it away, or name another spark.sealed.state.dir",
         ));
     }
-    if let Some(mode) = beyond(&found, 0o077) {
-        return Err(StateError::place(
-            path,
-            format!("is open to other users (mode {mode:04o})"),
-            "chmod 600",
-        ));
-    }
+    keep_to_owner(path, &file, &found)?;
     let mut front = [0; CONTAINER.len()];
     match (&file).read_exact(&mut front) {
         Ok(()) if front == *CONTAINER => Ok(Some(file)),
@@ -218,10 +214,17 @@ fn is_damage(error: &io::Error) -> bool {
     )
 }
 
-/// The mode, where it allows others what `forbidden` names.
-fn beyond(found: &Stat, forbidden: u32) -> Option<u32> {
+/// Takes the file from other users, who got it where a volume was handed to a group. What they have read is sealed.
+fn keep_to_owner(path: &Path, file: &File, found: &Stat) -> Result<(), StateError> {
     let mode = found.st_mode & 0o7777;
-    (mode & forbidden != 0).then_some(mode)
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    warn!(file = %path.display(), "the recovery store was open to other users (mode {mode:04o}): it is 0600 again");
+    fchmod(file, Mode::RUSR | Mode::WUSR).map_err(|errno| {
+        let reason = format!("is open to other users (mode {mode:04o}), and that cannot be changed: {errno}");
+        StateError::place(path, reason, "let the user of this server own it, with mode 600")
+    })
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -21,7 +21,7 @@
 //! | `record` | what a record holds, as bytes |
 //! | `tally` | the sum that tells records that were taken away or put back |
 //! | `queue`, `writer` | group commit |
-//! | `load`, [`restore`] | reading everything, and taking it up again |
+//! | `load`, [`restore()`] | reading everything, and taking it up again |
 //! | [`error`](StateError) | why a store is not opened |
 //!
 //! # Sealing
@@ -75,7 +75,7 @@ mod journal;
 mod load;
 mod queue;
 mod record;
-pub mod restore;
+mod restore;
 mod seal;
 mod tally;
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Takes up again what was in the store, judging it anew.
 
+use std::collections::HashSet;
+use std::time::Instant;
+
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
-use std::time::Instant;
 use tracing::{info, warn};
 
 use super::State;
 use super::load::{Recovered, RecoveredExecutor};
-use crate::disk::{BlockStore, LocalDir, Registration};
+use crate::disk::{BlockStore, LocalDir, Proof, Registration};
 use crate::merge::{Journal as _, Merger};
 
 /// What was taken up.
@@ -25,15 +27,23 @@ pub struct Restored {
 }
 
 /// Registers what was recovered, without telling anybody. Call it before the first connection, on a thread that may wait
-/// for a disk. Without a `merger` what is known of merging is removed.
+/// for a disk. `merger` has `state` as its journal; without one, what is known of merging is removed.
 ///
 /// Merging of an application whose executors are all gone is taken up and forgotten in one, which deletes its files
 /// ([`Merger::clean_up`] does).
 pub fn restore(state: &State, recovered: Recovered, store: &BlockStore, merger: Option<&Merger>) -> Restored {
     let Recovered { executors, secrets, merges, stale, .. } = recovered;
     let mut restored = Restored { secrets, ..Restored::default() };
+    let proven: HashSet<AppId> = executors
+        .iter()
+        .filter(|known| known.proof == Proof::Proven)
+        .map(|known| known.app.clone())
+        .collect();
     for executor in executors {
-        match register(store, &executor) {
+        // Proof wins, as it did before the restart, whatever became of the executor that had it.
+        let overruled = executor.proof == Proof::Unproven && proven.contains(&executor.app);
+        let registered = if overruled { Err(OVERRULED.to_owned()) } else { register(store, &executor) };
+        match registered {
             Ok(()) => restored.executors += 1,
             Err(why) => {
                 let RecoveredExecutor { app, executor, .. } = executor;
@@ -64,6 +74,9 @@ pub fn restore(state: &State, recovered: Recovered, store: &BlockStore, merger: 
     }
     restored
 }
+
+const OVERRULED: &str =
+    "the application was registered with proof of identity later, and this executor without";
 
 fn register(store: &BlockStore, known: &RecoveredExecutor) -> Result<(), String> {
     let accepted = known.dirs.iter().map(|dir| store.roots().accept(dir)).collect::<Result<Vec<_>, _>>();

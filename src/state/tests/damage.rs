@@ -56,10 +56,11 @@ fn flipped_bits_are_refused_or_change_nothing() {
     let known = history(&fixture);
     let whole = fs::read(fixture.file()).unwrap();
     // All of the front, where the container keeps what it is; of the rest a spread.
-    let rest = (320..whole.len()).step_by(whole.len() / 150 | 1);
+    let rest = (320..whole.len()).step_by((whole.len() / 150) | 1);
     let used = whole.iter().enumerate().skip(320).filter(|(_, byte)| **byte != 0).map(|(at, _)| at);
     let used: Vec<_> = used.collect();
-    let positions = (0..320).step_by(3).chain(rest).chain(used.iter().copied().step_by(used.len() / 200 | 1));
+    let positions =
+        (0..320).step_by(3).chain(rest).chain(used.iter().copied().step_by((used.len() / 200) | 1));
     let (mut refused, mut served) = (0, 0);
     for at in positions {
         let mut changed = whole.clone();
@@ -114,16 +115,11 @@ fn swapped_renamed_removed_and_older_records_are_found_out() {
     let (state, _) = fixture.open();
     register(&state, "a", "0", "/d0");
     state.close();
-    let mut older = None;
-    let (state, _) = fixture.open();
-    state.close();
-    {
+    let older = {
         let database = Database::create(fixture.file()).unwrap();
         let transaction = database.begin_write().unwrap();
-        older.replace(records(&transaction.open_table(RECORDS).unwrap()));
-        transaction.abort().unwrap();
-    }
-    let older = older.unwrap();
+        records(&transaction.open_table(RECORDS).unwrap())
+    };
     let (state, _) = fixture.open();
     register(&state, "a", "0", "/d1");
     register(&state, "a", "1", "/d0");

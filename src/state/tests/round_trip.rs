@@ -141,3 +141,40 @@ fn records_that_are_too_large_are_lost_and_counted() {
     state.close();
     assert!(!register(&state, "a", "2", "/d"), "nothing is written after the end");
 }
+
+#[test]
+fn proof_wins_after_a_restart_too() {
+    let fixture = Fixture::new();
+    let (state, _) = fixture.open();
+    let dir = fixture.dir("a");
+    for (id, proof) in [("0", Proof::Unproven), ("1", Proof::Proven), ("2", Proof::Unproven)] {
+        assert!(state.executor(&app("a"), &executor(id), &[&dir], 64, MANAGER, proof).wait());
+    }
+    let (state, recovered) = fixture.reopen(&state);
+    let store = fixture.store();
+    let restored = restore(&state, recovered, &store, None);
+    assert_eq!((restored.executors, restored.dropped), (1, 2));
+    assert_eq!(store.executors().proof(&app("a")), Some(Proof::Proven));
+    assert_eq!(fixture.reopen(&state).1.executors.len(), 1);
+}
+
+#[test]
+fn space_is_used_again_and_given_back_at_start() {
+    let fixture = Fixture::new();
+    let size = || std::fs::metadata(fixture.file()).unwrap().len();
+    let (state, _) = fixture.open();
+    for n in 0..300 {
+        assert!(register(&state, "a", &(n % 10).to_string(), &"/d".repeat(1000)));
+    }
+    assert!(size() < 4 << 20, "{} bytes of 10 records", size());
+    let long = "/d".repeat(1 << 20);
+    let written: Vec<_> = (0..16)
+        .map(|n| state.executor(&app("b"), &executor(&n.to_string()), &[&long], 1, "", Proof::Proven))
+        .collect();
+    assert!(written.into_iter().all(|answer| answer.wait()));
+    assert!(state.forget_executors(&app("b"), || false).wait());
+    let large = size();
+    let (_state, recovered) = fixture.reopen(&state);
+    assert_eq!(recovered.executors.len(), 10);
+    assert!(size() < large / 4, "{large} bytes became {}", size());
+}
