@@ -1,7 +1,7 @@
 //! Changes on their way to the writer.
 //!
-//! Invariants: changes are committed in the order in which they were pushed; at most [`PLACES`] lots of them wait, whoever
-//! comes then waits; every lot gets one answer.
+//! Invariants: changes are committed in the order in which they were pushed; at most [`PLACES`] lots of them or [`WAITING_BYTES`]
+//! wait, whoever comes then waits; every lot gets one answer, also when the writer is gone.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,7 +16,10 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 /// Lots of changes that may wait, which is also the most that share a commit.
-pub(super) const PLACES: usize = 1024;
+const PLACES: usize = 1024;
+
+/// Bytes of values that may wait; a lot that comes when there are fewer is taken up whole.
+const WAITING_BYTES: usize = 16 << 20;
 
 /// The queue, and what is counted.
 #[derive(Debug)]
@@ -32,7 +35,19 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     lots: VecDeque<Lot>,
+    bytes: usize,
     closed: bool,
+}
+
+impl Waiting {
+    fn is_full(&self) -> bool {
+        self.lots.len() >= PLACES || self.bytes >= WAITING_BYTES
+    }
+
+    fn empty(&mut self) -> Vec<Lot> {
+        self.bytes = 0;
+        self.lots.drain(..).collect()
+    }
 }
 
 /// Changes that are written together.
@@ -40,6 +55,16 @@ struct Waiting {
 pub(super) struct Lot {
     pub(super) changes: Vec<Change>,
     done: oneshot::Sender<bool>,
+}
+
+impl Lot {
+    fn bytes(&self) -> usize {
+        let value = |change: &Change| match change {
+            Change::Put { value, .. } => value.len(),
+            _ => 0,
+        };
+        self.changes.iter().map(value).sum()
+    }
 }
 
 /// A change of the records; values are sealed.
@@ -146,13 +171,14 @@ impl Queue {
         let (done, answer) = oneshot::channel();
         let lot = Lot { changes, done };
         let mut waiting = self.lock();
-        while waiting.lots.len() >= PLACES && !waiting.closed {
+        while waiting.is_full() && !waiting.closed {
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         if waiting.closed {
             drop(waiting);
             self.answer(lot, false);
         } else {
+            waiting.bytes += lot.bytes();
             waiting.lots.push_back(lot);
             self.changed.notify_all();
         }
@@ -178,7 +204,7 @@ impl Queue {
         if waiting.lots.is_empty() {
             return None;
         }
-        let lots = waiting.lots.drain(..).collect();
+        let lots = waiting.empty();
         self.changed.notify_all();
         Some(lots)
     }
@@ -201,6 +227,13 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// There is no writer any more: nothing that waits will be written.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let lots = self.lock().empty();
+        lots.into_iter().for_each(|lot| self.answer(lot, false));
+    }
+
     pub(super) fn counters(&self) -> StateCounters {
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StateCounters {
@@ -214,5 +247,37 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_writer_that_is_gone() {
+        let queue = Arc::new(Queue::new(0));
+        let answers: Vec<_> = (0..PLACES).map(|_| queue.push(Vec::new())).collect();
+        let late = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.push(Vec::new()).wait()
+        });
+        queue.abandon();
+        assert!(!late.join().unwrap());
+        assert!(answers.into_iter().all(|answer| !answer.wait()));
+        assert_eq!(queue.counters().lost, u64::try_from(PLACES).unwrap() + 1);
+        assert!(queue.take().is_none());
+    }
+
+    #[test]
+    fn few_large_values_are_as_full_as_many_small_ones() {
+        let queue = Queue::new(0);
+        let large = || vec![Change::Put { name: Vec::new(), value: vec![0; WAITING_BYTES / 2] }];
+        queue.push(large()).detach();
+        assert!(!queue.lock().is_full());
+        queue.push(large()).detach();
+        assert!(queue.lock().is_full());
+        assert_eq!(queue.take().unwrap().len(), 2);
+        assert!(!queue.lock().is_full());
     }
 }

@@ -56,6 +56,9 @@ pub fn restore(state: &State, recovered: Recovered, store: &BlockStore, merger: 
     for (app, attempt) in stale {
         state.over(&app, attempt);
     }
+    if merger.is_none() && !merges.is_empty() {
+        info!(applications = merges.len(), "merging is off: what is known of merges is removed");
+    }
     for known in merges {
         let (app, attempt) = (known.app.clone(), known.attempt);
         let Some(merger) = merger else {

@@ -33,7 +33,12 @@ pub(super) fn start(
     queue: Arc<Queue>,
 ) -> io::Result<JoinHandle<()>> {
     let mut writer = Writer { path, keys, database: Some(database) };
-    Builder::new().name("recovery-store".into()).spawn(move || writer.run(&queue))
+    let work = move || {
+        // A panic has been said by then.
+        _ = catch_unwind(AssertUnwindSafe(|| writer.run(&queue)));
+        queue.abandon();
+    };
+    Builder::new().name("recovery-store".into()).spawn(work)
 }
 
 struct Writer {
@@ -206,5 +211,33 @@ impl<'a, 't> Editor<'a, 't> {
         let value = self.keys.seal(&tally::NAME, &self.tally.encode()).map_err(|error| error.to_string())?;
         self.records.insert(&tally::NAME[..], &value[..]).map_err(|error| error.to_string())?;
         Ok(Some(self.tally.records))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::fixture::{Fixture, register};
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_given_up_is_opened_anew() {
+        let fixture = Fixture::new();
+        let (state, _) = fixture.open();
+        register(&state, "a", "0", "/d");
+        state.close();
+        let mut writer = Writer { path: fixture.file(), keys: Arc::clone(&state.keys), database: None };
+        let queue = Queue::new(0);
+        let delete = || Change::DeleteAll { prefix: Vec::new(), unless: Some(Box::new(|| true)) };
+        queue.push(vec![delete()]).detach();
+        assert!(writer.commit(&queue.take().unwrap()).is_ok());
+        drop(writer);
+
+        let other = Fixture::new();
+        other.open().0.close();
+        std::fs::rename(other.file(), fixture.file()).unwrap();
+        let mut writer = Writer { path: fixture.file(), keys: Arc::clone(&state.keys), database: None };
+        queue.push(vec![delete()]).detach();
+        let refused = writer.commit(&queue.take().unwrap()).err();
+        assert_eq!(refused.as_deref(), Some("another store has taken its place"));
     }
 }

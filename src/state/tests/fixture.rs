@@ -12,68 +12,68 @@ use crate::keys::envelope::LocalKeyFile;
 use crate::merge::MergeDirs;
 use crate::state::{FILE_NAME, Recovered, State, StateError, node_app};
 
-pub(super) const MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
+pub(in crate::state) const MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
 
-pub(super) struct Fixture {
+pub(in crate::state) struct Fixture {
     dir: TempDir,
 }
 
 impl Fixture {
-    pub(super) fn new() -> Self {
+    pub(in crate::state) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("root")).unwrap();
         Self { dir }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::state) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// The directory of the store; it is not there before the first opening.
-    pub(super) fn state_dir(&self) -> PathBuf {
+    pub(in crate::state) fn state_dir(&self) -> PathBuf {
         self.path().join("state")
     }
 
-    pub(super) fn file(&self) -> PathBuf {
+    pub(in crate::state) fn file(&self) -> PathBuf {
         self.state_dir().join(FILE_NAME)
     }
 
-    pub(super) fn provider(&self) -> LocalKeyFile {
+    pub(in crate::state) fn provider(&self) -> LocalKeyFile {
         LocalKeyFile::open_or_make(&self.path().join("keys")).unwrap().0
     }
 
-    pub(super) fn try_open(&self) -> Result<(Arc<State>, Recovered), StateError> {
+    pub(in crate::state) fn try_open(&self) -> Result<(Arc<State>, Recovered), StateError> {
         open_with(&self.state_dir(), &self.provider())
     }
 
-    pub(super) fn open(&self) -> (Arc<State>, Recovered) {
+    pub(in crate::state) fn open(&self) -> (Arc<State>, Recovered) {
         self.try_open().unwrap()
     }
 
     /// Closes `state`, and says what the next opening finds.
-    pub(super) fn reopen(&self, state: &State) -> (Arc<State>, Recovered) {
+    pub(in crate::state) fn reopen(&self, state: &State) -> (Arc<State>, Recovered) {
         state.close();
         self.open()
     }
 
     /// The root beneath which executors' directories lie.
-    pub(super) fn root(&self) -> String {
+    pub(in crate::state) fn root(&self) -> String {
         self.path().join("root").to_str().unwrap().to_owned()
     }
 
     /// A directory beneath the root, made.
-    pub(super) fn dir(&self, name: &str) -> String {
+    pub(in crate::state) fn dir(&self, name: &str) -> String {
         let dir = format!("{}/{name}", self.root());
         std::fs::create_dir_all(&dir).unwrap();
         dir
     }
 
-    pub(super) fn store(&self) -> BlockStore {
+    pub(in crate::state) fn store(&self) -> BlockStore {
         BlockStore::new(Roots::open([self.root()]).unwrap(), DiskLimits::default())
     }
 
     /// Merge directories of these names.
-    pub(super) fn merge_dirs(&self, names: &[&str]) -> MergeDirs {
+    pub(in crate::state) fn merge_dirs(&self, names: &[&str]) -> MergeDirs {
         let roots = Roots::open([self.root()]).unwrap();
         let dirs = names.iter().map(|name| roots.accept(&self.dir(name)).unwrap());
         MergeDirs::new(dirs.collect(), 64)
@@ -81,26 +81,29 @@ impl Fixture {
 }
 
 /// Opens the store in `dir` under the keys of `provider`.
-pub(super) fn open_with(dir: &Path, provider: &LocalKeyFile) -> Result<(Arc<State>, Recovered), StateError> {
+pub(in crate::state) fn open_with(
+    dir: &Path,
+    provider: &LocalKeyFile,
+) -> Result<(Arc<State>, Recovered), StateError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(State::open(dir, provider, &Context::of(node_app())))
 }
 
-pub(super) fn app(name: &str) -> AppId {
+pub(in crate::state) fn app(name: &str) -> AppId {
     AppId::new(name)
 }
 
-pub(super) fn executor(name: &str) -> ExecutorId {
+pub(in crate::state) fn executor(name: &str) -> ExecutorId {
     ExecutorId::new(name)
 }
 
 /// Registers an executor with one directory; whether it is on the disk.
-pub(super) fn register(state: &State, name: &str, id: &str, dir: &str) -> bool {
+pub(in crate::state) fn register(state: &State, name: &str, id: &str, dir: &str) -> bool {
     state.executor(&app(name), &executor(id), &[dir], 64, MANAGER, Proof::Proven).wait()
 }
 
 /// Everything that was recovered, as sorted lines.
-pub(super) fn lines(recovered: &Recovered) -> Vec<String> {
+pub(in crate::state) fn lines(recovered: &Recovered) -> Vec<String> {
     let executors = recovered.executors.iter().map(|known| format!("{known:?}"));
     let secrets = recovered
         .secrets

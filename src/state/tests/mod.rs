@@ -1,7 +1,7 @@
 //! The rules that the store holds.
 
 mod damage;
-mod fixture;
+pub(in crate::state) mod fixture;
 mod killing;
 mod model;
 mod places;
