@@ -17,6 +17,7 @@ pub mod merge;
 pub mod random;
 pub mod seal;
 pub mod server;
+pub mod state;
 pub mod stored;
 pub mod telemetry;
 pub mod tls;

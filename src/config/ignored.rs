@@ -13,7 +13,7 @@ pub(crate) struct Ignored {
 
 const STORE_TYPE: &str = "stores are told apart by their content";
 const RELOADED: &str = "every file of TLS is read again when it changes";
-const NO_STORE: &str = "there is no recovery store yet";
+const ONE_STORE: &str = "the recovery store has one form";
 const KUBERNETES: &str = "Spark reads it on Kubernetes, for its own processes";
 const APPLICATION: &str = "applications read it";
 const LEGACY: &str = "it follows from the other keys of the handshake of Spark 2.2 to 3.0";
@@ -44,7 +44,7 @@ pub(crate) static IGNORED: &[Ignored] = &[
     quiet("spark.shuffle.service.enabled", "`serve` always serves"),
     quiet("spark.shuffle.service.name", "YARN reads it"),
     quiet("spark.shuffle.service.removeShuffle", APPLICATION),
-    quiet("spark.shuffle.service.db.backend", NO_STORE),
+    quiet("spark.shuffle.service.db.backend", ONE_STORE),
     quiet("spark.shuffle.service.index.cache.entries", "no Spark since 2.3 reads it"),
 ];
 

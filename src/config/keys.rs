@@ -464,7 +464,7 @@ pub static DB_ENABLED: Key<Bool> = Key::new(
     Bool::REGISTRY,
     Is("true"),
     Serve,
-    "Accepted; there is no recovery store yet, so that a restart forgets registrations whatever it says.",
+    "Whether registrations, merge state and secrets that were handed over survive a restart: sealed, in `recovery.redb` under `spark.sealed.state.dir`. `false` forgets them.",
 );
 
 /// Merging.

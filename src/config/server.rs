@@ -50,6 +50,8 @@ pub struct ServerConfig {
     pub max_legacy_iterations: u32,
     /// Rows in the table of applications (`spark.sealed.applications.max`). 10,000.
     pub max_applications: usize,
+    /// Whether a restart finds its registrations again (`spark.shuffle.service.db.enabled`). True.
+    pub recovery: bool,
     /// Sockets (`spark.shuffle.io.*`).
     pub sockets: SocketOptions,
     /// Deadlines.
@@ -175,6 +177,10 @@ impl ServerConfig {
         let log = v.value(&keys::LOG);
         v.value(&keys::UNKNOWN);
         accepted_without_effect(v);
+        let recovery = v.value(&keys::DB_ENABLED);
+        if !recovery {
+            v.info(format!("a restart forgets registrations: {} = false", keys::DB_ENABLED.name()));
+        }
 
         let (effective, notices) = values.finish()?;
         let roots = roots.expect("roots that could not be used were refused");
@@ -196,6 +202,7 @@ impl ServerConfig {
             sasl,
             max_legacy_iterations,
             max_applications,
+            recovery,
             sockets,
             timeouts,
             worker_threads,
@@ -383,12 +390,6 @@ fn accepted_without_effect(v: &mut Values<'_>) {
             )
             .with_value("false"),
         );
-    }
-    if v.value(&keys::DB_ENABLED) {
-        v.info(format!(
-            "a restart forgets registrations: {} = true has no effect until there is a recovery store",
-            keys::DB_ENABLED.name()
-        ));
     }
 }
 

@@ -19,7 +19,7 @@ fn defaults_are_sparks() {
     assert_eq!(config.app_idle_ttl, Some(Duration::from_secs(604_800)));
     assert_eq!(config.admin, None);
     assert_eq!(warnings(config.notices()), Vec::<&str>::new());
-    assert!(config.notices()[0].text().contains("a restart forgets registrations"));
+    assert!(config.recovery);
 }
 
 /// The bounds have a default in the protocol crate, for those who embed it, and one in the table.
@@ -125,9 +125,10 @@ fn merging_is_switched_on_by_the_name_of_sparks_class() {
 }
 
 #[test]
-fn recovery_off_needs_no_notice() {
+fn recovery_off_is_said() {
     let config = serve(&["spark.shuffle.service.db.enabled=false"], &surroundings("")).unwrap();
-    assert!(config.notices().is_empty());
+    assert!(!config.recovery);
+    assert!(config.notices()[0].text().contains("a restart forgets registrations"));
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! The store as the journal of merging.
+
+use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+
+use super::State;
+use super::queue::Change;
+use super::record::{AttemptRecord, FinalizedRecord};
+use crate::merge::{Journal, MergeDirs};
+
+/// Only the end of a merge waits for its commit: its answer announces what must be known after a kill. The rest is
+/// committed in order, before whatever is waited for later; of it, a kill loses what the next start finds out by itself.
+impl Journal for State {
+    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs) {
+        let text = AttemptRecord::encode(app, attempt, dirs.sub_dirs(), dirs.texts());
+        self.put(self.keys.attempt(app, attempt), text).detach();
+    }
+
+    fn over(&self, app: &AppId, attempt: i32) {
+        let finalized = Change::DeleteAll { prefix: self.keys.finalized_of(app, attempt), unless: None };
+        let changes = vec![Change::Delete { name: self.keys.attempt(app, attempt) }, finalized];
+        self.queue.push(changes).detach();
+    }
+
+    fn finalized(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
+        let text = FinalizedRecord::encode(app, attempt, shuffle, merge);
+        // What is lost has been said.
+        _ = self.put(self.keys.finalized(app, attempt, shuffle), text).wait();
+    }
+
+    fn superseded(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
+        let name = self.keys.finalized(app, attempt, shuffle);
+        self.queue.push(vec![Change::DeleteMerge { name, merge }]).detach();
+    }
+}

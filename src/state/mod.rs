@@ -1,0 +1,258 @@
+//! The recovery store: what survives a restart, and a kill.
+//!
+//! ```text
+//! serve ──open──► node key from the key service ──► recovery.redb ──► Recovered ──restore──► disk, merge
+//! who registers, forgets, merges ──► queue ──► one writer thread, many changes a commit ──► recovery.redb
+//! ```
+//!
+//! | record | holds | written | removed |
+//! |---|---|---|---|
+//! | executor | application, executor, directories, sub-directories, shuffle manager, [`Proof`] | before its registration is answered | with its application; at start, when its directories are gone |
+//! | secret | application, its secret | when it is handed over | when it is taken back |
+//! | attempt | application, attempt, merge directories, sub-directories | with its first executor | when it is over |
+//! | finalized | application, attempt, shuffle, merge, and room for what a later release adds | before its partitions are closed | when it has a successor, or the attempt is over |
+//! | tally | how many records and bytes there are, and a keyed sum of all of them | with every change | never |
+//!
+//! | module | knows |
+//! |---|---|
+//! | `file` | directory, modes, making the file whole, opening it |
+//! | `header` | the clear front: magic, version, wrapped node key |
+//! | `seal` | sub-keys, names of records, sealing a value |
+//! | `record` | what a record holds, as bytes |
+//! | `tally` | the sum that tells records that were taken away or put back |
+//! | `queue`, `writer` | group commit |
+//! | `load`, [`restore()`] | reading everything, and taking it up again |
+//! | [`error`](StateError) | why a store is not opened |
+//!
+//! # Sealing
+//!
+//! One file, `<spark.sealed.state.dir>/recovery.redb` (0600, its directory 0700), with two tables. `header` has one
+//! clear record. In `records` nothing is clear but the kinds:
+//!
+//! ```text
+//! node key     32 bytes, wrapped by the key service under the context of the node (application id `node/recovery-store`,
+//!              which is no file name, so that no application can have files under it)
+//! sub-keys   = HKDF-SHA256(ikm = node key, salt = the header's salt, info = label ‖ version), 32 bytes each, for names,
+//!              values, the tally, and the header's check
+//! name       = tag(application) ‖ kind (1 byte) ‖ tag(what it is of the application) …
+//! tag        = first 16 bytes of HMAC-SHA256(names key, each part after its length)
+//! value      = salt (32 random bytes) ‖ AES-256-GCM under HKDF-SHA256(values key, salt, label), nonce 0,
+//!              associated data = version ‖ name
+//! ```
+//!
+//! A value has a key of its own, so that no nonce is ever counted or repeated. A record under another name, of another
+//! kind or version does not open; one that was taken away, or an older one that was put back, is not what the tally
+//! says. What shows: how many applications there are, how many records of which kind each has, their sizes, and which
+//! change together.
+//!
+//! **What this cannot tell**: the whole file as it was at an earlier commit, put back in its place (redb keeps the commit
+//! before the newest in the file, so damage to the newest can have the same effect); no file at all, which is how
+//! every first start looks. Both are older truths, never wrong ones: directories are judged anew, and merged files
+//! verify by themselves.
+//!
+//! # Durability
+//!
+//! A commit is on the disk (`fsync`) before anybody is told, and is whole or not there after a kill or a power loss: redb
+//! writes copies and switches between them. Changes that wait together share a commit. A registration is
+//! answered, and a merge is finalized, after its commit; that an attempt began is committed before the registration
+//! that began it, since changes are committed in order; that something is over is committed soon. What cannot be written is
+//! logged and counted ([`StateCounters::lost`]), and the work goes on, as in Spark.
+//!
+//! # Versions
+//!
+//! The header has a version; this release reads and writes 1. A newer one is refused: a release does not guess what a
+//! newer one meant. An older one will be brought up in one transaction when it is opened, so that it is whole in either
+//! version; the way back is the newer release, or moving the file away, which forgets registrations. A change that a
+//! reader of version 1 could misread takes a new version; what is added to the room in a finalized record does not.
+//!
+//! Origin: `ExternalShuffleBlockResolver.registeredExecutorFile`, `YarnShuffleService.secretsFile` and
+//! `RemoteBlockPushResolver.recoveryFile`, Spark 4.3.0, whose stores hold all of this in clear.
+
+mod error;
+mod file;
+mod header;
+mod journal;
+mod load;
+mod queue;
+mod record;
+mod restore;
+mod seal;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use tracing::info;
+
+pub use self::error::{StateError, StateErrorKind};
+pub use self::file::FILE_NAME;
+pub use self::load::{Recovered, RecoveredExecutor};
+use self::queue::{Change, Queue};
+pub use self::queue::{StateCounters, Written};
+use self::record::ExecutorRecord;
+pub use self::restore::{Restored, restore};
+use self::seal::StateKeys;
+use crate::disk::Proof;
+use crate::keys::envelope::KeyProvider;
+
+/// The application id in the node key's context. No plain file name: an application that bears it has no files.
+const NODE_APP: &str = "node/recovery-store";
+
+/// The application id that the context of the node key has; the rest of the context is the server's own.
+pub fn node_app() -> AppId {
+    AppId::new(NODE_APP)
+}
+
+/// The open store. Dropping it writes what waits, and closes it.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+    keys: Arc<StateKeys>,
+    queue: Arc<Queue>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A node key and its wrapped form.
+#[derive(Debug)]
+struct NodeKey {
+    key: DataKey,
+    wrapped: WrappedKey,
+}
+
+impl State {
+    /// Opens the store in `dir`, or makes it where there is none, and reads all that is in it. `context` is that of
+    /// [`node_app`]. Asks `provider` for one key. Whatever is wrong with a store that is there is an error.
+    pub async fn open(
+        dir: &Path,
+        provider: &dyn KeyProvider,
+        context: &Context,
+    ) -> Result<(Arc<Self>, Recovered), StateError> {
+        let path = dir.join(FILE_NAME);
+        let asked = path.clone();
+        if let Some((database, header)) = on_disk(&path, move || file::open(&asked)).await? {
+            let unwrapped = provider.unwrap(&header.key, context).await;
+            let key = unwrapped.map_err(|error| StateError::key(&path, error))?;
+            return on_disk(&path.clone(), move || Self::begin(path, database, &header, &key)).await;
+        }
+        let generated = provider.generate(context).await;
+        let (key, wrapped) = generated.map_err(|error| StateError::key(&path, error))?;
+        let node = NodeKey { key, wrapped };
+        on_disk(&path.clone(), move || {
+            file::make(&path, &node)?;
+            info!(file = %path.display(), "made the recovery store");
+            let opened = file::open(&path)?;
+            let (database, header) = opened.ok_or_else(|| StateError::vanished(&path))?;
+            Self::begin(path, database, &header, &node.key)
+        })
+        .await
+    }
+
+    fn begin(
+        path: PathBuf,
+        database: redb::Database,
+        header: &header::Header,
+        key: &DataKey,
+    ) -> Result<(Arc<Self>, Recovered), StateError> {
+        let keys = Arc::new(StateKeys::derive(key, &header.salt));
+        if !header.fits(&keys) {
+            return Err(StateError::wrong_key(&path));
+        }
+        let mut database = database;
+        let recovered = load::load(&path, &database, &keys)?;
+        file::compact(&path, &mut database, recovered.bytes);
+        let queue = Arc::new(Queue::new(recovered.records));
+        let writer = writer::start(path.clone(), database, Arc::clone(&keys), Arc::clone(&queue))
+            .map_err(|error| StateError::io(&path, "begun with", &error))?;
+        let state = Self { path, keys, queue, writer: Mutex::new(Some(writer)) };
+        Ok((Arc::new(state), recovered))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An executor has registered. The registration is answered when this is written. Waits for a place among the
+    /// changes where there are very many.
+    pub fn executor<S: AsRef<str>>(
+        &self,
+        app: &AppId,
+        executor: &ExecutorId,
+        dirs: &[S],
+        sub_dirs: i32,
+        shuffle_manager: &str,
+        proof: Proof,
+    ) -> Written {
+        let text = ExecutorRecord::encode(app, executor, dirs, sub_dirs, shuffle_manager, proof);
+        self.put(self.keys.executor(app, executor), text)
+    }
+
+    /// An executor is not to be known any more.
+    pub fn forget_executor(&self, app: &AppId, executor: &ExecutorId) -> Written {
+        self.queue.push(vec![Change::Delete { name: self.keys.executor(app, executor) }])
+    }
+
+    /// An application was forgotten: so are its executors. `is_back` is asked when the change is made, and the executors
+    /// stay where the application has registered again meanwhile. It must not wait.
+    pub fn forget_executors(
+        &self,
+        app: &AppId,
+        is_back: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Written {
+        let prefix = self.keys.executors_of(app);
+        self.queue.push(vec![Change::DeleteAll { prefix, unless: Some(Box::new(is_back)) }])
+    }
+
+    /// The secret of an application was handed over.
+    pub fn remember_secret(&self, app: &AppId, secret: &AppSecret) -> Written {
+        self.put(self.keys.secret(app), record::secret(app, secret))
+    }
+
+    /// The secret of an application was taken back.
+    pub fn forget_secret(&self, app: &AppId) -> Written {
+        self.queue.push(vec![Change::Delete { name: self.keys.secret(app) }])
+    }
+
+    /// The store in numbers.
+    pub fn counters(&self) -> StateCounters {
+        self.queue.counters()
+    }
+
+    /// Writes what waits and closes the file. Changes that come later are lost, and counted as that.
+    pub fn close(&self) {
+        self.queue.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // A writer that panicked has said so.
+            _ = writer.join();
+        }
+    }
+
+    fn put(&self, name: Vec<u8>, text: record::Text) -> Written {
+        match self.keys.seal(&name, &text) {
+            Ok(value) => self.queue.push(vec![Change::Put { name, value }]),
+            Err(error) => self.queue.refuse(&error),
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+async fn on_disk<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+) -> Result<T, StateError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(StateError::io(path, "opened", &error)))
+}

@@ -1,0 +1,10 @@
+//! The rules that the store holds.
+
+mod damage;
+pub(in crate::state) mod fixture;
+mod killing;
+mod model;
+mod places;
+mod round_trip;
+mod secrecy;
+mod speed;

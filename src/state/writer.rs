@@ -1,0 +1,243 @@
+//! The one thread that writes: takes what waits, commits it together, answers.
+//!
+//! After a failure the file is opened anew and the same changes are tried once more: redb refuses all work after an
+//! error of the disk. What fails then is lost: it is counted, logged once until a commit succeeds again, and the next changes
+//! try again.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use redb::{Database, ReadableTable as _, Table};
+use sealed_shuffle_protocol::ids::ShuffleMergeId;
+use tracing::{error, info};
+
+use super::file::{self, RECORDS};
+use super::queue::{Change, Lot, Queue};
+use super::record::{FinalizedRecord, LONGEST};
+use super::seal::{OVERHEAD, StateKeys};
+use super::tally::{self, Tally};
+
+/// Records that the store holds at most: some times the executors, attempts and shuffles that a node has.
+pub(super) const MOST_RECORDS: u64 = 1 << 20;
+/// Bytes of names and sealed values that the store holds at most; all are in memory once, at start.
+pub(super) const MOST_BYTES: u64 = 512 << 20;
+
+/// Begins to write.
+pub(super) fn start(
+    path: PathBuf,
+    database: Database,
+    keys: Arc<StateKeys>,
+    queue: Arc<Queue>,
+) -> io::Result<JoinHandle<()>> {
+    let mut writer = Writer { path, keys, database: Some(database) };
+    let work = move || {
+        // A panic has been said by then.
+        _ = catch_unwind(AssertUnwindSafe(|| writer.run(&queue)));
+        queue.abandon();
+    };
+    Builder::new().name("recovery-store".into()).spawn(work)
+}
+
+struct Writer {
+    path: PathBuf,
+    keys: Arc<StateKeys>,
+    database: Option<Database>,
+}
+
+/// Which lots were written, and the records that there are now; `None` where nothing changed.
+struct Outcome {
+    written: Vec<bool>,
+    records: Option<u64>,
+}
+
+impl Writer {
+    fn run(&mut self, queue: &Queue) {
+        let mut failing = false;
+        while let Some(lots) = queue.take() {
+            let tried = self.commit(&lots).or_else(|_| self.commit(&lots));
+            match tried {
+                Ok(Outcome { written, records }) => {
+                    if std::mem::replace(&mut failing, false) {
+                        info!("the recovery store is written again");
+                    }
+                    if let Some(records) = records {
+                        queue.committed(records);
+                    }
+                    lots.into_iter().zip(written).for_each(|(lot, written)| queue.answer(lot, written));
+                }
+                Err(why) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        error!(
+                            file = %self.path.display(), changes = lots.len(),
+                            "the recovery store cannot be written: what registers now is unknown after a restart: {why}"
+                        );
+                    }
+                    lots.into_iter().for_each(|lot| queue.answer(lot, false));
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, lots: &[Lot]) -> Result<Outcome, String> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => {
+                let opened = file::open(&self.path).map_err(|error| error.to_string())?;
+                let (database, header) = opened.ok_or("the file is gone")?;
+                if !header.fits(&self.keys) {
+                    return Err("another store has taken its place".to_owned());
+                }
+                database
+            }
+        };
+        let committed = catch_unwind(AssertUnwindSafe(|| transact(&database, &self.keys, lots)));
+        let outcome = committed.unwrap_or_else(|_| Err("writing panicked".to_owned()))?;
+        self.database = Some(database);
+        Ok(outcome)
+    }
+}
+
+fn transact(database: &Database, keys: &StateKeys, lots: &[Lot]) -> Result<Outcome, String> {
+    let failed = |error: redb::Error| error.to_string();
+    let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
+    let mut records = transaction.open_table(RECORDS).map_err(|error| failed(error.into()))?;
+    let mut editor = Editor::new(&mut records, keys)?;
+    let mut written = Vec::with_capacity(lots.len());
+    for lot in lots {
+        let mut all = true;
+        for change in &lot.changes {
+            all &= editor.apply(change).map_err(|error| failed(error.into()))?;
+        }
+        written.push(all);
+    }
+    let count = editor.finish()?;
+    drop(records);
+    match count {
+        Some(_) => transaction.commit().map_err(|error| failed(error.into()))?,
+        None => transaction.abort().map_err(|error| failed(error.into()))?,
+    }
+    Ok(Outcome { written, records: count })
+}
+
+/// Changes records and the tally together.
+struct Editor<'a, 't> {
+    records: &'a mut Table<'t, &'static [u8], &'static [u8]>,
+    keys: &'a StateKeys,
+    before: Tally,
+    tally: Tally,
+}
+
+impl<'a, 't> Editor<'a, 't> {
+    fn new(
+        records: &'a mut Table<'t, &'static [u8], &'static [u8]>,
+        keys: &'a StateKeys,
+    ) -> Result<Self, String> {
+        let found = records.get(&tally::NAME[..]).map_err(|error| error.to_string())?;
+        let text = found.and_then(|value| keys.open(&tally::NAME, value.value()));
+        let tally = text.and_then(|text| Tally::decode(&text)).ok_or("its tally does not open")?;
+        Ok(Self { records, keys, before: tally, tally })
+    }
+
+    /// Whether there was room for it.
+    fn apply(&mut self, change: &Change) -> Result<bool, redb::StorageError> {
+        match change {
+            Change::Put { name, value } => return self.put(name, value),
+            Change::Delete { name } => self.delete(name)?,
+            Change::DeleteMerge { name, merge } => {
+                if self.merge(name)? == Some(*merge) {
+                    self.delete(name)?;
+                }
+            }
+            Change::DeleteAll { prefix, unless } => {
+                if unless.as_ref().is_some_and(|unless| unless()) {
+                    return Ok(true);
+                }
+                for name in self.beginning_with(prefix)? {
+                    self.delete(&name)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn put(&mut self, name: &[u8], value: &[u8]) -> Result<bool, redb::StorageError> {
+        let mut tally = self.tally;
+        if let Some(old) = self.records.get(name)? {
+            tally.remove(self.keys, name, old.value());
+        }
+        tally.add(self.keys, name, value);
+        if tally.records > MOST_RECORDS || tally.bytes > MOST_BYTES || value.len() > LONGEST + OVERHEAD {
+            return Ok(false);
+        }
+        self.records.insert(name, value)?;
+        self.tally = tally;
+        Ok(true)
+    }
+
+    fn delete(&mut self, name: &[u8]) -> Result<(), redb::StorageError> {
+        if let Some(old) = self.records.remove(name)? {
+            self.tally.remove(self.keys, name, old.value());
+        }
+        Ok(())
+    }
+
+    /// Which merge is finalized, according to the record `name`.
+    fn merge(&self, name: &[u8]) -> Result<Option<ShuffleMergeId>, redb::StorageError> {
+        let Some(value) = self.records.get(name)? else { return Ok(None) };
+        let text = self.keys.open(name, value.value());
+        Ok(text.and_then(|text| FinalizedRecord::decode(&text)).map(|record| record.merge))
+    }
+
+    fn beginning_with(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, redb::StorageError> {
+        let mut names = Vec::new();
+        for entry in self.records.range(prefix..)? {
+            let (name, _) = entry?;
+            if !name.value().starts_with(prefix) {
+                break;
+            }
+            names.push(name.value().to_vec());
+        }
+        Ok(names)
+    }
+
+    /// Writes the tally; how many records there are, or `None` where nothing changed.
+    fn finish(self) -> Result<Option<u64>, String> {
+        if self.tally == self.before {
+            return Ok(None);
+        }
+        let value = self.keys.seal(&tally::NAME, &self.tally.encode()).map_err(|error| error.to_string())?;
+        self.records.insert(&tally::NAME[..], &value[..]).map_err(|error| error.to_string())?;
+        Ok(Some(self.tally.records))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::fixture::{Fixture, register};
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_given_up_is_opened_anew() {
+        let fixture = Fixture::new();
+        let (state, _) = fixture.open();
+        register(&state, "a", "0", "/d");
+        state.close();
+        let mut writer = Writer { path: fixture.file(), keys: Arc::clone(&state.keys), database: None };
+        let queue = Queue::new(0);
+        let delete = || Change::DeleteAll { prefix: Vec::new(), unless: Some(Box::new(|| true)) };
+        queue.push(vec![delete()]).detach();
+        assert!(writer.commit(&queue.take().unwrap()).is_ok());
+        drop(writer);
+
+        let other = Fixture::new();
+        other.open().0.close();
+        std::fs::rename(other.file(), fixture.file()).unwrap();
+        let mut writer = Writer { path: fixture.file(), keys: Arc::clone(&state.keys), database: None };
+        queue.push(vec![delete()]).detach();
+        let refused = writer.commit(&queue.take().unwrap()).err();
+        assert_eq!(refused.as_deref(), Some("another store has taken its place"));
+    }
+}
