@@ -46,6 +46,7 @@ impl Served {
         command
             .args(["serve", "--bind", bind, "--port", "0", "--conf"])
             .arg(format!("spark.local.dir={}", root.path().display()))
+            .env("STATE_DIRECTORY", root.path().join("state"))
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         change(&mut command);

@@ -43,6 +43,7 @@ impl Served {
                 .args(["serve", "--bind", "127.0.0.1", "--port", "0", "--admin", "127.0.0.1:0"])
                 .arg("--properties-file")
                 .arg(dir.path().join("properties"))
+                .env("STATE_DIRECTORY", dir.path().join("state"))
                 .stdout(Stdio::piped())
                 .stderr(fs::File::create(dir.path().join("log")).unwrap())
                 .spawn()

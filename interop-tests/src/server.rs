@@ -31,7 +31,8 @@ impl Server {
         Self::launch(&mut Self::command(root, secret, conf))
     }
 
-    /// The command that [`Server::start`] runs, for tests that change it.
+    /// The command that [`Server::start`] runs, for tests that change it. It remembers nothing across a restart, unless
+    /// `conf` says where.
     pub fn command(root: &Path, secret: Option<&str>, conf: &[(&str, String)]) -> Command {
         let mut command = Command::new(binary());
         command
@@ -46,6 +47,9 @@ impl Server {
                 }
                 _ => command.arg("--conf").arg(format!("{key}={value}")),
             };
+        }
+        if !conf.iter().any(|(key, _)| *key == "spark.sealed.state.dir") {
+            command.args(["--conf", "spark.shuffle.service.db.enabled=false"]);
         }
         for inherited in
             ["SPARK_HOME", "SPARK_CONF_DIR", "SPARK_LOCAL_DIRS", "SPARK_EXECUTOR_DIRS", "LOCAL_DIRS"]

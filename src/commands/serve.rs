@@ -107,7 +107,10 @@ async fn serve(
 ) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
-    let server = Server::from_config(config).await.map_err(|error| Failure::new(Exit::Config, error))?;
+    let server = Server::from_config(config).await.map_err(|error| {
+        let exit = if error.is_configuration() { Exit::Config } else { Exit::Failed };
+        Failure::new(exit, error)
+    })?;
     let signals = Signals::new().map_err(|error| failed(&error))?;
     let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
     let sockets = &config.sockets;
@@ -164,7 +167,10 @@ async fn serve(
     for task in [admin_task, handover_task].into_iter().flatten() {
         drop(tokio::time::timeout(Duration::from_secs(1), task).await);
     }
-    info!("stopped; registrations are forgotten, executors must register again");
+    match config.recovery {
+        true => info!("stopped; what is registered is known again after the next start"),
+        false => info!("stopped; registrations are forgotten, executors must register again"),
+    }
     Ok(())
 }
 

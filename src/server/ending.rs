@@ -3,7 +3,7 @@
 use sealed_shuffle_protocol::ids::AppId;
 use tracing::info;
 
-use super::{Server, Shared};
+use super::{Server, Shared, recovery};
 use crate::handover::{Given, NotDone, Receiver};
 use crate::keys::HandOverError;
 
@@ -19,6 +19,7 @@ fn end_of_application(
     let dropped = shared.secrets.end(app);
     let executors = shared.store.forget(app);
     let merged = shared.merger.as_ref().is_some_and(|merger| merger.forget(app));
+    recovery::forget(shared, app);
     shared.applications.forget(app);
     shared.broken_gcm.forget(app);
     let had_secret = dropped.as_ref().copied().unwrap_or(true);

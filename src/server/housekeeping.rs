@@ -1,15 +1,15 @@
 //! What happens now and then: applications that have ended are forgotten, files that nobody reads or
 //! that were deleted are closed, unused segments are given back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::{Shared, merging};
-use crate::disk::ForgottenReason;
+use super::{Shared, merging, recovery};
+use crate::disk::{Forgotten, ForgottenReason, Swept};
 use crate::tls::{LiveServerTls, Refresh};
 
 /// Between two rounds. A deleted file pins its disk space at most this long.
@@ -33,12 +33,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut replaced_said = false;
     loop {
         rounds.tick().await;
-        let store = Arc::clone(&shared.store);
-        let merger = shared.merger.clone();
-        let sweep = move || {
-            let now = Instant::now();
-            merger.inspect(|merger| merger.sweep_files(now));
-            (store.sweep(now), store.roots().replaced().map(Path::to_owned))
+        let sweep = {
+            let shared = Arc::clone(&shared);
+            move || sweep(&shared)
         };
         renew_tls(&shared).await;
         match tokio::task::spawn_blocking(sweep).await {
@@ -49,7 +46,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
                         ForgottenReason::Idle => "idle",
                     };
                     shared.metrics.forgot(reason);
-                    shared.merger.as_ref().map(|merger| merger.forget(&forgotten.app));
                     info!(app = %forgotten.app, executors = forgotten.executors, reason, "forgot an application");
                 }
                 if let Some(root) = replaced.filter(|_| !replaced_said) {
@@ -71,6 +67,18 @@ pub(super) async fn run(shared: Arc<Shared>) {
             shared.pool.trim();
         }
     }
+}
+
+/// Closes files, and forgets applications; on a thread that may wait for a disk.
+fn sweep(shared: &Shared) -> (Swept, Option<PathBuf>) {
+    let now = Instant::now();
+    let swept = shared.store.sweep(now);
+    for Forgotten { app, .. } in &swept.forgotten {
+        shared.merger.as_ref().map(|merger| merger.forget(app));
+        recovery::forget(shared, app);
+    }
+    shared.merger.as_ref().inspect(|merger| merger.sweep_files(now));
+    (swept, shared.store.roots().replaced().map(Path::to_owned))
 }
 
 /// Takes up renewed keys and certificates: connections that begin now use them.

@@ -17,18 +17,19 @@ use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tracing::{debug, warn};
 
+use super::Shared;
 use super::requests::Failure;
 use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::Answer;
-use super::{Shared, StartError};
 use crate::config::ServerConfig;
 use crate::disk::Roots;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};
 use crate::seal::Pull;
+use crate::state::State;
 use crate::stored::{Fsync, SealedLimits, SealedStore};
-use crate::telemetry::{Metrics, Refusal};
+use crate::telemetry::Refusal;
 
 /// The share of the memory budget that blocks may take that wait for another one to be merged.
 const DEFERRED_SHARE: u64 = 4;
@@ -47,12 +48,13 @@ pub(super) fn open_files(config: &ServerConfig) -> usize {
 }
 
 /// The merger as it was configured, none where merging is not switched on. It seals what it writes beneath `roots`.
-pub(super) async fn from_config(
+pub(super) fn from_config(
     config: &ServerConfig,
+    keys: EnvelopeKeys,
     roots: &Arc<Roots>,
-    metrics: &Metrics,
-) -> Result<Option<Arc<Merger>>, StartError> {
-    let Some(merging) = &config.merging else { return Ok(None) };
+    state: Option<Arc<State>>,
+) -> Option<Arc<Merger>> {
+    let merging = config.merging.as_ref()?;
     let settings = MergeSettings {
         min_chunk: merging.min_chunk.as_u64(),
         io_errors: merging.io_errors,
@@ -61,13 +63,16 @@ pub(super) async fn from_config(
         cleaner_timeout: merging.cleaner_timeout,
         ..MergeSettings::default()
     };
-    let keys = EnvelopeKeys::from_config(config, metrics.key_calls.clone()).await?;
     let handles = open_files(config) / 2;
     let limits = SealedLimits { write_handles: handles, read_handles: handles, ..SealedLimits::default() };
     let files = Arc::new(SealedStore::new(Arc::clone(roots), limits));
     let fsync = if merging.fsync { Fsync::Always } else { Fsync::Never };
     let store = SealedMerges::new(files, Arc::clone(roots), keys, Handle::current(), fsync);
-    Ok(Some(Arc::new(Merger::new(settings, Arc::new(store)))))
+    let merger = Merger::new(settings, Arc::new(store));
+    Some(Arc::new(match state {
+        Some(state) => merger.with_journal(state),
+        None => merger,
+    }))
 }
 
 impl Session {

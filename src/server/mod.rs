@@ -15,6 +15,7 @@ mod ending;
 mod handshake;
 mod housekeeping;
 mod merging;
+mod recovery;
 mod reload;
 mod requests;
 mod session;
@@ -33,6 +34,7 @@ use sealed_shuffle_protocol::limits::Limits;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -43,10 +45,11 @@ pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
 use crate::config::{Policy, SaslSettings, SecurityLevel, ServerConfig};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::keys::DirectoryError;
-use crate::keys::envelope::KeyError;
+use crate::keys::envelope::{EnvelopeKeys, KeyError};
 use crate::merge::Merger;
 use crate::random::random_bytes;
 use crate::seal::{Budget, Lane, SegmentPool, Stack};
+use crate::state::{State, StateError};
 use crate::telemetry::{Metrics, Snapshot};
 use crate::tls::{LiveServerTls, MaterialError};
 use crate::wire::{Counted, WireSettings, accept_loop, drive};
@@ -112,9 +115,27 @@ pub enum StartError {
     /// The keys that seal what is merged cannot be had.
     #[error(transparent)]
     Keys(#[from] KeyError),
+    /// The recovery store does not open.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What was recovered could not be taken up.
+    #[error("what was known before the restart could not be taken up: {0}")]
+    Recovery(JoinError),
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),
+}
+
+impl StartError {
+    /// Whether the next start fails, too, unless somebody changes something.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::State(error) => error.is_configuration(),
+            Self::Keys(error) => !error.is_retryable(),
+            Self::Random(_) | Self::Recovery(_) => false,
+            Self::Root(_) | Self::Tls(_) | Self::Secrets(_) => true,
+        }
+    }
 }
 
 /// What all connections share.
@@ -128,6 +149,8 @@ pub(crate) struct Shared {
     store: Arc<BlockStore>,
     /// Push-based merging; none where it is not switched on.
     merger: Option<Arc<Merger>>,
+    /// What survives a restart; none where that is switched off.
+    state: Option<Arc<State>>,
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     stream_ids: StreamIds,
@@ -184,6 +207,17 @@ impl Server {
         pool: SegmentPool,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
+        Self::remembering(settings, secrets, store, (merger, None), pool, metrics)
+    }
+
+    fn remembering(
+        settings: Settings,
+        secrets: Secrets,
+        store: Arc<BlockStore>,
+        (merger, state): (Option<Arc<Merger>>, Option<Arc<State>>),
+        pool: SegmentPool,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, RandomError> {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
         let tls = RwLock::new(settings.tls.clone());
         let policy = RwLock::new(Arc::new(settings.policy.clone()));
@@ -197,6 +231,7 @@ impl Server {
             secrets,
             store,
             merger,
+            state,
             pool,
             metrics,
             stream_ids,
@@ -254,8 +289,19 @@ impl Server {
         let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
         let store = Arc::new(BlockStore::new(roots, limits));
         let metrics = Arc::new(Metrics::new());
-        let merger = merging::from_config(config, store.roots(), &metrics).await?;
-        Ok(Self::with_merger(settings, secrets, store, merger, pool, metrics)?)
+        let keys = match config.recovery || config.merging.is_some() {
+            true => Some(EnvelopeKeys::from_config(config, metrics.key_calls.clone()).await?),
+            false => None,
+        };
+        let (state, recovered) = match keys.as_ref().filter(|_| config.recovery) {
+            Some(keys) => recovery::open(config, keys).await.map(|(state, all)| (Some(state), Some(all)))?,
+            None => (None, None),
+        };
+        let merger = keys.and_then(|keys| merging::from_config(config, keys, store.roots(), state.clone()));
+        if let (Some(state), Some(recovered)) = (&state, recovered) {
+            recovery::take_up(state, recovered, &store, merger.as_ref(), &secrets).await?;
+        }
+        Ok(Self::remembering(settings, secrets, store, (merger, state), pool, metrics)?)
     }
 
     /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections
@@ -281,6 +327,7 @@ impl Server {
         removed.abort();
         let drained = self.drain(&tasks, &cut).await;
         merging::clean_up_last(shared).await;
+        recovery::close(shared).await;
         drained
     }
 
@@ -315,6 +362,7 @@ impl Server {
             resident_anonymous: housekeeping::resident_anonymous(),
             applications_seen: shared.applications.counts(&shared.policy()),
             merging: shared.merger.as_ref().map(|merger| merger.counters()),
+            state: shared.state.as_ref().map(|state| state.counters()),
             secrets_handed_over: shared.secrets.handed_over() as u64,
         }
     }

@@ -183,8 +183,8 @@ impl Session {
         self.prepare_merging(&app, &message.info.shuffle_manager).await?;
         let known = self.shared.store.executors().proof(&app);
         let first = known.is_none();
-        let merger = self.shared.merger.clone();
-        let (registered, merging, owner) = self
+        let (merger, state) = (self.shared.merger.clone(), self.shared.state.clone());
+        let (registered, merging, owner, written) = self
             .on_disk(move |store| {
                 let info = &message.info;
                 let dirs: Vec<&str> = info.local_dirs.iter().collect();
@@ -196,18 +196,31 @@ impl Session {
                     &info.shuffle_manager,
                     proof,
                 );
+                // What was said without proof goes with the executors that said it.
+                let overruled =
+                    registered.is_ok() && (known, proof) == (Some(Proof::Unproven), Proof::Proven);
+                if let Some(state) = state.as_ref().filter(|_| overruled) {
+                    state.forget_executors(&message.app, || false).detach();
+                }
                 let merging = merger.filter(|_| registered.is_ok()).map(|merger| {
-                    // What was said without proof goes with the executors that said it.
-                    if (known, proof) == (Some(Proof::Unproven), Proof::Proven) {
+                    if overruled {
                         merger.forget(&message.app);
                     }
                     let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
                     merger.register(&message.app, dirs.iter().copied(), sub_dirs, manager, store.roots())
                 });
+                let written = state.filter(|_| registered.is_ok()).map(|state| {
+                    let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
+                    state.executor(&message.app, &message.executor, &dirs, sub_dirs, manager, proof)
+                });
                 let owner = (first && registered.is_ok()).then(|| owner(dirs)).flatten();
-                (registered, merging, owner)
+                (registered, merging, owner, written)
             })
             .await?;
+        if let Some(written) = written {
+            // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
+            _ = written.await;
+        }
         if let (Some(seen), Some(owner)) = (&self.seen, owner) {
             seen.owned_by(owner);
         }

@@ -1,6 +1,7 @@
 //! The store as the journal of merging.
 
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::State;
 use super::queue::Change;
@@ -10,8 +11,8 @@ use crate::merge::{Journal, MergeDirs};
 /// Only the end of a merge waits for its commit: its answer announces what must be known after a kill. The rest is
 /// committed in order, before whatever is waited for later; of it, a kill loses what the next start finds out by itself.
 impl Journal for State {
-    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs) {
-        let text = AttemptRecord::encode(app, attempt, dirs.sub_dirs(), dirs.texts());
+    fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>) {
+        let text = AttemptRecord::encode(app, attempt, dirs.sub_dirs(), dirs.texts(), key);
         self.put(self.keys.attempt(app, attempt), text).detach();
     }
 

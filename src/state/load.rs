@@ -80,7 +80,7 @@ struct Loading {
     written: Option<Tally>,
     executors: Vec<RecoveredExecutor>,
     secrets: Vec<(AppId, AppSecret)>,
-    attempts: HashMap<(AppId, i32), (i32, Vec<String>)>,
+    attempts: HashMap<(AppId, i32), AttemptRecord>,
     finalized: HashMap<(AppId, i32), Vec<(ShuffleId, ShuffleMergeId)>>,
 }
 
@@ -128,9 +128,9 @@ impl Loading {
                 name
             }
             Kind::Attempt => {
-                let AttemptRecord { app, attempt, sub_dirs, dirs } = AttemptRecord::decode(text)?;
-                let name = keys.attempt(&app, attempt);
-                self.attempts.insert((app, attempt), (sub_dirs, dirs));
+                let record = AttemptRecord::decode(text)?;
+                let name = keys.attempt(&record.app, record.attempt);
+                self.attempts.insert((record.app.clone(), record.attempt), record);
                 name
             }
             Kind::Finalized => {
@@ -156,9 +156,9 @@ impl Loading {
         let stale = left.filter(|key| !is_newest(key)).cloned().collect();
         let merges = newest.iter().filter_map(|(app, attempt)| {
             let key = (app.clone(), *attempt);
-            let (sub_dirs, dirs) = self.attempts.remove(&key)?;
+            let AttemptRecord { app, attempt, sub_dirs, dirs, key: wrapped } = self.attempts.remove(&key)?;
             let finalized = self.finalized.remove(&key).unwrap_or_default();
-            Some(Remembered { app: key.0, attempt: key.1, dirs, sub_dirs, finalized })
+            Some(Remembered { app, attempt, dirs, sub_dirs, key: wrapped, finalized })
         });
         let merges = merges.collect();
         Ok(Recovered {

@@ -7,11 +7,12 @@
 //! |---|---|
 //! | executor | application, executor, proof (u8: 1 proven, 0 not), sub-directories (i32), shuffle manager, directories |
 //! | secret | application, secret |
-//! | attempt | application, attempt (i32), sub-directories (i32), directories |
+//! | attempt | application, attempt (i32), sub-directories (i32), directories, wrapped key (u8: 1 there is one, 0 not; its id, its bytes) |
 //! | finalized | application, attempt (i32), shuffle (i32), merge (i32), room: a text that this release leaves empty and does not read |
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use zeroize::Zeroizing;
 
 use crate::disk::Proof;
@@ -112,6 +113,7 @@ pub(super) struct AttemptRecord {
     pub(super) attempt: i32,
     pub(super) sub_dirs: i32,
     pub(super) dirs: Vec<String>,
+    pub(super) key: Option<WrappedKey>,
 }
 
 impl AttemptRecord {
@@ -120,12 +122,18 @@ impl AttemptRecord {
         attempt: i32,
         sub_dirs: i32,
         dirs: impl ExactSizeIterator<Item = &'a str>,
+        key: Option<&WrappedKey>,
     ) -> Text {
         let mut out = Text::default();
         put(&mut out, app.as_str());
         out.extend_from_slice(&attempt.to_be_bytes());
         out.extend_from_slice(&sub_dirs.to_be_bytes());
         put_all(&mut out, dirs);
+        out.push(u8::from(key.is_some()));
+        if let Some(key) = key {
+            put(&mut out, &key.key_id);
+            put_bytes(&mut out, &key.bytes);
+        }
         out
     }
 
@@ -136,6 +144,11 @@ impl AttemptRecord {
             attempt: from.i32()?,
             sub_dirs: from.i32()?,
             dirs: from.texts()?,
+            key: match from.byte()? {
+                0 => None,
+                1 => Some(WrappedKey { key_id: from.text()?.into(), bytes: from.bytes()?.to_vec().into() }),
+                _ => return None,
+            },
         };
         from.end().then_some(record)
     }

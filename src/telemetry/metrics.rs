@@ -13,8 +13,10 @@ use prometheus_client::registry::{Registry, Unit};
 use super::channel::{Channel, ChannelLabels};
 use super::key_calls::KeyCalls;
 use super::merging::MergeMetrics;
+use super::state::StateMetrics;
 use crate::config::SecurityLevel;
 use crate::merge::MergeCounters;
+use crate::state::StateCounters;
 use crate::wire::WireCounters;
 
 macro_rules! words {
@@ -131,6 +133,8 @@ pub struct Snapshot {
     pub applications_seen: ApplicationCounts,
     /// Push-based merging in numbers; none where it is not switched on.
     pub merging: Option<MergeCounters>,
+    /// The recovery store in numbers; none where it is not switched on.
+    pub state: Option<StateCounters>,
     /// Applications whose secret was handed over.
     pub secrets_handed_over: u64,
 }
@@ -189,6 +193,7 @@ pub struct Metrics {
     handover: Family<HandoverLabels, Counter>,
     gauges: SnapshotGauges,
     merging: MergeMetrics,
+    state: StateMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -238,6 +243,7 @@ impl Metrics {
             handover: Family::default(),
             gauges: SnapshotGauges::default(),
             merging: MergeMetrics::default(),
+            state: StateMetrics::default(),
         };
         metrics.register();
         metrics
@@ -276,6 +282,7 @@ impl Metrics {
         );
         self.key_calls.register(registry);
         self.merging.register(registry);
+        self.state.register(registry);
         let gauges = &self.gauges;
         registry.register(
             "applications_by_channel",
@@ -398,6 +405,7 @@ impl Metrics {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.merging.set(snapshot.merging.unwrap_or_default());
+        self.state.set(snapshot.state.unwrap_or_default());
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)

@@ -6,6 +6,7 @@ mod channel;
 mod key_calls;
 mod merging;
 mod metrics;
+mod state;
 
 pub use channel::{Channel, Handshake, TlsVersion};
 pub use key_calls::KeyCalls;

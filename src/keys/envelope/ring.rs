@@ -151,6 +151,11 @@ impl EnvelopeKeys {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Where the keys come from.
+    pub fn provider(&self) -> &Arc<dyn KeyProvider> {
+        &self.inner.provider
+    }
+
     /// The key for new files of `app`: the one that is known, else a new one. Cancel safe.
     pub async fn current(&self, app: &AppId) -> Result<Arc<AppKey>, KeyError> {
         self.obtain(app, None).await

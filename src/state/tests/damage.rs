@@ -23,7 +23,7 @@ fn history(fixture: &Fixture) -> BTreeSet<Vec<String>> {
         let id = n.to_string();
         match n % 4 {
             0 => assert!(register(&state, "canary-application", &id, &"/long/directory".repeat(20))),
-            1 => state.registered(&app(&id), 1, &dirs),
+            1 => state.registered(&app(&id), 1, &dirs, None),
             2 => state.finalized(&app(&(n - 1).to_string()), 1, ShuffleId(n), ShuffleMergeId(0)),
             _ => assert!(state.forget_secret(&app("nobody")).wait()),
         }

@@ -23,7 +23,7 @@ fn victim() {
     let provider = LocalKeyFile::open_or_make(&dir.join("keys")).unwrap().0;
     let (state, recovered) = open_with(&dir.join("state"), &provider).unwrap();
     let start = recovered.executors.len();
-    state.registered(&app("m"), 1, &MergeDirs::new(Vec::new(), 64));
+    state.registered(&app("m"), 1, &MergeDirs::new(Vec::new(), 64), None);
     let said = std::sync::Mutex::new(std::io::stdout());
     std::thread::scope(|scope| {
         for thread in 0..4 {

@@ -113,6 +113,7 @@ impl Model {
                 attempt,
                 dirs: vec![fixture.dir("merge")],
                 sub_dirs: 64,
+                key: None,
                 finalized: finalized.map(|(key, merge)| (ShuffleId(key.2), ShuffleMergeId(*merge))).collect(),
             });
         }
@@ -138,7 +139,7 @@ fn tell(state: &State, fixture: &Fixture, event: &Event) {
         }
         Event::ForgetSecret { app: of } => state.forget_secret(&app(&name(of))).detach(),
         Event::Attempt { app: of, attempt } => {
-            state.registered(&app(&name(of)), attempt, &fixture.merge_dirs(&["merge"]));
+            state.registered(&app(&name(of)), attempt, &fixture.merge_dirs(&["merge"]), None);
         }
         Event::Over { app: of, attempt } => state.over(&app(&name(of)), attempt),
         Event::Finalized { app: of, attempt, shuffle, merge } => {

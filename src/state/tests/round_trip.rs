@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sealed_shuffle_protocol::ids::{ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::fixture::{Fixture, MANAGER, app, executor, lines, register};
 use crate::disk::Proof;
@@ -11,12 +12,16 @@ use crate::keys::envelope::LocalKeyFile;
 use crate::merge::{Journal as _, MemoryStore, MergeSettings, Merger};
 use crate::state::{State, restore};
 
+fn wrapped() -> WrappedKey {
+    WrappedKey { key_id: "key-7".into(), bytes: vec![9; 60].into() }
+}
+
 fn fill(fixture: &Fixture, state: &State) {
     let dirs = [fixture.dir("a/blockmgr-1"), fixture.dir("a/blockmgr-2")];
     assert!(state.executor(&app("a"), &executor("0"), &dirs, 64, MANAGER, Proof::Proven).wait());
     assert!(state.executor(&app("b"), &executor("7"), &[] as &[&str], -1, "", Proof::Unproven).wait());
     assert!(state.remember_secret(&app("a"), &AppSecret::new("open sesame".into())).wait());
-    state.registered(&app("a"), 1, &fixture.merge_dirs(&["a/merge_manager_1"]));
+    state.registered(&app("a"), 1, &fixture.merge_dirs(&["a/merge_manager_1"]), Some(&wrapped()));
     state.finalized(&app("a"), 1, ShuffleId(4), ShuffleMergeId(0));
     state.finalized(&app("a"), 1, ShuffleId(5), ShuffleMergeId(2));
 }
@@ -33,6 +38,7 @@ fn everything_survives_a_restart() {
     let merge = &recovered.merges[0];
     assert_eq!((merge.app.as_str(), merge.attempt, merge.sub_dirs), ("a", 1, 64));
     assert_eq!(merge.dirs, [fixture.dir("a/merge_manager_1")]);
+    assert_eq!(merge.key, Some(wrapped()));
     let unproven = recovered.executors.iter().find(|known| known.app == app("b")).unwrap();
     assert_eq!((unproven.proof, unproven.sub_dirs, unproven.dirs.len()), (Proof::Unproven, -1, 0));
     assert_eq!(recovered.secrets[0].1, AppSecret::new("open sesame".into()));
@@ -82,7 +88,7 @@ fn only_the_newest_attempt_is_taken_up_and_the_others_are_removed() {
     let (state, _) = fixture.open();
     register(&state, "a", "0", &fixture.dir("a/blockmgr-1"));
     for attempt in [1, 3, 2] {
-        state.registered(&app("a"), attempt, &fixture.merge_dirs(&["a/merge_manager"]));
+        state.registered(&app("a"), attempt, &fixture.merge_dirs(&["a/merge_manager"]), None);
         state.finalized(&app("a"), attempt, ShuffleId(0), ShuffleMergeId(attempt));
     }
     let (state, recovered) = fixture.reopen(&state);
@@ -103,7 +109,7 @@ fn executors_whose_directories_are_gone_or_elsewhere_are_dropped() {
     register(&state, "stays", "0", &fixture.dir("stays"));
     register(&state, "gone", "0", &fixture.dir("gone"));
     register(&state, "elsewhere", "0", elsewhere.path().to_str().unwrap());
-    state.registered(&app("gone"), 1, &fixture.merge_dirs(&["merge_manager_1"]));
+    state.registered(&app("gone"), 1, &fixture.merge_dirs(&["merge_manager_1"]), None);
     std::fs::remove_dir(fixture.dir("gone")).unwrap();
     let (state, recovered) = fixture.reopen(&state);
     let store = fixture.store();

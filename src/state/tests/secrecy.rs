@@ -34,7 +34,7 @@ fn nothing_shows_in_the_file() {
         let dir = fixture.dir("canary-directory");
         assert!(state.executor(&canary, &id, &[&dir], 64, "CanaryManager", Proof::Proven).wait());
         assert!(state.remember_secret(&canary, &AppSecret::new(format!("canary-secret-{n}"))).wait());
-        state.registered(&canary, 1, &dirs);
+        state.registered(&canary, 1, &dirs, None);
         state.finalized(&canary, 1, ShuffleId(n), ShuffleMergeId(0));
         nothing_shows(&fixture, "while it is written");
     }
