@@ -28,6 +28,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("Ebm.java", include_str!("../jvm/Ebm.java")),
     ("Failures.java", include_str!("../jvm/Failures.java")),
     ("IoStreams.java", include_str!("../jvm/IoStreams.java")),
+    ("MergingShuffleService.java", include_str!("../jvm/MergingShuffleService.java")),
     ("Messages.java", include_str!("../jvm/Messages.java")),
     ("Options.java", include_str!("../jvm/Options.java")),
     ("RawConnection.java", include_str!("../jvm/RawConnection.java")),
@@ -38,6 +39,8 @@ const SOURCES: &[(&str, &str)] = &[
 ];
 /// Of those, what only releases that whole applications run on have the classes for.
 const FOR_APPLICATIONS: [&str; 3] = ["Bench.java", "Ebm.java", "IoStreams.java"];
+/// And what only releases that merge have the classes for, which began with 3.2.
+const FOR_MERGING: &str = "MergingShuffleService.java";
 const LOGGING: &str = include_str!("../jvm/log4j2.properties");
 /// The same for the log4j of Spark 3.2 and older, which looks for it on the class path.
 const OLDER_LOGGING: &str = include_str!("../jvm/log4j.properties");
@@ -289,6 +292,7 @@ fn compiled(version: &str, root: &Path) -> PathBuf {
     let sources: Vec<&(&str, &str)> = SOURCES
         .iter()
         .filter(|(name, _)| runs_applications(version) || !FOR_APPLICATIONS.contains(name))
+        .filter(|(name, _)| number(version) >= (3, 2) || *name != FOR_MERGING)
         .collect();
     let logging = [("log4j2.properties", LOGGING), ("log4j.properties", OLDER_LOGGING)];
     let mut hash = Sha256::new();
