@@ -146,7 +146,7 @@ mod tests {
         all
     }
 
-    /// Computed by Spark's expression in Java for the same numbers.
+    /// Computed in Java, in the order of operations of ShuffleBlockPusher, Spark 4.3.0.
     #[test]
     fn partitions_are_spread_as_spark_spreads_them() {
         let mergers = |partitions: u32, mergers| -> Vec<_> {
@@ -157,6 +157,7 @@ mod tests {
         assert_eq!(mergers(10, 3), [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]);
         assert_eq!(mergers(3, 7), [0, 2, 4]);
         assert_eq!(mergers(5, 1), [0; 5]);
+        assert_eq!(mergers(49, 49)[..11], [0, 0, 1, 3, 3, 5, 6, 7, 7, 9, 10], "floating point is what it is");
         assert_eq!(merger_of(ReduceId(i32::MAX), 4, 3), 2);
         assert_eq!(merger_of(ReduceId(-1), 4, 3), 0);
         assert_eq!(merger_of(ReduceId(1), 0, 0), 0);
