@@ -116,11 +116,7 @@ impl Merger {
     }
 
     /// Chunks with their map indexes, and what is to be fetched as it is.
-    fn read(
-        &self,
-        merge: Merge,
-        status: &MergeStatus,
-    ) -> (BTreeMap<i32, (Vec<u32>, Vec<u8>)>, Vec<FallBackReason>) {
+    fn read(&self, merge: Merge, status: &MergeStatus) -> (BTreeMap<i32, Chunk>, Vec<FallBackReason>) {
         self.client.call(async |client, server| {
             let mut read = client.read_merged(server, merge, status);
             let (mut chunks, mut others) = (BTreeMap::new(), Vec::new());
@@ -144,6 +140,9 @@ impl Merger {
         assert_eq!(counts.get("blockBytesWritten").copied(), expected);
     }
 }
+
+/// Map indexes and bytes.
+type Chunk = (Vec<u32>, Vec<u8>);
 
 trait Block {
     fn as_block(&self) -> BlockBody;
@@ -214,7 +213,9 @@ fn a_map_output_comes_back_in_chunks_byte_for_byte() {
         };
         let reports: Vec<PushReport> = (0..3)
             .map(|map| {
-                merger.client.call(async |client, server| client.push(output(map), &[server.clone()]).await)
+                merger
+                    .client
+                    .call(async |client, server| client.push(output(map), std::slice::from_ref(server)).await)
             })
             .collect();
         for report in &reports {
@@ -236,7 +237,9 @@ fn a_map_output_comes_back_in_chunks_byte_for_byte() {
             assert_eq!(merged.len() as u64, status.size);
         }
         merger.assert_wrote(bytes);
-        let late = merger.client.call(async |client, server| client.push(output(9), &[server.clone()]).await);
+        let late = merger
+            .client
+            .call(async |client, server| client.push(output(9), std::slice::from_ref(server)).await);
         assert_eq!(late.stopped_by().map(|pushed| pushed.label()), Some("too_late"), "{late}");
     });
 }

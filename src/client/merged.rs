@@ -232,10 +232,13 @@ mod tests {
         maps.iter().copied().collect()
     }
 
-    fn told(expected: &[u32], stale: &[u32], chunks: &[&[u32]]) -> (Vec<i32>, Vec<(Option<i32>, Vec<u32>)>) {
+    fn told(expected: &[u32], stale: &[u32], chunks: &[&[u32]]) -> (Vec<i32>, Vec<String>) {
         let bitmaps = chunks.iter().map(|maps| Bitmap::from(of(maps))).collect();
         let sorted = sorted(&of(expected), &of(stale), bitmaps);
-        let refused = sorted.refused.into_iter().map(|one| (one.chunk, one.maps.into_iter().collect()));
+        let refused = sorted.refused.into_iter().map(|one| {
+            let of = one.chunk.map_or_else(|| "no chunk".to_owned(), |chunk| format!("chunk {chunk}"));
+            format!("{of}: {:?}", one.maps.into_iter().collect::<Vec<u32>>())
+        });
         (sorted.chunks.into_iter().map(|(chunk, _)| chunk).collect(), refused.collect())
     }
 
@@ -246,26 +249,26 @@ mod tests {
 
     #[test]
     fn a_map_index_in_no_chunk_is_fallen_back_on() {
-        assert_eq!(told(&[0, 1, 2], &[], &[&[0]]), (vec![0], vec![(None, vec![1, 2])]));
-        assert_eq!(told(&[0, 1], &[], &[]), (vec![], vec![(None, vec![0, 1])]));
+        assert_eq!(told(&[0, 1, 2], &[], &[&[0]]), (vec![0], vec!["no chunk: [1, 2]".to_owned()]));
+        assert_eq!(told(&[0, 1], &[], &[]), (vec![], vec!["no chunk: [0, 1]".to_owned()]));
     }
 
     #[test]
     fn a_map_index_in_two_chunks_is_used_once() {
         let chunks: [&[u32]; 2] = [&[0, 1], &[1, 2]];
-        assert_eq!(told(&[0, 1, 2], &[], &chunks), (vec![0], vec![(Some(1), vec![2])]));
+        assert_eq!(told(&[0, 1, 2], &[], &chunks), (vec![0], vec!["chunk 1: [2]".to_owned()]));
     }
 
     #[test]
     fn a_chunk_with_unknown_map_indexes_is_not_used() {
         let chunks: [&[u32]; 2] = [&[0, 9], &[1]];
-        assert_eq!(told(&[0, 1], &[], &chunks), (vec![1], vec![(Some(0), vec![0])]));
+        assert_eq!(told(&[0, 1], &[], &chunks), (vec![1], vec!["chunk 0: [0]".to_owned()]));
     }
 
     #[test]
     fn a_chunk_of_a_task_that_ran_again_is_not_used() {
         let chunks: [&[u32]; 2] = [&[0, 1], &[2]];
-        assert_eq!(told(&[0, 1, 2], &[1], &chunks), (vec![1], vec![(Some(0), vec![0, 1])]));
+        assert_eq!(told(&[0, 1, 2], &[1], &chunks), (vec![1], vec!["chunk 0: [0, 1]".to_owned()]));
     }
 
     #[test]
