@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 /// What was asked on a connection, with its body where it has one.
 pub(crate) enum Asked {
     Push(RequestId, PushBlockStream, Bytes),
-    Rpc(RequestId, BlockTransferMessage),
+    Rpc(RequestId),
     Meta(RequestId, ReduceId),
 }
 
@@ -121,7 +121,7 @@ fn asked(head: Head, body: Bytes) -> Asked {
             BlockTransferMessage::PushBlockStream(push) => Asked::Push(request, push, body),
             other => panic!("{} is not scripted", other.name()),
         },
-        Head::RpcRequest { request } => Asked::Rpc(request, BlockTransferMessage::decode(body).unwrap()),
+        Head::RpcRequest { request } => Asked::Rpc(request),
         Head::MergedBlockMetaRequest { request, reduce, .. } => Asked::Meta(request, reduce),
         other => panic!("{other:?} is not scripted"),
     }

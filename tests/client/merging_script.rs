@@ -227,7 +227,7 @@ async fn statuses_that_cannot_be_are_refused() {
         (statuses((3, 0), 2, &[6, 6], &[1, 1]), "partition 6"),
     ] {
         let merger = Merger::start(move |_, asked| match asked {
-            Asked::Rpc(request, _) => answer(*request, wrong.clone()),
+            Asked::Rpc(request) => answer(*request, wrong.clone()),
             _ => panic!("nothing else is asked"),
         })
         .await;
@@ -244,7 +244,7 @@ async fn counts_beyond_the_bytes_are_refused() {
         [&b"\x0e\0\0\0\x03\0\0\0\0\x7f\xff\xff\xff"[..], b"\x0e\0\0\0\x03\0\0\0\0\xff\xff\xff\xff", b""]
     {
         let merger = Merger::start(move |_, asked| match asked {
-            Asked::Rpc(request, _) => {
+            Asked::Rpc(request) => {
                 Reply::Say(Head::RpcResponse { request: *request }, Bytes::from_static(body))
             }
             _ => panic!("nothing else is asked"),
@@ -269,7 +269,7 @@ async fn with_meta(num_chunks: i32, bitmaps: Bytes) -> Merger {
             assert_eq!(*reduce, PARTITION.reduce);
             Reply::Say(Head::MergedBlockMetaSuccess { request: *request, num_chunks }, bitmaps.clone())
         }
-        Asked::Rpc(request, _) => {
+        Asked::Rpc(request) => {
             let error = "java.lang.RuntimeException: Merged shuffle data file /x not found".to_owned();
             Reply::Say(Head::RpcFailure { request: *request, error }, Bytes::new())
         }
@@ -328,7 +328,7 @@ async fn an_answer_for_another_request_breaks_the_protocol() {
     let merger = Merger::start(|_, asked| match asked {
         Asked::Meta(request, _) => answer(*request, BlocksRemoved { count: 1 }),
         Asked::Push(request, push, _) => code(RequestId(request.0 ^ 1), push, ReturnCode::Success),
-        Asked::Rpc(..) => panic!("nothing else is asked"),
+        Asked::Rpc(_) => panic!("nothing else is asked"),
     })
     .await;
     let client = client(|s| s.max_retries = 5);
