@@ -44,15 +44,28 @@ final class Reflect {
     throw new UnsupportedOperationException("this Spark's " + target.getClass().getName() + " has no " + name);
   }
 
-  /** The value of a field of the object's own class. */
+  /** The value of a field of the object's own class, or of the nearest one above that has it. */
   static Object field(Object target, String name) {
     try {
-      Field field = target.getClass().getDeclaredField(name);
+      Class<?> type = target.getClass();
+      while (type.getSuperclass() != null && !declares(type, name)) {
+        type = type.getSuperclass();
+      }
+      Field field = type.getDeclaredField(name);
       field.setAccessible(true);
       return field.get(target);
     } catch (ReflectiveOperationException e) {
       throw unwrapped(e);
     }
+  }
+
+  private static boolean declares(Class<?> type, String field) {
+    for (Field declared : type.getDeclaredFields()) {
+      if (declared.getName().equals(field)) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /** Whether a release has a class. */

@@ -10,7 +10,8 @@ import org.apache.spark.network.server.TransportServer;
 
 /**
  * Spark's own external shuffle service on a free port: the oracle, and the peer of our client. As a program it takes
- * KEY=VALUE arguments, prints "listening on 127.0.0.1:PORT" and runs until its standard input ends.
+ * KEY=VALUE arguments, prints "listening on 127.0.0.1:PORT" and runs until its standard input ends. It merges where
+ * the key of Spark's YARN service names a merger.
  */
 public final class SparkShuffleService {
   private final ExternalShuffleService service;
@@ -41,9 +42,11 @@ public final class SparkShuffleService {
     conf.set("spark.shuffle.service.port", "0");
     conf.set("spark.shuffle.service.db.enabled", "false");
     options.forEach(conf::set);
-    ExternalShuffleService service =
-        ExternalShuffleService.class.getConstructor(SparkConf.class, SecurityManager.class)
-            .newInstance(conf, security(conf));
+    String merger = conf.get("spark.shuffle.push.server.mergedShuffleFileManagerImpl", "");
+    Class<?> type = merger.endsWith(".RemoteBlockPushResolver")
+        ? Class.forName("MergingShuffleService") : ExternalShuffleService.class;
+    ExternalShuffleService service = (ExternalShuffleService)
+        type.getConstructor(SparkConf.class, SecurityManager.class).newInstance(conf, security(conf));
     service.start();
     return new SparkShuffleService(service, ((TransportServer) Reflect.field(service, "server")).getPort());
   }
@@ -60,13 +63,24 @@ public final class SparkShuffleService {
   ObjectNode metrics() {
     ObjectNode result = SparkClient.JSON.createObjectNode();
     ObjectNode counts = result.putObject("metrics");
-    MetricSet all = (MetricSet) Reflect.call(Reflect.field(service, "blockHandler"), "getAllMetrics");
-    all.getMetrics().forEach((name, metric) -> {
+    Object handler = Reflect.field(service, "blockHandler");
+    count((MetricSet) Reflect.call(handler, "getAllMetrics"), counts);
+    if (service.getClass() != ExternalShuffleService.class) {
+      try {
+        count((MetricSet) Reflect.call(Reflect.field(handler, "mergeManager"), "getMetrics"), counts);
+      } catch (UnsupportedOperationException none) {
+        // before Spark 3.4 its merger counts nothing
+      }
+    }
+    return result;
+  }
+
+  private static void count(MetricSet metrics, ObjectNode counts) {
+    metrics.getMetrics().forEach((name, metric) -> {
       if (metric instanceof Counting) {
         counts.put(name, ((Counting) metric).getCount());
       }
     });
-    return result;
   }
 
   /** The Scala constructor has default arguments, which differ between versions. */

@@ -66,6 +66,20 @@ impl Executor {
         Self { dirs, sub_dirs: 64 }
     }
 
+    /// Makes the merge directories of this name beside its own, with their sub-directories, as an executor does before it
+    /// registers (`DiskBlockManager.createLocalDirsForMergedShuffleBlocks`, Spark 4.3.0).
+    pub fn make_merge_dirs(&self, name: &str) -> Vec<PathBuf> {
+        let beside = |dir: &PathBuf| dir.parent().expect("they lie in a directory").join(name);
+        let dirs: Vec<PathBuf> = self.dirs.iter().map(beside).collect();
+        for sub_dir in
+            dirs.iter().flat_map(|dir| (0..self.sub_dirs).map(move |n| dir.join(format!("{n:02x}"))))
+        {
+            fs::create_dir_all(&sub_dir)
+                .unwrap_or_else(|e| panic!("cannot create {}: {e}", sub_dir.display()));
+        }
+        dirs
+    }
+
     /// Where a file of this name lies.
     pub fn path(&self, name: &str) -> PathBuf {
         let hash = name.encode_utf16().fold(0i32, |h, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit)));

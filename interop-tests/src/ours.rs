@@ -64,12 +64,28 @@ impl OurClient {
         }
     }
 
+    /// Does what has no method of its own here.
+    #[track_caller]
+    pub fn call<T>(&self, work: impl AsyncFnOnce(&Client, &Address) -> T) -> T {
+        self.run(work(&self.client, &self.server))
+    }
+
     /// Registers an executor.
     pub fn register(&self, exec: &str, executor: &Executor) -> Result<(), ClientError> {
+        self.register_with(exec, executor, SORT_MANAGER)
+    }
+
+    /// The same with a shuffle manager of choice, in which merge directories are named.
+    pub fn register_with(
+        &self,
+        exec: &str,
+        executor: &Executor,
+        shuffle_manager: &str,
+    ) -> Result<(), ClientError> {
         let info = ExecutorShuffleInfo {
             local_dirs: Strings::try_from_iter(executor.dir_names()).expect("a handful of directories"),
             sub_dirs_per_local_dir: i32::try_from(executor.sub_dirs).expect("a handful"),
-            shuffle_manager: SORT_MANAGER.into(),
+            shuffle_manager: shuffle_manager.into(),
         };
         self.run(self.client.register(&self.server, &ExecutorId::new(exec), info))
     }

@@ -42,6 +42,7 @@ const SOURCES: &[(&str, &str, (u32, u32))] = &[
     ),
     ("IoStreams.java", include_str!("../jvm/IoStreams.java"), APPLICATIONS),
     ("MergeStore.java", include_str!("../jvm/MergeStore.java"), MERGING),
+    ("MergingShuffleService.java", include_str!("../jvm/MergingShuffleService.java"), MERGING),
     ("Messages.java", include_str!("../jvm/Messages.java"), ALL),
     ("NodeManager.java", include_str!("../jvm/NodeManager.java"), APPLICATIONS),
     ("Options.java", include_str!("../jvm/Options.java"), ALL),

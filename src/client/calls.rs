@@ -158,7 +158,7 @@ impl Client {
     }
 
     /// One question on a connection of the pool; once more where that turned out dead.
-    async fn call(
+    pub(super) async fn call(
         &self,
         server: &Address,
         message: impl Into<BlockTransferMessage>,
@@ -192,6 +192,7 @@ fn answered(done: Option<Result<Result<(), ClientError>, JoinError>>) -> Result<
     }
 }
 
-fn unexpected(server: &Address, what: &'static str, answer: &BlockTransferMessage) -> ClientError {
+/// An answer of the wrong kind.
+pub(super) fn unexpected(server: &Address, what: &'static str, answer: &BlockTransferMessage) -> ClientError {
     ClientError::Unexpected { server: server.clone(), what, how: format!("with {}", answer.name()) }
 }

@@ -12,19 +12,20 @@ use rustls::pki_types::ServerName;
 use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, legacy};
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::{ClientConnection, ClientSettings, CloseReason, Greeting};
+use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::{AppId, RequestId};
 use sealed_shuffle_protocol::sasl;
 use sealed_shuffle_protocol::shuffle::StreamName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::session::{Carrier, Command, Engine, Hearing, Reader, Secured, Session};
-use super::{Address, ClientError, Security, Settings};
+use super::{Address, ClientError, MergedPartition, Security, Settings};
 use crate::random::{OsRandom, random_bytes};
-use crate::seal::{Lane, SegmentPool, Stack};
+use crate::seal::{Body, Lane, SegmentPool, Stack};
 use crate::tls::{LiveClientTls, Refresh, TlsLayer};
 use crate::wire::{WireSettings, drive};
 
@@ -45,6 +46,16 @@ struct Shared {
     end: OnceLock<End>,
     /// Where the session is in AES-GCM next to the frames.
     hearing: Option<Arc<Hearing>>,
+    /// For each upload that is not answered; so many that their heads and bodies never fill what may be queued, since
+    /// then no answer would be read.
+    uploads: Arc<Semaphore>,
+}
+
+/// What a server owes for an upload.
+#[derive(Debug)]
+pub(super) struct Uploading {
+    answered: oneshot::Receiver<Result<Bytes, String>>,
+    connection: Connection,
 }
 
 #[derive(Debug)]
@@ -110,6 +121,7 @@ impl Connection {
             ended: CancellationToken::new(),
             end: OnceLock::new(),
             hearing: may_be_broken(settings).then_some(hearing),
+            uploads: Arc::new(Semaphore::new(settings.limits.pipelined_requests.div_ceil(2).max(1))),
         });
         let wire = WireSettings {
             pipelined: settings.limits.pipelined_requests,
@@ -126,12 +138,48 @@ impl Connection {
 
     /// Sends an RPC and waits for its answer; a failed one comes with the server's words.
     pub(super) async fn rpc(&self, body: Bytes) -> Result<Bytes, ClientError> {
-        // Spark's clients choose random numbers that are not negative (TransportClient, 4.3.0).
-        let request = RequestId(i64::from_be_bytes(random_bytes()?) & i64::MAX);
         let (answer, answered) = oneshot::channel();
-        self.ask(Command::Rpc { request, body, answer }).await?;
-        match answered.await {
-            Ok(Ok(body)) => Ok(body),
+        self.ask(Command::Rpc { request: request_id()?, body, answer }).await?;
+        self.answer(answered.await).await
+    }
+
+    /// Sends what `meta` asks for with `body` behind it, once there is room for one more. The answer comes later: more
+    /// may be sent meanwhile.
+    pub(super) async fn upload(&self, meta: Bytes, body: Body) -> Result<Uploading, ClientError> {
+        let permit = Arc::clone(&self.shared.uploads).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        let (answer, answered) = oneshot::channel();
+        self.ask(Command::Upload { request: request_id()?, meta, body, answer, permit }).await?;
+        Ok(Uploading { answered, connection: self.clone() })
+    }
+
+    /// Asks what is known of a merged partition: how many chunks the server says there are, and their bitmaps.
+    pub(super) async fn merged_meta(
+        &self,
+        app: AppId,
+        partition: MergedPartition,
+    ) -> Result<(i32, Bytes), ClientError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Command::MergedMeta { request: request_id()?, app, partition, answer }).await?;
+        self.answer(answered.await).await
+    }
+
+    /// Sends what is never answered; returns when it is on its way.
+    pub(super) async fn one_way(&self, body: Bytes) -> Result<(), ClientError> {
+        let (sent, is_sent) = oneshot::channel();
+        self.ask(Command::OneWay { body, sent }).await?;
+        match is_sent.await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.why_ended().await),
+        }
+    }
+
+    async fn answer<T>(
+        &self,
+        answered: Result<Result<T, String>, oneshot::error::RecvError>,
+    ) -> Result<T, ClientError> {
+        match answered {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(text)) => Err(self.failed(text)),
             Err(_) => Err(self.why_ended().await),
         }
@@ -201,6 +249,19 @@ impl Connection {
     pub(super) fn server(&self) -> &Address {
         &self.shared.server
     }
+}
+
+impl Uploading {
+    /// Waits for the answer; a failed one comes with the server's words.
+    pub(super) async fn answer(&mut self) -> Result<Bytes, ClientError> {
+        let answered = (&mut self.answered).await;
+        self.connection.answer(answered).await
+    }
+}
+
+/// Spark's clients choose random numbers that are not negative (TransportClient, 4.3.0).
+fn request_id() -> Result<RequestId, RandomError> {
+    Ok(RequestId(i64::from_be_bytes(random_bytes()?) & i64::MAX))
 }
 
 /// Owns the socket to its end; whoever waits learns of it even if this task dies.
@@ -283,7 +344,7 @@ fn greet(server: &Address, app: &AppId, settings: &Settings) -> Result<(Engine, 
             (Greeting::Sasl(client), start.encode())
         }
     };
-    let request = RequestId(i64::from_be_bytes(random_bytes()?) & i64::MAX);
+    let request = request_id()?;
     let engine = ClientConnection::authenticating(now(), client, request, greeting, &message)
         .map_err(|reason| ClientError::Handshake { server: server.clone(), reason: Arc::new(reason) })?;
     Ok((engine, secured))

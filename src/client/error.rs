@@ -321,7 +321,7 @@ fn tls_kind(error: Option<&TlsError>) -> ErrorKind {
 }
 
 /// What a server's words mean, most telling first.
-const WORDS: [(&str, ErrorKind); 17] = [
+const WORDS: [(&str, ErrorKind); 19] = [
     ("SecurityException", ErrorKind::Refused),
     ("Authentication failed", ErrorKind::Refused),
     ("Unknown challenge", ErrorKind::Refused),
@@ -340,6 +340,9 @@ const WORDS: [(&str, ErrorKind); 17] = [
     ("IndexOutOfBoundsException", ErrorKind::Missing),
     ("java.io.EOFException", ErrorKind::Missing),
     ("Block not found", ErrorKind::Missing),
+    // Of its index, meta or data file: not found, or empty.
+    ("Merged shuffle ", ErrorKind::Missing),
+    ("is not registered or NM was restarted", ErrorKind::Missing),
 ];
 
 /// Sorts the words of a server; of a stack trace the causes count too.
@@ -422,6 +425,12 @@ mod tests {
             ("java.lang.SecurityException: Client a not authorized for application b.", ErrorKind::Refused),
             ("java.lang.IllegalArgumentException: Authentication failed.", ErrorKind::Refused),
             ("java.lang.IllegalArgumentException: Unknown message type: -5", ErrorKind::Refused),
+            ("java.lang.RuntimeException: Merged shuffle meta file /x not found", ErrorKind::Missing),
+            ("java.lang.RuntimeException: Merged shuffle index file /x is empty", ErrorKind::Missing),
+            (
+                "java.lang.IllegalArgumentException: application a is not registered or NM was restarted.",
+                ErrorKind::Missing,
+            ),
             ("java.lang.RuntimeException: boom", ErrorKind::Failed),
             (
                 "java.lang.RuntimeException: x\nCaused by: java.io.FileNotFoundException: y",

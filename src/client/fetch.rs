@@ -249,7 +249,7 @@ impl<K: Keeper> Job<K> {
 
     /// One stream on one connection.
     async fn round(&self, request: &Request, cautious: bool) -> Round {
-        let Inner { settings, app, pool } = &*self.client;
+        let Inner { settings, app, pool, .. } = &*self.client;
         let all = || request.blocks.clone();
         let message = match request.encode(app, &self.executor) {
             Ok(message) => message,

@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! Client ─► fetch ─► opening (which message) ─► transfer (one stream) ─► connection ─► session ─► wire
-//!                └► memory | files (where the bytes go)       ▲
-//!                                              pool ──────────┘
+//!        │       └► memory | files (where the bytes go)       ▲
+//!        │                                     pool ──────────┤
+//!        ├► push (to mergers) ──────────────► merging ────────┤
+//!        └► merged (a partition, or what to fetch instead) ───┘
 //! ```
 //!
 //! One task a connection; bodies flow through bounded channels, so that a slow reader stops the socket and
@@ -19,9 +21,12 @@ mod error;
 mod fetch;
 mod files;
 mod memory;
+mod merged;
+mod merging;
 mod opening;
 mod pool;
 pub mod probe;
+mod push;
 mod session;
 mod settings;
 mod transfer;
@@ -29,6 +34,7 @@ mod transfer;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::shuffle::BlockId;
@@ -38,12 +44,16 @@ pub use self::calls::Suspect;
 pub use self::error::{ClientError, ErrorKind, FetchError};
 pub use self::fetch::Fetch;
 pub use self::files::{OnProgress, Progress, Saved};
+pub use self::merged::{FallBack, FallBackReason, Merged, MergedChunk, MergedRead};
+pub use self::merging::{Merge, MergeStatus, MergedPartition, PushedBlock};
+pub use self::push::{BlockBody, BlockReport, MapOutput, PushReport, Pushed, merger_of};
 pub use self::settings::{Security, Settings};
 
 use self::files::Files;
 use self::memory::Memory;
 use self::pool::Pool;
 use self::session::Carrier;
+use crate::seal::Ticket;
 
 /// A client of one application. Cheap to clone; clones share connections.
 #[derive(Clone)]
@@ -55,12 +65,14 @@ struct Inner {
     settings: Settings,
     app: AppId,
     pool: Pool,
+    /// Bodies of pushed blocks that connections have taken and not sent.
+    pushing: Arc<AtomicU64>,
 }
 
 impl Client {
     /// A client that speaks for `app`. Connects when something is asked; needs a tokio runtime then.
     pub fn new(settings: Settings, app: AppId) -> Self {
-        Self { inner: Arc::new(Inner { settings, app, pool: Pool::new() }) }
+        Self { inner: Arc::new(Inner { settings, app, pool: Pool::new(), pushing: Arc::default() }) }
     }
 
     /// Fetches blocks of one executor to memory.
@@ -105,6 +117,13 @@ impl Client {
     /// How it behaves.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+}
+
+impl Inner {
+    /// Counts a body on its way out.
+    fn pushing(&self) -> Ticket {
+        Ticket::take(&self.pushing)
     }
 }
 

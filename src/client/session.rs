@@ -25,13 +25,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::cipher::{AesSession, Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{Agreed, ClientConnection, ClientEvent, CloseReason, Engine as _};
-use sealed_shuffle_protocol::ids::{ChunkIndex, RequestId, StreamId};
+use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, RequestId, StreamId};
 use sealed_shuffle_protocol::sasl::SaslLayer;
 use sealed_shuffle_protocol::shuffle::StreamName;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::MergedPartition;
 use crate::random::OsRandom;
 use crate::seal::Body;
 use crate::wire::Handler;
@@ -43,6 +44,24 @@ pub(super) type Engine = ClientConnection<Body>;
 pub(super) enum Command {
     /// Sends an RPC.
     Rpc { request: RequestId, body: Bytes, answer: oneshot::Sender<Result<Bytes, String>> },
+    /// Sends what `meta` asks for, and a body of any length behind it.
+    Upload {
+        request: RequestId,
+        meta: Bytes,
+        body: Body,
+        answer: oneshot::Sender<Result<Bytes, String>>,
+        /// Given back with the answer.
+        permit: OwnedSemaphorePermit,
+    },
+    /// Asks what is known of a merged partition.
+    MergedMeta {
+        request: RequestId,
+        app: AppId,
+        partition: MergedPartition,
+        answer: oneshot::Sender<Result<(i32, Bytes), String>>,
+    },
+    /// Sends what is never answered; `sent` learns that it is on its way.
+    OneWay { body: Bytes, sent: oneshot::Sender<()> },
     /// Asks for a chunk, in a frame or, `whole`, as a stream of any length.
     Chunk { name: StreamName, carrier: Carrier, reader: Reader },
 }
@@ -111,7 +130,8 @@ pub(super) struct Session {
     /// All handles are gone.
     abandoned: bool,
     ready: Option<oneshot::Sender<()>>,
-    rpcs: HashMap<RequestId, Asked>,
+    rpcs: HashMap<RequestId, Asked<Bytes>>,
+    metas: HashMap<RequestId, Asked<(i32, Bytes)>>,
     chunks: HashMap<(StreamId, ChunkIndex), Reader>,
     /// The body that is arriving, if anybody reads it.
     arriving: Option<Arriving>,
@@ -129,11 +149,13 @@ struct Arriving {
     whole: Option<BytesMut>,
 }
 
-/// An RPC that is owed an answer.
-struct Asked {
-    answer: oneshot::Sender<Result<Bytes, String>>,
+/// A request that is owed an answer.
+struct Asked<T> {
+    answer: oneshot::Sender<Result<T, String>>,
     /// It was asked when something had been answered already.
     later: bool,
+    /// Of an upload.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Whether a server in AES-GCM hears more than the first message of a connection, which Spark 3.4 does not
@@ -169,6 +191,7 @@ impl Session {
             abandoned: false,
             ready: Some(ready),
             rpcs: HashMap::new(),
+            metas: HashMap::new(),
             chunks: HashMap::new(),
             arriving: None,
             answered: false,
@@ -187,7 +210,21 @@ impl Session {
         match command {
             Command::Rpc { request, body, answer } => {
                 engine.rpc(request, &body)?;
-                self.rpcs.insert(request, Asked { answer, later: self.answered });
+                self.rpcs.insert(request, Asked { answer, later: self.answered, _permit: None });
+            }
+            Command::Upload { request, meta, body, answer, permit } => {
+                engine.upload(request, meta, body)?;
+                self.rpcs.insert(request, Asked { answer, later: self.answered, _permit: Some(permit) });
+            }
+            Command::MergedMeta { request, app, partition, answer } => {
+                let MergedPartition { shuffle, merge, reduce } = partition;
+                engine.merged_meta(request, app, shuffle, merge, reduce)?;
+                self.metas.insert(request, Asked { answer, later: self.answered, _permit: None });
+            }
+            Command::OneWay { body, sent } => {
+                engine.one_way(&body)?;
+                // Whoever sent it may have given up.
+                sent.send(()).ok();
             }
             Command::Chunk { name, carrier, reader } => {
                 match carrier {
@@ -198,6 +235,23 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Hands an answer to whoever asked, who may have given up.
+    fn answer(&mut self, request: RequestId, result: Result<Bytes, String>) {
+        if let Some(asked) = self.rpcs.remove(&request) {
+            self.hearing.answered_later.fetch_or(asked.later, Ordering::Relaxed);
+            asked.answer.send(result).ok();
+        } else if let Err(text) = result {
+            self.answer_meta(request, Err(text));
+        }
+    }
+
+    fn answer_meta(&mut self, request: RequestId, result: Result<(i32, Bytes), String>) {
+        if let Some(asked) = self.metas.remove(&request) {
+            self.hearing.answered_later.fetch_or(asked.later, Ordering::Relaxed);
+            asked.answer.send(result).ok();
+        }
     }
 
     /// Hands a piece to the reader of the arriving body.
@@ -273,7 +327,7 @@ impl Handler for Session {
             self.answered = true;
         }
         // A chunk is asked for when its stream has been opened, which is an answer.
-        if !matches!(event, ClientEvent::Ready | ClientEvent::Rpc { .. }) {
+        if !matches!(event, ClientEvent::Ready | ClientEvent::Rpc { .. } | ClientEvent::MergedMeta { .. }) {
             self.hearing.answered_later.store(true, Ordering::Relaxed);
         }
         match event {
@@ -283,12 +337,9 @@ impl Handler for Session {
                     ready.send(()).ok();
                 }
             }
-            ClientEvent::Rpc { request, result } => {
-                if let Some(asked) = self.rpcs.remove(&request) {
-                    self.hearing.answered_later.fetch_or(asked.later, Ordering::Relaxed);
-                    // Whoever asked may have given up.
-                    asked.answer.send(result).ok();
-                }
+            ClientEvent::Rpc { request, result } => self.answer(request, result),
+            ClientEvent::MergedMeta { request, num_chunks, bitmaps } => {
+                self.answer_meta(request, Ok((num_chunks, bitmaps)));
             }
             ClientEvent::Chunk { stream, chunk, len } => {
                 self.begin(engine, StreamName { stream, chunk }, len).await;

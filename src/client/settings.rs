@@ -85,13 +85,19 @@ pub struct Settings {
     pub send_buffer: Option<u32>,
     /// The largest block that is fetched to memory (`spark.network.maxRemoteBlockSizeFetchToMem`). 200 MiB.
     pub max_fetch_to_memory: u64,
-    /// Bytes of one fetch that arrived and were not taken yet; one larger block is let through
-    /// (`spark.reducer.maxSizeInFlight`). 48 MiB.
+    /// Bytes of one fetch that arrived and were not taken yet, or of one push that were not answered yet; one larger
+    /// block is let through (`spark.reducer.maxSizeInFlight`). 48 MiB.
     pub max_size_in_flight: u64,
-    /// Requests of one fetch at once (`spark.reducer.maxReqsInFlight`); never more than connections. No bound.
+    /// Requests of one fetch or push at once (`spark.reducer.maxReqsInFlight`); of a fetch never more than connections.
+    /// No bound.
     pub max_requests_in_flight: usize,
-    /// Blocks in one request (`spark.reducer.maxBlocksInFlightPerAddress`). No bound of its own.
+    /// Blocks in one request, and blocks on their way to one merger (`spark.reducer.maxBlocksInFlightPerAddress`). No
+    /// bound of its own.
     pub max_blocks_in_flight: usize,
+    /// Larger blocks are not pushed (`spark.shuffle.push.maxBlockSizeToPush`). 1 MiB.
+    pub max_block_to_push: u64,
+    /// Bytes of blocks that are pushed as one request (`spark.shuffle.push.maxBlockBatchSize`). 3 MiB.
+    pub max_push_batch: u64,
     /// Whether blocks are opened with the message of Spark 2 (`spark.shuffle.useOldFetchProtocol`). No.
     pub old_fetch_protocol: bool,
     /// What a server's numbers may cost.
@@ -118,6 +124,8 @@ impl Settings {
             max_size_in_flight: 48 << 20,
             max_requests_in_flight: usize::MAX,
             max_blocks_in_flight: usize::MAX,
+            max_block_to_push: 1 << 20,
+            max_push_batch: 3 << 20,
             old_fetch_protocol: false,
             limits: Limits::default(),
         }
@@ -171,6 +179,8 @@ impl TryFrom<&ClientConfig> for Settings {
             max_size_in_flight: config.max_size_in_flight.as_u64(),
             max_requests_in_flight: config.max_requests_in_flight,
             max_blocks_in_flight: config.max_blocks_in_flight,
+            max_block_to_push: config.max_block_to_push.as_u64(),
+            max_push_batch: config.max_push_batch.as_u64(),
             old_fetch_protocol: config.old_fetch_protocol,
             limits: config.limits.clone(),
         })

@@ -54,6 +54,10 @@ pub struct ClientConfig {
     pub max_requests_in_flight: usize,
     /// Blocks requested of one server (`spark.reducer.maxBlocksInFlightPerAddress`). No bound.
     pub max_blocks_in_flight: usize,
+    /// Larger blocks are not pushed (`spark.shuffle.push.maxBlockSizeToPush`). 1 MiB.
+    pub max_block_to_push: ByteCount,
+    /// Bytes of blocks that are pushed as one request (`spark.shuffle.push.maxBlockBatchSize`). 3 MiB.
+    pub max_push_batch: ByteCount,
     /// Whether blocks are opened with the message of Spark 2 (`spark.shuffle.useOldFetchProtocol`). No.
     pub old_fetch_protocol: bool,
     /// Iterations that a server may ask for in the older handshake (`spark.sealed.limits.legacy-iterations`). 10,000.
@@ -159,6 +163,8 @@ impl ClientConfig {
         let max_size_in_flight = v.value(&keys::MAX_SIZE_IN_FLIGHT);
         let max_requests_in_flight = count(v.value(&keys::MAX_REQUESTS_IN_FLIGHT));
         let max_blocks_in_flight = count(v.value(&keys::MAX_BLOCKS_IN_FLIGHT));
+        let max_block_to_push = v.value(&keys::MAX_BLOCK_TO_PUSH);
+        let max_push_batch = v.value(&keys::MAX_PUSH_BATCH);
         let old_fetch_protocol = v.value(&keys::OLD_FETCH_PROTOCOL);
         let mut limits = Limits::default();
         limits.handshake_frame = v.value(&keys::LIMIT_HANDSHAKE_FRAME).as_u64();
@@ -189,6 +195,8 @@ impl ClientConfig {
             max_size_in_flight,
             max_requests_in_flight,
             max_blocks_in_flight,
+            max_block_to_push,
+            max_push_batch,
             old_fetch_protocol,
             max_legacy_iterations,
             limits,

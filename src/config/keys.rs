@@ -116,6 +116,8 @@ pub static ALL: &[&dyn AnyKey] = &[
     &MAX_SIZE_IN_FLIGHT,
     &MAX_REQUESTS_IN_FLIGHT,
     &MAX_BLOCKS_IN_FLIGHT,
+    &MAX_BLOCK_TO_PUSH,
+    &MAX_PUSH_BATCH,
     &SSL_RPC_ENABLED,
     &SSL_RPC_PROTOCOL,
     &SSL_RPC_ALGORITHMS,
@@ -1047,6 +1049,24 @@ pub static MAX_BLOCKS_IN_FLIGHT: Key<Int<u32>> = Key::new(
     Is("2147483647"),
     Client,
     "Blocks that the client has requested of one server, at most.",
+);
+
+/// Blocks that are worth a push.
+pub static MAX_BLOCK_TO_PUSH: Key<Size> = Key::new(
+    "spark.shuffle.push.maxBlockSizeToPush",
+    Size::new(SizeUnit::Bytes, ByteCount::new(0), LARGEST),
+    Is("1m"),
+    Client,
+    "The largest block that the client pushes to be merged; larger ones are fetched as they are.",
+);
+
+/// Blocks pushed together.
+pub static MAX_PUSH_BATCH: Key<Size> = Key::new(
+    "spark.shuffle.push.maxBlockBatchSize",
+    Size::new(SizeUnit::Bytes, ByteCount::new(1), LARGEST),
+    Is("3m"),
+    Client,
+    "Bytes of neighbouring blocks that the client pushes as one request, at most.",
 );
 
 /// TLS.

@@ -236,8 +236,12 @@ async fn the_relay_ends_when_the_server_goes() {
     let running = Running::start();
     let path = running.config.socket.clone();
     let (input, mut held) = io::pipe().unwrap();
-    let relaying = tokio::task::spawn_blocking(move || relay(&path, &[], input, io::sink()));
-    io::Write::write_all(&mut held, format!("{GREETING}\n").as_bytes()).unwrap();
+    let (answers, answered) = io::pipe().unwrap();
+    let relaying = tokio::task::spawn_blocking(move || relay(&path, &[], input, answered));
+    io::Write::write_all(&mut held, format!("{GREETING}\nended app-1\n").as_bytes()).unwrap();
+    let mut first = String::new();
+    io::BufRead::read_line(&mut io::BufReader::new(answers), &mut first).unwrap();
+    assert_eq!(first, "ok\n", "it is connected");
     running.stop.cancel();
     assert!(matches!(relaying.await.unwrap(), Err(RelayError::Gone | RelayError::Io(_))));
     let nobody = running.dir.path().join("nobody");

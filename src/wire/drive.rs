@@ -109,6 +109,7 @@ where
         share: None,
         shared: 0,
         mode: None,
+        broken: None,
         pool,
         settings,
     };
@@ -143,6 +144,8 @@ struct Wire<'a> {
     /// What that message wanted.
     shared: u64,
     mode: Option<SessionMode>,
+    /// Why the socket takes no more. What the peer said before that is read to its end first: it may say why.
+    broken: Option<std::io::Error>,
     pool: SegmentPool,
     settings: &'a WireSettings,
 }
@@ -357,15 +360,27 @@ impl Wire<'_> {
     {
         let moved = poll_fn(|cx| {
             let waiting = self.outbox.unwritten();
-            if !waiting.is_empty()
+            if self.broken.is_none()
+                && !waiting.is_empty()
                 && let Poll::Ready(wrote) = Pin::new(&mut *socket).poll_write(cx, waiting)
             {
-                return Poll::Ready(match wrote {
-                    Ok(0) => Err(std::io::ErrorKind::WriteZero.into()),
-                    other => other.map(Moved::Wrote),
-                });
+                match wrote {
+                    Ok(0) => self.broken = Some(std::io::ErrorKind::WriteZero.into()),
+                    Ok(n) => return Poll::Ready(Ok(Moved::Wrote(n))),
+                    Err(failure) => self.broken = Some(failure),
+                }
             }
-            if reading { self.poll_read(socket, bulk, cx).map_ok(Moved::Read) } else { Poll::Pending }
+            if !reading {
+                return self.broken.take().map_or(Poll::Pending, |failure| Poll::Ready(Err(failure)));
+            }
+            self.poll_read(socket, bulk, cx).map(|read| match (read, self.broken.take()) {
+                (Ok(n @ 1..), broken) => {
+                    self.broken = broken;
+                    Ok(Moved::Read(n))
+                }
+                (_, Some(failure)) => Err(failure),
+                (read, None) => read.map(Moved::Read),
+            })
         });
         Ok(moved.await?)
     }

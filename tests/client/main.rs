@@ -4,6 +4,8 @@
 
 mod against_script;
 mod against_server;
+mod merger;
+mod merging_script;
 mod probing;
 mod script;
 mod support;

@@ -1,6 +1,7 @@
 //! Push-based merging through a socket, over files in memory: what Spark's clients see.
 #![allow(clippy::unwrap_used)]
 
+mod client;
 mod conversation;
 mod handed_over;
 mod hostile;

@@ -7,20 +7,21 @@
 //!   closed: this end never falls back to a weaker mode
 //! ```
 //!
-//! Answers are matched as Spark matches them (TransportResponseHandler, 4.3.0): RPCs by request id,
-//! chunks by stream and index, streams in the order asked. An answer that nobody asked for ends the
-//! connection.
+//! Answers are matched as Spark matches them (TransportResponseHandler, 4.3.0): RPCs, uploads and requests for
+//! what was merged by request id, chunks by stream and index, streams in the order asked. An answer that nobody
+//! asked for ends the connection.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::engine::Body;
 use super::handshake::{Greeted, Greeting};
 use super::link::{Collect, Link, SMALL_FRAME};
 use super::{CloseReason, Transmit};
 use crate::frame::Incoming;
-use crate::ids::{ChunkIndex, RequestId, StreamId};
+use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 use crate::limits::Limits;
 use crate::message::Head;
 
@@ -50,6 +51,15 @@ pub enum ClientEvent {
         request: RequestId,
         /// Its answer.
         result: Result<Bytes, String>,
+    },
+    /// What is known of a merged partition; a failure comes as [`ClientEvent::Rpc`].
+    MergedMeta {
+        /// The request.
+        request: RequestId,
+        /// How many chunks there are, in the server's words: it may be any number.
+        num_chunks: i32,
+        /// A bitmap of map indexes for each.
+        bitmaps: Bytes,
     },
     /// A chunk begins; `len` bytes follow as [`ClientEvent::Body`], then [`ClientEvent::BodyEnd`].
     Chunk {
@@ -104,6 +114,7 @@ enum Phase {
 /// What the body that is arriving belongs to.
 enum Arriving {
     Rpc(RequestId, u64, Collect),
+    MergedMeta(RequestId, i32, u64, Collect),
     Bulk,
 }
 
@@ -115,6 +126,7 @@ pub struct ClientConnection<B> {
     started: Instant,
     announced_ready: bool,
     rpcs: HashSet<RequestId>,
+    metas: HashSet<RequestId>,
     chunks: HashSet<(StreamId, ChunkIndex)>,
     streams: VecDeque<String>,
     arriving: Option<Arriving>,
@@ -150,6 +162,7 @@ impl<B> ClientConnection<B> {
             started: now,
             announced_ready: false,
             rpcs: HashSet::new(),
+            metas: HashSet::new(),
             chunks: HashSet::new(),
             streams: VecDeque::new(),
             arriving: None,
@@ -161,6 +174,27 @@ impl<B> ClientConnection<B> {
         self.require_session()?;
         self.link.send(&Head::RpcRequest { request }, body)?;
         self.rpcs.insert(request);
+        Ok(())
+    }
+
+    /// Sends a message that is never answered.
+    pub fn one_way(&mut self, body: &[u8]) -> Result<(), CloseReason> {
+        self.require_session()?;
+        self.link.send(&Head::OneWayMessage, body)
+    }
+
+    /// Asks what is known of a merged partition; `request` must not be outstanding.
+    pub fn merged_meta(
+        &mut self,
+        request: RequestId,
+        app: AppId,
+        shuffle: ShuffleId,
+        merge: ShuffleMergeId,
+        reduce: ReduceId,
+    ) -> Result<(), CloseReason> {
+        self.require_session()?;
+        self.link.send(&Head::MergedBlockMetaRequest { request, app, shuffle, merge, reduce }, &[])?;
+        self.metas.insert(request);
         Ok(())
     }
 
@@ -198,7 +232,11 @@ impl<B> ClientConnection<B> {
 
     /// Answers that the server owes.
     pub fn owed(&self) -> usize {
-        self.rpcs.len() + self.chunks.len() + self.streams.len() + usize::from(self.arriving.is_some())
+        self.rpcs.len()
+            + self.metas.len()
+            + self.chunks.len()
+            + self.streams.len()
+            + usize::from(self.arriving.is_some())
     }
 
     /// Ends the connection once everything that is queued has gone out.
@@ -210,7 +248,9 @@ impl<B> ClientConnection<B> {
 
     fn head(&mut self, head: Head, len: u64) -> Result<Option<ClientEvent>, CloseReason> {
         let expected = match &head {
-            Head::RpcResponse { request } | Head::RpcFailure { request, .. } => self.expects_rpc(*request),
+            Head::RpcResponse { request } => self.expects_rpc(*request),
+            Head::RpcFailure { request, .. } => self.expects_rpc(*request) || self.metas.remove(request),
+            Head::MergedBlockMetaSuccess { request, .. } => self.metas.remove(request),
             Head::ChunkFetchSuccess { stream, chunk } | Head::ChunkFetchFailure { stream, chunk, .. } => {
                 self.chunks.remove(&(*stream, *chunk))
             }
@@ -224,11 +264,13 @@ impl<B> ClientConnection<B> {
         }
         match head {
             Head::RpcResponse { request } => {
-                let (limit, key) = self.collect_limit();
-                if len > limit {
-                    return Err(CloseReason::TooLarge { what: "answer", len, limit, key });
-                }
+                self.check_length(len)?;
                 self.arriving = Some(Arriving::Rpc(request, len, Collect::default()));
+                Ok(None)
+            }
+            Head::MergedBlockMetaSuccess { request, num_chunks } => {
+                self.check_length(len)?;
+                self.arriving = Some(Arriving::MergedMeta(request, num_chunks, len, Collect::default()));
                 Ok(None)
             }
             Head::RpcFailure { request, error } => self.rpc_failed(request, error).map(Some),
@@ -247,6 +289,14 @@ impl<B> ClientConnection<B> {
                 Ok(Some(ClientEvent::StreamFailed { name: stream, error }))
             }
             other => Err(CloseReason::Unexpected(other.kind().name())),
+        }
+    }
+
+    /// An answer is collected in memory.
+    fn check_length(&self, len: u64) -> Result<(), CloseReason> {
+        match self.collect_limit() {
+            (limit, key) if len > limit => Err(CloseReason::TooLarge { what: "answer", len, limit, key }),
+            _ => Ok(()),
         }
     }
 
@@ -279,6 +329,9 @@ impl<B> ClientConnection<B> {
             None => Ok(None),
             Some(Arriving::Bulk) => Ok(Some(ClientEvent::BodyEnd)),
             Some(Arriving::Rpc(request, _, body)) => self.answered(request, body.finish()),
+            Some(Arriving::MergedMeta(request, num_chunks, _, body)) => {
+                Ok(Some(ClientEvent::MergedMeta { request, num_chunks, bitmaps: body.finish() }))
+            }
         }
     }
 
@@ -329,6 +382,17 @@ impl<B> ClientConnection<B> {
     }
 }
 
+impl<B: Body> ClientConnection<B> {
+    /// Sends what `meta` asks for with `body` behind it, of any length; it is answered as an RPC, perhaps before all of
+    /// the body is out. `request` must not be outstanding.
+    pub fn upload(&mut self, request: RequestId, meta: Bytes, body: B) -> Result<(), CloseReason> {
+        self.require_session()?;
+        self.link.send_with_body(&Head::UploadStream { request, meta }, body.len(), body)?;
+        self.rpcs.insert(request);
+        Ok(())
+    }
+}
+
 impl<B> super::Engine for ClientConnection<B> {
     type Body = B;
     type Event = ClientEvent;
@@ -367,7 +431,7 @@ impl<B> super::Engine for ClientConnection<B> {
                 None => return Ok(None),
                 Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
                 Some(Incoming::Body(piece)) => match &mut self.arriving {
-                    Some(Arriving::Rpc(_, _, collect)) => {
+                    Some(Arriving::Rpc(_, _, collect) | Arriving::MergedMeta(_, _, _, collect)) => {
                         collect.push(piece);
                         None
                     }
@@ -413,7 +477,7 @@ impl<B> super::Engine for ClientConnection<B> {
 
     fn memory_wanted(&self) -> u64 {
         match &self.arriving {
-            Some(Arriving::Rpc(_, len, _)) if *len > SMALL_FRAME => *len,
+            Some(Arriving::Rpc(_, len, _) | Arriving::MergedMeta(_, _, len, _)) if *len > SMALL_FRAME => *len,
             _ => 0,
         }
     }

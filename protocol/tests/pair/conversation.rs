@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::SessionMode;
-use sealed_shuffle_protocol::ids::{ChunkIndex, RequestId, StreamId};
+use sealed_shuffle_protocol::ids::{
+    AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
+};
 
 use crate::joined::{Cut, Pair, Told, modes, open_settings, seconds};
 use crate::support::pattern;
@@ -19,6 +21,13 @@ fn ask_everything(pair: &mut Pair) {
     client.chunk(STREAM, ChunkIndex(-1)).unwrap();
     client.stream("s".to_owned()).unwrap();
     client.stream("no".to_owned()).unwrap();
+    client.one_way(b"nobody answers").unwrap();
+    for (request, reduce) in [(4, 70), (5, -1)] {
+        let app = AppId::new("app-1");
+        client
+            .merged_meta(RequestId(request), app, ShuffleId(1), ShuffleMergeId(0), ReduceId(reduce))
+            .unwrap();
+    }
     client.rpc(RequestId(-3), b"").unwrap();
 }
 
@@ -33,6 +42,8 @@ fn everything_told() -> Vec<Told> {
         Told::ChunkFailed(ChunkIndex(-1), no()),
         Told::Stream("s".to_owned(), pattern(100).into()),
         Told::StreamFailed("no".to_owned(), no()),
+        Told::MergedMeta(RequestId(4), 70, Bytes::from_static(b"bitmaps")),
+        Told::Rpc(RequestId(5), Err(no())),
         Told::Rpc(RequestId(-3), Ok(Bytes::new())),
     ]
 }
@@ -42,7 +53,7 @@ fn talk(mut pair: Pair, to_server: Cut, to_client: Cut) -> Pair {
     (pair.to_server, pair.to_client) = (to_server, to_client);
     pair.settle();
     ask_everything(&mut pair);
-    assert_eq!(pair.client.engine.owed(), 8);
+    assert_eq!(pair.client.engine.owed(), 10);
     pair.settle();
     assert!(pair.client_end.is_none() && pair.server_end.is_none(), "{to_server:?} {to_client:?}");
     assert_eq!(pair.told, everything_told(), "{to_server:?} {to_client:?}");

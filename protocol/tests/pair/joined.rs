@@ -147,6 +147,7 @@ impl<E: Engine<Body = Bytes>> End<E> {
 pub(crate) enum Told {
     Ready,
     Rpc(RequestId, Result<Bytes, String>),
+    MergedMeta(RequestId, i32, Bytes),
     Chunk(ChunkIndex, Bytes),
     ChunkFailed(ChunkIndex, String),
     Stream(String, Bytes),
@@ -289,6 +290,9 @@ impl Pair {
         match event {
             ClientEvent::Ready => self.told.push(Told::Ready),
             ClientEvent::Rpc { request, result } => self.told.push(Told::Rpc(request, result)),
+            ClientEvent::MergedMeta { request, num_chunks, bitmaps } => {
+                self.told.push(Told::MergedMeta(request, num_chunks, bitmaps));
+            }
             ClientEvent::ChunkFailed { chunk, error, .. } => self.told.push(Told::ChunkFailed(chunk, error)),
             ClientEvent::StreamFailed { name, error } => self.told.push(Told::StreamFailed(name, error)),
             ClientEvent::Chunk { chunk, len, .. } => self.body = begin(Told::Chunk(chunk, Bytes::new()), len),
@@ -358,12 +362,20 @@ pub(crate) fn serve(
             engine.answer_stream(name, pattern(len).into())
         }
         Request::Upload { meta, .. } if &meta[..] == b"take" => Ok(()),
+        Request::Upload { request, meta, .. } if &meta[..] == b"early" => {
+            engine.answer_rpc(request, b"before its body")
+        }
         Request::Upload { request, .. } => {
             engine.fail_rpc(request, "java.lang.No")?;
             engine.close(CloseReason::Refused("an upload".to_owned()));
             Ok(())
         }
-        Request::MergedBlockMeta { request, .. } => engine.fail_rpc(request, "java.lang.No"),
+        Request::MergedBlockMeta { request, reduce, .. } if reduce.0 < 0 => {
+            engine.fail_rpc(request, "java.lang.No")
+        }
+        Request::MergedBlockMeta { request, reduce, .. } => {
+            engine.answer_merged_meta(request, reduce.0, Bytes::from_static(b"bitmaps"))
+        }
     }
 }
 

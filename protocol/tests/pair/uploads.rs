@@ -1,13 +1,16 @@
-//! Uploads on the serving end: the body comes in pieces between its head and its end, wherever the bytes are cut.
+//! Uploads: the body comes in pieces between its head and its end, wherever the bytes are cut, and the answer when the
+//! serving end likes.
 
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::connection::{CloseReason, Engine, Transmit};
-use sealed_shuffle_protocol::ids::RequestId;
+use sealed_shuffle_protocol::ids::{AppId, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::message::Head;
 
-use crate::joined::{Server, message, open_settings, secret, serve};
+use crate::joined::{
+    Client, Pair, Server, Told, client_settings, ended, message, modes, open_settings, secret, serve,
+};
 
 fn upload(request: i64, meta: &'static [u8], body: &[u8]) -> Bytes {
     let meta = Bytes::from_static(meta);
@@ -84,4 +87,55 @@ fn only_long_uploads_want_memory_and_bulk() {
         let (server, _) = asked(&bytes, 1 << 20);
         assert!(!server.expects_bulk() && server.memory_wanted() == 0);
     }
+}
+
+#[test]
+fn an_upload_is_answered_as_an_rpc_even_before_its_body() {
+    for mode in modes() {
+        let mut pair = Pair::sealed(mode);
+        pair.settle();
+        let client = &mut pair.client.engine;
+        client.upload(RequestId(1), Bytes::from_static(b"early"), vec![7; 300].into()).unwrap();
+        client.upload(RequestId(2), Bytes::from_static(b"early"), Bytes::new()).unwrap();
+        client.rpc(RequestId(3), b"behind").unwrap();
+        assert_eq!(client.owed(), 3);
+        pair.settle();
+        let early = || Ok(Bytes::from_static(b"before its body"));
+        let told = [(1, early()), (2, early()), (3, Ok(Bytes::from_static(b"behind")))]
+            .map(|(n, result)| (RequestId(n), result));
+        assert_eq!(pair.told[1..], told.map(|(request, result)| Told::Rpc(request, result)));
+        assert_eq!(pair.client.engine.owed(), 0);
+        assert!(pair.asked.contains(&"piece of 300 bytes".to_owned()), "{:?}", pair.asked);
+    }
+}
+
+#[test]
+fn an_answer_of_another_kind_than_was_asked_for_ends_the_connection() {
+    let now = Instant::now();
+    let (rpc, meta) = (RequestId(1), RequestId(2));
+    let success = |request| Head::MergedBlockMetaSuccess { request, num_chunks: 0 };
+    for head in [success(rpc), Head::RpcResponse { request: meta }, success(RequestId(3))] {
+        let mut client = Client::in_clear(now, client_settings());
+        client.handle_ready(now);
+        client.upload(rpc, Bytes::from_static(b"take"), Bytes::new()).unwrap();
+        client.merged_meta(meta, AppId::new("a"), ShuffleId(0), ShuffleMergeId(0), ReduceId(0)).unwrap();
+        client.handle_bytes(now, message(&head, &[]));
+        assert!(matches!(ended(&mut client), Some(CloseReason::Unexpected(_))), "{head:?}");
+    }
+}
+
+#[test]
+fn a_long_answer_about_a_merged_partition_is_refused_before_it_is_collected() {
+    let now = Instant::now();
+    let settings = client_settings();
+    let limit = settings.limits.response_frame;
+    let mut client = Client::in_clear(now, settings);
+    client.handle_ready(now);
+    client.merged_meta(RequestId(1), AppId::new("a"), ShuffleId(0), ShuffleMergeId(0), ReduceId(0)).unwrap();
+    let mut head = BytesMut::new();
+    Head::MergedBlockMetaSuccess { request: RequestId(1), num_chunks: 1 }
+        .encode(limit + 1, &mut head)
+        .unwrap();
+    client.handle_bytes(now, head.freeze());
+    assert!(matches!(ended(&mut client), Some(CloseReason::TooLarge { .. } | CloseReason::Frame(_))));
 }

@@ -25,6 +25,10 @@ fn defaults_are_sparks_but_for_encryption() {
         (config.max_fetch_to_memory.to_string(), config.max_size_in_flight.to_string()),
         ("200m".into(), "48m".into())
     );
+    assert_eq!(
+        (config.max_block_to_push.to_string(), config.max_push_batch.to_string()),
+        ("1m".into(), "3m".into())
+    );
     assert_eq!((config.connections_per_peer, config.old_fetch_protocol), (1, false));
 }
 
