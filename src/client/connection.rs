@@ -15,7 +15,6 @@ use sealed_shuffle_protocol::connection::{ClientConnection, ClientSettings, Clos
 use sealed_shuffle_protocol::ids::{AppId, RequestId};
 use sealed_shuffle_protocol::sasl;
 use sealed_shuffle_protocol::shuffle::StreamName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +25,7 @@ use super::{Address, ClientError, Security, Settings};
 use crate::random::{OsRandom, random_bytes};
 use crate::seal::{Lane, SegmentPool, Stack};
 use crate::tls::{LiveClientTls, Refresh, TlsLayer};
-use crate::wire::{WireSettings, drive};
+use crate::wire::{Socket, WireSettings, drive};
 
 /// Commands that wait for the connection's task.
 const COMMANDS: usize = 64;
@@ -98,7 +97,7 @@ impl Connection {
         pool: &SegmentPool,
     ) -> Result<Self, ClientError>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Socket + 'static,
     {
         let (engine, secured) = greet(server, app, settings)?;
         let (commands, asked) = mpsc::channel(COMMANDS);
@@ -213,7 +212,7 @@ async fn run<S>(
     wire: WireSettings,
     shared: Arc<Shared>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Socket,
 {
     let _ended = shared.ended.clone().drop_guard();
     let reason = drive(&mut socket, &mut engine, &mut session, stack, pool, &wire).await;

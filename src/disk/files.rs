@@ -24,7 +24,7 @@ pub struct OpenFile {
     identity: Identity,
     path: ShownPath,
     /// The file system does not answer `RWF_NOWAIT`.
-    pub(super) never_now: AtomicBool,
+    pub(crate) never_now: AtomicBool,
     open: Arc<AtomicU64>,
 }
 

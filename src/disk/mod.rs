@@ -51,7 +51,7 @@ pub use files::OpenFile;
 pub use lookup_error::LookupError;
 pub use own::{OwnFile, OwnFiles, WriteError, Writing};
 pub use purge::Directories;
-pub use read::{ReadError, ReadNow, read_blocking, read_now};
+pub use read::{ReadError, ReadNow, is_at_hand, read_blocking, read_now};
 pub use region::Region;
 pub use remove::Removed;
 pub use root::{DirRefused, LocalDir, Presence, RootError, Roots};
