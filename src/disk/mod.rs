@@ -11,6 +11,7 @@
 //! | `confined` | opening, removing and looking at a file without leaving a root |
 //! | [`executors`] | which application and executor registered which directories, and when an application ends |
 //! | [`index`], `index_cache` | the offsets of a map output, and a bounded cache of them |
+//! | `far_index` | the same where there are too many to keep: two offsets are read when they are needed |
 //! | [`files`] | open data files, bounded in number and time |
 //! | [`store`] | block id to region: the lookup that the server uses |
 //! | [`region`], [`read`] | a range of an open file, and its bytes |
@@ -27,6 +28,7 @@ pub mod checksum;
 mod confined;
 pub mod diagnose;
 pub mod executors;
+mod far_index;
 pub mod files;
 pub mod index;
 mod index_cache;
