@@ -16,7 +16,6 @@ use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::{AppId, RequestId};
 use sealed_shuffle_protocol::sasl;
 use sealed_shuffle_protocol::shuffle::StreamName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +26,7 @@ use super::{Address, ClientError, MergedPartition, Security, Settings};
 use crate::random::{OsRandom, random_bytes};
 use crate::seal::{Body, Lane, SegmentPool, Stack};
 use crate::tls::{LiveClientTls, Refresh, TlsLayer};
-use crate::wire::{WireSettings, drive};
+use crate::wire::{Socket, WireSettings, drive};
 
 /// Commands that wait for the connection's task.
 const COMMANDS: usize = 64;
@@ -109,7 +108,7 @@ impl Connection {
         pool: &SegmentPool,
     ) -> Result<Self, ClientError>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Socket + 'static,
     {
         let (engine, secured) = greet(server, app, settings)?;
         let (commands, asked) = mpsc::channel(COMMANDS);
@@ -274,7 +273,7 @@ async fn run<S>(
     wire: WireSettings,
     shared: Arc<Shared>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Socket,
 {
     let _ended = shared.ended.clone().drop_guard();
     let reason = drive(&mut socket, &mut engine, &mut session, stack, pool, &wire).await;

@@ -2,7 +2,8 @@
 //!
 //! Reducers ask for neighbouring ranges of the same files, so a file stays open for a while. An entry is used only
 //! while a stat of its path shows the same file. A sweep closes what was idle or has been deleted, so that
-//! no deleted file pins a disk; what a [`super::Region`] still holds closes with the region.
+//! no deleted file pins a disk; what a [`super::Region`] still holds closes with the region. Index files are among
+//! them where their offsets are not kept (`far_index`).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub struct OpenFile {
     identity: Identity,
     path: ShownPath,
     /// The file system does not answer `RWF_NOWAIT`.
-    pub(super) never_now: AtomicBool,
+    pub(crate) never_now: AtomicBool,
     open: Arc<AtomicU64>,
 }
 
@@ -118,17 +119,34 @@ impl Files {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(kept.file.clone());
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let (fd, identity) = roots.open_file(key.root, key.path)?;
+        let (fd, identity) = roots.open_file(key.root, key.path).inspect_err(|_| self.missed())?;
+        Ok(self.adopt(key, (fd, identity), app, shown(), now))
+    }
+
+    /// Takes the file that was opened at `key` just now.
+    pub(super) fn adopt(
+        &self,
+        key: FileKeyRef<'_>,
+        (fd, identity): (OwnedFd, Identity),
+        app: &AppId,
+        path: ShownPath,
+        now: Instant,
+    ) -> Arc<OpenFile> {
+        let since_start = self.since_start(now);
+        self.missed();
         self.open.fetch_add(1, Ordering::Relaxed);
-        let (path, open) = (shown(), self.open.clone());
+        let open = self.open.clone();
         let file = Arc::new(OpenFile { fd, identity, path, never_now: AtomicBool::new(false), open });
         if let Some(cache) = &self.cache {
             let last_use = AtomicU64::new(since_start);
             let kept = Kept { file: file.clone(), app: app.clone(), last_use };
             cache.insert(key.to_key(), Arc::new(kept));
         }
-        Ok(file)
+        file
+    }
+
+    fn missed(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, key: FileKeyRef<'_>) {

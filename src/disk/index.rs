@@ -89,14 +89,7 @@ impl Index {
     pub fn range(&self, start: i64, end: i64) -> Result<(u64, u64), RangeError> {
         let offset =
             |at| usize::try_from(at).ok().and_then(|at| self.offset(at)).ok_or(RangeError::OutOfBounds);
-        let (from, to): (i64, i64) = (offset(start)?, offset(end)?);
-        // Java's subtraction wraps.
-        let length = to.wrapping_sub(from);
-        let Ok(len) = u64::try_from(length) else { return Err(RangeError::NegativeLength(length)) };
-        match u64::try_from(from) {
-            Ok(from) if self.in_order => Ok((from, len)),
-            _ => Err(RangeError::OutOfOrder),
-        }
+        between(offset(start)?, offset(end)?, self.in_order)
     }
 
     fn offset(&self, at: usize) -> Option<i64> {
@@ -107,7 +100,18 @@ impl Index {
     }
 }
 
-const OFFSET: usize = size_of::<i64>();
+/// Offset and length of what lies between two offsets of an index that is, or is not, in order.
+pub(super) fn between(from: i64, to: i64, in_order: bool) -> Result<(u64, u64), RangeError> {
+    // Java's subtraction wraps.
+    let length = to.wrapping_sub(from);
+    let Ok(len) = u64::try_from(length) else { return Err(RangeError::NegativeLength(length)) };
+    match u64::try_from(from) {
+        Ok(from) if in_order => Ok((from, len)),
+        _ => Err(RangeError::OutOfOrder),
+    }
+}
+
+pub(super) const OFFSET: usize = size_of::<i64>();
 const READ_AT_ONCE: usize = 64 << 10;
 
 struct Parser {

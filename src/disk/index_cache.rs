@@ -1,4 +1,4 @@
-//! Parsed indexes, bounded by weight.
+//! Parsed indexes, and the ends of those too large to be kept, bounded by weight.
 //!
 //! An entry remembers which index file and which data file it was read with; [`super::store`] compares both before
 //! it uses one, so a rewritten pair is read anew (Spark 2.4 repeats map ids; later versions never do, and Spark's
@@ -14,6 +14,7 @@ use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter};
 use sealed_shuffle_protocol::ids::AppId;
 
 use super::confined::Identity;
+use super::far_index::Ends;
 use super::index::Index;
 use super::root::RootId;
 
@@ -46,11 +47,36 @@ impl FileKeyRef<'_> {
 /// An index, and the pair of files that it holds for.
 #[derive(Debug)]
 pub(super) struct IndexEntry {
-    pub(super) index: Index,
+    pub(super) index: Known,
     pub(super) index_file: Identity,
     /// None where there is no data file, because nothing was written to it.
     pub(super) data_file: Option<Identity>,
     pub(super) app: AppId,
+}
+
+/// What is known of an index without another read.
+#[derive(Debug)]
+pub(super) enum Known {
+    Whole(Index),
+    Ends(Ends),
+}
+
+impl Known {
+    /// How many offsets there are.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Whole(index) => index.count(),
+            Self::Ends(ends) => ends.count(),
+        }
+    }
+
+    /// The last offset, which is the length of the data file.
+    pub(super) fn data_len(&self) -> i64 {
+        match self {
+            Self::Whole(index) => index.data_len(),
+            Self::Ends(ends) => ends.data_len(),
+        }
+    }
 }
 
 /// The cache; holds nothing when its limit is 0.
@@ -116,12 +142,17 @@ impl IndexCache {
 const TYPICAL_WEIGHT: u64 = 2 << 10;
 const SHARD_BYTES: u64 = 16 << 20;
 
-/// `8 * offsets + 176`: what `ShuffleIndexInformation` (Spark 3.2 and later) says of itself.
+/// `8 * offsets + 176`: what `ShuffleIndexInformation` (Spark 3.2 and later) says of itself. Of an index that is not
+/// kept there are two.
 #[derive(Clone, Debug)]
 struct ByOffsets;
 
 impl Weighter<FileKey, Arc<IndexEntry>> for ByOffsets {
     fn weight(&self, _: &FileKey, entry: &Arc<IndexEntry>) -> u64 {
-        u64::try_from(entry.index.count()).unwrap_or(u64::MAX / 16) * 8 + 176
+        let kept = match &entry.index {
+            Known::Whole(index) => index.count(),
+            Known::Ends(_) => 2,
+        };
+        u64::try_from(kept).unwrap_or(u64::MAX / 16) * 8 + 176
     }
 }

@@ -11,6 +11,7 @@
 //! | `confined` | opening, removing and looking at a file without leaving a root |
 //! | [`executors`] | which application and executor registered which directories, and when an application ends |
 //! | [`index`], `index_cache` | the offsets of a map output, and a bounded cache of them |
+//! | `far_index` | the same where there are too many to keep: two offsets are read when they are needed |
 //! | [`files`] | open data files, bounded in number and time |
 //! | [`store`] | block id to region: the lookup that the server uses |
 //! | [`region`], [`read`] | a range of an open file, and its bytes |
@@ -27,6 +28,7 @@ pub mod checksum;
 mod confined;
 pub mod diagnose;
 pub mod executors;
+mod far_index;
 pub mod files;
 pub mod index;
 mod index_cache;
@@ -51,7 +53,7 @@ pub use files::OpenFile;
 pub use lookup_error::LookupError;
 pub use own::{OwnFile, OwnFiles, WriteError, Writing};
 pub use purge::Directories;
-pub use read::{ReadError, ReadNow, read_blocking, read_now};
+pub use read::{ReadError, ReadNow, is_at_hand, read_blocking, read_now};
 pub use region::Region;
 pub use remove::Removed;
 pub use root::{DirRefused, LocalDir, Presence, RootError, Roots};

@@ -2,7 +2,7 @@
 //!
 //! [`read_now`] takes what the page cache has and never waits for a disk; where it says [`ReadNow::WouldBlock`], the
 //! caller goes to a thread that may wait and calls [`read_blocking`]. Neither reads past the region's end, whatever
-//! room the buffers have, and either may read less than there is room for.
+//! room the buffers have, and either may read less than there is room for. [`is_at_hand`] reads nothing.
 
 use std::io::IoSliceMut;
 use std::sync::atomic::Ordering;
@@ -87,6 +87,23 @@ pub fn read_blocking(
         }
     }
 }
+
+/// Whether the page cache has the `len` bytes from `position` on (counted from the region's begin), as far as looking
+/// at one byte in every 128 KiB, and at the last one, can tell: files enter it in such pieces, and what came
+/// together mostly goes together. For who moves bytes without reading them (`sendfile`), and would wait for the rest.
+/// Never where the region ends before.
+pub fn is_at_hand(region: &Region, position: u64, len: u64) -> bool {
+    let Some(last) = len.checked_sub(1) else { return true };
+    let has = |at: u64| {
+        let position = position.checked_add(at);
+        let read = position.map(|position| read_now(region, position, &mut [IoSliceMut::new(&mut [0])]));
+        matches!(read, Some(Ok(ReadNow::Read(1))))
+    };
+    has(last) && (0..last).step_by(LOOK_EVERY).all(has)
+}
+
+/// What Linux reads ahead at once unless told otherwise (`read_ahead_kb`).
+const LOOK_EVERY: usize = 128 << 10;
 
 /// One read that is known to want at least one byte.
 struct Read<'a> {

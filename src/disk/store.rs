@@ -1,8 +1,9 @@
 //! Block id to region: the lookup that the server uses.
 //!
 //! [`BlockStore::resolve_map`] finds a map output once a request, with one validation; the request then takes as
-//! many partitions as it likes from the [`MapOutput`], without IO. A map output whose index is cached and whose data
-//! file is open costs two stats. A region is handed out only when
+//! many partitions as it likes from the [`MapOutput`]. A map output whose index is cached and whose data
+//! file is open costs two stats. Of an index that is too large to be kept ([`DiskLimits::kept_index_bytes`]) each range
+//! takes one read of 16 bytes besides. A region is handed out only when
 //!
 //! - the index and the data file are (device, inode, size, times) the two that were read together, and
 //! - the data file is as long as the last offset says.
@@ -21,11 +22,13 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId
 
 use super::confined::{Identity, OpenError, OpenFailure, ShownPath};
 use super::executors::{Executors, Forgotten, Proof, RegisterRefused, Registration, RegistryLimits};
+use super::far_index::{Ends, FarError, FarOffsets};
 use super::files::{Files, OpenFile};
 use super::index::{Index, RangeError};
-use super::index_cache::{FileKeyRef, IndexCache, IndexEntry};
+use super::index_cache::{FileKeyRef, IndexCache, IndexEntry, Known};
 use super::layout::{self, Placement};
 use super::lookup_error::LookupError;
+use super::read::ReadError;
 use super::region::Region;
 use super::root::{DirRefused, LocalDir, Roots};
 
@@ -37,6 +40,7 @@ pub struct BlockStore {
     indexes: IndexCache,
     files: Files,
     max_index_bytes: u64,
+    kept_index_bytes: u64,
     index_hits: AtomicU64,
     index_misses: AtomicU64,
 }
@@ -49,7 +53,10 @@ pub struct DiskLimits {
     pub index_cache_bytes: u64,
     /// A larger index file is refused. Default 128 MiB and 8 bytes, which is 2^24 partitions, Spark's own bound.
     pub max_index_bytes: u64,
-    /// Data files kept open; 0 keeps none. Default 1024.
+    /// Of a larger index file no more is read than a request needs, and its offsets are not kept. Default 64 KiB, 8,191
+    /// partitions.
+    pub kept_index_bytes: u64,
+    /// Data files, and index files that are not kept, that stay open; 0 keeps none. Default 1024.
     pub open_files: usize,
     /// A data file that was not used during this time is closed. Default 60 s.
     pub file_idle: Duration,
@@ -62,6 +69,7 @@ impl Default for DiskLimits {
         Self {
             index_cache_bytes: 100 << 20,
             max_index_bytes: (128 << 20) + 8,
+            kept_index_bytes: 64 << 10,
             open_files: 1024,
             file_idle: Duration::from_secs(60),
             registry: RegistryLimits::default(),
@@ -137,6 +145,7 @@ impl BlockStore {
             indexes: IndexCache::new(limits.index_cache_bytes),
             files: Files::new(limits.open_files, limits.file_idle, now),
             max_index_bytes: limits.max_index_bytes,
+            kept_index_bytes: limits.kept_index_bytes,
             index_hits: AtomicU64::new(0),
             index_misses: AtomicU64::new(0),
         }
@@ -174,17 +183,16 @@ impl BlockStore {
         let now = Instant::now();
         let registration = self.registration(app, executor, now)?;
         let files = PairOfFiles::place(&registration, (app, executor), (shuffle, map), now)?;
-        let output = |(entry, data)| MapOutput { shuffle, map, entry, data };
         self.index_misses.fetch_add(1, Ordering::Relaxed);
         for _ in 0..LOADS {
             if let Some(found) = self.load(&files)? {
-                return Ok(output(found));
+                return Ok(MapOutput { shuffle, map, found });
             }
         }
         Err(LookupError::Changing { path: files.index.shown() })
     }
 
-    /// The same from the caches alone, for who must not wait for a disk: two stats, and at most one file to open.
+    /// The same from the caches alone, for who must not wait for a disk: two stats, and at most two files to open.
     /// `None` where the index has to be read.
     pub fn resolve_cached(
         &self,
@@ -196,9 +204,9 @@ impl BlockStore {
         let now = Instant::now();
         let registration = self.registration(app, executor, now)?;
         let files = PairOfFiles::place(&registration, (app, executor), (shuffle, map), now)?;
-        let Some((entry, data)) = self.find_cached(&files)? else { return Ok(None) };
+        let Some(found) = self.find_cached(&files)? else { return Ok(None) };
         self.index_hits.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(MapOutput { shuffle, map, entry, data }))
+        Ok(Some(MapOutput { shuffle, map, found }))
     }
 
     /// Finds a cached partition that an executor keeps on disk; `None` where there is no such file.
@@ -292,13 +300,25 @@ impl BlockStore {
             self.indexes.remove(files.index.key());
             return Ok(None);
         }
+        let index = match entry.index {
+            Known::Whole(_) => None,
+            Known::Ends(_) => {
+                let seen = &entry.index_file;
+                let index =
+                    self.open(&files.index, seen, files.app, files.now).map_err(LookupError::index)?;
+                if index.identity() != seen {
+                    return Ok(None);
+                }
+                Some(index)
+            }
+        };
         let seen = match entry.data_file {
             Some(seen) if entry.index.data_len() > 0 => seen,
-            _ => return Ok(Some((entry, Ok(None)))),
+            _ => return Ok(Some(Found { entry, index, data: Ok(None) })),
         };
         let data = self.open(&files.data, &seen, files.app, files.now).map_err(LookupError::data)?;
         match *data.identity() == seen {
-            true => Ok(Some((entry, Ok(Some(data))))),
+            true => Ok(Some(Found { entry, index, data: Ok(Some(data)) })),
             false => Ok(None),
         }
     }
@@ -316,10 +336,16 @@ impl BlockStore {
         let limit = self.max_index_bytes;
         let bytes = usize::try_from(size).ok().filter(|_| size <= limit);
         let too_large = || LookupError::IndexTooLarge { path: files.index.shown(), size, limit };
-        let index = Index::read(fd, bytes.ok_or_else(too_large)?)
-            .map_err(|errno| LookupError::index(OpenError::Io { path: files.index.shown(), errno }))?;
-        let Some(index) = index else { return Ok(None) };
-        let data = match self.open_data(files, index.data_len()) {
+        let bytes = bytes.ok_or_else(too_large)?;
+        let is_kept = size <= self.kept_index_bytes;
+        let known = match is_kept {
+            true => Index::read(&fd, bytes).map(|index| index.map(Known::Whole)),
+            false => Ends::read(&fd, bytes).map(|ends| ends.map(Known::Ends)),
+        };
+        let known =
+            known.map_err(|errno| LookupError::index(OpenError::Io { path: files.index.shown(), errno }))?;
+        let Some(known) = known else { return Ok(None) };
+        let data = match self.open_data(files, known.data_len()) {
             Err(LookupError::Escapes { path }) => return Err(LookupError::Escapes { path }),
             data => data,
         };
@@ -332,12 +358,16 @@ impl BlockStore {
             Ok((data_file, data)) => (data_file, Ok(data)),
             Err(error) => (None, Err(error)),
         };
-        let entry = Arc::new(IndexEntry { index, index_file, data_file, app: files.app.clone() });
+        let index = (!is_kept).then(|| {
+            let (key, path) = (files.index.key(), files.index.shown());
+            self.files.adopt(key, (fd, index_file), files.app, path, files.now)
+        });
+        let entry = Arc::new(IndexEntry { index: known, index_file, data_file, app: files.app.clone() });
         match keep {
             true => self.indexes.insert(files.index.key(), entry.clone()),
             false => self.indexes.remove(files.index.key()),
         }
-        Ok(Some((entry, data)))
+        Ok(Some(Found { entry, index, data }))
     }
 
     /// The data file of an index whose last offset is `expected`: none is needed where that is 0.
@@ -394,42 +424,81 @@ impl BlockStore {
 pub struct MapOutput {
     shuffle: ShuffleId,
     map: MapId,
-    entry: Arc<IndexEntry>,
-    data: Result<Option<Arc<OpenFile>>, LookupError>,
+    found: Found,
 }
 
 impl MapOutput {
-    /// The bytes of one partition. Does no IO.
+    /// The bytes of one partition. May wait for a disk, as [`MapOutput::range`].
     pub fn block(&self, reduce: ReduceId) -> Result<Region, LookupError> {
         self.range(i64::from(reduce.0), i64::from(reduce.0) + 1)
     }
 
-    /// The bytes of the partitions from `start` to before `end`. Does no IO.
+    /// The bytes of the partitions from `start` to before `end`. May wait for a disk, as [`MapOutput::range`].
     pub fn region(&self, start: ReduceId, end: ReduceId) -> Result<Region, LookupError> {
         self.range(i64::from(start.0), i64::from(end.0))
     }
 
     /// How many partitions the map output has.
     pub fn partitions(&self) -> usize {
-        self.entry.index.count().saturating_sub(1)
+        self.found.entry.index.count().saturating_sub(1)
     }
 
-    /// The bytes from the offset at `start` to the one at `end`. Does no IO.
+    /// The bytes from the offset at `start` to the one at `end`. Waits for a disk where the index is not kept and the
+    /// page cache has not the two.
     pub fn range(&self, start: i64, end: i64) -> Result<Region, LookupError> {
-        let (shuffle, map, index) = (self.shuffle, self.map, &self.entry.index);
-        let (offset, len) = index.range(start, end).map_err(|error| match error {
-            RangeError::OutOfBounds => {
-                LookupError::OutOfBounds { shuffle, map, start, end, offsets: index.count() }
+        let found = match self.offsets(start, end) {
+            Offsets::Known(found) => found.map_err(FarError::Range),
+            Offsets::Far(far) => far.range_blocking(),
+        };
+        self.region_of(start, end, found)
+    }
+
+    /// The same without waiting; `None` where that is not possible.
+    pub fn range_now(&self, start: i64, end: i64) -> Option<Result<Region, LookupError>> {
+        let found = match self.offsets(start, end) {
+            Offsets::Known(found) => found.map_err(FarError::Range),
+            Offsets::Far(far) => far.range_now().transpose()?,
+        };
+        Some(self.region_of(start, end, found))
+    }
+
+    fn offsets(&self, start: i64, end: i64) -> Offsets {
+        match (&self.found.entry.index, &self.found.index) {
+            (Known::Whole(index), _) => Offsets::Known(index.range(start, end)),
+            (Known::Ends(ends), Some(file)) => match ends.find(file, start, end) {
+                Ok(far) => Offsets::Far(far),
+                Err(error) => Offsets::Known(Err(error)),
+            },
+            (Known::Ends(_), None) => unreachable!("the ends of an index are found with its file"),
+        }
+    }
+
+    fn region_of(
+        &self,
+        start: i64,
+        end: i64,
+        found: Result<(u64, u64), FarError>,
+    ) -> Result<Region, LookupError> {
+        let (shuffle, map) = (self.shuffle, self.map);
+        let (offset, len) = found.map_err(|error| match error {
+            FarError::Range(RangeError::OutOfBounds) => {
+                let offsets = self.found.entry.index.count();
+                LookupError::OutOfBounds { shuffle, map, start, end, offsets }
             }
-            RangeError::NegativeLength(length) => {
+            FarError::Range(RangeError::NegativeLength(length)) => {
                 LookupError::NegativeLength { shuffle, map, start, end, length }
             }
-            RangeError::OutOfOrder => LookupError::DamagedIndex { shuffle, map },
+            FarError::Range(RangeError::OutOfOrder) => LookupError::DamagedIndex { shuffle, map },
+            // The open index file no longer has what it had a moment ago, or cannot be read.
+            FarError::Read(ReadError::Truncated { path, .. }) => LookupError::Changing { path },
+            FarError::Read(ReadError::Io { path, errno, .. }) => {
+                LookupError::index(OpenError::Io { path, errno })
+            }
         })?;
         if len == 0 {
             return Ok(Region::empty());
         }
-        match &self.data {
+        match &self.found.data {
             Ok(Some(file)) => Ok(Region::new(file.clone(), offset, len)),
             Ok(None) => Err(LookupError::DamagedIndex { shuffle, map }),
             Err(error) => Err(error.clone()),
@@ -437,8 +506,21 @@ impl MapOutput {
     }
 }
 
-/// An index, and the data file where it is needed or why it cannot be had.
-type Found = (Arc<IndexEntry>, Result<Option<Arc<OpenFile>>, LookupError>);
+/// What the offsets of a range say, or where they are.
+enum Offsets {
+    Known(Result<(u64, u64), RangeError>),
+    Far(FarOffsets),
+}
+
+/// What belongs to a map output, checked.
+#[derive(Clone, Debug)]
+struct Found {
+    entry: Arc<IndexEntry>,
+    /// The index file, where its offsets are not kept.
+    index: Option<Arc<OpenFile>>,
+    /// The data file where it is needed, or why it cannot be had.
+    data: Result<Option<Arc<OpenFile>>, LookupError>,
+}
 
 /// How often a pair of files is read before it counts as being rewritten.
 const LOADS: usize = 2;

@@ -16,7 +16,7 @@ mod pull;
 mod stack;
 
 pub use lane::Lane;
-pub use outbox::{Body, Outbound, Outbox, OutboxError, Ticket};
+pub use outbox::{Body, Outbound, Outbox, OutboxError, Stretch, Ticket};
 pub use pool::{Budget, PooledSegment, SegmentPool, Share};
 pub use pull::{Pull, PullError};
 pub use stack::Stack;

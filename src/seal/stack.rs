@@ -34,6 +34,11 @@ impl Stack {
         self.layers.iter().rev().fold(bytes, |room, nested| nested.layer.layout().plain_capacity(room))
     }
 
+    /// Whether nothing is sealed at all.
+    pub fn is_clear(&self) -> bool {
+        self.layers.is_empty()
+    }
+
     /// Whether every layer can seal.
     pub fn is_ready(&self) -> bool {
         self.layers.iter().all(|nested| nested.layer.is_ready())

@@ -23,7 +23,7 @@ use super::applications::owner;
 use super::merging::{clean_up, merged_chunk, partition};
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
-use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, RegisterError};
+use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, Region, RegisterError};
 use crate::merge::MergeError;
 use crate::seal::{Body, Pull, Ticket};
 use crate::telemetry::{Refusal, RequestKind};
@@ -366,18 +366,24 @@ impl Session {
                     .map(|region| region.map(|region| (1, region)))
             }
             Wanted::Shuffle(shuffle, range) => {
-                let output = match &stream.resolved {
-                    Some((map, output)) if *map == range.map && is_whole(output, range) => {
-                        Ok(Arc::clone(output))
-                    }
-                    _ => find_map(&shared, app, executor, shuffle, range.map).await?,
+                let last = stream.resolved.as_ref().filter(|(map, _)| *map == range.map);
+                let again = match last {
+                    Some((_, output)) => Some(find_range(&shared, output, range).await?).filter(is_whole),
+                    None => None,
                 };
-                output.and_then(|output| {
-                    let region = output.range(i64::from(range.start.0), range.end);
-                    stream.resolved = Some((range.map, output));
-                    let blocks = u64::try_from(range.end - i64::from(range.start.0)).unwrap_or(0);
-                    region.map(|region| Some((blocks, region)))
-                })
+                let region = match again {
+                    Some(region) => region,
+                    None => match find_map(&shared, app, executor, shuffle, range.map).await? {
+                        Ok(output) => {
+                            let region = find_range(&shared, &output, range).await?;
+                            stream.resolved = Some((range.map, output));
+                            region
+                        }
+                        Err(error) => Err(error),
+                    },
+                };
+                let blocks = u64::try_from(range.end - i64::from(range.start.0)).unwrap_or(0);
+                region.map(|region| Some((blocks, region)))
             }
             Wanted::Merged(shuffle, merge, chunk) => {
                 let found =
@@ -527,8 +533,13 @@ enum Missing {
 /// Whether the open data file is still as long as it was when the map output was found: what was truncated
 /// since must fail before its frame begins. One stat, without IO. A file that was deleted or replaced meanwhile
 /// still has its bytes.
-fn is_whole(output: &MapOutput, range: ReduceRange) -> bool {
-    let Ok(region) = output.range(i64::from(range.start.0), range.end) else { return true };
+fn is_whole(region: &Result<Region, LookupError>) -> bool {
+    let region = match region {
+        Ok(region) => region,
+        // Its index was cut short since.
+        Err(LookupError::Changing { .. }) => return false,
+        Err(_) => return true,
+    };
     let Some(file) = region.file() else { return true };
     rustix::fs::fstat(file.fd())
         .is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size == file.identity().size()))
@@ -573,6 +584,22 @@ async fn find_map(
             let found =
                 on_disk(shared, move |store| store.resolve_map(&app, &executor, shuffle, map)).await?;
             Ok(found.map(Arc::new))
+        }
+    }
+}
+
+/// Finds a range of it: on the spot where the offsets are at hand, else on the blocking pool.
+async fn find_range(
+    shared: &Arc<Shared>,
+    output: &Arc<MapOutput>,
+    range: ReduceRange,
+) -> Result<Result<Region, LookupError>, Missing> {
+    let (start, end) = (i64::from(range.start.0), range.end);
+    match output.range_now(start, end) {
+        Some(found) => Ok(found),
+        None => {
+            let output = Arc::clone(output);
+            on_disk(shared, move |_| output.range(start, end)).await
         }
     }
 }

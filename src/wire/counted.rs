@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Socket;
+use crate::seal::Stretch;
+
 /// Bytes over all connections that share it.
 #[derive(Debug, Default)]
 pub struct WireCounters {
@@ -45,13 +48,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.socket).poll_write(cx, buf);
+impl<S> Counted<S> {
+    fn count_sent(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = poll {
             self.counters.sent.fetch_add(n as u64, Ordering::Relaxed);
         }
         poll
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.count_sent(poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -60,5 +69,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+impl<S: Socket> Socket for Counted<S> {
+    fn sends_files(&self) -> bool {
+        self.socket.sends_files()
+    }
+
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, stretch: Stretch<'_>) -> Poll<io::Result<usize>> {
+        let poll = self.socket.poll_send_file(cx, stretch);
+        self.count_sent(poll)
     }
 }

@@ -1,6 +1,7 @@
 //! The one loop that joins socket, session layers, outbox and engine.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::sleep_until;
 use tokio_util::io::poll_read_buf;
 
-use super::read_buffer;
+use super::{Socket, read_buffer};
 use crate::seal::{Body, Lane, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
 
 /// Bytes read at once while only requests are expected: they pass through the stack, so that an idle
@@ -94,7 +95,7 @@ pub async fn drive<S, H>(
     settings: &WireSettings,
 ) -> CloseReason
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Socket,
     H: Handler + Send,
     H::Engine: Send,
     <H::Engine as Engine>::Event: Send,
@@ -113,6 +114,9 @@ where
         pool,
         settings,
     };
+    if socket.sends_files() {
+        wire.outbox.send_files();
+    }
     let reason = match wire.run(socket, engine, handler).await {
         Ok(reason) | Err(reason) => reason,
     };
@@ -145,7 +149,7 @@ struct Wire<'a> {
     shared: u64,
     mode: Option<SessionMode>,
     /// Why the socket takes no more. What the peer said before that is read to its end first: it may say why.
-    broken: Option<std::io::Error>,
+    broken: Option<io::Error>,
     pool: SegmentPool,
     settings: &'a WireSettings,
 }
@@ -153,6 +157,10 @@ struct Wire<'a> {
 /// What the socket did.
 enum Moved {
     Wrote(usize),
+    /// As much of a stretch of a file.
+    Sent(usize),
+    /// It could not send from this file.
+    SentNothing,
     Read(usize),
 }
 
@@ -164,7 +172,7 @@ impl Wire<'_> {
         handler: &mut H,
     ) -> Result<CloseReason, CloseReason>
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send,
+        S: Socket,
         H: Handler + Send,
         H::Engine: Send,
         <H::Engine as Engine>::Event: Send,
@@ -214,6 +222,11 @@ impl Wire<'_> {
                     self.outbox.wrote(n);
                     engine.handle_output(now(), n, !self.outbox.is_empty());
                 }
+                Moved::Sent(n) => {
+                    self.outbox.sent(n);
+                    engine.handle_output(now(), n, !self.outbox.is_empty());
+                }
+                Moved::SentNothing => self.outbox.send_no_files(),
             }
         }
     }
@@ -328,7 +341,7 @@ impl Wire<'_> {
     /// What the layers have to say at the end (a close_notify) goes out behind everything else, if the socket takes it
     /// at once. Whether there was something.
     async fn say_goodbye<S: AsyncWrite + Unpin>(&mut self, socket: &mut S) -> bool {
-        if !self.outbox.unwritten().is_empty() {
+        if !self.outbox.unwritten().is_empty() || self.outbox.stretch().is_some() {
             return false;
         }
         self.stack.close();
@@ -356,17 +369,14 @@ impl Wire<'_> {
     /// Waits until the socket takes or gives bytes.
     async fn next_move<S>(&mut self, socket: &mut S, reading: bool, bulk: bool) -> Result<Moved, CloseReason>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Socket,
     {
         let moved = poll_fn(|cx| {
-            let waiting = self.outbox.unwritten();
             if self.broken.is_none()
-                && !waiting.is_empty()
-                && let Poll::Ready(wrote) = Pin::new(&mut *socket).poll_write(cx, waiting)
+                && let Poll::Ready(wrote) = self.poll_write(socket, cx)
             {
                 match wrote {
-                    Ok(0) => self.broken = Some(std::io::ErrorKind::WriteZero.into()),
-                    Ok(n) => return Poll::Ready(Ok(Moved::Wrote(n))),
+                    Ok(moved) => return Poll::Ready(Ok(moved)),
                     Err(failure) => self.broken = Some(failure),
                 }
             }
@@ -385,14 +395,29 @@ impl Wire<'_> {
         Ok(moved.await?)
     }
 
+    /// Writes what is prepared; pending too where there is nothing.
+    fn poll_write<S: Socket>(&self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+        if let Some(stretch) = self.outbox.stretch() {
+            return socket.poll_send_file(cx, stretch).map(|sent| match sent {
+                Ok(1..) => sent.map(Moved::Sent),
+                Err(error) if is_the_peers(&error) => Err(error),
+                // The end of the file, or one that cannot be sent from: reading it says what there is to say.
+                Ok(0) | Err(_) => Ok(Moved::SentNothing),
+            });
+        }
+        let waiting = self.outbox.unwritten();
+        if waiting.is_empty() {
+            return Poll::Pending;
+        }
+        Pin::new(socket).poll_write(cx, waiting).map(|wrote| match wrote {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            other => other.map(Moved::Wrote),
+        })
+    }
+
     /// Bulk is read into a large buffer of the thread's; the rest passes through the stack. Neither waits with an idle
     /// connection.
-    fn poll_read<S>(
-        &mut self,
-        socket: &mut S,
-        bulk: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<std::io::Result<usize>>
+    fn poll_read<S>(&mut self, socket: &mut S, bulk: bool, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
     where
         S: AsyncRead + Unpin,
     {
@@ -419,6 +444,12 @@ impl Wire<'_> {
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// Whether an error of `sendfile` is one of the connection, and not of the file.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut)
 }
 
 /// Says that nothing more comes, then discards what the peer still sends, for a short while.

@@ -7,7 +7,9 @@ mod counted;
 mod drive;
 mod listen;
 mod read_buffer;
+mod socket;
 
 pub use counted::{Counted, WireCounters};
 pub use drive::{Handler, WireSettings, drive};
 pub use listen::{ListenError, ListenSettings, accept_loop, bind};
+pub use socket::Socket;

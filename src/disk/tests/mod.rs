@@ -1,6 +1,7 @@
 //! The rules of the whole room, on real files.
 
 mod bounded;
+mod far_index;
 mod fixture;
 mod hostile;
 mod lookup;

@@ -291,6 +291,151 @@ async fn share_larger_than_the_budget_is_cut() {
     assert_eq!(budget.in_use(), 0);
 }
 
+/// What went out, in which pieces.
+#[derive(Debug, Eq, PartialEq)]
+enum Went {
+    Segment(usize),
+    Stretch(u64),
+}
+
+/// The same as [`say`] to a socket that takes files, and `most` bytes of one at once; sending fails after `fails_after`.
+async fn send(
+    outbox: &mut Outbox,
+    stack: &mut Stack,
+    most: usize,
+    fails_after: usize,
+) -> Result<(Vec<u8>, Vec<Went>), OutboxError> {
+    let (mut said, mut went) = (Vec::new(), Vec::new());
+    outbox.send_files();
+    loop {
+        outbox.prepare(stack).await?;
+        if let Some(Stretch { file, offset, len }) = outbox.stretch() {
+            assert!(outbox.unwritten().is_empty());
+            if said.len() >= fails_after {
+                outbox.send_no_files();
+                continue;
+            }
+            let mut bytes = vec![0; usize::try_from(len).unwrap().min(most)];
+            let n = rustix::io::pread(file.fd(), &mut bytes, offset).unwrap();
+            said.extend_from_slice(&bytes[..n]);
+            went.push(Went::Stretch(n as u64));
+            outbox.sent(n);
+        } else if !outbox.unwritten().is_empty() {
+            said.extend_from_slice(outbox.unwritten());
+            went.push(Went::Segment(outbox.unwritten().len()));
+            outbox.wrote(outbox.unwritten().len());
+        } else {
+            assert!(outbox.is_empty(), "nothing to write, and yet not empty");
+            return Ok((said, went));
+        }
+    }
+}
+
+const LARGE: usize = SENT_FROM as usize;
+
+#[tokio::test]
+async fn large_body_in_the_page_cache_needs_no_segment_on_a_clear_connection() {
+    let file = File::of(LARGE + 17);
+    if !is_at_hand(&file.region(0, 1), 0, 1) {
+        return println!("this file system never reads without waiting");
+    }
+    let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+    let counter = Arc::new(AtomicU64::new(0));
+    outbox.push(bytes(b"head"));
+    let body = Body::counted(file.region(0, file.content.len() as u64), Ticket::take(&counter));
+    outbox.push(Outbound::Region(body));
+    outbox.push(bytes(b"next"));
+    let (said, went) = send(&mut outbox, &mut Stack::default(), usize::MAX, usize::MAX).await.unwrap();
+    assert!(said == [b"head", &file.content[..], b"next"].concat());
+    let expected = [Went::Segment(4), Went::Stretch(file.content.len() as u64), Went::Segment(4)];
+    assert_eq!(went, expected);
+    assert_eq!(counter.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn stretches_are_bounded_and_hold_no_memory() {
+    let file = File::of(3 * STRETCH as usize + 17);
+    let pool = pool(SEGMENT);
+    let mut outbox = Outbox::new(pool.clone(), Lane::new(1));
+    outbox.send_files();
+    outbox.push(Outbound::Region(Body::new(file.region(0, file.content.len() as u64))));
+    outbox.prepare(&mut Stack::default()).await.unwrap();
+    if let Some(stretch) = outbox.stretch() {
+        assert_eq!((stretch.len, pool.budget().in_use()), (STRETCH, 0));
+        assert!(!outbox.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn small_bodies_share_a_segment_where_files_are_sent() {
+    let file = File::of(2 * SEGMENT);
+    let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+    for _ in 0..10 {
+        outbox.push(bytes(b"head"));
+        outbox.push(Outbound::Region(Body::new(file.region(3, 300))));
+    }
+    let (_, went) = send(&mut outbox, &mut Stack::default(), usize::MAX, usize::MAX).await.unwrap();
+    assert_eq!(went, [Went::Segment(3040)]);
+}
+
+#[tokio::test]
+async fn what_is_sealed_never_goes_out_as_it_is() {
+    let file = File::of(2 * LARGE);
+    for mode in MODES {
+        let (sealing, opening) = twins(mode);
+        let (mut here, mut there) = (Stack::default(), Stack::default());
+        here.push(sealing);
+        there.push(opening);
+        let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+        outbox.push(Outbound::Region(Body::new(file.region(0, file.content.len() as u64))));
+        let (said, went) = send(&mut outbox, &mut here, usize::MAX, usize::MAX).await.unwrap();
+        assert!(went.iter().all(|went| matches!(went, Went::Segment(_))), "{mode}");
+        assert!(open(&mut there, &said, 5000) == file.content, "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn layer_installed_behind_a_stretch_seals_what_follows() {
+    let file = File::of(2 * LARGE);
+    let (sealing, opening) = twins(MODES[0]);
+    let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+    let region = || Outbound::Region(Body::new(file.region(0, file.content.len() as u64)));
+    [region(), Outbound::Layer(sealing), region()].into_iter().for_each(|part| outbox.push(part));
+    let (said, _) = send(&mut outbox, &mut Stack::default(), 5000, usize::MAX).await.unwrap();
+    let sealed = said.strip_prefix(&file.content[..]).unwrap();
+    let mut there = Stack::default();
+    there.push(opening);
+    assert!(open(&mut there, sealed, 5000) == file.content);
+}
+
+#[tokio::test]
+async fn body_that_the_page_cache_may_not_have_is_read() {
+    let file = File::of(2 * LARGE);
+    let region = file.region(0, file.content.len() as u64);
+    // As of a file system that cannot say what is at hand.
+    region.file().unwrap().never_now.store(true, Ordering::Relaxed);
+    let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+    outbox.push(bytes(b"head"));
+    outbox.push(Outbound::Region(Body::new(region)));
+    let (said, went) = send(&mut outbox, &mut Stack::default(), usize::MAX, usize::MAX).await.unwrap();
+    assert!(said == [b"head", &file.content[..]].concat());
+    assert!(went.iter().all(|went| matches!(went, Went::Segment(_))));
+}
+
+#[tokio::test]
+async fn what_a_socket_does_not_send_is_read() {
+    let file = File::of(3 * STRETCH as usize);
+    for fails_after in [0, 4, 5000, STRETCH as usize, STRETCH as usize + 1] {
+        let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
+        outbox.push(bytes(b"head"));
+        outbox.push(Outbound::Region(Body::new(file.region(0, file.content.len() as u64))));
+        outbox.push(bytes(b"next"));
+        let (said, went) = send(&mut outbox, &mut Stack::default(), 4999, fails_after).await.unwrap();
+        assert!(said == [b"head", &file.content[..], b"next"].concat(), "{fails_after}");
+        assert!(went.len() > 3 * STRETCH as usize / 5000);
+    }
+}
+
 #[tokio::test]
 async fn ticket_counts_until_its_body_has_gone_out() {
     let file = File::of(3 * SEGMENT);

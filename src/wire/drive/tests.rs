@@ -1,21 +1,28 @@
 use std::collections::VecDeque;
-use std::io;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder};
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Segment, SessionCipher};
 use sealed_shuffle_protocol::connection::{
     Agreed, Challenge, Request, ServerConnection, ServerEvent, ServerSettings,
 };
-use sealed_shuffle_protocol::ids::{AppId, RequestId};
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, RequestId};
 use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::secret::AppSecret;
-use tokio::io::{AsyncReadExt, duplex};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::disk::layout::{self, Placement};
+use crate::disk::{BlockStore, DiskLimits, Proof, Region, Roots};
 use crate::random::OsRandom;
-use crate::seal::Budget;
+use crate::seal::{Budget, Stretch};
+use crate::wire::{Counted, WireCounters};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,10 +49,11 @@ fn secret() -> Arc<AppSecret> {
     Arc::new(AppSecret::new("a shared secret".to_owned()))
 }
 
-/// Echoes RPCs; the body `close` is refused and ends the connection.
+/// Echoes RPCs; the body `close` is refused and ends the connection. Every stream is the same file.
 #[derive(Default)]
 struct Echo {
     mode: Option<SessionMode>,
+    file: Option<Region>,
 }
 
 impl Handler for Echo {
@@ -64,6 +72,10 @@ impl Handler for Echo {
                 Ok(())
             }
             ServerEvent::Request(Request::Rpc { request, body }) => engine.answer_rpc(request, &body),
+            ServerEvent::Request(Request::Stream { name }) => {
+                let file = self.file.clone().unwrap_or_else(Region::empty);
+                engine.answer_stream(name, Body::new(file))
+            }
             _ => Ok(()),
         }
     }
@@ -84,9 +96,13 @@ impl Handler for Echo {
     fn on_wake(&mut self, _: &mut Self::Engine) {}
 }
 
-async fn serve(socket: &mut (impl AsyncRead + AsyncWrite + Unpin + Send)) -> CloseReason {
+async fn serve(socket: &mut impl Socket) -> CloseReason {
+    serve_by(socket, Echo::default()).await
+}
+
+async fn serve_by(socket: &mut impl Socket, mut echo: Echo) -> CloseReason {
     let mut engine = ServerConnection::new(now(), settings());
-    drive(socket, &mut engine, &mut Echo::default(), Stack::default(), pool(), &wire()).await
+    drive(socket, &mut engine, &mut echo, Stack::default(), pool(), &wire()).await
 }
 
 fn rpc(request: i64, body: &[u8]) -> Vec<u8> {
@@ -112,7 +128,21 @@ struct Scripted {
     cap: usize,
     /// Writes fail once so many bytes are taken.
     fails_after: usize,
+    files: Files,
     written: Vec<u8>,
+}
+
+/// What becomes of files.
+#[derive(Clone, Copy, Debug)]
+enum Files {
+    /// They are read, and written like anything else.
+    Read,
+    /// They are sent, so much at once.
+    Sent(usize),
+    /// Sending them fails, once so much was written.
+    FailAfter(usize),
+    /// The peer never takes them.
+    Stall,
 }
 
 #[derive(Clone, Copy)]
@@ -126,7 +156,7 @@ enum End {
 impl Scripted {
     fn new(reads: impl IntoIterator<Item = Vec<u8>>, end: End) -> Self {
         let reads = reads.into_iter().collect();
-        Self { reads, end, cap: usize::MAX, fails_after: usize::MAX, written: Vec::new() }
+        Self { reads, end, cap: usize::MAX, fails_after: usize::MAX, files: Files::Read, written: Vec::new() }
     }
 }
 
@@ -163,6 +193,187 @@ impl AsyncWrite for Scripted {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
+}
+
+impl Socket for Scripted {
+    fn sends_files(&self) -> bool {
+        !matches!(self.files, Files::Read)
+    }
+
+    fn poll_send_file(&mut self, _: &mut Context<'_>, stretch: Stretch<'_>) -> Poll<io::Result<usize>> {
+        let most = match self.files {
+            Files::Sent(most) => most,
+            Files::FailAfter(most) if self.written.len() < most => 1000,
+            Files::FailAfter(_) => return Poll::Ready(Err(io::ErrorKind::InvalidInput.into())),
+            Files::Read | Files::Stall => return Poll::Pending,
+        };
+        let mut bytes = vec![0; usize::try_from(stretch.len).unwrap().min(most)];
+        let n = rustix::io::pread(stretch.file.fd(), &mut bytes, stretch.offset).unwrap();
+        self.written.extend_from_slice(&bytes[..n]);
+        Poll::Ready(Ok(n))
+    }
+}
+
+impl Socket for DuplexStream {}
+
+/// A file, all of it a region.
+struct File {
+    region: Region,
+    path: PathBuf,
+    content: Vec<u8>,
+    _dir: TempDir,
+}
+
+impl File {
+    fn of(len: usize) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (app, executor, name) = (AppId::new("app-1"), ExecutorId::new("1"), layout::rdd_name(1, 2));
+        let sub_dir = root.join(Placement::of(&name, 1, 64).unwrap().sub_dir());
+        fs::create_dir_all(&sub_dir).unwrap();
+        let path = sub_dir.join(name);
+        let content: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+        fs::write(&path, &content).unwrap();
+        let store = BlockStore::new(Roots::open([&root]).unwrap(), DiskLimits::default());
+        store.register(&app, &executor, &[root.to_str().unwrap()], 64, "sort", Proof::Proven).unwrap();
+        let region = store.rdd_block(&app, &executor, 1, 2).unwrap().unwrap();
+        Self { region, path, content, _dir: dir }
+    }
+
+    fn echo(&self) -> Echo {
+        Echo { file: Some(self.region.clone()), ..Echo::default() }
+    }
+
+    /// What asks for it, and for an answer behind it.
+    fn asked() -> Vec<u8> {
+        let mut out = BytesMut::new();
+        Head::StreamRequest { stream: "file".to_owned() }.encode(0, &mut out).unwrap();
+        [&out[..], &rpc(2, b"next")].concat()
+    }
+
+    /// The answers.
+    fn answer(&self) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        let len = self.content.len() as u64;
+        let head = Head::StreamResponse { stream: "file".to_owned() };
+        head.encode(len, &mut out).unwrap();
+        [&out[..], &self.content, &response(2, b"next")].concat()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn file_arrives_the_same_sent_and_read() {
+    let file = File::of(1_300_000);
+    let ways = [1000, 65_536, usize::MAX].map(Files::Sent);
+    for files in ways.into_iter().chain([Files::Read, Files::FailAfter(0), Files::FailAfter(700_000)]) {
+        let mut socket = Scripted::new([File::asked()], End::Eof);
+        socket.files = files;
+        let reason = serve_by(&mut socket, file.echo()).await;
+        assert!(matches!(reason, CloseReason::PeerClosed), "{files:?}: {reason:?}");
+        assert!(socket.written == file.answer(), "{files:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn file_that_became_shorter_closes_alike_sent_and_read() {
+    for left in [0, 100_000, 1_299_999] {
+        for files in [Files::Read, Files::Sent(usize::MAX), Files::Sent(1000)] {
+            let file = File::of(1_300_000);
+            fs::OpenOptions::new().write(true).open(&file.path).unwrap().set_len(left).unwrap();
+            let mut socket = Scripted::new([File::asked()], End::Eof);
+            socket.files = files;
+            let reason = serve_by(&mut socket, file.echo()).await;
+            let CloseReason::BodyFailed(text) = &reason else { panic!("{files:?}: {reason:?}") };
+            assert!(text.contains("was truncated: the block needs 1300000 bytes of it"), "{text}");
+            assert!(file.answer().starts_with(&socket.written));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reader_that_takes_no_file_is_cut() {
+    let file = File::of(1_300_000);
+    let mut socket = Scripted::new([File::asked()], End::Eof);
+    socket.files = Files::Stall;
+    let began = tokio::time::Instant::now();
+    // The end of the peer's words comes only when its answers are out.
+    let reason = serve_by(&mut Silent(socket), file.echo()).await;
+    assert!(matches!(reason, CloseReason::StalledReader(_)), "{reason:?}");
+    assert_eq!(began.elapsed().as_secs(), 60);
+}
+
+/// A socket whose peer says what it says and then waits.
+struct Silent(Scripted);
+
+impl AsyncRead for Silent {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.0.reads.is_empty() {
+            true => Poll::Pending,
+            false => Pin::new(&mut self.0).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Silent {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Socket for Silent {
+    fn sends_files(&self) -> bool {
+        self.0.sends_files()
+    }
+
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, stretch: Stretch<'_>) -> Poll<io::Result<usize>> {
+        self.0.poll_send_file(cx, stretch)
+    }
+}
+
+#[tokio::test]
+async fn kernel_sends_files_and_all_bytes_are_counted() {
+    let file = File::of(5_000_000);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (ours, _) = listener.accept().await.unwrap();
+    let counters = Arc::new(WireCounters::default());
+    let mut ours = Counted::new(ours, Arc::clone(&counters));
+    let echo = file.echo();
+    let serving = tokio::spawn(async move { serve_by(&mut ours, echo).await });
+    theirs.write_all(&File::asked()).await.unwrap();
+    let mut answer = vec![0; file.answer().len()];
+    theirs.read_exact(&mut answer).await.unwrap();
+    assert!(answer == file.answer());
+    drop(theirs);
+    assert!(matches!(serving.await.unwrap(), CloseReason::PeerClosed));
+    assert_eq!(counters.sent.load(Ordering::Relaxed), answer.len() as u64);
+}
+
+#[tokio::test]
+async fn peer_that_leaves_while_a_file_is_sent_is_the_connections_end() {
+    let file = File::of(20_000_000);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut ours, _) = listener.accept().await.unwrap();
+    let echo = file.echo();
+    let serving = tokio::spawn(async move { serve_by(&mut ours, echo).await });
+    theirs.write_all(&File::asked()).await.unwrap();
+    theirs.read_exact(&mut [0; 100_000]).await.unwrap();
+    drop(theirs);
+    let reason = serving.await.unwrap();
+    assert!(matches!(reason, CloseReason::Io(_) | CloseReason::PeerClosed), "{reason:?}");
 }
 
 fn single_bytes(bytes: &[u8]) -> Vec<Vec<u8>> {
