@@ -20,6 +20,7 @@ fn end_of_application(
     let executors = shared.store.forget(app);
     let merged = shared.merger.as_ref().is_some_and(|merger| merger.forget(app));
     recovery::forget(shared, app);
+    shared.state.as_ref().inspect(|state| state.exempt_no_more(app));
     shared.applications.forget(app);
     shared.broken_gcm.forget(app);
     let had_secret = dropped.as_ref().copied().unwrap_or(true);
@@ -46,6 +47,13 @@ impl Server {
 
 impl Receiver for Server {
     fn started(&self, app: &AppId, given: Given) -> Result<(), NotDone> {
+        if let Some(state) = &self.shared.state {
+            match given.remember {
+                true => state.exempt_no_more(app),
+                // What cannot be written was logged and counted.
+                false => _ = state.exempt(app).wait(),
+            }
+        }
         let done = match given.secret {
             Some(secret) => self.shared.secrets.hand_over(app, secret, given.remember),
             // Nobody is to prove anything: what an earlier attempt proved holds no more.

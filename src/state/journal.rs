@@ -12,6 +12,9 @@ use crate::merge::{Journal, MergeDirs};
 /// committed in order, before whatever is waited for later; of it, a kill loses what the next start finds out by itself.
 impl Journal for State {
     fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>) {
+        if self.is_exempt(app) {
+            return;
+        }
         let text = AttemptRecord::encode(app, attempt, dirs.sub_dirs(), dirs.texts(), key);
         self.put(self.keys.attempt(app, attempt), text).detach();
     }
@@ -23,6 +26,9 @@ impl Journal for State {
     }
 
     fn finalized(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
+        if self.is_exempt(app) {
+            return;
+        }
         let text = FinalizedRecord::encode(app, attempt, shuffle, merge);
         // What is lost has been said.
         _ = self.put(self.keys.finalized(app, attempt, shuffle), text).wait();

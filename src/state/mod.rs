@@ -82,8 +82,9 @@ mod tally;
 mod tests;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
@@ -117,6 +118,8 @@ pub struct State {
     keys: Arc<StateKeys>,
     queue: Arc<Queue>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Applications of which nothing is written.
+    exempt: RwLock<HashSet<AppId>>,
 }
 
 /// A node key and its wrapped form.
@@ -170,7 +173,7 @@ impl State {
         let queue = Arc::new(Queue::new(recovered.records));
         let writer = writer::start(path.clone(), database, Arc::clone(&keys), Arc::clone(&queue))
             .map_err(|error| StateError::io(&path, "begun with", &error))?;
-        let state = Self { path, keys, queue, writer: Mutex::new(Some(writer)) };
+        let state = Self { path, keys, queue, writer: Mutex::new(Some(writer)), exempt: RwLock::default() };
         Ok((Arc::new(state), recovered))
     }
 
@@ -190,6 +193,9 @@ impl State {
         shuffle_manager: &str,
         proof: Proof,
     ) -> Written {
+        if self.is_exempt(app) {
+            return Written::at_once(true);
+        }
         let text = ExecutorRecord::encode(app, executor, dirs, sub_dirs, shuffle_manager, proof);
         self.put(self.keys.executor(app, executor), text)
     }
@@ -218,6 +224,22 @@ impl State {
     /// The secret of an application was taken back.
     pub fn forget_secret(&self, app: &AppId) -> Written {
         self.queue.push(vec![Change::Delete { name: self.keys.secret(app) }])
+    }
+
+    /// From now on nothing of an application is written, where it asked for that
+    /// (`spark.yarn.shuffle.server.recovery.disabled`), until [`State::exempt_no_more`]; what is there of it goes.
+    pub fn exempt(&self, app: &AppId) -> Written {
+        self.exempt.write().unwrap_or_else(PoisonError::into_inner).insert(app.clone());
+        self.queue.push(vec![Change::DeleteAll { prefix: self.keys.of(app), unless: None }])
+    }
+
+    /// The application is over, or has thought better of it.
+    pub fn exempt_no_more(&self, app: &AppId) {
+        self.exempt.write().unwrap_or_else(PoisonError::into_inner).remove(app);
+    }
+
+    fn is_exempt(&self, app: &AppId) -> bool {
+        self.exempt.read().unwrap_or_else(PoisonError::into_inner).contains(app)
     }
 
     /// The store in numbers.

@@ -122,6 +122,14 @@ pub struct StateCounters {
 pub struct Written(oneshot::Receiver<bool>);
 
 impl Written {
+    /// Nothing had to be waited for.
+    pub(super) fn at_once(written: bool) -> Self {
+        let (done, answer) = oneshot::channel();
+        // The receiver is there.
+        _ = done.send(written);
+        Self(answer)
+    }
+
     /// Waits on this thread.
     pub fn wait(self) -> bool {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -189,10 +197,7 @@ impl Queue {
     pub(super) fn refuse(&self, why: &dyn fmt::Display) -> Written {
         warn!("a change of the recovery store is lost: {why}");
         self.lost.fetch_add(1, Ordering::Relaxed);
-        let (done, answer) = oneshot::channel();
-        // The receiver is there.
-        _ = done.send(false);
-        Written(answer)
+        Written::at_once(false)
     }
 
     /// All that waits; waits for something, and is `None` when there will be nothing any more.

@@ -44,6 +44,11 @@ impl StateKeys {
         Self { names: sub(NAMES), values: sub(VALUES), tally: sub(TALLY), check: sub(CHECK) }
     }
 
+    /// How all names of an application begin.
+    pub(super) fn of(&self, app: &AppId) -> Vec<u8> {
+        self.tag(&[app.as_str().as_bytes()]).to_vec()
+    }
+
     pub(super) fn executors_of(&self, app: &AppId) -> Vec<u8> {
         self.name(Kind::Executor, app, &[])
     }

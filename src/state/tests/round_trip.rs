@@ -102,6 +102,22 @@ fn only_the_newest_attempt_is_taken_up_and_the_others_are_removed() {
 }
 
 #[test]
+fn of_an_application_that_wants_no_recovery_nothing_is_written() {
+    let fixture = Fixture::new();
+    let (state, _) = fixture.open();
+    fill(&fixture, &state);
+    assert!(state.exempt(&app("a")).wait());
+    fill(&fixture, &state);
+    assert!(state.forget_secret(&app("a")).wait(), "whoever holds the secrets asks before it tells us");
+    let (state, recovered) = fixture.reopen(&state);
+    assert_eq!((recovered.executors.len(), recovered.secrets.len(), recovered.merges.len()), (1, 0, 0));
+    assert_eq!(recovered.executors[0].app, app("b"));
+    state.exempt_no_more(&app("a"));
+    fill(&fixture, &state);
+    assert_eq!(state.counters().records, 6);
+}
+
+#[test]
 fn executors_whose_directories_are_gone_or_elsewhere_are_dropped() {
     let fixture = Fixture::new();
     let elsewhere = tempfile::tempdir().unwrap();
