@@ -84,7 +84,7 @@ impl Store for SealedMerges {
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
         Box::pin(async move {
             let key = self.keys.ring.current(app).await;
-            key.map(drop).map_err(|error| error.to_string())
+            key.map(drop).map_err(|error| error.for_peer())
         })
     }
 
@@ -97,7 +97,7 @@ impl Store for SealedMerges {
         let key = match key {
             Some(key) => key,
             // It is at hand.
-            None => self.keys.current(app).map_err(|error| error.to_string())?.wrapped.clone(),
+            None => self.keys.current(app).map_err(|error| error.for_peer())?.wrapped.clone(),
         };
         let place = MergedFiles::new(self.keys.ring.context(app), dirs.dirs(), dirs.sub_dirs());
         Ok(Arc::new(AppFiles {

@@ -1,0 +1,213 @@
+//! A server whose envelope keys come from AWS KMS: how often it asks, and what an outage means to those who push and read.
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use sealed_shuffle::client::{ClientError, Merge, MergeStatus, Merged, PushedBlock};
+use sealed_shuffle_interop_tests::{
+    kms_proxy::{Fault, KmsProxy},
+    merging::{self, merged_files},
+    mode::{Cipher, Mode},
+    moto::{Moto, REGION},
+    oracle::{CANARY, Executor, content},
+    ours::OurClient,
+    proxy::contains,
+    server::Server,
+    service::{SECRET, Service},
+};
+use sealed_shuffle_protocol::{
+    ids::{ReduceId, ShuffleId, ShuffleMergeId},
+    shuffle::ReturnCode,
+};
+use tempfile::TempDir;
+
+const MANAGER: &str =
+    r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#;
+/// What the server warns of as long as the key service is away.
+const AWAY: &[&str] = &["gave no data key", "cannot take part in merging", "cannot be reached at start"];
+
+/// A key service that can fail, and the directories of a server.
+struct Scene {
+    _moto: Moto,
+    proxy: KmsProxy,
+    key: String,
+    root: TempDir,
+    state: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let moto = Moto::start();
+        let proxy = KmsProxy::before(moto.address());
+        let key = moto.symmetric_key();
+        let dir = || TempDir::with_prefix("interop-kms-").expect("the temporary directory is writable");
+        Self { _moto: moto, proxy, key, root: dir(), state: dir() }
+    }
+
+    fn serve(&self, remembers: bool) -> Server {
+        Server::launch(&mut self.command(remembers))
+    }
+
+    fn command(&self, remembers: bool) -> Command {
+        let mut conf = mode().service_conf(Service::Ours);
+        conf.extend(merging::conf(self.state.path(), "16"));
+        conf.extend([
+            ("spark.sealed.keys.provider", "aws-kms".to_owned()),
+            ("spark.sealed.keys.kms.key-id", self.key.clone()),
+            ("spark.sealed.keys.kms.endpoint", self.proxy.url()),
+            ("spark.sealed.keys.kms.region", REGION.to_owned()),
+            ("spark.sealed.keys.timeout", "5s".to_owned()),
+            ("spark.shuffle.service.db.enabled", remembers.to_string()),
+        ]);
+        let mut command = Server::command(self.root.path(), Some(SECRET), &conf);
+        command.envs([("AWS_ACCESS_KEY_ID", "AKIDTEST"), ("AWS_SECRET_ACCESS_KEY", "of the test")]);
+        command
+    }
+
+    /// Calls of the key service: keys that were made, and keys that were unwrapped.
+    fn calls(&self) -> (usize, usize) {
+        (self.proxy.calls("GenerateDataKey").len(), self.proxy.calls("Decrypt").len())
+    }
+}
+
+fn mode() -> Mode {
+    Mode::newest(Cipher::Gcm, 2)
+}
+
+/// An application's client, whose executor's directories are made and not registered.
+struct App {
+    client: OurClient,
+    executor: Executor,
+}
+
+impl App {
+    fn new(scene: &Scene, server: &Server, name: &str) -> Self {
+        let client = OurClient::new(&mode(), server.address(), name, SECRET);
+        let executor = Executor::beneath(scene.root.path(), name);
+        executor.make_merge_dirs("merge_manager_1");
+        Self { client, executor }
+    }
+
+    fn register(&self) -> Result<(), ClientError> {
+        self.client.register_with("1", &self.executor, MANAGER)
+    }
+
+    /// Pushes three blocks of a shuffle, finalizes it, and reads it back.
+    fn merges(&self, shuffle: i32) -> Vec<MergeStatus> {
+        for reduce in 0..3 {
+            let body = Bytes::from(content(reduce, 5000)).into();
+            let block = PushedBlock { map_index: 0, reduce: ReduceId(reduce as i32), body };
+            let code = self.client.call(async |client, server| {
+                client.push_block(server, merge(shuffle), block).await.expect("it is pushed")
+            });
+            assert_eq!(code, ReturnCode::Success);
+        }
+        let statuses = self.client.call(async |client, server| {
+            client.finalize_shuffle_merge(server, merge(shuffle)).await.expect("it is finalized")
+        });
+        assert_eq!(self.read(shuffle, &statuses), Ok(()));
+        statuses
+    }
+
+    /// Reads what was merged of a shuffle, or the first reason to fall back.
+    fn read(&self, shuffle: i32, statuses: &[MergeStatus]) -> Result<(), String> {
+        for status in statuses {
+            let outcome = self.client.call(async |client, server| {
+                client.read_merged(server, merge(shuffle), status).next().await.expect("one outcome")
+            });
+            match outcome {
+                Merged::Chunk(chunk) => {
+                    assert_eq!(chunk.bytes, content(status.reduce.0.unsigned_abs().into(), 5000));
+                }
+                Merged::FallBack(other) => return Err(other.reason.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn merge(shuffle: i32) -> Merge {
+    Merge { app_attempt: 1, shuffle: ShuffleId(shuffle), merge: ShuffleMergeId(0) }
+}
+
+fn no_clear_text(root: &Path) {
+    for file in merged_files(root) {
+        let bytes = fs::read(&file).expect("merged files are readable");
+        assert!(!contains(&bytes, CANARY.as_bytes()), "{} shows what was pushed", file.display());
+    }
+}
+
+#[test]
+fn one_call_makes_the_key_of_an_application_and_one_unwraps_it_after_a_restart() {
+    let scene = Scene::new();
+    let server = scene.serve(true);
+    assert_eq!(scene.calls(), (1, 0), "the node's own");
+    let app = App::new(&scene, &server, "app-1");
+    app.register().expect("the key service is there");
+    app.register().expect("again");
+    let first = app.merges(0);
+    app.merges(1);
+    assert_eq!(scene.calls(), (2, 0));
+    server.finish(&["is not TLS"]);
+
+    let server = scene.serve(true);
+    assert_eq!(scene.calls(), (2, 1), "the node's own");
+    let app = App::new(&scene, &server, "app-1");
+    app.read(0, &first).expect("it is known, and opens");
+    app.merges(2);
+    assert_eq!(scene.calls(), (2, 2));
+    no_clear_text(scene.root.path());
+    server.finish(&["is not TLS"]);
+}
+
+#[test]
+fn in_an_outage_who_has_a_key_goes_on_and_others_are_told_to_come_back() {
+    let scene = Scene::new();
+    let server = scene.serve(true);
+    let app = App::new(&scene, &server, "app-1");
+    app.register().expect("the key service is there");
+    let first = app.merges(0);
+    scene.proxy.fail_always(Some(Fault::Answer(503, "ServiceUnavailable", "away")));
+    app.merges(1);
+    let other = App::new(&scene, &server, "app-2");
+    let refused = other.register().expect_err("it has no key");
+    assert!(refused.to_string().contains("cannot merge"), "{refused}");
+    assert!(refused.to_string().contains("waits for the key service"), "{refused}");
+    assert!(!refused.to_string().contains("arn:"), "peers learn no names: {refused}");
+    server.finish(&[&["is not TLS"], AWAY].concat());
+
+    // Nothing in memory, and nothing remembered: the server runs, and what was merged waits.
+    let server = scene.serve(false);
+    let app = App::new(&scene, &server, "app-1");
+    app.register().expect_err("it has no key");
+    let waiting = app.read(0, &first).expect_err("it does not open");
+    assert!(!waiting.is_empty());
+    scene.proxy.fail_always(None);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = app.register() {
+        assert!(Instant::now() < deadline, "the key service is back, and yet: {error}");
+        thread::sleep(Duration::from_millis(200));
+    }
+    app.read(0, &first).expect("it opens again");
+    no_clear_text(scene.root.path());
+    server.finish(&[&["is not TLS"], AWAY].concat());
+}
+
+/// With recovery on, the store cannot be opened: a clear refusal, and no empty start.
+#[test]
+fn a_server_that_is_to_remember_does_not_start_without_its_key_service() {
+    let scene = Scene::new();
+    scene.serve(true).finish(&["is not TLS"]);
+    scene.proxy.fail_always(Some(Fault::Answer(503, "ServiceUnavailable", "away")));
+    let ended = scene.command(true).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("recovery.redb") && said.contains("key service"), "{said}");
+    assert!(ended.stdout.is_empty(), "a port was bound");
+}
