@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use tracing::{info, warn};
 
 use super::deferred::DeferredBudget;
@@ -253,7 +254,22 @@ impl Merger {
             return Ok(());
         }
         let refused = |why| MergeError::Store { app: app.clone(), why };
-        self.store.prepare(app).await.map_err(refused)
+        self.store.prepare(app, None).await.map_err(refused)
+    }
+
+    /// Has at hand what the store needs to make and open files of an application, before a thread of the disks does:
+    /// call it before [`Merger::begin`], [`Merger::meta`] and [`Merger::chunk`], which say what is wrong where it is
+    /// not to be had. Cancel safe.
+    pub async fn at_hand(&self, app: &AppId) {
+        let Some(known) = self.find(app) else { return };
+        if let Some(key) = known.files.key() {
+            self.store.prepare(app, Some(key)).await.ok();
+        }
+    }
+
+    /// The same for a key that files carry ([`MergeError::AwaitsKey`]). Whether it is at hand now.
+    pub async fn fetch_key(&self, app: &AppId, key: &WrappedKey) -> bool {
+        self.store.prepare(app, Some(key)).await.is_ok()
     }
 
     /// Takes what an executor says about merging when it registers. The first executor of an attempt decides where the
