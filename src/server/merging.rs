@@ -315,7 +315,7 @@ async fn merging<T: Send + 'static>(
 /// Has cleaned up what is to be cleaned up; nobody waits.
 pub(super) fn clean_up(shared: &Shared) {
     if let Some(merger) = shared.merger.clone().filter(|merger| merger.has_chores()) {
-        drop(tokio::task::spawn_blocking(move || merger.clean_up()));
+        drop(tokio::task::spawn_blocking(move || merger.clean_up_unless_busy()));
     }
 }
 
