@@ -217,7 +217,10 @@ impl Session {
             .await?;
         if let Some(written) = written {
             // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
-            _ = written.await;
+            let timeout = self.shared.settings.stalled_timeout;
+            if tokio::time::timeout(timeout, written).await.is_err() {
+                warn!(%app, %executor, ?timeout, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
+            }
         }
         if let (Some(seen), Some(owner)) = (&self.seen, owner) {
             seen.owned_by(owner);
