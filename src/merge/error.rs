@@ -184,7 +184,7 @@ pub enum MergeError {
         /// Path of its index.
         path: String,
         /// The key.
-        key: WrappedKey,
+        key: Box<WrappedKey>,
         /// Why it is not.
         why: String,
     },

@@ -123,7 +123,9 @@ impl Merger {
 fn unreadable(partition: &PartitionId, path: String, error: ReadError) -> MergeError {
     let (partition, why) = (partition.clone(), error.to_string());
     match error {
-        ReadError::AwaitsKey { key, .. } => MergeError::AwaitsKey { partition, path, key, why },
+        ReadError::AwaitsKey { key, .. } => {
+            MergeError::AwaitsKey { partition, path, key: Box::new(key), why }
+        }
         _ => MergeError::Unreadable { partition, path, why },
     }
 }
