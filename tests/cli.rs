@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
 
+mod outcome;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +13,8 @@ use std::process::{Child, Command, Output, Stdio};
 use sealed_shuffle::disk::layout::Placement;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::outcome::{code, stderr, stdout};
 
 const SECRET: &str = "a secret of the command line's tests";
 
@@ -105,18 +109,6 @@ fn write(root: &Path, name: &str, content: &[u8]) {
     let dir = blockmgr(root).join(Placement::of(name, 1, 64).unwrap().sub_dir());
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join(name), content).unwrap();
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
 
+mod outcome;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,6 +15,8 @@ use sealed_shuffle::stored::io_encryption::EncryptingWriter;
 use sealed_shuffle_protocol::stored::io_encryption::IoKey;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::outcome::{code, stderr, stdout};
 
 const KEY: &str = "95c64f5952d3f44c6751d342fc406a99";
 
@@ -92,18 +96,6 @@ fn run(key: Option<&str>, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
         command.env("SPARK_IO_ENCRYPTION_KEY", key);
     }
     command.args(arguments.iter().map(|argument| argument.as_ref())).output().unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn write_secret(path: &Path, content: impl AsRef<[u8]>, mode: u32) {

@@ -466,7 +466,8 @@ pub static DB_ENABLED: Key<Bool> = Key::new(
     Bool::REGISTRY,
     Is("true"),
     Serve,
-    "Whether registrations, merge state and secrets that were handed over survive a restart: sealed, in `recovery.redb` under `spark.sealed.state.dir`. `false` forgets them.",
+    "Whether registrations, merge state and secrets that were handed over survive a restart: sealed, in \
+     `recovery.redb` under `spark.sealed.state.dir`. `false` forgets them.",
 );
 
 /// Merging.

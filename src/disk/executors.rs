@@ -89,6 +89,17 @@ impl Registration {
     }
 }
 
+/// What a registration meant for its application.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Registered {
+    /// It is the first of an application that was not known.
+    First,
+    /// The application was known.
+    Further,
+    /// The first with proof of identity: all that was registered without is gone.
+    Overruling,
+}
+
 /// An application in numbers.
 #[derive(Clone, Debug)]
 pub struct AppSummary {
@@ -166,14 +177,21 @@ impl Executors {
         mut registration: Registration,
         proof: Proof,
         now: Instant,
-    ) -> Result<(), RegisterRefused> {
+    ) -> Result<Registered, RegisterRefused> {
         let table = &mut *self.write();
+        let mut done = match table.apps.contains_key(app) {
+            true => Registered::Further,
+            false => Registered::First,
+        };
         if let Some(there) = table.apps.get(app) {
             match (there.proof, proof) {
                 (Proof::Proven, Proof::Unproven) => {
                     return Err(RegisterRefused::NeedsProof { app: app.clone() });
                 }
-                (Proof::Unproven, Proof::Proven) => _ = table.forget(app),
+                (Proof::Unproven, Proof::Proven) => {
+                    table.forget(app);
+                    done = Registered::Overruling;
+                }
                 _ => {}
             }
         }
@@ -201,7 +219,7 @@ impl Executors {
         table.generation += 1;
         table.bytes = bytes;
         table.executors += usize::from(!replaced);
-        Ok(())
+        Ok(done)
     }
 
     /// What an executor registered; counts as use of its application.

@@ -14,7 +14,7 @@ use super::confined::{OpenError, ShownPath};
 #[non_exhaustive]
 pub enum LookupError {
     /// Nobody registered this executor.
-    #[error("executor {executor} of application {app} is not registered; a restart forgets registrations")]
+    #[error("executor {executor} of application {app} is not registered, or its application was forgotten")]
     NotRegistered {
         /// The application.
         app: AppId,

@@ -47,7 +47,8 @@ mod tests;
 pub use confined::{Confinement, Identity, OpenError, ShownPath};
 pub use diagnose::Diagnosis;
 pub use executors::{
-    AppSummary, Executors, Forgotten, ForgottenReason, Proof, RegisterRefused, Registration, RegistryLimits,
+    AppSummary, Executors, Forgotten, ForgottenReason, Proof, RegisterRefused, Registered, Registration,
+    RegistryLimits,
 };
 pub use files::OpenFile;
 pub use lookup_error::LookupError;

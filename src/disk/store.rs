@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 
 use super::confined::{Identity, OpenError, OpenFailure, ShownPath};
-use super::executors::{Executors, Forgotten, Proof, RegisterRefused, Registration, RegistryLimits};
+use super::executors::{
+    Executors, Forgotten, Proof, RegisterRefused, Registered, Registration, RegistryLimits,
+};
 use super::far_index::{Ends, FarError, FarOffsets};
 use super::files::{Files, OpenFile};
 use super::index::{Index, RangeError};
@@ -160,7 +162,7 @@ impl BlockStore {
         sub_dirs: i32,
         shuffle_manager: &str,
         proof: Proof,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<Registered, RegisterError> {
         let dirs = local_dirs.iter().map(|dir| self.roots.accept(dir.as_ref())).collect::<Result<_, _>>()?;
         let registration = Registration::new(dirs, sub_dirs, shuffle_manager);
         Ok(self.executors.register(app, executor, registration, proof, Instant::now())?)

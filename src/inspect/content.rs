@@ -13,6 +13,7 @@ use super::mark::Mark;
 use super::randomness::{Judgement, Measured};
 use super::sealed::{SEALED_HEAD, SealedHeader, may_be_sealed, sealed_header};
 use crate::stored::partitions::{Partition, Partitions, PartitionsError};
+use crate::stored::segments::fill;
 
 /// Bytes looked at of the beginning of a partition, or of a file without partitions.
 pub const HEAD: usize = 4096;
@@ -171,7 +172,7 @@ pub fn of_partitions(data: &File, index: &File, most: u64) -> Result<Content, Pa
     Ok(look.judge(filled))
 }
 
-/// Reads an open file from its beginning, wherever its own position is.
+/// Reads an open file from an offset on, wherever its own position is.
 pub(super) struct From0<'f>(pub(super) &'f File, pub(super) u64);
 
 impl io::Read for From0<'_> {
@@ -184,16 +185,7 @@ impl io::Read for From0<'_> {
 
 /// As many bytes as there are, from `at`.
 pub(super) fn read_at(file: &File, out: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < out.len() {
-        match file.read_at(&mut out[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
+    fill(&mut From0(file, at), out)
 }
 
 #[cfg(test)]

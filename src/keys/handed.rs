@@ -2,8 +2,8 @@
 //!
 //! They live in memory, and come before every other source: an application that somebody gave a secret for must prove
 //! that one. A change is first remembered and then in force, so that what was acknowledged is not lost; changes follow
-//! one another. What may remember is behind [`RememberSecrets`]; without it a restart forgets, and whoever handed
-//! over does so again.
+//! one another. What remembers is behind [`RememberSecrets`]: the recovery store. Where that is switched off a restart
+//! forgets, and whoever handed over does so again.
 
 use std::collections::HashMap;
 use std::error::Error;

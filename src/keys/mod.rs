@@ -164,6 +164,11 @@ impl Secrets {
         dropped
     }
 
+    /// Whether secrets are handed over.
+    pub fn are_handed_over(&self) -> bool {
+        self.inner.handed.wait().is_some()
+    }
+
     /// Applications whose secret was handed over.
     pub fn handed_over(&self) -> usize {
         self.inner.handed.count()
@@ -177,7 +182,7 @@ impl Secrets {
 
     /// Whether anybody can prove anything.
     pub fn exist(&self) -> bool {
-        self.inner.handed.wait().is_some() || !matches!(*self.source(), Source::None)
+        self.are_handed_over() || !matches!(*self.source(), Source::None)
     }
 
     /// The secrets of `app`. Waits a while for one that is not there yet.

@@ -4,6 +4,7 @@
 //! Texts that Spark has are Spark's to the letter (RemoteBlockPushResolver, `TransportRequestHandler`, Spark 4.3.0).
 
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::names::PartitionId;
 use crate::disk::DirRefused;
@@ -60,7 +61,7 @@ pub enum MergeError {
         text: String,
     },
     /// Nobody registered the application with a merge directory.
-    #[error("application {app} is not registered for merging; a restart forgets registrations")]
+    #[error("application {app} is not registered for merging, or its directories were gone at a restart")]
     UnknownApp {
         /// The application.
         app: AppId,
@@ -175,6 +176,18 @@ pub enum MergeError {
         /// What happened.
         why: String,
     },
+    /// Files whose key is not at hand: [`Merger::fetch_key`](super::Merger::fetch_key), and ask again.
+    #[error("cannot read {partition}: {why}")]
+    AwaitsKey {
+        /// The partition.
+        partition: PartitionId,
+        /// Path of its index.
+        path: String,
+        /// The key.
+        key: Box<WrappedKey>,
+        /// Why it is not.
+        why: String,
+    },
     /// A removal of a merge that has a successor.
     #[error("merge {merge} of shuffle {shuffle} is not the current one ({current}), and is not removed")]
     StaleRemove {
@@ -208,7 +221,7 @@ impl MergeError {
             Self::StaleFinalize { .. } | Self::StaleFetch { .. } | Self::StaleRemove { .. } => "merge_stale",
             Self::Finalize { .. } => "merge_finalize",
             Self::NotFound { .. } | Self::EmptyIndex { .. } | Self::NoSuchChunk { .. } => "merge_not_found",
-            Self::Unreadable { .. } => "merge_unreadable",
+            Self::Unreadable { .. } | Self::AwaitsKey { .. } => "merge_unreadable",
         }
     }
 
@@ -272,7 +285,7 @@ impl MergeError {
             Self::NotFound { kind, path } => runtime(format!("Merged shuffle {kind} file {path} not found")),
             Self::EmptyIndex { path } => runtime(format!("Merged shuffle index file {path} is empty")),
             Self::NoSuchChunk { .. } => "java.lang.IndexOutOfBoundsException".to_owned(),
-            Self::Unreadable { path, .. } => {
+            Self::Unreadable { path, .. } | Self::AwaitsKey { path, .. } => {
                 runtime(format!("Failed to open merged shuffle index file {path}"))
             }
             Self::StaleRemove { app, shuffle, merge, current } => runtime(format!(

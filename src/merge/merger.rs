@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use tracing::{info, warn};
 
 use super::deferred::DeferredBudget;
@@ -125,7 +126,10 @@ pub struct Merger {
     pub(super) journal: Arc<dyn Journal>,
     apps: RwLock<HashMap<AppId, Arc<App>>>,
     chores: Mutex<VecDeque<Chore>>,
-    cleaning: Mutex<()>,
+    pub(super) cleaning: Mutex<()>,
+    /// Held while an attempt begins or ends, so that the journal hears of it in the same order. The journal may wait for
+    /// a disk; `apps` is never held over that, since who must not wait looks there.
+    changing: Mutex<()>,
 }
 
 /// One attempt of an application.
@@ -220,6 +224,7 @@ impl Merger {
             apps: RwLock::default(),
             chores: Mutex::default(),
             cleaning: Mutex::default(),
+            changing: Mutex::default(),
         }
     }
 
@@ -241,7 +246,7 @@ impl Merger {
         let finalized =
             known.finalized.into_iter().map(|(shuffle, merge)| (shuffle, Shuffle::finalized(merge)));
         app.shuffles().extend(finalized);
-        self.apps.write().unwrap_or_else(PoisonError::into_inner).insert(known.app, Arc::new(app));
+        self.apps_mut().insert(known.app, Arc::new(app));
         Ok(())
     }
 
@@ -253,7 +258,22 @@ impl Merger {
             return Ok(());
         }
         let refused = |why| MergeError::Store { app: app.clone(), why };
-        self.store.prepare(app).await.map_err(refused)
+        self.store.prepare(app, None).await.map_err(refused)
+    }
+
+    /// Has at hand what the store needs to make and open files of an application, before a thread of the disks does:
+    /// call it before [`Merger::begin`], [`Merger::meta`] and [`Merger::chunk`], which say what is wrong where it is
+    /// not to be had. Cancel safe.
+    pub async fn at_hand(&self, app: &AppId) {
+        let Some(known) = self.find(app) else { return };
+        if let Some(key) = known.files.key() {
+            self.store.prepare(app, Some(key)).await.ok();
+        }
+    }
+
+    /// The same for a key that files carry ([`MergeError::AwaitsKey`]). Whether it is at hand now.
+    pub async fn fetch_key(&self, app: &AppId, key: &WrappedKey) -> bool {
+        self.store.prepare(app, Some(key)).await.is_ok()
     }
 
     /// Takes what an executor says about merging when it registers. The first executor of an attempt decides where the
@@ -274,17 +294,17 @@ impl Merger {
         let refused = |why| MergeError::Store { app: app.clone(), why };
         let files = self.store.application(app, &dirs, None).map_err(refused)?;
         let new = Arc::new(App::new(app, info.attempt, dirs, files));
-        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        if apps.get(app).is_some_and(|old| !supersedes(info.attempt, old.attempt)) {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another executor of the same attempt may have come first.
+        if !self.is_newer(app, info.attempt) {
             return Ok(());
         }
-        let old = apps.insert(app.clone(), Arc::clone(&new));
-        // Before anybody else may change it, so that the journal has the same order.
+        let old = self.apps_mut().insert(app.clone(), Arc::clone(&new));
         if let Some(old) = &old {
             self.journal.over(app, old.attempt);
         }
         self.journal.registered(app, new.attempt, &new.dirs, new.files.key());
-        drop(apps);
+        drop(changing);
         info!(%app, attempt = new.attempt, directories = new.dirs.dirs().len(), "an application merges");
         if let Some(old) = old {
             info!(%app, attempt = old.attempt, "an older attempt of the application is over: what it merged goes");
@@ -314,10 +334,10 @@ impl Merger {
 
     /// Forgets an application and deletes what it merged; whether it was known.
     pub fn forget(&self, app: &AppId) -> bool {
-        let mut apps = self.apps.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(gone) = apps.remove(app) else { return false };
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(gone) = self.apps_mut().remove(app) else { return false };
         self.journal.over(app, gone.attempt);
-        drop(apps);
+        drop(changing);
         self.later(Chore::Application(gone));
         true
     }
@@ -357,7 +377,21 @@ impl Merger {
 
     /// Closes and deletes what is no longer wanted; one thread at a time does, in the order that it came up.
     pub fn clean_up(&self) {
-        let _turn = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        self.work_off_chores(&turn);
+    }
+
+    /// The same, unless somebody does so already: a long deletion keeps one thread, however many ask for it. What came up
+    /// as that one was about to leave is left to the next call.
+    pub fn clean_up_unless_busy(&self) {
+        match self.cleaning.try_lock() {
+            Ok(turn) => self.work_off_chores(&turn),
+            Err(TryLockError::Poisoned(turn)) => self.work_off_chores(&turn.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+
+    fn work_off_chores(&self, _turn: &MutexGuard<'_, ()>) {
         loop {
             let Some(chore) = self.chores().pop_front() else { return };
             match chore {
@@ -451,6 +485,10 @@ impl Merger {
 
     fn find(&self, app: &AppId) -> Option<Arc<App>> {
         self.apps.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned()
+    }
+
+    fn apps_mut(&self) -> RwLockWriteGuard<'_, HashMap<AppId, Arc<App>>> {
+        self.apps.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn later(&self, chore: Chore) {

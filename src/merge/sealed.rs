@@ -9,7 +9,8 @@
 //! Keys come from the ring of [`EnvelopeKeys`]. An application's key is made when it registers, and its wrapped form is
 //! known from then on, after a restart, too: one call to make it, and one to unwrap it after a restart, when it is first
 //! needed. Opening a partition takes the key that its header carries, which is the same unless nothing was remembered.
-//! Waiting for a key service is done on a thread of the disks.
+//! No thread of the disks ever waits for a key service, which may be slow, and may need such a thread itself: whoever
+//! comes here has awaited [`Store::prepare`], and a key that is not at hand all the same is an error.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -58,7 +59,7 @@ impl SealedMerges {
     }
 }
 
-/// The data keys of applications, for threads that may wait.
+/// The data keys of applications, for threads that may wait for a disk and for nothing else.
 #[derive(Clone, Debug)]
 struct Keys {
     ring: EnvelopeKeys,
@@ -66,14 +67,10 @@ struct Keys {
 }
 
 impl Keys {
-    /// The key for new files of `app`.
-    fn current(&self, app: &AppId) -> Result<Arc<AppKey>, KeyError> {
-        self.runtime.block_on(self.ring.current(app))
-    }
-
-    /// The key that a file of `app` carries wrapped.
-    fn unwrap(&self, app: &AppId, wrapped: &WrappedKey) -> Result<Arc<AppKey>, KeyError> {
-        self.runtime.block_on(self.ring.unwrap(app, wrapped))
+    /// The key that a file of `app` carries wrapped, or the one for its first files.
+    fn at_hand(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Arc<AppKey>, KeyError> {
+        let _runtime = self.runtime.enter();
+        self.ring.at_hand(app, wrapped)
     }
 }
 
@@ -81,9 +78,14 @@ impl Store for SealedMerges {
     fn prepare<'a>(
         &'a self,
         app: &'a AppId,
+        key: Option<&'a WrappedKey>,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
         Box::pin(async move {
-            let key = self.keys.ring.current(app).await;
+            let ring = &self.keys.ring;
+            let key = match key {
+                Some(key) => ring.unwrap(app, key).await,
+                None => ring.current(app).await,
+            };
             key.map(drop).map_err(|error| error.for_peer())
         })
     }
@@ -96,8 +98,7 @@ impl Store for SealedMerges {
     ) -> Result<Arc<dyn AppStore>, String> {
         let key = match key {
             Some(key) => key,
-            // It is at hand.
-            None => self.keys.current(app).map_err(|error| error.for_peer())?.wrapped.clone(),
+            None => self.keys.at_hand(app, None).map_err(|error| error.for_peer())?.wrapped.clone(),
         };
         let place = MergedFiles::new(self.keys.ring.context(app), dirs.dirs(), dirs.sub_dirs());
         Ok(Arc::new(AppFiles {
@@ -202,7 +203,7 @@ impl AppStore for AppFiles {
     }
 
     fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
-        let key = self.keys.unwrap(&self.app, &self.key).map_err(io::Error::other)?;
+        let key = self.keys.at_hand(&self.app, Some(&self.key)).map_err(io::Error::other)?;
         let made = self.files.create(&self.place, id(partition), &key.key, &key.wrapped);
         Ok(Box::new(Writer {
             writer: made.map_err(io_error)?,
@@ -220,8 +221,8 @@ impl AppStore for AppFiles {
         let header = self.files.header(&self.place, id).map_err(failed)?;
         let key = self
             .keys
-            .unwrap(&self.app, &header.key)
-            .map_err(|why| ReadError::Unreadable { why: why.to_string() })?;
+            .at_hand(&self.app, Some(&header.key))
+            .map_err(|why| ReadError::AwaitsKey { why: why.to_string(), key: header.key.clone() })?;
         let opened = self.files.open(&self.place, id, &key.key).map_err(failed)?;
         Ok(Arc::new(Reader::new(opened, &self.place, &self.files)))
     }
@@ -415,7 +416,7 @@ mod tests {
     use super::*;
     use crate::config::OutagePolicy;
     use crate::keys::envelope::{LocalKeyFile, RingSettings};
-    use crate::merge::{MergeSettings, Merger, Remembered};
+    use crate::merge::{MergeError, MergeSettings, Merger, Remembered};
     use crate::stored::SealedLimits;
     use crate::telemetry::KeyCalls;
 
@@ -446,6 +447,20 @@ mod tests {
             EnvelopeKeys::new(Arc::new(provider), settings, KeyCalls::default())
         }
 
+        /// Takes up what was known before a restart.
+        fn restored(&self, key: Option<WrappedKey>, finalized: &[i32]) -> Arc<Merger> {
+            let merger = self.merger();
+            let finalized =
+                finalized.iter().map(|shuffle| (ShuffleId(*shuffle), ShuffleMergeId(0))).collect();
+            let (app, dirs) = (AppId::new(APP), vec![self.dir()]);
+            let known = Remembered { app, attempt: 1, dirs, sub_dirs: 64, key, finalized };
+            if known.key.is_none() {
+                self.runtime.block_on(merger.prepare(&known.app, &self.manager(1))).unwrap();
+            }
+            merger.restore(known, &self.roots).unwrap();
+            merger
+        }
+
         fn merger(&self) -> Arc<Merger> {
             let files = Arc::new(SealedStore::new(Arc::clone(&self.roots), SealedLimits::default()));
             let (roots, runtime) = (Arc::clone(&self.roots), self.runtime.handle().clone());
@@ -458,9 +473,23 @@ mod tests {
             self.temp.path().canonicalize().unwrap().join("d/merge_manager_1").to_str().unwrap().to_owned()
         }
 
+        fn manager(&self, attempt: i32) -> String {
+            format!(r#"x:{{"mergeDir":"merge_manager_{attempt}","attemptId":"{attempt}"}}"#)
+        }
+
+        /// The key of the application's only file, or of all of its files.
+        fn key(&self) -> Option<WrappedKey> {
+            let keys = self.files().into_iter().map(|file| Header::decode(&file).unwrap().0.key);
+            keys.reduce(|one, other| {
+                assert_eq!(one, other);
+                one
+            })
+        }
+
         fn register(&self, merger: &Merger, attempt: i32) {
             let local = format!("{}/../blockmgr-1", self.dir());
-            let manager = format!(r#"x:{{"mergeDir":"merge_manager_{attempt}","attemptId":"{attempt}"}}"#);
+            let manager = self.manager(attempt);
+            self.runtime.block_on(merger.prepare(&AppId::new(APP), &manager)).unwrap();
             merger.register(&AppId::new(APP), [local.as_str()], 64, &manager, &self.roots).unwrap();
         }
 
@@ -507,8 +536,18 @@ mod tests {
         PartitionId { app: AppId::new(APP), shuffle, merge, reduce }
     }
 
-    fn read(merger: &Merger, chunk: i32) -> Result<Vec<u8>, String> {
-        let mut chunk = merger.chunk(&partition(), chunk).map_err(|error| error.spark_text())?;
+    /// As the server does: with the key at hand.
+    fn read(disk: &Disk, merger: &Merger, chunk: i32) -> Result<Vec<u8>, String> {
+        let app = AppId::new(APP);
+        disk.runtime.block_on(merger.at_hand(&app));
+        let found = match merger.chunk(&partition(), chunk) {
+            Err(MergeError::AwaitsKey { key, .. }) => {
+                assert!(disk.runtime.block_on(merger.fetch_key(&app, &key)));
+                merger.chunk(&partition(), chunk)
+            }
+            found => found,
+        };
+        let mut chunk = found.map_err(|error| error.spark_text())?;
         let mut bytes = Vec::new();
         while chunk.remaining() > 0 {
             if !chunk.fill_now().map_err(|error| error.to_string())? {
@@ -540,7 +579,7 @@ mod tests {
         assert_eq!(whole(&merger, 3, &[&long[..300_000], &long[300_000..]]), ReturnCode::Success);
         assert_eq!(whole(&merger, 4, &[]), ReturnCode::Success);
         let first = [CANARY, &long].concat();
-        assert!(read(&merger, 0).unwrap() == first);
+        assert!(read(&disk, &merger, 0).unwrap() == first);
         assert_eq!(whole(&merger, 5, &[CANARY]), ReturnCode::Success);
         disk.assert_no_canary();
         let statuses = merger.finalize(&finalize()).unwrap();
@@ -552,19 +591,10 @@ mod tests {
         assert_eq!(disk.files().len(), 3);
         drop(merger);
 
-        let merger = disk.merger();
-        let known = Remembered {
-            app: AppId::new(APP),
-            attempt: 1,
-            dirs: vec![disk.dir()],
-            sub_dirs: 64,
-            key: None,
-            finalized: vec![(ShuffleId(0), ShuffleMergeId(0))],
-        };
-        merger.restore(known, &disk.roots).unwrap();
-        assert!(read(&merger, 0).unwrap() == first);
-        assert_eq!(read(&merger, 1).unwrap(), CANARY);
-        assert_eq!(read(&merger, 2).unwrap_err(), "java.lang.IndexOutOfBoundsException");
+        let merger = disk.restored(disk.key(), &[0]);
+        assert!(read(&disk, &merger, 0).unwrap() == first);
+        assert_eq!(read(&disk, &merger, 1).unwrap(), CANARY);
+        assert_eq!(read(&disk, &merger, 2).unwrap_err(), "java.lang.IndexOutOfBoundsException");
         assert_eq!(whole(&merger, 9, &[CANARY]), ReturnCode::TooLateBlockPush);
         disk.register(&merger, 2);
         merger.clean_up();
@@ -578,26 +608,55 @@ mod tests {
         let merger = disk.merger();
         disk.register(&merger, 1);
         assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
-        let key = |disk: &Disk| {
-            let keys = disk.files().into_iter().map(|file| Header::decode(&file).unwrap().0.key);
-            keys.reduce(|one, other| {
-                assert_eq!(one, other);
-                one
-            })
-        };
-        let known = Remembered {
-            app: AppId::new(APP),
-            attempt: 1,
-            dirs: vec![disk.dir()],
-            sub_dirs: 64,
-            key: key(&disk),
-            finalized: Vec::new(),
-        };
+        let key = disk.key();
         drop(merger);
-        let merger = disk.merger();
-        merger.restore(known.clone(), &disk.roots).unwrap();
+        let merger = disk.restored(key.clone(), &[]);
+        disk.runtime.block_on(merger.at_hand(&AppId::new(APP)));
         assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
-        assert_eq!(key(&disk), known.key);
+        assert_eq!(disk.key(), key);
+    }
+
+    /// Key services, too, need threads that may wait (the local key file does), and may take their time.
+    #[test]
+    fn keys_are_had_although_all_threads_of_the_disks_wait_for_them() {
+        let mut disk = Disk::new();
+        let merger = disk.merger();
+        disk.register(&merger, 1);
+        assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
+        merger.finalize(&finalize()).unwrap();
+        drop(merger);
+        let key = disk.key();
+        for key in [key, None] {
+            let few = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .max_blocking_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            disk.runtime = few;
+            let merger = disk.restored(key.clone(), &[0]);
+            disk.runtime.block_on(async {
+                let chunk = |merger: &Arc<Merger>| {
+                    let merger = Arc::clone(merger);
+                    tokio::task::spawn_blocking(move || merger.chunk(&partition(), 0).map(drop))
+                };
+                let began = Instant::now();
+                merger.at_hand(&AppId::new(APP)).await;
+                let found = chunk(&merger).await.unwrap();
+                if key.is_none() {
+                    // The application has another key than its file.
+                    let Err(MergeError::AwaitsKey { key, .. }) = found else { panic!("{found:?}") };
+                    assert!(merger.fetch_key(&AppId::new(APP), &key).await);
+                    chunk(&merger).await.unwrap().unwrap();
+                } else {
+                    found.unwrap();
+                }
+                assert!(
+                    began.elapsed() < Duration::from_secs(10),
+                    "nothing ran into the time limit of a call"
+                );
+            });
+        }
     }
 
     #[test]
@@ -605,16 +664,16 @@ mod tests {
         let disk = Disk::new();
         let merger = disk.merger();
         disk.register(&merger, 1);
-        assert!(read(&merger, 0).unwrap_err().contains("Merged shuffle data file"));
+        assert!(read(&disk, &merger, 0).unwrap_err().contains("Merged shuffle data file"));
         assert!(merger.meta(&partition()).unwrap_err().spark_text().contains("Merged shuffle index file"));
         assert_eq!(whole(&merger, 1, &[CANARY; 4]), ReturnCode::Success);
         drop(merger);
         let merger = disk.merger();
         disk.register(&merger, 1);
         // Open merges are forgotten: what is left of them is refused, and the next push begins anew.
-        assert!(read(&merger, 0).unwrap_err().contains("Failed to open merged shuffle index file"));
+        assert!(read(&disk, &merger, 0).unwrap_err().contains("Failed to open merged shuffle index file"));
         assert_eq!(whole(&merger, 2, &[CANARY; 4]), ReturnCode::Success);
-        assert_eq!(read(&merger, 0).unwrap(), CANARY.repeat(4));
+        assert_eq!(read(&disk, &merger, 0).unwrap(), CANARY.repeat(4));
         let (shuffle, merge) = (ShuffleId(0), ShuffleMergeId(-1));
         merger.remove(&RemoveShuffleMerge { app: AppId::new(APP), app_attempt: 1, shuffle, merge }).unwrap();
         merger.clean_up();

@@ -39,13 +39,13 @@ impl Merger {
                 MergeError::NotFound { kind: "meta", path: app.dirs.shown(&partition.meta_name()) }
             }
             ReadError::Missing(_) => MergeError::NotFound { kind: "index", path: index() },
-            error => unreadable(partition, index(), &error),
+            error => unreadable(partition, index(), error),
         })?;
         let chunks = i32::try_from(reader.chunks()).unwrap_or(i32::MAX);
         if chunks == 0 {
             return Err(MergeError::EmptyIndex { path: index() });
         }
-        let bitmaps = reader.meta().map_err(|error| unreadable(partition, index(), &error))?;
+        let bitmaps = reader.meta().map_err(|error| unreadable(partition, index(), error))?;
         Ok(MergedMeta { chunks, bitmaps })
     }
 
@@ -57,11 +57,11 @@ impl Merger {
             ReadError::Missing(Missing { data: true, .. }) => {
                 MergeError::NotFound { kind: "data", path: app.dirs.shown(&partition.data_name()) }
             }
-            error => unreadable(partition, index(), &error),
+            error => unreadable(partition, index(), error),
         })?;
         let chunks = reader.chunks();
         let found = match usize::try_from(chunk) {
-            Ok(chunk) => reader.chunk(chunk).map_err(|error| unreadable(partition, index(), &error))?,
+            Ok(chunk) => reader.chunk(chunk).map_err(|error| unreadable(partition, index(), error))?,
             Err(_) => None,
         };
         let found = found.ok_or_else(|| MergeError::NoSuchChunk {
@@ -120,8 +120,14 @@ impl Merger {
     }
 }
 
-fn unreadable(partition: &PartitionId, path: String, error: &ReadError) -> MergeError {
-    MergeError::Unreadable { partition: partition.clone(), path, why: error.to_string() }
+fn unreadable(partition: &PartitionId, path: String, error: ReadError) -> MergeError {
+    let (partition, why) = (partition.clone(), error.to_string());
+    match error {
+        ReadError::AwaitsKey { key, .. } => {
+            MergeError::AwaitsKey { partition, path, key: Box::new(key), why }
+        }
+        _ => MergeError::Unreadable { partition, path, why },
+    }
 }
 
 /// Opened partitions that are finalized.

@@ -28,11 +28,13 @@ use crate::seal::Pull;
 
 /// Where applications merge to.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Has at hand what an application needs (a key, say), so that [`Store::application`] finds it without waiting for
-    /// anything but disks. The text of an error says what to do, and goes to the executor that registers. Cancel safe.
+    /// Has at hand what an application needs: the key of its files, a new one where there is none. All else here finds it
+    /// without waiting for anything but disks. The text of an error says what to do, and goes to the executor that
+    /// registers. Cancel safe.
     fn prepare<'a>(
         &'a self,
         _app: &'a AppId,
+        _key: Option<&'a WrappedKey>,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
         Box::pin(ready(Ok(())))
     }
@@ -144,10 +146,18 @@ pub enum ReadError {
         /// Which file, and what does not fit.
         why: String,
     },
-    /// The system says no, or the key is not to be had.
+    /// The system says no.
     #[error("unreadable: {why}")]
     Unreadable {
-        /// Which file or key, and what was said.
+        /// Which file, and what was said.
+        why: String,
+    },
+    /// The key that the files carry is not at hand: [`Store::prepare`] it, and try again.
+    #[error("unreadable: {why}")]
+    AwaitsKey {
+        /// The key.
+        key: WrappedKey,
+        /// Why it is not.
         why: String,
     },
 }

@@ -126,8 +126,11 @@ impl Session {
 
     /// Hands everything that has arrived of pushed blocks to the partitions, and answers those that are complete.
     pub(super) async fn work_off_uploads(&mut self, engine: &mut Engine) -> Result<(), CloseReason> {
-        let Some(work) = self.uploads.take() else { return Ok(()) };
         let Some(merger) = self.shared.merger.clone() else { return Ok(()) };
+        for app in self.uploads.applications() {
+            merger.at_hand(&app).await;
+        }
+        let Some(work) = self.uploads.take() else { return Ok(()) };
         let done = tokio::task::spawn_blocking(move || work.run(&merger));
         let timeout = self.shared.settings.stalled_timeout;
         let worked = match tokio::time::timeout(timeout, done).await {
@@ -195,7 +198,14 @@ impl Session {
         request: RequestId,
         partition: PartitionId,
     ) -> Result<(), CloseReason> {
-        match self.merging(move |merger| merger.meta(&partition)).await {
+        let merger = match self.merger() {
+            Ok(merger) => merger,
+            Err(text) => return engine.fail_rpc(request, &text),
+        };
+        let app = partition.app.clone();
+        let found = reading(&self.shared, merger, &app, move |merger| merger.meta(&partition)).await;
+        clean_up(&self.shared);
+        match found.and_then(|found| found.map_err(|error| self.failed(&error))) {
             Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
             Err(text) => engine.fail_rpc(request, &text),
         }
@@ -252,8 +262,25 @@ pub(super) async fn merged_chunk(
         return Err("java.lang.UnsupportedOperationException: Cannot handle shuffle block merge".to_owned());
     };
     let MergedChunk { reduce, chunk } = chunk;
-    let partition = PartitionId { app, shuffle, merge, reduce };
-    merging(shared, merger, move |merger| merger.chunk(&partition, chunk)).await
+    let partition = PartitionId { app: app.clone(), shuffle, merge, reduce };
+    reading(shared, merger, &app, move |merger| merger.chunk(&partition, chunk)).await
+}
+
+/// Reads with the key at hand: the one that the application is known with, and where files carry another, that one.
+async fn reading<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    merger: Arc<Merger>,
+    app: &AppId,
+    work: impl Fn(&Merger) -> Result<T, MergeError> + Clone + Send + 'static,
+) -> Result<Result<T, MergeError>, Failure> {
+    merger.at_hand(app).await;
+    let found = merging(shared, Arc::clone(&merger), work.clone()).await?;
+    match &found {
+        Err(MergeError::AwaitsKey { key, .. }) if merger.fetch_key(app, key).await => {
+            merging(shared, merger, work).await
+        }
+        _ => Ok(found),
+    }
 }
 
 /// The partition that a request for metadata names.
@@ -288,7 +315,7 @@ async fn merging<T: Send + 'static>(
 /// Has cleaned up what is to be cleaned up; nobody waits.
 pub(super) fn clean_up(shared: &Shared) {
     if let Some(merger) = shared.merger.clone().filter(|merger| merger.has_chores()) {
-        drop(tokio::task::spawn_blocking(move || merger.clean_up()));
+        drop(tokio::task::spawn_blocking(move || merger.clean_up_unless_busy()));
     }
 }
 

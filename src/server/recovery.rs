@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
@@ -14,6 +15,9 @@ use crate::keys::RememberSecrets;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::Merger;
 use crate::state::{Recovered, State, node_app, restore};
+
+/// For the last changes to reach the disk.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// Opens the store that the configuration names, under a node key from the key service.
 pub(super) async fn open(
@@ -40,7 +44,7 @@ pub(super) async fn take_up(
             restored
         }
     };
-    let restored = tokio::task::spawn_blocking(work).await.map_err(StartError::Recovery)?;
+    let mut restored = tokio::task::spawn_blocking(work).await.map_err(StartError::Recovery)?;
     info!(
         executors = restored.executors,
         dropped = restored.dropped,
@@ -49,6 +53,15 @@ pub(super) async fn take_up(
         file = %state.path().display(),
         "took up what was known before the restart"
     );
+    if !secrets.are_handed_over() && !restored.secrets.is_empty() {
+        // Nobody would ever say that these applications are over.
+        let applications = restored.secrets.len();
+        warn!(
+            applications,
+            "nobody hands over secrets any more (spark.sealed.handover.socket): those that were are removed"
+        );
+        restored.secrets.drain(..).for_each(|(app, _)| state.forget_secret(&app).detach());
+    }
     for (app, secret) in restored.secrets {
         secrets.restore(app, secret);
     }
@@ -63,11 +76,12 @@ pub(super) fn forget(shared: &Shared, app: &AppId) {
     state.forget_executors(app, move || store.executors().proof(&back).is_some()).detach();
 }
 
-/// Writes what waits. The last thing that a server does.
+/// Writes what waits. The last thing that a server does; a disk that does not answer does not keep the process.
 pub(super) async fn close(shared: &Shared) {
     let Some(state) = shared.state.clone() else { return };
-    if tokio::task::spawn_blocking(move || state.close()).await.is_err() {
-        warn!("the recovery store was not closed: what was answered is in it");
+    let closing = tokio::task::spawn_blocking(move || state.close());
+    if !matches!(tokio::time::timeout(CLOSING, closing).await, Ok(Ok(()))) {
+        warn!("the recovery store was not closed in time: what was answered is in it");
     }
 }
 
@@ -83,4 +97,35 @@ impl RememberSecrets for State {
 
 fn not_written() -> Box<dyn Error + Send + Sync> {
     "the recovery store cannot write it; the log says why".into()
+}
+
+#[cfg(test)]
+mod tests {
+    use sealed_shuffle_protocol::stored::envelope::Context;
+
+    use super::*;
+    use crate::disk::{DiskLimits, Roots};
+    use crate::keys::Source;
+    use crate::keys::envelope::LocalKeyFile;
+
+    #[tokio::test]
+    async fn secrets_are_taken_up_only_where_secrets_are_handed_over() {
+        let temp = tempfile::tempdir().unwrap();
+        let (keys, _) = LocalKeyFile::open_or_make(&temp.path().join("keys")).unwrap();
+        let store = Arc::new(BlockStore::new(Roots::open([temp.path()]).unwrap(), DiskLimits::default()));
+        let app = AppId::new("application_1_1");
+        let open =
+            async || State::open(&temp.path().join("state"), &keys, &Context::of(node_app())).await.unwrap();
+        let (state, _) = open().await;
+        assert!(state.remember_secret(&app, &AppSecret::new("open sesame".to_owned())).await);
+        state.close();
+
+        let taking = || Secrets::handed_over_or(Source::None, Duration::ZERO);
+        for (secrets, known) in [(taking(), 1), (Secrets::none(), 0), (taking(), 0)] {
+            let (state, recovered) = open().await;
+            take_up(&state, recovered, &store, None, &secrets).await.unwrap();
+            assert_eq!(secrets.handed_over(), known);
+            state.close();
+        }
+    }
 }

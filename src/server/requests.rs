@@ -23,7 +23,7 @@ use super::applications::owner;
 use super::merging::{clean_up, merged_chunk, partition};
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
-use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, Region, RegisterError};
+use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, Region, RegisterError, Registered};
 use crate::merge::MergeError;
 use crate::seal::{Body, Pull, Ticket};
 use crate::telemetry::{Refusal, RequestKind};
@@ -181,8 +181,6 @@ impl Session {
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
         self.prepare_merging(&app, &message.info.shuffle_manager).await?;
-        let known = self.shared.store.executors().proof(&app);
-        let first = known.is_none();
         let (merger, state) = (self.shared.merger.clone(), self.shared.state.clone());
         let (registered, merging, owner, written) = self
             .on_disk(move |store| {
@@ -197,10 +195,9 @@ impl Session {
                     proof,
                 );
                 // What was said without proof goes with the executors that said it.
-                let overruled =
-                    registered.is_ok() && (known, proof) == (Some(Proof::Unproven), Proof::Proven);
+                let overruled = registered == Ok(Registered::Overruling);
                 if let Some(state) = state.as_ref().filter(|_| overruled) {
-                    state.forget_executors(&message.app, || false).detach();
+                    state.forget_unproven(&message.app).detach();
                 }
                 let merging = merger.filter(|_| registered.is_ok()).map(|merger| {
                     if overruled {
@@ -213,21 +210,25 @@ impl Session {
                     let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
                     state.executor(&message.app, &message.executor, &dirs, sub_dirs, manager, proof)
                 });
-                let owner = (first && registered.is_ok()).then(|| owner(dirs)).flatten();
+                let first = registered == Ok(Registered::First);
+                let owner = first.then(|| owner(dirs)).flatten();
                 (registered, merging, owner, written)
             })
             .await?;
         if let Some(written) = written {
             // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
-            _ = written.await;
+            let timeout = self.shared.settings.stalled_timeout;
+            if tokio::time::timeout(timeout, written).await.is_err() {
+                warn!(%app, %executor, ?timeout, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
+            }
         }
         if let (Some(seen), Some(owner)) = (&self.seen, owner) {
             seen.owned_by(owner);
         }
-        if first && registered.is_ok() {
+        if registered == Ok(Registered::First) {
             info!(peer = %self.peer, %app, %executor, directories = dirs, "an application registered its first executor");
         }
-        registered.map_err(|error| {
+        _ = registered.map_err(|error| {
             self.shared.metrics.refused(match error {
                 RegisterError::Dir(_) => Refusal::LocalDir,
                 RegisterError::Refused(_) => Refusal::Limit,

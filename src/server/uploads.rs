@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sealed_shuffle_protocol::ids::RequestId;
+use sealed_shuffle_protocol::ids::{AppId, RequestId};
 use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream};
 use tracing::debug;
 
@@ -85,6 +85,19 @@ impl Uploads {
     /// Whether no pushed block is arriving.
     pub(super) fn is_empty(&self) -> bool {
         self.gathered.is_empty() && self.open.is_none()
+    }
+
+    /// The applications whose blocks begin in what was gathered.
+    pub(super) fn applications(&self) -> Vec<AppId> {
+        let mut found: Vec<AppId> = Vec::new();
+        for arrived in &self.gathered {
+            if let Arrived::Header { push, .. } = arrived
+                && !found.contains(&push.app)
+            {
+                found.push(push.app.clone());
+            }
+        }
+        found
     }
 
     /// All that was gathered; `None` where that is nothing.

@@ -216,6 +216,12 @@ impl State {
         self.queue.push(vec![Change::DeleteAll { prefix, unless: Some(Box::new(is_back)) }])
     }
 
+    /// An application has proven its identity: what was registered without proof is not to be known any more. What was
+    /// registered with proof stays, whichever of them came first.
+    pub fn forget_unproven(&self, app: &AppId) -> Written {
+        self.queue.push(vec![Change::DeleteUnproven { prefix: self.keys.executors_of(app) }])
+    }
+
     /// The secret of an application was handed over.
     pub fn remember_secret(&self, app: &AppId, secret: &AppSecret) -> Written {
         self.put(self.keys.secret(app), record::secret(app, secret))

@@ -81,6 +81,10 @@ pub(super) enum Change {
         name: Vec<u8>,
         merge: ShuffleMergeId,
     },
+    /// All executors whose names begin so and that were registered without proof of identity.
+    DeleteUnproven {
+        prefix: Vec<u8>,
+    },
     /// All names that begin so.
     DeleteAll {
         prefix: Vec<u8>,
@@ -94,6 +98,7 @@ impl fmt::Debug for Change {
             Self::Put { .. } => "Put",
             Self::Delete { .. } => "Delete",
             Self::DeleteMerge { .. } => "DeleteMerge",
+            Self::DeleteUnproven { .. } => "DeleteUnproven",
             Self::DeleteAll { .. } => "DeleteAll",
         })
     }

@@ -90,5 +90,5 @@ fn register(store: &BlockStore, known: &RecoveredExecutor) -> Result<(), String>
     let registration = Registration::new(dirs, known.sub_dirs, &known.shuffle_manager);
     let (app, executor) = (&known.app, &known.executor);
     let registered = store.executors().register(app, executor, registration, known.proof, Instant::now());
-    registered.map_err(|refused| refused.to_string())
+    registered.map(drop).map_err(|refused| refused.to_string())
 }

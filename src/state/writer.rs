@@ -16,9 +16,10 @@ use tracing::{error, info};
 
 use super::file::{self, RECORDS};
 use super::queue::{Change, Lot, Queue};
-use super::record::{FinalizedRecord, LONGEST};
+use super::record::{ExecutorRecord, FinalizedRecord, LONGEST};
 use super::seal::{OVERHEAD, StateKeys};
 use super::tally::{self, Tally};
+use crate::disk::Proof;
 
 /// Records that the store holds at most: some times the executors, attempts and shuffles that a node has.
 pub(super) const MOST_RECORDS: u64 = 1 << 20;
@@ -151,6 +152,13 @@ impl<'a, 't> Editor<'a, 't> {
                     self.delete(name)?;
                 }
             }
+            Change::DeleteUnproven { prefix } => {
+                for name in self.beginning_with(prefix)? {
+                    if !self.is_proven(&name)? {
+                        self.delete(&name)?;
+                    }
+                }
+            }
             Change::DeleteAll { prefix, unless } => {
                 if unless.as_ref().is_some_and(|unless| unless()) {
                     return Ok(true);
@@ -189,6 +197,14 @@ impl<'a, 't> Editor<'a, 't> {
         let Some(value) = self.records.get(name)? else { return Ok(None) };
         let text = self.keys.open(name, value.value());
         Ok(text.and_then(|text| FinalizedRecord::decode(&text)).map(|record| record.merge))
+    }
+
+    /// Whether the executor of the record `name` was registered with proof.
+    fn is_proven(&self, name: &[u8]) -> Result<bool, redb::StorageError> {
+        let Some(value) = self.records.get(name)? else { return Ok(false) };
+        let text = self.keys.open(name, value.value());
+        let record = text.and_then(|text| ExecutorRecord::decode(&text));
+        Ok(record.is_some_and(|record| record.proof == Proof::Proven))
     }
 
     fn beginning_with(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, redb::StorageError> {

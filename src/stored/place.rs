@@ -37,6 +37,16 @@ impl MergedFiles {
         Ok(self.file(partition, kind)?.shown())
     }
 
+    /// An error that names one file of a partition; or why it has no place.
+    pub(super) fn failed(
+        &self,
+        partition: PartitionId,
+        kind: Kind,
+        error: impl FnOnce(ShownPath) -> StoredError,
+    ) -> StoredError {
+        self.shown(partition, kind).map_or_else(|nowhere| nowhere, error)
+    }
+
     pub(super) fn file(&self, partition: PartitionId, kind: Kind) -> Result<OwnFile<'_>, StoredError> {
         let app = &self.context.app;
         let nowhere = || StoredError::NoDirectories { app: app.to_string(), partition };

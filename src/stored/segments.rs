@@ -128,7 +128,7 @@ impl<R> fmt::Debug for Lz4Segments<'_, R> {
 }
 
 /// As many bytes as there are.
-fn fill(from: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn fill(from: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < out.len() {
         match from.read(&mut out[filled..]) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::{DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, Header, Index, Kind, PartitionId, PartitionSealer, Progress, Salt, SealedError,
+    ChunkOpener, Header, Index, Kind, PartitionId, PartitionSealer, Progress, Salt,
 };
 
 use super::error::StoredError;
@@ -67,7 +67,9 @@ impl SealedStore {
     ) -> Result<PartitionWriter, StoredError> {
         let salt = Salt(random_bytes()?);
         let (sealer, headers) = PartitionSealer::new(key, wrapped, place.context(), partition, salt)
-            .map_err(|source| self.sealing(place, partition, Kind::Data, source))?;
+            .map_err(|source| {
+                place.failed(partition, Kind::Data, |path| StoredError::Seal { path, source })
+            })?;
         let make = |kind, keep_open| {
             let file = place.file(partition, kind)?;
             Ok::<_, StoredError>(self.files.create(&file, headers.of(kind), keep_open)?)
@@ -121,7 +123,9 @@ impl SealedStore {
     ) -> Result<SealedPartition, StoredError> {
         let mut bytes = self.read(place, partition, Kind::Index)?;
         let index = Index::open(&mut bytes, partition, place.context(), key, progress);
-        let index = index.map_err(|source| self.refused(place, partition, Kind::Index, source))?;
+        let index = index.map_err(|source| {
+            place.failed(partition, Kind::Index, |path| StoredError::Refused { path, source })
+        })?;
         let mut opened = SealedPartition { partition, index: Arc::new(index), checked: None };
         opened.checked = Some(*self.open_data(place, &opened)?.identity());
         let meta = place.file(partition, Kind::Meta)?;
@@ -135,7 +139,9 @@ impl SealedStore {
     pub fn meta(&self, place: &MergedFiles, opened: &SealedPartition) -> Result<Bytes, StoredError> {
         let mut bytes = self.read(place, opened.partition, Kind::Meta)?;
         let meta = opened.index.open_meta(&mut bytes);
-        meta.map_err(|source| self.refused(place, opened.partition, Kind::Meta, source))
+        meta.map_err(|source| {
+            place.failed(opened.partition, Kind::Meta, |path| StoredError::Refused { path, source })
+        })
     }
 
     /// One chunk, to be read and opened as it is pulled.
@@ -202,32 +208,6 @@ impl SealedStore {
         match size > limit as u64 {
             true => Err(StoredError::TooLarge { path: file.shown(), limit }),
             false => Ok(bytes),
-        }
-    }
-
-    fn refused(
-        &self,
-        place: &MergedFiles,
-        partition: PartitionId,
-        kind: Kind,
-        source: SealedError,
-    ) -> StoredError {
-        match place.shown(partition, kind) {
-            Ok(path) => StoredError::Refused { path, source },
-            Err(error) => error,
-        }
-    }
-
-    fn sealing(
-        &self,
-        place: &MergedFiles,
-        partition: PartitionId,
-        kind: Kind,
-        source: SealedError,
-    ) -> StoredError {
-        match place.shown(partition, kind) {
-            Ok(path) => StoredError::Seal { path, source },
-            Err(error) => error,
         }
     }
 }

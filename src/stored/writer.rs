@@ -204,10 +204,7 @@ impl PartitionWriter {
     }
 
     fn sealing(&self, source: SealedError) -> StoredError {
-        match self.place.shown(self.partition, Kind::Data) {
-            Ok(path) => StoredError::Seal { path, source },
-            Err(error) => error,
-        }
+        self.place.failed(self.partition, Kind::Data, |path| StoredError::Seal { path, source })
     }
 }
 

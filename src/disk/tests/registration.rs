@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use super::fixture::{app, executor, text};
 use crate::disk::{
-    DirRefused, Executors, LocalDir, Proof, RegisterRefused, Registration, RegistryLimits, RootError, Roots,
+    DirRefused, Executors, LocalDir, Proof, RegisterRefused, Registered, Registration, RegistryLimits,
+    RootError, Roots,
 };
 
 struct TwoRoots {
@@ -134,10 +135,10 @@ fn proof_wins_over_none() {
     let register = |id: &str, proof| {
         executors.register(&app(), &ExecutorId::new(id), Registration::new(vec![], 64, ""), proof, now)
     };
-    register("1", Proof::Unproven).unwrap();
-    register("2", Proof::Unproven).unwrap();
+    assert_eq!(register("1", Proof::Unproven), Ok(Registered::First));
+    assert_eq!(register("2", Proof::Unproven), Ok(Registered::Further));
     assert_eq!(executors.proof(&app()), Some(Proof::Unproven));
-    register("3", Proof::Proven).unwrap();
+    assert_eq!(register("3", Proof::Proven), Ok(Registered::Overruling));
     assert_eq!(executors.proof(&app()), Some(Proof::Proven));
     assert_eq!(executors.count(), 1);
     assert_eq!(register("1", Proof::Unproven), Err(RegisterRefused::NeedsProof { app: app() }));

@@ -3,6 +3,7 @@
 //! ```text
 //! current(app)         ─► in memory? ─► yes: at once
 //! unwrap(app, wrapped) ─►            └► no: one call to the provider, whoever else asks waits for the same
+//! at_hand(app, …)      ─► in memory? ─► yes: at once; no: the same call, and an error
 //! forget(app)          ─► its keys are gone, a call on its way brings nothing
 //! ```
 //!
@@ -164,6 +165,20 @@ impl EnvelopeKeys {
     /// The key that a file of `app` carries wrapped. Cancel safe.
     pub async fn unwrap(&self, app: &AppId, wrapped: &WrappedKey) -> Result<Arc<AppKey>, KeyError> {
         self.obtain(app, Some(wrapped)).await
+    }
+
+    /// The same without waiting, for threads that others wait for: where the key is not in memory, the call for it is
+    /// set off, and the error says to come back. Within a runtime.
+    pub fn at_hand(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Arc<AppKey>, KeyError> {
+        match self.look(app, wrapped)? {
+            Look::Ready(key) => Ok(key),
+            Look::Wait(_) => Err(KeyError::new(
+                KeyErrorKind::Unavailable,
+                self.inner.provider.name(),
+                "the key service is being asked for the key",
+                "try again",
+            )),
+        }
     }
 
     /// The application has ended: its keys are out of the ring, and wiped as soon as no open file uses them. What was

@@ -3,9 +3,10 @@
 use std::sync::Barrier;
 use std::thread;
 
+use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::{Bitmap, ReturnCode};
 
-use super::fixture::{Fixture, block};
+use super::fixture::{APP, Fixture, block};
 
 const THREADS: i32 = 6;
 const BLOCKS: i32 = 120;
@@ -114,4 +115,18 @@ fn finalization_among_pushes_reports_just_what_is_merged() {
         }
         assert_eq!((maps, i64::try_from(bytes).unwrap()), (told, size));
     }
+}
+
+#[test]
+fn a_long_deletion_keeps_one_thread_however_many_ask_for_it() {
+    let fixture = Fixture::new();
+    fixture.started(block(0, 0, 1, 0)).complete().unwrap();
+    let deleting = fixture.merger.cleaning.lock().unwrap();
+    assert!(fixture.merger.forget(&AppId::new(APP)));
+    fixture.merger.clean_up_unless_busy();
+    assert!(fixture.merger.has_chores(), "who deletes finds it, or the next call does");
+    drop(deleting);
+    fixture.merger.clean_up_unless_busy();
+    assert!(!fixture.merger.has_chores());
+    assert!(fixture.store.paths().is_empty());
 }

@@ -74,6 +74,25 @@ fn what_is_forgotten_stays_forgotten() {
 }
 
 #[test]
+fn proof_removes_what_was_registered_without_it_whichever_is_written_first() {
+    let fixture = Fixture::new();
+    let (state, _) = fixture.open();
+    let squat = |id: &str| {
+        let dirs = [fixture.dir("a")];
+        state.executor(&app("a"), &executor(id), &dirs, 64, MANAGER, Proof::Unproven).wait()
+    };
+    assert!(squat("1") && squat("2"));
+    // Two executors prove themselves at once: the second is written before the first has what was there removed.
+    register(&state, "a", "3", &fixture.dir("a"));
+    assert!(state.forget_unproven(&app("a")).wait());
+    register(&state, "a", "1", &fixture.dir("a"));
+    let (_state, recovered) = fixture.reopen(&state);
+    let mut known: Vec<_> = recovered.executors.iter().map(|known| known.executor.as_str()).collect();
+    known.sort_unstable();
+    assert_eq!(known, ["1", "3"]);
+}
+
+#[test]
 fn an_application_that_came_back_keeps_its_executors() {
     let fixture = Fixture::new();
     let (state, _) = fixture.open();
