@@ -24,12 +24,13 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId as SealedId};
 use tokio::runtime::Handle;
+use tracing::warn;
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::{Directories, Roots};
-use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError};
+use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
 use crate::seal::{Pull, PullError};
 use crate::stored::{
     self, Filled, Fsync, MergedFiles, SealedPartition, SealedRegion, SealedStore, StoredError,
@@ -186,14 +187,28 @@ impl AppFiles {
         };
         ReadError::Missing(missing)
     }
+
+    /// Why a partition's key is not to be had. A wrapped key that nothing fits was most likely changed in its file.
+    fn key_error(&self, partition: SealedId, error: &KeyError) -> ReadError {
+        let why = error.to_string();
+        if matches!(error.kind(), KeyErrorKind::WrongContext | KeyErrorKind::NotFound)
+            && let Ok(path) = self.place.shown(partition, Kind::Index)
+        {
+            warn!("{path} is not served: {why}");
+        }
+        ReadError::Unreadable { why }
+    }
 }
 
+/// Why a file is not served. One that was changed is named in the log.
 fn read_error(error: StoredError) -> ReadError {
     let why = error.to_string();
-    match error.is_refused() {
-        true => ReadError::Damaged { why },
-        false => ReadError::Unreadable { why },
+    if !error.is_refused() {
+        return ReadError::Unreadable { why };
     }
+    // Whoever asked reads the original blocks; nobody else would ever tell of the file.
+    warn!("{why}");
+    ReadError::Damaged { why }
 }
 
 impl AppStore for AppFiles {
@@ -218,10 +233,7 @@ impl AppStore for AppFiles {
         let id = id(partition);
         let failed = |error| self.read_error(id, error);
         let header = self.files.header(&self.place, id).map_err(failed)?;
-        let key = self
-            .keys
-            .unwrap(&self.app, &header.key)
-            .map_err(|why| ReadError::Unreadable { why: why.to_string() })?;
+        let key = self.keys.unwrap(&self.app, &header.key).map_err(|error| self.key_error(id, &error))?;
         let opened = self.files.open(&self.place, id, &key.key).map_err(failed)?;
         Ok(Arc::new(Reader::new(opened, &self.place, &self.files)))
     }
