@@ -47,10 +47,15 @@ impl Watch {
     /// Looks now; nothing is there, nor was it at any time before. Says how often it has looked.
     #[track_caller]
     pub(crate) fn assert_clean(&self) -> u64 {
+        let found = self.found();
+        assert!(found.is_empty(), "{found:#?}");
+        self.looking.lock().unwrap().looks
+    }
+
+    fn found(&self) -> Vec<String> {
         let mut looking = self.looking.lock().unwrap();
         looking.look();
-        assert!(looking.found.is_empty(), "{:#?}", looking.found);
-        looking.looks
+        looking.found.clone()
     }
 
     /// The same for files that have not changed since they were looked at.
@@ -117,4 +122,20 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         }
     }
     all
+}
+
+#[test]
+fn what_shows_is_seen() {
+    let place = Place::new();
+    let watch = Watch::over(&place);
+    fs::create_dir_all(place.state()).unwrap();
+    let merged = place.merged("shuffleMerged_app_0_0_0.data");
+    for (path, secret) in
+        [(merged.clone(), CANARY), (merged, SECRET), (place.state().join("x"), APP), (place.log(), SECRET)]
+    {
+        let before = watch.found().len();
+        fs::write(&path, format!("\0\0{secret}\0 and of another length: {before}{secret}")).unwrap();
+        assert!(watch.found().len() > before, "{secret} in {}", path.display());
+        fs::remove_file(path).unwrap();
+    }
 }
