@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    application::{JAVA_OPTIONS, loopback, private_home},
+    application::{JAVA_OPTIONS, PUSHING_MASTER, loopback, private_home, pushing_to},
     mode::Mode,
     process::Process,
     server::clean_environment,
@@ -51,6 +51,24 @@ impl Waves {
     /// Starts it on `local-cluster` with two executors, authenticated and sealed as `mode` says, with a shuffle service
     /// on `port` whose root is `root`. Returns when a wave is through.
     pub fn start(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
+        Self::start_with(mode, port, secret, root, "local-cluster[2,1,1024]", &[])
+    }
+
+    /// The same with push-based shuffle; the service merges.
+    pub fn start_pushing(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
+        // Under another name than their own executors fetch chunks, instead of opening merged files by themselves.
+        let conf = pushing_to(mode.version, &[format!("localhost:{port}")]);
+        Self::start_with(mode, port, secret, root, PUSHING_MASTER, &conf)
+    }
+
+    fn start_with(
+        mode: &Mode,
+        port: u16,
+        secret: &str,
+        root: &Path,
+        master: &str,
+        more: &[(&str, String)],
+    ) -> Self {
         let release = Spark::release(mode.version);
         let turn = Turn::wait();
         let dir = TempDir::with_prefix("interop-waves-").expect("the temporary directory is writable");
@@ -75,8 +93,13 @@ impl Waves {
         ] {
             conf.insert(key.to_owned(), json!(value));
         }
+        for (key, value) in more {
+            conf.insert((*key).to_owned(), json!(value));
+        }
+        // Asked for under spark.testing.
+        conf.insert("spark.test.home".to_owned(), json!(home));
         let (program, arguments) = (dir.path().join("waves.py"), dir.path().join("options.json"));
-        let options = json!({"master": "local-cluster[2,1,1024]", "conf": conf, "event_log": events});
+        let options = json!({"master": master, "conf": conf, "event_log": events});
         fs::write(&program, PROGRAM)
             .and_then(|()| fs::write(&arguments, options.to_string()))
             .expect("the directory is fresh");

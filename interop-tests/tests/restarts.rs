@@ -6,23 +6,25 @@
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
+    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use sealed_shuffle_interop_tests::{
-    merging::files,
+    merging::{self, files},
     mode::{Cipher, Mode},
     oracle::CANARY,
     proxy::contains,
     server::Server,
-    service::{SECRET, Service},
+    service::{BLOCK_BYTES, SECRET, Service},
     waves::Waves,
 };
 use tempfile::TempDir;
 
 /// What our server warns of in these tests: each start by itself, and the first of a new key file.
-const EXPECTED: [&str; 2] = ["on the same file system", "made the key file"];
+const EXPECTED: [&str; 3] =
+    ["on the same file system", "made the key file", "an application is below the target"];
 
 struct Plan {
     restarts: usize,
@@ -47,21 +49,31 @@ impl Plan {
 
 #[test]
 fn restarts_under_a_running_application_cost_no_stage_retry() {
-    let plan = Plan::chosen();
-    let mode = Mode::newest(Cipher::Gcm, 2);
+    restarts(Plan::chosen(), Mode::newest(Cipher::Gcm, 2), false);
+}
+
+/// What was merged before a restart is served after it.
+#[test]
+fn restarts_under_an_application_that_pushes_cost_no_stage_retry() {
+    restarts(Plan::chosen(), Mode::newest(Cipher::Ctr, 2), true);
+}
+
+fn restarts(plan: Plan, mode: Mode, pushing: bool) {
     let (root, state) = (TempDir::with_prefix("interop-"), TempDir::with_prefix("interop-state-"));
     let (root, state) = (root.expect("writable"), state.expect("writable"));
     let port = port_for_long();
     let start = || serve(mode, port, root.path(), state.path());
 
     let mut server = Some(start());
-    let mut waves = Waves::start(&mode, port, SECRET, root.path());
+    let mut waves = match pushing {
+        true => Waves::start_pushing(&mode, port, SECRET, root.path()),
+        false => Waves::start(&mode, port, SECRET, root.path()),
+    };
     let began = Instant::now();
     for restart in 0..plan.restarts {
         thread::sleep(plan.apart);
         let running = server.take().expect("started by the round before");
-        let served = running.metric("sealed_shuffle_block_bytes_total");
-        assert!(served > 0.0, "restart {restart}: the waves go another way");
+        assert_served(&running, pushing);
         let log = match restart % 2 {
             0 => running.finish(&EXPECTED),
             _ => running.kill(),
@@ -69,8 +81,7 @@ fn restarts_under_a_running_application_cost_no_stage_retry() {
         assert!(log.iter().all(|line| !line.contains(SECRET)), "the log shows the secret");
         assert_sealed(state.path());
         server = Some(start());
-        let waves = waves.count();
-        eprintln!("restart {} after {:?}, in wave {}", restart + 1, began.elapsed(), waves + 1);
+        eprintln!("restart {} after {:?}, in wave {}", restart + 1, began.elapsed(), waves.count() + 1);
     }
     // One that only the last server has served.
     waves.next();
@@ -81,13 +92,24 @@ fn restarts_under_a_running_application_cost_no_stage_retry() {
     assert_eq!((waved.again, waved.resubmitted), (0, 0), "stages ran again: {waved:?}");
     assert_eq!((waved.fetch_failures, waved.failures, waved.lost), (0, 0, 0), "{waved:?}");
     assert_eq!(waved.results.len(), 1, "not each wave computed the same: {waved:?}");
-    server.take().expect("started by the last round").finish(&EXPECTED);
+    let last = server.take().expect("started by the last round");
+    assert_served(&last, pushing);
+    last.finish(&EXPECTED);
+}
+
+/// The waves go through this server.
+fn assert_served(server: &Server, pushing: bool) {
+    let of = |name: &str| server.metric(name);
+    assert!(of(BLOCK_BYTES) > 0.0, "the waves go another way");
+    if pushing {
+        assert!(of("sealed_shuffle_merge_read_chunks_total") > 0.0, "nothing is read merged");
+    }
 }
 
 fn serve(mode: Mode, port: u16, root: &Path, state: &Path) -> Server {
     let mut conf = mode.service_conf(Service::Ours);
     conf.push(("spark.shuffle.service.port", port.to_string()));
-    conf.push(("spark.sealed.state.dir", state.display().to_string()));
+    conf.extend(merging::conf(state, "2k"));
     Server::start(root, Some(SECRET), &conf)
 }
 
@@ -106,8 +128,10 @@ fn assert_sealed(state: &Path) {
 /// A port that no socket is given by itself, so that it is free again after each end: clients that try to reach a
 /// server that is away would take one of the others sooner or later, and meet themselves there.
 fn port_for_long() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 20_000 + u16::try_from(std::process::id() % 5000).expect("below 5000");
     (first..30_000)
+        .map(|port| port + NEXT.fetch_add(1, Ordering::SeqCst))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .expect("some port is free")
 }

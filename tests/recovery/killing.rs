@@ -39,16 +39,20 @@ fn what_was_announced_survives_a_kill_at_any_moment() {
         let work = runtime.block_on(all.begin(round, &server));
         let told = runtime.block_on(all.killed_in(server, work));
         watch.assert_clean();
+        if all.chance.one_in(8) {
+            // What the start itself changes is no less whole.
+            place.kill_while_starting(Duration::from_micros(all.chance.within(0..40_000)));
+        }
         let starting = Instant::now();
         server = place.serve(&[]);
         all.starts += starting.elapsed();
         runtime.block_on(all.verify(&server, told));
     }
+    let took = began.elapsed();
     let looks = watch.assert_clean();
     watch.assert_all_clean();
     eprintln!(
-        "{ROUNDS} rounds in {:?}, a start takes {:?}, {looks} looks at the files; {:?}",
-        began.elapsed(),
+        "{ROUNDS} rounds in {took:?}, a start takes {:?}, {looks} looks at the files; {:?}",
         all.starts / ROUNDS.unsigned_abs(),
         all.tally
     );
@@ -74,7 +78,7 @@ impl Tally {
     /// Chance has tried what there is to try.
     fn assert_all_has_happened(&self) {
         let Self { pushed, announced, served, finalized_unheard: _, begun_again } = self;
-        for (what, count) in [(pushed, 1000), (announced, 20), (served, 500), (begun_again, 20)] {
+        for (what, count) in [(pushed, 1000), (announced, 10), (served, 300), (begun_again, 10)] {
             assert!(*what >= count, "{self:?}");
         }
     }
@@ -155,8 +159,8 @@ impl<'a> Rounds<'a> {
             match moment {
                 Moment::After(wait) => std::thread::sleep(wait),
                 Moment::Finalizing(wait) => {
-                    // Nobody may come so far.
-                    finalizing.recv_timeout(Duration::from_millis(100)).ok();
+                    // It comes, unless a push has failed.
+                    finalizing.recv_timeout(Duration::from_secs(10)).ok();
                     std::thread::sleep(wait);
                 }
             }

@@ -109,10 +109,22 @@ impl Place {
         command
     }
 
+    /// Starts a server and kills it before it is ready, or soon after.
+    pub(crate) fn kill_while_starting(&self, after: Duration) {
+        let mut child = self.spawn(&[]);
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn spawn(&self, conf: &[&str]) -> Child {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        self.command(conf).stdout(Stdio::piped()).stderr(Stdio::from(log)).spawn().unwrap()
+    }
+
     /// Starts a server; `conf` wins over defaults.
     pub(crate) fn serve(&self, conf: &[&str]) -> Served {
-        let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let mut child = self.command(conf).stdout(Stdio::piped()).stderr(Stdio::from(log)).spawn().unwrap();
+        let mut child = self.spawn(conf);
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         match line.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok()) {
