@@ -111,18 +111,9 @@ impl Application {
     /// cluster manager of the harness: outside YARN Spark pushes only under `spark.testing`.
     #[must_use]
     pub fn pushing_to(mut self, mergers: &[String]) -> Self {
-        let release = Spark::release(self.version);
-        self.master = "localpush[2,1,1024]".to_owned();
-        for (key, value) in [
-            ("spark.driver.extraClassPath", release.classes().to_str().expect("cache paths are text")),
-            ("spark.interop.mergers", &mergers.join(",")),
-            ("spark.shuffle.push.enabled", "true"),
-            ("spark.testing", "true"),
-            ("spark.serializer", "org.apache.spark.serializer.KryoSerializer"),
-            ("spark.shuffle.push.minShuffleSizeToWait", "0"),
-            ("spark.sql.classic.shuffleDependency.fileCleanup.enabled", "false"),
-        ] {
-            self.set(key, value);
+        self.master = PUSHING_MASTER.to_owned();
+        for (key, value) in pushing_to(self.version, mergers) {
+            self.set(key, &value);
         }
         self
     }
@@ -219,6 +210,23 @@ impl Report {
         assert_eq!((self.map_attempts, self.fetch_failures), (1, 0), "{self:?}");
         assert_eq!(self.map_successes, self.map_tasks, "{self:?}");
     }
+}
+
+/// The master of applications that push: `local-cluster` with a cluster manager of the harness.
+pub(crate) const PUSHING_MASTER: &str = "localpush[2,1,1024]";
+
+/// The keys of an application that pushes to `mergers`.
+pub(crate) fn pushing_to(version: &'static str, mergers: &[String]) -> Vec<(&'static str, String)> {
+    let classes = Spark::release(version).classes().to_str().expect("cache paths are text").to_owned();
+    let fixed = [
+        ("spark.shuffle.push.enabled", "true"),
+        ("spark.testing", "true"),
+        ("spark.serializer", "org.apache.spark.serializer.KryoSerializer"),
+        ("spark.shuffle.push.minShuffleSizeToWait", "0"),
+        ("spark.sql.classic.shuffleDependency.fileCleanup.enabled", "false"),
+    ];
+    let named = [("spark.driver.extraClassPath", classes), ("spark.interop.mergers", mergers.join(","))];
+    fixed.map(|(key, value)| (key, value.to_owned())).into_iter().chain(named).collect()
 }
 
 /// A `SPARK_HOME` of its own: Spark's Workers write beneath it, and application ids repeat within a second.

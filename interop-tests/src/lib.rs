@@ -20,6 +20,7 @@
 //! moto.rs       AWS KMS, emulated
 //! kms_proxy.rs  stands before it, writes down what is asked, and fails as KMS fails
 //! log_scan.rs   no warning passes that a test did not announce
+//! waves.rs      an application that goes on while its service goes away and comes back
 //! turn.rs       keeps the heavy tests from running all at once
 //! ```
 //!
@@ -50,3 +51,4 @@ pub mod sight;
 pub mod spark;
 pub mod tls;
 pub mod turn;
+pub mod waves;

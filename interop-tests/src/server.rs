@@ -36,7 +36,7 @@ impl Server {
     pub fn command(root: &Path, secret: Option<&str>, conf: &[(&str, String)]) -> Command {
         let mut command = Command::new(binary());
         command
-            .args(["serve", "--bind", "127.0.0.1", "--port", "0", "--admin", "127.0.0.1:0"])
+            .args(["serve", "--bind", "127.0.0.1", "--admin", "127.0.0.1:0"])
             .arg("--conf")
             .arg(format!("spark.local.dir={}", root.display()));
         for (key, value) in conf {
@@ -47,6 +47,9 @@ impl Server {
                 }
                 _ => command.arg("--conf").arg(format!("{key}={value}")),
             };
+        }
+        if !conf.iter().any(|(key, _)| *key == "spark.shuffle.service.port") {
+            command.args(["--port", "0"]);
         }
         if !conf.iter().any(|(key, _)| *key == "spark.sealed.state.dir") {
             command.args(["--conf", "spark.shuffle.service.db.enabled=false"]);
@@ -133,6 +136,14 @@ impl Server {
         self.finished = true;
         let status = self.process.wait(DRAIN_LIMIT);
         self.ended_well(status, expected)
+    }
+
+    /// Kills it as it stands (SIGKILL). Returns all that it logged.
+    pub fn kill(mut self) -> Vec<String> {
+        self.finished = true;
+        self.process.signal(Signal::KILL);
+        self.process.wait(START_LIMIT);
+        self.process.err().all()
     }
 
     fn ended_well(&self, status: ExitStatus, expected: &[&str]) -> Vec<String> {

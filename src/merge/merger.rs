@@ -271,9 +271,9 @@ impl Merger {
         }
     }
 
-    /// The same for a key that files carry ([`MergeError::AwaitsKey`]). Whether it is at hand now.
-    pub async fn fetch_key(&self, app: &AppId, key: &WrappedKey) -> bool {
-        self.store.prepare(app, Some(key)).await.is_ok()
+    /// The same for a key that files carry ([`MergeError::AwaitsKey`]).
+    pub async fn fetch_key(&self, app: &AppId, key: &WrappedKey) {
+        self.store.prepare(app, Some(key)).await.ok();
     }
 
     /// Takes what an executor says about merging when it registers. The first executor of an attempt decides where the

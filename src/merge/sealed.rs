@@ -25,12 +25,13 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId as SealedId};
 use tokio::runtime::Handle;
+use tracing::warn;
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::{Directories, Roots};
-use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError};
+use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
 use crate::seal::{Pull, PullError};
 use crate::stored::{
     self, Filled, Fsync, MergedFiles, SealedPartition, SealedRegion, SealedStore, StoredError,
@@ -187,14 +188,31 @@ impl AppFiles {
         };
         ReadError::Missing(missing)
     }
+
+    /// Why a partition's key is not to be had. A wrapped key that nothing fits was most likely changed in its file.
+    fn key_error(&self, partition: SealedId, key: WrappedKey, error: &KeyError) -> ReadError {
+        let why = error.to_string();
+        if error.is_retryable() {
+            return ReadError::AwaitsKey { key, why };
+        }
+        if matches!(error.kind(), KeyErrorKind::WrongContext | KeyErrorKind::NotFound)
+            && let Ok(path) = self.place.shown(partition, Kind::Index)
+        {
+            warn!("{path} is not served: {why}");
+        }
+        ReadError::Unreadable { why }
+    }
 }
 
+/// Why a file is not served. One that was changed is named in the log.
 fn read_error(error: StoredError) -> ReadError {
     let why = error.to_string();
-    match error.is_refused() {
-        true => ReadError::Damaged { why },
-        false => ReadError::Unreadable { why },
+    if !error.is_refused() {
+        return ReadError::Unreadable { why };
     }
+    // Whoever asked reads the original blocks; nobody else would ever tell of the file.
+    warn!("{why}");
+    ReadError::Damaged { why }
 }
 
 impl AppStore for AppFiles {
@@ -219,10 +237,8 @@ impl AppStore for AppFiles {
         let id = id(partition);
         let failed = |error| self.read_error(id, error);
         let header = self.files.header(&self.place, id).map_err(failed)?;
-        let key = self
-            .keys
-            .at_hand(&self.app, Some(&header.key))
-            .map_err(|why| ReadError::AwaitsKey { why: why.to_string(), key: header.key.clone() })?;
+        let key = self.keys.at_hand(&self.app, Some(&header.key));
+        let key = key.map_err(|error| self.key_error(id, header.key.clone(), &error))?;
         let opened = self.files.open(&self.place, id, &key.key).map_err(failed)?;
         Ok(Arc::new(Reader::new(opened, &self.place, &self.files)))
     }
@@ -542,7 +558,7 @@ mod tests {
         disk.runtime.block_on(merger.at_hand(&app));
         let found = match merger.chunk(&partition(), chunk) {
             Err(MergeError::AwaitsKey { key, .. }) => {
-                assert!(disk.runtime.block_on(merger.fetch_key(&app, &key)));
+                disk.runtime.block_on(merger.fetch_key(&app, &key));
                 merger.chunk(&partition(), chunk)
             }
             found => found,
@@ -646,7 +662,7 @@ mod tests {
                 if key.is_none() {
                     // The application has another key than its file.
                     let Err(MergeError::AwaitsKey { key, .. }) = found else { panic!("{found:?}") };
-                    assert!(merger.fetch_key(&AppId::new(APP), &key).await);
+                    merger.fetch_key(&AppId::new(APP), &key).await;
                     chunk(&merger).await.unwrap().unwrap();
                 } else {
                     found.unwrap();

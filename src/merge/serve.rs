@@ -38,6 +38,10 @@ impl Merger {
             ReadError::Missing(Missing { meta: true, index: false, .. }) => {
                 MergeError::NotFound { kind: "meta", path: app.dirs.shown(&partition.meta_name()) }
             }
+            // Spark would find out with the first chunk.
+            ReadError::Missing(Missing { data: true, index: false, .. }) => {
+                MergeError::NotFound { kind: "data", path: app.dirs.shown(&partition.data_name()) }
+            }
             ReadError::Missing(_) => MergeError::NotFound { kind: "index", path: index() },
             error => unreadable(partition, index(), error),
         })?;

@@ -276,7 +276,9 @@ async fn reading<T: Send + 'static>(
     merger.at_hand(app).await;
     let found = merging(shared, Arc::clone(&merger), work.clone()).await?;
     match &found {
-        Err(MergeError::AwaitsKey { key, .. }) if merger.fetch_key(app, key).await => {
+        Err(MergeError::AwaitsKey { key, .. }) => {
+            merger.fetch_key(app, key).await;
+            // Where it is not to be had, this says why.
             merging(shared, merger, work).await
         }
         _ => Ok(found),

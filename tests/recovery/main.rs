@@ -1,0 +1,11 @@
+//! What survives: the real binary is killed, restarted, robbed of its keys and given changed files, and what it serves
+//! afterwards is right or refused.
+#![allow(clippy::unwrap_used)]
+
+mod content;
+mod keys;
+mod killing;
+mod place;
+mod random;
+mod tampering;
+mod watch;

@@ -1,0 +1,243 @@
+//! What outlives a server: its root, its state, its log; and the servers that come and go over it.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Pid, Signal, kill_process};
+use sealed_shuffle::client::{Address, Client, ClientError, Security, Settings};
+use sealed_shuffle::disk::layout::Placement;
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::cipher::SessionCipher;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
+use tempfile::TempDir;
+
+/// In no file of the state, sealed or not.
+pub(crate) const APP: &str = "application_1700000000000_0042";
+/// Shares the secret and the directories.
+pub(crate) const OTHER_APP: &str = "application_1700000000000_0043";
+/// In no file at all, and in no log.
+pub(crate) const SECRET: &str = "hunter-of-the-grey-heron-0042";
+/// The block that an executor has written by itself.
+pub(crate) const PLAIN_BLOCK: &str = "rdd_7_0";
+pub(crate) const PLAIN: &[u8] = b"as the executor wrote it";
+
+const SUB_DIRS: i32 = 4;
+const PATIENCE: Duration = Duration::from_secs(20);
+const MERGER: &str = "spark.shuffle.push.server.mergedShuffleFileManagerImpl=RemoteBlockPushResolver";
+
+/// Directories of a node.
+pub(crate) struct Place {
+    dir: TempDir,
+    /// The one that servers use, which another place may share.
+    key_file: PathBuf,
+}
+
+impl Place {
+    /// With an executor's directories and one block of it.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key_file = dir.path().join("state/keys");
+        let place = Self { dir, key_file };
+        for sub_dir in 0..SUB_DIRS {
+            fs::create_dir_all(place.merge_dir().join(format!("{sub_dir:02x}"))).unwrap();
+        }
+        let block = place.executor_dir().join(Placement::of(PLAIN_BLOCK, 1, SUB_DIRS).unwrap().sub_dir());
+        fs::create_dir_all(&block).unwrap();
+        fs::write(block.join(PLAIN_BLOCK), PLAIN).unwrap();
+        place
+    }
+
+    /// Another node under the same key.
+    pub(crate) fn under_key_of(other: &Self) -> Self {
+        Self { key_file: other.key_file.clone(), ..Self::new() }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub(crate) fn key_file(&self) -> &Path {
+        &self.key_file
+    }
+
+    /// What all servers here have logged.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    fn executor_dir(&self) -> PathBuf {
+        self.root().join("spark-1/blockmgr-1")
+    }
+
+    pub(crate) fn merge_dir(&self) -> PathBuf {
+        self.root().join("spark-1/merge_manager_1")
+    }
+
+    /// Where the merged file of this name lies.
+    pub(crate) fn merged(&self, name: &str) -> PathBuf {
+        self.merge_dir().join(Placement::of(name, 1, SUB_DIRS).unwrap().sub_dir()).join(name)
+    }
+
+    fn command(&self, conf: &[&str]) -> Command {
+        let dir = self.dir.path();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
+        command.env_clear().stdin(Stdio::null()).args(["serve", "--bind", "127.0.0.1", "--port", "0"]);
+        let own = [
+            format!("spark.local.dir={}", self.root().display()),
+            format!("spark.sealed.state.dir={}", self.state().display()),
+            format!("spark.sealed.keys.file={}", self.key_file.display()),
+            format!("spark.sealed.handover.socket={}", dir.join("socket").display()),
+            "spark.shuffle.push.server.minChunkSizeInMergedShuffleFile=2k".to_owned(),
+            MERGER.to_owned(),
+        ];
+        for conf in own.iter().map(String::as_str).chain(conf.iter().copied()) {
+            command.args(["--conf", conf]);
+        }
+        command
+    }
+
+    /// Starts a server and kills it before it is ready, or soon after.
+    pub(crate) fn kill_while_starting(&self, after: Duration) {
+        let mut child = self.spawn(&[]);
+        std::thread::sleep(after);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    fn spawn(&self, conf: &[&str]) -> Child {
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
+        self.command(conf).stdout(Stdio::piped()).stderr(Stdio::from(log)).spawn().unwrap()
+    }
+
+    /// Starts a server; `conf` wins over defaults.
+    pub(crate) fn serve(&self, conf: &[&str]) -> Served {
+        let mut child = self.spawn(conf);
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        match line.trim().strip_prefix("listening on ").and_then(|address| address.parse().ok()) {
+            Some(address) => Served { child, address },
+            None => panic!("{line:?} {:?}\n{}", child.wait(), fs::read_to_string(self.log()).unwrap()),
+        }
+    }
+
+    /// Starts a server that must not start: its exit code and what it says.
+    pub(crate) fn refused(&self, conf: &[&str]) -> (i32, String) {
+        let mut child = self.command(conf).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("it started");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (child.wait().unwrap().code().unwrap(), said)
+    }
+
+    /// Hands the applications over, as YARN does at their beginning.
+    pub(crate) fn hand_over(&self) {
+        let mut socket = UnixStream::connect(self.dir.path().join("socket")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answers = BufReader::new(socket.try_clone().unwrap()).lines();
+        let mut lines = vec!["sealed-shuffle-handover 1".to_owned()];
+        lines.extend([APP, OTHER_APP].map(|app| format!("started {app} {}", STANDARD.encode(SECRET))));
+        for line in lines {
+            writeln!(socket, "{line}").unwrap();
+            assert_eq!(answers.next().unwrap().unwrap(), "ok");
+        }
+    }
+
+    /// Registers an executor that pushes.
+    pub(crate) fn register(
+        &self,
+        to: Reached,
+        executor: &str,
+    ) -> impl Future<Output = Result<(), ClientError>> + use<> {
+        let executor = ExecutorId::new(executor);
+        let info = ExecutorShuffleInfo {
+            local_dirs: Strings::try_from_iter([self.executor_dir().to_str().unwrap()]).unwrap(),
+            sub_dirs_per_local_dir: SUB_DIRS,
+            shuffle_manager: r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#
+                .to_owned(),
+        };
+        async move { to.client.register(&to.server, &executor, info).await }
+    }
+}
+
+/// A running server; killed when it is dropped.
+pub(crate) struct Served {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Served {
+    /// A client of an application with connections of its own, which tries nothing twice.
+    pub(crate) fn reach_as(&self, app: &str) -> Reached {
+        let secret = AppSecret::new(SECRET.to_owned());
+        let mut settings = Settings::new(Security::aes(secret, EngineVersion::V2, SessionCipher::Gcm));
+        settings.max_retries = 0;
+        settings.registration_attempts = 1;
+        settings.registration_timeout = PATIENCE;
+        settings.answer_timeout = PATIENCE;
+        Reached { client: Client::new(settings, AppId::new(app)), server: Address::from(self.address) }
+    }
+
+    pub(crate) fn reach(&self) -> Reached {
+        self.reach_as(APP)
+    }
+
+    /// SIGKILL, to this very process.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn stop(mut self) {
+        let id = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+        let status: ExitStatus = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Neither fails where it has ended already.
+        drop((self.child.kill(), self.child.wait()));
+    }
+}
+
+/// A client and whom it speaks to.
+#[derive(Clone)]
+pub(crate) struct Reached {
+    pub(crate) client: Client,
+    pub(crate) server: Address,
+}
+
+impl Reached {
+    /// Whether the block of this executor comes as it was written.
+    pub(crate) async fn plain(&self, executor: &str) -> Result<(), String> {
+        let blocks = vec![PLAIN_BLOCK.parse().unwrap()];
+        let fetched =
+            self.client.fetch(&self.server, &ExecutorId::new(executor), blocks).next().await.unwrap();
+        let (_, bytes) = fetched.map_err(|error| error.error.to_string())?;
+        assert_eq!(bytes, PLAIN);
+        Ok(())
+    }
+}
