@@ -11,10 +11,13 @@ use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::{
     ids::{AppId, ChunkIndex, ExecutorId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId},
     message::Head,
-    shuffle::{BlockTransferMessage, FetchShuffleBlockChunks, MergeStatuses, PushBlockStream},
+    shuffle::{
+        BlockTransferMessage, ExecutorShuffleInfo, FetchShuffleBlockChunks, GetLocalDirsForExecutors,
+        MergeStatuses, PushBlockStream, RegisterExecutor, Strings,
+    },
 };
 
-use crate::plain::Plain;
+use crate::{client::SORT_MANAGER, oracle::Executor, plain::Plain};
 
 /// Nothing on loopback takes so long.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -40,6 +43,12 @@ impl Pusher {
         self.answer()
     }
 
+    /// A request of bytes as they stand.
+    pub fn rpc_bytes(&mut self, body: &[u8]) -> String {
+        self.send(&Head::RpcRequest { request: RequestId(1) }, body);
+        self.answer()
+    }
+
     /// A message that nobody answers.
     pub fn one_way(&mut self, message: impl Into<BlockTransferMessage>) {
         self.send(&Head::OneWayMessage, &encode(message.into()));
@@ -51,6 +60,18 @@ impl Pusher {
         let mut bytes = BytesMut::new();
         let head = Head::UploadStream { request: RequestId(1), meta };
         head.encode(len, &mut bytes).expect("pushes are short messages");
+        bytes.extend_from_slice(first);
+        self.plain.send(&bytes);
+    }
+
+    /// The same with a length that no message of ours can carry.
+    pub fn begin_absurd(&mut self, push: PushBlockStream, len: u64, first: &[u8]) {
+        let head = Head::UploadStream { request: RequestId(1), meta: encode(push.into()) };
+        let mut bytes = BytesMut::new();
+        head.encode(0, &mut bytes).expect("pushes are short messages");
+        // The length of what follows is the last field.
+        let at = bytes.len() - 8;
+        bytes[at..].copy_from_slice(&len.to_be_bytes());
         bytes.extend_from_slice(first);
         self.plain.send(&bytes);
     }
@@ -111,6 +132,14 @@ impl Pusher {
         self.line(said)
     }
 
+    /// The next answer, where there may be none: `silence` where nothing comes and the connection stays.
+    pub fn answer_within(&mut self, limit: Duration) -> String {
+        match self.plain.is_silent(limit) {
+            true => "silence".to_owned(),
+            false => self.answer(),
+        }
+    }
+
     /// Whether the service closes the connection within a while, without a further word.
     pub fn is_closed(&mut self) -> bool {
         let heard = self.plain.rest(LIMIT);
@@ -126,12 +155,13 @@ impl Pusher {
     }
 
     fn next(&mut self) -> Said {
-        self.plain.frame(LIMIT).map_or(Said::Nothing, |frame| said(&Bytes::from(frame)))
+        assert!(!self.plain.is_silent(LIMIT), "no answer within {LIMIT:?}");
+        self.plain.frame(LIMIT).map_or(Said::Closed, |frame| said(&Bytes::from(frame)))
     }
 
     fn line(&self, said: Said) -> String {
         match said {
-            Said::Nothing => "closed".to_owned(),
+            Said::Closed => "closed".to_owned(),
             Said::Empty => "done".to_owned(),
             Said::Failure(text) => {
                 let root = self.root.to_str().expect("test paths are text");
@@ -159,13 +189,31 @@ impl Pusher {
     }
 }
 
+/// A request that a service answers at once and that changes nothing.
+pub fn here(app: &str) -> GetLocalDirsForExecutors {
+    let executors = Strings::try_from_iter(["1"]).expect("one name");
+    GetLocalDirsForExecutors { app: AppId::new(app), executors }
+}
+
+/// Registers executor `1` as those of YARN do, of an attempt that merges.
+pub fn registration(app: &str, executor: &Executor, attempt: i32) -> RegisterExecutor {
+    let info = ExecutorShuffleInfo {
+        local_dirs: Strings::try_from_iter(executor.dir_names()).expect("two directories"),
+        sub_dirs_per_local_dir: i32::try_from(executor.sub_dirs).expect("a handful"),
+        shuffle_manager: format!(
+            r#"{SORT_MANAGER}:{{"mergeDir":"merge_manager_{attempt}","attemptId":"{attempt}"}}}}}}"#
+        ),
+    };
+    RegisterExecutor { app: AppId::new(app), executor: ExecutorId::new("1"), info }
+}
+
 enum Said {
     Answer(BlockTransferMessage),
     Empty,
     Failure(String),
     Meta(i32, Bytes),
     Chunk(Bytes),
-    Nothing,
+    Closed,
 }
 
 /// What a frame says: its fields begin behind the length and the type.

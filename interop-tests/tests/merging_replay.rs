@@ -22,15 +22,12 @@ use sealed_shuffle_interop_tests::{
     merging::{Merging, merged_files},
     mode::{Auth, Mode},
     oracle::Executor,
-    pusher::Pusher,
+    pusher::{Pusher, here, registration},
     service::Service,
 };
 use sealed_shuffle_protocol::{
-    ids::{AppId, ExecutorId, ReduceId, ShuffleId, ShuffleMergeId},
-    shuffle::{
-        ExecutorShuffleInfo, FinalizeShuffleMerge, GetLocalDirsForExecutors, PushBlockStream,
-        RegisterExecutor, RemoveShuffleMerge, Strings,
-    },
+    ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId},
+    shuffle::{FinalizeShuffleMerge, PushBlockStream, RemoveShuffleMerge},
 };
 
 const SEEDS: u64 = 60;
@@ -177,15 +174,7 @@ impl Side {
     /// Registers an application, on a connection of its own: streams whose chunk failed stay open as long as it.
     fn register(&mut self, app: &str) {
         self.control = Pusher::connect(self.merging.f.address(), self.merging.f.root());
-        let info = ExecutorShuffleInfo {
-            local_dirs: Strings::try_from_iter(self.executor.dir_names()).expect("two directories"),
-            sub_dirs_per_local_dir: 64,
-            shuffle_manager:
-                r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#
-                    .into(),
-        };
-        let register = RegisterExecutor { app: AppId::new(app), executor: ExecutorId::new("1"), info };
-        assert_eq!(self.control.rpc(register), "done");
+        assert_eq!(self.control.rpc(registration(app, &self.executor, 1)), "done");
     }
 
     /// A connection that the service has taken up.
@@ -242,12 +231,6 @@ impl Side {
 enum Unanswered {
     Bytes(usize),
     Lost,
-}
-
-/// Answered by both at once.
-fn here(app: &str) -> GetLocalDirsForExecutors {
-    let executors = Strings::try_from_iter(["1"]).expect("one name");
-    GetLocalDirsForExecutors { app: AppId::new(app), executors }
 }
 
 #[track_caller]
