@@ -14,6 +14,7 @@
 //! command.rs    our binary as a client, told by --conf keys how to speak
 //! sight.rs      what an observer of the wire must see of each mode
 //! plain.rs      a bare socket that speaks frames, for peers that do not behave
+//! pusher.rs     the same for blocks pushed piece by piece, every answer as a line of text
 //! proxy.rs      records what passes on the wire
 //! application.rs, cluster.rs, live.rs    whole applications, whole clusters, block managers that live
 //! at_rest.rs    an application whose files stay on disk, and Spark's own streams of spark.io.encryption
@@ -45,6 +46,7 @@ pub mod peer;
 pub mod plain;
 pub mod process;
 pub mod proxy;
+pub mod pusher;
 pub mod server;
 pub mod service;
 pub mod sight;

@@ -1,4 +1,4 @@
-//! Our server as a merger, and its files.
+//! Either service as a merger, and the files of ours.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use crate::{
     service::{Fixture, Service},
 };
 
-/// A service that merges; its state lies in a directory of its own.
+/// A service that merges; the state of ours lies in a directory of its own.
 #[derive(Debug)]
 pub struct Merging {
     /// The service.
@@ -25,12 +25,21 @@ pub struct Merging {
 impl Merging {
     /// Starts ours with chunks of at least `min_chunk`.
     pub fn start(mode: Mode, min_chunk: &str) -> Self {
+        Self::start_of(Service::Ours, mode, min_chunk, &[])
+    }
+
+    /// Starts either, with further keys. Spark's own merger is the handler of its YARN service, RemoteBlockPushResolver
+    /// behind ExternalBlockHandler, of the client's release.
+    pub fn start_of(service: Service, mode: Mode, min_chunk: &str, more: &[(&str, &str)]) -> Self {
         let state = TempDir::with_prefix("interop-state-").expect("the temporary directory is writable");
         let conf = conf(state.path(), min_chunk);
-        let more: Vec<(&str, &str)> = conf.iter().map(|(key, value)| (*key, value.as_str())).collect();
-        let f = Fixture::start_with(Service::Ours, mode, &more);
-        f.allow_warning("on the same file system");
-        f.expect_warning("made the key file");
+        let conf = conf.iter().map(|(key, value)| (*key, value.as_str()));
+        let all: Vec<(&str, &str)> = conf.chain(more.iter().copied()).collect();
+        let f = Fixture::start_with(service, mode, &all);
+        if service == Service::Ours {
+            f.allow_warning("on the same file system");
+            f.expect_warning("made the key file");
+        }
         Self { f, state }
     }
 

@@ -54,6 +54,13 @@ impl Plain {
         Some(frame)
     }
 
+    /// Whether nothing comes within the limit, not even the end.
+    pub fn is_silent(&mut self, limit: Duration) -> bool {
+        self.0.set_read_timeout(Some(limit)).expect("the limit is not zero");
+        let peeked = self.0.peek(&mut [0]);
+        peeked.is_err_and(|e| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
+    }
+
     /// Reads until the service closes or the limit has passed without a byte.
     pub fn rest(&mut self, limit: Duration) -> Heard {
         self.0.set_read_timeout(Some(limit)).expect("the limit is not zero");

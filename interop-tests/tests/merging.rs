@@ -1,6 +1,7 @@
-//! Spark's own pusher, finalizer and reader of merged data against our server: the classes of five releases.
+//! Spark's own pusher, finalizer and reader of merged data against our server and against Spark's own merger, which is
+//! the oracle: the same story with the classes of every release that merges.
 //!
-//! The story and its numbers are those that Spark's own handler was seen with: chunks of at least 16 bytes.
+//! `SEALED_SHUFFLE_MATRIX=full` goes through all of them, in clear too. Chunks have at least 16 bytes.
 
 use std::{
     fs,
@@ -9,10 +10,12 @@ use std::{
 
 use sealed_shuffle_interop_tests::{
     client::Store,
+    matrix::{is_chosen, number},
     merging::{Merging, merged_files},
-    mode::{Cipher, Mode},
+    mode::{Auth, Cipher, Mode},
     oracle::{CANARY, Digest, Executor},
     proxy::contains,
+    service::{Service, spark_metrics},
 };
 use serde_json::json;
 
@@ -25,8 +28,8 @@ struct Scene {
 }
 
 impl Scene {
-    fn start(mode: Mode) -> Self {
-        let merging = Merging::start(mode, "16");
+    fn start(service: Service, mode: Mode) -> Self {
+        let merging = Merging::start_of(service, mode, "16", &[]);
         merging.f.expect_warning("a merged chunk failed");
         let executor = Executor::beneath(merging.f.root(), "1");
         Self { merging, executor }
@@ -34,16 +37,31 @@ impl Scene {
 
     /// A client of an attempt whose executor is registered, with its merge directories as executors make them.
     fn attempt(&self, attempt: i32) -> Store {
-        for dir in &self.executor.dirs {
-            let merge = dir.with_file_name(format!("merge_manager_{attempt}"));
-            for sub in 0..self.executor.sub_dirs {
-                fs::create_dir_all(merge.join(format!("{sub:02x}"))).expect("the root is writable");
-            }
-        }
+        self.executor.make_merge_dirs(&format!("merge_manager_{attempt}"));
         let store = self.merging.f.store();
         store.set_attempt(attempt);
         store.register_merging("1", &self.executor, attempt).answer();
         store
+    }
+
+    fn service(&self) -> Service {
+        self.merging.f.service
+    }
+
+    /// Bytes written to merged files; Spark counts them since 3.4.
+    fn written(&self) -> Option<u64> {
+        let f = &self.merging.f;
+        match self.service() {
+            Service::Ours => Some(self.merging.count("written_bytes") as u64),
+            Service::Spark => spark_metrics(&f.peer, f.address()).get("blockBytesWritten").copied(),
+        }
+    }
+
+    /// Whether Spark's own merger answers what was merged with a null: before 3.5 behind the AES handshake, whose
+    /// handler (`AuthRpcHandler`) has none of that request. Ours always answers.
+    fn knows_no_meta(&self) -> bool {
+        let mode = self.merging.f.mode;
+        self.service() == Service::Spark && number(mode.version) < (3, 5) && mode.authenticates()
     }
 }
 
@@ -65,8 +83,8 @@ fn chunks(store: &Store, reduce: i32, count: usize) -> Vec<Digest> {
     names.iter().map(|name| fetched.remove(name).expect("each has an outcome").digest()).collect()
 }
 
-fn merges(mode: Mode) {
-    let scene = Scene::start(mode);
+fn merges(service: Service, mode: Mode) {
+    let scene = Scene::start(service, mode);
     let store = scene.attempt(1);
     let digest = |bytes: &[u8]| Digest::of(bytes);
 
@@ -82,12 +100,17 @@ fn merges(mode: Mode) {
     let again = store.finalize(0, 0).failure();
     assert!(again.message.contains("is stale shuffle finalize request"), "{again:?}");
 
-    let meta = store.merged(0, 0, 0).answer();
-    assert_eq!((&meta["count"], &meta["chunks"]), (&json!(2), &json!([[0, 2, 5], [1, 7]])));
+    if scene.knows_no_meta() {
+        let failure = store.merged(0, 0, 0).failure();
+        assert!(failure.message.contains("NullPointerException"), "{failure:?}");
+    } else {
+        let meta = store.merged(0, 0, 0).answer();
+        assert_eq!((&meta["count"], &meta["chunks"]), (&json!(2), &json!([[0, 2, 5], [1, 7]])));
+        let none = store.merged(0, 0, 9).failure();
+        assert!(none.message.contains("Merged shuffle index file"), "{none:?}");
+    }
     assert_eq!(chunks(&store, 0, 2), [digest(b"AAAABBBBBBBBBBCCCCCC"), digest(b"DDD")]);
     assert_eq!(chunks(&store, 1, 1), [digest(&long)]);
-    let none = store.merged(0, 0, 9).failure();
-    assert!(none.message.contains("Merged shuffle index file"), "{none:?}");
     let beyond = store.fetch(MERGER, &["shuffleChunk_0_0_0_2".to_owned()], false);
     assert!(beyond.into_values().all(|outcome| outcome.failure().class.contains("ChunkFetchFailure")));
 
@@ -98,21 +121,24 @@ fn merges(mode: Mode) {
 
     let files = merged_files(scene.merging.f.root());
     assert_eq!(files.len(), 9, "three files for each of three partitions: {files:?}");
-    for file in files {
-        let content = fs::read(&file).expect("merged files are readable");
-        assert!(!contains(&content, CANARY.as_bytes()), "{} shows what was pushed", file.display());
-    }
+    let shown = files
+        .iter()
+        .filter(|file| contains(&fs::read(file).expect("merged files are readable"), CANARY.as_bytes()));
+    // Spark's own are in clear: whoever looks finds it.
+    let expected = usize::from(service == Service::Spark);
+    assert_eq!(shown.count(), expected, "files of {service:?} that show what was pushed");
 
     let second = scene.attempt(2);
     let old = push(&store, 0, 0, b"of an attempt that is over");
     assert!(old == "TOO_OLD_ATTEMPT_PUSH" || old.contains("IOException"), "{old}");
     assert_eq!(push(&second, 0, 0, b"F"), "SUCCESS");
-    assert_eq!(scene.merging.count("written_bytes"), 700_028.0);
+    let is_counted = service == Service::Ours || number(mode.version) >= (3, 4);
+    assert_eq!(scene.written(), is_counted.then_some(700_028));
 }
 
 /// The removal of a merge came with 3.4.
-fn removes(mode: Mode) {
-    let scene = Scene::start(mode);
+fn removes(service: Service, mode: Mode) {
+    let scene = Scene::start(service, mode);
     let store = scene.attempt(1);
     assert_eq!(push(&store, 0, 0, &[7; 100]), "SUCCESS");
     store.finalize(0, 0).answer();
@@ -129,30 +155,42 @@ fn removes(mode: Mode) {
     assert!(text.contains("Merged shuffle data file"), "{text}");
 }
 
-#[test]
-fn spark_3_2_4_merges() {
-    merges(Mode::aes("3.2.4", Cipher::Ctr, 1));
+/// The releases in what they have: behind the AES handshake, where all but the newest fail in something, and in clear.
+fn modes() -> Vec<Mode> {
+    let mut modes = vec![
+        Mode::aes("3.2.4", Cipher::Ctr, 1),
+        Mode::aes("3.3.4", Cipher::Ctr, 1),
+        Mode::aes("3.5.9", Cipher::Gcm, 1),
+        Mode::aes("4.0.5", Cipher::Ctr, 2),
+        Mode::newest(Cipher::Gcm, 2),
+    ];
+    if is_chosen() {
+        modes.push(Mode::aes("3.4.4", Cipher::Ctr, 1));
+        modes.push(Mode::newest(Cipher::Ctr, 1));
+        modes.extend(
+            ["3.2.4", "3.3.4", "3.4.4", "3.5.9", "4.0.5", "4.3.0"]
+                .map(|release| Mode::new(release, Auth::None)),
+        );
+    }
+    modes
+}
+
+fn merges_and_removes(service: Service) {
+    for mode in modes() {
+        eprintln!("in mode {mode} against {service:?}");
+        merges(service, mode);
+        if number(mode.version) >= (3, 4) {
+            removes(service, mode);
+        }
+    }
 }
 
 #[test]
-fn spark_3_3_4_merges() {
-    merges(Mode::aes("3.3.4", Cipher::Ctr, 1));
+fn sparks_clients_of_every_release_merge_with_ours() {
+    merges_and_removes(Service::Ours);
 }
 
 #[test]
-fn spark_3_5_9_merges_and_removes() {
-    merges(Mode::aes("3.5.9", Cipher::Gcm, 1));
-    removes(Mode::aes("3.5.9", Cipher::Gcm, 1));
-}
-
-#[test]
-fn spark_4_0_5_merges_and_removes() {
-    merges(Mode::aes("4.0.5", Cipher::Ctr, 2));
-    removes(Mode::aes("4.0.5", Cipher::Ctr, 2));
-}
-
-#[test]
-fn spark_4_3_0_merges_and_removes() {
-    merges(Mode::newest(Cipher::Gcm, 2));
-    removes(Mode::newest(Cipher::Gcm, 2));
+fn sparks_clients_of_every_release_merge_with_sparks_own() {
+    merges_and_removes(Service::Spark);
 }
