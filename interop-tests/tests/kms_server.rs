@@ -30,7 +30,8 @@ use tempfile::TempDir;
 const MANAGER: &str =
     r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#;
 /// What the server warns of as long as the key service is away.
-const AWAY: &[&str] = &["gave no data key", "cannot take part in merging", "cannot be reached at start"];
+const AWAY: &[&str] =
+    &["gave no data key", "cannot take part in merging", "cannot be reached: sealed data waits"];
 
 /// A key service that can fail, and the directories of a server.
 struct Scene {

@@ -26,6 +26,9 @@ use tempfile::TempDir;
 const EXPECTED: [&str; 3] =
     ["on the same file system", "made the key file", "an application is below the target"];
 
+/// A wave takes a second or two.
+const SERVED_LIMIT: Duration = Duration::from_secs(60);
+
 struct Plan {
     restarts: usize,
     apart: Duration,
@@ -73,7 +76,7 @@ fn restarts(plan: Plan, mode: Mode, pushing: bool) {
     for restart in 0..plan.restarts {
         thread::sleep(plan.apart);
         let running = server.take().expect("started by the round before");
-        assert_served(&running, pushing);
+        await_served(&running, pushing);
         let log = match restart % 2 {
             0 => running.finish(&EXPECTED),
             _ => running.kill(),
@@ -93,16 +96,21 @@ fn restarts(plan: Plan, mode: Mode, pushing: bool) {
     assert_eq!((waved.fetch_failures, waved.failures, waved.lost), (0, 0, 0), "{waved:?}");
     assert_eq!(waved.results.len(), 1, "not each wave computed the same: {waved:?}");
     let last = server.take().expect("started by the last round");
-    assert_served(&last, pushing);
+    await_served(&last, pushing);
     last.finish(&EXPECTED);
 }
 
-/// The waves go through this server.
-fn assert_served(server: &Server, pushing: bool) {
-    let of = |name: &str| server.metric(name);
-    assert!(of(BLOCK_BYTES) > 0.0, "the waves go another way");
-    if pushing {
-        assert!(of("sealed_shuffle_merge_read_chunks_total") > 0.0, "nothing is read merged");
+/// Waits until the waves have gone through this server.
+#[track_caller]
+fn await_served(server: &Server, pushing: bool) {
+    let deadline = Instant::now() + SERVED_LIMIT;
+    // Families with labels have no sample before their first count.
+    let counts = |family: &str| {
+        server.metrics().into_iter().any(|(name, value)| name.starts_with(family) && value > 0.0)
+    };
+    while !counts(BLOCK_BYTES) || pushing && !counts("sealed_shuffle_merge_read_chunks_total") {
+        assert!(Instant::now() < deadline, "the waves go another way: {:#?}", server.metrics());
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
