@@ -4,8 +4,9 @@
 //! buffer  [ opened and taken | opened, plain() | read, not opened | room ]
 //! ```
 //!
-//! One read brings many small segments, or one large one and the front of the next. A segment is opened where it lies
-//! and its plaintext handed out from there; no segment costs an allocation.
+//! One read brings many small segments, or one large one and the front of the next. A segment is opened to where it goes
+//! ([`SealedRegion::put_now`]) if there is room for all of it, else where it lies and its plaintext handed out from
+//! there; no segment costs an allocation.
 
 use std::io::IoSliceMut;
 use std::ops::Range;
@@ -71,10 +72,7 @@ impl SealedRegion {
 
     /// Opens the next segment if [`SealedRegion::plain`] is empty and the page cache has it; never waits.
     pub fn fill_now(&mut self) -> Result<Filled, StoredError> {
-        self.fill(|region, position, buf| match read_now(region, position, &mut [IoSliceMut::new(buf)])? {
-            ReadNow::Read(n) => Ok(Some(n)),
-            ReadNow::WouldBlock => Ok(None),
-        })
+        self.fill(read_if_cached)
     }
 
     /// The same, and waits for the disk where it has to.
@@ -83,6 +81,27 @@ impl SealedRegion {
             Ok(Some(read_blocking(region, position, &mut [IoSliceMut::new(buf)])?))
         };
         self.fill(read).map(|_| ())
+    }
+
+    /// Opens the next segment into the front of `out`: how many bytes, and 0 where there is no room for all of it. `None`
+    /// where [`SealedRegion::plain`] has something, the disk has to be waited for, or the chunk is at its end.
+    pub fn put_now(&mut self, out: &mut [u8]) -> Result<Option<usize>, StoredError> {
+        if !self.plain.is_empty()
+            || self.opener.sealed_left() == 0
+            || self.read_next(read_if_cached)? != Filled::Ready
+        {
+            return Ok(None);
+        }
+        let read = &self.buffer.0[self.read.clone()];
+        let Some(head) = read.first_chunk::<HEAD>() else { return Ok(None) };
+        let next = self.opener.next_len(head).map_err(|source| self.refused(source))?;
+        if next - OVERHEAD > out.len() {
+            return Ok(Some(0));
+        }
+        let opened = self.opener.open_into(read, out);
+        let len = opened.map_err(|source| self.refused(source))?;
+        self.read.start += next;
+        Ok(Some(len))
     }
 
     /// Plaintext that has verified and was not taken: empty before the first fill, and at the end.
@@ -117,10 +136,20 @@ impl SealedRegion {
         mut read: impl FnMut(&Region, u64, &mut [u8]) -> Result<Option<usize>, StoredError>,
     ) -> Result<Filled, StoredError> {
         while self.plain.is_empty() && self.opener.sealed_left() > 0 {
-            let Some(missing) = self.missing()? else {
-                self.open_next()?;
-                continue;
-            };
+            if self.read_next(&mut read)? == Filled::WouldBlock {
+                return Ok(Filled::WouldBlock);
+            }
+            self.open_next()?;
+        }
+        Ok(Filled::Ready)
+    }
+
+    /// Reads until the next segment is there.
+    fn read_next(
+        &mut self,
+        mut read: impl FnMut(&Region, u64, &mut [u8]) -> Result<Option<usize>, StoredError>,
+    ) -> Result<Filled, StoredError> {
+        while let Some(missing) = self.missing()? {
             let room = self.make_room(missing);
             let position = self.opener.position() - self.region.offset() + self.read.len() as u64;
             let Some(n) = read(&self.region, position, &mut self.buffer.0[room])? else {
@@ -175,6 +204,13 @@ impl SealedRegion {
     fn refused(&self, source: SealedError) -> StoredError {
         let path = self.region.file().map(|file| file.path().clone());
         StoredError::Refused { path: path.expect("a sealed region has its file"), source }
+    }
+}
+
+fn read_if_cached(region: &Region, position: u64, buf: &mut [u8]) -> Result<Option<usize>, StoredError> {
+    match read_now(region, position, &mut [IoSliceMut::new(buf)])? {
+        ReadNow::Read(n) => Ok(Some(n)),
+        ReadNow::WouldBlock => Ok(None),
     }
 }
 

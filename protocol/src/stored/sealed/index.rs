@@ -465,15 +465,31 @@ impl ChunkOpener {
         let found = segment.len() as u64;
         let segment = segment.get_mut(..len).ok_or(SealedError::Length { at: self.sealed, found })?;
         let text = segment::open(&self.index.data_key, self.plain, self.sealed, segment)?;
-        self.plain += text.len() as u64;
-        self.sealed += len as u64;
+        self.move_on(text.len(), len);
+        Ok(text)
+    }
+
+    /// The same into the front of `out`, which has room for it: how long the plaintext is. After an error the content of
+    /// `out` is nobody's.
+    pub fn open_into(&mut self, segment: &[u8], out: &mut [u8]) -> Result<usize, SealedError> {
+        let head = segment.first_chunk().ok_or(SealedError::Damaged { at: self.sealed })?;
+        let len = self.next_len(head)?;
+        let found = segment.len() as u64;
+        let segment = segment.get(..len).ok_or(SealedError::Length { at: self.sealed, found })?;
+        let plain = segment::open_into(&self.index.data_key, self.plain, self.sealed, segment, out)?;
+        self.move_on(plain, len);
+        Ok(plain)
+    }
+
+    fn move_on(&mut self, plain: usize, sealed: usize) {
+        self.plain += plain as u64;
+        self.sealed += sealed as u64;
         self.opened += 1;
         self.counter += 1;
         if let Some(gap) = self.chunk().gaps.get(self.gaps).filter(|gap| gap.segment == self.opened) {
             self.counter += gap.skipped;
             self.gaps += 1;
         }
-        Ok(text)
     }
 }
 

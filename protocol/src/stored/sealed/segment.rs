@@ -123,6 +123,28 @@ pub(super) fn open<'a>(
     }
 }
 
+/// Opens one whole segment into the front of `out`; how long its plaintext is. As [`open`] otherwise.
+pub(super) fn open_into(
+    key: &GcmKey,
+    place: u64,
+    at: u64,
+    segment: &[u8],
+    out: &mut [u8],
+) -> Result<usize, SealedError> {
+    let damaged = SealedError::Damaged { at };
+    let Some((head, rest)) = segment.split_first_chunk() else { return Err(damaged) };
+    let head = SegmentHead::decode(head);
+    let Some((text, tag)) = rest.split_last_chunk() else { return Err(damaged) };
+    if u32::try_from(text.len()) != Ok(head.plain) {
+        return Err(damaged);
+    }
+    let Some(out) = out.get_mut(..text.len()) else { return Err(damaged) };
+    match key.open_into(nonce(head.counter), &associated(place, head.plain), text, tag, out) {
+        Ok(()) => Ok(text.len()),
+        Err(_) => Err(damaged),
+    }
+}
+
 fn length(bytes: usize, most: usize) -> Result<u32, SealedError> {
     let fits = u32::try_from(bytes).ok().filter(|_| bytes <= most);
     fits.ok_or(SealedError::TooLong { bytes: bytes as u64, most: most as u64 })
