@@ -333,6 +333,27 @@ fn bytes(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    fn cells(arguments: &[&str]) -> Vec<(&'static str, u64, usize)> {
+        let line: Line = clap::Parser::parse_from(["bench"].iter().chain(arguments));
+        let cells = line.bench.cells(&[2 << 10, 128 << 10]);
+        cells.into_iter().map(|cell| (cell.operation.name(), cell.size, cell.connections)).collect()
+    }
+
+    #[test]
+    fn merging_is_measured_once_unless_it_is_asked_for() {
+        let usual = cells(&["--connections", "1,4"]);
+        assert_eq!(usual.len(), 6);
+        assert_eq!(usual[4..], [("push", 128 << 10, 4), ("merged", 128 << 10, 4)]);
+        assert_eq!(cells(&["--connections", "1,4", "--operations", "push"]).len(), 4);
+        assert!(cells(&["--cold"]).iter().all(|(operation, ..)| *operation == "fetch"));
+    }
+
     #[test]
     fn sizes_are_read_with_their_unit() {
         for (text, read) in
