@@ -56,12 +56,17 @@ impl Process {
     pub fn wait_for<T>(&mut self, limit: Duration, wanted: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + limit;
         loop {
+            let ended = self.child.try_wait().ok().flatten();
+            if ended.is_some() {
+                // Its last words may still be on their way.
+                self.out.finished(Duration::from_secs(2));
+                self.err.finished(Duration::from_secs(2));
+            }
             let found =
                 [&self.out, &self.err].iter().find_map(|lines| lines.all().iter().find_map(|l| wanted(l)));
             if let Some(found) = found {
                 return found;
             }
-            let ended = self.child.try_wait().ok().flatten();
             assert!(ended.is_none(), "{} ended early with {ended:?}\n{}", self.name, self.tail());
             assert!(Instant::now() < deadline, "{} was not ready in {limit:?}\n{}", self.name, self.tail());
             self.out.changed(Duration::from_millis(20));

@@ -406,6 +406,10 @@ impl Pull for Chunk {
         self.region.fill_blocking().map_err(|error| self.failed(&error))
     }
 
+    fn put_now(&mut self, out: &mut [u8]) -> Result<Option<usize>, PullError> {
+        self.region.put_now(out).map_err(|error| self.failed(&error))
+    }
+
     fn plain(&self) -> &[u8] {
         self.region.plain()
     }

@@ -7,6 +7,9 @@
 //! page cache / disk ─ one read into place ────┴► segment ─ sealed in place ─► one write
 //! ```
 //!
+//! What is sealed at rest is opened on its way from a buffer into the segment where that is one place (AES-CTR, in clear)
+//! and there is room, else in the buffer, and copied.
+//!
 //! Small answers share a segment; a large body takes as many as it needs. The socket pulls: a new
 //! segment is filled only when the last one has gone out.
 //!
@@ -352,10 +355,13 @@ impl Outbox {
             }
             Source::Pull { pull, .. } => {
                 let pull = pull.as_mut().ok_or_else(|| cut_short(left))?;
-                if !pull.fill_now()? {
-                    return Ok(None);
+                match put_now(pull.as_mut(), segment, room, left)? {
+                    // It fits the next segment, and this one is full enough.
+                    Some(0) if segment.len() >= segment.remaining() => 0,
+                    None | Some(0) if !pull.fill_now()? => return Ok(None),
+                    None | Some(0) => put(pull.as_mut(), segment, room, left)?,
+                    Some(n) => n,
                 }
-                put(pull.as_mut(), segment, room, left)?
             }
         };
         self.taken(n, left);
@@ -426,6 +432,23 @@ fn front_region(queue: &VecDeque<Outbound>) -> Option<&Region> {
         Outbound::Region(Body { source: Source::Region(region), .. }) => Some(region),
         _ => None,
     }
+}
+
+/// Has the next bytes of a body put where they go, if that is one place and not many.
+fn put_now(
+    pull: &mut dyn Pull,
+    segment: &mut Segment,
+    room: usize,
+    left: u64,
+) -> Result<Option<usize>, OutboxError> {
+    let mut spare = segment.spare(room);
+    let (Some(out), None) = (spare.next(), spare.next()) else { return Ok(None) };
+    let Some(n) = pull.put_now(out)? else { return Ok(None) };
+    if n as u64 > left {
+        return Err(cut_short(left));
+    }
+    segment.advance(n);
+    Ok(Some(n))
 }
 
 /// Copies what is at hand of a body that is pulled.

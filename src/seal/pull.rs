@@ -16,6 +16,13 @@ pub trait Pull: fmt::Debug + Send + Sync {
     /// The same, and waits. What does not authenticate is an error, and none of its bytes come out.
     fn fill_blocking(&mut self) -> Result<(), PullError>;
 
+    /// Puts the next bytes straight into `out`: how many, and 0 where those that come together do not fit. `None` where
+    /// they have to come by [`Pull::plain`], or a disk has to be waited for. What failed has left nothing in `out` that
+    /// may be used.
+    fn put_now(&mut self, _out: &mut [u8]) -> Result<Option<usize>, PullError> {
+        Ok(None)
+    }
+
     /// Bytes that are ready.
     fn plain(&self) -> &[u8];
 

@@ -8,6 +8,9 @@ use sealed_shuffle_interop_tests::tls::Stores;
 
 use crate::SPARK;
 
+/// Switches merging on, in Spark and in ours.
+const MERGER: &str = "org.apache.spark.network.shuffle.RemoteBlockPushResolver";
+
 /// What the client does, and so what the cost is counted by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Work {
@@ -17,15 +20,20 @@ pub(crate) enum Work {
     SmallBlocks,
     /// Opens and authenticates connections, and closes each at once.
     Handshakes,
+    /// Pushes blocks to be merged, and finalizes.
+    Push,
+    /// Takes what was merged, chunk by chunk.
+    Merged,
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 3] = [Self::Blocks, Self::SmallBlocks, Self::Handshakes];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Blocks, Self::SmallBlocks, Self::Handshakes, Self::Push, Self::Merged];
 
     /// What a cost is counted in: seconds for a thousand are milliseconds for one.
     pub(crate) fn cost_unit(self) -> &'static str {
         match self {
-            Self::Blocks => "CPU-s/GB",
+            Self::Blocks | Self::Push | Self::Merged => "CPU-s/GB",
             Self::SmallBlocks => "CPU-µs/block",
             Self::Handshakes => "CPU-ms each",
         }
@@ -34,8 +42,21 @@ impl Work {
     /// What is done in a second.
     pub(crate) fn rate_unit(self) -> &'static str {
         match self {
-            Self::Blocks | Self::SmallBlocks => "GB/s",
+            Self::Blocks | Self::SmallBlocks | Self::Push | Self::Merged => "GB/s",
             Self::Handshakes => "1000/s",
+        }
+    }
+
+    /// Whether the services are told to merge.
+    pub(crate) fn merges(self) -> bool {
+        matches!(self, Self::Push | Self::Merged)
+    }
+
+    /// What ours is compared with, as a possessive.
+    pub(crate) fn other(self) -> &'static str {
+        match self {
+            Self::Blocks | Self::SmallBlocks | Self::Handshakes | Self::Push => "Spark's",
+            Self::Merged => "our plain blocks'",
         }
     }
 }
@@ -65,7 +86,7 @@ impl Clients {
 /// What is to be reached.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
-    /// The most that ours may cost, as a part of what Spark's costs.
+    /// The most that ours may cost, as a part of what the other costs ([`Work::other`]).
     Cost(f64),
     /// The least that ours must do in a second, as a multiple of what Spark's does.
     Rate(f64),
@@ -112,6 +133,8 @@ impl Case {
             handshakes("handshake-v2", gcm, Some(1.0 / 10.0)),
             handshakes("handshake-sasl", sasl, None),
             handshakes("handshake-tls", tls(bare), None),
+            Self { clients: Clients::Ours, ..case(Work::Push, "push-ctr", ctr, Some(1.6)) },
+            Self { clients: Clients::Ours, ..case(Work::Merged, "merged-ctr", ctr, Some(1.3)) },
             // What of the others is not the handshake.
             handshakes("connection", bare, None),
         ]
@@ -131,7 +154,9 @@ impl Case {
     /// For readers.
     pub(crate) fn title(&self) -> &'static str {
         match self.name {
-            "ctr-v1" | "our-client-ctr" | "own-client-ctr" | "small-ctr" => "AES-CTR (v1)",
+            "ctr-v1" | "our-client-ctr" | "own-client-ctr" | "small-ctr" | "push-ctr" | "merged-ctr" => {
+                "AES-CTR (v1)"
+            }
             "gcm-v2" | "our-client-gcm" => "AES-GCM (v2)",
             "tls" => "TLS 1.3",
             "tls-sasl" => "TLS 1.3, SASL inside",
@@ -149,7 +174,11 @@ impl Case {
     }
 
     pub(crate) fn service_conf(&self, service: Service) -> Vec<(&'static str, String)> {
-        self.mode.service_conf(service)
+        let mut conf = self.mode.service_conf(service);
+        if self.work.merges() {
+            conf.push(("spark.shuffle.push.server.mergedShuffleFileManagerImpl", MERGER.to_owned()));
+        }
+        conf
     }
 
     /// What our client is told.

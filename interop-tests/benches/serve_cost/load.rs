@@ -1,8 +1,13 @@
-//! The shuffle that is served, and the clients that ask for it.
+//! The shuffle that is served or pushed, and the clients that do it.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use sealed_shuffle_interop_tests::merging::merged_files;
 use sealed_shuffle_interop_tests::oracle::{Executor, content};
 use sealed_shuffle_interop_tests::service::{APP, Service};
 use sealed_shuffle_interop_tests::spark::Spark;
@@ -14,6 +19,16 @@ use crate::our_client;
 
 /// Threads of the client that open connections; more would measure a queue.
 const HANDSHAKES_AT_ONCE: usize = 4;
+
+/// The name of the merge directories, which executors make.
+const MERGE_DIR: &str = "merge_manager_1";
+
+/// What an executor of an application that pushes says of its shuffle manager.
+pub(crate) const MANAGER: &str =
+    r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}"#;
+
+/// How long removed files may stay.
+const REMOVAL: Duration = Duration::from_secs(60);
 
 /// Map outputs of one shape. A request takes one partition of every map, as reducers do.
 pub(crate) struct Layout {
@@ -31,6 +46,11 @@ pub(crate) const LARGE: Layout = Layout { shuffle: 0, maps: 80, reduces: 100, bl
 pub(crate) const SMALL: Layout = Layout { shuffle: 1, maps: 64, reduces: 1000, block: 2 << 10 };
 /// A request is 32 MiB.
 pub(crate) const HUGE: Layout = Layout { shuffle: 2, maps: 8, reduces: 8, block: 4 << 20 };
+/// Blocks as large as chunks that are merged of [`LARGE`], and as many: 16 blocks make 2 MiB, the least of a chunk
+/// (`spark.shuffle.push.server.minChunkSizeInMergedShuffleFile`). A request is 10 MiB, too.
+pub(crate) const CHUNKS: Layout = Layout { shuffle: 3, maps: 5, reduces: 100, block: 2 << 20 };
+/// Pushed shuffles have ids from here on, each its own.
+const FIRST_PUSHED: u32 = 100;
 
 impl Layout {
     /// What a piece of work asks for.
@@ -49,19 +69,44 @@ impl Layout {
 pub(crate) struct Shuffle {
     root: TempDir,
     executor: Executor,
+    next_pushed: AtomicU32,
 }
 
 impl Shuffle {
-    /// Writes it; having been written just now, it is in the page cache.
-    pub(crate) fn write() -> Self {
+    /// Writes it, with [`CHUNKS`] where asked to; having been written just now, it is in the page cache.
+    pub(crate) fn write(has_chunks: bool) -> Self {
         let root = TempDir::with_prefix("serve-cost-").expect("the temporary directory is writable");
         let executor = Executor::beneath(root.path(), "1");
-        for Layout { shuffle, maps, reduces, block } in [LARGE, SMALL, HUGE] {
+        executor.make_merge_dirs(MERGE_DIR);
+        for Layout { shuffle, maps, reduces, block } in
+            [LARGE, SMALL, HUGE].into_iter().chain(has_chunks.then_some(CHUNKS))
+        {
             let partitions: Vec<Vec<u8>> =
                 (0..u64::from(reduces)).map(|reduce| content(reduce, block)).collect();
             (0..u64::from(maps)).for_each(|map| executor.write_map(shuffle, map, &partitions));
         }
-        Self { root, executor }
+        Self { root, executor, next_pushed: AtomicU32::new(FIRST_PUSHED) }
+    }
+
+    /// The id of a shuffle that nobody has pushed yet.
+    pub(crate) fn next_pushed(&self) -> u32 {
+        self.next_pushed.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Waits until a service has deleted what it merged.
+    pub(crate) fn wait_for_removal(&self) {
+        let begun = Instant::now();
+        while !merged_files(self.root()).is_empty() {
+            assert!(begun.elapsed() < REMOVAL, "merged files were removed, and stay");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Deletes what a service that has ended had merged.
+    pub(crate) fn remove_merged(&self) {
+        for file in merged_files(self.root()) {
+            fs::remove_file(&file).unwrap_or_else(|e| panic!("cannot remove {}: {e}", file.display()));
+        }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -74,6 +119,11 @@ impl Shuffle {
 pub(crate) enum Task {
     /// Takes so many bytes of blocks, after others for which no clock runs.
     Take { layout: &'static Layout, bytes: u64, warm_up: u64 },
+    /// Pushes all of a layout as this shuffle and finalizes; removes what was merged when nobody measures any more,
+    /// unless it is kept. Ours alone.
+    Push { layout: &'static Layout, shuffle: u32, is_kept: bool },
+    /// As `Take`, of what was pushed as this shuffle. Ours alone.
+    TakeMerged { layout: &'static Layout, shuffle: u32, bytes: u64 },
     /// Opens so many connections one after the other and closes them.
     Handshakes(usize),
     /// Opens its connections and keeps them; ours alone.
@@ -119,6 +169,15 @@ impl Load<'_> {
                 ]);
                 command.arg("reduces_per_request=1");
             }
+            Task::Push { layout, shuffle, is_kept } => {
+                command.arg(format!("push={}", if is_kept { "keep" } else { "remove" }));
+                self.merging(&mut command, layout, shuffle);
+                command.arg(format!("block={}", layout.block));
+            }
+            Task::TakeMerged { layout, shuffle, bytes } => {
+                command.args([format!("bytes={bytes}"), "warm_up=0".to_owned(), "merged=true".to_owned()]);
+                self.merging(&mut command, layout, shuffle);
+            }
             Task::Handshakes(count) => {
                 command.arg(format!("connections={HANDSHAKES_AT_ONCE}"));
                 command.arg(format!("handshakes={count}"));
@@ -126,6 +185,11 @@ impl Load<'_> {
             Task::Hold => _ = command.arg(format!("connections={}", self.connections)),
         }
         command
+    }
+
+    fn merging(&self, command: &mut Command, Layout { maps, reduces, .. }: &Layout, shuffle: u32) {
+        command.arg(format!("connections={}", self.connections));
+        command.args([format!("shuffle={shuffle}"), format!("maps={maps}"), format!("reduces={reduces}")]);
     }
 }
 
@@ -144,7 +208,7 @@ pub(crate) fn answer(line: &str, work: Work) -> Option<Answer> {
     let value: Value = serde_json::from_str(line).ok()?;
     let of = |key: &str| value[key].as_f64();
     let amount = match work {
-        Work::Blocks => of("bytes")? / 1e9,
+        Work::Blocks | Work::Push | Work::Merged => of("bytes")? / 1e9,
         Work::SmallBlocks => of("blocks")? / 1e6,
         Work::Handshakes => of("handshakes")? / 1e3,
     };

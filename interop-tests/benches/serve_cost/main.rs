@@ -8,7 +8,9 @@
 //! ```
 //!
 //! The two take turns, after a warm-up of each. CPU time is the service process's own, kernel work on its behalf
-//! included, so that the client, which shares the cores, does not count. The ratio is formed within each pair of
+//! included, so that the client, which shares the cores, does not count. What is pushed is removed after each run, when
+//! no clock runs. Reading merged chunks is compared with reading plain blocks as large from the same server of ours.
+//! The ratio is formed within each pair of
 //! neighbouring runs, since machines are not equally fast all the time. Nothing is asserted: the bench reports.
 //! With `--cold` both are started anew for every run: what a JVM costs that has just been started. With `--results` it
 //! does all that `benches/RESULTS.md` shows, and writes that file and its picture.
@@ -20,6 +22,7 @@ mod memory;
 mod options;
 mod our_client;
 mod plot;
+mod pusher;
 mod report;
 mod results;
 mod service;
@@ -30,7 +33,7 @@ use sealed_shuffle_interop_tests::service::Service;
 use sealed_shuffle_interop_tests::{process::Process, spark::Spark};
 
 use self::case::{Case, Clients, Work};
-use self::load::{Layout, Load, Shuffle, Task};
+use self::load::{CHUNKS, LARGE, Layout, Load, Shuffle, Task};
 use self::measure::Meter;
 use self::options::Options;
 use self::report::{Pair, Report, Run};
@@ -46,7 +49,8 @@ fn main() {
     let binary = service::build_ours();
     println!("our server: {}", binary.display());
     let spark = Spark::release(SPARK);
-    let shuffle = Shuffle::write();
+    let shuffle =
+        Shuffle::write(options.results || options.cases().iter().any(|case| case.work == Work::Merged));
     if options.results {
         return results::make(&spark, &shuffle, &options);
     }
@@ -70,17 +74,30 @@ fn measure(
     turns: usize,
     options: &Options,
 ) -> Report {
-    let start_ours = || Running::ours(shuffle, &case, &options.conf);
-    let start_theirs = || (!options.only_ours).then(|| Running::spark(spark, shuffle, &case));
-    let (mut ours, mut theirs) = (start_ours(), start_theirs());
-    let task = task(&case, start, options);
-    let load = |running: &Running| {
+    let task = |which| task(&case, which, shuffle, start, options);
+    let load = |running: &Running, task| {
         let connections = options.connections;
         let load = Load { spark, shuffle, case: &case, port: running.port(), connections, task };
         run(&load, running)
     };
+    let start_ours = || {
+        let ours = Running::ours(shuffle, &case, &options.conf);
+        if case.work == Work::Merged {
+            load(&ours, Task::Push { layout: &LARGE, shuffle: LARGE.shuffle, is_kept: true });
+        }
+        ours
+    };
+    let compares_services = case.work != Work::Merged && !options.only_ours;
+    let start_theirs = || compares_services.then(|| Running::spark(spark, shuffle, &case));
+    let (mut ours, mut theirs) = (start_ours(), start_theirs());
+    let one = |ours: &Running| load(ours, task(Which::Ours));
+    let other = |ours: &Running, theirs: &Option<Running>| match theirs {
+        Some(theirs) => Some(load(theirs, task(Which::Other))),
+        None => (case.work == Work::Merged).then(|| load(ours, task(Which::Other))),
+    };
     if start == Start::Warm {
-        std::iter::once(&ours).chain(&theirs).for_each(|running| _ = load(running));
+        one(&ours);
+        other(&ours, &theirs);
     }
     let mut pairs = Vec::new();
     for turn in 0..turns {
@@ -88,30 +105,40 @@ fn measure(
             std::iter::once(ours).chain(theirs).for_each(Running::stop);
             (ours, theirs) = (start_ours(), start_theirs());
         }
-        let (our_run, their_run) = match &theirs {
-            None => (load(&ours), None),
-            Some(theirs) if turn % 2 == 0 => {
-                let first = load(&ours);
-                (first, Some(load(theirs)))
-            }
-            Some(theirs) => {
-                let first = load(theirs);
-                (load(&ours), Some(first))
+        let pair = match turn % 2 {
+            0 => Pair { ours: one(&ours), other: other(&ours, &theirs) },
+            _ => {
+                let first = other(&ours, &theirs);
+                Pair { ours: one(&ours), other: first }
             }
         };
-        let pair = Pair { ours: our_run, spark: their_run };
         eprintln!("{} {} {}/{turns}: {}, {pair}", case.name, start.name(), turn + 1, case.work.cost_unit());
         pairs.push(pair);
     }
     let high_water = measure::high_water(ours.id());
     std::iter::once(ours).chain(theirs).for_each(Running::stop);
+    shuffle.remove_merged();
     Report { case, start, pairs, high_water }
 }
 
+/// A side of a pair.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Which {
+    Ours,
+    Other,
+}
+
 /// What the clients of a case do.
-fn task(case: &Case, start: Start, options: &Options) -> Task {
+fn task(case: &Case, which: Which, shuffle: &Shuffle, start: Start, options: &Options) -> Task {
     let bytes = match case.work {
         Work::Handshakes => return Task::Handshakes(options.handshakes),
+        Work::Push => {
+            return Task::Push { layout: &LARGE, shuffle: shuffle.next_pushed(), is_kept: false };
+        }
+        Work::Merged if which == Which::Ours => {
+            return Task::TakeMerged { layout: &LARGE, shuffle: LARGE.shuffle, bytes: options.bytes };
+        }
+        Work::Merged => return Task::Take { layout: &CHUNKS, bytes: options.bytes, warm_up: 0 },
         Work::Blocks => options.bytes,
         // Their cost is in their number.
         Work::SmallBlocks => options.bytes / 10,
@@ -123,12 +150,15 @@ fn task(case: &Case, start: Start, options: &Options) -> Task {
 
 /// One run of the client against one service.
 fn run(load: &Load<'_>, running: &Running) -> Run {
-    let service = if matches!(running, Running::Ours(_)) { Service::Ours } else { Service::Spark };
+    let service = if matches!(running, Running::Ours { .. }) { Service::Ours } else { Service::Spark };
     let meter = Meter::start(running.id());
     let mut client = Process::start("the client", &mut load.command(load.case.clients.of(service)));
     let answer = client.wait_for(Duration::from_secs(600), |line| load::answer(line, load.case.work));
     let used = meter.stop();
     client.wait(Duration::from_secs(30));
+    if matches!(load.task, Task::Push { is_kept: false, .. }) {
+        load.shuffle.wait_for_removal();
+    }
     Run {
         amount: answer.amount,
         rate: answer.rate,

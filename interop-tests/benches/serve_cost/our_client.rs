@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! serve-cost our-client CASE port=… app=… exec=… dirs=… sub_dirs=… connections=…
-//!                       [bytes=… warm_up=… shuffle=… maps=… reduces=…]      without bytes: keeps its connections
+//!                       [bytes=… warm_up=… shuffle=… maps=… reduces=… [merged=true]]
+//!                       [push=remove|keep shuffle=… maps=… reduces=… block=…]     without either: keeps its connections
 //! ```
 //!
 //! It says `ready` when all connections are open and authenticated, and one line of JSON in the end.
@@ -16,16 +17,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use sealed_shuffle::client::{Address, Client};
+use sealed_shuffle::client::{Address, Client, MergedPartition};
 use sealed_shuffle::config::raise_descriptor_limit;
-use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{BlockId, ExecutorShuffleInfo, Strings};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::case::Case;
+use crate::load::MANAGER;
 use crate::measure;
+use crate::pusher::Pushes;
 
 const FIRST_WORD: &str = "our-client";
 /// The line that says that all connections are open.
@@ -53,14 +56,14 @@ pub(crate) fn was_asked_for() -> bool {
 }
 
 /// `KEY=VALUE` as on the command line.
-struct Words(HashMap<String, String>);
+pub(crate) struct Words(HashMap<String, String>);
 
 impl Words {
-    fn text(&self, key: &str) -> &str {
+    pub(crate) fn text(&self, key: &str) -> &str {
         self.0.get(key).unwrap_or_else(|| panic!("no {key}=VALUE"))
     }
 
-    fn number<N: FromStr>(&self, key: &str) -> N {
+    pub(crate) fn number<N: FromStr>(&self, key: &str) -> N {
         self.text(key).parse().unwrap_or_else(|_| panic!("{key} is no number that fits"))
     }
 }
@@ -75,7 +78,10 @@ async fn run(case: &Case, words: &Words) {
     let info = ExecutorShuffleInfo {
         local_dirs: Strings::try_from_iter(words.text("dirs").split(',')).expect("a handful of directories"),
         sub_dirs_per_local_dir: words.number("sub_dirs"),
-        shuffle_manager: "org.apache.spark.shuffle.sort.SortShuffleManager".into(),
+        shuffle_manager: match case.work.merges() {
+            true => MANAGER.into(),
+            false => "org.apache.spark.shuffle.sort.SortShuffleManager".into(),
+        },
     };
     clients[0].register(&server, &executor, info).await.expect("the service takes the registration");
     for client in &clients {
@@ -83,6 +89,18 @@ async fn run(case: &Case, words: &Words) {
         dirs.expect("the service knows the executor");
     }
     println!("{READY}");
+    if words.0.contains_key("push") {
+        let pushes = Pushes::new(words, server.clone());
+        let begun = Instant::now();
+        let bytes = pushes.push(&clients).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        let cpu = measure::cpu_seconds(std::process::id());
+        println!("{}", json!({ "bytes": bytes, "seconds": seconds, "client_cpu_seconds": cpu }));
+        if words.text("push") == "remove" {
+            pushes.remove(&clients[0]).await;
+        }
+        return;
+    }
     if !words.0.contains_key("bytes") {
         // Whoever holds the other end of the pipe says how long.
         let mut input = Vec::new();
@@ -124,6 +142,7 @@ struct Taken {
     shuffle: ShuffleId,
     maps: i64,
     reduces: u64,
+    is_merged: bool,
     requests: AtomicU64,
     bytes: AtomicU64,
     blocks: AtomicU64,
@@ -137,18 +156,28 @@ impl Taken {
             shuffle: ShuffleId(words.number("shuffle")),
             maps: words.number("maps"),
             reduces: words.number("reduces"),
+            is_merged: words.0.contains_key("merged"),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
         }
     }
 
-    /// One partition of every map.
+    /// One partition of every map, as it is or merged.
     async fn one_request(&self, client: &Client) {
         let at = self.requests.fetch_add(1, Ordering::Relaxed) % self.reduces;
         let reduce = ReduceId(i32::try_from(at).expect("partitions are few"));
         let block = |map| BlockId::Shuffle { shuffle: self.shuffle, map: MapId(map), reduce };
-        let mut fetch = client.fetch(&self.server, &self.executor, (0..self.maps).map(block).collect());
+        let mut fetch = match self.is_merged {
+            true => {
+                let partition = MergedPartition { shuffle: self.shuffle, merge: ShuffleMergeId(0), reduce };
+                let chunks = client.merged_block_meta(&self.server, partition).await;
+                let chunks = chunks.expect("every partition is merged").len();
+                let chunks = 0..i32::try_from(chunks).expect("chunks are few");
+                client.fetch_merged_chunks(&self.server, partition, chunks)
+            }
+            false => client.fetch(&self.server, &self.executor, (0..self.maps).map(block).collect()),
+        };
         while let Some(outcome) = fetch.next().await {
             let (_, content) = outcome.expect("every block is there");
             self.bytes.fetch_add(content.len() as u64, Ordering::Relaxed);

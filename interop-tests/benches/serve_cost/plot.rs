@@ -60,7 +60,7 @@ struct Row {
 impl Row {
     fn of(report: &Report) -> Option<Self> {
         let is_shown = report.case.work == Work::Blocks && report.case.clients == Clients::Spark;
-        let (ours, spark) = (report.ours(Run::cost)?, report.spark(Run::cost)?);
+        let (ours, spark) = (report.ours(Run::cost)?, report.other(Run::cost)?);
         let label = format!("{}, {}", report.case.title(), report.start.name());
         is_shown.then_some(Self { label, ours, spark })
     }

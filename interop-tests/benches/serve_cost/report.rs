@@ -8,7 +8,7 @@ use sealed_shuffle_interop_tests::spark::java_home;
 use serde_json::json;
 
 use crate::case::{Bound, Case, Work};
-use crate::load::{LARGE, SMALL};
+use crate::load::{CHUNKS, LARGE, SMALL};
 use crate::options::Options;
 use crate::service::Start;
 
@@ -47,27 +47,28 @@ impl Run {
 /// Two neighbouring runs.
 pub(crate) struct Pair {
     pub(crate) ours: Run,
-    pub(crate) spark: Option<Run>,
+    /// Of what ours is compared with: Spark's service, or other work of ours ([`Work::other`]).
+    pub(crate) other: Option<Run>,
 }
 
 impl Pair {
     pub(crate) fn ratio(&self) -> Option<f64> {
-        self.spark.as_ref().map(|spark| self.ours.cost() / spark.cost())
+        self.other.as_ref().map(|other| self.ours.cost() / other.cost())
     }
 
     /// How many times as much ours does in a second.
     pub(crate) fn speed(&self) -> Option<f64> {
-        self.spark.as_ref().map(|spark| self.ours.rate / spark.rate)
+        self.other.as_ref().map(|other| self.ours.rate / other.rate)
     }
 }
 
 impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ours {:.3}, {:.1} MB", self.ours.cost(), megabytes(self.ours.resident))?;
-        match (&self.spark, self.ratio()) {
-            (Some(spark), Some(ratio)) => {
-                write!(f, "; Spark's {:.3}; ratio {ratio:.3}", spark.cost())?;
-                write!(f, "; {:.2} and {:.2} a second", self.ours.rate, spark.rate)
+        match (&self.other, self.ratio()) {
+            (Some(other), Some(ratio)) => {
+                write!(f, "; the other {:.3}; ratio {ratio:.3}", other.cost())?;
+                write!(f, "; {:.2} and {:.2} a second", self.ours.rate, other.rate)
             }
             _ => Ok(()),
         }
@@ -87,22 +88,25 @@ impl Report {
     /// What was to be reached, and whether it was.
     pub(crate) fn bound(&self) -> Option<String> {
         let (bound, resident) = (self.case.bound?, self.ours(Run::megabytes)?);
+        let other = self.case.work.other();
         let bound = match bound {
             Bound::Cost(most) => {
                 let ratio = self.ratio()?;
                 let (median, worst) = (ratio.median, ratio.most);
-                format!("at most {most:.2} of Spark's CPU time, measured {median:.2} (worst pair {worst:.2})")
+                format!("at most {most:.2} of {other} CPU time, measured {median:.2} (worst pair {worst:.2})")
             }
             Bound::Rate(least) => {
                 let speed = self.speed()?;
                 let (median, worst) = (speed.median, speed.least);
-                format!("at least {least} times Spark's speed, measured {median:.2} (worst pair {worst:.2})")
+                format!("at least {least} times {other} speed, measured {median:.2} (worst pair {worst:.2})")
             }
         };
-        Some(format!(
-            "bound for {}: {bound}; at most 40 MB of anonymous resident memory, measured {:.1}",
-            self.case.name, resident.most
-        ))
+        let memory = match self.case.work.merges() {
+            // What is gathered of pushes is bounded elsewhere.
+            true => "anonymous resident memory",
+            false => "at most 40 MB of anonymous resident memory, measured",
+        };
+        Some(format!("bound for {}: {bound}; {memory} {:.1}", self.case.name, resident.most))
     }
 
     /// A figure of our runs.
@@ -110,9 +114,9 @@ impl Report {
         Spread::of(self.pairs.iter().map(|pair| figure(&pair.ours)))
     }
 
-    /// The same of Spark's.
-    pub(crate) fn spark(&self, figure: fn(&Run) -> f64) -> Option<Spread> {
-        Spread::of(self.pairs.iter().filter_map(|pair| pair.spark.as_ref()).map(figure))
+    /// The same of what they are compared with.
+    pub(crate) fn other(&self, figure: fn(&Run) -> f64) -> Option<Spread> {
+        Spread::of(self.pairs.iter().filter_map(|pair| pair.other.as_ref()).map(figure))
     }
 
     pub(crate) fn ratio(&self) -> Option<Spread> {
@@ -129,7 +133,7 @@ impl Report {
         let pairs = self
             .pairs
             .iter()
-            .map(|pair| json!({"ours": run(&pair.ours), "spark": pair.spark.as_ref().map(run)}));
+            .map(|pair| json!({"ours": run(&pair.ours), "other": pair.other.as_ref().map(run)}));
         let pairs: Vec<_> = pairs.collect();
         json!({"case": self.case.name, "unit": self.case.work.cost_unit(), "vm_hwm": self.high_water, "pairs": pairs}).to_string()
     }
@@ -139,12 +143,12 @@ impl Report {
             "| {} | {} | {} | {} | {} | {} | {} | {} | {:.0} |\n",
             self.case.name,
             cell(self.ours(Run::cost), 3),
-            cell(self.spark(Run::cost), 3),
+            cell(self.other(Run::cost), 3),
             cell(self.ratio(), 3),
             cell(self.ours(Run::rate), 2),
-            cell(self.spark(Run::rate), 2),
+            cell(self.other(Run::rate), 2),
             cell(self.ours(Run::megabytes), 1),
-            cell(self.spark(Run::megabytes), 0),
+            cell(self.other(Run::megabytes), 0),
             megabytes(self.high_water),
         )
     }
@@ -159,11 +163,11 @@ pub(crate) fn tables(reports: &[Report]) -> String {
 fn table(work: Work, reports: &[Report]) -> Option<String> {
     let rows: Vec<String> =
         reports.iter().filter(|report| report.case.work == work).map(Report::row).collect();
-    let (cost, rate) = (work.cost_unit(), work.rate_unit());
+    let (cost, rate, other) = (work.cost_unit(), work.rate_unit(), work.other());
     (!rows.is_empty()).then(|| {
         format!(
-            "| mode | ours, {cost} | Spark's, {cost} | ratio of a pair | ours, {rate} | Spark's, {rate} | ours, RssAnon MB \
-             | Spark's, RssAnon MB | ours, VmHWM MB |\n|---|---|---|---|---|---|---|---|---|\n{}\n",
+            "| mode | ours, {cost} | {other}, {cost} | ratio of a pair | ours, {rate} | {other}, {rate} | ours, RssAnon MB \
+             | {other}, RssAnon MB | ours, VmHWM MB |\n|---|---|---|---|---|---|---|---|---|\n{}\n",
             rows.concat()
         )
     })
@@ -172,9 +176,11 @@ fn table(work: Work, reports: &[Report]) -> Option<String> {
 /// What was asked for.
 pub(crate) fn load(options: &Options) -> String {
     format!(
-        "{}; small ones: {}; {:.0} GB a run, a tenth of it of small ones, over {} connections, or {} connections opened",
+        "{}, and the same pushed and merged; small ones: {}; as large as merged chunks: {}; {:.0} GB a run, a tenth of it of small ones, \
+         or all blocks once where they are pushed, over {} connections, or {} connections opened",
         LARGE.describe(),
         SMALL.describe(),
+        CHUNKS.describe(),
         options.bytes as f64 / 1e9,
         options.connections,
         options.handshakes,

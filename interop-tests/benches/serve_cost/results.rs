@@ -22,6 +22,7 @@ use crate::service::Start;
 const USUAL: [&str; 4] = ["ctr-v1", "gcm-v2", "tls", "plaintext"];
 const OTHERS: [&str; 2] = ["own-client-ctr", "small-ctr"];
 const OUR_CLIENT: &str = "our-client-ctr";
+const MERGING: [&str; 2] = ["push-ctr", "merged-ctr"];
 
 /// Measures all of it and writes the files.
 pub(crate) fn make(spark: &Spark, shuffle: &Shuffle, options: &Options) {
@@ -43,7 +44,7 @@ pub(crate) fn make(spark: &Spark, shuffle: &Shuffle, options: &Options) {
     for name in OTHERS {
         add(&mut results, name, Start::Cold, others);
     }
-    for name in OTHERS.into_iter().chain(USUAL).chain([OUR_CLIENT]) {
+    for name in OTHERS.into_iter().chain(USUAL).chain([OUR_CLIENT]).chain(MERGING) {
         add(&mut results, name, Start::Warm, others);
     }
 }
@@ -82,12 +83,13 @@ impl Results {
         let mut section = |title: &str, chosen: &dyn Fn(&Report) -> bool| {
             let rows: Vec<String> = self.reports.iter().filter(|report| chosen(report)).map(row).collect();
             let Some(first) = self.reports.iter().find(|report| chosen(report)) else { return };
-            let (cost, rate) = (first.case.work.cost_unit(), first.case.work.rate_unit());
+            let work = first.case.work;
+            let (cost, rate, other) = (work.cost_unit(), work.rate_unit(), work.other());
             write!(
                 text,
                 "## {title}\n\n\
-                 | mode | services | pairs | ours, {cost} | Spark's, {cost} | ratio | ours, {rate} | Spark's, {rate} | times as much \
-                 | client at ours, {cost} | client at Spark's, {cost} | ours, MB | Spark's, MB |\n\
+                 | mode | services | pairs | ours, {cost} | {other}, {cost} | ratio | ours, {rate} | {other}, {rate} | times as much \
+                 | client at ours, {cost} | client at {other}, {cost} | ours, MB | {other}, MB |\n\
                  |---|---|---|---|---|---|---|---|---|---|---|---|---|\n{}\n",
                 rows.concat()
             )
@@ -100,6 +102,13 @@ impl Results {
         section("128 KiB blocks, our client on both", &blocks(Clients::Ours));
         section("128 KiB blocks, our client at our server, Spark's at Spark's", &blocks(Clients::EachItsOwn));
         section("2 KiB blocks, Spark's client on both", &|report| report.case.work == Work::SmallBlocks);
+        section(
+            "128 KiB blocks pushed and merged, our client on both, ours sealed at rest and Spark's in clear",
+            &|report| report.case.work == Work::Push,
+        );
+        section("Merged chunks of 2 MiB and plain blocks of 2 MiB, our client and our server", &|report| {
+            report.case.work == Work::Merged
+        });
         text + &self.memory_table() + &self.aims()
     }
 
@@ -132,16 +141,17 @@ impl Results {
                 continue;
             };
             let what = format!("{}, {}, {}", report.case.title(), what(&report.case), report.start.name());
+            let other = report.case.work.other();
             match bound {
                 Bound::Cost(most) => line(
                     &what,
-                    format!("at most {most:.2} of Spark's time"),
+                    format!("at most {most:.2} of {other} time"),
                     format!("{:.2}", ratio.median),
                     ratio.median <= most,
                 ),
                 Bound::Rate(least) => line(
                     &what,
-                    format!("at least {least} times Spark's speed"),
+                    format!("at least {least} times {other} speed"),
                     format!("{:.2}", speed.median),
                     speed.median >= least,
                 ),
@@ -158,6 +168,8 @@ impl Results {
 fn what(case: &Case) -> &'static str {
     match (case.work, case.clients) {
         (Work::SmallBlocks, _) => "2 KiB blocks",
+        (Work::Push, _) => "128 KiB blocks pushed",
+        (Work::Merged, _) => "merged chunks",
         (_, Clients::EachItsOwn) => "both ends",
         _ => "128 KiB blocks",
     }
@@ -177,15 +189,15 @@ fn row(report: &Report) -> String {
         report.start.name(),
         report.pairs.len(),
         cell(report.ours(Run::cost), digits),
-        cell(report.spark(Run::cost), digits),
+        cell(report.other(Run::cost), digits),
         cell(report.ratio(), 2),
         median(report.ours(Run::rate), 2),
-        median(report.spark(Run::rate), 2),
+        median(report.other(Run::rate), 2),
         cell(report.speed(), 2),
         median(report.ours(Run::client_cost), digits),
-        median(report.spark(Run::client_cost), digits),
+        median(report.other(Run::client_cost), digits),
         median(report.ours(Run::megabytes), 1),
-        median(report.spark(Run::megabytes), 0),
+        median(report.other(Run::megabytes), 0),
     )
 }
 

@@ -9,12 +9,19 @@ use sealed_shuffle_interop_tests::process::Process;
 use sealed_shuffle_interop_tests::server::{Server, binary};
 use sealed_shuffle_interop_tests::service::Service;
 use sealed_shuffle_interop_tests::spark::Spark;
+use tempfile::TempDir;
 
 use crate::case::Case;
 use crate::load::Shuffle;
 
 /// What our server warns of in modes that it is told to serve though they are not the best.
-const WARNINGS: [&str; 2] = ["reads every registered block", "an application is below the target"];
+const WARNINGS: [&str; 4] = [
+    "reads every registered block",
+    "an application is below the target",
+    // Where it merges: of the key under which it seals.
+    "made the key file",
+    "on the same file system",
+];
 
 /// How services are before a run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,8 +44,15 @@ impl Start {
 
 /// A service that is being measured.
 pub(crate) enum Running {
-    Ours(Server),
-    Spark { process: Process, address: SocketAddr },
+    /// Its keys lie in a directory of their own, where it merges.
+    Ours {
+        server: Server,
+        _state: Option<TempDir>,
+    },
+    Spark {
+        process: Process,
+        address: SocketAddr,
+    },
 }
 
 impl Running {
@@ -46,7 +60,13 @@ impl Running {
     pub(crate) fn ours(shuffle: &Shuffle, case: &Case, more: &[(String, String)]) -> Self {
         let mut conf = case.service_conf(Service::Ours);
         conf.extend(more.iter().map(|(key, value)| (key.as_str(), value.clone())));
-        Self::Ours(Server::start(shuffle.root(), case.secret(), &conf))
+        let state = case.work.merges().then(|| {
+            let state = TempDir::with_prefix("serve-cost-state-");
+            state.expect("the temporary directory is writable")
+        });
+        let dir = state.as_ref().map(|state| state.path().display().to_string());
+        conf.extend(dir.map(|dir| ("spark.sealed.state.dir", dir)));
+        Self::Ours { server: Server::start(shuffle.root(), case.secret(), &conf), _state: state }
     }
 
     /// Spark's own service with the heap that Spark gives its daemons (`SPARK_DAEMON_MEMORY`, 1g).
@@ -65,21 +85,21 @@ impl Running {
 
     /// Ends it; ours must not have complained.
     pub(crate) fn stop(self) {
-        if let Self::Ours(server) = self {
+        if let Self::Ours { server, .. } = self {
             server.finish(&WARNINGS);
         }
     }
 
     pub(crate) fn id(&self) -> u32 {
         match self {
-            Self::Ours(server) => server.id(),
+            Self::Ours { server, .. } => server.id(),
             Self::Spark { process, .. } => process.id(),
         }
     }
 
     pub(crate) fn port(&self) -> u16 {
         match self {
-            Self::Ours(server) => server.address().port(),
+            Self::Ours { server, .. } => server.address().port(),
             Self::Spark { address, .. } => address.port(),
         }
     }

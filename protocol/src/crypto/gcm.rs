@@ -50,6 +50,22 @@ impl GcmKey {
             .map(|_| ())
             .map_err(|_| OpenError)
     }
+
+    /// Verifies `text` and `aad` against `tag` and decrypts `text` into `out`, which is as long.
+    ///
+    /// After an error the content of `out` is undefined and must not be used.
+    pub fn open_into(
+        &self,
+        nonce: [u8; NONCE],
+        aad: &[u8],
+        text: &[u8],
+        tag: &[u8; TAG],
+        out: &mut [u8],
+    ) -> Result<(), OpenError> {
+        self.0
+            .open_separate_gather(Nonce::assume_unique_for_key(nonce), Aad::from(aad), text, tag, out)
+            .map_err(|_| OpenError)
+    }
 }
 
 impl std::fmt::Debug for GcmKey {

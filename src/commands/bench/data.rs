@@ -11,7 +11,7 @@ use sealed_shuffle_protocol::shuffle::BlockId;
 /// The only map.
 const MAP: MapId = MapId(0);
 /// Spark's default number of sub-directories.
-const SUB_DIRS: i32 = 64;
+pub(super) const SUB_DIRS: i32 = 64;
 
 /// Blocks of one size.
 pub(super) struct Blocks {
@@ -30,16 +30,7 @@ impl Blocks {
         let shuffle = ShuffleId(shuffle);
         let data = path(executor, &data_name(shuffle, MAP))?;
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&data)?);
-        // Bytes that no layer could squeeze; one megabyte of them is enough.
-        let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
-        let pattern: Vec<u8> = (0..1 << 17)
-            .flat_map(|_| {
-                noise ^= noise << 13;
-                noise ^= noise >> 7;
-                noise ^= noise << 17;
-                noise.to_be_bytes()
-            })
-            .collect();
+        let pattern = noise();
         let mut left = size * u64::from(count.unsigned_abs());
         while left > 0 {
             let take = usize::try_from(left).unwrap_or(usize::MAX).min(pattern.len());
@@ -78,6 +69,19 @@ impl Blocks {
         let file = File::open(&self.data)?;
         Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
     }
+}
+
+/// A megabyte that no layer could squeeze.
+pub(super) fn noise() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..1 << 17)
+        .flat_map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_be_bytes()
+        })
+        .collect()
 }
 
 fn write_index(executor: &Path, shuffle: ShuffleId, size: u64, count: i32) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! One cell: so many connections that fetch blocks of one size, and what that took.
+//! One cell: so many connections that do the same, and what that took; fetching blocks of one size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ pub(super) const APP: &str = "app-bench";
 pub(super) const EXECUTOR: &str = "1";
 
 /// Bytes of a request, and blocks at most.
-const REQUEST: u64 = 4 << 20;
+pub(super) const REQUEST: u64 = 4 << 20;
 const BLOCKS: u64 = 64;
 
 /// How often memory is looked at.
@@ -44,11 +44,11 @@ pub(super) struct Measured {
     pub(super) client_cpu: f64,
     /// Largest anonymous resident memory of the server that was seen.
     pub(super) server_memory: u64,
-    /// Seconds from a request to its last byte, sorted.
+    /// Seconds from a request to its last byte, or from a pushed block to its answer, sorted.
     pub(super) latencies: Vec<f64>,
 }
 
-/// Runs a cell.
+/// Runs a cell that fetches.
 pub(super) async fn run(
     service: &Service,
     settings: &Settings,
@@ -56,10 +56,8 @@ pub(super) async fn run(
     connections: usize,
     until: Until,
 ) -> Result<Measured, Failure> {
-    let ready = Arc::new(Barrier::new(connections + 1));
     let next = Arc::new(AtomicU64::new(0));
-    let mut workers = JoinSet::new();
-    for _ in 0..connections {
+    measure(service, connections, |ready| {
         let worker = Worker {
             client: Client::new(settings.clone(), AppId::new(APP)),
             server: service.address.clone(),
@@ -67,7 +65,25 @@ pub(super) async fn run(
             next: Arc::clone(&next),
             until,
         };
-        workers.spawn(worker.run(Arc::clone(&ready)));
+        worker.run(ready)
+    })
+    .await
+}
+
+/// Measures both processes while workers, which say how many bytes they moved and how long each piece took, do their
+/// work. Each of them has connected before it waits for the others.
+pub(super) async fn measure<W>(
+    service: &Service,
+    connections: usize,
+    worker: impl Fn(Arc<Barrier>) -> W,
+) -> Result<Measured, Failure>
+where
+    W: Future<Output = Result<(u64, Vec<f64>), Failure>> + Send + 'static,
+{
+    let ready = Arc::new(Barrier::new(connections + 1));
+    let mut workers = JoinSet::new();
+    for _ in 0..connections {
+        workers.spawn(worker(Arc::clone(&ready)));
     }
     // Whoever cannot connect never comes to the barrier.
     tokio::select! {

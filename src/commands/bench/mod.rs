@@ -1,8 +1,10 @@
 //! `bench`: what serving costs on this machine, in every mode.
 
+mod cell;
 mod data;
 mod growth;
 mod load;
+mod merging;
 mod mode;
 mod process;
 mod report;
@@ -22,9 +24,10 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
 use serde_json::json;
 
+use self::cell::{Cell, Operation};
 use self::data::Blocks;
 use self::growth::{Ground, Which};
-use self::load::Until;
+use self::merging::Ids;
 use self::mode::Mode;
 use self::report::{Connecting, Row};
 use self::service::Service;
@@ -33,13 +36,18 @@ use super::{Exit, Failure};
 /// Measure what serving costs on this machine
 ///
 /// Our server, as a process of its own, and our client in this one, over loopback: throughput, CPU seconds per GB of each
-/// side, latency of a request (4 MiB or 64 blocks, whichever is less) and the server's memory; then connections a second, and
-/// memory for idle ones. Figures of a machine that does something else meanwhile say little.
+/// side, latency of a request (4 MiB or 64 blocks, whichever is less; of a block where it is pushed) and the server's memory;
+/// then connections a second, and memory for idle ones. What is pushed is merged, sealed, finalized and removed by the same
+/// clock; merged chunks are of 2 MiB at least. Figures of a machine that does something else meanwhile say little.
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
     /// Modes, separated by commas [default: plaintext,aes-ctr,aes-gcm,tls]
     #[arg(long, value_enum, value_delimiter = ',')]
     modes: Vec<Mode>,
+
+    /// What is done with blocks, separated by commas [default: fetch; push and merged with blocks of 128k over 4 connections]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    operations: Vec<Operation>,
 
     /// Bytes of a block, separated by commas: 2k, 128k, 4m
     #[arg(long, value_delimiter = ',', default_value = "2k,128k,4m")]
@@ -53,11 +61,11 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "SECONDS", default_value = "2")]
     seconds: f64,
 
-    /// Read from the disk: the page cache is emptied of the files before each line, and each block is read once
+    /// Read from the disk: the page cache is emptied of the files before each line, and each block is read once [operation: fetch]
     #[arg(long)]
     cold: bool,
 
-    /// Bytes in the files of each block size
+    /// Bytes in the files of each block size, and in those that are merged
     #[arg(long, value_name = "SIZE", default_value = "256m")]
     data: String,
 
@@ -115,6 +123,9 @@ impl Bench {
                 "connections and seconds must be more than 0, an hour at most",
             ));
         }
+        if self.cold && self.operations.iter().any(|operation| operation.merges()) {
+            return Err(Failure::new(Exit::Usage, "--cold is about fetching alone"));
+        }
         let time = Duration::from_secs_f64(self.seconds);
         let dir = match &self.dir {
             None => tempfile::tempdir(),
@@ -134,29 +145,47 @@ impl Bench {
             blocks.push(Arc::new(written));
         }
 
-        let progress = progress(modes.len() * (sizes.len() * self.connections.len() + 1));
+        let cells = self.cells(&sizes);
+        let merges = cells.iter().any(|cell| cell.operation.merges());
+        let conf: &[&str] = if merges { &merging::CONF } else { &[] };
+        let manager = if merges { merging::MANAGER } else { SORT_MANAGER };
+        if merges {
+            merging::prepare(&executor, data::SUB_DIRS).map_err(|error| failed(&error))?;
+        }
+        let ids = Arc::new(Ids::default());
+
+        let progress = progress(modes.len() * (cells.len() + 1));
         let mut out = Table { json: self.json, rows: Vec::new(), connecting: Vec::new() };
         out.say(&progress, Row::HEADING)?;
-        let until = if self.cold { Until::OnceThrough } else { Until::Time(time) };
         for mode in modes {
-            let service = Service::start(mode, &secret, dir.path(), &[])?;
+            let service = Service::start(mode, &secret, dir.path(), conf)?;
             let settings = mode.client(&secret, dir.path())?;
             let client = Client::new(settings.clone(), AppId::new(load::APP));
-            client.register(&service.address, &ExecutorId::new(load::EXECUTOR), info(&executor)?).await?;
-            for blocks in &blocks {
-                for &connections in &self.connections {
-                    if self.cold {
-                        blocks.evict().map_err(|error| failed(&error))?;
-                    }
-                    progress.set_message(format!("{}, {} connections", mode.name(), connections));
-                    let measured =
-                        load::run(&service, &settings, Arc::clone(blocks), connections, until).await?;
-                    let row = Row { mode, size: blocks.size, connections, measured };
-                    out.say(&progress, &row.line())?;
-                    out.rows.push(row);
-                    progress.inc(1);
-                }
+            let info = info(&executor, manager)?;
+            client.register(&service.address, &ExecutorId::new(load::EXECUTOR), info).await?;
+            let mut bench = cell::Bench {
+                service: &service,
+                settings: &settings,
+                blocks: &blocks,
+                data,
+                time,
+                is_cold: self.cold,
+                ids: Arc::clone(&ids),
+                merged: None,
+            };
+            for &cell in &cells {
+                let Cell { operation, connections, .. } = cell;
+                progress.set_message(format!(
+                    "{}, {}, {connections} connections",
+                    mode.name(),
+                    operation.name()
+                ));
+                let row = Row { mode, cell, measured: bench.measure(cell).await? };
+                out.say(&progress, &row.line())?;
+                out.rows.push(row);
+                progress.inc(1);
             }
+            bench.remove_merged().await?;
             if let Some(smallest) = blocks.first() {
                 let (per_second, cpu) = load::handshakes(&service, &settings, smallest, time).await?;
                 let idle = match self.idle {
@@ -169,6 +198,29 @@ impl Bench {
         }
         progress.finish_and_clear();
         out.finish()
+    }
+
+    /// The lines of the table for each mode.
+    fn cells(&self, sizes: &[u64]) -> Vec<Cell> {
+        let operations: &[Operation] = match self.operations.as_slice() {
+            [] if self.cold => &[Operation::Fetch],
+            [] => Operation::value_variants(),
+            named => named,
+        };
+        let mut cells = Vec::new();
+        for &operation in operations {
+            for &size in sizes {
+                let all = self.connections.iter().map(|&connections| Cell { operation, size, connections });
+                // All of them would take three times as long.
+                let is_shown = |cell: &Cell| {
+                    !self.operations.is_empty()
+                        || cell.operation == Operation::Fetch
+                        || (cell.size, cell.connections) == USUAL
+                };
+                cells.extend(all.filter(is_shown));
+            }
+        }
+        cells
     }
 
     async fn grow(&self, secret: &str, dir: &Path, executor: &Path, time: Duration) -> Result<(), Failure> {
@@ -196,13 +248,19 @@ impl Bench {
     }
 }
 
+/// Size and connections with which merging is measured unless it is asked for.
+const USUAL: (u64, usize) = (128 << 10, 4);
+
+/// The shuffle manager of an application that does not push.
+const SORT_MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
+
 /// What an executor whose directory is `executor` says when it registers.
-fn info(executor: &Path) -> Result<ExecutorShuffleInfo, Failure> {
+fn info(executor: &Path, manager: &str) -> Result<ExecutorShuffleInfo, Failure> {
     let dirs = Strings::try_from_iter([executor.display().to_string().as_str()]);
     Ok(ExecutorShuffleInfo {
         local_dirs: dirs.map_err(|error| Failure::new(Exit::Failed, error))?,
-        sub_dirs_per_local_dir: 64,
-        shuffle_manager: "org.apache.spark.shuffle.sort.SortShuffleManager".into(),
+        sub_dirs_per_local_dir: data::SUB_DIRS,
+        shuffle_manager: manager.into(),
     })
 }
 
@@ -224,10 +282,20 @@ impl Table {
     fn finish(&self) -> Result<(), Failure> {
         let mut text = String::new();
         if self.json {
-            let fetches: Vec<_> = self.rows.iter().map(Row::json).collect();
+            let rows = |operation| -> Vec<_> {
+                self.rows.iter().filter(|row| row.cell.operation == operation).map(Row::json).collect()
+            };
+            let (fetch, push, merged) =
+                (rows(Operation::Fetch), rows(Operation::Push), rows(Operation::Merged));
             let connecting: Vec<_> = self.connecting.iter().map(Connecting::json).collect();
-            text = json!({ "version": env!("CARGO_PKG_VERSION"), "fetch": fetches, "connect": connecting })
-                .to_string();
+            text = json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "fetch": fetch,
+                "push": push,
+                "merged": merged,
+                "connect": connecting,
+            })
+            .to_string();
         } else {
             text.push('\n');
             text.push_str(Connecting::HEADING);
@@ -264,6 +332,27 @@ fn bytes(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    fn cells(arguments: &[&str]) -> Vec<(&'static str, u64, usize)> {
+        let line: Line = clap::Parser::parse_from(["bench"].iter().chain(arguments));
+        let cells = line.bench.cells(&[2 << 10, 128 << 10]);
+        cells.into_iter().map(|cell| (cell.operation.name(), cell.size, cell.connections)).collect()
+    }
+
+    #[test]
+    fn merging_is_measured_once_unless_it_is_asked_for() {
+        let usual = cells(&["--connections", "1,4"]);
+        assert_eq!(usual.len(), 6);
+        assert_eq!(usual[4..], [("push", 128 << 10, 4), ("merged", 128 << 10, 4)]);
+        assert_eq!(cells(&["--connections", "1,4", "--operations", "push"]).len(), 4);
+        assert!(cells(&["--cold"]).iter().all(|(operation, ..)| *operation == "fetch"));
+    }
 
     #[test]
     fn sizes_are_read_with_their_unit() {

@@ -3,14 +3,14 @@
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
+use super::cell::Cell;
 use super::load::Measured;
 use super::mode::Mode;
 
 /// One line of the table.
 pub(super) struct Row {
     pub(super) mode: Mode,
-    pub(super) size: u64,
-    pub(super) connections: usize,
+    pub(super) cell: Cell,
     pub(super) measured: Measured,
 }
 
@@ -28,19 +28,20 @@ pub(super) struct Connecting {
 const GB: f64 = 1e9;
 
 impl Row {
-    pub(super) const HEADING: &str = "MODE        BLOCK      CONNECTIONS      MB/S  SERVER CPU-S/GB  CLIENT CPU-S/GB    P50 MS    P99 MS  SERVER MEMORY";
+    pub(super) const HEADING: &str = "MODE        OPERATION  BLOCK      CONNECTIONS      MB/S  SERVER CPU-S/GB  CLIENT CPU-S/GB    P50 MS    P99 MS  SERVER MEMORY";
 
     fn gigabytes(&self) -> f64 {
         self.measured.bytes as f64 / GB
     }
 
     pub(super) fn line(&self) -> String {
-        let m = &self.measured;
+        let (m, Cell { operation, size, connections }) = (&self.measured, self.cell);
         format!(
-            "{:<11} {:<10} {:>11} {:>9.0} {:>16.3} {:>16.3} {:>9.2} {:>9.2}  {:>13}",
+            "{:<11} {:<10} {:<10} {:>11} {:>9.0} {:>16.3} {:>16.3} {:>9.2} {:>9.2}  {:>13}",
             self.mode.name(),
-            HumanBytes(self.size).to_string(),
-            self.connections,
+            operation.name(),
+            HumanBytes(size).to_string(),
+            connections,
             self.gigabytes() * 1000.0 / m.wall,
             m.server_cpu / self.gigabytes(),
             m.client_cpu / self.gigabytes(),
@@ -54,8 +55,8 @@ impl Row {
         let m = &self.measured;
         json!({
             "mode": self.mode.name(),
-            "block_bytes": self.size,
-            "connections": self.connections,
+            "block_bytes": self.cell.size,
+            "connections": self.cell.connections,
             "bytes": m.bytes,
             "seconds": m.wall,
             "bytes_per_second": m.bytes as f64 / m.wall,

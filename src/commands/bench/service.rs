@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use sealed_shuffle::client::Address;
 use sealed_shuffle::tls::dev;
+use tempfile::TempDir;
 
 use super::mode::Mode;
 use crate::commands::{Exit, Failure};
@@ -32,6 +33,8 @@ const INHERITED: [&str; 6] = [
 pub(super) struct Service {
     child: Child,
     pub(super) address: Address,
+    /// Its keys and what it remembers; each server has its own.
+    _state: TempDir,
 }
 
 /// Puts what every mode needs into `dir`.
@@ -54,11 +57,13 @@ impl Service {
     pub(super) fn start(mode: Mode, secret: &str, dir: &Path, conf: &[&str]) -> Result<Self, Failure> {
         let failed =
             |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the server: {error}"));
+        let state = TempDir::with_prefix_in("state-", dir).map_err(|error| failed(&error))?;
         let program = std::env::current_exe().map_err(|error| failed(&error))?;
         let mut command = Command::new(program);
         command.args(["serve", "--bind", "127.0.0.1", "--port", "0", "--properties-file"]);
         command.arg(dir.join(NO_PROPERTIES));
         command.arg("--conf").arg(format!("spark.local.dir={}", dir.join("roots").display()));
+        command.arg("--conf").arg(format!("spark.sealed.state.dir={}", state.path().display()));
         command.args(["--conf", "spark.sealed.log=error"]);
         for conf in mode.server_conf(dir) {
             command.arg("--conf").arg(conf);
@@ -83,7 +88,7 @@ impl Service {
             drop(child.wait());
             return Err(failed(&"it did not start; its reason stands above"));
         };
-        Ok(Self { child, address })
+        Ok(Self { child, address, _state: state })
     }
 
     /// Its process.

@@ -482,13 +482,23 @@ struct Pulled {
     ready: usize,
     is_next_ready: bool,
     fails_at: Option<usize>,
+    /// They go straight to where they belong, all of a few or none.
+    is_straight: bool,
 }
 
 impl Pulled {
     fn of(content: Vec<u8>) -> Self {
         let announced = content.len() as u64;
         let content = Bytes::from(content);
-        Self { content, announced, taken: 0, ready: 0, is_next_ready: true, fails_at: None }
+        Self {
+            content,
+            announced,
+            taken: 0,
+            ready: 0,
+            is_next_ready: true,
+            fails_at: None,
+            is_straight: false,
+        }
     }
 
     fn body(self) -> Body {
@@ -524,6 +534,20 @@ impl Pull for Pulled {
         self.fill()
     }
 
+    fn put_now(&mut self, out: &mut [u8]) -> Result<Option<usize>, PullError> {
+        if !self.is_straight || self.ready > 0 {
+            return Ok(None);
+        }
+        self.fill()?;
+        let n = std::mem::take(&mut self.ready);
+        if n > out.len() {
+            return Ok(Some(0));
+        }
+        out[..n].copy_from_slice(&self.content[self.taken..self.taken + n]);
+        self.taken += n;
+        Ok((n > 0).then_some(n))
+    }
+
     fn plain(&self) -> &[u8] {
         &self.content[self.taken..self.taken + self.ready]
     }
@@ -537,7 +561,7 @@ impl Pull for Pulled {
 #[tokio::test]
 async fn what_is_pulled_goes_out_whole_in_every_cipher() {
     let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
-    for mode in MODES {
+    for (mode, is_straight) in MODES.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
         let (sealing, opening) = ends(mode);
         let (mut here, mut there) = (Stack::default(), Stack::default());
         here.push(sealing);
@@ -545,7 +569,7 @@ async fn what_is_pulled_goes_out_whole_in_every_cipher() {
         let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
         let head = frame(content.len());
         outbox.push(Outbound::Bytes(head.clone()));
-        outbox.push(Outbound::Region(Pulled::of(content.clone()).body()));
+        outbox.push(Outbound::Region(Pulled { is_straight, ..Pulled::of(content.clone()) }.body()));
         outbox.push(Outbound::Bytes(frame(3)));
         let (said, segments) = say(&mut outbox, &mut here).await.unwrap();
         assert!(segments > 20, "{segments}");

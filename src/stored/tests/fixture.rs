@@ -119,10 +119,19 @@ impl Blocks for PartitionWriter {
     }
 }
 
-/// All that is left of a chunk; every second time by way of the disk.
+/// All that is left of a chunk: by way of the disk, of the page cache, and where there is room straight from there, in
+/// turn.
 pub(super) fn drain(region: &mut SealedRegion) -> Result<Vec<u8>, StoredError> {
     let mut plain = Vec::new();
+    let mut out = vec![0; MAX_PIECE];
     for n in 0.. {
+        let room = [0, 100, 65_000, MAX_PIECE][n % 4];
+        if let Some(put) = region.put_now(&mut out[..room])?
+            && put > 0
+        {
+            plain.extend_from_slice(&out[..put]);
+            continue;
+        }
         if n % 2 == 1 || region.fill_now()? == Filled::WouldBlock {
             region.fill_blocking()?;
         }

@@ -126,6 +126,38 @@ fn one_buffer_serves_chunk_after_chunk() {
 }
 
 #[test]
+fn a_segment_is_opened_to_where_it_goes_if_all_of_it_fits() {
+    let fixture = Fixture::new();
+    let content = pattern(100_000);
+    let mut writer = fixture.create(1);
+    writer.pieces(&content, 60_000).unwrap();
+    writer.commit().unwrap();
+    writer.close_chunk(b"bits").unwrap();
+    writer.finalize(Fsync::Never).unwrap();
+    let mut region = fixture.chunk(&fixture.open(1).unwrap(), 0).unwrap();
+    let mut out = vec![0; 60_000];
+    assert_eq!(region.put_now(&mut out[..59_999]).unwrap(), Some(0));
+    assert_eq!((region.remaining(), region.plain()), (100_000, &b""[..]));
+    assert_eq!(region.put_now(&mut out).unwrap(), Some(60_000));
+    assert!(out == content[..60_000]);
+    assert_eq!(region.remaining(), 40_000);
+    assert_eq!(region.fill_now().unwrap(), Filled::Ready);
+    assert_eq!(region.put_now(&mut out).unwrap(), None, "what is there goes first");
+    assert!(region.plain() == &content[60_000..]);
+    region.consume(40_000);
+    assert_eq!(region.put_now(&mut out).unwrap(), None);
+}
+
+#[test]
+fn a_damaged_segment_is_not_opened_to_where_it_goes() {
+    let fixture = Fixture::new();
+    fixture.finalized(1, &[&pattern(50_000)]);
+    fixture.edit(1, Kind::Data, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let mut region = fixture.chunk(&fixture.open(1).unwrap(), 0).unwrap();
+    assert!(region.put_now(&mut [0; 50_000]).unwrap_err().is_refused());
+}
+
+#[test]
 fn a_chunk_can_be_read_on_another_thread() {
     fn is_send<T: Send + 'static>() {}
     is_send::<SealedRegion>();

@@ -13,7 +13,7 @@ use super::error::SealedError;
 use super::header::{Header, Kind, PartitionId, Salt};
 use super::keys::{FileKey, header_of};
 use super::record::{ChunkRecord, CommitRecord, Gap, NO_RECORD, Progress, Record};
-use super::segment::{self, HEAD, MAX_RECORD, OVERHEAD, SegmentHead};
+use super::segment::{self, HEAD, MAX_RECORD, OVERHEAD, SegmentHead, TAG_LEN};
 use crate::crypto::gcm::GcmKey;
 use crate::stored::envelope::{Context, DataKey};
 
@@ -465,15 +465,45 @@ impl ChunkOpener {
         let found = segment.len() as u64;
         let segment = segment.get_mut(..len).ok_or(SealedError::Length { at: self.sealed, found })?;
         let text = segment::open(&self.index.data_key, self.plain, self.sealed, segment)?;
-        self.plain += text.len() as u64;
-        self.sealed += len as u64;
+        self.move_on(text.len(), len);
+        Ok(text)
+    }
+
+    /// The same into the front of `out`, which has room for it: how long the plaintext is. After an error the content of
+    /// `out` is nobody's.
+    pub fn open_into(&mut self, segment: &[u8], out: &mut [u8]) -> Result<usize, SealedError> {
+        let head = segment.first_chunk().ok_or(SealedError::Damaged { at: self.sealed })?;
+        let len = self.next_len(head)?;
+        let found = segment.len() as u64;
+        let segment = segment.get(..len).ok_or(SealedError::Length { at: self.sealed, found })?;
+        let plain = segment::open_into(&self.index.data_key, self.plain, self.sealed, segment, out)?;
+        self.move_on(plain, len);
+        Ok(plain)
+    }
+
+    /// The same of a segment whose ciphertext lies apart from its head and its tag, where it lies.
+    pub fn open_text(
+        &mut self,
+        head: &[u8; HEAD],
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), SealedError> {
+        let len = self.next_len(head)?;
+        let head = SegmentHead::decode(head);
+        segment::open_text(&self.index.data_key, self.plain, self.sealed, head, text, tag)?;
+        self.move_on(text.len(), len);
+        Ok(())
+    }
+
+    fn move_on(&mut self, plain: usize, sealed: usize) {
+        self.plain += plain as u64;
+        self.sealed += sealed as u64;
         self.opened += 1;
         self.counter += 1;
         if let Some(gap) = self.chunk().gaps.get(self.gaps).filter(|gap| gap.segment == self.opened) {
             self.counter += gap.skipped;
             self.gaps += 1;
         }
-        Ok(text)
     }
 }
 

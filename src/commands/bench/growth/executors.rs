@@ -3,7 +3,7 @@
 use sealed_shuffle_protocol::ids::ExecutorId;
 
 use super::super::data::Blocks;
-use super::super::{info, load};
+use super::super::{SORT_MANAGER, info, load};
 use super::latency::{Asking, COLUMNS, SLICES};
 use super::series::Series;
 use super::{Ground, unmeasured};
@@ -19,7 +19,7 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
         let client = ground.client()?;
         // The first one is there. All of them have the same directory, and so the same blocks.
         let others = (2..=count).map(|executor| ExecutorId::new(executor.to_string()));
-        client.register_all(&service.address, others, info(ground.executor)?).await?;
+        client.register_all(&service.address, others, info(ground.executor, SORT_MANAGER)?).await?;
         all.push((count, service, Asking::new(client)));
     }
     debug_assert_eq!(load::EXECUTOR, "1", "executors are counted from it");

@@ -22,7 +22,7 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use self::series::Series;
 use super::mode::Mode;
 use super::service::Service;
-use super::{info, load};
+use super::{SORT_MANAGER, info, load};
 use crate::commands::{Exit, Failure};
 
 /// A series.
@@ -81,7 +81,7 @@ impl Ground<'_> {
     async fn service(&self, conf: &[&str]) -> Result<Service, Failure> {
         let service = Service::start(self.mode, self.secret, self.dir, conf)?;
         let executor = ExecutorId::new(load::EXECUTOR);
-        self.client()?.register(&service.address, &executor, info(self.executor)?).await?;
+        self.client()?.register(&service.address, &executor, info(self.executor, SORT_MANAGER)?).await?;
         Ok(service)
     }
 

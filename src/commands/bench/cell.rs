@@ -1,0 +1,114 @@
+//! One line of the table: an operation on blocks of one size over so many connections, done by a server of one mode.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use sealed_shuffle::client::Settings;
+
+use super::data::Blocks;
+use super::load::{self, Measured, Until};
+use super::merging::{self, Ids, MergedShuffle};
+use super::service::Service;
+use crate::commands::{Exit, Failure};
+
+/// What is done with blocks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Operation {
+    /// Takes blocks that executors wrote.
+    Fetch,
+    /// Pushes blocks, which the server merges and seals.
+    Push,
+    /// Takes what was merged of pushed blocks, chunk by chunk.
+    Merged,
+}
+
+impl Operation {
+    /// As the table calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Fetch => "fetch",
+            Self::Push => "push",
+            Self::Merged => "merged",
+        }
+    }
+
+    /// Whether the server has to merge for it.
+    pub(super) fn merges(self) -> bool {
+        self != Self::Fetch
+    }
+}
+
+/// A line of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cell {
+    pub(super) operation: Operation,
+    pub(super) size: u64,
+    pub(super) connections: usize,
+}
+
+/// A server whose lines are measured, and what its clients need.
+pub(super) struct Bench<'a> {
+    pub(super) service: &'a Service,
+    pub(super) settings: &'a Settings,
+    /// Of each size that is fetched.
+    pub(super) blocks: &'a [Arc<Blocks>],
+    /// Bytes of one size that are merged.
+    pub(super) data: u64,
+    /// How long a line goes on; a cold one is read once.
+    pub(super) time: Duration,
+    pub(super) is_cold: bool,
+    pub(super) ids: Arc<Ids>,
+    /// What was merged last, of blocks of this size.
+    pub(super) merged: Option<(u64, MergedShuffle)>,
+}
+
+impl Bench<'_> {
+    /// Measures one line.
+    pub(super) async fn measure(&mut self, cell: Cell) -> Result<Measured, Failure> {
+        let Cell { operation, size, connections } = cell;
+        match operation {
+            Operation::Fetch => self.fetch(size, connections).await,
+            Operation::Push => {
+                let shape = (size, self.data);
+                merging::push(self.service, self.settings, &self.ids, shape, connections, self.time).await
+            }
+            Operation::Merged => {
+                let merged = self.merged(size).await?;
+                merged.read(self.service, self.settings, connections, self.time).await
+            }
+        }
+    }
+
+    /// Has the server delete what was merged to be read.
+    pub(super) async fn remove_merged(&mut self) -> Result<(), Failure> {
+        match self.merged.take() {
+            Some((_, merged)) => merged.remove().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn fetch(&self, size: u64, connections: usize) -> Result<Measured, Failure> {
+        let blocks = self.blocks.iter().find(|blocks| blocks.size == size);
+        let blocks = blocks.ok_or_else(|| Failure::new(Exit::Failed, "no blocks of this size"))?;
+        if self.is_cold {
+            blocks.evict().map_err(|error| Failure::new(Exit::Failed, error))?;
+        }
+        let until = if self.is_cold { Until::OnceThrough } else { Until::Time(self.time) };
+        load::run(self.service, self.settings, Arc::clone(blocks), connections, until).await
+    }
+
+    /// A shuffle that was merged of blocks of this size: the last one, if it is.
+    async fn merged(&mut self, size: u64) -> Result<MergedShuffle, Failure> {
+        if let Some((of, merged)) = &self.merged
+            && *of == size
+        {
+            return Ok(merged.clone());
+        }
+        self.remove_merged().await?;
+        let shape = (size, self.data);
+        let made = MergedShuffle::make(self.service, self.settings, &self.ids, shape).await?;
+        self.merged = Some((size, made.clone()));
+        Ok(made)
+    }
+}
