@@ -6,16 +6,13 @@
 //!
 //! One read brings many small segments, or one large one and the front of the next. A segment is opened to where it goes
 //! ([`SealedRegion::put_now`]) if there is room for all of it, else where it lies and its plaintext handed out from
-//! there; no segment costs an allocation. A large one that the page cache has is read to where it goes at once, and
-//! opened there: the buffer then has the head of the one behind it, and no more.
+//! there; no segment costs an allocation.
 
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::sync::Arc;
 
-use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, HEAD, MAX_SEGMENT, OVERHEAD, SealedError, TAG_LEN,
-};
+use sealed_shuffle_protocol::stored::sealed::{ChunkOpener, HEAD, MAX_SEGMENT, OVERHEAD, SealedError};
 
 use super::error::StoredError;
 use crate::disk::{OpenFile, ReadNow, Region, read_blocking, read_now};
@@ -89,15 +86,10 @@ impl SealedRegion {
     /// Opens the next segment into the front of `out`: how many bytes, and 0 where there is no room for all of it. `None`
     /// where [`SealedRegion::plain`] has something, the disk has to be waited for, or the chunk is at its end.
     pub fn put_now(&mut self, out: &mut [u8]) -> Result<Option<usize>, StoredError> {
-        if !self.plain.is_empty() || self.opener.sealed_left() == 0 {
-            return Ok(None);
-        }
-        if self.read.len() <= HEAD
-            && let Some(put) = self.put_directly(out)?
+        if !self.plain.is_empty()
+            || self.opener.sealed_left() == 0
+            || self.read_next(read_if_cached)? != Filled::Ready
         {
-            return Ok(Some(put));
-        }
-        if self.read_next(read_if_cached)? != Filled::Ready {
             return Ok(None);
         }
         let read = &self.buffer.0[self.read.clone()];
@@ -110,51 +102,6 @@ impl SealedRegion {
         let len = opened.map_err(|source| self.refused(source))?;
         self.read.start += next;
         Ok(Some(len))
-    }
-
-    /// The same without a buffer, for a large segment of which nothing but the head was read. `None` where that does not
-    /// serve; nothing has changed then, except that the head may have been read.
-    fn put_directly(&mut self, out: &mut [u8]) -> Result<Option<usize>, StoredError> {
-        let Some(head) = self.next_head()? else { return Ok(None) };
-        let next = self.opener.next_len(&head).map_err(|source| self.refused(source))?;
-        let len = next - OVERHEAD;
-        if len < DIRECT_FROM {
-            return Ok(None);
-        }
-        let Some(text) = out.get_mut(..len) else { return Ok(Some(0)) };
-        let mut behind = [0; TAG_LEN + HEAD];
-        let is_last = next as u64 == self.opener.sealed_left();
-        let behind_len = if is_last { TAG_LEN } else { TAG_LEN + HEAD };
-        let position = self.opener.position() - self.region.offset() + HEAD as u64;
-        let mut parts = [IoSliceMut::new(text), IoSliceMut::new(&mut behind[..behind_len])];
-        match read_now(&self.region, position, &mut parts)? {
-            ReadNow::Read(n) if n == len + behind_len => {}
-            // The page cache has not all of it.
-            ReadNow::Read(_) | ReadNow::WouldBlock => return Ok(None),
-        }
-        let (tag, next_head) = behind.split_at(TAG_LEN);
-        let tag = tag.first_chunk().expect("it was split there");
-        let opened = self.opener.open_text(&head, text, tag);
-        opened.map_err(|source| self.refused(source))?;
-        self.read = 0..behind_len - TAG_LEN;
-        self.buffer.0[self.read.clone()].copy_from_slice(&next_head[..self.read.len()]);
-        Ok(Some(len))
-    }
-
-    /// The head of the next segment, read to the front of the buffer unless it is there; `None` where the page cache has
-    /// it not.
-    fn next_head(&mut self) -> Result<Option<[u8; HEAD]>, StoredError> {
-        if self.read.is_empty() {
-            if self.buffer.0.len() < HEAD {
-                self.buffer.0.resize(HEAD, 0);
-            }
-            let position = self.opener.position() - self.region.offset();
-            let Some(n) = read_if_cached(&self.region, position, &mut self.buffer.0[..HEAD])? else {
-                return Ok(None);
-            };
-            (self.plain, self.read) = (0..0, 0..n);
-        }
-        Ok(self.buffer.0[self.read.clone()].first_chunk().copied())
     }
 
     /// Plaintext that has verified and was not taken: empty before the first fill, and at the end.
@@ -266,9 +213,6 @@ fn read_if_cached(region: &Region, position: u64, buf: &mut [u8]) -> Result<Opti
         ReadNow::WouldBlock => Ok(None),
     }
 }
-
-/// Smaller segments are read many at once.
-const DIRECT_FROM: usize = 32 << 10;
 
 /// Small segments are read so many bytes at a time.
 const READ_AT_ONCE: usize = 64 << 10;

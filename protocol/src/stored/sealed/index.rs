@@ -13,7 +13,7 @@ use super::error::SealedError;
 use super::header::{Header, Kind, PartitionId, Salt};
 use super::keys::{FileKey, header_of};
 use super::record::{ChunkRecord, CommitRecord, Gap, NO_RECORD, Progress, Record};
-use super::segment::{self, HEAD, MAX_RECORD, OVERHEAD, SegmentHead, TAG_LEN};
+use super::segment::{self, HEAD, MAX_RECORD, OVERHEAD, SegmentHead};
 use crate::crypto::gcm::GcmKey;
 use crate::stored::envelope::{Context, DataKey};
 
@@ -479,20 +479,6 @@ impl ChunkOpener {
         let plain = segment::open_into(&self.index.data_key, self.plain, self.sealed, segment, out)?;
         self.move_on(plain, len);
         Ok(plain)
-    }
-
-    /// The same of a segment whose ciphertext lies apart from its head and its tag, where it lies.
-    pub fn open_text(
-        &mut self,
-        head: &[u8; HEAD],
-        text: &mut [u8],
-        tag: &[u8; TAG_LEN],
-    ) -> Result<(), SealedError> {
-        let len = self.next_len(head)?;
-        let head = SegmentHead::decode(head);
-        segment::open_text(&self.index.data_key, self.plain, self.sealed, head, text, tag)?;
-        self.move_on(text.len(), len);
-        Ok(())
     }
 
     fn move_on(&mut self, plain: usize, sealed: usize) {

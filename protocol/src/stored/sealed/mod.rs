@@ -159,4 +159,4 @@ pub use index::{Chunk, ChunkOpener, Index};
 pub use keys::LABEL;
 pub use record::{MAX_GAPS, NO_RECORD, Progress};
 pub use sealer::{Headers, PartitionSealer, SealedChunk, SealedCommit};
-pub use segment::{HEAD, MAX_PIECE, MAX_RECORD, MAX_SEGMENT, OVERHEAD, PIECE, TAG_LEN};
+pub use segment::{HEAD, MAX_PIECE, MAX_RECORD, MAX_SEGMENT, OVERHEAD, PIECE};

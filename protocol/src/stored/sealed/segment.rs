@@ -16,9 +16,7 @@ use crate::crypto::gcm::{GcmKey, NONCE, TAG};
 /// Bytes in front of the ciphertext.
 pub const HEAD: usize = 12;
 /// Bytes that a segment has more than its plaintext.
-pub const OVERHEAD: usize = HEAD + TAG_LEN;
-/// Bytes behind it.
-pub const TAG_LEN: usize = TAG;
+pub const OVERHEAD: usize = HEAD + TAG;
 /// Longest segment of a data file: the size of the server's segment buffers, so that one of them takes a piece in
 /// and another one brings it out.
 pub const MAX_SEGMENT: usize = 256 << 10;
@@ -116,24 +114,13 @@ pub(super) fn open<'a>(
     let Some((head, rest)) = segment.split_first_chunk_mut() else { return Err(damaged) };
     let head = SegmentHead::decode(head);
     let Some((text, tag)) = rest.split_last_chunk_mut() else { return Err(damaged) };
-    open_text(key, place, at, head, text, tag)?;
-    Ok(text)
-}
-
-/// Opens a segment of which the ciphertext lies apart, where it lies. As [`open`] otherwise.
-pub(super) fn open_text(
-    key: &GcmKey,
-    place: u64,
-    at: u64,
-    head: SegmentHead,
-    text: &mut [u8],
-    tag: &[u8; TAG],
-) -> Result<(), SealedError> {
-    let damaged = SealedError::Damaged { at };
     if u32::try_from(text.len()) != Ok(head.plain) {
         return Err(damaged);
     }
-    key.open(nonce(head.counter), &associated(place, head.plain), text, tag).map_err(|_| damaged)
+    match key.open(nonce(head.counter), &associated(place, head.plain), text, tag) {
+        Ok(()) => Ok(text),
+        Err(_) => Err(damaged),
+    }
 }
 
 /// Opens one whole segment into the front of `out`; how long its plaintext is. As [`open`] otherwise.
