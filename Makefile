@@ -20,8 +20,12 @@ unit: setup-build ## everything but real Spark
 	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --all-targets
 	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --doc
 
+# The binary for the tests, with the very dependencies that `make unit` has built: a plain build would want them with
+# other features, and compile most of them again.
+OUR_BINARY = $(CARGO) test --quiet --package sealed-shuffle --package sealed-shuffle-protocol --test cli --no-run
+
 interop: setup ## a representative part of the matrix of Spark versions and modes
-	$(CARGO) build --bin sealed-shuffle
+	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
@@ -29,7 +33,7 @@ interop-full: interop ## the whole matrix
 
 interop-matrix: export SEALED_SHUFFLE_MATRIX = full
 interop-matrix: setup ## every mode of Spark 2.4 to 4.3 in both roles, as a table (target/interop-matrix.md)
-	$(CARGO) build --bin sealed-shuffle
+	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests --test matrix --test pem_clients
 	@cat target/interop-matrix.md
 
