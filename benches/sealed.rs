@@ -94,7 +94,7 @@ fn file(criterion: &mut Criterion) {
                     let n = black_box(region.plain()).len();
                     region.consume(n);
                 }
-                lent = Some(region.into_buffer());
+                lent = Some(region.take_buffer());
             });
         });
         let mut buffer = vec![0; 256 << 10];

@@ -34,7 +34,7 @@ use crate::disk::{Directories, Roots};
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
 use crate::seal::{Pull, PullError};
 use crate::stored::{
-    self, Filled, Fsync, MergedFiles, SealedPartition, SealedRegion, SealedStore, StoredError,
+    self, Filled, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, StoredError,
 };
 
 /// Sealed partitions beneath the roots.
@@ -43,7 +43,8 @@ pub struct SealedMerges {
     files: Arc<SealedStore>,
     roots: Arc<Roots>,
     keys: Keys,
-    segments: Arc<Segments>,
+    segments: Arc<Kept<Segment>>,
+    buffers: Arc<Kept<OpenBuffer>>,
     fsync: Fsync,
 }
 
@@ -56,7 +57,14 @@ impl SealedMerges {
         runtime: Handle,
         fsync: Fsync,
     ) -> Self {
-        Self { files, roots, keys: Keys { ring: keys, runtime }, segments: Arc::default(), fsync }
+        Self {
+            files,
+            roots,
+            keys: Keys { ring: keys, runtime },
+            segments: Arc::default(),
+            buffers: Arc::default(),
+            fsync,
+        }
     }
 }
 
@@ -110,6 +118,7 @@ impl Store for SealedMerges {
             key,
             keys: self.keys.clone(),
             segments: Arc::clone(&self.segments),
+            buffers: Arc::clone(&self.buffers),
             fsync: self.fsync,
         }))
     }
@@ -128,24 +137,30 @@ impl Store for SealedMerges {
     }
 }
 
-/// Segments in which pieces are sealed, between two uses.
-#[derive(Debug, Default)]
-struct Segments(Mutex<Vec<Segment>>);
+/// Memory between two uses: segments in which pieces are sealed, buffers in which chunks are opened. A new one would be
+/// cleared and paged in for each.
+#[derive(Debug)]
+struct Kept<T>(Mutex<Vec<T>>);
 
 /// As many as there are threads of the disks, about.
-const KEPT_SEGMENTS: usize = 16;
+const MOST_KEPT: usize = 16;
 
-impl Segments {
-    fn take(&self) -> Segment {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        kept.unwrap_or_else(|| Segment::with_capacity(MAX_SEGMENT))
+impl<T> Kept<T> {
+    fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn give_back(&self, segment: Segment) {
+    fn give_back(&self, memory: T) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT_SEGMENTS {
-            kept.push(segment);
+        if kept.len() < MOST_KEPT {
+            kept.push(memory);
         }
+    }
+}
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
 }
 
@@ -158,7 +173,8 @@ struct AppFiles {
     /// Of new files. Those that are there carry their own.
     key: WrappedKey,
     keys: Keys,
-    segments: Arc<Segments>,
+    segments: Arc<Kept<Segment>>,
+    buffers: Arc<Kept<OpenBuffer>>,
     fsync: Fsync,
 }
 
@@ -229,6 +245,7 @@ impl AppStore for AppFiles {
             place: Arc::clone(&self.place),
             files: Arc::clone(&self.files),
             segments: Arc::clone(&self.segments),
+            buffers: Arc::clone(&self.buffers),
             fsync: self.fsync,
         }))
     }
@@ -240,7 +257,7 @@ impl AppStore for AppFiles {
         let key = self.keys.at_hand(&self.app, Some(&header.key));
         let key = key.map_err(|error| self.key_error(id, header.key.clone(), &error))?;
         let opened = self.files.open(&self.place, id, &key.key).map_err(failed)?;
-        Ok(Arc::new(Reader::new(opened, &self.place, &self.files)))
+        Ok(Arc::new(Reader::new(opened, &self.place, &self.files, &self.buffers)))
     }
 
     fn delete(&self, partition: &PartitionId) -> io::Result<()> {
@@ -263,13 +280,15 @@ struct Writer {
     key: Arc<AppKey>,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
-    segments: Arc<Segments>,
+    segments: Arc<Kept<Segment>>,
+    buffers: Arc<Kept<OpenBuffer>>,
     fsync: Fsync,
 }
 
 impl PartitionWriter for Writer {
     fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
-        let mut segment = self.segments.take();
+        let kept = self.segments.take();
+        let mut segment = kept.unwrap_or_else(|| Segment::with_capacity(MAX_SEGMENT));
         segment.reset(PIECE);
         let mut room = MAX_PIECE;
         for mut piece in pieces.iter().copied() {
@@ -312,7 +331,7 @@ impl PartitionWriter for Writer {
         let progress = self.writer.progress();
         let opened = self.files.open_unfinished(&self.place, self.writer.id(), &self.key.key, &progress);
         let opened = opened.map_err(read_error)?;
-        Ok(Arc::new(Reader::new(opened, &self.place, &self.files)))
+        Ok(Arc::new(Reader::new(opened, &self.place, &self.files, &self.buffers)))
     }
 }
 
@@ -321,12 +340,19 @@ struct Reader {
     opened: SealedPartition,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
+    buffers: Arc<Kept<OpenBuffer>>,
     damaged: Arc<Damaged>,
 }
 
 impl Reader {
-    fn new(opened: SealedPartition, place: &Arc<MergedFiles>, files: &Arc<SealedStore>) -> Self {
-        Self { opened, place: Arc::clone(place), files: Arc::clone(files), damaged: Arc::default() }
+    fn new(
+        opened: SealedPartition,
+        place: &Arc<MergedFiles>,
+        files: &Arc<SealedStore>,
+        buffers: &Arc<Kept<OpenBuffer>>,
+    ) -> Self {
+        let (place, files, buffers) = (Arc::clone(place), Arc::clone(files), Arc::clone(buffers));
+        Self { opened, place, files, buffers, damaged: Arc::default() }
     }
 }
 
@@ -361,9 +387,9 @@ impl PartitionReader for Reader {
         if let Some(why) = self.damaged.of(chunk) {
             return Err(ReadError::Damaged { why });
         }
-        let damaged = Arc::clone(&self.damaged);
+        let (damaged, buffers) = (Arc::clone(&self.damaged), Arc::clone(&self.buffers));
         match self.files.chunk(&self.place, &self.opened, chunk) {
-            Ok(region) => Ok(Some(Box::new(Chunk { region, chunk, damaged }))),
+            Ok(region) => Ok(Some(Box::new(Chunk { region, chunk, damaged, buffers, is_lent: false }))),
             Err(StoredError::NoChunk { .. }) => Ok(None),
             Err(error) => Err(read_error(error)),
         }
@@ -380,9 +406,20 @@ struct Chunk {
     region: SealedRegion,
     chunk: usize,
     damaged: Arc<Damaged>,
+    buffers: Arc<Kept<OpenBuffer>>,
+    is_lent: bool,
 }
 
 impl Chunk {
+    /// One that waits for its turn has no memory; it gets some with its first byte.
+    fn begin(&mut self) -> &mut SealedRegion {
+        if !self.is_lent {
+            self.is_lent = true;
+            self.region.lend(self.buffers.take().unwrap_or_default());
+        }
+        &mut self.region
+    }
+
     fn failed(&self, error: &StoredError) -> PullError {
         let text = error.to_string();
         if error.is_refused() {
@@ -398,16 +435,16 @@ impl Pull for Chunk {
     }
 
     fn fill_now(&mut self) -> Result<bool, PullError> {
-        let filled = self.region.fill_now().map_err(|error| self.failed(&error))?;
+        let filled = self.begin().fill_now().map_err(|error| self.failed(&error))?;
         Ok(filled == Filled::Ready)
     }
 
     fn fill_blocking(&mut self) -> Result<(), PullError> {
-        self.region.fill_blocking().map_err(|error| self.failed(&error))
+        self.begin().fill_blocking().map_err(|error| self.failed(&error))
     }
 
     fn put_now(&mut self, out: &mut [u8]) -> Result<Option<usize>, PullError> {
-        self.region.put_now(out).map_err(|error| self.failed(&error))
+        self.begin().put_now(out).map_err(|error| self.failed(&error))
     }
 
     fn plain(&self) -> &[u8] {
@@ -416,6 +453,14 @@ impl Pull for Chunk {
 
     fn consume(&mut self, n: usize) {
         self.region.consume(n);
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if self.is_lent {
+            self.buffers.give_back(self.region.take_buffer());
+        }
     }
 }
 

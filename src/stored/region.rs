@@ -126,9 +126,10 @@ impl SealedRegion {
         }
     }
 
-    /// Gives the memory back, for the next chunk.
-    pub fn into_buffer(self) -> OpenBuffer {
-        self.buffer
+    /// Gives the memory back, for the next chunk; what was not taken of this one is lost.
+    pub fn take_buffer(&mut self) -> OpenBuffer {
+        (self.plain, self.read) = (0..0, 0..0);
+        std::mem::take(&mut self.buffer)
     }
 
     fn fill(

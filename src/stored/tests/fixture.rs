@@ -82,7 +82,7 @@ impl Fixture {
             let mut region = self.chunk(&opened, chunk)?;
             region.lend(buffer);
             chunks.push(drain(&mut region)?);
-            buffer = region.into_buffer();
+            buffer = region.take_buffer();
         }
         Ok((chunks, meta))
     }

@@ -119,7 +119,7 @@ fn one_buffer_serves_chunk_after_chunk() {
         // Not before it is used.
         places.push(region.plain().as_ptr());
         drain(&mut region).unwrap();
-        buffer = region.into_buffer();
+        buffer = region.take_buffer();
     }
     assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
     assert!(buffer.len() <= OpenBuffer::MAX_LEN);
