@@ -12,9 +12,9 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{mode::Mode, process::Process, server::clean_environment, spark, spark::Spark, turn::Turn};
+use crate::{mode::Mode, python::Program, spark, spark::Spark, turn::Turn};
 
-const PROGRAM: &str = include_str!("../python/application.py");
+const PROGRAM: Program = Program { file: "application.py", text: include_str!("../python/application.py") };
 const LIMIT: Duration = Duration::from_secs(420);
 /// Rows of generated data; each carries a canary.
 pub const ROWS: u64 = 40_000;
@@ -162,21 +162,9 @@ impl Application {
         conf.insert("spark.test.home".to_owned(), json!(home));
         let options = json!({"master": self.master, "rows": ROWS, "kill_executor": self.kill_executor,
             "event_log": events, "conf": conf});
-        let (program, arguments) = (dir.path().join("application.py"), dir.path().join("options.json"));
-        fs::write(&program, PROGRAM)
-            .and_then(|()| fs::write(&arguments, options.to_string()))
-            .expect("the directory is fresh");
         let local_dirs = self.local_dirs.clone().unwrap_or_else(|| dir.path().join("local"));
-        let mut command = Command::new("python3");
-        command.arg(&program).arg(&arguments).current_dir(dir.path());
-        clean_environment(&mut command);
-        loopback(&mut command);
-        command
-            .env("SPARK_HOME", &home)
-            .env("SPARK_CONF_DIR", dir.path().join("no-conf"))
-            .env("SPARK_LOCAL_DIRS", &local_dirs)
-            .env("PYTHONPATH", release.python_path());
-        let mut process = Process::start(&format!("the application on Spark {}", self.version), &mut command);
+        let name = format!("the application on Spark {}", self.version);
+        let mut process = PROGRAM.start(&name, release, &home, &options, &local_dirs);
         let status = process.wait(LIMIT);
         assert!(status.success(), "the application failed: {status}\n{}", process.tail());
         let line = process.out().all().into_iter().find_map(|l| Some(l.strip_prefix("RESULT ")?.to_owned()));

@@ -13,15 +13,17 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    application::{JAVA_OPTIONS, loopback, private_home},
+    application::{JAVA_OPTIONS, private_home},
+    merging::files,
     process::Process,
+    python::Program,
     server::{binary, clean_environment},
     service::{Fixture, SECRET},
     spark::{Spark, run},
     turn::Turn,
 };
 
-const PROGRAM: &str = include_str!("../python/at_rest.py");
+const PROGRAM: Program = Program { file: "at_rest.py", text: include_str!("../python/at_rest.py") };
 const START_LIMIT: Duration = Duration::from_secs(240);
 
 /// The application, alive until dropped; its files are beneath the root of its shuffle service.
@@ -71,22 +73,9 @@ impl AtRest {
         for (key, value) in fixed.iter().chain(conf) {
             keys.insert((*key).to_owned(), json!(value));
         }
-        let (program, arguments) = (dir.path().join("at_rest.py"), dir.path().join("options.json"));
         let options = json!({"master": "local-cluster[2,1,1024]", "conf": keys});
-        fs::write(&program, PROGRAM)
-            .and_then(|()| fs::write(&arguments, options.to_string()))
-            .expect("the directory is fresh");
-        let mut command = Command::new("python3");
-        command.arg(&program).arg(&arguments).current_dir(dir.path());
-        clean_environment(&mut command);
-        loopback(&mut command);
-        command
-            .env("SPARK_HOME", &home)
-            .env("SPARK_CONF_DIR", dir.path().join("no-conf"))
-            .env("SPARK_LOCAL_DIRS", fixture.root())
-            .env("PYTHONPATH", release.python_path());
         let name = format!("the application at rest on Spark {}", mode.version);
-        let mut process = Process::start(&name, &mut command);
+        let mut process = PROGRAM.start(&name, &release, &home, &options, fixture.root());
         let ready = process.wait_for(START_LIMIT, |line| line.strip_prefix("READY ").map(str::to_owned));
         let ready: Value = serde_json::from_str(&ready).expect("the line is JSON");
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -103,20 +92,13 @@ impl AtRest {
 
     /// Files of its block managers whose names `wanted` accepts, by path.
     pub fn files(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut found = BTreeMap::new();
-        let mut dirs = vec![self.root.clone()];
-        while let Some(dir) = dirs.pop() {
-            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else if wanted(&entry.file_name().to_string_lossy()) {
-                    let content = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-                    found.insert(path, content);
-                }
-            }
-        }
-        found
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let read = |path: PathBuf| {
+            let content = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            (path, content)
+        };
+        let all = files(&self.root).into_iter();
+        all.filter(|path| name(path).is_some_and(|name| wanted(&name))).map(read).collect()
     }
 
     /// `sealed-shuffle` with the key in the environment.

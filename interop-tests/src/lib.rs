@@ -47,6 +47,7 @@ pub mod plain;
 pub mod process;
 pub mod proxy;
 pub mod pusher;
+mod python;
 pub mod server;
 pub mod service;
 pub mod sight;

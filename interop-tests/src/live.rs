@@ -6,7 +6,6 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -14,15 +13,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    application::{JAVA_OPTIONS, loopback, private_home},
+    application::{JAVA_OPTIONS, private_home},
     mode::Mode,
     process::Process,
-    server::clean_environment,
+    python::Program,
     spark::Spark,
     turn::Turn,
 };
 
-const PROGRAM: &str = include_str!("../python/live.py");
+const PROGRAM: Program = Program { file: "live.py", text: include_str!("../python/live.py") };
 const START_LIMIT: Duration = Duration::from_secs(240);
 
 /// The application, alive until dropped.
@@ -69,22 +68,9 @@ impl Live {
         ] {
             conf.insert(key.to_owned(), json!(value));
         }
-        let (program, arguments) = (dir.path().join("live.py"), dir.path().join("options.json"));
         let options = json!({"master": "local-cluster[2,1,1024]", "conf": conf});
-        fs::write(&program, PROGRAM)
-            .and_then(|()| fs::write(&arguments, options.to_string()))
-            .expect("the directory is fresh");
-        let mut command = Command::new("python3");
-        command.arg(&program).arg(&arguments).current_dir(dir.path());
-        clean_environment(&mut command);
-        loopback(&mut command);
-        command
-            .env("SPARK_HOME", &home)
-            .env("SPARK_CONF_DIR", dir.path().join("no-conf"))
-            .env("SPARK_LOCAL_DIRS", &local)
-            .env("PYTHONPATH", release.python_path());
-        let mut process =
-            Process::start(&format!("the live application on Spark {}", mode.version), &mut command);
+        let name = format!("the live application on Spark {}", mode.version);
+        let mut process = PROGRAM.start(&name, &release, &home, &options, &local);
         let ready = process.wait_for(START_LIMIT, |line| line.strip_prefix("READY ").map(str::to_owned));
         let ready: Value = serde_json::from_str(&ready).expect("the line is JSON");
         Self {

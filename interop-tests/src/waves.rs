@@ -1,21 +1,21 @@
 //! A Spark application that goes on reading its shuffles until it is told to end (`python/waves.py`), for services that
 //! go away and come back meanwhile.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    application::{JAVA_OPTIONS, PUSHING_MASTER, loopback, private_home, pushing_to},
+    application::{JAVA_OPTIONS, PUSHING_MASTER, private_home, pushing_to},
     mode::Mode,
     process::Process,
-    server::clean_environment,
+    python::Program,
     spark::Spark,
     turn::Turn,
 };
 
-const PROGRAM: &str = include_str!("../python/waves.py");
+const PROGRAM: Program = Program { file: "waves.py", text: include_str!("../python/waves.py") };
 const START_LIMIT: Duration = Duration::from_secs(240);
 /// A wave takes seconds; one that meets a service that is away takes a few of Spark's waits more.
 const WAVE_LIMIT: Duration = Duration::from_secs(90);
@@ -98,22 +98,9 @@ impl Waves {
         }
         // Asked for under spark.testing.
         conf.insert("spark.test.home".to_owned(), json!(home));
-        let (program, arguments) = (dir.path().join("waves.py"), dir.path().join("options.json"));
         let options = json!({"master": master, "conf": conf, "event_log": events});
-        fs::write(&program, PROGRAM)
-            .and_then(|()| fs::write(&arguments, options.to_string()))
-            .expect("the directory is fresh");
-        let mut command = Command::new("python3");
-        command.arg(&program).arg(&arguments).current_dir(dir.path());
-        clean_environment(&mut command);
-        loopback(&mut command);
-        command
-            .env("SPARK_HOME", &home)
-            .env("SPARK_CONF_DIR", dir.path().join("no-conf"))
-            .env("SPARK_LOCAL_DIRS", root)
-            .env("PYTHONPATH", release.python_path());
         let name = format!("the application of waves on Spark {}", mode.version);
-        let mut process = Process::start(&name, &mut command);
+        let mut process = PROGRAM.start(&name, &release, &home, &options, root);
         process.wait_for(START_LIMIT, |line| line.starts_with("WAVE ").then_some(()));
         Self { process, _turn: turn, _dir: dir }
     }
