@@ -5,7 +5,7 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench bench-spark cost floor guard guard-update install setup \
+.PHONY: help demo test unit interop interop-full interop-matrix lint docs deny bench bench-spark cost floor guard guard-update install setup \
 	setup-build setup-guard
 
 help: ## what there is
@@ -42,6 +42,11 @@ lint: setup-build ## formatting, clippy, documentation
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
+docs: export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+docs: setup-build ## the book, in target/book (installs mdbook where it is absent)
+	@command -v mdbook >/dev/null || $(CARGO) install --locked mdbook
+	mdbook build docs
+
 deny: ## licences, bans and sources of dependencies (cargo install cargo-deny)
 	$(CARGO) deny check
 
@@ -66,7 +71,7 @@ guard: setup-guard ## counts instructions on the hot paths; a tenth more than th
 guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
 
-bench-spark: setup ## all of it beside Spark's own service: benches/RESULTS.md with its picture (20 minutes)
+bench-spark: setup ## all of it beside Spark's own service: docs/results.md with its picture (20 minutes)
 	$(CARGO) build --release --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- --results --pairs 10 $(ARGS)
 

@@ -78,7 +78,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// For people; the README has it as it is.
+/// For people; `docs/performance.md` has it as it is.
 pub(crate) fn table(lines: &[Line]) -> String {
     let mut out = String::from("| mode | cipher | segment | sender, CPU-s/GB | receiver, CPU-s/GB | MB/s |");
     out.push_str("\n|---|---|---|---|---|---|");
