@@ -38,10 +38,11 @@ fn decision(path: &Path, text: &str) -> Decision {
     let head = format!("# {number}. ");
     let title = text.lines().next().and_then(|line| line.strip_prefix(&head));
     let title = title.unwrap_or_else(|| panic!("{file}: its first line is to be \"{head}Title\""));
-    let status = text.split("\n\n").find(|part| part.starts_with("**Status.**")).unwrap_or_default();
-    // [40](0040-title.md)
-    let successors = status.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
-    Decision { number, title: title.to_owned(), successors: successors.collect(), file }
+    // **Status.** Replaced in part by [40](0040-title.md): the reason.
+    let replaced = text.split_once("\n**Status.** Replaced ").and_then(|(_, rest)| rest.split_once(':'));
+    let links = replaced.map_or("", |(links, _)| links).split("](").skip(1);
+    let successors = links.filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect();
+    Decision { number, title: title.to_owned(), successors, file }
 }
 
 /// The rows of the index.
