@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use sealed_shuffle::client::{Security, Settings};
-use sealed_shuffle::config::{ClientConfig, ProcessEnvironment, Sources};
-use sealed_shuffle::tls::LiveClientTls;
+use sealed_shuffle_client::{Security, Settings};
+use sealed_shuffle_config::{ClientConfig, ProcessEnvironment, Sources};
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::tls::LiveClientTls;
 
 use crate::commands::{Exit, Failure};
 
