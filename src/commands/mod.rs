@@ -175,9 +175,8 @@ pub(crate) struct ConfigArgs {
 
 impl ConfigArgs {
     fn sources(self) -> Sources {
-        let mut sources = Sources::default();
-        sources.properties_file = self.properties_file;
-        sources.conf = self.conf;
+        let mut sources =
+            Sources { properties_file: self.properties_file, conf: self.conf, ..Sources::default() };
         if let Some(file) = self.secret_file {
             sources.push_flag("--secret-file", &sealed_shuffle_config::keys::SECRET_FILE, file);
         }

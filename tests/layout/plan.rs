@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sources::Use;
 
 /// Uses of a room that stands above the user's, one line each.
-pub fn upward(uses: &[Use], order: &[&str]) -> Vec<String> {
+pub(crate) fn upward(uses: &[Use], order: &[&str]) -> Vec<String> {
     let floor = |module: &[String]| order.iter().position(|room| *room == module[0]);
     let mut broken = BTreeSet::new();
     for used in uses {
@@ -18,7 +18,7 @@ pub fn upward(uses: &[Use], order: &[&str]) -> Vec<String> {
 }
 
 /// Circles of files, each as its uses. A file and the `mod.rs` above it may name each other.
-pub fn circles(uses: &[Use]) -> Vec<String> {
+pub(crate) fn circles(uses: &[Use]) -> Vec<String> {
     let mut next: BTreeMap<&[String], BTreeMap<&[String], &Use>> = BTreeMap::new();
     for used in uses {
         let family = used.from.starts_with(&used.to) || used.to.starts_with(&used.from);

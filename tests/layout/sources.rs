@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// A package's source files without its tests.
-pub struct Package {
+pub(crate) struct Package {
     /// Text by module path: `["disk", "store"]`.
     modules: BTreeMap<Vec<String>, Module>,
 }
@@ -18,17 +18,17 @@ struct Module {
 
 /// One module names another.
 #[derive(Clone, Debug)]
-pub struct Use {
-    pub from: Vec<String>,
-    pub to: Vec<String>,
-    pub from_file: String,
-    pub to_file: String,
-    pub line: usize,
+pub(crate) struct Use {
+    pub(crate) from: Vec<String>,
+    pub(crate) to: Vec<String>,
+    pub(crate) from_file: String,
+    pub(crate) to_file: String,
+    pub(crate) line: usize,
 }
 
 impl Package {
     /// Reads all `.rs` files below `dir`.
-    pub fn read(dir: &Path) -> Self {
+    pub(crate) fn read(dir: &Path) -> Self {
         let mut files = Vec::new();
         collect(dir, "", &mut files);
         assert!(!files.is_empty(), "no sources in {}", dir.display());
@@ -37,7 +37,7 @@ impl Package {
     }
 
     /// A package of these files.
-    pub fn of(files: &[(&str, &str)]) -> Self {
+    pub(crate) fn of(files: &[(&str, &str)]) -> Self {
         let modules = files.iter().filter(|(file, _)| !is_test(file)).map(|(file, text)| {
             (module_of(file), Module { file: (*file).to_owned(), text: without_tests(text) })
         });
@@ -45,13 +45,13 @@ impl Package {
     }
 
     /// Rooms that are not in `order`.
-    pub fn unknown_rooms(&self, order: &[&str]) -> Vec<String> {
+    pub(crate) fn unknown_rooms(&self, order: &[&str]) -> Vec<String> {
         let rooms: BTreeSet<_> = self.modules.keys().filter_map(|module| module.first()).collect();
         rooms.into_iter().filter(|room| !order.contains(&&***room)).cloned().collect()
     }
 
     /// Every use of one module by another. The root module's own list of modules is none.
-    pub fn uses(&self) -> Vec<Use> {
+    pub(crate) fn uses(&self) -> Vec<Use> {
         let mut uses = Vec::new();
         for (from, module) in self.modules.iter().filter(|(from, _)| !from.is_empty()) {
             for (line, path) in paths(&module.text) {
@@ -118,7 +118,7 @@ fn without_tests(text: &str) -> String {
     let mut source = text.lines().peekable();
     while let Some(line) = source.next() {
         let opens = |next: &&&str| next.trim_start().starts_with("mod ") && next.ends_with('{');
-        if line.trim() == "#[cfg(test)]" && source.peek().filter(|next| opens(&next)).is_some() {
+        if line.trim() == "#[cfg(test)]" && source.peek().filter(|next| opens(next)).is_some() {
             break;
         }
         lines.push(line.split_once("//").map_or(line, |(code, _)| code));

@@ -92,10 +92,10 @@ fn tls_conf(dir: &Path) -> [String; 2] {
 }
 
 fn client_tls(dir: &Path) -> Result<LiveClientTls, Failure> {
-    let mut sources = Sources::default();
-    sources.properties_file = Some(dir.join(super::service::NO_PROPERTIES));
-    sources.conf = tls_conf(dir).into();
-    sources.conf.push("spark.authenticate=false".to_owned());
+    let mut conf = Vec::from(tls_conf(dir));
+    conf.push("spark.authenticate=false".to_owned());
+    let properties_file = Some(dir.join(super::service::NO_PROPERTIES));
+    let sources = Sources { properties_file, conf, ..Sources::default() };
     let config = ClientConfig::from_sources(&sources, &ProcessEnvironment)?;
     let tls = config.tls.ok_or_else(|| Failure::new(Exit::Failed, "TLS was switched on and is not there"))?;
     LiveClientTls::load(tls).map_err(|error| Failure::new(Exit::Failed, error))
