@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sealed_shuffle::config::keys;
+use sealed_shuffle_config::keys;
 
 /// A key that an error names and nobody can set would send an operator on a wrong track.
 #[test]
 fn every_key_that_the_code_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("README.md"), root.join("CHANGELOG.md")];
-    for room in ["src", "protocol/src", "docs"] {
+    for room in ["src", "client/src", "config/src", "protocol/src", "transport/src", "docs"] {
         sources(&root.join(room), &mut files);
     }
     let mut unknown = Vec::new();
