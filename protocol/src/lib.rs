@@ -20,6 +20,9 @@
 //! | [`connection`] | both ends of a connection as state machines |
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod named;
+
 pub mod auth;
 pub mod cipher;
 pub mod codec;

@@ -9,8 +9,8 @@ use sealed_shuffle::config::TlsVersions;
 use sealed_shuffle::random::OsRandom;
 use sealed_shuffle::seal::Stack;
 use sealed_shuffle::tls::TlsLayer;
-use sealed_shuffle_protocol::auth::{EngineVersion, SessionKeys};
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Segment, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::auth::{AesSession, EngineVersion, FirstBytes, SessionKeys};
+use sealed_shuffle_protocol::cipher::{Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::secret::Secret;
 
 use crate::authority::{Authority, Bundle};
