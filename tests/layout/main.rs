@@ -18,17 +18,18 @@ const PLAN: [(&str, &[&str]); 4] =
     [("protocol/src", PROTOCOL), ("transport/src", TRANSPORT), ("client/src", &[]), ("src", SERVER)];
 
 const PROTOCOL: &[&str] = &[
-    "codec",
-    "limits",
+    "named",
     "ids",
+    "limits",
     "secret",
+    "codec",
     "crypto",
-    "frame",
     "message",
+    "frame",
     "shuffle",
+    "cipher",
     "auth",
     "sasl",
-    "cipher",
     "channel",
     "stored",
     "connection",
