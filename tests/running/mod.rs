@@ -21,6 +21,7 @@ use sealed_shuffle::seal::{Budget, SegmentPool, Stack};
 use sealed_shuffle::server::{ApplicationLimits, Drained, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle::tls::{LiveClientTls, TlsLayer};
+use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
 use sealed_shuffle_protocol::cipher::{AesSession, Segment, SessionCipher, SessionMode};
@@ -472,9 +473,7 @@ pub(crate) fn message(head: &Head, body: &[u8]) -> Bytes {
 
 /// Anonymous resident memory of this process.
 pub(crate) fn resident_anonymous() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
+    anonymous_memory(std::process::id()).unwrap()
 }
 
 pub(crate) fn truncate(path: &Path, len: u64) {

@@ -12,6 +12,7 @@ use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 use sealed_shuffle_protocol::secret::AppSecret;
 
+use super::files::{BUNDLE, NO_PROPERTIES};
 use crate::commands::{Exit, Failure};
 
 /// A way to speak.
@@ -87,13 +88,13 @@ impl Mode {
 }
 
 fn tls_conf(dir: &Path) -> [String; 2] {
-    let bundle = dir.join(super::service::BUNDLE);
+    let bundle = dir.join(BUNDLE);
     ["spark.ssl.rpc.enabled=true".to_owned(), format!("spark.sealed.tls.bundle={}", bundle.display())]
 }
 
 fn client_tls(dir: &Path) -> Result<LiveClientTls, Failure> {
     let mut sources = Sources::default();
-    sources.properties_file = Some(dir.join(super::service::NO_PROPERTIES));
+    sources.properties_file = Some(dir.join(NO_PROPERTIES));
     sources.conf = tls_conf(dir).into();
     sources.conf.push("spark.authenticate=false".to_owned());
     let config = ClientConfig::from_sources(&sources, &ProcessEnvironment)?;
