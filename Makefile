@@ -16,8 +16,9 @@ demo: setup-build ## proves the whole path on loopback with generated secrets an
 
 test: setup unit interop ## installs what the tests need and runs all of them, real Spark included
 
-# Everything but the interop tests. One list for all that builds these: other packages or features would build twice.
-OURS = --package sealed-shuffle --package sealed-shuffle-protocol --package sealed-shuffle-measure
+# Everything but the interop tests, for all that builds it: with other packages there would be other features, and much
+# would be built twice.
+OURS = --workspace --exclude sealed-shuffle-interop-tests
 
 unit: setup-build ## everything but real Spark
 	$(CARGO) test $(OURS) --all-targets

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sealed_shuffle::client::{ClientError, Merge, MergeStatus, Merged, PushedBlock};
+use sealed_shuffle_client::{ClientError, Merge, MergeStatus, Merged, PushedBlock};
 use sealed_shuffle_interop_tests::{
     fixture::SECRET,
     kms::{Fault, KmsProxy, Moto, REGION},

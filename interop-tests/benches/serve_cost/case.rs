@@ -1,6 +1,6 @@
 //! What is compared: ways of protecting a connection, and what is done over it.
 
-use sealed_shuffle::client::Settings;
+use sealed_shuffle_client::Settings;
 use sealed_shuffle_interop_tests::fixture::SECRET;
 use sealed_shuffle_interop_tests::merger::PUSH_RESOLVER;
 use sealed_shuffle_interop_tests::modes::{Auth, Cipher, Mode, Service, Stores};

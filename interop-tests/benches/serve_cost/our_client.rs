@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use sealed_shuffle::client::{Address, Client, MergedPartition};
-use sealed_shuffle::config::raise_descriptor_limit;
+use sealed_shuffle_client::{Address, Client, MergedPartition};
+use sealed_shuffle_config::raise_descriptor_limit;
 use sealed_shuffle_interop_tests::oracle::{SORT_MANAGER, merging_manager};
 use sealed_shuffle_measure::process::cpu_seconds;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sealed_shuffle::tls::dev;
+use sealed_shuffle_transport::tls::dev;
 
 use crate::commands::{Exit, Failure};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::client::Address;
+use sealed_shuffle_client::Address;
 use tempfile::TempDir;
 
 use super::files::{NO_PROPERTIES, ROOTS};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use sealed_shuffle::client::{Client, Settings};
+use sealed_shuffle_client::{Client, Settings};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 
 use super::super::executor::{APP, EXECUTOR, SORT_MANAGER, info};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::client::{Address, Client};
+use sealed_shuffle_client::{Address, Client};
 use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_measure::{Noise, Sample};
 use sealed_shuffle_protocol::ids::ExecutorId;

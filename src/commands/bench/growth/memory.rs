@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sealed_shuffle::client::Client;
+use sealed_shuffle_client::Client;
 use sealed_shuffle_measure::Meter;
 use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
