@@ -16,17 +16,13 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    client::{Connection, Credentials, Outcome, Store},
-    command::OurCommand,
-    matrix::{VERSIONS, cell_versions, cells},
-    mode::Mode,
+    fixture::{APP, Fixture, SECRET},
+    modes::matrix::{VERSIONS, cell_versions, cells},
+    modes::{Mode, Service},
     oracle::{Digest, Executor, content},
-    peer::Peer,
-    proxy::Proxy,
-    server::binary,
-    service::{APP, Fixture, SECRET, Service},
-    sight::assert_looks_like,
-    spark::Spark,
+    ours::{OurCommand, binary},
+    spark::{Connection, Credentials, Outcome, Peer, Spark, Store},
+    wire::{Proxy, assert_looks_like},
 };
 use serde_json::json;
 
