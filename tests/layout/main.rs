@@ -42,7 +42,7 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["random", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["program", "random", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
     "disk",
