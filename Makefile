@@ -5,7 +5,12 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench bench-spark cost floor guard guard-update install setup \
+FUZZ_TARGETS = $(basename $(notdir $(wildcard protocol/fuzz/fuzz_targets/*.rs)))
+# libFuzzer wants a nightly compiler (rustup toolchain install nightly) and cargo-fuzz (cargo install cargo-fuzz). New
+# inputs go below protocol/fuzz/target; what is worth keeping is copied into the corpus by hand.
+FUZZ = cd protocol/fuzz && mkdir -p $(FUZZ_TARGETS:%=target/corpus/%) && cargo +nightly fuzz run --fuzz-dir . --sanitizer $(or $(SANITIZER),address)
+
+.PHONY: help demo test unit interop interop-full interop-matrix fuzz fuzz-smoke lint deny bench bench-spark cost floor guard guard-update install setup \
 	setup-build setup-guard
 
 help: ## what there is
@@ -36,6 +41,14 @@ interop-matrix: setup ## every mode of Spark 2.4 to 4.3 in both roles, as a tabl
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests --test matrix --test pem_clients
 	@cat target/interop-matrix.md
+
+fuzz-smoke: setup-build ## a minute of each fuzz target
+	@for target in $(FUZZ_TARGETS); do \
+		( $(FUZZ) $$target target/corpus/$$target corpus/$$target -- -max_total_time=60 ) || exit 1; \
+	done
+
+fuzz: setup-build ## fuzzes one target until it is stopped (TARGET=frame, ARGS=-jobs=4)
+	$(FUZZ) $(TARGET) target/corpus/$(TARGET) corpus/$(TARGET) -- $(ARGS)
 
 lint: setup-build ## formatting, clippy, documentation
 	$(CARGO) fmt --all --check
