@@ -24,7 +24,7 @@ use crate::message::{LENGTH_LEN, MAX_PAYLOAD, MessageKind};
 /// Bytes that decide.
 const PROBE: usize = 9;
 
-/// What a client's first plaintext looks like: the test that tells key streams apart.
+/// The form of a client's first plaintext: the test that tells key streams apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FirstBytes {
     /// A frame of Spark's transport that holds a request.

@@ -52,7 +52,7 @@ pub enum ClientEvent {
         /// Its answer.
         result: Result<Bytes, String>,
     },
-    /// What is known of a merged partition; a failure comes as [`ClientEvent::Rpc`].
+    /// The chunks of a merged partition; a failure comes as [`ClientEvent::Rpc`].
     MergedMeta {
         /// The request.
         request: RequestId,
@@ -111,7 +111,7 @@ enum Phase {
     Closing(Option<CloseReason>),
 }
 
-/// What the body that is arriving belongs to.
+/// The message to which the arriving body belongs.
 enum Arriving {
     Rpc(RequestId, u64, Collect),
     MergedMeta(RequestId, i32, u64, Collect),
@@ -220,7 +220,7 @@ impl<B> ClientConnection<B> {
         self.link.last_in = self.link.last_in.max(now);
     }
 
-    /// What is asked before the handshake has ended would go out in clear.
+    /// A request before the end of the handshake would go out in clear.
     fn require_session(&self) -> Result<(), CloseReason> {
         match self.phase {
             Phase::Connecting | Phase::Greeting { .. } => {

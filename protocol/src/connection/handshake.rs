@@ -48,7 +48,7 @@ impl Challenge {
     }
 }
 
-/// What a handshake agreed on for the bytes behind it. Wiped on drop.
+/// The outcome of a handshake for the bytes behind it. Wiped on drop.
 #[derive(Debug)]
 pub enum Agreed {
     /// An AES session, of an engine version and cipher that the handshake does not say.
@@ -72,7 +72,7 @@ pub enum Greeting {
     SaslProof(sasl::Awaiting),
 }
 
-/// What follows an answer to a [`Greeting`].
+/// The step behind an answer to a [`Greeting`].
 pub(super) enum Greeted {
     /// One more message, and then its answer.
     Say(Bytes, Greeting),

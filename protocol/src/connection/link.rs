@@ -1,4 +1,4 @@
-//! What both ends share: the frame decoder, the transmit order, and when bytes last moved.
+//! The parts that both ends share: the frame decoder, the transmit order, and when bytes last moved.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,10 +19,10 @@ pub enum Transmit<B> {
     Head(Bytes),
     /// A body that belongs directly behind the head before it.
     Body(B),
-    /// What follows begins a message of its own, in ciphers that have messages.
+    /// The next part begins a message of its own, in ciphers that have messages.
     Boundary,
     /// From this byte on, in both directions, everything passes what the handshake agreed on.
-    /// What came before goes out as it is, and nothing more is read until this has been done.
+    /// Everything before it goes out as it is, and nothing more is read until this has been done.
     Install(Box<Agreed>),
 }
 

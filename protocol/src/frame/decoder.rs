@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::codec::{DecodeError, Decoder};
 use crate::message::{BodyPlace, Head, LENGTH_LEN, MAX_PAYLOAD, MessageKind};
 
-/// What [`FrameDecoder::next`] found.
+/// A finding of [`FrameDecoder::next`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Incoming {
     /// A message begins. `body_len` bytes of body follow as [`Incoming::Body`] pieces.
@@ -71,7 +71,7 @@ pub enum FrameError {
     Malformed {
         /// The message.
         kind: MessageKind,
-        /// What is wrong with it.
+        /// The fault in its fields.
         source: DecodeError,
     },
 }
@@ -114,7 +114,7 @@ impl FrameDecoder {
     }
 
     /// Sets the most bytes of a frame that may be collected in memory, from the next frame type that is
-    /// looked at. In-frame bodies do not count: what becomes of them is the caller's matter.
+    /// looked at. In-frame bodies do not count: they are the caller's matter.
     pub fn set_limit(&mut self, max_collected: u64) {
         self.max_collected = max_collected;
     }

@@ -18,7 +18,7 @@ use crate::crypto::random::Random;
 use crate::ids::AppId;
 use crate::secret::AppSecret;
 
-/// What a client insists on. Nothing weaker is ever agreed to.
+/// The protection that a client insists on. It agrees to nothing weaker.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Wanted {
     /// Authentication alone.

@@ -22,12 +22,12 @@ pub struct Server {
     nonce: [u8; NONCE],
 }
 
-/// What a good response leads to.
+/// The outcome of a good response.
 #[derive(Debug)]
 pub struct Judged {
     /// The bare answer, which proves that the server has the secret too. Sent in clear, whatever follows.
     pub answer: Bytes,
-    /// What follows.
+    /// The protection of the bytes behind it.
     pub protection: Protection,
 }
 

@@ -104,7 +104,7 @@ impl FetchShuffleBlocks {
         if self.batch { self.reduces.len() } else { self.reduces.items().len() }
     }
 
-    /// What the chunk at `index` of the stream is; `None` past the end or where the lists do not fit.
+    /// The chunk at `index` of the stream; `None` past the end or where the lists do not fit.
     pub fn chunk(&self, index: usize) -> Option<ReduceRange> {
         if self.batch {
             let &[start, end] = self.reduces.list(index)? else { return None };
@@ -126,7 +126,7 @@ impl FetchShuffleBlockChunks {
         self.chunks.items().len()
     }
 
-    /// What the chunk at `index` of the stream is; `None` past the end or where the lists do not fit.
+    /// The chunk at `index` of the stream; `None` past the end or where the lists do not fit.
     pub fn chunk(&self, index: usize) -> Option<MergedChunk> {
         let reduce = *self.reduces.get(self.chunks.list_of(index)?)?;
         Some(MergedChunk { reduce, chunk: self.chunks.items()[index] })

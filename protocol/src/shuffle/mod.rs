@@ -153,7 +153,7 @@ impl BlockTransferMessage {
         Ok(out.freeze())
     }
 
-    /// The application that the message names; answers name none. Whoever sent it must be that application.
+    /// The application that the message names; answers name none. Its sender must be that application.
     pub fn app(&self) -> Option<&AppId> {
         match self {
             Self::OpenBlocks(message) => Some(&message.app),
