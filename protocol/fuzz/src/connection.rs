@@ -10,8 +10,8 @@ use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::auth::{AesSession, FirstBytes, Initiator, Responder};
 use sealed_shuffle_protocol::cipher::{Layer, SessionMode};
 use sealed_shuffle_protocol::connection::{
-    Agreed, Challenge, ClientConnection, ClientEvent, ClientSettings, CloseReason, Engine, Greeting, Request,
-    ServerConnection, ServerEvent, ServerSettings, Transmit,
+    Agreement, Challenge, ClientConnection, ClientEvent, ClientSettings, CloseReason, Engine, Greeting,
+    Request, ServerConnection, ServerEvent, ServerSettings, Transmit,
 };
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
@@ -38,7 +38,7 @@ impl<E: Engine<Body = Bytes>> End<E> {
     }
 
     /// What the engine wants to say, sealed.
-    fn say(&mut self, now: Instant, session: impl Fn(Agreed) -> AesSession) -> Vec<u8> {
+    fn say(&mut self, now: Instant, session: impl Fn(Agreement) -> AesSession) -> Vec<u8> {
         let mut out = Vec::new();
         while let Some(transmit) = self.engine.poll_transmit() {
             match transmit {
@@ -197,8 +197,8 @@ impl Pair {
         let request = RequestId(i64::from(number) + 1000);
         let body = vec![what; usize::from(input.byte()) * 8];
         let client = &mut self.client.engine;
-        // Refused before the handshake has ended, which is no fault.
-        let _ = match what % 6 {
+        // An engine refuses it before the handshake has ended, which is no fault.
+        let sent = match what % 6 {
             0 => client.rpc(request, &body),
             1 => client.one_way(&body),
             2 => client.chunk(StreamId(1), ChunkIndex(number)),
@@ -212,6 +212,7 @@ impl Pair {
                 ReduceId(number),
             ),
         };
+        drop(sent);
     }
 
     /// The server answers the oldest request, or fails it.
@@ -262,12 +263,12 @@ impl Pair {
         let _ = (self.server.engine.expects_bulk(), self.client.engine.owed());
         let mode = self.mode;
         let up = self.client.say(self.now, |agreed| match agreed {
-            Agreed::X25519(keys) => AesSession::client(keys, mode, Box::new(Seeded(3))),
+            Agreement::X25519(keys) => AesSession::client(keys, mode, Box::new(Seeded(3))),
             other => panic!("{other:?}"),
         });
         self.server.wire.extend(up);
         let down = self.server.say(self.now, |agreed| match agreed {
-            Agreed::X25519(keys) => AesSession::server(keys, FirstBytes::Frame, Box::new(Seeded(4))),
+            Agreement::X25519(keys) => AesSession::server(keys, FirstBytes::Frame, Box::new(Seeded(4))),
             other => panic!("{other:?}"),
         });
         self.client.wire.extend(down);
@@ -282,7 +283,7 @@ impl Pair {
         };
         let said = match answered {
             Some((response, keys)) => {
-                server.accept(challenge.app_id().clone(), &response.encode(), Some(Agreed::X25519(keys)))
+                server.accept(challenge.app_id().clone(), &response.encode(), Some(Agreement::X25519(keys)))
             }
             None => server.refuse("no", "it is a stranger's".to_owned()),
         };

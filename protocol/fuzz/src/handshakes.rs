@@ -8,7 +8,7 @@ use sealed_shuffle_protocol::auth::legacy::{
 };
 use sealed_shuffle_protocol::auth::{AuthMessage, Initiator, Responder};
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_protocol::sasl::{self, Offer, SaslCipher, SaslMessage, Wanted};
+use sealed_shuffle_protocol::sasl::{self, Demand, Offer, SaslCipher, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use super::input::{Input, Seeded, masked};
@@ -66,7 +66,7 @@ pub(crate) fn pbkdf2(data: &[u8]) {
     let bytes = if role.is_multiple_of(2) { input.0.to_vec() } else { masked(&response, input.0) };
     let Ok(message) = ServerResponse::decode(&bytes.into()) else { return };
     assert_eq!(ServerResponse::decode(&message.encode()).ok().as_ref(), Some(&message));
-    let _ = initiator.finish(&message);
+    drop(initiator.finish(&message));
 }
 
 /// The first byte says which of the five tokens the rest is, or lies over.
@@ -74,8 +74,8 @@ pub(crate) fn sasl(data: &[u8]) {
     let mut input = Input(data);
     let (role, secret) = (input.byte(), secret());
     let wanted = match role & 0x10 {
-        0 => Wanted::Auth,
-        _ => Wanted::Conf(SaslCipher::ALL.to_vec()),
+        0 => Demand::Auth,
+        _ => Demand::Conf(SaslCipher::ALL.to_vec()),
     };
     let (client, start) =
         sasl::Client::start(app(), secret.clone(), wanted, &mut Seeded(1)).expect("no end of random");
@@ -89,12 +89,12 @@ pub(crate) fn sasl(data: &[u8]) {
         }
         1 => {
             let token = token(&challenge);
-            let _ = sasl::offered(&token);
-            let _ = client.respond(&token);
+            drop(sasl::offered(&token));
+            drop(client.respond(&token));
         }
         2 => {
             let genuine = client.respond(&challenge).expect("it is genuine").1;
-            let _ = server.judge(&token(genuine.token()), &secret);
+            drop(server.judge(&token(genuine.token()), &secret));
         }
         _ => {
             let (awaiting, response) = client.respond(&challenge).expect("it is genuine");

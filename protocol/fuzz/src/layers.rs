@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use sealed_shuffle_protocol::auth::{AesSession, FirstBytes, Initiator, Responder, SessionKeys};
 use sealed_shuffle_protocol::cipher::{Layer, Role, Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_protocol::sasl::{self, Offer, Protection, SaslCipher, SaslKeys, SaslLayer, Wanted};
+use sealed_shuffle_protocol::sasl::{self, Demand, Offer, Protection, SaslCipher, SaslKeys, SaslLayer};
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use super::input::{Input, Seeded, masked, pieces};
@@ -95,7 +95,7 @@ pub(crate) fn aes_keys() -> (SessionKeys, SessionKeys) {
 
 fn sasl_keys(cipher: SaslCipher) -> (SaslKeys, SaslKeys) {
     let secret = Arc::new(AppSecret::new("a shared secret".to_owned()));
-    let wanted = Wanted::Conf(vec![cipher]);
+    let wanted = Demand::Conf(vec![cipher]);
     let (client, _) = sasl::Client::start(AppId::new("app-1"), secret.clone(), wanted, &mut Seeded(1))
         .expect("no end of random");
     let (server, challenge) =

@@ -1,7 +1,7 @@
 //! Frames, transport messages, block-transfer messages, names and bitmaps.
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle_protocol::frame::{FrameDecoder, FrameError, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameError, FrameEvent};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::{Bitmap, BlockId, BlockTransferMessage, OpenRequest, StreamName};
 
@@ -49,14 +49,14 @@ fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Messages, Option<FrameEr
                     assert_eq!(decoder.next(), Err(error.clone()), "an error stays");
                     return (messages, Some(error));
                 }
-                Ok(Some(Incoming::Head { head, body_len })) => messages.push((head, body_len, Vec::new())),
-                Ok(Some(Incoming::Body(piece))) => {
+                Ok(Some(FrameEvent::Head { head, body_len })) => messages.push((head, body_len, Vec::new())),
+                Ok(Some(FrameEvent::Body(piece))) => {
                     assert!(!piece.is_empty());
                     let (_, body_len, body) = messages.last_mut().expect("a body follows a head");
                     body.extend_from_slice(&piece);
                     assert!(body.len() as u64 <= *body_len);
                 }
-                Ok(Some(Incoming::End)) => {
+                Ok(Some(FrameEvent::End)) => {
                     let (_, body_len, body) = messages.last().expect("an end follows a head");
                     assert_eq!(*body_len, body.len() as u64);
                 }

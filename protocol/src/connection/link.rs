@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Agreed, CloseReason};
+use super::{Agreement, CloseReason};
 use crate::frame::FrameDecoder;
 use crate::message::Head;
 
@@ -23,7 +23,7 @@ pub enum Transmit<B> {
     Boundary,
     /// From this byte on, in both directions, everything passes what the handshake agreed on.
     /// Everything before it goes out as it is, and nothing more is read until this has been done.
-    Install(Box<Agreed>),
+    Install(Box<Agreement>),
 }
 
 /// Decoder, transmit order and byte clocks of one connection.
@@ -93,7 +93,7 @@ impl<B> Link<B> {
         Ok(())
     }
 
-    pub(super) fn install(&mut self, agreed: Agreed) {
+    pub(super) fn install(&mut self, agreed: Agreement) {
         self.transmits.push_back(Transmit::Install(Box::new(agreed)));
     }
 

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::link::{Collect, Link, SMALL_FRAME};
-use super::{Agreed, Body, Challenge, CloseReason, Transmit};
-use crate::frame::Incoming;
+use super::{Agreement, Body, Challenge, CloseReason, Transmit};
+use crate::frame::FrameEvent;
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 use crate::limits::Limits;
 use crate::message::Head;
@@ -173,7 +173,12 @@ impl<B: Body> ServerConnection<B> {
 
     /// Judges the challenge as genuine, `app` as proven: queues our answer as it is and, behind it, the change to
     /// what was agreed on.
-    pub fn accept(&mut self, app: AppId, answer: &[u8], agreed: Option<Agreed>) -> Result<(), CloseReason> {
+    pub fn accept(
+        &mut self,
+        app: AppId,
+        answer: &[u8],
+        agreed: Option<Agreement>,
+    ) -> Result<(), CloseReason> {
         let request = self.judging()?;
         self.link.send(&Head::RpcResponse { request }, answer)?;
         if let Some(agreed) = agreed {
@@ -452,18 +457,18 @@ impl<B: Body> super::Engine for ServerConnection<B> {
             }
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
-                Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
-                Some(Incoming::Body(piece)) if self.uploading.is_some() => {
+                Some(FrameEvent::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(FrameEvent::Body(piece)) if self.uploading.is_some() => {
                     Some(ServerEvent::UploadPiece(piece))
                 }
-                Some(Incoming::Body(piece)) => {
+                Some(FrameEvent::Body(piece)) => {
                     if let Some((_, _, collect)) = &mut self.collecting {
                         collect.push(piece);
                     }
                     None
                 }
-                Some(Incoming::End) if self.uploading.take().is_some() => Some(ServerEvent::UploadEnd),
-                Some(Incoming::End) => self.collected()?,
+                Some(FrameEvent::End) if self.uploading.take().is_some() => Some(ServerEvent::UploadEnd),
+                Some(FrameEvent::End) => self.collected()?,
             };
             if event.is_some() {
                 return Ok(event);

@@ -5,7 +5,7 @@
 //! Client::start ───── SaslMessage, empty token ────► Server::start
 //! Client::respond ◄── digest-challenge ─────────────────┘
 //!        └─────────── SaslMessage, digest-response ─► Server::judge ──► Protection
-//! Awaiting::finish ◄─ rspauth=… ────────────────────────┘
+//! Verifier::finish ◄─ rspauth=… ────────────────────────┘
 //!        └─► Protection
 //! ```
 //!
@@ -49,9 +49,9 @@ mod server;
 
 pub use challenge::{Offer, offered};
 pub use cipher::{SaslCipher, SaslKeys, UnknownSaslCipher};
-pub use client::{Awaiting, Client, Wanted};
+pub use client::{Client, Demand, Verifier};
 pub use digest::Protection;
 pub use error::{SaslError, TokenError};
 pub use layer::{MAX_TOKEN, SaslLayer};
 pub use message::SaslMessage;
-pub use server::{Judged, Server};
+pub use server::{Judgement, Server};

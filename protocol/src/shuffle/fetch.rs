@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 use crate::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
-use crate::shuffle::Nested;
+use crate::shuffle::Lists;
 
 fields! {
     /// Opens blocks of one shuffle (Spark 3.0).
@@ -20,7 +20,7 @@ fields! {
         /// The map tasks.
         maps: Vec<MapId>,
         /// For each map task the partitions wanted; with `batch` the first one and the one past the last.
-        reduces: Nested<ReduceId>,
+        reduces: Lists<ReduceId>,
         /// Whether the partitions of a map task are one range, served as one chunk.
         batch: bool,
     }
@@ -40,7 +40,7 @@ fields! {
         /// The merged partitions.
         reduces: Vec<ReduceId>,
         /// For each partition the chunks wanted.
-        chunks: Nested<i32>,
+        chunks: Lists<i32>,
     }
 }
 

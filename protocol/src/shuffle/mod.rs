@@ -50,7 +50,7 @@ pub use bitmap::Bitmap;
 pub use block_id::{BlockId, BlockIdError};
 pub use corruption::{CorruptionCause, DiagnoseCorruption};
 pub use fetch::{FetchShuffleBlockChunks, FetchShuffleBlocks, MergedChunk, ReduceRange, ShapeError};
-pub use lists::{Nested, Strings, StringsIter};
+pub use lists::{Lists, Strings, StringsIter};
 pub use local_dirs::{GetLocalDirsForExecutors, LocalDirsForExecutors, SHUFFLE_PUSH_MERGER};
 pub use open::{OpenBlocks, StreamHandle};
 pub use open_ids::{OpenError, OpenRequest, RddBlock, ShuffleBlock};
