@@ -14,8 +14,15 @@ use plan::{circles, upward};
 use sources::Package;
 
 /// The rooms of each package from the ground up: a room uses only rooms that stand before it.
-const PLAN: [(&str, &[&str]); 4] =
-    [("protocol/src", PROTOCOL), ("transport/src", TRANSPORT), ("client/src", &[]), ("src", SERVER)];
+const PLAN: [(&str, &[&str]); 7] = [
+    ("protocol/src", PROTOCOL),
+    ("transport/src", TRANSPORT),
+    ("client/src", &[]),
+    ("measure/src", &[]),
+    ("src", SERVER),
+    ("interop-tests/src", INTEROP_TESTS),
+    ("interop-tests/benches/serve_cost", &[]),
+];
 
 const PROTOCOL: &[&str] = &[
     "named",
@@ -50,6 +57,9 @@ const SERVER: &[&str] = &[
     "admin",
     "commands",
 ];
+
+const INTEROP_TESTS: &[&str] =
+    &["machine", "oracle", "kms", "modes", "spark", "ours", "wire", "fixture", "merger", "applications"];
 
 fn package(dir: &str) -> Package {
     Package::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir))
