@@ -1,8 +1,8 @@
-//! Data at rest: the files of merged partitions, which this server seals itself, and the streams of
-//! `spark.io.encryption`, which executors write. The formats are in [`sealed_shuffle_protocol::stored`].
+//! The files of merged partitions, which this server seals itself. The format is in
+//! [`sealed_shuffle_protocol::stored::sealed`].
 //!
 //! ```text
-//! writing:  piece in a segment buffer ─► sealed in place ─► one write        PartitionWriter
+//! writing:  piece in a segment buffer ─► sealed in place ─► one write        SealedWriter
 //! reading:  page cache ─► one read into a reused buffer ─► opened in place   SealedRegion
 //! rules:    sealed_shuffle_protocol::stored::sealed decides every byte       (format, keys, counters)
 //! ```
@@ -14,9 +14,6 @@
 //! | [`writer`] | one partition while it is merged |
 //! | [`region`] | the plaintext of one chunk, as it is pulled |
 //! | [`error`] | what failed, with the file's name |
-//! | [`io_encryption`] | reading and writing the streams of `spark.io.encryption` |
-//! | [`partitions`] | which bytes of a shuffle data file are which partition |
-//! | [`segments`] | where the segments of an encrypted spill end |
 //!
 //! Invariants: no plaintext reaches a file of ours; nothing is handed out before its segment has verified; a partition
 //! that was not finalized is read through its writer's [`Progress`](sealed_shuffle_protocol::stored::sealed::Progress)
@@ -24,11 +21,8 @@
 //! everything but [`SealedRegion::fill_now`] may wait for a disk.
 
 pub mod error;
-pub mod io_encryption;
-pub mod partitions;
 pub mod place;
 pub mod region;
-pub mod segments;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -38,4 +32,4 @@ pub use error::StoredError;
 pub use place::MergedFiles;
 pub use region::{Filled, OpenBuffer, SealedRegion};
 pub use store::{SealedLimits, SealedPartition, SealedStore};
-pub use writer::{Finalized, Fsync, PartitionWriter};
+pub use writer::{Finalized, Fsync, SealedWriter};

@@ -12,9 +12,9 @@ use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIEC
 use tempfile::TempDir;
 
 use crate::disk::Roots;
-use crate::stored::{
-    Filled, Finalized, Fsync, MergedFiles, OpenBuffer, PartitionWriter, SealedLimits, SealedPartition,
-    SealedRegion, SealedStore, StoredError,
+use crate::sealed_files::{
+    Filled, Finalized, Fsync, MergedFiles, OpenBuffer, SealedLimits, SealedPartition, SealedRegion,
+    SealedStore, SealedWriter, StoredError,
 };
 
 const SUB_DIRS: i32 = 4;
@@ -46,7 +46,7 @@ impl Fixture {
         Arc::new(merged(&self.root, &self.roots, app))
     }
 
-    pub(super) fn create(&self, reduce: i32) -> PartitionWriter {
+    pub(super) fn create(&self, reduce: i32) -> SealedWriter {
         self.store.create(&self.place, partition(reduce), &key(), &wrapped()).unwrap()
     }
 
@@ -102,7 +102,7 @@ pub(super) trait Blocks {
     fn block(&mut self, block: &[u8]);
 }
 
-impl Blocks for PartitionWriter {
+impl Blocks for SealedWriter {
     fn pieces(&mut self, block: &[u8], piece: usize) -> Result<(), StoredError> {
         let mut segment = Segment::with_capacity(MAX_SEGMENT);
         for piece in block.chunks(piece) {

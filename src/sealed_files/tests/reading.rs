@@ -1,7 +1,7 @@
 use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE};
 
 use super::fixture::{Blocks, Fixture, drain, key, partition, pattern};
-use crate::stored::{Filled, Fsync, OpenBuffer, SealedRegion, StoredError};
+use crate::sealed_files::{Filled, Fsync, OpenBuffer, SealedRegion, StoredError};
 
 #[test]
 fn chunks_of_every_size_of_segment_come_back() {
@@ -161,6 +161,6 @@ fn a_damaged_segment_is_not_opened_to_where_it_goes() {
 fn a_chunk_can_be_read_on_another_thread() {
     fn is_send<T: Send + 'static>() {}
     is_send::<SealedRegion>();
-    is_send::<crate::stored::PartitionWriter>();
-    is_send::<crate::stored::SealedPartition>();
+    is_send::<crate::sealed_files::SealedWriter>();
+    is_send::<crate::sealed_files::SealedPartition>();
 }

@@ -148,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stored::io_encryption::EncryptingWriter;
+    use crate::io_encryption::EncryptingWriter;
 
     fn key() -> IoKey {
         IoKey::from_bytes(&[4; 16]).unwrap()

@@ -5,7 +5,7 @@ use std::fs;
 use sealed_shuffle_protocol::stored::sealed::Kind;
 
 use super::fixture::{Fixture, drain, key, partition, pattern};
-use crate::stored::{SealedLimits, StoredError};
+use crate::sealed_files::{SealedLimits, StoredError};
 
 #[test]
 fn a_change_anywhere_names_the_file() {
@@ -37,7 +37,7 @@ fn a_file_of_another_application_or_partition_names_both() {
     let mut writer = fixture.store.create(&other, partition(1), &key(), &super::fixture::wrapped()).unwrap();
     super::fixture::Blocks::block(&mut writer, b"theirs");
     writer.close_chunk(b"bits").unwrap();
-    writer.finalize(crate::stored::Fsync::Never).unwrap();
+    writer.finalize(crate::sealed_files::Fsync::Never).unwrap();
     for kind in Kind::ALL {
         let ours = fs::read(fixture.path(1, kind)).unwrap();
         let theirs = other.shown(partition(1), kind).unwrap();

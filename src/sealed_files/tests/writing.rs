@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use sealed_shuffle_protocol::stored::sealed::{Header, Kind, SealedError};
 
 use super::fixture::{Blocks, Fixture, key, partition, pattern, wrapped};
-use crate::stored::{Fsync, MergedFiles, SealedLimits, StoredError};
+use crate::sealed_files::{Fsync, MergedFiles, SealedLimits, StoredError};
 
 const CANARY: &[u8] = b"the canary sings in clear";
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::fixture::{Blocks, Fixture, drain, key, partition};
-use crate::stored::{Fsync, PartitionWriter, SealedLimits};
+use crate::sealed_files::{Fsync, SealedLimits, SealedWriter};
 
 const PARTITIONS: usize = 3;
 
@@ -41,7 +41,7 @@ proptest! {
     #[test]
     fn each_partition_keeps_what_was_committed_to_it(steps in prop::collection::vec(step(), 0..40)) {
         let fixture = Fixture::with(SealedLimits { write_handles: 1, read_handles: 1, ..SealedLimits::default() });
-        let mut writers: Vec<PartitionWriter> = (0..PARTITIONS).map(|n| fixture.create(n as i32)).collect();
+        let mut writers: Vec<SealedWriter> = (0..PARTITIONS).map(|n| fixture.create(n as i32)).collect();
         let mut models: Vec<Model> = (0..PARTITIONS).map(|_| Model::default()).collect();
         for (n, (which, step)) in steps.into_iter().enumerate() {
             let (writer, model) = (&mut writers[which], &mut models[which]);

@@ -16,7 +16,7 @@ use sealed_shuffle_transport::region::{Identity, OpenFile, Region, read_blocking
 use super::error::StoredError;
 use super::place::MergedFiles;
 use super::region::SealedRegion;
-use super::writer::{PartitionWriter, Writings};
+use super::writer::{SealedWriter, Writings};
 use crate::disk::{OwnFiles, Roots};
 
 /// The sealed files of a server.
@@ -65,7 +65,7 @@ impl SealedStore {
         partition: PartitionId,
         key: &DataKey,
         wrapped: &WrappedKey,
-    ) -> Result<PartitionWriter, StoredError> {
+    ) -> Result<SealedWriter, StoredError> {
         let salt = Salt(random_bytes()?);
         let (sealer, headers) = PartitionSealer::new(key, wrapped, place.context(), partition, salt)
             .map_err(|source| {
@@ -80,7 +80,7 @@ impl SealedStore {
         let meta = make(Kind::Meta, false)?;
         let data = make(Kind::Data, true)?;
         let files = Writings { data, index, meta };
-        Ok(PartitionWriter::new(self.clone(), place.clone(), partition, salt, sealer, files))
+        Ok(SealedWriter::new(self.clone(), place.clone(), partition, salt, sealer, files))
     }
 
     /// The header of a partition's index file, which holds the wrapped key: what a key service needs after a restart.
@@ -104,7 +104,7 @@ impl SealedStore {
         self.open_index(place, partition, key, None)
     }
 
-    /// Opens a partition that is still being merged, as far as its writer was ([`PartitionWriter::progress`]).
+    /// Opens a partition that is still being merged, as far as its writer was ([`SealedWriter::progress`]).
     pub fn open_unfinished(
         &self,
         place: &MergedFiles,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::fixture::{Blocks, Fixture};
-use crate::stored::{Fsync, SealedLimits};
+use crate::sealed_files::{Fsync, SealedLimits};
 
 const PARTITIONS: i32 = 10_000;
 const HANDLES: usize = 64;

@@ -18,7 +18,7 @@ use crate::disk::Writing;
 /// It holds keys, counters and positions, in all a few hundred bytes; no buffer, and no descriptor of its own.
 /// Dropped before [`finalize`](Self::finalize), it leaves files that nobody opens.
 #[derive(Debug)]
-pub struct PartitionWriter {
+pub struct SealedWriter {
     store: Arc<SealedStore>,
     place: Arc<MergedFiles>,
     partition: PartitionId,
@@ -65,7 +65,7 @@ pub struct Finalized {
     pub salt: Salt,
 }
 
-impl PartitionWriter {
+impl SealedWriter {
     pub(super) fn new(
         store: Arc<SealedStore>,
         place: Arc<MergedFiles>,
@@ -208,7 +208,7 @@ impl PartitionWriter {
     }
 }
 
-impl Drop for PartitionWriter {
+impl Drop for SealedWriter {
     fn drop(&mut self) {
         self.store.files.written(self.files.data);
     }
