@@ -5,8 +5,8 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix nightly lint deny bench bench-spark cost floor guard guard-update release \
-	install setup setup-build setup-deny setup-guard setup-strip
+.PHONY: help demo test unit interop interop-full interop-matrix nightly lint docs deny bench bench-spark cost floor guard \
+	guard-update release install setup setup-build setup-deny setup-guard setup-strip
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,11 @@ lint: setup-build setup-deny ## formatting, clippy, documentation, features, lic
 	$(CARGO) check --package sealed-shuffle --no-default-features
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
+docs: export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+docs: setup-build ## the book, in target/book (installs mdbook where it is absent)
+	@command -v mdbook >/dev/null || $(CARGO) install --locked mdbook
+	mdbook build docs
+
 # Known faults (advisories) come from a network, and change without a change of ours: `make lint` leaves them out.
 deny: setup-deny ## licences, bans, sources and known faults of dependencies
 	$(CARGO) deny check
@@ -77,7 +82,7 @@ guard: setup-guard ## counts instructions on the hot paths; a tenth more than th
 guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
 
-bench-spark: setup ## all of it beside Spark's own service: benches/RESULTS.md with its picture (20 minutes)
+bench-spark: setup ## all of it beside Spark's own service: docs/results.md with its picture (20 minutes)
 	$(CARGO) build --release --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- --results --pairs 10 $(ARGS)
 

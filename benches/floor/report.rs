@@ -47,7 +47,7 @@ impl Line {
     }
 }
 
-/// For people; the README has it as it is.
+/// For people; `docs/performance.md` has it as it is.
 pub(crate) fn table(lines: &[Line]) -> String {
     let mut floor =
         Table::new(&["mode", "cipher", "segment", "sender, CPU-s/GB", "receiver, CPU-s/GB", "MB/s"]);

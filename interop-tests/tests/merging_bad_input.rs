@@ -378,7 +378,7 @@ fn directories_of_merged_files() {
     both.agree("with an unknown executor", |p| vec![p.rpc(dirs(APP, &["9", "shuffle-push-merger"]))]);
 }
 
-/// DECISIONS 28: bytes of a duplicate are ignored while another push of the block is writing. When that one is lost,
+/// Decision 28: bytes of a duplicate are ignored while another push of the block is writing. When that one is lost,
 /// Spark writes what still comes, half a block that counts as whole; with ours it is a collision, after which the
 /// block can be pushed again.
 #[test]
@@ -418,7 +418,7 @@ const BLOCK: usize = 500_000;
 /// A quarter of the memory budget.
 const DEFERRED: f64 = (32 << 20) as f64 / 4.0;
 
-/// DECISIONS 28: what waits for another writer has a quarter of the memory budget; a push beyond it is answered as a
+/// Decision 28: what waits for another writer has a quarter of the memory budget; a push beyond it is answered as a
 /// collision. Spark keeps all of it.
 #[test]
 fn deferred_bytes_stay_within_their_budget_under_load() {

@@ -338,7 +338,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// DECISIONS 28: of a duplicate some of whose bytes were ignored Spark writes the rest when the writer dies, which
+    /// Decision 28: of a duplicate some of whose bytes were ignored Spark writes the rest when the writer dies, which
     /// is half a block that counts as whole; ours calls it a collision. No writer dies here while somebody pushes the
     /// same block; [`half_a_block_is_a_collision_with_ours`] shows the difference.
     fn would_write_half_a_block(&self, connection: usize) -> bool {

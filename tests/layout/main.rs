@@ -25,17 +25,18 @@ const PLAN: [(&str, &[&str]); 7] = [
 ];
 
 const PROTOCOL: &[&str] = &[
-    "codec",
-    "limits",
+    "named",
     "ids",
+    "limits",
     "secret",
+    "codec",
     "crypto",
-    "frame",
     "message",
+    "frame",
     "shuffle",
+    "cipher",
     "auth",
     "sasl",
-    "cipher",
     "channel",
     "stored",
     "connection",

@@ -20,9 +20,9 @@ use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_config::{Policy, SaslSettings};
 use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
-use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
+use sealed_shuffle_protocol::auth::{AesSession, AuthMessage, EngineVersion, Initiator};
 use sealed_shuffle_protocol::channel::SecurityLevel;
-use sealed_shuffle_protocol::cipher::{AesSession, Segment, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::cipher::{Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, StreamId,

@@ -13,7 +13,7 @@
 //! The ratio is formed within each pair of
 //! neighbouring runs, since machines are not equally fast all the time. Nothing is asserted: the bench reports.
 //! With `--cold` both are started anew for every run: what a JVM costs that has just been started. With `--results` it
-//! does all that `benches/RESULTS.md` shows, and writes that file and its picture.
+//! does all that `docs/results.md` shows, and writes that file and its picture.
 
 mod case;
 mod load;

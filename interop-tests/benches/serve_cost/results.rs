@@ -1,4 +1,4 @@
-//! `benches/RESULTS.md`: everything that is compared with Spark, as tables and a picture.
+//! `docs/results.md`: everything that is compared with Spark, as tables and a picture.
 //!
 //! The file is written anew after each case, so that a run that is cut short leaves what it has.
 
@@ -58,13 +58,13 @@ struct Results {
 
 impl Results {
     fn write(&self) {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         let write = |name: &str, content: &[u8]| {
             let path: PathBuf = dir.join(name);
             fs::write(&path, content).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
         };
         let picture = plot::svg(&self.reports);
-        write("RESULTS.md", self.markdown().as_bytes());
+        write("results.md", self.markdown().as_bytes());
         write("results.svg", picture.as_bytes());
         match plot::png(&picture) {
             Some(png) => write("results.png", &png),

@@ -1,6 +1,6 @@
 //! How cost grows with load: series of points, measured in turn over several rounds, because a machine is seldom quiet.
 //!
-//! What stays flat, and what the README states of it: bytes per second over connections, latency over registered executors,
+//! What stays flat, and what `docs/performance.md` states of it: bytes per second over connections, latency over registered executors,
 //! and the server's memory.
 
 mod connections;

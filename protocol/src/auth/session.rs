@@ -12,22 +12,20 @@
 
 use bytes::BytesMut;
 
-use super::Role;
-use super::ctr::CtrLayer;
-use super::gcm::{GcmKeySize, GcmLayer};
-use super::layer::{CipherError, Layer};
-use super::mode::{SessionCipher, SessionMode};
-use super::segment::{Layout, Segment};
-use crate::auth::{EngineVersion, SessionKeys};
+use super::keys::SessionKeys;
+use crate::cipher::{
+    CipherError, CtrLayer, EngineVersion, GcmKeySize, GcmLayer, Layer, Layout, Role, Segment, SessionCipher,
+    SessionMode,
+};
 use crate::crypto::ctr::KeyStream;
 use crate::crypto::random::Random;
+use crate::message::{LENGTH_LEN, MAX_PAYLOAD, MessageKind};
 
 /// Bytes that decide.
 const PROBE: usize = 9;
 
 /// What a client's first plaintext looks like: the test that tells key streams apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum FirstBytes {
     /// A frame of Spark's transport that holds a request.
     Frame,
@@ -41,9 +39,10 @@ impl FirstBytes {
         match self {
             Self::Frame => {
                 let [length @ .., kind] = first;
-                // 8 bytes of length count themselves; bodies are bounded by an i32.
-                (9..=0x8000_0006).contains(&i64::from_be_bytes(*length))
-                    && matches!(kind, 0 | 3 | 6 | 9 | 10 | 11)
+                // The length counts itself, and a type byte at least.
+                let lengths = LENGTH_LEN as u64 + 1..=LENGTH_LEN as u64 + MAX_PAYLOAD;
+                lengths.contains(&u64::from_be_bytes(*length))
+                    && MessageKind::from_byte(*kind).is_ok_and(MessageKind::is_request)
             }
             Self::TlsRecord => {
                 // Type, version, and what a record holds at most (RFC 8446, section 5.2).
@@ -56,20 +55,12 @@ impl FirstBytes {
 /// The AES session of a connection whose handshake is done.
 ///
 /// Client to server runs under `outputIv`, server to client under `inputIv`: the names are the client's.
-#[derive(Debug)]
 pub struct AesSession(State);
 
-#[derive(Debug)]
 enum State {
     Undecided(Box<Undecided>),
-    Open(SessionMode, AesLayer),
+    Open(SessionMode, Box<dyn Layer>),
     Failed,
-}
-
-#[derive(Debug)]
-enum AesLayer {
-    Ctr(CtrLayer),
-    Gcm(Box<GcmLayer>),
 }
 
 struct Undecided {
@@ -81,7 +72,7 @@ struct Undecided {
 impl AesSession {
     /// A client's session, in the mode that it is configured for.
     pub fn client(keys: SessionKeys, mode: SessionMode, random: Box<dyn Random>) -> Self {
-        Self(State::Open(mode, AesLayer::new(keys, mode, Role::Client, random)))
+        Self(State::Open(mode, layer(keys, mode, Role::Client, random)))
     }
 
     /// A server's session, which learns its mode from what the client sends first.
@@ -105,8 +96,7 @@ impl Layer for AesSession {
     /// While undecided: no room, and nothing that [`Layer::seal`] would take.
     fn layout(&self) -> Layout {
         match &self.0 {
-            State::Open(_, AesLayer::Ctr(layer)) => layer.layout(),
-            State::Open(_, AesLayer::Gcm(layer)) => layer.layout(),
+            State::Open(_, layer) => layer.layout(),
             State::Undecided(_) | State::Failed => Layout::BARE,
         }
     }
@@ -121,8 +111,7 @@ impl Layer for AesSession {
 
     fn seal(&mut self, segment: &mut Segment) -> Result<(), CipherError> {
         match &mut self.0 {
-            State::Open(_, AesLayer::Ctr(layer)) => layer.seal(segment),
-            State::Open(_, AesLayer::Gcm(layer)) => layer.seal(segment),
+            State::Open(_, layer) => layer.seal(segment),
             State::Undecided(_) => Err(CipherError::Undecided),
             State::Failed => Err(CipherError::Failed),
         }
@@ -136,8 +125,7 @@ impl Layer for AesSession {
             self.decide(first)?;
         }
         match &mut self.0 {
-            State::Open(_, AesLayer::Ctr(layer)) => layer.open(input),
-            State::Open(_, AesLayer::Gcm(layer)) => layer.open(input),
+            State::Open(_, layer) => layer.open(input),
             State::Undecided(_) | State::Failed => Err(CipherError::Failed),
         }
     }
@@ -151,58 +139,75 @@ impl AesSession {
         };
         let mode = undecided.recognise(first).ok_or(CipherError::Unrecognised)?;
         let Undecided { keys, random, .. } = *undecided;
-        self.0 = State::Open(mode, AesLayer::new(keys, mode, Role::Server, random));
+        self.0 = State::Open(mode, layer(keys, mode, Role::Server, random));
         Ok(())
     }
 }
 
-impl AesLayer {
-    fn new(keys: SessionKeys, mode: SessionMode, role: Role, random: Box<dyn Random>) -> Self {
-        match (mode.cipher, mode.version) {
-            (SessionCipher::Ctr, EngineVersion::V1) => {
-                let (outbound, inbound) = CtrLayer::ivs(&keys, role);
-                Self::Ctr(CtrLayer::aes_256(keys.v1(), outbound, inbound))
-            }
-            (SessionCipher::Ctr, EngineVersion::V2) => {
-                let (outbound, inbound) = CtrLayer::ivs(&keys, role);
-                Self::Ctr(CtrLayer::aes_128(keys.v2(), outbound, inbound))
-            }
-            (SessionCipher::Gcm, EngineVersion::V1) => {
-                Self::Gcm(Box::new(GcmLayer::aes_256(keys.into_v1(), random)))
-            }
-            (SessionCipher::Gcm, EngineVersion::V2) => {
-                Self::Gcm(Box::new(GcmLayer::aes_128(keys.into_v2(), random)))
-            }
+/// The layer of one end in a mode that is known.
+fn layer(keys: SessionKeys, mode: SessionMode, role: Role, random: Box<dyn Random>) -> Box<dyn Layer> {
+    match (mode.cipher, mode.version) {
+        (SessionCipher::Ctr, EngineVersion::V1) => {
+            let (outbound, inbound) = counters(&keys, role);
+            Box::new(CtrLayer::aes_256(keys.v1(), outbound, inbound))
         }
+        (SessionCipher::Ctr, EngineVersion::V2) => {
+            let (outbound, inbound) = counters(&keys, role);
+            Box::new(CtrLayer::aes_128(keys.v2(), outbound, inbound))
+        }
+        (SessionCipher::Gcm, EngineVersion::V1) => Box::new(GcmLayer::aes_256(keys.into_v1(), random)),
+        (SessionCipher::Gcm, EngineVersion::V2) => Box::new(GcmLayer::aes_128(keys.into_v2(), random)),
+    }
+}
+
+/// The initial counters of one end, as (outbound, inbound).
+fn counters(keys: &SessionKeys, role: Role) -> (&[u8; 16], &[u8; 16]) {
+    match role {
+        Role::Client => (keys.output_iv(), keys.input_iv()),
+        Role::Server => (keys.input_iv(), keys.output_iv()),
     }
 }
 
 impl Undecided {
-    /// Cheap tests first: GCM shows its length and header length in clear.
+    /// The strongest mode in which a client can begin so.
     fn recognise(&self, first: &[u8; PROBE]) -> Option<SessionMode> {
-        let mode = |cipher, version| Some(SessionMode { version, cipher });
-        if first[..4] == [0; 4] {
-            if first[8] == GcmKeySize::Aes256.header_len() {
-                return mode(SessionCipher::Gcm, EngineVersion::V1);
-            }
-            if first[8] == GcmKeySize::Aes128.header_len() {
-                return mode(SessionCipher::Gcm, EngineVersion::V2);
-            }
-        }
+        SessionMode::all().rev().find(|mode| self.begins(first, *mode))
+    }
+
+    /// Whether a client's stream can begin so in `mode`: GCM shows its header's length in clear, CTR must be deciphered.
+    fn begins(&self, first: &[u8; PROBE], mode: SessionMode) -> bool {
         let iv = self.keys.output_iv();
-        if self.fits(first, KeyStream::aes_256(self.keys.v1().as_bytes(), iv)) {
-            return mode(SessionCipher::Ctr, EngineVersion::V1);
+        match (mode.cipher, mode.version) {
+            (SessionCipher::Gcm, EngineVersion::V1) => begins_message(first, GcmKeySize::Aes256),
+            (SessionCipher::Gcm, EngineVersion::V2) => begins_message(first, GcmKeySize::Aes128),
+            (SessionCipher::Ctr, EngineVersion::V1) => {
+                self.fits(first, KeyStream::aes_256(self.keys.v1().as_bytes(), iv))
+            }
+            (SessionCipher::Ctr, EngineVersion::V2) => {
+                self.fits(first, KeyStream::aes_128(self.keys.v2().as_bytes(), iv))
+            }
         }
-        if self.fits(first, KeyStream::aes_128(self.keys.v2().as_bytes(), iv)) {
-            return mode(SessionCipher::Ctr, EngineVersion::V2);
-        }
-        None
     }
 
     fn fits(&self, first: &[u8; PROBE], mut stream: KeyStream) -> bool {
         let mut plain = *first;
         stream.apply(&mut plain);
         self.first.fits(&plain)
+    }
+}
+
+/// Whether a GCM message begins so: the upper half of its length is zero, and the header has one length.
+fn begins_message(first: &[u8; PROBE], key: GcmKeySize) -> bool {
+    first[..4] == [0; 4] && first[8] == key.header_len()
+}
+
+impl std::fmt::Debug for AesSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            State::Undecided(undecided) => write!(f, "AesSession({undecided:?})"),
+            State::Open(mode, _) => write!(f, "AesSession({mode}, redacted)"),
+            State::Failed => f.write_str("AesSession(failed)"),
+        }
     }
 }
 
