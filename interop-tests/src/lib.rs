@@ -22,6 +22,7 @@
 //! kms_proxy.rs  stands before it, writes down what is asked, and fails as KMS fails
 //! log_scan.rs   no warning passes that a test did not announce
 //! waves.rs      an application that goes on while its service goes away and comes back
+//! suites/       Spark's own published suites, and what is expected of each of their tests
 //! turn.rs       keeps the heavy tests from running all at once
 //! ```
 //!
@@ -52,6 +53,7 @@ pub mod server;
 pub mod service;
 pub mod sight;
 pub mod spark;
+pub mod suites;
 pub mod tls;
 pub mod turn;
 pub mod waves;
