@@ -1,11 +1,11 @@
 //! Spark's own published suites against our server, and against Spark's own service as the control
-//! (docs/develop/spark-suites.md). What takes minutes is ignored here, and run by `make spark-suites`.
+//! (docs/develop/spark-suites.md). Tests that take minutes are ignored here, and run by `make spark-suites`.
 
 use std::{collections::BTreeSet, fs};
 
 use sealed_shuffle_interop_tests::{
-    service::Service,
-    suites::{Expectations, Group, Release, no_service, run, target},
+    modes::Service,
+    suites::{Expectations, Group, MissingJars, Release, no_service, run, target},
 };
 
 /// Runs a group, unless the release cannot be had: then the reason stands in `target/spark-suites/`, and
@@ -14,7 +14,8 @@ fn holds(version: &'static str, group: Group, service: Service) {
     let name = format!("{version} {} {service:?}", group.name());
     let Some(release) = release(version, &name) else { return };
     let expected = Expectations::read(&release, group, service);
-    let verdict = expected.judge(&run(&release, group, service, &expected));
+    let Some(results) = had(run(&release, group, service, &expected), &name) else { return };
+    let verdict = expected.judge(&results);
     told(&name, &verdict.to_string());
     assert!(
         verdict.surprises.is_empty(),
@@ -25,8 +26,12 @@ fn holds(version: &'static str, group: Group, service: Service) {
 }
 
 fn release(version: &'static str, name: &str) -> Option<Release> {
-    match Release::get(version) {
-        Ok(release) => Some(release),
+    had(Release::get(version), name)
+}
+
+fn had<T>(result: Result<T, MissingJars>, name: &str) -> Option<T> {
+    match result {
+        Ok(there) => Some(there),
         Err(reason) => {
             let must = std::env::var_os("SEALED_SHUFFLE_SUITES").is_some_and(|value| value == "required");
             assert!(!must, "{reason}");
@@ -110,7 +115,7 @@ macro_rules! suites {
             #[test]
             fn every_suite_is_in_a_group_or_has_a_reason_not_to_be() {
                 let Some(release) = release(VERSION, &format!("{VERSION} list")) else { return };
-                let in_groups = Group::ALL.iter().flat_map(|group| group.suites());
+                let in_groups = Group::NETWORK.iter().flat_map(|group| group.suites());
                 let in_groups = in_groups.filter_map(|suite| suite.rsplit('.').next()).map(str::to_owned);
                 let listed: BTreeSet<String> = in_groups.chain(no_service().into_keys()).collect();
                 let unknown: Vec<String> =
@@ -122,3 +127,22 @@ macro_rules! suites {
 }
 
 suites!(spark_3_5_9 = "3.5.9", spark_4_2_0 = "4.2.0");
+
+/// Spark's core has a suite of whole applications with the service; its jars of this release are PySpark's.
+mod applications {
+    use super::*;
+
+    const VERSION: &str = "3.5.9";
+
+    #[test]
+    #[ignore = "twenty-three applications: make spark-suites"]
+    fn ours_passes_the_application_suite() {
+        holds(VERSION, Group::Applications, Service::Ours);
+    }
+
+    #[test]
+    #[ignore = "twenty-three applications: make spark-suites"]
+    fn spark_passes_the_application_suite() {
+        holds(VERSION, Group::Applications, Service::Spark);
+    }
+}

@@ -1,4 +1,4 @@
-//! What is expected of each test, with its reason, and what came otherwise.
+//! The expectation of each test, with its reason, and every surprise.
 //!
 //! `spark-suites/expectations/GROUP.md` is a table; a test that it does not name is expected to pass.
 //!
@@ -11,10 +11,15 @@
 //! | failure | a text that the failure of a test that differs must hold |
 //! | reason | why, for the reader |
 
-use std::{fmt, fs};
+use std::{collections::BTreeMap, fmt, fs, path::Path};
 
-use super::{Group, Outcome, Release, Result, release::sources};
-use crate::service::Service;
+use super::{
+    group::Group,
+    outcome::{Outcome, TestResult},
+    release::Release,
+    sources::sources,
+};
+use crate::modes::Service;
 
 /// The rows of a list that hold for one release and one service.
 #[derive(Debug)]
@@ -44,9 +49,7 @@ impl Expectations {
     /// Reads the list of a group.
     pub fn read(release: &Release, group: Group, service: Service) -> Self {
         let path = sources().join("expectations").join(format!("{}.md", group.name()));
-        let text =
-            fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
-        Self::parse(&text, release.version(), service)
+        Self::parse(&list(&path), release.version(), service)
     }
 
     fn parse(text: &str, version: &str, service: Service) -> Self {
@@ -61,7 +64,11 @@ impl Expectations {
                 "not applicable" => false,
                 _ => panic!("neither `differs` nor `not applicable`: {cells:?}"),
             };
-            assert_eq!(is_applicable, !failure.is_empty(), "what differs fails with a text: {cells:?}");
+            assert_eq!(
+                is_applicable,
+                !failure.is_empty(),
+                "a test that differs fails with a text: {cells:?}"
+            );
             let holds = [version, "all"].contains(&spark) && [name, "both"].contains(&service);
             holds.then(|| Row { is_applicable, test: test.to_owned(), failure: failure.to_owned() })
         };
@@ -73,8 +80,8 @@ impl Expectations {
         self.0.iter().filter(|row| !row.is_applicable).map(|row| row.test.as_str())
     }
 
-    /// Compares what came with what was expected: unexpected failures, unexpected passes, and rows without a test.
-    pub fn judge(&self, results: &[Result]) -> Verdict {
+    /// Compares results with expectations: unexpected failures, unexpected passes, and rows without a test.
+    pub fn judge(&self, results: &[TestResult]) -> Verdict {
         let mut verdict = Verdict::default();
         for result in results {
             let row = self.0.iter().find(|row| row.test == result.test);
@@ -118,8 +125,23 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// The suites of the test jars that no service takes part in, each with its reason (`spark-suites/no-service.md`).
+pub fn no_service() -> BTreeMap<String, String> {
+    let text = list(&sources().join("no-service.md"));
+    rows(&text)
+        .map(|cells| {
+            let [suite, reason] = cells[..] else { panic!("not a suite and its reason: {cells:?}") };
+            (suite.to_owned(), reason.to_owned())
+        })
+        .collect()
+}
+
+fn list(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()))
+}
+
 /// The cells of each row of the Markdown tables in a text, headings aside. No cell holds a bar.
-pub(super) fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
+fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let mut is_within = false;
     let rows = text.lines().filter(move |line| {
         let is_row = line.starts_with('|');
@@ -148,8 +170,8 @@ mod tests {
 | not applicable | 4.2.0 | both | `ASuite#b` | | it is about a JVM |
 ";
 
-    fn result(test: &str, outcome: Outcome, cause: &str) -> Result {
-        Result { test: test.to_owned(), outcome, cause: cause.to_owned() }
+    fn result(test: &str, outcome: Outcome, cause: &str) -> TestResult {
+        TestResult { test: test.to_owned(), outcome, cause: cause.to_owned() }
     }
 
     #[test]
@@ -172,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_otherwise_is_told() {
+    fn every_surprise_is_told() {
         let verdict = Expectations::parse(LIST, "4.2.0", Service::Ours).judge(&[
             result("ASuite#a", Outcome::Passed, ""),
             result("ASuite#c", Outcome::Failed, "broken"),

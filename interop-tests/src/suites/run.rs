@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -9,61 +10,48 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Expectations, Group, Release};
+use super::{
+    expectations::Expectations,
+    group::Group,
+    outcome::TestResult,
+    release::{MissingJars, Release},
+};
 use crate::{
-    process::Process,
-    server::{binary, clean_environment},
-    service::Service,
-    spark::{OPENED, java_home},
+    machine::{Process, Turn, clean_environment, java_home},
+    modes::Service,
+    ours::binary,
+    spark::{OPENED, Spark},
 };
 
-/// A group takes a minute or two; a JVM on a machine that does much else a multiple of it.
-const LIMIT: Duration = Duration::from_secs(900);
-/// Where the harness begins its lines.
-const RESULT: &str = "RESULT\t";
+/// A group takes a minute or two, whole applications several; on a machine that does much else a multiple of it.
+const LIMIT: Duration = Duration::from_secs(1800);
 
-/// How a test ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// It passed, and a service had run.
-    Passed,
-    /// It failed.
-    Failed,
-    /// It was found, and not run, as was asked.
-    LeftOut,
-    /// Spark's own sources switch it off.
-    Skipped,
-    /// It passed without any service, so that it says nothing of ours.
-    Idle,
-}
-
-/// One test and its end.
-#[derive(Clone, Debug)]
-pub struct Result {
-    /// Suite and method with a `#` between them.
-    pub test: String,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Why it failed.
-    pub cause: String,
-}
-
-/// Runs a group of a release's suites against either service. What the service and the suites logged, and the results,
-/// lie in `target/spark-suites/` afterwards.
-pub fn run(release: &Release, group: Group, service: Service, expected: &Expectations) -> Vec<Result> {
+/// Runs a group of a release's suites against either service. The logs of the service and of the suites, and the
+/// results, lie in `target/spark-suites/` afterwards.
+pub fn run(
+    release: &Release,
+    group: Group,
+    service: Service,
+    expected: &Expectations,
+) -> Result<Vec<TestResult>, MissingJars> {
     let logs = logs(release, group, service);
     let tmp = TempDir::with_prefix("suites-").expect("the temporary directory is writable");
     let mut java = java(tmp.path());
-    java.arg(format!("-Dsuites.command={}", command(release, service)))
-        .arg(format!("-Dsuites.log={}", logs.join("service.log").display()))
-        .arg("-cp")
-        .arg(release.class_path(group))
-        .arg("suites.Runner");
-    let there = release.suites();
-    let is_there = |suite: &&&str| there.iter().any(|name| suite.ends_with(&format!(".{name}")));
-    java.args(
-        group.suites().iter().filter(is_there).map(|suite| format!("org.apache.spark.network.{suite}")),
-    );
+    java.arg(format!("-Dsuites.command={}", command(release, service)));
+    java.arg(format!("-Dsuites.log={}", logs.join("service.log").display()));
+    let _turn = match group {
+        Group::Applications => {
+            let spark = Spark::release(release.version());
+            application(&mut java, &spark, release, tmp.path());
+            java.arg("-cp").arg(release.application_class_path(&spark)?).arg("suites.Applications");
+            Some(Turn::wait())
+        }
+        _ => {
+            java.arg("-cp").arg(release.class_path(group)).arg("suites.Runner");
+            None
+        }
+    };
+    java.args(suites(release, group).map(|suite| format!("org.apache.spark.{suite}")));
     java.args(expected.not_applicable().map(|test| format!("-{test}")));
     let mut process = Process::start("Spark's suites", &mut java);
     process.wait(LIMIT);
@@ -71,32 +59,35 @@ pub fn run(release: &Release, group: Group, service: Service, expected: &Expecta
     fs::write(logs.join("suites.log"), process.err().all().join("\n")).expect("target is writable");
     fs::write(logs.join("results.tsv"), lines.join("\n")).expect("target is writable");
     assert!(lines.iter().any(|line| line == "END"), "the suites ended early\n{}", process.tail());
-    lines.iter().filter_map(|line| line.strip_prefix(RESULT)).map(result).collect()
+    Ok(lines.iter().filter_map(|line| TestResult::parse(line)).collect())
 }
 
-fn result(line: &str) -> Result {
-    let mut cells = line.split('\t');
-    let mut next = || cells.next().unwrap_or_default().to_owned();
-    let (test, outcome, _millis, cause) = (next(), next(), next(), next());
-    let outcome = match outcome.as_str() {
-        "passed" => Outcome::Passed,
-        "failed" => Outcome::Failed,
-        "left-out" => Outcome::LeftOut,
-        "skipped" => Outcome::Skipped,
-        "idle" => Outcome::Idle,
-        other => panic!("the harness says {other}"),
-    };
-    Result { test, outcome, cause }
+/// The suites of a group that the release has.
+fn suites(release: &Release, group: Group) -> impl Iterator<Item = &'static str> {
+    let there = release.suites();
+    group.suites().iter().copied().filter(move |suite| {
+        group == Group::Applications || there.iter().any(|name| suite.ends_with(&format!(".{name}")))
+    })
 }
 
-/// A JVM as Spark's build sets it up for its tests. PEM clients of Spark 4.2 need the last option (README, TLS).
+/// A JVM as Spark's build sets it up for its tests.
 fn java(tmp: &Path) -> Command {
     let mut java = Command::new(java_home().join("bin/java"));
     clean_environment(&mut java);
-    java.env("SPARK_LOCAL_IP", "127.0.0.1").args(jvm_options());
+    java.env("SPARK_LOCAL_IP", "127.0.0.1").args(jvm_options()).current_dir(tmp);
     java.arg(format!("-Djava.io.tmpdir={}", tmp.display()));
+    // Spark's clients check no names; Netty does from 4.2 on, and Spark does not tell it which.
     java.arg("-Dio.netty.handler.ssl.defaultEndpointVerificationAlgorithm=NONE");
     java
+}
+
+/// Whole applications start Workers and executors, which find Spark's jars in a home of their own and write beside them.
+fn application(java: &mut Command, spark: &Spark, release: &Release, tmp: &Path) {
+    let home = tmp.join("home");
+    fs::create_dir(&home).expect("the directory is fresh");
+    symlink(spark.home().join("jars"), home.join("jars")).expect("the directory is fresh");
+    java.env("SPARK_HOME", &home).env("SPARK_SCALA_VERSION", release.scala());
+    java.arg("-Dspark.testing=1").arg(format!("-Dspark.test.home={}", home.display()));
 }
 
 /// Short-lived JVMs: the second compiler would cost more than it brings.
@@ -112,7 +103,7 @@ fn jvm_options() -> Vec<String> {
     options
 }
 
-/// What starts the service, one word a line.
+/// The words that start the service, one a line.
 fn command(release: &Release, service: Service) -> String {
     match service {
         Service::Ours => binary().display().to_string(),
