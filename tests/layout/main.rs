@@ -42,9 +42,10 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["random", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["program", "random", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
+    "private_file",
     "disk",
     "keys",
     "handover",

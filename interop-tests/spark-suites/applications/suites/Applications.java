@@ -17,10 +17,9 @@ import org.scalatest.events.TestFailed;
 import org.scalatest.events.TestIgnored;
 import org.scalatest.events.TestPending;
 import org.scalatest.events.TestSucceeded;
-import org.scalatest.tools.Runner;
 
 /**
- * Runs suites of whole applications (ScalaTest), and prints what {@link suites.Runner} prints of others. The server that
+ * Runs suites of whole applications (ScalaTest), and prints the same lines as {@link suites.Runner}. The server that
  * such a suite makes for the shuffle service's handler is a service of its own; all other servers of the application are
  * Spark's, so that the class cannot be replaced, and its method is advised.
  */
@@ -42,7 +41,7 @@ public final class Applications implements Reporter {
             type.visit(Advice.to(Forget.class).on(ElementMatchers.named("applicationRemoved"))))
         .installOn(jvm);
     for (String suite : suites) {
-      Runner.run(new String[] {"-oW", "-C", "suites.Applications", "-s", suite});
+      org.scalatest.tools.Runner.run(new String[] {"-oW", "-C", "suites.Applications", "-s", suite});
     }
     results.println("END");
     results.flush();
@@ -61,7 +60,7 @@ public final class Applications implements Reporter {
     return service.port();
   }
 
-  /** Tells the service what the suite tells its own handler. */
+  /** Tells the service that an application is over, as the suite tells its own handler. */
   public static void forget(String app) {
     if (service != null) {
       service.forget(app);

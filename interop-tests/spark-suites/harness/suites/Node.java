@@ -17,7 +17,7 @@ import org.apache.spark.network.shuffle.protocol.PushBlockStream;
 import org.apache.spark.network.shuffle.protocol.RegisterExecutor;
 import org.apache.spark.network.util.TransportConf;
 
-/** What executors and drivers do beside a service so that there is something to ask it for. */
+/** The part of executors and drivers: they register, write files, push and finalize, before a suite asks. */
 public final class Node {
   private static final int SUB_DIRS = 1;
   private final TransportConf conf;

@@ -15,7 +15,7 @@ import org.apache.spark.network.shuffle.protocol.PushBlockStream;
 import org.apache.spark.network.util.TransportConf;
 
 /**
- * One pushed block over a connection of its own, piece by piece (UploadStream and what follows it, Spark 4.2.0).
+ * One pushed block over a connection of its own, piece by piece (UploadStream and the bytes behind it, Spark 4.2.0).
  *
  * <p>A suite works in one thread with the resolver itself, so that each call is done when it returns. On the wire a call
  * is waited for: until the service counts the bytes that were sent, or has seen the end of a connection. The last piece

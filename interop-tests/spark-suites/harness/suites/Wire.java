@@ -30,7 +30,7 @@ import org.apache.spark.network.shuffle.protocol.BlockTransferMessage;
 import org.apache.spark.network.shuffle.protocol.StreamHandle;
 import org.apache.spark.network.util.TransportConf;
 
-/** One connection of Spark's own client to a service. What the service refuses is thrown as the service threw it. */
+/** One connection of Spark's own client to a service. A refusal is thrown as the service threw it. */
 public final class Wire implements Closeable {
   private static final long LIMIT_MS = 10_000;
   /** The first exception that a remote stack trace names, and its text. */
@@ -70,7 +70,7 @@ public final class Wire implements Closeable {
     return BlockTransferMessage.Decoder.fromByteBuffer(ask(message));
   }
 
-  /** Sends what nobody answers. */
+  /** Sends a message without an answer. */
   public void tell(BlockTransferMessage message) {
     client.send(message.toByteBuffer());
   }
@@ -151,7 +151,7 @@ public final class Wire implements Closeable {
     return await(received);
   }
 
-  /** A copy of what a buffer holds. */
+  /** A copy of the bytes of a buffer. */
   public static byte[] bytes(ManagedBuffer buffer) throws IOException {
     ByteBuffer all = buffer.nioByteBuffer().duplicate();
     byte[] bytes = new byte[all.remaining()];

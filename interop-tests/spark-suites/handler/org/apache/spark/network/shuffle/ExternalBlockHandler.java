@@ -39,7 +39,7 @@ import suites.Wire;
 /**
  * Stands before Spark's class of this name on the class path. The suite's stand-ins say which blocks there are: these
  * are written where an executor would write them, or pushed, and then the suite's message goes over the wire to a
- * service. Its answer is what the suite sees; blocks that came back whole are shown as the stand-in's own.
+ * service. The suite sees its answer; blocks that came back whole are shown as the stand-in's own.
  */
 public class ExternalBlockHandler extends RpcHandler implements RpcHandler.MergedBlockMetaReqHandler {
   private static final int NO_ATTEMPT = -1;
