@@ -5,7 +5,7 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix nightly lint docs deny bench bench-spark cost floor guard \
+.PHONY: help demo test unit interop interop-full interop-matrix fuzz fuzz-smoke nightly lint docs deny bench bench-spark cost floor guard \
 	guard-update release install setup setup-build setup-deny setup-guard setup-strip
 
 help: ## what there is
@@ -40,6 +40,19 @@ interop-matrix: setup ## every mode of Spark 2.4 to 4.3 in both roles, as a tabl
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests --test matrix --test pem_clients
 	@cat target/interop-matrix.md
+
+FUZZ_TARGETS = $(basename $(notdir $(wildcard protocol/fuzz/fuzz_targets/*.rs)))
+# libFuzzer wants a nightly compiler (rustup toolchain install nightly) and cargo-fuzz (cargo install cargo-fuzz). New
+# inputs go below protocol/fuzz/target; what is worth keeping is copied into the corpus by hand.
+FUZZ = cd protocol/fuzz && mkdir -p $(FUZZ_TARGETS:%=target/corpus/%) && cargo +nightly fuzz run --fuzz-dir . --sanitizer $(or $(SANITIZER),address)
+
+fuzz-smoke: setup-build ## a minute of each fuzz target
+	@for target in $(FUZZ_TARGETS); do \
+		( $(FUZZ) $$target target/corpus/$$target corpus/$$target -- -max_total_time=60 ) || exit 1; \
+	done
+
+fuzz: setup-build ## fuzzes one target until it is stopped (TARGET=frame, ARGS=-jobs=4)
+	$(FUZZ) $(TARGET) target/corpus/$(TARGET) corpus/$(TARGET) -- $(ARGS)
 
 nightly: setup-deny interop-full ## what is slow and rarely red: the whole matrix, known faults of dependencies
 	$(CARGO) deny check advisories

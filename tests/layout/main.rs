@@ -42,13 +42,14 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["random", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["program", "random", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
     "disk",
     "keys",
     "handover",
-    "stored",
+    "sealed_files",
+    "io_encryption",
     "inspect",
     "merge",
     "state",

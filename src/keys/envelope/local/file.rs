@@ -15,13 +15,14 @@ use rustix::io::Errno;
 use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::secret::Secret;
 use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::region::Identity;
 use tempfile::NamedTempFile;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::super::error::{KeyError, KeyErrorKind};
 use super::format::{self, Generation, MOST_KEYS};
-use crate::keys::directory::{Stamp, open_to_others};
+use crate::keys::directory::open_to_others;
 
 /// Longest key file.
 const LONGEST: usize = 64 << 10;
@@ -34,7 +35,8 @@ const ROUNDS: usize = 8;
 pub(super) struct Contents {
     /// Oldest first, at least one.
     pub(super) generations: Vec<Generation>,
-    pub(super) stamp: Stamp,
+    /// Which file that was.
+    pub(super) identity: Identity,
 }
 
 impl Contents {
@@ -114,7 +116,7 @@ fn contents_of(file: &File) -> Result<(Contents, Zeroizing<String>), FileError> 
             "put it back from a copy; a new one would not open what was sealed under it",
         )
     })?;
-    Ok((Contents { generations, stamp: Stamp::of(&stat) }, text))
+    Ok((Contents { generations, identity: Identity::of(&stat) }, text))
 }
 
 fn text_of(file: &File) -> Result<Zeroizing<String>, FileError> {
@@ -188,7 +190,8 @@ fn lock(path: &Path) -> Result<File, FileError> {
         let file = open_existing(path)?;
         file.lock().map_err(|error| FileError::io("locked", error))?;
         let (held, named) = (fstat(&file), stat(path));
-        let same = matches!((held, named), (Ok(held), Ok(named)) if Stamp::of(&held) == Stamp::of(&named));
+        let same =
+            matches!((held, named), (Ok(held), Ok(named)) if Identity::of(&held) == Identity::of(&named));
         if same {
             return Ok(file);
         }
