@@ -45,6 +45,7 @@ const PROTOCOL: &[&str] = &[
 const TRANSPORT: &[&str] = &["program", "random", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
+    "private_file",
     "disk",
     "keys",
     "handover",
