@@ -31,6 +31,7 @@ OUR_BINARY = $(CARGO) test --quiet $(OURS) --test cli --no-run
 interop: setup ## a representative part of the matrix of Spark versions and modes
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests
+	@cat target/spark-suites/summary/*
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
 interop-full: interop ## the whole matrix
