@@ -54,6 +54,7 @@ const SERVER: &[&str] = &[
     "merge",
     "state",
     "telemetry",
+    "applications",
     "server",
     "admin",
     "commands",
