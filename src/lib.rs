@@ -16,6 +16,7 @@ pub mod inspect;
 pub mod io_encryption;
 pub mod keys;
 pub mod merge;
+mod private_file;
 pub mod sealed_files;
 pub mod server;
 pub mod state;

@@ -9,7 +9,7 @@ use sealed_shuffle_protocol::auth::{AesSession, FirstBytes};
 use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::cipher::{Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{
-    Agreed, CloseReason, Engine as _, Identity, Request, ServerConnection, ServerEvent,
+    Agreement, CloseReason, Engine as _, Identity, Request, ServerConnection, ServerEvent,
 };
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::SaslLayer;
@@ -220,15 +220,15 @@ impl Handler for Session {
         Ok(Some(Box::new(TlsLayer::server(tls.current(), facts)?)))
     }
 
-    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer> {
+    fn session_layer(&mut self, agreed: Agreement) -> Box<dyn Layer> {
         match agreed {
-            Agreed::X25519(keys) => {
+            Agreement::X25519(keys) => {
                 // Spark puts its cipher outside TLS, next to the socket.
                 let first = if self.tls.is_some() { FirstBytes::TlsRecord } else { FirstBytes::Frame };
                 Box::new(AesSession::server(keys, first, Box::new(OsRandom)))
             }
-            Agreed::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
-            Agreed::Sasl(keys) => {
+            Agreement::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
+            Agreement::Sasl(keys) => {
                 let max_block = self.shared.settings.sasl.max_block.as_usize();
                 Box::new(SaslLayer::new(keys, Role::Server, max_block))
             }
