@@ -9,6 +9,7 @@
 //! `seal` and `wire` are rooms of `sealed-shuffle-transport`, which the client library stands on, too.
 
 pub mod admin;
+mod applications;
 pub mod disk;
 pub mod handover;
 pub mod inspect;

@@ -55,6 +55,7 @@ const SERVER: &[&str] = &[
     "merge",
     "state",
     "telemetry",
+    "applications",
     "server",
     "admin",
     "commands",

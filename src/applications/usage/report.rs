@@ -10,20 +10,20 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::row::{Application, Use};
-use super::{Applications, evidence};
+use super::row::{Row, Use};
+use super::{UsageTable, evidence, lock};
 use crate::telemetry::ApplicationCounts;
 
-impl Applications {
+impl UsageTable {
     /// Every row as JSON, last seen first. `executors` tells how many an application has registered.
-    pub fn snapshot(&self, policy: &Policy, executors: impl Fn(&AppId) -> usize) -> Vec<Value> {
-        let mut rows: Vec<_> = self.rows().values().cloned().collect();
+    pub(crate) fn snapshot(&self, policy: &Policy, executors: impl Fn(&AppId) -> usize) -> Vec<Value> {
+        let mut rows: Vec<_> = lock(&self.rows).values().cloned().collect();
         rows.sort_by(|a, b| (b.last_seen(), a.app()).cmp(&(a.last_seen(), b.app())));
         rows.iter().map(|row| row_of(row, policy, executors(row.app()))).collect()
     }
 
     pub(crate) fn counts(&self, policy: &Policy) -> ApplicationCounts {
-        let rows: Vec<_> = self.rows().values().cloned().collect();
+        let rows: Vec<_> = lock(&self.rows).values().cloned().collect();
         let mut counts = ApplicationCounts::default();
         for row in rows {
             let app = row.is_proven().then(|| row.app());
@@ -42,7 +42,7 @@ impl Applications {
     }
 }
 
-fn row_of(row: &Application, policy: &Policy, executors: usize) -> Value {
+fn row_of(row: &Row, policy: &Policy, executors: usize) -> Value {
     let app = row.is_proven().then(|| row.app());
     let details = row.details();
     let channels: Vec<_> = details.uses.iter().map(|one| use_of(one, policy, app)).collect();

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 /// The owner of the first directory that tells one: under YARN the name in its path, which stands after `usercache`
 /// (ContainerLocalizer, Hadoop 3), elsewhere the owner of the directory. Touches the disk.
-pub(crate) fn owner<'a>(dirs: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub(in crate::applications) fn owner<'a>(dirs: impl IntoIterator<Item = &'a str>) -> Option<String> {
     dirs.into_iter().find_map(|dir| in_path(Path::new(dir)).or_else(|| on_disk(Path::new(dir))))
 }
 

@@ -20,15 +20,15 @@ fn gcm() -> Channel {
     Channel::aes(SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm })
 }
 
-fn table(rows: usize) -> Applications {
-    Applications::new(ApplicationLimits { rows, idle_ttl: Some(Duration::from_secs(60)) })
+fn table(rows: usize) -> UsageTable {
+    UsageTable::new(ApplicationLimits { rows, idle_ttl: Some(Duration::from_secs(60)) })
 }
 
-fn rows(table: &Applications) -> Vec<Value> {
+fn rows(table: &UsageTable) -> Vec<Value> {
     table.snapshot(&Policy::at_least(SecurityLevel::AesCtr), |_| 3)
 }
 
-fn names(table: &Applications) -> Vec<String> {
+fn names(table: &UsageTable) -> Vec<String> {
     let mut names: Vec<_> =
         rows(table).iter().map(|row| row["app"].as_str().expect("a name").to_owned()).collect();
     names.sort();
@@ -111,7 +111,7 @@ fn addresses_are_bounded() {
 }
 
 #[test]
-fn rows_stay_until_they_are_idle_for_long_or_forgotten() {
+fn rows_stay_until_they_are_idle_for_long_or_ended() {
     let table = table(10);
     let open = table.connected(&AppId::new("open"), true, gcm(), HERE);
     drop(table.connected(&AppId::new("idle"), true, gcm(), HERE));
@@ -119,12 +119,28 @@ fn rows_stay_until_they_are_idle_for_long_or_forgotten() {
     assert_eq!(names(&table), ["idle", "open"]);
     table.sweep(SystemTime::now() + Duration::from_secs(3600));
     assert_eq!(names(&table), ["open"]);
-    table.forget(open.app());
+    table.end(open.app());
     assert_eq!(names(&table), ["open"], "it is connected");
-    let app = open.app().clone();
     drop(open);
-    table.forget(&app);
+    assert!(names(&table).is_empty(), "with its last connection");
+}
+
+#[test]
+fn the_row_of_an_application_that_came_back_stays() {
+    let table = table(10);
+    let app = AppId::new("app-1");
+    let before = table.connected(&app, true, gcm(), HERE);
+    table.end(&app);
+    let after = table.connected(&app, true, gcm(), HERE);
+    drop((before, after));
+    assert_eq!(names(&table), ["app-1"]);
+    table.end(&app);
     assert!(names(&table).is_empty());
+    let before = table.connected(&app, true, gcm(), HERE);
+    table.end(&app);
+    table.refused(&app, None, HERE, "no");
+    drop(before);
+    assert!(names(&table).is_empty(), "a refusal is no return");
 }
 
 #[test]

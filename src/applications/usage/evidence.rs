@@ -11,7 +11,7 @@ use sealed_shuffle_protocol::channel::{Channel, Handshake};
 
 /// Something that a peer said and not every release says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Evidence {
+pub(crate) enum Evidence {
     /// FetchShuffleBlocks, GetLocalDirsForExecutors or RemoveBlocks: 3.0 and later.
     FetchShuffleBlocks,
     /// A registration that names a merge directory: 3.2 and later.

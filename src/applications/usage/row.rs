@@ -22,12 +22,14 @@ const LONGEST_TEXT: usize = 400;
 
 /// One application.
 #[derive(Debug)]
-pub(super) struct Application {
+pub(super) struct Row {
     app: AppId,
     proven: AtomicBool,
     first_seen: SystemTime,
     /// Milliseconds since 1970.
     last_seen: AtomicU64,
+    /// The application has ended, and has not come back since.
+    ended: AtomicBool,
     details: Mutex<Details>,
 }
 
@@ -40,12 +42,12 @@ pub(super) struct Details {
     pub(super) more_peers: bool,
     pub(super) user: Option<String>,
     pub(super) refused: u64,
-    pub(super) last_refusal: Option<Refused>,
+    pub(super) last_refusal: Option<LastRefusal>,
 }
 
 /// The last refusal.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(super) struct LastRefusal {
     pub(super) reason: String,
     pub(super) peer: IpAddr,
     pub(super) channel: Option<Channel>,
@@ -64,13 +66,14 @@ pub(super) struct Use {
     reported: AtomicU8,
 }
 
-impl Application {
+impl Row {
     pub(super) fn new(app: &AppId, proven: bool, now: SystemTime) -> Self {
         Self {
             app: app.clone(),
             proven: AtomicBool::new(proven),
             first_seen: now,
             last_seen: AtomicU64::new(millis(now)),
+            ended: AtomicBool::new(false),
             details: Mutex::default(),
         }
     }
@@ -90,7 +93,23 @@ impl Application {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.details().uses.iter().any(|one| one.open.load(Ordering::Relaxed) > 0)
+        self.details().uses.iter().any(|one| one.open.load(Ordering::SeqCst) > 0)
+    }
+
+    /// The application has ended; whether the row can go at once. Who closes its last connection asks
+    /// [`Row::has_ended`] after that, so that one of the two takes it out.
+    pub(super) fn ends(&self) -> bool {
+        self.ended.store(true, Ordering::SeqCst);
+        !self.is_open()
+    }
+
+    /// The application is back.
+    pub(super) fn goes_on(&self) {
+        self.ended.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     pub(super) fn first_seen(&self) -> SystemTime {
@@ -126,7 +145,7 @@ impl Application {
         let mut details = self.details();
         details.peer(peer);
         details.refused += 1;
-        details.last_refusal = Some(Refused { reason: short(reason), peer, channel, at });
+        details.last_refusal = Some(LastRefusal { reason: short(reason), peer, channel, at });
     }
 
     pub(super) fn owned_by(&self, user: String) {
@@ -163,12 +182,12 @@ impl Use {
     }
 
     pub(super) fn opened(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::SeqCst);
         self.total.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.open.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(super) fn served(&self, bytes: u64) {
