@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::reload::{Reload, Remembering};
+use super::systemd::notify;
 use super::{ConfigArgs, Exit, Failure, start_logging};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
@@ -194,13 +195,6 @@ fn announce(config: &ServerConfig) {
             Notice::Warning(text) => warn!("{text}"),
             other => info!("{}", other.text()),
         }
-    }
-}
-
-/// Tells systemd, where it started us; without it this does nothing.
-pub(super) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "cannot tell systemd");
     }
 }
 
