@@ -3,17 +3,24 @@
 Takes one argument: a JSON file with
   master             for example local-cluster[2,1,1024]
   conf               Spark configuration
-  event_log          directory for the event log, which is read after the end
+  event_log          directory for the event log
+  acquainted         whether each executor knows the directories of the other before the first wave
 
-Each wave reads the first shuffle again and writes and reads one of its own. Prints one line WAVE for each, with its
-number and a hash of what it computed, and at the end one that begins with RESULT and goes on in JSON:
+Executors that may read each other's files on one host ask the service once for the directories, when they need them
+first, and do not ask again where that fails: the task fails to fetch (HostLocalDirManager and
+BlockStoreClient.getHostLocalDirs, Spark 4.3.0). A service that is away in that moment costs a stage, whoever's it is.
+
+Each wave reads the first shuffle again and writes and reads one of its own. Prints a line for each that begins with
+WAVE and its number, and at the end one that begins with RESULT. Both go on in JSON, which says of all that was so far:
   waves              how many there were
-  results            the different hashes
+  results            the different hashes of what they computed
   again              stages with an attempt after the first
   resubmitted        map tasks of the first shuffle that ended well, beyond the first time
   fetch_failures     tasks that ended with FetchFailed
   failures           tasks that ended otherwise than well
   lost               executors that went away before the end
+
+The event log may tell of a wave a little later than its line.
 """
 
 import glob
@@ -30,6 +37,9 @@ CANARY = "CANARY-thrush-in-the-hedge-"
 MAPS = 8
 REDUCES = 16
 ROWS = 40000
+EXECUTORS = 2
+# Larger than what is pushed (spark.shuffle.push.maxBlockSizeToPush), so that it is read from the executor that wrote it.
+UNPUSHED = 2 << 20
 
 
 def main():
@@ -41,19 +51,44 @@ def main():
     conf.set("spark.eventLog.enabled", "true").set("spark.eventLog.dir", "file:" + options["event_log"])
     conf.set("spark.eventLog.compress", "false").set("spark.eventLog.rolling.enabled", "false")
     sc = SparkContext(conf=conf)
-    while len(sc._jsc.sc().statusTracker().getExecutorInfos()) < 3:
+    while len(sc._jsc.sc().statusTracker().getExecutorInfos()) < 1 + EXECUTORS:
         time.sleep(0.1)
+    if options["acquainted"]:
+        acquaint(sc)
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     shuffled = sc.parallelize(range(ROWS), MAPS).map(lambda n: (n % 499, CANARY + str(n))).groupByKey(REDUCES)
-    results = []
+    events, results = EventLog(options["event_log"]), []
+
+    def so_far():
+        return json.dumps({"waves": len(results), "results": sorted(set(results)), **events.summary()})
+
     while not ended.is_set():
         results.append(wave(shuffled))
-        print("WAVE %d %s" % (len(results), results[-1]), flush=True)
+        print("WAVE %d %s" % (len(results), so_far()), flush=True)
     sc.stop()
-    result = {"waves": len(results), "results": sorted(set(results))}
-    result.update(event_log_summary(options["event_log"]))
-    print("RESULT " + json.dumps(result), flush=True)
+    print("RESULT " + so_far(), flush=True)
+
+
+def acquaint(sc):
+    """Has each executor read a block of the other's."""
+
+    def executor():
+        # The parent of an executor's Python workers.
+        return os.getppid()
+
+    def write(number):
+        time.sleep(0.5)
+        return [(to, (executor(), "x" * UNPUSHED)) for to in range(EXECUTORS)]
+
+    def read(blocks):
+        time.sleep(0.5)
+        return [(executor(), writer) for _, (writer, _) in blocks]
+
+    met = set()
+    while len(met) < EXECUTORS * (EXECUTORS - 1):
+        blocks = sc.parallelize(range(EXECUTORS), EXECUTORS).flatMap(write).partitionBy(EXECUTORS, int)
+        met.update(pair for pair in blocks.mapPartitions(read).collect() if pair[0] != pair[1])
 
 
 def wave(shuffled):
@@ -69,35 +104,39 @@ def hash_of(values):
     return hashlib.sha256("\n".join(sorted(values)).encode()).hexdigest()
 
 
-def event_log_summary(directory):
-    """What was done more than once, in all stages, and what failed."""
-    again, fetch_failures, failures, lost, first_maps = 0, 0, 0, 0, 0
-    first = None
-    for path in glob.glob(directory + "/**/*", recursive=True):
-        if not os.path.isfile(path):
-            continue
-        with open(path, errors="replace") as file:
-            for line in file:
-                event = json.loads(line)
-                kind = event["Event"]
-                if kind == "SparkListenerStageSubmitted":
-                    info = event["Stage Info"]
-                    again += info["Stage Attempt ID"] > 0
-                    first = info["Stage ID"] if first is None else first
-                elif kind == "SparkListenerTaskEnd":
-                    reason = event["Task End Reason"]["Reason"]
-                    fetch_failures += reason == "FetchFailed"
-                    failures += reason != "Success"
-                    first_maps += reason == "Success" and event["Stage ID"] == first
-                elif kind == "SparkListenerExecutorRemoved":
-                    lost += 1
-    return {
-        "again": again,
-        "resubmitted": first_maps - MAPS,
-        "fetch_failures": fetch_failures,
-        "failures": failures,
-        "lost": lost,
-    }
+class EventLog:
+    """What was done more than once, in all stages, and what failed; read on where the last summary ended."""
+
+    def __init__(self, directory):
+        # Opened once: it is renamed at the end.
+        (path,) = [path for path in glob.glob(directory + "/*") if os.path.isfile(path)]
+        self.file = open(path, errors="replace")
+        self.begun = ""
+        self.first = None
+        self.counts = dict.fromkeys(["again", "resubmitted", "fetch_failures", "failures", "lost"], 0)
+
+    def summary(self):
+        *lines, self.begun = (self.begun + self.file.read()).split("\n")
+        for line in lines:
+            self.take(json.loads(line))
+        counts = dict(self.counts)
+        counts["resubmitted"] -= MAPS
+        return counts
+
+    def take(self, event):
+        kind, counts = event["Event"], self.counts
+        if kind == "SparkListenerStageSubmitted":
+            info = event["Stage Info"]
+            counts["again"] += info["Stage Attempt ID"] > 0
+            if self.first is None and info["Number of Tasks"] == MAPS:
+                self.first = info["Stage ID"]
+        elif kind == "SparkListenerTaskEnd":
+            reason = event["Task End Reason"]["Reason"]
+            counts["fetch_failures"] += reason == "FetchFailed"
+            counts["failures"] += reason != "Success"
+            counts["resubmitted"] += reason == "Success" and event["Stage ID"] == self.first
+        elif kind == "SparkListenerExecutorRemoved":
+            counts["lost"] += 1
 
 
 if __name__ == "__main__":

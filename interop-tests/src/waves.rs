@@ -8,8 +8,9 @@ use tempfile::TempDir;
 
 use crate::{
     application::{JAVA_OPTIONS, PUSHING_MASTER, private_home, pushing_to},
+    merging::files,
     mode::Mode,
-    process::Process,
+    process::{Process, logs},
     python::Program,
     spark::Spark,
     turn::Turn,
@@ -25,11 +26,11 @@ const WAVE_LIMIT: Duration = Duration::from_secs(90);
 pub struct Waves {
     process: Process,
     _turn: Turn,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
-/// What it came to, by its event log.
-#[derive(Debug)]
+/// What it came to so far, by its event log, which may tell of a wave a little after its end.
+#[derive(Clone, Debug)]
 pub struct Waved {
     /// Waves that were computed.
     pub waves: u64,
@@ -51,14 +52,16 @@ impl Waves {
     /// Starts it on `local-cluster` with two executors, authenticated and sealed as `mode` says, with a shuffle service
     /// on `port` whose root is `root`. Returns when a wave is through.
     pub fn start(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
-        Self::start_with(mode, port, secret, root, "local-cluster[2,1,1024]", &[])
+        Self::start_with(mode, port, secret, root, None)
     }
 
-    /// The same with push-based shuffle; the service merges.
+    /// The same with push-based shuffle; the service merges. Executors of such an application read each other's files by
+    /// themselves, whatever `spark.shuffle.readHostLocalDisk` says; they know each other's directories before the first
+    /// wave (`python/waves.py` says why).
     pub fn start_pushing(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
         // Under another name than their own executors fetch chunks, instead of opening merged files by themselves.
         let conf = pushing_to(mode.version, &[format!("localhost:{port}")]);
-        Self::start_with(mode, port, secret, root, PUSHING_MASTER, &conf)
+        Self::start_with(mode, port, secret, root, Some(&conf))
     }
 
     fn start_with(
@@ -66,8 +69,7 @@ impl Waves {
         port: u16,
         secret: &str,
         root: &Path,
-        master: &str,
-        more: &[(&str, String)],
+        pushing: Option<&[(&str, String)]>,
     ) -> Self {
         let release = Spark::release(mode.version);
         let turn = Turn::wait();
@@ -80,7 +82,6 @@ impl Waves {
         for (key, value) in [
             ("spark.authenticate.secret", secret),
             ("spark.driver.host", "127.0.0.1"),
-            ("spark.driver.extraJavaOptions", JAVA_OPTIONS),
             ("spark.executor.extraJavaOptions", JAVA_OPTIONS),
             ("spark.shuffle.service.enabled", "true"),
             ("spark.shuffle.service.port", &port.to_string()),
@@ -93,16 +94,23 @@ impl Waves {
         ] {
             conf.insert(key.to_owned(), json!(value));
         }
-        for (key, value) in more {
+        for (key, value) in pushing.unwrap_or_default() {
             conf.insert((*key).to_owned(), json!(value));
         }
         // Asked for under spark.testing.
         conf.insert("spark.test.home".to_owned(), json!(home));
-        let options = json!({"master": master, "conf": conf, "event_log": events});
+        // Spark's Workers under spark.testing write into temporary directories that they remove.
+        let temporary = dir.path().join("tmp");
+        fs::create_dir(&temporary).expect("the directory is fresh");
+        let java_options = format!("{JAVA_OPTIONS} -Djava.io.tmpdir={}", temporary.display());
+        conf.insert("spark.driver.extraJavaOptions".to_owned(), json!(java_options));
+        let master = if pushing.is_some() { PUSHING_MASTER } else { "local-cluster[2,1,1024]" };
+        let acquainted = pushing.is_some();
+        let options = json!({"master": master, "conf": conf, "event_log": events, "acquainted": acquainted});
         let name = format!("the application of waves on Spark {}", mode.version);
         let mut process = PROGRAM.start(&name, &release, &home, &options, root);
         process.wait_for(START_LIMIT, |line| line.starts_with("WAVE ").then_some(()));
-        Self { process, _turn: turn, _dir: dir }
+        Self { process, _turn: turn, dir }
     }
 
     /// Waves so far.
@@ -110,25 +118,65 @@ impl Waves {
         self.process.out().all().iter().filter(|line| line.starts_with("WAVE ")).count()
     }
 
-    /// Waits until another wave is through.
-    pub fn next(&mut self) {
-        let next = format!("WAVE {} ", self.count() + 1);
-        self.process.wait_for(WAVE_LIMIT, |line| line.starts_with(&next).then_some(()));
+    /// Waits until a wave is through that has begun after this call: none of its fetches is older. What all waves came
+    /// to.
+    pub fn whole(&mut self) -> Waved {
+        let under_way = self.count() + 1;
+        self.wait_for(under_way);
+        self.wait_for(under_way + 1)
     }
 
     /// Ends it after the wave that it is in.
     pub fn finish(mut self) -> Waved {
+        // Those of the executors go away with them.
+        self.keep_logs();
         drop(self.process.take_input());
         let status = self.process.wait(WAVE_LIMIT);
         assert!(status.success(), "the application failed: {status}\n{}", self.process.tail());
-        let result = |line: String| line.strip_prefix("RESULT ").map(str::to_owned);
-        let line = self.process.out().all().into_iter().find_map(result);
-        let line = line.unwrap_or_else(|| panic!("no result\n{}", self.process.tail()));
-        Waved::of(&serde_json::from_str(&line).expect("the result is JSON"))
+        let line = self.process.out().all().into_iter().find_map(|line| Waved::behind("RESULT ", &line));
+        line.unwrap_or_else(|| panic!("no result\n{}", self.process.tail()))
+    }
+
+    /// Copies what the executors have logged, and the event log, to where the logs are kept.
+    fn keep_logs(&self) {
+        let Some(logs) = logs() else { return };
+        for path in files(self.dir.path()) {
+            let inner = path.strip_prefix(self.dir.path()).expect("it lies beneath").to_string_lossy();
+            if inner.ends_with("/stderr") || inner.starts_with("events/") {
+                // One that goes away meanwhile is nobody's loss.
+                fs::copy(&path, logs.join(inner.replace('/', "-"))).ok();
+            }
+        }
+    }
+
+    fn wait_for(&mut self, wave: usize) -> Waved {
+        let words = format!("WAVE {wave} ");
+        self.process.wait_for(WAVE_LIMIT, |line| Waved::behind(&words, line))
+    }
+}
+
+impl Drop for Waves {
+    fn drop(&mut self) {
+        self.keep_logs();
     }
 }
 
 impl Waved {
+    /// Of a line that begins with `words`.
+    fn behind(words: &str, line: &str) -> Option<Self> {
+        let json = line.strip_prefix(words)?;
+        Some(Self::of(&serde_json::from_str(json).expect("what follows is JSON")))
+    }
+
+    /// Nothing failed, nothing was done twice, and each wave computed the same.
+    #[track_caller]
+    pub fn assert_unharmed(&self) {
+        assert_eq!(self.again, 0, "stages ran again: {self:?}");
+        assert!(self.resubmitted <= 0, "map tasks ran again: {self:?}");
+        assert_eq!((self.fetch_failures, self.failures, self.lost), (0, 0, 0), "{self:?}");
+        assert_eq!(self.results.len(), 1, "not each wave computed the same: {self:?}");
+    }
+
     fn of(value: &Value) -> Self {
         let signed = |key: &str| value[key].as_i64().unwrap_or_else(|| panic!("no {key} in {value}"));
         let number = |key: &str| u64::try_from(signed(key)).unwrap_or_else(|_| panic!("{key} in {value}"));
