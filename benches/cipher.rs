@@ -14,8 +14,8 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::cipher_suite;
 use sealed_shuffle_protocol::cipher::{CtrLayer, GcmLayer, Layer, NullLayer, Segment};
-use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
 use sealed_shuffle_protocol::secret::Secret;
+use sealed_shuffle_transport::random::OsRandom;
 
 const SIZES: [usize; 4] = [26, 2048, 32752, 256 << 10];
 
@@ -92,8 +92,8 @@ fn symmetric() -> [(&'static str, Box<dyn Layer>); 5] {
         ("null", Box::new(NullLayer)),
         ("ctr-v1", Box::new(CtrLayer::aes_256(&wide(), &iv, &iv))),
         ("ctr-v2", Box::new(CtrLayer::aes_128(&narrow(), &iv, &iv))),
-        ("gcm-v1", Box::new(GcmLayer::aes_256(wide(), Box::new(OperatingSystem)))),
-        ("gcm-v2", Box::new(GcmLayer::aes_128(narrow(), Box::new(OperatingSystem)))),
+        ("gcm-v1", Box::new(GcmLayer::aes_256(wide(), Box::new(OsRandom)))),
+        ("gcm-v2", Box::new(GcmLayer::aes_128(narrow(), Box::new(OsRandom)))),
     ]
 }
 
@@ -108,14 +108,6 @@ fn filled(layer: &dyn Layer, size: usize) -> Segment {
     segment.reset(layer.layout());
     segment.advance(size);
     segment
-}
-
-struct OperatingSystem;
-
-impl Random for OperatingSystem {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        getrandom::fill(out).map_err(RandomError::new)
-    }
 }
 
 criterion_group!(benches, seal, open);

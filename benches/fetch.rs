@@ -9,7 +9,7 @@
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use sealed_shuffle::client::{Client, Security};
+use sealed_shuffle_client::{Client, Security};
 use sealed_shuffle_protocol::shuffle::BlockId;
 
 use support::{Running, executor, modes, settings};

@@ -7,18 +7,12 @@
 //! ```
 
 pub mod admin;
-pub mod client;
-pub mod config;
 pub mod disk;
 pub mod handover;
 pub mod inspect;
 pub mod keys;
 pub mod merge;
-pub mod random;
-pub mod seal;
 pub mod server;
 pub mod state;
 pub mod stored;
 pub mod telemetry;
-pub mod tls;
-pub mod wire;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sealed_shuffle::config::{Policy, SecurityLevel};
+use sealed_shuffle_config::Policy;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
 };

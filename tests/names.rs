@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sealed_shuffle::config::keys;
+use sealed_shuffle_config::keys;
 
 /// A key that an error names and nobody can set would send an operator on a wrong track.
 #[test]

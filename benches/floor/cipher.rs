@@ -7,13 +7,13 @@ use bytes::BytesMut;
 use clap::ValueEnum;
 use ctr::cipher::{KeyIvInit, StreamCipher};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
-use sealed_shuffle::random::OsRandom;
-use sealed_shuffle::tls::TlsLayer;
 use sealed_shuffle_protocol::cipher::{GcmKeySize, GcmLayer, Layer, Layout, Segment};
 use sealed_shuffle_protocol::crypto::ctr::KeyStream;
 use sealed_shuffle_protocol::crypto::gcm::{GcmKey, NONCE, TAG};
 use sealed_shuffle_protocol::crypto::hkdf;
 use sealed_shuffle_protocol::secret::Secret;
+use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::tls::TlsLayer;
 
 /// What goes over the wire; as in `sealed-shuffle bench`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]

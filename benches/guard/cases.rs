@@ -8,14 +8,15 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle::disk::layout::{self, Placement};
-use sealed_shuffle::disk::{BlockStore, DiskLimits, Proof, Region, Roots};
-use sealed_shuffle::seal::{Body, Budget, Lane, Outbound, Outbox, SegmentPool, Stack};
+use sealed_shuffle::disk::{BlockStore, DiskLimits, Proof, Roots};
 use sealed_shuffle_protocol::cipher::{CtrLayer, GcmLayer, Layer, NullLayer};
 use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
 use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, StreamId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::secret::Secret;
+use sealed_shuffle_transport::region::Region;
+use sealed_shuffle_transport::seal::{Body, Budget, Lane, Outbound, Outbox, SegmentPool, Stack};
 use tempfile::TempDir;
 
 /// Bytes of a segment: the server's default.

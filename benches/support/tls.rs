@@ -7,8 +7,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
-use sealed_shuffle::tls::TlsLayer;
 use sealed_shuffle_protocol::cipher::Layer;
+use sealed_shuffle_transport::tls::TlsLayer;
 
 /// Server and client after their handshake, in TLS 1.3.
 pub(crate) fn ends(suite: SupportedCipherSuite) -> (TlsLayer, TlsLayer) {

@@ -11,10 +11,8 @@ use std::{
     time::Duration,
 };
 
-use sealed_shuffle::{
-    client::{Address, Client, ClientError, Fetch, FetchError, Settings, Suspect},
-    config::{ClientConfig, ProcessEnvironment, Sources},
-};
+use sealed_shuffle_client::{Address, Client, ClientError, Fetch, FetchError, Settings, Suspect};
+use sealed_shuffle_config::{ClientConfig, ProcessEnvironment, Sources};
 use sealed_shuffle_protocol::{
     ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId},
     shuffle::{BlockId, CorruptionCause, ExecutorShuffleInfo, Strings},
@@ -158,9 +156,11 @@ impl OurClient {
 
 /// The settings that the mode's keys make, as of the command line; no file and no variable has a say in them.
 pub fn settings(mode: &Mode, secret: &str) -> Settings {
-    let mut sources = Sources::default();
-    sources.properties_file = Some("/dev/null".into());
-    sources.conf = mode.our_client_conf().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut sources = Sources {
+        properties_file: Some("/dev/null".into()),
+        conf: mode.our_client_conf().into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
+        ..Sources::default()
+    };
     if mode.authenticates() {
         sources.conf.push(format!("spark.authenticate.secret={secret}"));
     }

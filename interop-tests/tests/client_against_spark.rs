@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::client::{ErrorKind, FetchError};
+use sealed_shuffle_client::{ErrorKind, FetchError};
 use sealed_shuffle_interop_tests::{
     against_both,
     mode::{Cipher, Mode},

@@ -9,11 +9,10 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::config::Credentials;
-use sealed_shuffle::{
-    config::OutagePolicy,
-    keys::envelope::{EnvelopeKeys, KeyError, KeyErrorKind, KmsKeys, KmsSettings, RingSettings},
-    telemetry::KeyCalls,
+use sealed_shuffle::keys::envelope::{
+    EnvelopeKeys, KeyCalls, KeyError, KeyErrorKind, KmsKeys, KmsSettings, RingSettings,
 };
+use sealed_shuffle_config::OutagePolicy;
 use sealed_shuffle_interop_tests::{
     kms_proxy::{Fault, KmsProxy},
     moto::{Moto, REGION},

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sealed_shuffle::client::{ClientError, Merge, MergeStatus, Merged, PushedBlock};
+use sealed_shuffle_client::{ClientError, Merge, MergeStatus, Merged, PushedBlock};
 use sealed_shuffle_interop_tests::{
     kms_proxy::{Fault, KmsProxy},
     merging::{self, merged_files},

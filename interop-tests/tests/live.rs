@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
-use sealed_shuffle::client::{ErrorKind, FetchError};
+use sealed_shuffle_client::{ErrorKind, FetchError};
 use sealed_shuffle_interop_tests::{
     client::{Connection, Credentials},
     live::Live,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sealed_shuffle::client::{
+use sealed_shuffle_client::{
     BlockBody, FallBackReason, MapOutput, Merge, MergeStatus, Merged, MergedPartition, PushReport,
     PushedBlock,
 };

@@ -2,7 +2,7 @@
 
 use std::{net::TcpStream, thread};
 
-use sealed_shuffle::client::ErrorKind;
+use sealed_shuffle_client::ErrorKind;
 use sealed_shuffle_interop_tests::{
     client::Connection,
     matrix::modes,

@@ -15,12 +15,14 @@
 //! | [`auth`] | the X25519 handshake of Spark 3.1 and later, and the older one of 2.2 to 3.0 |
 //! | [`sasl`] | DIGEST-MD5, which authenticates where `spark.network.crypto.enabled` is off, and its privacy layer |
 //! | [`stored`] | sealed files and wrapped keys |
+//! | [`channel`] | how a connection is protected, and the ladder of that |
 //! | [`cipher`] | session ciphers as layers over byte streams |
 //! | [`crypto`] | the primitives that the two above stand on |
 //! | [`connection`] | both ends of a connection as state machines |
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod channel;
 pub mod cipher;
 pub mod codec;
 pub mod connection;

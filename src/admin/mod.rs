@@ -24,14 +24,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::wire::accept_loop;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
-use crate::config::SecurityLevel;
 use crate::server::Server;
-use crate::wire::accept_loop;
 
 /// Operators at once.
 const PLACES: usize = 64;

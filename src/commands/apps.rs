@@ -10,7 +10,7 @@ use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use sealed_shuffle::config::{ByteCount, ProcessEnvironment, admin_address};
+use sealed_shuffle_config::{ByteCount, ProcessEnvironment, admin_address};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -58,7 +58,7 @@ impl Apps {
         };
         let path = match &self.target {
             Some(level) => {
-                if sealed_shuffle::config::SecurityLevel::named(level).is_none() {
+                if sealed_shuffle_protocol::channel::SecurityLevel::named(level).is_none() {
                     return Err(Failure::new(
                         Exit::Usage,
                         format!("--target: {level:?} is no level of security"),

@@ -6,7 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use sealed_shuffle::tls::dev::{self, DevFile};
+use sealed_shuffle_transport::random::random_bytes;
+use sealed_shuffle_transport::tls::dev::{self, DevFile};
 
 use super::{Exit, Failure};
 
@@ -95,8 +96,7 @@ impl Dev {
 
 /// Opens nothing but these files, which are closed to others; Java's stores want one.
 fn password() -> Result<String, Failure> {
-    let mut bytes = [0; 12];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let bytes: [u8; 12] = random_bytes().map_err(|error| Failure::new(Exit::Failed, error))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

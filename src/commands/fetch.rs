@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sealed_shuffle::client::{FetchError, Progress};
+use sealed_shuffle_client::{FetchError, Progress};
 use sealed_shuffle_protocol::shuffle::BlockId;
 
 use super::target::{Target, TargetArgs};

@@ -4,8 +4,8 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use sealed_shuffle::config::{EnvelopeConfig, KeySource, ProcessEnvironment};
 use sealed_shuffle::keys::envelope::{KeyError, KeyErrorKind, LocalKeyFile, open_provider};
+use sealed_shuffle_config::{EnvelopeConfig, KeySource, ProcessEnvironment};
 use sealed_shuffle_protocol::ids::AppId;
 use time::format_description::well_known::Rfc3339;
 

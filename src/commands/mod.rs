@@ -25,8 +25,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use sealed_shuffle::client::{ClientError, ErrorKind};
-use sealed_shuffle::config::{ConfigError, Sources};
+use sealed_shuffle_client::{ClientError, ErrorKind};
+use sealed_shuffle_config::{ConfigError, Sources};
 use tracing_subscriber::EnvFilter;
 
 /// Spark's shuffle blocks, served and fetched sealed.
@@ -175,11 +175,10 @@ pub(crate) struct ConfigArgs {
 
 impl ConfigArgs {
     fn sources(self) -> Sources {
-        let mut sources = Sources::default();
-        sources.properties_file = self.properties_file;
-        sources.conf = self.conf;
+        let mut sources =
+            Sources { properties_file: self.properties_file, conf: self.conf, ..Sources::default() };
         if let Some(file) = self.secret_file {
-            sources.push_flag("--secret-file", &sealed_shuffle::config::keys::SECRET_FILE, file);
+            sources.push_flag("--secret-file", &sealed_shuffle_config::keys::SECRET_FILE, file);
         }
         sources
     }

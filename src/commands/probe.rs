@@ -4,9 +4,10 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use clap::Args;
-use sealed_shuffle::client::probe::{APP, Judgement, Observation, Probe as Prober, Report, Trust, Verdict};
-use sealed_shuffle::client::{Address, ClientError};
-use sealed_shuffle::config::{ProbeConfig, ProcessEnvironment, SecurityLevel};
+use sealed_shuffle_client::probe::{APP, Judgement, Observation, Probe as Prober, Report, Trust, Verdict};
+use sealed_shuffle_client::{Address, ClientError};
+use sealed_shuffle_config::{ProbeConfig, ProcessEnvironment};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use serde_json::json;
 

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sd_notify::NotifyState;
-use sealed_shuffle::config::{
+use sealed_shuffle::server::Server;
+use sealed_shuffle_config::{
     Effective, Environment, Notice, PathStat, ProcessEnvironment, ServerConfig, Sources,
 };
-use sealed_shuffle::server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;

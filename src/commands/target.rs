@@ -1,8 +1,8 @@
 //! What client commands share: whom they talk to, for whom, and how.
 
 use clap::Args;
-use sealed_shuffle::client::{Address, Client, Settings};
-use sealed_shuffle::config::{ClientConfig, ProcessEnvironment};
+use sealed_shuffle_client::{Address, Client, Settings};
+use sealed_shuffle_config::{ClientConfig, ProcessEnvironment};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tokio::runtime::Runtime;
 

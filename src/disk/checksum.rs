@@ -3,10 +3,8 @@
 //! They are 32 bits wide, stored as i64. An empty partition has the checksum's initial value: 1 for ADLER32, else 0.
 //! Origin: `ShuffleChecksumHelper` and `ShuffleChecksumSupport`, Spark 4.3.0.
 
+use sealed_shuffle_transport::region::{ReadError, Region, read_blocking};
 use std::io::IoSliceMut;
-
-use super::read::{ReadError, read_blocking};
-use super::region::Region;
 
 /// A checksum algorithm that Spark knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -8,11 +8,11 @@
 //!
 //! Only regular files are opened. `O_NONBLOCK` keeps a fifo from hanging the open.
 
-use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use sealed_shuffle_transport::region::{Identity, ShownPath};
 
 /// How a path is kept beneath its root.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -123,41 +123,6 @@ pub(super) fn identity(root: BorrowedFd<'_>, path: &str) -> Result<Option<Identi
     }
 }
 
-/// What makes a file the same file, unchanged: device, inode, size, time of the last write and of the last change.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    /// Takes the identity out of a stat.
-    // The fields of `Stat` have other widths on other architectures.
-    #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
-    pub(super) fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        }
-    }
-
-    /// Size in bytes.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Device and inode: what stays while a file is written to.
-    pub(super) fn inode(&self) -> (u64, u64) {
-        (self.device, self.inode)
-    }
-}
-
 /// Why a confined call failed, before the path is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum OpenFailure {
@@ -246,38 +211,6 @@ impl OpenError {
             | Self::Denied { path, .. }
             | Self::Io { path, .. } => path,
         }
-    }
-}
-
-/// A path as Spark would print it: the directory's text as the executor registered it, then the file's place.
-#[derive(Clone, Eq, PartialEq)]
-pub struct ShownPath(Box<str>);
-
-impl ShownPath {
-    /// Takes the text as it stands.
-    pub(super) fn new(path: impl Into<Box<str>>) -> Self {
-        Self(path.into())
-    }
-
-    /// The text as it stands, for a peer.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ShownPath {
-    /// Control characters come out escaped, so that a peer cannot forge log lines.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c.is_control() {
-            true => write!(f, "{}", c.escape_debug()),
-            false => write!(f, "{c}"),
-        })
-    }
-}
-
-impl fmt::Debug for ShownPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
     }
 }
 

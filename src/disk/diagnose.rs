@@ -11,12 +11,12 @@ use std::time::Instant;
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 use sealed_shuffle_protocol::shuffle::CorruptionCause;
+use sealed_shuffle_transport::region::Region;
 
 use super::checksum::{self, Algorithm};
 use super::confined::OpenFailure;
 use super::layout;
 use super::lookup_error::LookupError;
-use super::region::Region;
 use super::store::{BlockStore, place};
 
 /// What a reader says about a block that it could not use.

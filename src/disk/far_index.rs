@@ -15,11 +15,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use sealed_shuffle_transport::region::{OpenFile, ReadError, ReadNow, Region, read_blocking, read_now};
 
-use super::files::OpenFile;
 use super::index::{OFFSET, RangeError, between};
-use super::read::{ReadError, ReadNow, read_blocking, read_now};
-use super::region::Region;
 
 /// How many offsets an index has, and the two that are looked at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

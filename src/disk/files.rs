@@ -2,55 +2,22 @@
 //!
 //! Reducers ask for neighbouring ranges of the same files, so a file stays open for a while. An entry is used only
 //! while a stat of its path shows the same file. A sweep closes what was idle or has been deleted, so that
-//! no deleted file pins a disk; what a [`super::Region`] still holds closes with the region. Index files are among
+//! no deleted file pins a disk; what a [`Region`](sealed_shuffle_transport::region::Region) still holds closes with the region. Index files are among
 //! them where their offsets are not kept (`far_index`).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::region::{Identity, OpenFile, ShownPath};
 
-use super::confined::{Identity, OpenFailure, ShownPath};
+use super::confined::OpenFailure;
 use super::index_cache::{FileKey, FileKeyRef};
 use super::root::Roots;
-
-/// A regular file, open for reading.
-#[derive(Debug)]
-pub struct OpenFile {
-    fd: OwnedFd,
-    identity: Identity,
-    path: ShownPath,
-    /// The file system does not answer `RWF_NOWAIT`.
-    pub(crate) never_now: AtomicBool,
-    open: Arc<AtomicU64>,
-}
-
-impl OpenFile {
-    /// What it was when it was opened.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// Its path as Spark would print it.
-    pub fn path(&self) -> &ShownPath {
-        &self.path
-    }
-
-    /// The descriptor, for positional reads only.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The cache of open files.
 #[derive(Debug)]
@@ -113,7 +80,7 @@ impl Files {
     ) -> Result<Arc<OpenFile>, OpenFailure> {
         let since_start = self.since_start(now);
         if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(&key))
-            && kept.file.identity == *seen
+            && kept.file.identity() == seen
         {
             kept.last_use.fetch_max(since_start, Ordering::Relaxed);
             self.hits.fetch_add(1, Ordering::Relaxed);
@@ -134,9 +101,7 @@ impl Files {
     ) -> Arc<OpenFile> {
         let since_start = self.since_start(now);
         self.missed();
-        self.open.fetch_add(1, Ordering::Relaxed);
-        let open = self.open.clone();
-        let file = Arc::new(OpenFile { fd, identity, path, never_now: AtomicBool::new(false), open });
+        let file = Arc::new(OpenFile::new(fd, identity, path, self.open.clone()));
         if let Some(cache) = &self.cache {
             let last_use = AtomicU64::new(since_start);
             let kept = Kept { file: file.clone(), app: app.clone(), last_use };

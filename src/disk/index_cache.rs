@@ -12,8 +12,8 @@ use std::sync::Arc;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter};
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::region::Identity;
 
-use super::confined::Identity;
 use super::far_index::Ends;
 use super::index::Index;
 use super::root::RootId;

@@ -6,8 +6,9 @@
 //! or short), the text is ours, in Java's form.
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
+use sealed_shuffle_transport::region::ShownPath;
 
-use super::confined::{OpenError, ShownPath};
+use super::confined::OpenError;
 
 /// Why a block cannot be had.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Hop 1: bytes at rest.
 //!
-//! Block ids go in, [`Region`]s (a range of an open file) come out, and [`read`] turns regions into bytes.
+//! Block ids go in, [`Region`](sealed_shuffle_transport::region::Region)s (a range of an open file) come out.
 //! Nothing here knows a key, a socket or a message; everything is synchronous, and the caller decides on which
 //! thread it runs.
 //!
@@ -14,7 +14,6 @@
 //! | `far_index` | the same where there are too many to keep: two offsets are read when they are needed |
 //! | [`files`] | open data files, bounded in number and time |
 //! | [`store`] | block id to region: the lookup that the server uses |
-//! | [`region`], [`read`] | a range of an open file, and its bytes |
 //! | [`purge`] | all files of certain names in a directory that Spark laid out |
 //! | [`own`] | files that this service makes itself, beneath the same roots |
 //! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
@@ -36,26 +35,21 @@ pub mod layout;
 pub mod lookup_error;
 pub mod own;
 pub mod purge;
-pub mod read;
-pub mod region;
 pub mod remove;
 pub mod root;
 pub mod store;
 #[cfg(test)]
 mod tests;
 
-pub use confined::{Confinement, Identity, OpenError, ShownPath};
+pub use confined::{Confinement, OpenError};
 pub use diagnose::Diagnosis;
 pub use executors::{
     AppSummary, Executors, Forgotten, ForgottenReason, Proof, RegisterRefused, Registered, Registration,
     RegistryLimits,
 };
-pub use files::OpenFile;
 pub use lookup_error::LookupError;
 pub use own::{OwnFile, OwnFiles, WriteError, Writing};
 pub use purge::Directories;
-pub use read::{ReadError, ReadNow, is_at_hand, read_blocking, read_now};
-pub use region::Region;
 pub use remove::Removed;
 pub use root::{DirRefused, LocalDir, Presence, RootError, Roots};
 pub use store::{BlockStore, DiskCounters, DiskLimits, MapOutput, RegisterError, Swept};

@@ -17,9 +17,10 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::region::{OpenFile, ShownPath};
 
-use super::confined::{OpenError, OpenFailure, ShownPath};
-use super::files::{Files, OpenFile};
+use super::confined::{OpenError, OpenFailure};
+use super::files::Files;
 use super::index_cache::FileKeyRef;
 use super::layout::{self, Placement};
 use super::root::{LocalDir, Roots};

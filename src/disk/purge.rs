@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use sealed_shuffle_transport::region::ShownPath;
 
-use super::confined::{OpenError, OpenFailure, ShownPath};
+use super::confined::{OpenError, OpenFailure};
 use super::root::{LocalDir, Roots};
 
 /// What becomes of directories that are empty then.

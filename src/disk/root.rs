@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use sealed_shuffle_transport::region::Identity;
 
-use super::confined::{self, Confinement, Identity, OpenFailure, our_uid};
+use super::confined::{self, Confinement, OpenFailure, our_uid};
 
 /// The roots, opened.
 #[derive(Debug)]

@@ -19,19 +19,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
+use sealed_shuffle_transport::region::{Identity, OpenFile, ReadError, Region, ShownPath};
 
-use super::confined::{Identity, OpenError, OpenFailure, ShownPath};
+use super::confined::{OpenError, OpenFailure};
 use super::executors::{
     Executors, Forgotten, Proof, RegisterRefused, Registered, Registration, RegistryLimits,
 };
 use super::far_index::{Ends, FarError, FarOffsets};
-use super::files::{Files, OpenFile};
+use super::files::Files;
 use super::index::{Index, RangeError};
 use super::index_cache::{FileKeyRef, IndexCache, IndexEntry, Known};
 use super::layout::{self, Placement};
 use super::lookup_error::LookupError;
-use super::read::ReadError;
-use super::region::Region;
 use super::root::{DirRefused, LocalDir, Roots};
 
 /// The blocks of all registered executors.

@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::net::{UnixListener, UnixSocket};
 use tracing::info;
 
-use crate::config::HandoverConfig;
+use sealed_shuffle_config::HandoverConfig;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 16;

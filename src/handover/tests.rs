@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sealed_shuffle_config::HandoverConfig;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -12,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::lines::LONGEST_LINE;
 use super::serve::run_asking;
 use super::*;
-use crate::config::HandoverConfig;
 
 /// Writes down what it is told; `never` and `later` are not done.
 #[derive(Debug, Default)]

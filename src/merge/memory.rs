@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Buf, Bytes};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::seal::{Pull, PullError};
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::Directories;
-use crate::seal::{Pull, PullError};
 
 /// Files by path.
 #[derive(Clone, Debug, Default)]

@@ -24,6 +24,7 @@ use sealed_shuffle_protocol::cipher::Segment;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId as SealedId};
+use sealed_shuffle_transport::seal::{Pull, PullError};
 use tokio::runtime::Handle;
 use tracing::warn;
 
@@ -32,7 +33,6 @@ use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::{Directories, Roots};
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
-use crate::seal::{Pull, PullError};
 use crate::stored::{
     self, Filled, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, StoredError,
 };
@@ -479,11 +479,11 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
-    use crate::config::OutagePolicy;
+    use crate::keys::envelope::KeyCalls;
     use crate::keys::envelope::{LocalKeyFile, RingSettings};
     use crate::merge::{MergeError, MergeSettings, Merger, Remembered};
     use crate::stored::SealedLimits;
-    use crate::telemetry::KeyCalls;
+    use sealed_shuffle_config::OutagePolicy;
 
     const APP: &str = "application_1_2";
     const CANARY: &[u8] = b"a canary that nobody may find on the disk";

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::seal::Pull;
 
 use super::error::MergeError;
 use super::merger::{App, Counters, Merger, Phase};
 use super::names::PartitionId;
 use super::partition::{Files, Partition};
 use super::store::{Missing, PartitionReader, ReadError};
-use crate::seal::Pull;
 
 /// The answer to a request for merged metadata.
 #[derive(Clone, Debug, Eq, PartialEq)]

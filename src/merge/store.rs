@@ -20,11 +20,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::seal::Pull;
 
 use super::dirs::MergeDirs;
 use super::names::PartitionId;
 use crate::disk::Directories;
-use crate::seal::Pull;
 
 /// Where applications merge to.
 pub trait Store: fmt::Debug + Send + Sync {

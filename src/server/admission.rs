@@ -3,6 +3,8 @@
 //! Below the policy every request is answered with a refusal in the peer's own cipher; what is served and below the
 //! target is said to the operator, once for an application and a channel.
 
+use sealed_shuffle_config::Policy;
+use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::connection::{CloseReason, Identity};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
@@ -10,9 +12,8 @@ use tracing::{debug, warn};
 
 use super::applications::{Evidence, Seen};
 use super::session::{Engine, Session};
-use crate::config::Policy;
 use crate::keys::Watched;
-use crate::telemetry::{Channel, Refusal, SecretUsed};
+use crate::telemetry::{Refusal, SecretUsed};
 
 impl Session {
     /// The channel is known, and the identity with it: judges both. Called once a connection, for every mode but SASL,

@@ -8,18 +8,19 @@
 
 use std::sync::Arc;
 
+use sealed_shuffle_config::SaslSettings;
 use sealed_shuffle_protocol::auth::legacy::{self, ClientChallenge};
 use sealed_shuffle_protocol::auth::{AuthMessage, Responder};
+use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::connection::{Agreed, Challenge, CloseReason};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{self, Judged, Offer, Protection, SaslCipher, SaslError, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::random::OsRandom;
 use tracing::warn;
 
 use super::session::{Engine, Session};
-use crate::config::SaslSettings;
-use crate::random::OsRandom;
-use crate::telemetry::{Channel, Refusal, SecretUsed};
+use crate::telemetry::{Refusal, SecretUsed};
 
 /// What Spark's clients read of a failed AES handshake (AuthRpcHandler, Spark 4.3.0).
 const AUTHENTICATION_FAILED: &str = "java.lang.IllegalArgumentException: Authentication failed.";

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::{Shared, merging, recovery};
 use crate::disk::{Forgotten, ForgottenReason, Swept};
-use crate::tls::{LiveServerTls, Refresh};
 
 /// Between two rounds. A deleted file pins its disk space at most this long.
 const ROUND: Duration = Duration::from_secs(5);

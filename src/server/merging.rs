@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use sealed_shuffle_config::ServerConfig;
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
     RemoveShuffleMerge,
 };
+use sealed_shuffle_transport::seal::Pull;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tracing::{debug, warn};
@@ -22,11 +24,9 @@ use super::requests::Failure;
 use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::Answer;
-use crate::config::ServerConfig;
 use crate::disk::Roots;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};
-use crate::seal::Pull;
 use crate::state::State;
 use crate::stored::{Fsync, SealedLimits, SealedStore};
 use crate::telemetry::Refusal;

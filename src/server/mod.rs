@@ -26,11 +26,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use sealed_shuffle_config::{Policy, SaslSettings, ServerConfig};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, ServerSettings};
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_transport::random::random_bytes;
+use sealed_shuffle_transport::seal::{Budget, Lane, SegmentPool, Stack};
+use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
+use sealed_shuffle_transport::wire::{Counted, WireSettings, accept_loop, drive};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -42,17 +48,12 @@ use tracing::{debug, info, warn};
 pub use crate::keys::Secrets;
 pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
 
-use crate::config::{Policy, SaslSettings, SecurityLevel, ServerConfig};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::keys::DirectoryError;
 use crate::keys::envelope::{EnvelopeKeys, KeyError};
 use crate::merge::Merger;
-use crate::random::random_bytes;
-use crate::seal::{Budget, Lane, SegmentPool, Stack};
 use crate::state::{State, StateError};
 use crate::telemetry::{Metrics, Snapshot};
-use crate::tls::{LiveServerTls, MaterialError};
-use crate::wire::{Counted, WireSettings, accept_loop, drive};
 
 use self::broken_gcm::BrokenGcm;
 use self::session::Session;

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealed_shuffle_config::ServerConfig;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 use tracing::{info, warn};
 
 use super::{Secrets, Shared, StartError};
-use crate::config::ServerConfig;
 use crate::disk::BlockStore;
 use crate::keys::RememberSecrets;
 use crate::keys::envelope::EnvelopeKeys;

@@ -5,14 +5,14 @@
 
 use std::sync::{Arc, PoisonError};
 
+use sealed_shuffle_config::{AnyKey, ConfiguredSecret, ServerConfig, keys};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
 use tracing::info;
 
 use super::housekeeping::say_tls;
 use super::{Server, StartError};
-use crate::config::{AnyKey, ConfiguredSecret, ServerConfig, keys};
 use crate::keys::{Directory, DirectoryError, Source};
-use crate::tls::{LiveServerTls, MaterialError};
 
 /// The keys that a reload replaces.
 static RELOADED: &[&dyn AnyKey] = &[

@@ -16,6 +16,8 @@ use sealed_shuffle_protocol::shuffle::{
     LocalDirsForExecutors, OpenBlocks, OpenRequest, ReduceRange, RegisterExecutor, RemoveBlocks,
     SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
 };
+use sealed_shuffle_transport::region::Region;
+use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
 use tracing::{debug, info, warn};
 
 use super::Shared;
@@ -23,9 +25,8 @@ use super::applications::owner;
 use super::merging::{clean_up, merged_chunk, partition};
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
-use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, Region, RegisterError, Registered};
+use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, RegisterError, Registered};
 use crate::merge::MergeError;
-use crate::seal::{Body, Pull, Ticket};
 use crate::telemetry::{Refusal, RequestKind};
 
 /// A chunk answer is a frame with 13 bytes of head.

@@ -5,12 +5,17 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{
     Agreed, CloseReason, Engine as _, Identity, Request, ServerConnection, ServerEvent,
 };
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::SaslLayer;
+use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::seal::Body;
+use sealed_shuffle_transport::tls::{TlsFacts, TlsLayer};
+use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
 
 use super::Shared;
@@ -21,11 +26,7 @@ use super::streams::Streams;
 use super::uploads::Uploads;
 use crate::disk::Proof;
 use crate::keys::Watched;
-use crate::random::OsRandom;
-use crate::seal::Body;
-use crate::telemetry::{Channel, Refusal};
-use crate::tls::{TlsFacts, TlsLayer};
-use crate::wire::Handler;
+use crate::telemetry::Refusal;
 
 /// The first byte of a TLS connection: the type of a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;

@@ -17,6 +17,7 @@ use redb::{
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, open as open_file, stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::random::random_bytes;
 use tempfile::NamedTempFile;
 use tracing::{info, warn};
 
@@ -25,7 +26,6 @@ use super::error::{START_ANEW, StateError, StateErrorKind};
 use super::header::{Header, HeaderFault};
 use super::seal::StateKeys;
 use super::tally::{self, Tally};
-use crate::random::random_bytes;
 
 /// Name of the store in its directory.
 pub const FILE_NAME: &str = "recovery.redb";

@@ -7,12 +7,12 @@ use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ShuffleId};
 use sealed_shuffle_protocol::secret::Secret;
 use sealed_shuffle_protocol::stored::envelope::DataKey;
+use sealed_shuffle_transport::random::random_bytes;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::header::VERSION;
 use super::record::{Kind, Text};
-use crate::random::random_bytes;
 
 /// Before what a sub-key is for.
 const LABEL: &[u8] = b"sealed-shuffle recovery store: ";

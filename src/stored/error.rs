@@ -2,8 +2,9 @@
 
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::stored::sealed::{PartitionId, SealedError};
+use sealed_shuffle_transport::region::{ReadError, ShownPath};
 
-use crate::disk::{OpenError, ReadError, ShownPath, WriteError};
+use crate::disk::{OpenError, WriteError};
 
 /// Why a sealed file was not made, written, opened or read.
 #[derive(Debug, thiserror::Error)]

@@ -31,7 +31,7 @@ use sealed_shuffle_protocol::stored::io_encryption::{
     Decryptor, Encryptor, IV_LEN, IoEncryptionError, IoKey,
 };
 
-use crate::random::random_bytes;
+use sealed_shuffle_transport::random::random_bytes;
 
 /// Payload encrypted at a time.
 const BUFFER: usize = 64 << 10;

@@ -2,10 +2,11 @@
 
 use sealed_shuffle_protocol::stored::envelope::Context;
 use sealed_shuffle_protocol::stored::sealed::{Kind, PartitionId};
+use sealed_shuffle_transport::region::ShownPath;
 
 use super::error::StoredError;
+use crate::disk::LocalDir;
 use crate::disk::own::OwnFile;
-use crate::disk::{LocalDir, ShownPath};
 
 /// The merged files of one application: their directories, and the context of its data key. One for all partitions.
 #[derive(Debug)]

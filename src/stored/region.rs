@@ -13,9 +13,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use sealed_shuffle_protocol::stored::sealed::{ChunkOpener, HEAD, MAX_SEGMENT, OVERHEAD, SealedError};
+use sealed_shuffle_transport::region::{OpenFile, ReadNow, Region, read_blocking, read_now};
 
 use super::error::StoredError;
-use crate::disk::{OpenFile, ReadNow, Region, read_blocking, read_now};
 
 /// A chunk on its way out. Its length is known before its first byte: [`SealedRegion::remaining`].
 #[derive(Debug)]

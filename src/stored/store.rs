@@ -10,13 +10,14 @@ use sealed_shuffle_protocol::stored::envelope::{DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{
     ChunkOpener, Header, Index, Kind, PartitionId, PartitionSealer, Progress, Salt,
 };
+use sealed_shuffle_transport::random::random_bytes;
+use sealed_shuffle_transport::region::{Identity, OpenFile, Region, read_blocking};
 
 use super::error::StoredError;
 use super::place::MergedFiles;
 use super::region::SealedRegion;
 use super::writer::{PartitionWriter, Writings};
-use crate::disk::{Identity, OpenFile, OwnFiles, Region, Roots, read_blocking};
-use crate::random::random_bytes;
+use crate::disk::{OwnFiles, Roots};
 
 /// The sealed files of a server.
 #[derive(Debug)]

@@ -9,15 +9,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
+use sealed_shuffle_transport::wire::WireCounters;
 
-use super::channel::{Channel, ChannelLabels};
-use super::key_calls::KeyCalls;
 use super::merging::MergeMetrics;
 use super::state::StateMetrics;
-use crate::config::SecurityLevel;
+use crate::keys::envelope::KeyCalls;
 use crate::merge::MergeCounters;
 use crate::state::StateCounters;
-use crate::wire::WireCounters;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -82,6 +81,20 @@ words! {
         Merge = "push_merge",
         /// Anything else, decodable or not.
         Other = "other",
+    }
+}
+
+/// A channel as labels: few values each.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ChannelLabels {
+    channel: &'static str,
+    handshake: &'static str,
+    cipher: &'static str,
+}
+
+impl From<Channel> for ChannelLabels {
+    fn from(channel: Channel) -> Self {
+        Self { channel: channel.level.name(), handshake: channel.handshake.name(), cipher: channel.cipher }
     }
 }
 
@@ -323,12 +336,12 @@ impl Metrics {
 
     /// A connection's channel became known.
     pub fn channel_known(&self, channel: Channel) {
-        self.connections_by_channel.get_or_create(&channel.labels()).inc();
+        self.connections_by_channel.get_or_create(&ChannelLabels::from(channel)).inc();
     }
 
     /// Blocks were handed out: one chunk of `blocks` blocks with `bytes` bytes.
     pub fn blocks_served(&self, channel: Channel, blocks: u64, bytes: u64) {
-        let channel = channel.labels();
+        let channel = ChannelLabels::from(channel);
         self.blocks.get_or_create(&channel).inc_by(blocks);
         self.block_bytes.get_or_create(&channel).inc_by(bytes);
     }

@@ -14,8 +14,8 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use rustls::pki_types::CertificateDer;
-use sealed_shuffle::config::{ClientAuth, Origin, TlsConfig, TlsFile, TlsSource, TlsVersions};
-use sealed_shuffle::tls::{CertificateSummary, LiveClientTls, LiveServerTls};
+use sealed_shuffle_config::{ClientAuth, Origin, TlsConfig, TlsFile, TlsSource, TlsVersions};
+use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls, LiveServerTls};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use zip::ZipWriter;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sealed_shuffle::client::{Client, ClientError, ErrorKind, Security};
+use sealed_shuffle_client::{Client, ClientError, ErrorKind, Security};
 use tokio::net::TcpListener;
 
 use crate::script::{Reply, Scripted, content};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use sealed_shuffle::client::{Client, ClientError, ErrorKind, Progress, Security, Suspect};
+use sealed_shuffle_client::{Client, ClientError, ErrorKind, Progress, Security, Suspect};
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
@@ -224,7 +224,7 @@ async fn blocks_go_to_files_that_appear_whole() {
 #[tokio::test]
 async fn files_are_refused_for_names_that_leave_the_directory_and_for_duplicates() {
     let client = client(gcm());
-    let server = sealed_shuffle::client::Address::new("127.0.0.1", 1);
+    let server = sealed_shuffle_client::Address::new("127.0.0.1", 1);
     let to_files = |names: &[&str]| {
         client.fetch_to_files(&server, &executor(), blocks(names), "/nowhere", Arc::new(|_| {})).map(drop)
     };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle::client::{
+use sealed_shuffle_client::{
     BlockBody, Client, ErrorKind, FallBackReason, MapOutput, Merge, MergeStatus, Merged, MergedPartition,
     PushReport, PushedBlock, Security, Settings,
 };

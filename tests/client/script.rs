@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle::client::Address;
+use sealed_shuffle_client::Address;
 use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
 use sealed_shuffle_protocol::ids::StreamId;
 use sealed_shuffle_protocol::message::Head;

@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::ServerName;
-use sealed_shuffle::config::SecurityLevel;
-use sealed_shuffle::random::OsRandom;
-use sealed_shuffle::seal::Stack;
-use sealed_shuffle::tls::{LiveClientTls, TlsLayer};
 use sealed_shuffle_protocol::auth::legacy::{self, LegacySettings};
 use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator, SessionKeys};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::{AesSession, Layer, Role, Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
 use sealed_shuffle_protocol::ids::{AppId, RequestId, StreamId};
@@ -21,6 +18,9 @@ use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::sasl::{self, Protection, SaslLayer, SaslMessage, Wanted};
 use sealed_shuffle_protocol::secret::{AppSecret, Secret};
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
+use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::seal::Stack;
+use sealed_shuffle_transport::tls::{LiveClientTls, TlsLayer};
 
 use crate::running::{APP, PATIENCE, message};
 

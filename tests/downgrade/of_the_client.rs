@@ -9,11 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle::client::{Address, Client, ErrorKind, FetchError, Security, Settings};
-use sealed_shuffle::config::TlsVersions;
-use sealed_shuffle::random::OsRandom;
-use sealed_shuffle::seal::Stack;
-use sealed_shuffle::tls::{LiveServerTls, TlsLayer};
+use sealed_shuffle_client::{Address, Client, ErrorKind, FetchError, Security, Settings};
+use sealed_shuffle_config::TlsVersions;
 use sealed_shuffle_protocol::auth::legacy::{self, LegacyLimits, LegacySettings};
 use sealed_shuffle_protocol::auth::{AuthMessage, Responder, SessionKeys};
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, Role, Segment, SessionMode};
@@ -23,6 +20,9 @@ use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::sasl::{self, Offer, Protection, SaslCipher, SaslLayer, SaslMessage, Wanted};
 use sealed_shuffle_protocol::secret::{AppSecret, Secret};
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, StreamHandle};
+use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::seal::Stack;
+use sealed_shuffle_transport::tls::{LiveServerTls, TlsLayer};
 
 use crate::authority::{Authority, Bundle, self_signed};
 use crate::running::{APP, CTR, CTR_2, GCM, PATIENCE, message};

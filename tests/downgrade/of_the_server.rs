@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
-use sealed_shuffle::config::{AppPolicy, Policy, SaslSettings, SecurityLevel, TlsVersions};
-use sealed_shuffle::random::random_bytes;
-use sealed_shuffle::tls::LiveClientTls;
+use sealed_shuffle_config::{AppPolicy, Policy, SaslSettings, TlsVersions};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::ids::StreamId;
 use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_transport::random::random_bytes;
+use sealed_shuffle_transport::tls::LiveClientTls;
 
 use crate::attacker::{Attacker, Heard};
 use crate::authority::{Authority, Bundle};

@@ -1,6 +1,7 @@
 //! Peers that prove nothing, where such peers are served: they reach no application that was registered with proof.
 
-use sealed_shuffle::config::{Policy, SecurityLevel};
+use sealed_shuffle_config::Policy;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::ChunkIndex;
 use sealed_shuffle_protocol::message::Head;
 

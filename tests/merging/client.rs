@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use sealed_shuffle::client::{
+use sealed_shuffle::merge::MergeSettings;
+use sealed_shuffle_client::{
     Address, BlockBody, Client, ClientError, FallBackReason, MapOutput, Merge, MergeStatus, Merged,
     MergedPartition, PushReport, PushedBlock, Security, Settings,
 };
-use sealed_shuffle::merge::MergeSettings;
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{Bitmap, ReturnCode};

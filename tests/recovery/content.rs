@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use sealed_shuffle::client::{Merge, MergedPartition, PushedBlock};
+use sealed_shuffle_client::{Merge, MergedPartition, PushedBlock};
 use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
 
 use crate::place::Reached;

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use roaring::RoaringBitmap;
-use sealed_shuffle::client::{Merge, MergeStatus};
+use sealed_shuffle_client::{Merge, MergeStatus};
 use sealed_shuffle_protocol::shuffle::ReturnCode;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

@@ -9,8 +9,8 @@ impl Chance {
     /// From the environment, or anew; says which.
     pub(crate) fn seeded() -> Self {
         let given = std::env::var("SEALED_SHUFFLE_SEED").ok().map(|seed| seed.parse().expect("a number"));
-        let seed =
-            given.unwrap_or_else(|| u64::from_be_bytes(sealed_shuffle::random::random_bytes().unwrap()));
+        let seed = given
+            .unwrap_or_else(|| u64::from_be_bytes(sealed_shuffle_transport::random::random_bytes().unwrap()));
         eprintln!("the same again: SEALED_SHUFFLE_SEED={seed}");
         Self(seed)
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::client::Merge;
+use sealed_shuffle_client::Merge;
 use sealed_shuffle_protocol::ids::{AppId, ReduceId};
 use sealed_shuffle_protocol::shuffle::ReturnCode;
 use sealed_shuffle_protocol::stored::sealed::{Header, Kind, PartitionId};

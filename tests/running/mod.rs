@@ -11,18 +11,16 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::ServerName;
-use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
 use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::keys::Source;
 use sealed_shuffle::merge::{MemoryStore, MergeSettings, Merger};
-use sealed_shuffle::random::{OsRandom, random_bytes};
-use sealed_shuffle::seal::{Budget, SegmentPool, Stack};
 use sealed_shuffle::server::{ApplicationLimits, Drained, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
-use sealed_shuffle::tls::{LiveClientTls, TlsLayer};
+use sealed_shuffle_config::{Policy, SaslSettings};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::{AesSession, Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
 use sealed_shuffle_protocol::ids::{
@@ -34,6 +32,9 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, ExecutorShuffleInfo, FetchShuffleBlocks, RegisterExecutor, StreamHandle, Strings,
 };
+use sealed_shuffle_transport::random::{OsRandom, random_bytes};
+use sealed_shuffle_transport::seal::{Budget, SegmentPool, Stack};
+use sealed_shuffle_transport::tls::{LiveClientTls, TlsLayer};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;

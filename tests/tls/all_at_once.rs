@@ -1,8 +1,9 @@
 //! Every mode that Spark has, at the same time on one port, and the table that tells them apart.
 
-use sealed_shuffle::client::Security;
-use sealed_shuffle::config::{SecurityLevel, TlsVersions};
+use sealed_shuffle_client::Security;
+use sealed_shuffle_config::TlsVersions;
 use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 use serde_json::Value;

@@ -1,8 +1,9 @@
 //! What is wrong with a certificate fails closed on the side that looks, and says what to do.
 
 use rcgen::CertificateParams;
-use sealed_shuffle::client::{ErrorKind, FetchError};
-use sealed_shuffle::config::{ClientAuth, SecurityLevel, TlsVersions};
+use sealed_shuffle_client::{ErrorKind, FetchError};
+use sealed_shuffle_config::{ClientAuth, TlsVersions};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 
 use crate::authority::{Authority, Bundle, Issued, expired, for_hosts, not_yet_valid, self_signed};
 use crate::running::{Running, eventually};

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use rustls::AlertDescription;
-use sealed_shuffle::config::{ClientAuth, Policy, SecurityLevel, TlsVersions};
+use sealed_shuffle_config::{ClientAuth, Policy, TlsVersions};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::RequestId;
 use sealed_shuffle_protocol::message::Head;
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
-use sealed_shuffle::config::TlsVersions;
-use sealed_shuffle::random::OsRandom;
-use sealed_shuffle::seal::Stack;
-use sealed_shuffle::tls::TlsLayer;
+use sealed_shuffle_config::TlsVersions;
 use sealed_shuffle_protocol::auth::{EngineVersion, SessionKeys};
 use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::secret::Secret;
+use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::seal::Stack;
+use sealed_shuffle_transport::tls::TlsLayer;
 
 use crate::authority::{Authority, Bundle};
 use crate::running::content;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use sealed_shuffle::client::{Client, Security};
-use sealed_shuffle::config::{Origin, SecurityLevel, TlsConfig, TlsSource, TlsVersions};
-use sealed_shuffle::tls::{LiveServerTls, Refresh};
+use sealed_shuffle_client::{Client, Security};
+use sealed_shuffle_config::{Origin, TlsConfig, TlsSource, TlsVersions};
+use sealed_shuffle_protocol::channel::SecurityLevel;
+use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
 
 use crate::authority::{Authority, Bundle, Issued, bundled};
 use crate::running::{GCM, Running, eventually};

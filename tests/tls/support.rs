@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
-use sealed_shuffle::client::{Address, Client, FetchError, Security, Settings};
-use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
-use sealed_shuffle::tls::{CertificateSummary, LiveClientTls, LiveServerTls};
+use sealed_shuffle_client::{Address, Client, FetchError, Security, Settings};
+use sealed_shuffle_config::{Policy, SaslSettings};
 use sealed_shuffle_protocol::auth::legacy::LegacySettings;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::SessionMode;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
+use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls, LiveServerTls};
 
 use crate::running::{EXECUTOR, PATIENCE, Running, content};
 

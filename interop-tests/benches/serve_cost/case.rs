@@ -1,6 +1,6 @@
 //! What is compared: ways of protecting a connection, and what is done over it.
 
-use sealed_shuffle::client::Settings;
+use sealed_shuffle_client::Settings;
 use sealed_shuffle_interop_tests::mode::{Auth, Cipher, Mode};
 use sealed_shuffle_interop_tests::ours;
 use sealed_shuffle_interop_tests::service::{SECRET, Service};

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use sealed_shuffle::client::{Address, Client, MergedPartition};
-use sealed_shuffle::config::raise_descriptor_limit;
+use sealed_shuffle_client::{Address, Client, MergedPartition};
+use sealed_shuffle_config::raise_descriptor_limit;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{BlockId, ExecutorShuffleInfo, Strings};
 use serde_json::json;

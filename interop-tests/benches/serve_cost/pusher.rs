@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use bytes::Bytes;
-use sealed_shuffle::client::{Address, Client, Merge, MergedPartition, PushedBlock};
+use sealed_shuffle_client::{Address, Client, Merge, MergedPartition, PushedBlock};
 use sealed_shuffle_interop_tests::oracle::content;
 use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::ReturnCode;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use sealed_shuffle::client::Settings;
+use sealed_shuffle_client::Settings;
 
 use super::data::Blocks;
 use super::load::{self, Measured, Until};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::client::{Address, Client, Settings};
+use sealed_shuffle_client::{Address, Client, Settings};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sealed_shuffle::client::{Address, Client, Merge, MergedPartition, PushedBlock, Settings};
+use sealed_shuffle_client::{Address, Client, Merge, MergedPartition, PushedBlock, Settings};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::ReturnCode;
 use tokio::task::JoinSet;

@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sealed_shuffle::client::Client;
-use sealed_shuffle::config::raise_descriptor_limit;
-use sealed_shuffle::random::random_bytes;
+use sealed_shuffle_client::Client;
+use sealed_shuffle_config::raise_descriptor_limit;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
+use sealed_shuffle_transport::random::random_bytes;
 use serde_json::json;
 
 use self::cell::{Cell, Operation};

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use sealed_shuffle::client::{Security, Settings};
-use sealed_shuffle::config::{ClientConfig, ProcessEnvironment, Sources};
-use sealed_shuffle::tls::LiveClientTls;
+use sealed_shuffle_client::{Security, Settings};
+use sealed_shuffle_config::{ClientConfig, ProcessEnvironment, Sources};
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::tls::LiveClientTls;
 
 use crate::commands::{Exit, Failure};
 
@@ -92,10 +92,10 @@ fn tls_conf(dir: &Path) -> [String; 2] {
 }
 
 fn client_tls(dir: &Path) -> Result<LiveClientTls, Failure> {
-    let mut sources = Sources::default();
-    sources.properties_file = Some(dir.join(super::service::NO_PROPERTIES));
-    sources.conf = tls_conf(dir).into();
-    sources.conf.push("spark.authenticate=false".to_owned());
+    let mut conf = Vec::from(tls_conf(dir));
+    conf.push("spark.authenticate=false".to_owned());
+    let properties_file = Some(dir.join(super::service::NO_PROPERTIES));
+    let sources = Sources { properties_file, conf, ..Sources::default() };
     let config = ClientConfig::from_sources(&sources, &ProcessEnvironment)?;
     let tls = config.tls.ok_or_else(|| Failure::new(Exit::Failed, "TLS was switched on and is not there"))?;
     LiveClientTls::load(tls).map_err(|error| Failure::new(Exit::Failed, error))

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::client::Address;
-use sealed_shuffle::tls::dev;
+use sealed_shuffle_client::Address;
+use sealed_shuffle_transport::tls::dev;
 use tempfile::TempDir;
 
 use super::mode::Mode;

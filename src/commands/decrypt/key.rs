@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sealed_shuffle::config::Environment;
+use sealed_shuffle_config::Environment;
 use sealed_shuffle_protocol::stored::io_encryption::{IoEncryptionError, IoKey};
 use zeroize::Zeroizing;
 

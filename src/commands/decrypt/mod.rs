@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::HumanBytes;
-use sealed_shuffle::config::ProcessEnvironment;
 use sealed_shuffle::inspect::beside;
 use sealed_shuffle::inspect::mark::Mark;
 use sealed_shuffle::inspect::name::{Kind, SparkName};
@@ -17,6 +16,7 @@ use sealed_shuffle::inspect::randomness::{Judgement, Measured};
 use sealed_shuffle::stored::io_encryption::DecryptingReader;
 use sealed_shuffle::stored::partitions::{Partition, Partitions, PartitionsError};
 use sealed_shuffle::stored::segments::{Lz4Segments, MARK};
+use sealed_shuffle_config::ProcessEnvironment;
 use sealed_shuffle_protocol::stored::io_encryption::{IV_LEN, IoKey, TRANSFORMATION, check_transformation};
 use zeroize::Zeroizing;
 

@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use indicatif::HumanBytes;
-use sealed_shuffle::client::{Address, Client, ErrorKind, Security, Settings};
-use sealed_shuffle::config::SecurityLevel;
-use sealed_shuffle::random::random_bytes;
+use sealed_shuffle_client::{Address, Client, ErrorKind, Security, Settings};
 use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{BlockId, ExecutorShuffleInfo, Strings};
+use sealed_shuffle_transport::random::random_bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeroize::Zeroizing;

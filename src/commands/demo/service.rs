@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealed_shuffle::client::Address;
-use sealed_shuffle::config::{Policy, SaslSettings, SecurityLevel};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
-use sealed_shuffle::seal::{Budget, SegmentPool};
 use sealed_shuffle::server::{ApplicationLimits, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
-use sealed_shuffle::wire::{ListenSettings, bind};
+use sealed_shuffle_client::Address;
+use sealed_shuffle_config::{Policy, SaslSettings};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::seal::{Budget, SegmentPool};
+use sealed_shuffle_transport::wire::{ListenSettings, bind};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::commands::{Exit, Failure};

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use sealed_shuffle_protocol::ids::{MapId, ReduceId};
+use sealed_shuffle_transport::region::Region;
 
 use super::fixture::{Fixture, SHUFFLE, SUB_DIRS, app, content, executor, replace, text};
-use crate::disk::{BlockStore, DiskLimits, LookupError, MapOutput, Proof, Region, Roots};
+use crate::disk::{BlockStore, DiskLimits, LookupError, MapOutput, Proof, Roots};
 
 /// The fixture's files, through a store that keeps no index.
 fn far(fixture: &Fixture) -> BlockStore {

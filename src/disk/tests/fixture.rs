@@ -5,12 +5,11 @@ use std::io::IoSliceMut;
 use std::path::{Path, PathBuf};
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
+use sealed_shuffle_transport::region::{Region, read_blocking};
 use tempfile::TempDir;
 
 use crate::disk::layout::{self, Placement};
-use crate::disk::{
-    BlockStore, Confinement, DiskLimits, LookupError, MapOutput, Proof, Region, Roots, read_blocking,
-};
+use crate::disk::{BlockStore, Confinement, DiskLimits, LookupError, MapOutput, Proof, Roots};
 
 pub(super) const SUB_DIRS: i32 = 64;
 pub(super) const SHUFFLE: ShuffleId = ShuffleId(0);

@@ -7,9 +7,10 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::ReduceId;
+use sealed_shuffle_transport::region::ShownPath;
 
 use super::fixture::{Fixture, app, content, executor, replace, text};
-use crate::disk::confined::{OpenFailure, ShownPath};
+use crate::disk::confined::OpenFailure;
 use crate::disk::{DiskLimits, LookupError, OpenError, Proof};
 
 #[test]

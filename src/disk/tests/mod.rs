@@ -7,6 +7,5 @@ mod hostile;
 mod lookup;
 mod other_requests;
 mod own;
-mod reading;
 mod registration;
 mod sweeping;

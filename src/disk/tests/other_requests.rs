@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use sealed_shuffle_protocol::ids::{ExecutorId, MapId, ReduceId};
+use sealed_shuffle_protocol::shuffle::CorruptionCause;
 
 use super::fixture::{Fixture, SHUFFLE, app, executor, replace};
 use crate::disk::checksum::{Algorithm, Checksum};
-use sealed_shuffle_protocol::shuffle::CorruptionCause;
 
 use crate::disk::{Diagnosis, LookupError};
 

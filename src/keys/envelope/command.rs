@@ -34,6 +34,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use sealed_shuffle_transport::random::OsRandom;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -44,7 +45,6 @@ use zeroize::Zeroizing;
 use super::error::{KeyError, KeyErrorKind};
 use super::key_text;
 use super::provider::{Answer, KeyProvider};
-use crate::random::OsRandom;
 
 /// Longest answer: a wrapped key and its name, as text, with room.
 const LONGEST_ANSWER: usize = 32 << 10;

@@ -20,6 +20,7 @@
 //! ([`Context`](sealed_shuffle_protocol::stored::envelope::Context)); a key that is not to be had is an error with a
 //! remedy, and never clear text.
 
+mod calls;
 mod command;
 mod error;
 mod key_text;
@@ -31,8 +32,10 @@ mod ring;
 
 use std::sync::Arc;
 
+use sealed_shuffle_config::{EnvelopeConfig, KeySource, ServerConfig};
 use tracing::{info, warn};
 
+pub use self::calls::KeyCalls;
 pub use self::command::CommandKeys;
 pub use self::error::{KeyError, KeyErrorKind};
 #[cfg(feature = "aws-kms")]
@@ -40,8 +43,6 @@ pub use self::kms::{KmsKeys, KmsSettings};
 pub use self::local::{KeyInFile, LocalKeyFile, shared_file_system};
 pub use self::provider::{Answer, KeyProvider};
 pub use self::ring::{AppKey, EnvelopeKeys, RingSettings};
-use crate::config::{EnvelopeConfig, KeySource, ServerConfig};
-use crate::telemetry::KeyCalls;
 
 impl EnvelopeKeys {
     /// The keys of a server with this configuration. Makes the local key file where there is none; looks whether a
@@ -115,8 +116,8 @@ mod tests {
     use sealed_shuffle_protocol::ids::AppId;
 
     use super::*;
-    use crate::config::Sources;
-    use crate::config::fake::FakeEnvironment;
+    use sealed_shuffle_config::Sources;
+    use sealed_shuffle_config::fake::FakeEnvironment;
 
     fn config(root: &std::path::Path, more: &[String]) -> ServerConfig {
         let root = root.to_str().expect("temporary paths are text");

@@ -30,16 +30,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sealed_shuffle_config::OutagePolicy;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use super::calls::KeyCalls;
 use super::error::{KeyError, KeyErrorKind};
 use super::provider::KeyProvider;
-use crate::config::OutagePolicy;
-use crate::telemetry::KeyCalls;
 
 /// Calls to the provider at the same time.
 const MOST_CALLS: usize = 16;

@@ -7,13 +7,13 @@ use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
     BlockPushReturnCode, FinalizeShuffleMerge, MergeStatuses, PushBlockStream, RemoveShuffleMerge, ReturnCode,
 };
+use sealed_shuffle_transport::seal::Pull;
 use tempfile::TempDir;
 
 use crate::disk::Roots;
 use crate::merge::{
     MemoryStore, MergeError, MergeSettings, MergedMeta, Merger, PartitionId, Push, PushRefused,
 };
-use crate::seal::Pull;
 
 pub(super) const APP: &str = "application_1700000000000_0001";
 pub(super) const CLASS: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";

@@ -7,7 +7,7 @@
 
 use sealed_shuffle_protocol::auth::EngineVersion;
 
-use crate::telemetry::{Channel, Handshake};
+use sealed_shuffle_protocol::channel::{Channel, Handshake};
 
 /// Something that a peer said and not every release says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,8 +80,8 @@ mod tests {
     use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 
     use super::*;
-    use crate::config::SecurityLevel;
-    use crate::telemetry::TlsVersion;
+    use sealed_shuffle_protocol::channel::SecurityLevel;
+    use sealed_shuffle_protocol::channel::TlsVersion;
 
     #[test]
     fn the_range_is_what_channel_and_messages_allow_together() {

@@ -19,10 +19,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::ids::AppId;
 
 use self::row::{Application, Use};
-use crate::telemetry::Channel;
 
 pub use self::evidence::Evidence;
 pub(super) use self::user::owner;
@@ -159,7 +159,7 @@ impl Seen {
     }
 
     /// Whether nobody was told yet that this application is below `target` over this channel.
-    pub fn first_below(&self, target: crate::config::SecurityLevel) -> bool {
+    pub fn first_below(&self, target: sealed_shuffle_protocol::channel::SecurityLevel) -> bool {
         self.through.first_below(target)
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use sealed_shuffle_config::Policy;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -10,7 +12,6 @@ use time::format_description::well_known::Rfc3339;
 
 use super::row::{Application, Use};
 use super::{Applications, evidence};
-use crate::config::{Policy, SecurityLevel};
 use crate::telemetry::ApplicationCounts;
 
 impl Applications {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sealed_shuffle_protocol::channel::Channel;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 
 use super::Evidence;
-use crate::config::SecurityLevel;
-use crate::telemetry::Channel;
 
 /// Ways of speaking that a row tells apart; an application has one or two.
 const MOST_USES: usize = 16;

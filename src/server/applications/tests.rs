@@ -1,12 +1,13 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use sealed_shuffle_config::Policy;
 use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use serde_json::Value;
 
 use super::*;
-use crate::config::{Policy, SecurityLevel};
 use crate::telemetry::ApplicationCounts;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

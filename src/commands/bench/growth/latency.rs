@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::client::{Address, Client};
+use sealed_shuffle_client::{Address, Client};
 use sealed_shuffle_protocol::ids::ExecutorId;
 use sealed_shuffle_protocol::shuffle::BlockId;
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::client::Client;
+use sealed_shuffle_client::Client;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tokio::task::JoinSet;
 

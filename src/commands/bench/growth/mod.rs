@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use sealed_shuffle::client::{Client, Settings};
+use sealed_shuffle_client::{Client, Settings};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 
 use self::series::Series;

@@ -14,6 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::secret::Secret;
+use sealed_shuffle_transport::random::OsRandom;
 use tempfile::NamedTempFile;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -21,7 +22,6 @@ use zeroize::Zeroizing;
 use super::super::error::{KeyError, KeyErrorKind};
 use super::format::{self, Generation, MOST_KEYS};
 use crate::keys::directory::{Stamp, open_to_others};
-use crate::random::OsRandom;
 
 /// Longest key file.
 const LONGEST: usize = 64 << 10;

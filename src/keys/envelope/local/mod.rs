@@ -19,15 +19,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::stat;
+use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use sealed_shuffle_transport::random::OsRandom;
 use time::OffsetDateTime;
 
 use super::error::{KeyError, KeyErrorKind};
 use super::provider::{Answer, KeyProvider};
 use crate::keys::directory::Stamp;
-use crate::random::OsRandom;
 use file::{Contents, FileError};
-use sealed_shuffle_protocol::crypto::random::Random as _;
 use wrap::Fault;
 
 /// The provider `local-file`. Clones share what was read.

@@ -16,7 +16,7 @@ use sealed_shuffle_protocol::secret::Secret;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey};
 use zeroize::Zeroizing;
 
-use crate::random::random_bytes;
+use sealed_shuffle_transport::random::random_bytes;
 
 const VERSION: u8 = 1;
 const KEY: usize = 32;

@@ -1,0 +1,314 @@
+//! Where the keys come from under which the server seals what it writes: words, nothing is opened here.
+//!
+//! [`crate::keys::envelope`] opens what is named here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::stored::envelope::Context;
+
+use super::environment::Environment;
+use super::error::{ConfigError, Issue};
+use super::key::{AnyKey, Key, Reader};
+use super::keys;
+use super::load::{Loaded, Sources};
+use super::origin::Origin;
+use super::value::{Choice, Text};
+use super::values::Values;
+
+/// Everything about envelope keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EnvelopeConfig {
+    /// Who wraps data keys (`spark.sealed.keys.provider`). A key file in the state directory.
+    pub source: KeySource,
+    /// The cluster that keys are bound to; empty for none (`spark.sealed.cluster.name`).
+    pub cluster: String,
+    /// The node that keys are bound to (`spark.sealed.node.id`). None.
+    pub node: Option<String>,
+    /// Time for one call (`spark.sealed.keys.timeout`). 10 s.
+    pub timeout: Duration,
+    /// What an outage means (`spark.sealed.keys.on-unavailable`, `spark.sealed.keys.cache-ttl`). Refuse.
+    pub outage: OutagePolicy,
+    /// Where the server keeps what outlives it (`spark.sealed.state.dir`).
+    pub state_dir: PathBuf,
+}
+
+/// Who wraps data keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum KeySource {
+    /// A key file of this machine.
+    LocalFile {
+        /// The file (`spark.sealed.keys.file`).
+        path: PathBuf,
+    },
+    /// AWS KMS.
+    AwsKms {
+        /// Id, ARN or alias (`spark.sealed.keys.kms.key-id`).
+        key_id: String,
+        /// Another place than the region's (`spark.sealed.keys.kms.endpoint`).
+        endpoint: Option<String>,
+        /// `None` leaves it to the SDK (`spark.sealed.keys.kms.region`).
+        region: Option<String>,
+    },
+    /// A program.
+    Command {
+        /// The program, and its arguments; never empty (`spark.sealed.keys.command`).
+        argv: Vec<String>,
+    },
+}
+
+/// Who wraps data keys, as `spark.sealed.keys.provider` names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeySourceName {
+    /// `local-file`
+    LocalFile,
+    /// `aws-kms`
+    AwsKms,
+    /// `command`
+    Command,
+}
+
+impl Choice<KeySourceName> {
+    /// Every provider.
+    pub const KEY_SOURCE: Self = Self {
+        words: &[
+            ("local-file", KeySourceName::LocalFile),
+            ("aws-kms", KeySourceName::AwsKms),
+            ("command", KeySourceName::Command),
+        ],
+    };
+}
+
+/// What an outage of the key service means, as `spark.sealed.keys.on-unavailable` names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnUnavailable {
+    /// `refuse`
+    Refuse,
+    /// `use-cached`
+    UseCached,
+}
+
+impl Choice<OnUnavailable> {
+    /// Both policies.
+    pub const ON_UNAVAILABLE: Self =
+        Self { words: &[("refuse", OnUnavailable::Refuse), ("use-cached", OnUnavailable::UseCached)] };
+}
+
+/// What an outage of the key service means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OutagePolicy {
+    /// Applications without a key are refused; a key that is there is good until its application ends.
+    Refuse,
+    /// A key that is there is good for so long after the service last confirmed it.
+    UseCached {
+        /// How long.
+        ttl: Duration,
+    },
+}
+
+impl OutagePolicy {
+    /// Whether a key that was confirmed so long ago is to be asked about again.
+    pub fn wants_confirmation(self, age: Duration) -> bool {
+        matches!(self, Self::UseCached { ttl } if age >= ttl / 2)
+    }
+
+    /// Whether a key that was confirmed so long ago must not be used any more.
+    pub fn is_over(self, age: Duration) -> bool {
+        matches!(self, Self::UseCached { ttl } if age >= ttl)
+    }
+}
+
+impl fmt::Display for EnvelopeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            KeySource::LocalFile { path } => write!(f, "local file {}", path.display())?,
+            KeySource::AwsKms { key_id, endpoint, region } => {
+                write!(f, "AWS KMS, key {key_id}")?;
+                if let Some(region) = region {
+                    write!(f, " in {region}")?;
+                }
+                if let Some(endpoint) = endpoint {
+                    write!(f, " at {endpoint}")?;
+                }
+            }
+            // Arguments may say more than is to be shown.
+            KeySource::Command { argv } => write!(f, "program {}", argv.first().map_or("", String::as_str))?,
+        }
+        if !self.cluster.is_empty() {
+            write!(f, ", bound to cluster {}", self.cluster)?;
+        }
+        if let Some(node) = &self.node {
+            write!(f, ", bound to node {node}")?;
+        }
+        match self.outage {
+            OutagePolicy::Refuse => f.write_str("; an outage refuses new applications"),
+            OutagePolicy::UseCached { ttl } => write!(f, "; keys in memory outlast an outage for {ttl:?}"),
+        }
+    }
+}
+
+impl EnvelopeConfig {
+    /// Of a server with these sources; what else it reads is not looked at.
+    pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
+        let loaded = Loaded::from_sources(sources, environment, Reader::Serve);
+        let mut values = Values::new(&loaded, environment);
+        let config = read(&mut values);
+        values.finish()?;
+        Ok(config)
+    }
+
+    /// What a data key of `app` is bound to.
+    pub fn context(&self, app: AppId) -> Context {
+        let mut context = Context::of(app);
+        context.cluster.clone_from(&self.cluster);
+        context.node.clone_from(&self.node);
+        context
+    }
+}
+
+/// Reads it.
+pub(crate) fn read(values: &mut Values<'_>) -> EnvelopeConfig {
+    let state_dir = state_dir(values);
+    let cluster = name(values, &keys::CLUSTER_NAME).unwrap_or_default();
+    let node = name(values, &keys::NODE_ID);
+    let timeout = values.value(&keys::KEYS_TIMEOUT);
+    let ttl = values.value(&keys::KEYS_CACHE_TTL);
+    let outage = match values.value(&keys::KEYS_ON_UNAVAILABLE) {
+        OnUnavailable::Refuse => OutagePolicy::Refuse,
+        OnUnavailable::UseCached => OutagePolicy::UseCached { ttl },
+    };
+    let source = source(values, &state_dir);
+    EnvelopeConfig { source, cluster, node, timeout, outage, state_dir }
+}
+
+fn source(values: &mut Values<'_>, state_dir: &Path) -> KeySource {
+    let provider = values.value(&keys::KEYS_PROVIDER);
+    let file = given(values, &keys::KEYS_FILE);
+    let command = given(values, &keys::KEYS_COMMAND);
+    let key_id = given(values, &keys::KEYS_KMS_KEY_ID);
+    let endpoint = given(values, &keys::KEYS_KMS_ENDPOINT);
+    let region = given(values, &keys::KEYS_KMS_REGION);
+    for (of, key, value) in [
+        (KeySourceName::LocalFile, keys::KEYS_FILE.name(), &file),
+        (KeySourceName::Command, keys::KEYS_COMMAND.name(), &command),
+        (KeySourceName::AwsKms, keys::KEYS_KMS_KEY_ID.name(), &key_id),
+        (KeySourceName::AwsKms, keys::KEYS_KMS_ENDPOINT.name(), &endpoint),
+        (KeySourceName::AwsKms, keys::KEYS_KMS_REGION.name(), &region),
+    ] {
+        if let Some((text, origin)) = value.as_ref().filter(|_| of != provider) {
+            let issue = of_another_provider(key, provider, of);
+            values.refuse(issue.with_value(text).with_origin(origin.clone()));
+        }
+    }
+    match provider {
+        KeySourceName::LocalFile => {
+            let path = file.map_or_else(|| state_dir.join("keys"), |(path, _)| path.into());
+            KeySource::LocalFile { path }
+        }
+        KeySourceName::AwsKms => {
+            if cfg!(not(feature = "aws-kms")) {
+                values.refuse(Issue::new(
+                    keys::KEYS_PROVIDER.name(),
+                    "this program was built without AWS KMS",
+                    "build it with --features aws-kms",
+                ));
+            }
+            let region = region.map(|(name, _)| name);
+            let endpoint = endpoint.map(|(url, origin)| checked_endpoint(values, url, origin));
+            let key_id = key_id.map(|(id, _)| id).unwrap_or_else(|| {
+                missing(values, &keys::KEYS_KMS_KEY_ID, "name the key's ARN, id or alias");
+                String::new()
+            });
+            let region = region.or_else(|| region_of(&key_id).map(str::to_owned));
+            KeySource::AwsKms { key_id, endpoint, region }
+        }
+        KeySourceName::Command => {
+            let line = command.map(|(line, _)| line).unwrap_or_default();
+            let argv: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
+            if argv.is_empty() {
+                missing(values, &keys::KEYS_COMMAND, "name a program, and its arguments");
+            }
+            KeySource::Command { argv }
+        }
+    }
+}
+
+/// Refused, since the data would be sealed under a key that nobody meant.
+fn of_another_provider(key: &str, chosen: KeySourceName, wanted: KeySourceName) -> Issue {
+    let (provider, chosen, wanted) = (keys::KEYS_PROVIDER.name(), word(chosen), word(wanted));
+    Issue::new(
+        key,
+        format!("it has no effect: {provider} = {chosen}"),
+        format!("take it away, or set {provider} = {wanted}"),
+    )
+}
+
+/// A text that is not empty.
+fn given(values: &mut Values<'_>, key: &'static Key<Text>) -> Option<(String, Origin)> {
+    values.optional(key).filter(|(text, _)| !text.trim().is_empty())
+}
+
+fn missing(values: &mut Values<'_>, key: &Key<Text>, remedy: &str) {
+    let provider = keys::KEYS_PROVIDER.name();
+    values.refuse(Issue::new(key.name(), format!("{provider} needs it, and it is not set"), remedy));
+}
+
+fn checked_endpoint(values: &mut Values<'_>, url: String, origin: Origin) -> String {
+    let name = keys::KEYS_KMS_ENDPOINT.name();
+    if url.starts_with("http://") {
+        values.warn(format!(
+            "{name} = {url} is not TLS: who listens there, or on the way, learns every data key"
+        ));
+    } else if !url.starts_with("https://") {
+        let issue = Issue::new(name, "it is no URL", "write https://HOST[:PORT]");
+        values.refuse(issue.with_value(&url).with_origin(origin));
+    }
+    url
+}
+
+/// The region in an ARN: `arn:PARTITION:kms:REGION:ACCOUNT:…`.
+fn region_of(key_id: &str) -> Option<&str> {
+    let mut parts = key_id.split(':');
+    let (arn, _, kms, region) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    (arn == "arn" && kms == "kms" && !region.is_empty()).then_some(region)
+}
+
+fn word(provider: KeySourceName) -> &'static str {
+    let words = Choice::KEY_SOURCE.words;
+    words.iter().find(|(_, name)| *name == provider).map_or("", |(word, _)| *word)
+}
+
+/// Longest name of a cluster or node.
+const LONGEST_NAME: usize = 256;
+
+fn name(values: &mut Values<'_>, key: &'static Key<Text>) -> Option<String> {
+    let (text, origin) = given(values, key)?;
+    let reason = match &text {
+        text if text.len() > LONGEST_NAME => format!("longer than {LONGEST_NAME} bytes"),
+        text if text.chars().any(char::is_control) => "it holds control characters".to_owned(),
+        _ => return Some(text),
+    };
+    values.refuse(Issue::new(key.name(), reason, "choose a short name").with_value(text).with_origin(origin));
+    None
+}
+
+fn state_dir(values: &mut Values<'_>) -> PathBuf {
+    if let Some((dir, _)) = given(values, &keys::STATE_DIR) {
+        return dir.into();
+    }
+    let environment = values.environment();
+    let var = |name| environment.var(name).and_then(|value| value.into_string().ok());
+    let set = |name| var(name).filter(|value| !value.is_empty());
+    // systemd lists several between colons.
+    if let Some(dir) = set("STATE_DIRECTORY").and_then(|dirs| dirs.split(':').next().map(PathBuf::from)) {
+        return dir;
+    }
+    let home = || {
+        let state = set("XDG_STATE_HOME").map(PathBuf::from);
+        state.or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/state")))
+    };
+    let base = if environment.user_id() == 0 { None } else { home() };
+    base.unwrap_or_else(|| PathBuf::from("/var/lib")).join("sealed-shuffle")
+}

@@ -1,0 +1,233 @@
+//! The process's surroundings, as far as configuration looks at them.
+//!
+//! Behind a trait so that tests bring their own and never touch process-wide state.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// Variables, files and limits of the process.
+pub trait Environment {
+    /// The value of an environment variable; `None` when it is not set.
+    fn var(&self, name: &str) -> Option<OsString>;
+
+    /// A whole small file; at most [`MAX_FILE`] bytes.
+    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>>;
+
+    /// Standard input until its end; at most [`MAX_FILE`] bytes.
+    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>>;
+
+    /// What stands at a path, symbolic links followed.
+    fn stat(&self, path: &Path) -> io::Result<PathStat>;
+
+    /// The effective user id.
+    fn user_id(&self) -> u32;
+
+    /// The soft limit of open descriptors (`RLIMIT_NOFILE`); `None` when unlimited.
+    fn descriptor_limit(&self) -> Option<u64>;
+
+    /// Processors that this process may use.
+    fn processors(&self) -> usize;
+}
+
+/// Longest file that configuration reads: properties files and secrets are far smaller.
+pub const MAX_FILE: u64 = 16 << 20;
+
+/// Kind and mode of a path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PathStat {
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// The permission bits.
+    pub mode: u32,
+}
+
+/// The real process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn var(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        read_bounded(File::open(path)?)
+    }
+
+    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        read_bounded(io::stdin().lock())
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<PathStat> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(PathStat { is_dir: metadata.is_dir(), mode: metadata.mode() & 0o7777 })
+    }
+
+    fn user_id(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    fn descriptor_limit(&self) -> Option<u64> {
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    }
+
+    fn processors(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+}
+
+/// Raises the soft limit of open descriptors to the hard one, as JVMs do at start. Answers the limit that is
+/// then in force; `None` is unlimited. For the beginning of `main`, before configuration is read.
+pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    Ok(maximum)
+}
+
+/// Reads into one buffer that is grown by hand, so that no copy of a secret stays behind in freed memory.
+fn read_bounded(mut from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(vec![0; 4096]);
+    let mut filled = 0;
+    loop {
+        if filled == bytes.len() {
+            let mut larger = Zeroizing::new(vec![0; bytes.len() * 2]);
+            larger[..filled].copy_from_slice(&bytes);
+            bytes = larger;
+        }
+        match from.read(&mut bytes[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if filled as u64 > MAX_FILE {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 16 MiB"));
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+#[cfg(any(test, feature = "fake"))]
+pub mod fake {
+    //! Surroundings made up by a test.
+
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Surroundings without variables and files, of a process that may open 65,536 files.
+    #[derive(Clone, Debug)]
+    pub struct FakeEnvironment {
+        vars: BTreeMap<String, OsString>,
+        files: BTreeMap<PathBuf, (Vec<u8>, u32)>,
+        dirs: Vec<PathBuf>,
+        stdin: Vec<u8>,
+        /// What `ulimit -n` would say.
+        pub descriptor_limit: Option<u64>,
+    }
+
+    impl Default for FakeEnvironment {
+        fn default() -> Self {
+            Self {
+                vars: BTreeMap::new(),
+                files: BTreeMap::new(),
+                dirs: Vec::new(),
+                stdin: Vec::new(),
+                descriptor_limit: Some(65536),
+            }
+        }
+    }
+
+    impl FakeEnvironment {
+        /// A variable is set.
+        pub fn with_var(mut self, name: &str, value: &str) -> Self {
+            self.vars.insert(name.into(), value.into());
+            self
+        }
+
+        /// A file, which only its owner may read.
+        pub fn with_file(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
+            self.files.insert(path.into(), (bytes.as_ref().to_vec(), 0o600));
+            self
+        }
+
+        /// The mode of a file that was added.
+        pub fn with_mode(mut self, path: &str, mode: u32) -> Self {
+            self.files.get_mut(Path::new(path)).expect("the test added the file").1 = mode;
+            self
+        }
+
+        /// A directory.
+        pub fn with_dir(mut self, path: &str) -> Self {
+            self.dirs.push(path.into());
+            self
+        }
+
+        /// What standard input gives.
+        pub fn with_stdin(mut self, bytes: &[u8]) -> Self {
+            self.stdin = bytes.to_vec();
+            self
+        }
+    }
+
+    impl Environment for FakeEnvironment {
+        fn var(&self, name: &str) -> Option<OsString> {
+            self.vars.get(name).cloned()
+        }
+
+        fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+            let (bytes, _) = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+            Ok(Zeroizing::new(bytes.clone()))
+        }
+
+        fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+            Ok(Zeroizing::new(self.stdin.clone()))
+        }
+
+        fn stat(&self, path: &Path) -> io::Result<PathStat> {
+            if self.dirs.iter().any(|dir| dir == path) {
+                return Ok(PathStat { is_dir: true, mode: 0o755 });
+            }
+            let (_, mode) = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+            Ok(PathStat { is_dir: false, mode: *mode })
+        }
+
+        fn user_id(&self) -> u32 {
+            1000
+        }
+
+        fn descriptor_limit(&self) -> Option<u64> {
+            self.descriptor_limit
+        }
+
+        fn processors(&self) -> usize {
+            4
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_more_than_one_buffer() {
+        let bytes: Vec<u8> = (0..20_000u32).map(|n| n as u8).collect();
+        assert_eq!(*read_bounded(&bytes[..]).unwrap(), bytes);
+    }
+
+    #[test]
+    fn rejects_a_file_above_the_bound() {
+        let endless = io::repeat(b'x');
+        assert_eq!(read_bounded(endless).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,119 @@
+//! The directories beneath which executors may register theirs.
+//!
+//! The first source that is set decides, even if it is set to nothing: `SPARK_EXECUTOR_DIRS` (split at `:`),
+//! `SPARK_LOCAL_DIRS` (commas), `LOCAL_DIRS` inside a YARN container (commas), `spark.local.dir` (commas).
+//! Entries are trimmed. Spark accepts every directory when there is no root; here that is refused. Only names are
+//! dealt with: opening and canonicalizing them is the disk room's part.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use super::error::Issue;
+use super::key::AnyKey;
+use super::keys;
+use super::origin::Origin;
+use super::values::Values;
+
+/// Where the roots are named.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RootSource {
+    /// An environment variable.
+    Environment(&'static str),
+    /// `spark.local.dir`.
+    Key(Origin),
+}
+
+impl fmt::Display for RootSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::Key(origin) => write!(f, "{} ({origin})", keys::LOCAL_DIR.name()),
+        }
+    }
+}
+
+/// The roots, as named.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Roots {
+    /// Who named them.
+    pub source: RootSource,
+    /// At least one path; each was a directory when the configuration was read.
+    pub paths: Vec<PathBuf>,
+}
+
+/// The roots of the first source that is set; `None` where that was refused.
+pub(crate) fn resolve(values: &mut Values<'_>) -> Option<Roots> {
+    let local_dir = values.optional(&keys::LOCAL_DIR);
+    let environment = values.environment();
+    let in_container = environment.var("CONTAINER_ID").is_some();
+    let variables = [("SPARK_EXECUTOR_DIRS", b':'), ("SPARK_LOCAL_DIRS", b','), ("LOCAL_DIRS", b',')];
+    let from_environment = variables
+        .into_iter()
+        .filter(|(name, _)| *name != "LOCAL_DIRS" || in_container)
+        .find_map(|(name, separator)| Some((name, split(&environment.var(name)?, separator))));
+
+    let (source, paths) = match (from_environment, local_dir) {
+        (Some((name, paths)), key) => {
+            if key.is_some() {
+                values.warn(format!("{} has no effect: {name} comes before it", keys::LOCAL_DIR.name()));
+            }
+            (RootSource::Environment(name), paths)
+        }
+        (None, Some((entries, origin))) => {
+            (RootSource::Key(origin), entries.into_iter().map(PathBuf::from).collect())
+        }
+        (None, None) => {
+            values.refuse(Issue::new(
+                keys::LOCAL_DIR.name(),
+                "no directory is named beneath which executors may register theirs",
+                "set it, or SPARK_LOCAL_DIRS, to the local directories of the Workers",
+            ));
+            return None;
+        }
+    };
+    let subject = match &source {
+        RootSource::Environment(name) => *name,
+        RootSource::Key(_) => keys::LOCAL_DIR.name(),
+    };
+    let issue = |reason: String, remedy: &str| match &source {
+        RootSource::Environment(_) => Issue::new(subject, reason, remedy),
+        RootSource::Key(origin) => Issue::new(subject, reason, remedy).with_origin(origin.clone()),
+    };
+    if paths.is_empty() {
+        values.refuse(issue(
+            "it is set and names no directory".into(),
+            "name the local directories of the Workers, or unset it",
+        ));
+        return None;
+    }
+    let uid = environment.user_id();
+    let mut usable = true;
+    for path in &paths {
+        let shown = path.display();
+        let refusal = match environment.stat(path) {
+            Ok(stat) if stat.is_dir => continue,
+            Ok(_) => {
+                issue(format!("{shown} is not a directory (looked at by user {uid})"), "name a directory")
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => issue(
+                format!("{shown} does not exist (looked at by user {uid})"),
+                "create it, or take it from the list",
+            ),
+            Err(error) => issue(
+                format!("{shown} cannot be looked at by user {uid}: {error}"),
+                "run as the user of the executors",
+            ),
+        };
+        values.refuse(refusal);
+        usable = false;
+    }
+    usable.then_some(Roots { source, paths })
+}
+
+fn split(list: &OsStr, separator: u8) -> Vec<PathBuf> {
+    let entries = list.as_bytes().split(|b| *b == separator).map(<[u8]>::trim_ascii);
+    entries.filter(|entry| !entry.is_empty()).map(|entry| OsString::from_vec(entry.to_vec()).into()).collect()
+}

@@ -1,0 +1,129 @@
+//! Where the secret comes from.
+
+use super::*;
+use crate::{Loaded, Origin, Reader, SecretSource};
+
+const KEY: &str = "spark.authenticate.secret=from-conf";
+const FILE: &str = "spark.sealed.auth.secret-file=/secret";
+
+fn secret(settings: &[&str], environment: &FakeEnvironment) -> (SecretSource, String) {
+    let secret = serve(settings, environment).unwrap().secret.unwrap();
+    (secret.source, secret.text.as_str().to_owned())
+}
+
+#[test]
+fn the_environment_then_the_key_then_the_file() {
+    let environment = bare().with_file("/secret", "from-file");
+    assert_eq!(secret(&[FILE], &environment), (SecretSource::File("/secret".into()), "from-file".into()));
+    assert_eq!(secret(&[FILE, KEY], &environment), (SecretSource::Key(Origin::Conf), "from-conf".into()));
+    let environment = environment.with_var("_SPARK_AUTH_SECRET", "from-env");
+    assert_eq!(secret(&[FILE, KEY], &environment), (SecretSource::Environment, "from-env".into()));
+    let config = serve(&[FILE, KEY], &environment).unwrap();
+    assert_eq!(warnings(config.notices()).iter().filter(|text| text.contains("has no effect")).count(), 2);
+}
+
+#[test]
+fn the_secret_is_taken_literally() {
+    let environment = bare()
+        .with_var("SPARK_HOME", "/spark")
+        .with_file(DEFAULTS_FILE, "spark.authenticate.secret  ${env:X}$y ");
+    assert_eq!(secret(&[], &environment.with_var("X", "no")).1, "${env:X}$y");
+}
+
+#[test]
+fn a_file_is_taken_as_it_stands_and_a_final_line_break_is_warned_about() {
+    let environment = bare().with_file("/secret", " s\n");
+    assert_eq!(secret(&[FILE], &environment).1, " s\n");
+    let config = serve(&[FILE], &environment).unwrap();
+    assert!(warnings(config.notices())[0].contains("ends in a line break"));
+}
+
+#[test]
+fn a_dash_is_standard_input() {
+    let environment = bare().with_stdin(b"typed");
+    let settings = ["spark.sealed.auth.secret-file=-"];
+    assert_eq!(secret(&settings, &environment), (SecretSource::StandardInput, "typed".into()));
+}
+
+#[test]
+fn a_file_open_to_its_group_is_warned_about_and_one_open_to_all_refused() {
+    let environment = bare().with_file("/secret", "s").with_mode("/secret", 0o644);
+    assert_refused(serve(&[FILE], &environment), "spark.sealed.auth.secret-file", &["0644", "chmod 600"]);
+    for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true)] {
+        let environment = bare().with_file("/secret", "s").with_mode("/secret", mode);
+        let config = serve(&[FILE], &environment).unwrap();
+        assert_eq!(!warnings(config.notices()).is_empty(), warned, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_secret_on_the_command_line_works_and_is_warned_about() {
+    let config = serve(&[KEY], &bare()).unwrap();
+    assert!(warnings(config.notices())[0].contains("command line"));
+}
+
+#[test]
+fn secrets_that_cannot_be_used_are_refused_once() {
+    assert_refused(serve(&[FILE], &bare()), "spark.sealed.auth.secret-file", &["/secret", "user 1000"]);
+    let environment = bare().with_file("/secret", "");
+    assert_refused(serve(&[FILE], &environment), "spark.sealed.auth.secret-file", &["empty"]);
+    let environment = bare().with_file("/secret", b"\xff\xfe");
+    assert_refused(serve(&[FILE], &environment), "spark.sealed.auth.secret-file", &["not UTF-8"]);
+    assert_refused(serve(&["spark.authenticate.secret="], &bare()), "spark.authenticate.secret", &["empty"]);
+    let environment = bare().with_var("_SPARK_AUTH_SECRET", "");
+    assert_refused(serve(&[KEY], &environment), "_SPARK_AUTH_SECRET", &["set to nothing"]);
+}
+
+#[test]
+fn the_secret_is_never_shown() {
+    let environment =
+        bare().with_var("SPARK_HOME", "/spark").with_file(DEFAULTS_FILE, "spark.authenticate.secret hunter2");
+    let sources = conf(&["spark.authenticate.secret=hunter2"]);
+    let loaded = Loaded::from_sources(&sources, &environment, Reader::Serve);
+    let config = ServerConfig::from_loaded(&loaded, &environment).unwrap();
+    let client = ClientConfig::from_sources(&sources, &environment).unwrap();
+    let failed =
+        serve(&["spark.authenticate.secret=hunter2", "spark.sealed.log=?="], &environment).unwrap_err();
+    let shown = [
+        format!("{sources:?} {loaded:?} {config:?} {client:?} {failed} {failed:?}"),
+        config.describe().join("\n"),
+        client.describe().join("\n"),
+    ];
+    for text in shown {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    assert!(config.describe().iter().any(|line| line == "spark.authenticate.secret = (secret)  (--conf)"));
+}
+
+const DIR: &str = "spark.sealed.auth.secret-dir=/secrets";
+const PREVIOUS: &str = "spark.sealed.auth.previous-secret-file=/old";
+
+#[test]
+fn a_directory_of_secrets_stands_in_the_place_of_one() {
+    let environment = bare().with_dir("/secrets");
+    let config = serve(&[DIR], &environment).unwrap();
+    assert!(config.secret.is_none());
+    assert_eq!(config.secret_directory.unwrap().wait, std::time::Duration::from_secs(10));
+    let config = serve(&[DIR], &environment.with_var("_SPARK_AUTH_SECRET", "s")).unwrap();
+    assert!(config.secret_directory.is_none());
+    assert!(warnings(config.notices())[0].contains("has no effect"));
+    assert_refused(serve(&[DIR], &bare()), "spark.sealed.auth.secret-dir", &["cannot look at it"]);
+}
+
+#[test]
+fn a_late_file_is_not_waited_for_longer_than_a_handshake_may_last() {
+    assert_refused(
+        serve(&[DIR, "spark.sealed.auth.secret-wait=30s"], &bare().with_dir("/secrets")),
+        "spark.sealed.auth.secret-wait",
+        &["spark.sealed.handshake.timeout"],
+    );
+}
+
+#[test]
+fn the_secret_before_needs_one_after_it() {
+    let environment = bare().with_file("/secret", "new").with_file("/old", "old");
+    let config = serve(&[FILE, PREVIOUS], &environment).unwrap();
+    assert_eq!(config.previous_secret.unwrap().text.as_str(), "old");
+    let error = serve(&[PREVIOUS], &environment).unwrap_err();
+    assert_eq!(error.issues[0].subject, "spark.sealed.auth.previous-secret-file");
+}

@@ -1,0 +1,200 @@
+//! One of a few words.
+
+use sealed_shuffle_protocol::auth::EngineVersion;
+use sealed_shuffle_protocol::auth::legacy::LegacyKdf;
+use sealed_shuffle_protocol::channel::SecurityLevel;
+use sealed_shuffle_protocol::cipher::SessionCipher;
+use sealed_shuffle_protocol::sasl::SaslCipher;
+
+use super::{Grammar, Int, Reject, java_trim};
+
+/// A value that is one of a few words.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<T: 'static> {
+    /// Every word with its meaning.
+    pub words: &'static [(&'static str, T)],
+}
+
+impl Choice<SecurityLevel> {
+    /// A rung of the ladder of channels.
+    pub const LEVEL: Self = Self {
+        words: &[
+            (SecurityLevel::Plaintext.name(), SecurityLevel::Plaintext),
+            (SecurityLevel::SaslConf.name(), SecurityLevel::SaslConf),
+            (SecurityLevel::AesLegacy.name(), SecurityLevel::AesLegacy),
+            (SecurityLevel::AesCtr.name(), SecurityLevel::AesCtr),
+            (SecurityLevel::AesGcm.name(), SecurityLevel::AesGcm),
+            (SecurityLevel::Tls.name(), SecurityLevel::Tls),
+        ],
+    };
+}
+
+/// What to do about unknown keys under `spark.sealed.`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnknownKeys {
+    /// Refuse to start.
+    Error,
+    /// Say so and go on.
+    Warn,
+}
+
+impl Choice<UnknownKeys> {
+    /// Both ways.
+    pub const UNKNOWN_KEYS: Self =
+        Self { words: &[("error", UnknownKeys::Error), ("warn", UnknownKeys::Warn)] };
+}
+
+impl Choice<SessionCipher> {
+    /// The two transformations that Spark's TransportCipher can make.
+    pub const CIPHER: Self = Self {
+        words: &[("AES/CTR/NoPadding", SessionCipher::Ctr), ("AES/GCM/NoPadding", SessionCipher::Gcm)],
+    };
+}
+
+impl Choice<SaslCipher> {
+    /// The ciphers of DIGEST-MD5 by the names of its challenge (RFC 2831, section 2.1.1).
+    pub const SASL_CIPHER: Self = Self {
+        words: &[
+            (SaslCipher::TripleDes.name(), SaslCipher::TripleDes),
+            (SaslCipher::Rc4.name(), SaslCipher::Rc4),
+            (SaslCipher::Des.name(), SaslCipher::Des),
+            (SaslCipher::Rc4_56.name(), SaslCipher::Rc4_56),
+            (SaslCipher::Rc4_40.name(), SaslCipher::Rc4_40),
+        ],
+    };
+}
+
+/// The handshake with which a client begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientHandshake {
+    /// That of Spark 3.1 and later.
+    X25519,
+    /// That of Spark 2.2 to 3.0.
+    Legacy,
+}
+
+impl Choice<ClientHandshake> {
+    /// Both of AES.
+    pub const CLIENT_HANDSHAKE: Self =
+        Self { words: &[("x25519", ClientHandshake::X25519), ("legacy", ClientHandshake::Legacy)] };
+}
+
+impl Choice<u32> {
+    /// The key lengths of AES in bits.
+    pub const KEY_BITS: Self = Self { words: &[("128", 128), ("192", 192), ("256", 256)] };
+}
+
+impl Choice<LegacyKdf> {
+    /// Every function that is implemented.
+    pub const KEY_FACTORY: Self = Self {
+        words: &[
+            (LegacyKdf::HmacSha1.name(), LegacyKdf::HmacSha1),
+            (LegacyKdf::HmacSha256.name(), LegacyKdf::HmacSha256),
+            (LegacyKdf::HmacSha512.name(), LegacyKdf::HmacSha512),
+        ],
+    };
+}
+
+impl<T: Copy + Send + Sync> Grammar for Choice<T> {
+    type Value = T;
+
+    fn parse(&self, text: &str) -> Result<T, Reject> {
+        let word = java_trim(text);
+        if let Some((_, value)) = self.words.iter().find(|(name, _)| *name == word) {
+            return Ok(*value);
+        }
+        let names = self.names();
+        Err(Reject::new(format!("not one of {names}")))
+    }
+
+    fn shape(&self) -> String {
+        self.names()
+    }
+}
+
+/// Values that are some of a few words, between commas: in the order given, none twice, at least one.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices<T: 'static>(pub Choice<T>);
+
+impl<T: Copy + PartialEq + Send + Sync> Grammar for Choices<T> {
+    type Value = Vec<T>;
+
+    fn parse(&self, text: &str) -> Result<Vec<T>, Reject> {
+        let mut values = Vec::new();
+        for word in text.split(',').map(java_trim).filter(|word| !word.is_empty()) {
+            let value =
+                self.0.parse(word).map_err(|Reject(reason)| Reject::new(format!("{word:?} is {reason}")))?;
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        if values.is_empty() {
+            return Err(Reject::new(format!("empty: name some of {}", self.0.names())));
+        }
+        Ok(values)
+    }
+
+    fn shape(&self) -> String {
+        format!("comma-separated: {}", self.0.names())
+    }
+}
+
+impl<T> Choice<T> {
+    fn names(&self) -> String {
+        let names: Vec<_> = self.words.iter().map(|(name, _)| *name).collect();
+        names.join(", ")
+    }
+}
+
+/// Spark takes 1 for version 1 and every other integer for version 2 (AuthEngine, Spark 3.4.4 to 4.3.0).
+#[derive(Clone, Copy, Debug)]
+pub struct Engine;
+
+impl Grammar for Engine {
+    type Value = EngineVersion;
+
+    fn parse(&self, text: &str) -> Result<EngineVersion, Reject> {
+        let version = Int::ANY.parse(text)?;
+        Ok(if version == 1 { EngineVersion::V1 } else { EngineVersion::V2 })
+    }
+
+    fn shape(&self) -> String {
+        "integer: 1, or any other for version 2".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_that_exist_are_read() {
+        for level in SecurityLevel::ALL {
+            assert_eq!(Choice::LEVEL.parse(level.name()), Ok(level));
+        }
+    }
+
+    #[test]
+    fn other_levels_are_refused_with_the_list_of_what_exists() {
+        let reject = Choice::LEVEL.parse("des").unwrap_err();
+        assert_eq!(reject.0, "not one of plaintext, sasl-conf, aes-legacy, aes-ctr, aes-gcm, tls");
+    }
+
+    #[test]
+    fn a_list_of_words_is_read_in_order_and_without_repetition() {
+        let levels = Choices(Choice::LEVEL);
+        assert_eq!(levels.parse("tls, aes-gcm,,tls"), Ok(vec![SecurityLevel::Tls, SecurityLevel::AesGcm]));
+        assert!(levels.parse(" , ").is_err());
+        let reject = levels.parse("tls,ssl").unwrap_err();
+        assert!(reject.0.starts_with("\"ssl\" is not one of plaintext"), "{reject}");
+    }
+
+    #[test]
+    fn every_engine_version_but_one_is_two() {
+        assert_eq!(Engine.parse("1"), Ok(EngineVersion::V1));
+        for text in ["2", "0", "-1", "7"] {
+            assert_eq!(Engine.parse(text), Ok(EngineVersion::V2), "{text}");
+        }
+        assert!(Engine.parse("v2").is_err());
+    }
+}

@@ -1,0 +1,92 @@
+//! The floor plan, held by a test: which package may stand on which, in which order the rooms of a package stand, and
+//! that no two files use each other in a circle.
+//!
+//! The sources are read as text: `use` lines and paths in code, without comments and without tests. A failure names the
+//! file and the line that break the plan.
+
+mod packages;
+mod plan;
+mod sources;
+
+use std::path::Path;
+
+use plan::{circles, upward};
+use sources::Package;
+
+/// The rooms of each package from the ground up: a room uses only rooms that stand before it.
+const PLAN: [(&str, &[&str]); 4] =
+    [("protocol/src", PROTOCOL), ("transport/src", TRANSPORT), ("client/src", &[]), ("src", SERVER)];
+
+const PROTOCOL: &[&str] = &[
+    "codec",
+    "limits",
+    "ids",
+    "secret",
+    "crypto",
+    "frame",
+    "message",
+    "shuffle",
+    "auth",
+    "sasl",
+    "cipher",
+    "channel",
+    "stored",
+    "connection",
+];
+
+const TRANSPORT: &[&str] = &["random", "region", "seal", "wire", "tls"];
+
+const SERVER: &[&str] = &[
+    "disk",
+    "keys",
+    "handover",
+    "stored",
+    "inspect",
+    "merge",
+    "state",
+    "telemetry",
+    "server",
+    "admin",
+    "commands",
+];
+
+fn package(dir: &str) -> Package {
+    Package::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir))
+}
+
+#[test]
+fn a_room_uses_only_rooms_below_it() {
+    for (dir, order) in PLAN.iter().filter(|(_, order)| !order.is_empty()) {
+        let package = package(dir);
+        assert_eq!(
+            package.unknown_rooms(order),
+            Vec::<String>::new(),
+            "{dir} has rooms that the plan does not name"
+        );
+        let broken = upward(&package.uses(), order);
+        assert!(broken.is_empty(), "{dir}: against the plan:\n{}", broken.join("\n"));
+    }
+}
+
+#[test]
+fn no_two_files_use_each_other_in_a_circle() {
+    for (dir, _) in PLAN {
+        let found = circles(&package(dir).uses());
+        assert!(found.is_empty(), "{dir}: circles:\n{}", found.join("\n\n"));
+    }
+}
+
+#[test]
+fn a_use_against_the_plan_is_found_and_named() {
+    let files = [
+        ("wire/mod.rs", "//! See [`crate::server`].\nuse crate::seal::Stack;\n"),
+        ("seal/mod.rs", "use std::fmt;\nuse crate::{\n    wire::Socket,\n};\n"),
+        ("seal/lane.rs", "fn f() { super::pool::take() }\n"),
+        ("seal/pool.rs", "#[cfg(test)]\nmod tests {\n    use super::super::lane::Lane;\n}\n"),
+    ];
+    let package = Package::of(&files);
+    let broken = upward(&package.uses(), &["seal", "wire"]);
+    assert_eq!(broken, ["seal/mod.rs:2 uses wire, which stands above seal"]);
+    let found = circles(&package.uses());
+    assert_eq!(found, ["seal/mod.rs:2 -> wire/mod.rs\nwire/mod.rs:2 -> seal/mod.rs"]);
+}

@@ -1,0 +1,81 @@
+//! Which package stands on which, and what a package must not bring along.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Our packages from the ground up; a package depends only on ones before it.
+const ORDER: [&str; 5] = [
+    "sealed-shuffle-protocol",
+    "sealed-shuffle-config",
+    "sealed-shuffle-transport",
+    "sealed-shuffle-client",
+    "sealed-shuffle",
+];
+
+/// What an embedder of the client does not pay for.
+const NOT_IN_CLIENT: [&str; 8] =
+    ["redb", "aws-config", "aws-sdk-kms", "clap", "hyper", "prometheus-client", "indicatif", "rcgen"];
+
+/// What the engine does without: it does no IO.
+const NOT_IN_PROTOCOL: [&str; 4] = ["tokio", "rustix", "mio", "socket2"];
+
+/// All packages that `name` is built from, by cargo's own account.
+fn tree(name: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--prefix",
+            "none",
+            "--edges",
+            "normal",
+            "--format",
+            "{p}",
+            "--package",
+            name,
+        ])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("names are UTF-8");
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_package_depends_only_on_packages_below_it() {
+    for (floor, name) in ORDER.iter().enumerate() {
+        let tree = tree(name);
+        assert_eq!(tree.first().map(String::as_str), Some(*name));
+        for above in &ORDER[floor + 1..] {
+            assert!(!tree.iter().any(|package| package == above), "{name} depends on {above}");
+        }
+    }
+}
+
+#[test]
+fn the_client_brings_along_nothing_of_a_server() {
+    let client = tree("sealed-shuffle-client");
+    for package in NOT_IN_CLIENT {
+        assert!(
+            !client.iter().any(|built| built == package),
+            "sealed-shuffle-client is built from {package}"
+        );
+    }
+    // The control: the same look at the server finds them.
+    let server = tree("sealed-shuffle");
+    for package in ["redb", "clap", "hyper", "prometheus-client"] {
+        assert!(server.iter().any(|built| built == package), "the server is not built from {package}");
+    }
+}
+
+#[test]
+fn the_protocol_does_no_io() {
+    let protocol = tree("sealed-shuffle-protocol");
+    for package in NOT_IN_PROTOCOL {
+        assert!(
+            !protocol.iter().any(|built| built == package),
+            "sealed-shuffle-protocol is built from {package}"
+        );
+    }
+}

@@ -1,0 +1,22 @@
+//! Spark's shuffle transport over real sockets and files: the IO that the protocol engine does without.
+//!
+//! ```text
+//! data :  region/  ───►  seal/  ───►  wire/  ───►  peer
+//! calls:  wire pulls from seal, seal pulls from region (or from a `Pull` that its caller gave)
+//! ```
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`region`] | a range of an open file, and reading it |
+//! | [`seal`] | the stack of session layers, and the segments in which bodies go through it |
+//! | [`wire`] | the one loop that joins a socket, the layers, the outbox and an engine |
+//! | [`tls`] | TLS as one of the layers: keys, certificates, trust |
+//! | [`random`] | the operating system's randomness |
+//!
+//! Server and client stand on it; it knows neither.
+
+pub mod random;
+pub mod region;
+pub mod seal;
+pub mod tls;
+pub mod wire;

@@ -1,0 +1,496 @@
+//! What a connection has to say, from heads and file regions to sealed segments.
+//!
+//! The plan of copies, per segment:
+//!
+//! ```text
+//! head bytes        ─ copied (tens of bytes) ─┐
+//! page cache / disk ─ one read into place ────┴► segment ─ sealed in place ─► one write
+//! ```
+//!
+//! What is sealed at rest is opened on its way from a buffer into the segment where that is one place (AES-CTR, in clear)
+//! and there is room, else in the buffer, and copied.
+//!
+//! Small answers share a segment; a large body takes as many as it needs. The socket pulls: a new
+//! segment is filled only when the last one has gone out.
+//!
+//! On a clear connection a large body needs no segment, where it lies in a file as it is and the page cache has it:
+//!
+//! ```text
+//! head bytes ─ copied ─► segment ─► one write
+//! page cache ─ not copied, not resident here: a stretch at a time ─► sendfile
+//! ```
+//!
+//! The write does not say that more follows (`MSG_MORE`): that spares a packet of a hundred, and cost a third more time
+//! of the sender's where it was measured, on loopback.
+//!
+//! `sendfile` cannot be told not to wait for a disk. So the page cache is asked first, and a stretch that it has not
+//! goes the upper way, whose reads can. So does everything after a `sendfile` that moved nothing: what is wrong with the
+//! file (truncated, unreadable) is found and said by the read.
+
+use std::collections::VecDeque;
+use std::io::IoSliceMut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Buf, Bytes};
+use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment};
+use sealed_shuffle_protocol::connection;
+use thiserror::Error;
+
+use super::lane::Lane;
+use super::pool::{PooledSegment, SegmentPool};
+use super::pull::{Pull, PullError};
+use super::stack::Stack;
+use crate::region::{OpenFile, ReadError, ReadNow, Region, is_at_hand, read_blocking, read_now};
+
+/// One thing on its way out.
+pub enum Outbound {
+    /// Heads and small answers.
+    Bytes(Bytes),
+    /// A range of a file, or what is pulled from one.
+    Region(Body),
+    /// What follows begins another segment, and so another message of AES-GCM.
+    Boundary,
+    /// From here on, everything passes this layer too.
+    Layer(Box<dyn Layer>),
+}
+
+/// A body on its way out, counted as in transfer until it is dropped.
+#[derive(Debug)]
+pub struct Body {
+    source: Source,
+    _ticket: Option<Ticket>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The bytes lie in a file as they are.
+    Region(Region),
+    /// They are had one part after the other. None while another thread fills it.
+    Pull { pull: Option<Box<dyn Pull>>, len: u64 },
+}
+
+impl Body {
+    /// A body that nobody counts.
+    pub fn new(region: Region) -> Self {
+        Self { source: Source::Region(region), _ticket: None }
+    }
+
+    /// A body that is in transfer until the ticket is dropped with it.
+    pub fn counted(region: Region, ticket: Ticket) -> Self {
+        Self { source: Source::Region(region), _ticket: Some(ticket) }
+    }
+
+    /// The same of what is pulled.
+    pub fn pulled(pull: Box<dyn Pull>, ticket: Ticket) -> Self {
+        let len = pull.remaining();
+        Self { source: Source::Pull { pull: Some(pull), len }, _ticket: Some(ticket) }
+    }
+}
+
+impl connection::Body for Body {
+    fn len(&self) -> u64 {
+        match &self.source {
+            Source::Region(region) => region.len(),
+            Source::Pull { len, .. } => *len,
+        }
+    }
+}
+
+/// Counts one while it lives.
+#[derive(Debug)]
+pub struct Ticket(Arc<AtomicU64>);
+
+impl Ticket {
+    /// Adds one to `counter` until dropped.
+    pub fn take(counter: &Arc<AtomicU64>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Why nothing more can be said on this connection.
+#[derive(Debug, Error)]
+pub enum OutboxError {
+    /// A region turned out short or unreadable.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What is pulled turned out short, damaged or unreadable.
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// A layer refused to seal.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
+    /// The thread that read or sealed for us died.
+    #[error("work on another thread was lost: {0}")]
+    Lost(#[from] tokio::task::JoinError),
+}
+
+/// Everything that waits to be written on one connection, in order.
+pub struct Outbox {
+    pool: SegmentPool,
+    slow_lane: Lane,
+    queue: VecDeque<Outbound>,
+    /// Bytes in memory that wait in `queue`.
+    queued_bytes: usize,
+    /// Layers that wait in `queue`.
+    queued_layers: usize,
+    /// How much of the region at the front has been taken.
+    region_taken: u64,
+    /// Sealed, being written.
+    segment: Option<PooledSegment>,
+    written: usize,
+    /// Whether the socket takes stretches of files.
+    sends_files: bool,
+    /// Bytes of the region at the front, from `region_taken` on, that go out without a segment; 0 while there is one.
+    stretch: u64,
+}
+
+/// A stretch of a file that goes out as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch<'a> {
+    /// The file.
+    pub file: &'a OpenFile,
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// How long it is; not 0.
+    pub len: u64,
+}
+
+impl Outbox {
+    /// An empty outbox that takes its segments from `pool`, and seals in `slow_lane` what takes long.
+    pub fn new(pool: SegmentPool, slow_lane: Lane) -> Self {
+        Self {
+            pool,
+            slow_lane,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            queued_layers: 0,
+            region_taken: 0,
+            segment: None,
+            written: 0,
+            sends_files: false,
+            stretch: 0,
+        }
+    }
+
+    /// From now on, what is large and not to be sealed may come as a [`Outbox::stretch`].
+    pub fn send_files(&mut self) {
+        self.sends_files = true;
+    }
+
+    /// The socket did not take a stretch: the same bytes, and all that follow, come in segments instead.
+    pub fn send_no_files(&mut self) {
+        self.sends_files = false;
+        self.stretch = 0;
+    }
+
+    /// Queues one thing behind all others.
+    pub fn push(&mut self, outbound: Outbound) {
+        match &outbound {
+            Outbound::Bytes(bytes) if bytes.is_empty() => return,
+            Outbound::Bytes(bytes) => self.queued_bytes += bytes.len(),
+            Outbound::Layer(_) => self.queued_layers += 1,
+            Outbound::Region(_) | Outbound::Boundary => {}
+        }
+        self.queue.push_back(outbound);
+    }
+
+    /// Things queued and not wholly taken into a segment.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes of heads and small answers that are queued and not taken into a segment.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Whether a layer waits to be installed: until then nothing may be read.
+    pub fn is_changing_layers(&self) -> bool {
+        self.queued_layers > 0
+    }
+
+    /// Whether everything has been written.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.segment.is_none()
+    }
+
+    /// Sealed bytes that wait for the socket.
+    pub fn unwritten(&self) -> &[u8] {
+        self.segment.as_ref().map_or(&[], |segment| &segment.sealed()[self.written..])
+    }
+
+    /// A stretch of a file that waits for the socket. There is never both, this and [`Outbox::unwritten`].
+    pub fn stretch(&self) -> Option<Stretch<'_>> {
+        if self.stretch == 0 {
+            return None;
+        }
+        let region = front_region(&self.queue)?;
+        let offset = region.offset().checked_add(self.region_taken)?;
+        Some(Stretch { file: region.file()?, offset, len: self.stretch })
+    }
+
+    /// The socket took `n` bytes of the stretch.
+    pub fn sent(&mut self, n: usize) {
+        let Some(region) = front_region(&self.queue) else { return };
+        let left = region.len() - self.region_taken;
+        self.stretch = self.stretch.saturating_sub(n as u64);
+        self.taken(n, left);
+    }
+
+    /// The socket took `n` bytes.
+    pub fn wrote(&mut self, n: usize) {
+        self.written += n;
+        if self.unwritten().is_empty() {
+            self.segment = None;
+            self.written = 0;
+        }
+    }
+
+    /// Makes [`Outbox::unwritten`] non-empty, or [`Outbox::stretch`] some, if anything waits: fills one segment from the
+    /// queue and seals it, if need be. Installs layers whose turn has come.
+    ///
+    /// Not cancel safe: a dropped call may have lost bytes, so the connection must be closed.
+    pub async fn prepare(&mut self, stack: &mut Stack) -> Result<(), OutboxError> {
+        if self.segment.is_some() || self.stretch > 0 {
+            return Ok(());
+        }
+        while let Some(Outbound::Layer(_) | Outbound::Boundary) = self.queue.front() {
+            if let Some(Outbound::Layer(layer)) = self.queue.pop_front() {
+                self.queued_layers -= 1;
+                stack.push(layer);
+            }
+        }
+        if let Some(own) = stack.pending_output()? {
+            return self.prepare_own(&own).await;
+        }
+        if self.queue.is_empty() || !stack.is_ready() {
+            return Ok(());
+        }
+        let sends_files = self.sends_files && stack.is_clear();
+        if sends_files && let Some(region) = front_region(&self.queue).filter(|region| is_large(region)) {
+            let len = (region.len() - self.region_taken).min(STRETCH);
+            if is_at_hand(region, self.region_taken, len) {
+                self.stretch = len;
+                return Ok(());
+            }
+        }
+        let mut segment = self.pool.segment(stack.buffers()).await;
+        segment.reset(stack.layout());
+        let plain_room = stack.plain_capacity(self.pool.segment_size());
+        let mut room = plain_room;
+        while room > 0 {
+            match self.queue.front_mut() {
+                None | Some(Outbound::Layer(_) | Outbound::Boundary) => break,
+                Some(Outbound::Bytes(bytes)) => {
+                    let n = segment.put(&bytes[..bytes.len().min(room)]);
+                    room -= n;
+                    self.queued_bytes -= n;
+                    bytes.advance(n);
+                    if bytes.is_empty() {
+                        self.queue.pop_front();
+                    } else if n == 0 {
+                        break;
+                    }
+                }
+                Some(Outbound::Region(Body { source: Source::Region(region), .. }))
+                    if sends_files && is_large(region) && room < plain_room =>
+                {
+                    break;
+                }
+                Some(Outbound::Region(_)) => {
+                    let n = match self.take_now(&mut segment, room)? {
+                        Some(n) => n,
+                        None => {
+                            let (back, n) = self.take_from_disk(segment, room).await?;
+                            segment = back;
+                            n
+                        }
+                    };
+                    room -= n;
+                    if n == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        self.segment = Some(seal(&self.slow_lane, stack, segment).await?);
+        Ok(())
+    }
+
+    /// What a layer says of its own accord goes out as it is, in a segment of its own.
+    async fn prepare_own(&mut self, own: &[u8]) -> Result<(), OutboxError> {
+        let mut segment = self.pool.segment(1).await;
+        segment.reset(sealed_shuffle_protocol::cipher::Layout::BARE);
+        let taken = segment.put(own);
+        debug_assert_eq!(taken, own.len(), "handshakes, alerts and tickets are smaller than a segment");
+        segment.mark_sealed();
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    /// Takes at most `room` bytes from the body at the front, where nobody has to wait for a disk: `None` says that
+    /// somebody has.
+    fn take_now(&mut self, segment: &mut PooledSegment, room: usize) -> Result<Option<usize>, OutboxError> {
+        let Some(Outbound::Region(body)) = self.queue.front_mut() else { return Ok(Some(0)) };
+        let left = connection::Body::len(body) - self.region_taken;
+        let n = match &mut body.source {
+            Source::Region(region) => {
+                let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+                match read_now(region, self.region_taken, &mut pieces(segment, want))? {
+                    ReadNow::WouldBlock => return Ok(None),
+                    ReadNow::Read(n) => {
+                        segment.advance(n);
+                        n
+                    }
+                }
+            }
+            Source::Pull { pull, .. } => {
+                let pull = pull.as_mut().ok_or_else(|| cut_short(left))?;
+                match put_now(pull.as_mut(), segment, room, left)? {
+                    // It fits the next segment, and this one is full enough.
+                    Some(0) if segment.len() >= segment.remaining() => 0,
+                    None | Some(0) if !pull.fill_now()? => return Ok(None),
+                    None | Some(0) => put(pull.as_mut(), segment, room, left)?,
+                    Some(n) => n,
+                }
+            }
+        };
+        self.taken(n, left);
+        Ok(Some(n))
+    }
+
+    /// The same on the blocking pool.
+    async fn take_from_disk(
+        &mut self,
+        mut segment: PooledSegment,
+        room: usize,
+    ) -> Result<(PooledSegment, usize), OutboxError> {
+        let Some(Outbound::Region(body)) = self.queue.front_mut() else { return Ok((segment, 0)) };
+        let left = connection::Body::len(body) - self.region_taken;
+        let n = match &mut body.source {
+            Source::Region(region) => {
+                let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+                let (region, position) = (region.clone(), self.region_taken);
+                let read = tokio::task::spawn_blocking(move || {
+                    let n = read_blocking(&region, position, &mut pieces(&mut segment, want));
+                    (segment, n)
+                });
+                let (back, n) = read.await?;
+                let n = n?;
+                segment = back;
+                segment.advance(n);
+                n
+            }
+            Source::Pull { pull: slot, .. } => {
+                let mut pull = slot.take().ok_or_else(|| cut_short(left))?;
+                let fill = tokio::task::spawn_blocking(move || {
+                    let filled = pull.fill_blocking();
+                    (pull, filled)
+                });
+                let (pull, filled) = fill.await?;
+                filled?;
+                put(slot.insert(pull).as_mut(), &mut segment, room, left)?
+            }
+        };
+        self.taken(n, left);
+        Ok((segment, n))
+    }
+
+    /// `n` bytes of the `left` ones of the body at the front are in a segment.
+    fn taken(&mut self, n: usize, left: u64) {
+        self.region_taken += n as u64;
+        if n as u64 == left {
+            self.queue.pop_front();
+            self.region_taken = 0;
+        }
+    }
+}
+
+/// The most that goes out by one `sendfile`, so that one connection does not hold a thread for long.
+const STRETCH: u64 = 512 << 10;
+
+/// Smaller bodies are copied into a segment, many of which go out by one write. Over loopback the two ways cost the
+/// sender the same at 32 KiB, and at 64 KiB this one two thirds.
+const SENT_FROM: u64 = 64 << 10;
+
+fn is_large(region: &Region) -> bool {
+    region.len() >= SENT_FROM
+}
+
+/// What lies in a file and is the next to go out.
+fn front_region(queue: &VecDeque<Outbound>) -> Option<&Region> {
+    match queue.front()? {
+        Outbound::Region(Body { source: Source::Region(region), .. }) => Some(region),
+        _ => None,
+    }
+}
+
+/// Has the next bytes of a body put where they go, if that is one place and not many.
+fn put_now(
+    pull: &mut dyn Pull,
+    segment: &mut Segment,
+    room: usize,
+    left: u64,
+) -> Result<Option<usize>, OutboxError> {
+    let mut spare = segment.spare(room);
+    let (Some(out), None) = (spare.next(), spare.next()) else { return Ok(None) };
+    let Some(n) = pull.put_now(out)? else { return Ok(None) };
+    if n as u64 > left {
+        return Err(cut_short(left));
+    }
+    segment.advance(n);
+    Ok(Some(n))
+}
+
+/// Copies what is at hand of a body that is pulled.
+fn put(pull: &mut dyn Pull, segment: &mut Segment, room: usize, left: u64) -> Result<usize, OutboxError> {
+    let plain = pull.plain();
+    if plain.is_empty() || plain.len() as u64 > left {
+        return Err(cut_short(left));
+    }
+    let n = segment.put(&plain[..plain.len().min(room)]);
+    pull.consume(n);
+    Ok(n)
+}
+
+/// A body that ended before its length.
+fn cut_short(left: u64) -> OutboxError {
+    OutboxError::Pull(PullError(format!("a block ended {left} bytes before its end")))
+}
+
+/// Seals on the spot, or in the lane of the slow.
+async fn seal(
+    slow_lane: &Lane,
+    stack: &mut Stack,
+    mut segment: PooledSegment,
+) -> Result<PooledSegment, OutboxError> {
+    if !stack.is_slow() {
+        stack.seal(&mut segment)?;
+        return Ok(segment);
+    }
+    let mut layers = std::mem::take(stack);
+    let work = move || {
+        let sealed = layers.seal(&mut segment);
+        (layers, segment, sealed)
+    };
+    let (layers, segment, sealed) = slow_lane.run(work).await?;
+    *stack = layers;
+    sealed?;
+    Ok(segment)
+}
+
+/// The free places of a segment as targets of one scattered read.
+fn pieces(segment: &mut PooledSegment, want: usize) -> Vec<IoSliceMut<'_>> {
+    segment.spare(want).map(IoSliceMut::new).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! What a person wants to know of a certificate.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+/// Part of the names of everything that `certs dev` makes, by which it is known again.
+pub(super) const DEVELOPMENT: &str = "Sealed Shuffle development (not for production)";
+
+/// A certificate in a few words, for logs and reports.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CertificateSummary {
+    /// Whom it is for, as a distinguished name.
+    pub subject: String,
+    /// Who vouches for it.
+    pub issuer: String,
+    /// The hosts and addresses that it is for; empty where it has no subjectAltName.
+    pub names: Vec<String>,
+    /// First moment of its validity, since 1970.
+    pub not_before: Duration,
+    /// Last moment of its validity, since 1970.
+    pub not_after: Duration,
+    /// SHA-256 over the whole, in hexadecimal.
+    pub fingerprint: String,
+    /// Whether `certs dev` made it.
+    pub is_development: bool,
+}
+
+impl CertificateSummary {
+    /// Looks into a certificate; `None` where it is none.
+    pub fn of(der: &CertificateDer<'_>) -> Option<Self> {
+        let certificate = Certificate::from_der(der).ok()?;
+        let body = certificate.tbs_certificate();
+        let subject = body.subject().to_string();
+        let issuer = body.issuer().to_string();
+        let names = match body.get_extension::<SubjectAltName>() {
+            Ok(Some((_, names))) => names.0.iter().filter_map(name).collect(),
+            _ => Vec::new(),
+        };
+        let is_development = subject.contains(DEVELOPMENT) || issuer.contains(DEVELOPMENT);
+        Some(Self {
+            subject,
+            issuer,
+            names,
+            not_before: body.validity().not_before.to_unix_duration(),
+            not_after: body.validity().not_after.to_unix_duration(),
+            fingerprint: hexadecimal(&Sha256::digest(der)),
+            is_development,
+        })
+    }
+
+    /// Whether it may be used at `now`; a sentence about the date where not.
+    pub fn out_of_date(&self, now: SystemTime) -> Option<String> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if now > self.not_after {
+            return Some(format!("it expired on {}", super::date(self.not_after)));
+        }
+        (now < self.not_before).then(|| format!("it is not valid before {}", super::date(self.not_before)))
+    }
+}
+
+impl fmt::Display for CertificateSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} for ", self.subject)?;
+        match self.names.as_slice() {
+            [] => f.write_str("no host (no subjectAltName)")?,
+            names => f.write_str(&names.join(", "))?,
+        }
+        write!(f, ", by {:?}, until {}, ", self.issuer, super::date(self.not_after))?;
+        write!(f, "sha256 {}", self.fingerprint)
+    }
+}
+
+/// Whether subject and issuer are the same: an authority's own certificate, or one that nobody vouches for.
+pub(super) fn is_self_issued(der: &CertificateDer<'_>) -> bool {
+    names_of(der).is_some_and(|(subject, issuer)| subject == issuer)
+}
+
+/// Subject and issuer, for comparison.
+pub(super) fn names_of(der: &CertificateDer<'_>) -> Option<(x509_cert::name::Name, x509_cert::name::Name)> {
+    let certificate = Certificate::from_der(der).ok()?;
+    let body = certificate.tbs_certificate();
+    Some((body.subject().clone(), body.issuer().clone()))
+}
+
+fn name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(name.to_string()),
+        GeneralName::IpAddress(bytes) => match bytes.as_bytes() {
+            four if four.len() == 4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(four).ok()?).to_string()),
+            sixteen => Some(Ipv6Addr::from(<[u8; 16]>::try_from(sixteen).ok()?).to_string()),
+        },
+        _ => None,
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,193 @@
+//! The configuration of the moment: made anew when files change, kept when the new ones are no good.
+//!
+//! Connections take [`LiveTls::current`] when they begin and keep it; a change reaches the next ones. Files are known by
+//! device, inode, size and time with links followed, which is how Kubernetes swaps them. A command is run again at half
+//! of the time that our certificate has left, and every hour at the latest. Everything here that opens files blocks.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustls::{ClientConfig, ServerConfig};
+use sealed_shuffle_config::{TlsConfig, TlsSource};
+
+use super::certificate::CertificateSummary;
+use super::material::{self, MaterialError};
+use super::side::TlsSide;
+
+/// What a server holds.
+pub type LiveServerTls = LiveTls<ServerConfig>;
+
+/// What a client holds.
+pub type LiveClientTls = LiveTls<ClientConfig>;
+
+/// A command is run again at the latest after so long.
+const COMMAND_AGAIN: Duration = Duration::from_secs(3600);
+
+/// And never earlier than this, nor after a failure.
+const COMMAND_PAUSE: Duration = Duration::from_secs(30);
+
+/// Keys and certificates in use, and where new ones come from.
+pub struct LiveTls<S> {
+    config: TlsConfig,
+    current: RwLock<Current<S>>,
+    watch: Mutex<Watch>,
+}
+
+struct Current<S> {
+    side: Arc<S>,
+    own: Option<Arc<CertificateSummary>>,
+    warnings: Arc<[String]>,
+}
+
+/// What was last looked at.
+struct Watch {
+    stamps: Vec<Option<Stamp>>,
+    /// When a command is run again.
+    due: Option<Instant>,
+    /// The last error, so that it is said once.
+    said: Option<String>,
+}
+
+/// What changes when a file does.
+#[derive(Debug, Eq, PartialEq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    /// Owner and mode, too: what was refused for them is tried again when they were put right.
+    changed: (i64, i64),
+}
+
+/// What a look at the files brought.
+#[derive(Debug)]
+pub enum Refresh {
+    /// Nothing new.
+    Unchanged,
+    /// New connections use the new ones.
+    Replaced,
+    /// The new ones are no good, and the old ones stay; said for the first time.
+    Refused(MaterialError),
+    /// The same, and it was said before.
+    StillRefused,
+}
+
+impl<S: TlsSide> LiveTls<S> {
+    /// Opens everything, at start: what is wrong refuses it.
+    pub fn load(config: TlsConfig) -> Result<Self, MaterialError> {
+        let stamps = stamps(&config);
+        let current = open(&config)?;
+        let due = due(&config, current.own.as_deref());
+        let watch = Watch { stamps, due, said: None };
+        Ok(Self { config, current: RwLock::new(current), watch: Mutex::new(watch) })
+    }
+
+    /// For a connection that begins.
+    pub fn current(&self) -> Arc<S> {
+        Arc::clone(&self.read().side)
+    }
+
+    /// Our own certificate; `None` where a client has none.
+    pub fn own(&self) -> Option<Arc<CertificateSummary>> {
+        self.read().own.clone()
+    }
+
+    /// What the operator should know of what is in use.
+    pub fn warnings(&self) -> Arc<[String]> {
+        Arc::clone(&self.read().warnings)
+    }
+
+    /// What the configuration says.
+    pub fn config(&self) -> &TlsConfig {
+        &self.config
+    }
+
+    /// Opens everything anew, changed or not. The old ones stay on an error.
+    pub fn reload(&self) -> Result<(), MaterialError> {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.config);
+        self.replace(&mut watch, stamps)
+    }
+
+    /// Opens everything anew if a file has changed or a command is due; to be called every few seconds, where blocking
+    /// is allowed.
+    pub fn refresh_if_changed(&self) -> Refresh {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = stamps(&self.config);
+        let is_due = watch.due.is_some_and(|due| Instant::now() >= due);
+        if stamps == watch.stamps && !is_due {
+            return Refresh::Unchanged;
+        }
+        let Err(error) = self.replace(&mut watch, stamps) else { return Refresh::Replaced };
+        let text = error.to_string();
+        if watch.said.as_deref() == Some(text.as_str()) {
+            return Refresh::StillRefused;
+        }
+        watch.said = Some(text);
+        Refresh::Refused(error)
+    }
+
+    fn replace(&self, watch: &mut Watch, stamps: Vec<Option<Stamp>>) -> Result<(), MaterialError> {
+        // Noted before the files are opened: what changes meanwhile is seen the next time.
+        watch.stamps = stamps;
+        match open::<S>(&self.config) {
+            Ok(current) => {
+                watch.due = due(&self.config, current.own.as_deref());
+                watch.said = None;
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+                Ok(())
+            }
+            Err(error) => {
+                watch.due = watch.due.map(|_| Instant::now() + COMMAND_PAUSE);
+                Err(error)
+            }
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Current<S>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> std::fmt::Debug for LiveTls<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveTls").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn open<S: TlsSide>(config: &TlsConfig) -> Result<Current<S>, MaterialError> {
+    let mut material = material::load(config)?;
+    let side = Arc::new(S::build(config, &mut material)?);
+    let own = material.identity.as_ref().and_then(material::Identity::summary).map(Arc::new);
+    Ok(Current { side, own, warnings: material.warnings.into() })
+}
+
+/// When a command is run again; never for files.
+fn due(config: &TlsConfig, own: Option<&CertificateSummary>) -> Option<Instant> {
+    if !matches!(config.source, TlsSource::Command { .. }) {
+        return None;
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left = own.map_or(COMMAND_AGAIN, |own| own.not_after.saturating_sub(now) / 2);
+    Some(Instant::now() + left.clamp(COMMAND_PAUSE, COMMAND_AGAIN))
+}
+
+fn stamps(config: &TlsConfig) -> Vec<Option<Stamp>> {
+    material::files(config).into_iter().map(stamp).collect()
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(Stamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+#[cfg(test)]
+mod tests;

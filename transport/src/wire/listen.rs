@@ -1,0 +1,139 @@
+//! Binding a port and accepting connections.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
+
+/// How sockets are set up.
+#[derive(Clone, Debug)]
+pub struct ListenSettings {
+    /// Connections that may wait to be accepted (`spark.shuffle.io.backLog`; Spark's default leaves
+    /// it to the system).
+    pub backlog: u32,
+    /// `SO_RCVBUF` of accepted connections, 0 leaves it to the system (`spark.shuffle.io.receiveBuffer`).
+    pub receive_buffer: u32,
+    /// `SO_SNDBUF` likewise (`spark.shuffle.io.sendBuffer`).
+    pub send_buffer: u32,
+    /// `SO_KEEPALIVE` (`spark.shuffle.io.enableTcpKeepAlive`).
+    pub keep_alive: bool,
+}
+
+impl Default for ListenSettings {
+    fn default() -> Self {
+        Self { backlog: 4096, receive_buffer: 0, send_buffer: 0, keep_alive: false }
+    }
+}
+
+/// A port that cannot be had.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// Another process has the port.
+    #[error(
+        "port {} is taken ({key}): stop what listens there (ss -ltnp 'sport = :{}'), or choose another port",
+        address.port(), address.port()
+    )]
+    Taken {
+        /// The configuration key of the port.
+        key: &'static str,
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// No interface of this machine has the address.
+    #[error("{} is no address of this machine ({key}): name one of `ip addr`, or 0.0.0.0", address.ip())]
+    NotOurs {
+        /// The configuration key of the address.
+        key: &'static str,
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Io {
+        /// The configuration key of the port.
+        key: &'static str,
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Binds `address`; port 0 takes a free one. `key` names the setting in errors.
+pub fn bind(
+    key: &'static str,
+    address: SocketAddr,
+    settings: &ListenSettings,
+) -> Result<TcpListener, ListenError> {
+    listen(address, settings).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::Taken { key, address },
+        io::ErrorKind::AddrNotAvailable => ListenError::NotOurs { key, address },
+        _ => ListenError::Io { key, address, source },
+    })
+}
+
+fn listen(address: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // Accepted sockets inherit these.
+    if settings.receive_buffer > 0 {
+        socket.set_recv_buffer_size(settings.receive_buffer)?;
+    }
+    if settings.send_buffer > 0 {
+        socket.set_send_buffer_size(settings.send_buffer)?;
+    }
+    socket.set_keepalive(settings.keep_alive)?;
+    socket.bind(address)?;
+    socket.listen(settings.backlog)
+}
+
+/// Accepts until `stop` resolves. Each connection holds one of `places`; where none is free, the next
+/// peer waits in the backlog. `serve` spawns what serves it.
+pub async fn accept_loop(
+    listener: &TcpListener,
+    places: Arc<Semaphore>,
+    stop: impl Future<Output = ()>,
+    mut serve: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+) {
+    let mut stop = std::pin::pin!(stop);
+    let mut pause = Duration::ZERO;
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => return,
+            accepted = accept_one(listener, &places, pause) => accepted,
+        };
+        match accepted {
+            Ok((socket, peer, place)) => {
+                pause = Duration::ZERO;
+                if let Err(error) = socket.set_nodelay(true) {
+                    warn!(%peer, %error, "cannot turn Nagle's algorithm off; small answers may be late");
+                }
+                serve(socket, peer, place);
+            }
+            // Out of descriptors, most often: others must close first, so come back later.
+            Err(error) => {
+                pause = (pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
+                warn!(%error, ?pause, "cannot accept a connection; waiting (is the descriptor limit enough?)");
+            }
+        }
+    }
+}
+
+async fn accept_one(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    pause: Duration,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (socket, peer) = listener.accept().await?;
+    Ok((socket, peer, place))
+}
