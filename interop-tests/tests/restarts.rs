@@ -5,11 +5,12 @@
 //! restart at most: Spark tries a fetch again after 5, 10 and 15 seconds, and then gives it up. After each restart
 //! the application is asked what it had to do again.
 //!
-//! | plan | restarts |
+//! | variable | restarts |
 //! |---|---|
-//! | by default | 2 |
-//! | `SEALED_SHUFFLE_RESTARTS=N` | N |
+//! | none | 2 |
+//! | `SEALED_SHUFFLE_RESTARTS=N` | N, thirty seconds apart |
 //! | `SEALED_SHUFFLE_MATRIX=full` | 20, thirty seconds apart |
+//! | `SEALED_SHUFFLE_RESTARTS_APART=S` | as many, but S seconds apart |
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -59,16 +60,18 @@ struct Restart {
 
 impl Plan {
     fn chosen() -> Self {
-        let times = std::env::var("SEALED_SHUFFLE_RESTARTS").ok().filter(|times| !times.is_empty());
+        let number = |name: &str| {
+            let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+            Some(text.parse::<u32>().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+        };
         let full = std::env::var("SEALED_SHUFFLE_MATRIX").is_ok_and(|value| value == "full");
-        match times {
-            Some(times) => Self {
-                restarts: times.parse().expect("SEALED_SHUFFLE_RESTARTS is a number"),
-                apart: Duration::ZERO,
-            },
-            None if full => Self { restarts: 20, apart: Duration::from_secs(30) },
-            None => Self { restarts: 2, apart: Duration::ZERO },
-        }
+        let (restarts, apart) = match number("SEALED_SHUFFLE_RESTARTS") {
+            Some(restarts) => (restarts, 30),
+            None if full => (20, 30),
+            None => (2, 0),
+        };
+        let apart = number("SEALED_SHUFFLE_RESTARTS_APART").unwrap_or(apart);
+        Self { restarts, apart: Duration::from_secs(apart.into()) }
     }
 
     fn restarts(&self) -> impl Iterator<Item = Restart> {
