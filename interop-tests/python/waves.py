@@ -13,7 +13,8 @@ BlockStoreClient.getHostLocalDirs, Spark 4.3.0). A service that is away in that 
 Each wave reads the first shuffle again and writes and reads one of its own. Prints a line for each that begins with
 WAVE and its number, and at the end one that begins with RESULT. Both go on in JSON, which says of all that was so far:
   waves              how many there were
-  results            the different hashes of what they computed
+  results            the different hashes of what they computed, without the waves that took a block twice
+  twice              waves in which a task took a merged block twice
   again              stages with an attempt after the first
   resubmitted        map tasks of the first shuffle that ended well, beyond the first time
   fetch_failures     tasks that ended with FetchFailed
@@ -21,6 +22,10 @@ WAVE and its number, and at the end one that begins with RESULT. Both go on in J
   lost               executors that went away before the end
 
 The event log may tell of a wave a little later than its line.
+
+A reader whose connection breaks as it asks for a merged block's metadata is told so twice, and then reads the original
+blocks twice (PushBasedFetchHelper and TransportClient, Spark 4.3.0; SPARK-45134): what it computes is wrong, whoever's
+the service is. Such a task counts two fallbacks, where it reads one merged block and could have one.
 """
 
 import glob
@@ -40,6 +45,8 @@ ROWS = 40000
 EXECUTORS = 2
 # Larger than what is pushed (spark.shuffle.push.maxBlockSizeToPush), so that it is read from the executor that wrote it.
 UNPUSHED = 2 << 20
+# Job groups of waves begin so.
+WAVE = "wave "
 
 
 def main():
@@ -61,9 +68,13 @@ def main():
     events, results = EventLog(options["event_log"]), []
 
     def so_far():
-        return json.dumps({"waves": len(results), "results": sorted(set(results)), **events.summary()})
+        counts = events.summary()
+        sound = {results[number] for number in events.ended - events.twice}
+        counts.update(waves=len(results), results=sorted(sound), twice=len(events.twice))
+        return json.dumps(counts)
 
     while not ended.is_set():
+        sc.setJobGroup(WAVE + str(len(results)), "a wave")
         results.append(wave(shuffled))
         print("WAVE %d %s" % (len(results), so_far()), flush=True)
     sc.stop()
@@ -113,6 +124,8 @@ class EventLog:
         self.file = open(path, errors="replace")
         self.begun = ""
         self.first = None
+        # By number: the wave of a job and of a stage, those that have ended, those that took a block twice.
+        self.of_job, self.of_stage, self.ended, self.twice = {}, {}, set(), set()
         self.counts = dict.fromkeys(["again", "resubmitted", "fetch_failures", "failures", "lost"], 0)
 
     def summary(self):
@@ -125,7 +138,16 @@ class EventLog:
 
     def take(self, event):
         kind, counts = event["Event"], self.counts
-        if kind == "SparkListenerStageSubmitted":
+        if kind == "SparkListenerJobStart":
+            group = event["Properties"].get("spark.jobGroup.id", "")
+            if group.startswith(WAVE):
+                wave = int(group.removeprefix(WAVE))
+                self.of_job[event["Job ID"]] = wave
+                self.of_stage.update(dict.fromkeys(event["Stage IDs"], wave))
+        elif kind == "SparkListenerJobEnd":
+            if event["Job ID"] in self.of_job:
+                self.ended.add(self.of_job[event["Job ID"]])
+        elif kind == "SparkListenerStageSubmitted":
             info = event["Stage Info"]
             counts["again"] += info["Stage Attempt ID"] > 0
             if self.first is None and info["Number of Tasks"] == MAPS:
@@ -135,8 +157,16 @@ class EventLog:
             counts["fetch_failures"] += reason == "FetchFailed"
             counts["failures"] += reason != "Success"
             counts["resubmitted"] += reason == "Success" and event["Stage ID"] == self.first
+            if fallbacks(event) > 1 and event["Stage ID"] in self.of_stage:
+                self.twice.add(self.of_stage[event["Stage ID"]])
         elif kind == "SparkListenerExecutorRemoved":
             counts["lost"] += 1
+
+
+def fallbacks(task_end):
+    """How often a task took original blocks in the place of merged ones."""
+    read = (task_end.get("Task Metrics") or {}).get("Shuffle Read Metrics", {})
+    return read.get("Push Based Shuffle", {}).get("Merged Fetch Fallback Count", 0)
 
 
 if __name__ == "__main__":
