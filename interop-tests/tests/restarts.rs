@@ -159,6 +159,7 @@ fn restarts(plan: &Plan, mode: Mode, pushing: bool) {
     for (restart, Restart { pause, kills, away }) in plan.restarts().enumerate() {
         thread::sleep(pause);
         await_served(&server, pushing);
+        let gone = Instant::now();
         let log = match kills {
             true => server.kill(),
             false => server.finish(&EXPECTED),
@@ -167,9 +168,9 @@ fn restarts(plan: &Plan, mode: Mode, pushing: bool) {
         assert_sealed(state.path());
         thread::sleep(away);
         server = start();
-        let (at, wave) = (began.elapsed(), waves.count() + 1);
+        let (at, away, wave) = (began.elapsed(), gone.elapsed(), waves.count() + 1);
         let waved = waves.whole();
-        eprintln!("restart {} after {at:?}, in wave {wave}: {waved:?}", restart + 1);
+        eprintln!("restart {} after {at:?}, away for {away:?}, in wave {wave}: {waved:?}", restart + 1);
         waved.assert_unharmed();
     }
     let took = began.elapsed();
@@ -198,6 +199,7 @@ fn await_served(server: &Server, pushing: bool) {
         thread::sleep(Duration::from_millis(50));
     }
 }
+
 fn serve(mode: Mode, port: u16, root: &Path, state: &Path) -> Server {
     let mut conf = mode.service_conf(Service::Ours);
     conf.push(("spark.shuffle.service.port", port.to_string()));
