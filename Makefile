@@ -5,8 +5,8 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix restarts-100 lint deny bench bench-spark cost floor guard guard-update \
-	install setup setup-build setup-guard
+.PHONY: help demo test unit interop interop-full interop-matrix restarts-100 nightly lint docs deny bench bench-spark cost \
+	floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,13 +16,17 @@ demo: setup-build ## proves the whole path on loopback with generated secrets an
 
 test: setup unit interop ## installs what the tests need and runs all of them, real Spark included
 
+# Everything but the interop tests, for all that builds it: with other packages there would be other features, and much
+# would be built twice.
+OURS = --workspace --exclude sealed-shuffle-interop-tests
+
 unit: setup-build ## everything but real Spark
-	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --all-targets
-	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --doc
+	$(CARGO) test $(OURS) --all-targets
+	$(CARGO) test $(OURS) --doc
 
 # The binary for the tests, with the very dependencies that `make unit` has built: a plain build would want them with
 # other features, and compile most of them again.
-OUR_BINARY = $(CARGO) test --quiet --package sealed-shuffle --package sealed-shuffle-protocol --test cli --no-run
+OUR_BINARY = $(CARGO) test --quiet $(OURS) --test cli --no-run
 
 interop: setup ## a representative part of the matrix of Spark versions and modes
 	$(OUR_BINARY)
@@ -45,12 +49,24 @@ restarts-100: setup ## a hundred rounds of a drain and a kill under an applicati
 	$(CARGO) test --package sealed-shuffle-interop-tests --test restarts -- --exact --nocapture \
 		restarts_under_an_application_that_pushes_cost_no_stage_retry
 
-lint: setup-build ## formatting, clippy, documentation
+nightly: setup-deny interop-full ## what is slow and rarely red: the whole matrix, known faults of dependencies
+	$(CARGO) deny check advisories
+
+lint: setup-build setup-deny ## formatting, clippy, documentation, features, licences and sources of dependencies
 	$(CARGO) fmt --all --check
+	$(CARGO) fetch --locked
+	$(CARGO) deny --offline check bans licenses sources
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) check --package sealed-shuffle --no-default-features
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
-deny: ## licences, bans and sources of dependencies (cargo install cargo-deny)
+docs: export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+docs: setup-build ## the book, in target/book (installs mdbook where it is absent)
+	@command -v mdbook >/dev/null || $(CARGO) install --locked mdbook
+	mdbook build docs
+
+# Known faults (advisories) come from a network, and change without a change of ours: `make lint` leaves them out.
+deny: setup-deny ## licences, bans, sources and known faults of dependencies
 	$(CARGO) deny check
 
 bench: ## codec, ciphers, index, loopback fetch
@@ -66,7 +82,7 @@ floor: setup-build ## what reading, ciphering and writing must cost here, and ou
 	$(CARGO) bench --package sealed-shuffle --bench floor -- $(ARGS)
 
 # The same packages and profile as `make unit`, so that nothing is built twice.
-GUARD = $(CARGO) test --quiet --package sealed-shuffle --package sealed-shuffle-protocol --bench guard --
+GUARD = $(CARGO) test --quiet $(OURS) --bench guard --
 
 guard: setup-guard ## counts instructions on the hot paths; a tenth more than the baseline fails
 	$(GUARD) check
@@ -74,17 +90,38 @@ guard: setup-guard ## counts instructions on the hot paths; a tenth more than th
 guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
 
-bench-spark: setup ## all of it beside Spark's own service: benches/RESULTS.md with its picture (20 minutes)
+bench-spark: setup ## all of it beside Spark's own service: docs/results.md with its picture (20 minutes)
 	$(CARGO) build --release --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- --results --pairs 10 $(ARGS)
 
-install: ## builds a release and installs it below PREFIX
+# A program without what debuggers need, and that beside it: it is found by the link in the program (`.gnu_debuglink`).
+# cargo alone does not do this: its packed debug information leaves the line tables in the program.
+DIST = target/dist
+
+release: setup-build setup-strip ## builds a release: target/dist/sealed-shuffle, and its debug file beside it
 	$(CARGO) build --release --bin sealed-shuffle
-	install -D -m 0755 target/release/sealed-shuffle $(DESTDIR)$(PREFIX)/bin/sealed-shuffle
+	mkdir -p $(DIST)
+	objcopy --only-keep-debug --compress-debug-sections target/release/sealed-shuffle $(DIST)/sealed-shuffle.debug
+	chmod 0644 $(DIST)/sealed-shuffle.debug
+	objcopy --strip-all --add-gnu-debuglink=$(DIST)/sealed-shuffle.debug target/release/sealed-shuffle $(DIST)/sealed-shuffle
+
+install: release ## the same, installed below PREFIX
+	install -D -m 0755 $(DIST)/sealed-shuffle $(DESTDIR)$(PREFIX)/bin/sealed-shuffle
+	install -D -m 0644 $(DIST)/sealed-shuffle.debug $(DESTDIR)$(PREFIX)/bin/sealed-shuffle.debug
 
 # A C compiler for aws-lc and the linker.
 setup-build:
 	@command -v cc >/dev/null || $(MAKE) --no-print-directory .apt-build-essential
+
+# Checks licences and sources of dependencies. The version is fixed: another one may judge otherwise.
+DENY = cargo-deny@0.20.2
+
+setup-deny: setup-build
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet $(DENY)
+
+# objcopy parts a program from what debuggers need.
+setup-strip:
+	@command -v objcopy >/dev/null || $(MAKE) --no-print-directory .apt-binutils
 
 # Valgrind counts instructions.
 setup-guard: setup-build

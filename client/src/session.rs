@@ -23,7 +23,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle_protocol::cipher::{AesSession, Layer, Role, SessionMode};
+use sealed_shuffle_protocol::auth::AesSession;
+use sealed_shuffle_protocol::cipher::{Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{Agreed, ClientConnection, ClientEvent, CloseReason, Engine as _};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, RequestId, StreamId};
 use sealed_shuffle_protocol::sasl::SaslLayer;

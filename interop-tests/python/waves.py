@@ -36,9 +36,9 @@ import sys
 import threading
 import time
 
-from pyspark import SparkConf, SparkContext
+from driver import CANARY, options_and_conf, say, wait_for_executors
+from pyspark import SparkContext
 
-CANARY = "CANARY-thrush-in-the-hedge-"
 MAPS = 8
 REDUCES = 16
 ROWS = 40000
@@ -50,35 +50,28 @@ WAVE = "wave "
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        options = json.load(file)
-    conf = SparkConf().setMaster(options["master"]).setAppName("waves")
-    for key, value in options["conf"].items():
-        conf.set(key, value)
-    conf.set("spark.eventLog.enabled", "true").set("spark.eventLog.dir", "file:" + options["event_log"])
-    conf.set("spark.eventLog.compress", "false").set("spark.eventLog.rolling.enabled", "false")
+    options, conf = options_and_conf("waves", event_log=True)
     sc = SparkContext(conf=conf)
-    while len(sc._jsc.sc().statusTracker().getExecutorInfos()) < 1 + EXECUTORS:
-        time.sleep(0.1)
+    wait_for_executors(sc)
     if options["acquainted"]:
         acquaint(sc)
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     shuffled = sc.parallelize(range(ROWS), MAPS).map(lambda n: (n % 499, CANARY + str(n))).groupByKey(REDUCES)
-    events, results = EventLog(options["event_log"]), []
+    log, results = EventLog(options["event_log"]), []
 
     def so_far():
-        counts = events.summary()
-        sound = {results[number] for number in events.ended - events.twice}
-        counts.update(waves=len(results), results=sorted(sound), twice=len(events.twice))
-        return json.dumps(counts)
+        counts = log.summary()
+        sound = {results[number] for number in log.ended - log.twice}
+        counts.update(waves=len(results), results=sorted(sound), twice=len(log.twice))
+        return counts
 
     while not ended.is_set():
         sc.setJobGroup(WAVE + str(len(results)), "a wave")
         results.append(wave(shuffled))
-        print("WAVE %d %s" % (len(results), so_far()), flush=True)
+        say("WAVE %d" % len(results), so_far())
     sc.stop()
-    print("RESULT " + so_far(), flush=True)
+    say("RESULT", so_far())
 
 
 def acquaint(sc):

@@ -20,6 +20,11 @@
 //! | [`crypto`] | the primitives that the two above stand on |
 //! | [`connection`] | both ends of a connection as state machines |
 #![forbid(unsafe_code)]
+// A new message or cipher is found by the compiler, in every place that must know of it.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+#[macro_use]
+mod named;
 
 pub mod auth;
 pub mod channel;

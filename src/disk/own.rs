@@ -5,7 +5,7 @@
 //! very file that was made ([`OwnFile`] keeps device and inode): executors may write beneath the roots, and a file
 //! that was put in its place is not written to.
 //!
-//! Everything here may wait for a disk. [`crate::stored`] is the caller.
+//! Everything here may wait for a disk. [`crate::sealed_files`] is the caller.
 
 use std::fmt;
 use std::os::fd::OwnedFd;

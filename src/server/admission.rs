@@ -121,7 +121,20 @@ impl Session {
             BlockTransferMessage::RegisterExecutor(m) if m.info.shuffle_manager.contains(":{") => {
                 Evidence::PushMergeMeta
             }
-            _ => return,
+            BlockTransferMessage::RegisterExecutor(_)
+            | BlockTransferMessage::OpenBlocks(_)
+            | BlockTransferMessage::UploadBlock(_)
+            | BlockTransferMessage::UploadBlockStream(_)
+            | BlockTransferMessage::PushBlockStream(_)
+            | BlockTransferMessage::FinalizeShuffleMerge(_)
+            | BlockTransferMessage::FetchShuffleBlockChunks(_)
+            | BlockTransferMessage::RemoveShuffleMerge(_)
+            | BlockTransferMessage::StreamHandle(_)
+            | BlockTransferMessage::BlocksRemoved(_)
+            | BlockTransferMessage::LocalDirsForExecutors(_)
+            | BlockTransferMessage::MergeStatuses(_)
+            | BlockTransferMessage::CorruptionCause(_)
+            | BlockTransferMessage::BlockPushReturnCode(_) => return,
         };
         seen.evidence(evidence);
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -122,10 +123,5 @@ pub(super) async fn look_for_removed_secrets(shared: Arc<Shared>) {
 
 /// Anonymous resident memory of this process (`RssAnon` of proc(5)), 0 where the kernel does not say.
 pub(super) fn resident_anonymous() -> u64 {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return 0 };
-    let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = field
-        .and_then(|value| value.trim().strip_suffix(" kB"))
-        .and_then(|kib| kib.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
+    anonymous_memory(std::process::id()).unwrap_or(0)
 }

@@ -104,7 +104,16 @@ impl Session {
             BlockTransferMessage::FinalizeShuffleMerge(m) => self.finalize_merge(m).await.map(Some),
             BlockTransferMessage::FetchShuffleBlockChunks(m) => self.fetch_chunks(m).map(Some),
             BlockTransferMessage::RemoveShuffleMerge(m) => self.remove_merge(m).await.map(|()| None),
-            other => Err(self.unexpected(&other)),
+            // Uploads to an executor, pushes outside an UploadStream, and answers.
+            BlockTransferMessage::UploadBlock(_)
+            | BlockTransferMessage::UploadBlockStream(_)
+            | BlockTransferMessage::PushBlockStream(_)
+            | BlockTransferMessage::StreamHandle(_)
+            | BlockTransferMessage::BlocksRemoved(_)
+            | BlockTransferMessage::LocalDirsForExecutors(_)
+            | BlockTransferMessage::MergeStatuses(_)
+            | BlockTransferMessage::CorruptionCause(_)
+            | BlockTransferMessage::BlockPushReturnCode(_) => Err(self.unexpected(&message)),
         }
     }
 
@@ -623,6 +632,13 @@ fn kind_of(message: &BlockTransferMessage) -> RequestKind {
         | BlockTransferMessage::FinalizeShuffleMerge(_)
         | BlockTransferMessage::FetchShuffleBlockChunks(_)
         | BlockTransferMessage::RemoveShuffleMerge(_) => RequestKind::Merge,
-        _ => RequestKind::Other,
+        BlockTransferMessage::UploadBlock(_)
+        | BlockTransferMessage::UploadBlockStream(_)
+        | BlockTransferMessage::StreamHandle(_)
+        | BlockTransferMessage::BlocksRemoved(_)
+        | BlockTransferMessage::LocalDirsForExecutors(_)
+        | BlockTransferMessage::MergeStatuses(_)
+        | BlockTransferMessage::CorruptionCause(_)
+        | BlockTransferMessage::BlockPushReturnCode(_) => RequestKind::Other,
     }
 }

@@ -5,8 +5,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use sealed_shuffle_protocol::auth::{AesSession, FirstBytes};
 use sealed_shuffle_protocol::channel::Channel;
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, Role, SessionMode};
+use sealed_shuffle_protocol::cipher::{Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{
     Agreed, CloseReason, Engine as _, Identity, Request, ServerConnection, ServerEvent,
 };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::ClientConfig;
 use sealed_shuffle_protocol::auth::legacy::{self, LegacySettings, ServerResponse};
-use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
+use sealed_shuffle_protocol::auth::{AuthMessage, Initiator};
 use sealed_shuffle_protocol::channel::{Channel, TlsVersion};
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::CloseReason;
@@ -37,14 +37,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A message of no kind (BlockTransferMessage.Decoder, Spark 4.3.0, has no such number): a shuffle service opens blocks
 /// of whom it does not know, and fails at the chunk only, but here it fails with its name in the stack trace.
 const NO_MESSAGE: &[u8] = &[0x7f];
-
-/// AES sessions, strongest first; a service of Spark takes one of them, which is not negotiated.
-const AES: [SessionMode; 4] = [
-    SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm },
-    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Gcm },
-    SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Ctr },
-    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Ctr },
-];
 
 /// How frames reach the server.
 pub(super) enum Way {
@@ -282,7 +274,8 @@ impl<'a> Asker<'a> {
 
     async fn try_aes(&self, way: &Way, seen: &mut Seen, spoken: &Spoken) {
         let mut verdicts = Vec::new();
-        for mode in AES {
+        // Strongest first; a service of Spark takes one of them, which is not negotiated.
+        for mode in SessionMode::all().rev() {
             let aes = |secret| Security::Aes { secret, mode };
             let (verdict, connection) = self.attempt(way, seen, spoken, aes).await;
             if let (SessionCipher::Gcm, Some(connection)) = (mode.cipher, connection) {

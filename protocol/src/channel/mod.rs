@@ -48,22 +48,13 @@ impl Handshake {
     }
 }
 
-/// A version of TLS that Spark and we speak.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    V1_2,
-    /// RFC 8446.
-    V1_3,
-}
-
-impl TlsVersion {
-    /// As `spark.ssl.rpc.protocol` names it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V1_2 => "TLSv1.2",
-            Self::V1_3 => "TLSv1.3",
-        }
+named! {
+    /// A version of TLS that Spark and we speak, as `spark.ssl.rpc.protocol` names it.
+    TlsVersion {
+        /// RFC 5246.
+        V1_2 = "TLSv1.2",
+        /// RFC 8446.
+        V1_3 = "TLSv1.3",
     }
 }
 

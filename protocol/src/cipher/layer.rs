@@ -6,7 +6,6 @@ use super::mode::SessionMode;
 use super::segment::{Layout, Segment};
 use crate::crypto::gcm::OpenError;
 use crate::crypto::random::RandomError;
-use crate::sasl::TokenError;
 
 /// One layer between frames and socket: both directions of one connection.
 ///
@@ -122,9 +121,10 @@ pub enum CipherError {
     /// The segment is sealed already.
     #[error("the segment is sealed already: reset it before it is used again")]
     SealedTwice,
-    /// A token of SASL's privacy layer is not what the peer may send.
+    /// A token of SASL's privacy layer is not one that the peer may send. The source is a
+    /// [`TokenError`](crate::sasl::TokenError).
     #[error("SASL: {0}")]
-    Sasl(#[from] TokenError),
+    Sasl(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// TLS could not be set up, or ended in an alert.
     #[error("TLS: {0}")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -226,7 +226,7 @@ impl<B> ClientConnection<B> {
             Phase::Connecting | Phase::Greeting { .. } => {
                 Err(CloseReason::Unexpected("request before the handshake has ended"))
             }
-            _ => Ok(()),
+            Phase::Ready | Phase::Closing(_) => Ok(()),
         }
     }
 
@@ -246,50 +246,57 @@ impl<B> ClientConnection<B> {
         }
     }
 
+    /// Takes an answer that is owed; every other message ends the connection.
     fn head(&mut self, head: Head, len: u64) -> Result<Option<ClientEvent>, CloseReason> {
-        let expected = match &head {
-            Head::RpcResponse { request } => self.expects_rpc(*request),
-            Head::RpcFailure { request, .. } => self.expects_rpc(*request) || self.metas.remove(request),
-            Head::MergedBlockMetaSuccess { request, .. } => self.metas.remove(request),
-            Head::ChunkFetchSuccess { stream, chunk } | Head::ChunkFetchFailure { stream, chunk, .. } => {
-                self.chunks.remove(&(*stream, *chunk))
-            }
-            Head::StreamResponse { stream } | Head::StreamFailure { stream, .. } => {
-                self.streams.pop_front().is_some_and(|asked| asked == *stream)
-            }
-            _ => false,
-        };
-        if !expected {
-            return Err(CloseReason::Unexpected(head.kind().name()));
-        }
+        let name = head.kind().name();
+        let owed = |is_owed: bool| if is_owed { Ok(()) } else { Err(CloseReason::Unexpected(name)) };
         match head {
             Head::RpcResponse { request } => {
+                owed(self.expects_rpc(request))?;
                 self.check_length(len)?;
                 self.arriving = Some(Arriving::Rpc(request, len, Collect::default()));
                 Ok(None)
             }
+            Head::RpcFailure { request, error } => {
+                owed(self.expects_rpc(request) || self.metas.remove(&request))?;
+                self.rpc_failed(request, error).map(Some)
+            }
             Head::MergedBlockMetaSuccess { request, num_chunks } => {
+                owed(self.metas.remove(&request))?;
                 self.check_length(len)?;
                 self.arriving = Some(Arriving::MergedMeta(request, num_chunks, len, Collect::default()));
                 Ok(None)
             }
-            Head::RpcFailure { request, error } => self.rpc_failed(request, error).map(Some),
             Head::ChunkFetchSuccess { stream, chunk } => {
+                owed(self.chunks.remove(&(stream, chunk)))?;
                 self.arriving = Some(Arriving::Bulk);
                 Ok(Some(ClientEvent::Chunk { stream, chunk, len }))
             }
             Head::ChunkFetchFailure { stream, chunk, error } => {
+                owed(self.chunks.remove(&(stream, chunk)))?;
                 Ok(Some(ClientEvent::ChunkFailed { stream, chunk, error }))
             }
             Head::StreamResponse { stream } => {
+                owed(self.expects_stream(&stream))?;
                 self.arriving = Some(Arriving::Bulk);
                 Ok(Some(ClientEvent::Stream { name: stream, len }))
             }
             Head::StreamFailure { stream, error } => {
+                owed(self.expects_stream(&stream))?;
                 Ok(Some(ClientEvent::StreamFailed { name: stream, error }))
             }
-            other => Err(CloseReason::Unexpected(other.kind().name())),
+            Head::ChunkFetchRequest { .. }
+            | Head::RpcRequest { .. }
+            | Head::StreamRequest { .. }
+            | Head::OneWayMessage
+            | Head::UploadStream { .. }
+            | Head::MergedBlockMetaRequest { .. } => Err(CloseReason::Unexpected(name)),
         }
+    }
+
+    /// Whether this stream is the next one that is owed.
+    fn expects_stream(&mut self, name: &str) -> bool {
+        self.streams.pop_front().is_some_and(|asked| asked == name)
     }
 
     /// An answer is collected in memory.
@@ -305,7 +312,9 @@ impl<B> ClientConnection<B> {
         let limits = &self.settings.limits;
         match self.phase {
             Phase::Greeting { .. } => (limits.handshake_frame, "spark.sealed.limits.handshake-frame"),
-            _ => (limits.response_frame, "spark.sealed.limits.response-frame"),
+            Phase::Connecting | Phase::Ready | Phase::Closing(_) => {
+                (limits.response_frame, "spark.sealed.limits.response-frame")
+            }
         }
     }
 
@@ -313,7 +322,7 @@ impl<B> ClientConnection<B> {
     fn expects_rpc(&mut self, request: RequestId) -> bool {
         match &self.phase {
             Phase::Greeting { request: greeting, .. } => *greeting == request,
-            _ => self.rpcs.remove(&request),
+            Phase::Connecting | Phase::Ready | Phase::Closing(_) => self.rpcs.remove(&request),
         }
     }
 
@@ -338,7 +347,7 @@ impl<B> ClientConnection<B> {
     fn answered(&mut self, request: RequestId, body: Bytes) -> Result<Option<ClientEvent>, CloseReason> {
         match std::mem::replace(&mut self.phase, Phase::Ready) {
             Phase::Greeting { greeting, .. } => self.greeted(request, greeting.answered(&body)?),
-            other => {
+            other @ (Phase::Connecting | Phase::Ready | Phase::Closing(_)) => {
                 self.phase = other;
                 Ok(Some(ClientEvent::Rpc { request, result: Ok(body) }))
             }
@@ -373,11 +382,13 @@ impl<B> ClientConnection<B> {
                 let reason = CloseReason::HandshakeTimeout(settings.handshake_timeout);
                 Some((self.started + settings.handshake_timeout, reason))
             }
-            _ if self.owed() > 0 || self.link.sending => {
+            Phase::Ready | Phase::Closing(_) if self.owed() > 0 || self.link.sending => {
                 let reason = CloseReason::NoAnswer(settings.answer_timeout, self.owed());
                 Some((progress + settings.answer_timeout, reason))
             }
-            _ => Some((progress + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))),
+            Phase::Ready | Phase::Closing(_) => {
+                Some((progress + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout)))
+            }
         }
     }
 }
@@ -413,8 +424,12 @@ impl<B> super::Engine for ClientConnection<B> {
     fn handle_eof(&mut self) -> CloseReason {
         match std::mem::replace(&mut self.phase, Phase::Closing(None)) {
             Phase::Closing(Some(reason)) => reason,
-            _ if self.link.decoder.is_idle() && self.arriving.is_none() => CloseReason::PeerClosed,
-            _ => CloseReason::PeerClosedMidMessage,
+            Phase::Closing(None) | Phase::Connecting | Phase::Greeting { .. } | Phase::Ready => {
+                match self.link.decoder.is_idle() && self.arriving.is_none() {
+                    true => CloseReason::PeerClosed,
+                    false => CloseReason::PeerClosedMidMessage,
+                }
+            }
         }
     }
 
@@ -435,7 +450,7 @@ impl<B> super::Engine for ClientConnection<B> {
                         collect.push(piece);
                         None
                     }
-                    _ => Some(ClientEvent::Body(piece)),
+                    Some(Arriving::Bulk) | None => Some(ClientEvent::Body(piece)),
                 },
                 Some(Incoming::End) => self.body_complete()?,
             };
@@ -471,14 +486,14 @@ impl<B> super::Engine for ClientConnection<B> {
     fn take_close_reason(&mut self) -> CloseReason {
         match &mut self.phase {
             Phase::Closing(reason) => reason.take().unwrap_or(CloseReason::PeerClosed),
-            _ => CloseReason::PeerClosed,
+            Phase::Connecting | Phase::Greeting { .. } | Phase::Ready => CloseReason::PeerClosed,
         }
     }
 
     fn memory_wanted(&self) -> u64 {
         match &self.arriving {
             Some(Arriving::Rpc(_, len, _) | Arriving::MergedMeta(_, _, len, _)) if *len > SMALL_FRAME => *len,
-            _ => 0,
+            Some(Arriving::Rpc(..) | Arriving::MergedMeta(..) | Arriving::Bulk) | None => 0,
         }
     }
 

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use super::cipher::SaslCipher;
 use super::directives::{Directives, put_quoted, words};
 use super::error::SaslError;
-use super::{NONCE, REALM};
+use super::names::REALM;
+use super::nonce::NONCE;
 
 /// The longest challenge that is read: the JDK refuses from 2048 bytes on.
 pub(super) const MAX: usize = 2047;

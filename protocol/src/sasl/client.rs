@@ -7,11 +7,13 @@ use subtle::ConstantTimeEq;
 
 use super::challenge::{self, Challenge};
 use super::cipher::SaslCipher;
-use super::digest::{self, Exchange, Qop};
+use super::digest::{self, Exchange, Protection, Qop};
 use super::directives::Directives;
 use super::error::SaslError;
 use super::message::SaslMessage;
-use super::{NONCE, Protection, USER, nonce, response};
+use super::names::USER;
+use super::nonce::{NONCE, nonce};
+use super::response;
 use crate::crypto::random::Random;
 use crate::ids::AppId;
 use crate::secret::AppSecret;

@@ -1,6 +1,7 @@
 //! Why an exchange fails, what the peer may read of it, and what is wrong with a sealed token.
 
 use super::cipher::SaslCipher;
+use crate::cipher::CipherError;
 use crate::codec::DecodeError;
 use crate::crypto::random::RandomError;
 
@@ -172,4 +173,10 @@ pub enum TokenError {
     /// All sequence numbers of a direction are used up.
     #[error("the connection has carried 2^32 sealed tokens: open another one")]
     Exhausted,
+}
+
+impl From<TokenError> for CipherError {
+    fn from(error: TokenError) -> Self {
+        Self::Sasl(Box::new(error))
+    }
 }

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use super::challenge::Offer;
-use super::digest::{Exchange, Qop};
+use super::digest::{Exchange, Protection, Qop};
 use super::error::SaslError;
+use super::names::REALM;
+use super::nonce::{NONCE, nonce};
 use super::response::Response;
-use super::{NONCE, Protection, nonce};
 use crate::crypto::random::Random;
 use crate::secret::AppSecret;
 
@@ -49,7 +50,7 @@ impl Server {
         let response = Response::parse(response, &self.nonce)?;
         self.check_offered(response.qop)?;
         let exchange =
-            Exchange::new(secret, &response.user, super::REALM, &self.nonce, &response.cnonce, response.qop);
+            Exchange::new(secret, &response.user, REALM, &self.nonce, &response.cnonce, response.qop);
         if !bool::from(exchange.response().ct_eq(&response.response)) {
             return Err(SaslError::WrongSecret);
         }

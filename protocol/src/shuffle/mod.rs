@@ -71,7 +71,6 @@ macro_rules! messages {
     ($($byte:literal => $name:ident,)*) => {
         /// Any block-transfer message.
         #[derive(Clone, Debug, Eq, PartialEq)]
-        #[non_exhaustive]
         pub enum BlockTransferMessage {
             $(
                 #[doc = concat!("Id ", stringify!($byte), ".")]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder};
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::auth::{AesSession, EngineVersion, FirstBytes, Initiator, Responder};
+use sealed_shuffle_protocol::cipher::{Layer, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::{
     Agreed, Challenge, ClientConnection, ClientEvent, ClientSettings, CloseReason, Engine, Greeting, Request,
     ServerConnection, ServerEvent, ServerSettings, Transmit,

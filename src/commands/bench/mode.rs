@@ -12,6 +12,7 @@ use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::tls::LiveClientTls;
 
+use super::files::{BUNDLE, NO_PROPERTIES};
 use crate::commands::{Exit, Failure};
 
 /// A way to speak.
@@ -87,14 +88,14 @@ impl Mode {
 }
 
 fn tls_conf(dir: &Path) -> [String; 2] {
-    let bundle = dir.join(super::service::BUNDLE);
+    let bundle = dir.join(BUNDLE);
     ["spark.ssl.rpc.enabled=true".to_owned(), format!("spark.sealed.tls.bundle={}", bundle.display())]
 }
 
 fn client_tls(dir: &Path) -> Result<LiveClientTls, Failure> {
     let mut conf = Vec::from(tls_conf(dir));
     conf.push("spark.authenticate=false".to_owned());
-    let properties_file = Some(dir.join(super::service::NO_PROPERTIES));
+    let properties_file = Some(dir.join(NO_PROPERTIES));
     let sources = Sources { properties_file, conf, ..Sources::default() };
     let config = ClientConfig::from_sources(&sources, &ProcessEnvironment)?;
     let tls = config.tls.ok_or_else(|| Failure::new(Exit::Failed, "TLS was switched on and is not there"))?;

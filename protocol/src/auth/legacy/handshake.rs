@@ -8,10 +8,9 @@ use zeroize::Zeroizing;
 
 use super::error::LegacyError;
 use super::increment::increment;
-use super::keys::{LegacyKey, LegacyKeys};
+use super::keys::{IV, LegacyKey, LegacyKeys};
 use super::message::{ClientChallenge, ServerResponse};
-use super::settings::{LegacyLimits, LegacySettings, Parameters};
-use super::{CIPHER, IV};
+use super::settings::{CIPHER, LegacyLimits, LegacySettings, Parameters};
 use crate::crypto::ctr::KeyStream;
 use crate::crypto::random::{Random, RandomError};
 use crate::ids::AppId;

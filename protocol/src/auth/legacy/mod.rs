@@ -40,8 +40,3 @@ pub use handshake::{Initiator, Responder};
 pub use keys::LegacyKeys;
 pub use message::{ClientChallenge, ServerResponse};
 pub use settings::{LegacyKdf, LegacyLimits, LegacySettings};
-
-/// The only cipher, by the name that travels in the challenge.
-const CIPHER: &str = "AES/CTR/NoPadding";
-/// Bytes of an initial counter.
-const IV: usize = 16;

@@ -1,6 +1,6 @@
 //! What is wrong with a sealed file.
 
-use super::header::Kind;
+use super::partition::Kind;
 
 /// Why a sealed file was not opened, or not written. Whoever knows the file adds its name.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

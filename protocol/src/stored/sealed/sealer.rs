@@ -11,8 +11,9 @@
 //! next bytes go to the same place, under counters that were never used.
 
 use super::error::SealedError;
-use super::header::{Header, Kind, PartitionId, Salt};
+use super::header::{Header, Salt};
 use super::keys::{FileKey, header_of};
+use super::partition::{Kind, PartitionId};
 use super::record::{ChunkRecord, CommitRecord, Gap, MAX_GAPS, NO_RECORD, Progress};
 use super::segment::{self, OVERHEAD, PIECE};
 use crate::cipher::Segment;

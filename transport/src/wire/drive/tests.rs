@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder};
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Segment, SessionCipher};
+use sealed_shuffle_protocol::auth::{AesSession, EngineVersion, FirstBytes, Initiator, Responder};
+use sealed_shuffle_protocol::cipher::{Segment, SessionCipher};
 use sealed_shuffle_protocol::connection::{
     Agreed, Challenge, Request, ServerConnection, ServerEvent, ServerSettings,
 };
