@@ -5,8 +5,8 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix restarts-100 nightly lint docs deny bench bench-spark cost \
-	floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
+.PHONY: help demo test unit interop interop-full interop-matrix restarts-100 spark-suites fuzz fuzz-smoke nightly lint docs \
+	deny bench bench-spark cost floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,7 @@ OUR_BINARY = $(CARGO) test --quiet $(OURS) --test cli --no-run
 interop: setup ## a representative part of the matrix of Spark versions and modes
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests
+	@cat target/spark-suites/summary/*
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
 interop-full: interop ## the whole matrix
@@ -48,6 +49,25 @@ restarts-100: setup ## a hundred rounds of a drain and a kill under an applicati
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests --test restarts -- --exact --nocapture \
 		restarts_under_an_application_that_pushes_cost_no_stage_retry
+
+spark-suites: export SEALED_SHUFFLE_SUITES = required
+spark-suites: setup ## Spark's own published suites, on our server and, as the control, on Spark's own
+	$(OUR_BINARY)
+	$(CARGO) test --package sealed-shuffle-interop-tests --test spark_suites -- --include-ignored
+	@cat target/spark-suites/summary/*
+
+FUZZ_TARGETS = $(basename $(notdir $(wildcard protocol/fuzz/fuzz_targets/*.rs)))
+# libFuzzer wants a nightly compiler (rustup toolchain install nightly) and cargo-fuzz (cargo install cargo-fuzz). New
+# inputs go below protocol/fuzz/target; what is worth keeping is copied into the corpus by hand.
+FUZZ = cd protocol/fuzz && mkdir -p $(FUZZ_TARGETS:%=target/corpus/%) && cargo +nightly fuzz run --fuzz-dir . --sanitizer $(or $(SANITIZER),address)
+
+fuzz-smoke: setup-build ## a minute of each fuzz target
+	@for target in $(FUZZ_TARGETS); do \
+		( $(FUZZ) $$target target/corpus/$$target corpus/$$target -- -max_total_time=60 ) || exit 1; \
+	done
+
+fuzz: setup-build ## fuzzes one target until it is stopped (TARGET=frame, ARGS=-jobs=4)
+	$(FUZZ) $(TARGET) target/corpus/$(TARGET) corpus/$(TARGET) -- $(ARGS)
 
 nightly: setup-deny interop-full ## what is slow and rarely red: the whole matrix, known faults of dependencies
 	$(CARGO) deny check advisories
@@ -113,11 +133,11 @@ install: release ## the same, installed below PREFIX
 setup-build:
 	@command -v cc >/dev/null || $(MAKE) --no-print-directory .apt-build-essential
 
-# Checks licences and sources of dependencies. The version is fixed: another one may judge otherwise.
-DENY = cargo-deny@0.20.2
-
+# Checks licences and sources of dependencies. The version is fixed: another one may judge otherwise. Not optimized, since
+# it runs for a second: that takes a third of the time to build.
 setup-deny: setup-build
-	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet $(DENY)
+	@$(CARGO) deny --version >/dev/null 2>&1 || \
+		CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --quiet --locked --debug cargo-deny@0.20.2
 
 # objcopy parts a program from what debuggers need.
 setup-strip:
@@ -127,11 +147,12 @@ setup-strip:
 setup-guard: setup-build
 	@command -v valgrind >/dev/null || $(MAKE) --no-print-directory .apt-valgrind
 
-# Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip.
+# Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip, the test jars of Spark through Maven.
 setup: setup-build
 	@for jdk in "$$JAVA_HOME" /usr/lib/jvm/*17*; do [ -x "$$jdk/bin/javac" ] && exit 0; done; \
 		$(MAKE) --no-print-directory .apt-openjdk-17-jdk-headless
 	@python3 -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory .apt-python3-pip
+	@command -v mvn >/dev/null || $(MAKE) --no-print-directory .apt-maven
 
 .apt-%:
 	@[ -n "$(APT)" ] || { echo "install $* with your package manager: the tests need it"; exit 1; }

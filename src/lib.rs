@@ -9,12 +9,14 @@
 //! `seal` and `wire` are rooms of `sealed-shuffle-transport`, which the client library stands on, too.
 
 pub mod admin;
+mod applications;
 pub mod disk;
 pub mod handover;
 pub mod inspect;
 pub mod io_encryption;
 pub mod keys;
 pub mod merge;
+mod private_file;
 pub mod sealed_files;
 pub mod server;
 pub mod state;

@@ -67,6 +67,28 @@ impl Documents {
         (links, faults)
     }
 
+    /// One line for each file of the tree that a document names as code and that is not there, neither seen from the top
+    /// nor from the document. Decisions are left out: they speak of their own time.
+    pub(crate) fn missing_files(&self) -> (usize, Vec<String>) {
+        let (mut named, mut missing) = (0, Vec::new());
+        for (path, text) in self.texts.iter().filter(|(path, _)| !path.starts_with("docs/decisions")) {
+            for code in codes(text) {
+                let is_path = code.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+                let is_ours = code.split_once('/').is_some_and(|(dir, _)| {
+                    !["", "..", "target"].contains(&dir) && self.root.join(dir).is_dir()
+                });
+                if is_path && is_ours {
+                    named += 1;
+                    let dir = path.parent().expect("a document lies in a directory");
+                    if !self.root.join(&code).exists() && !self.root.join(dir).join(&code).exists() {
+                        missing.push(format!("{}: there is no {code}", path.display()));
+                    }
+                }
+            }
+        }
+        (named, missing)
+    }
+
     /// The documents that `path` links to.
     pub(crate) fn linked(&self, path: impl AsRef<Path>) -> Vec<PathBuf> {
         let path = path.as_ref();
@@ -124,6 +146,14 @@ fn relative_links(text: &str) -> Vec<(usize, String)> {
         }
     }
     links
+}
+
+/// The pieces of code within the sentences of `text`.
+fn codes(text: &str) -> Vec<String> {
+    let events = Parser::new_ext(text, Options::ENABLE_TABLES);
+    events
+        .filter_map(|event| if let Event::Code(code) = event { Some(code.into_string()) } else { None })
+        .collect()
 }
 
 /// The anchors of the headings of `text`, in order.

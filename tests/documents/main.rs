@@ -19,7 +19,14 @@ fn every_relative_link_and_anchor_resolves() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// The control of the test above: each kind of broken link is found, with its line, and sound ones are not.
+#[test]
+fn every_file_that_a_document_names_exists() {
+    let (named, missing) = Documents::beneath(tree()).missing_files();
+    assert!(named > 30, "found {named} names; does this test still look at the documents?");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// The control of the tests above: each kind of broken link is found, with its line, and sound ones are not.
 #[test]
 fn a_broken_link_is_found() {
     let dir = tempfile::tempdir().expect("a directory can be made");
@@ -29,6 +36,7 @@ fn a_broken_link_is_found() {
         fs::write(path, text).expect("it can be written");
     };
     write("code.rs", "");
+    write("src/a.rs", "");
     write(
         "README.md",
         "# A `b` & c\n\n[file](code.rs) [page](docs/page.md#same-1) [own](#a-b--c) [host](https://example.org/none)\n",
@@ -39,7 +47,11 @@ fn a_broken_link_is_found() {
          | [table](none.md) |\n|---|\n\n![picture](none.svg)\n\n[reference]\n\n[out](../code.rs) [far](../../code.rs)\n\n\
          [root](/code.rs) [anchor](page.md#none)\n\n[reference]: other.md\n",
     );
-    let (links, faults) = Documents::beneath(dir.path()).faults();
+    write("docs/src/c.rs", "");
+    write("docs/names.md", "`src/a.rs` `src/b.rs` `src/c.rs` `AES/GCM` `src/a.rs is read`\n");
+    let documents = Documents::beneath(dir.path());
+    assert_eq!(documents.missing_files(), (3, vec!["docs/names.md: there is no src/b.rs".to_owned()]));
+    let (links, faults) = documents.faults();
     assert_eq!(links, 11);
     let expected = [
         "docs/page.md:13: none.md: there is no such file",

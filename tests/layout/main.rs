@@ -42,9 +42,10 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["random", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["program", "random", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
+    "private_file",
     "disk",
     "keys",
     "handover",
@@ -54,13 +55,25 @@ const SERVER: &[&str] = &[
     "merge",
     "state",
     "telemetry",
+    "applications",
     "server",
     "admin",
     "commands",
 ];
 
-const INTEROP_TESTS: &[&str] =
-    &["machine", "oracle", "kms", "modes", "spark", "ours", "wire", "fixture", "merger", "applications"];
+const INTEROP_TESTS: &[&str] = &[
+    "machine",
+    "oracle",
+    "kms",
+    "modes",
+    "spark",
+    "ours",
+    "wire",
+    "fixture",
+    "merger",
+    "applications",
+    "suites",
+];
 
 fn package(dir: &str) -> Package {
     Package::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir))

@@ -23,7 +23,7 @@ use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::auth::{AesSession, AuthMessage, EngineVersion, Initiator};
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::{Segment, SessionCipher, SessionMode};
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, StreamId,
 };
@@ -381,9 +381,9 @@ impl Peer {
         let mut current: Option<(Head, BytesMut)> = None;
         loop {
             match self.decoder.next().unwrap() {
-                Some(Incoming::Head { head, .. }) => current = Some((head, BytesMut::new())),
-                Some(Incoming::Body(piece)) => current.as_mut().unwrap().1.extend_from_slice(&piece),
-                Some(Incoming::End) => return current.map(|(head, body)| (head, body.freeze())),
+                Some(FrameEvent::Head { head, .. }) => current = Some((head, BytesMut::new())),
+                Some(FrameEvent::Body(piece)) => current.as_mut().unwrap().1.extend_from_slice(&piece),
+                Some(FrameEvent::End) => return current.map(|(head, body)| (head, body.freeze())),
                 None if self.read_some() == 0 => return None,
                 None => {}
             }

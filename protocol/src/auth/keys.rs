@@ -1,4 +1,4 @@
-//! What a handshake yields: the keys of both engine versions.
+//! The outcome of a handshake: the keys of both engine versions.
 
 use crate::crypto::hkdf;
 use crate::secret::Secret;

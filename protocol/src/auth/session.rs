@@ -24,7 +24,7 @@ use crate::message::{LENGTH_LEN, MAX_PAYLOAD, MessageKind};
 /// Bytes that decide.
 const PROBE: usize = 9;
 
-/// What a client's first plaintext looks like: the test that tells key streams apart.
+/// The form of a client's first plaintext: the test that tells key streams apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FirstBytes {
     /// A frame of Spark's transport that holds a request.
@@ -58,12 +58,12 @@ impl FirstBytes {
 pub struct AesSession(State);
 
 enum State {
-    Undecided(Box<Undecided>),
+    Undecided(Box<Recognition>),
     Open(SessionMode, Box<dyn Layer>),
     Failed,
 }
 
-struct Undecided {
+struct Recognition {
     keys: SessionKeys,
     first: FirstBytes,
     random: Box<dyn Random>,
@@ -80,7 +80,7 @@ impl AesSession {
     /// Until then it cannot seal. It recognises all modes: whether to serve the one found is for the
     /// caller to decide, from [`AesSession::mode`].
     pub fn server(keys: SessionKeys, first: FirstBytes, random: Box<dyn Random>) -> Self {
-        Self(State::Undecided(Box::new(Undecided { keys, first, random })))
+        Self(State::Undecided(Box::new(Recognition { keys, first, random })))
     }
 
     /// The mode, once known.
@@ -138,7 +138,7 @@ impl AesSession {
             return Err(CipherError::Failed);
         };
         let mode = undecided.recognise(first).ok_or(CipherError::Unrecognised)?;
-        let Undecided { keys, random, .. } = *undecided;
+        let Recognition { keys, random, .. } = *undecided;
         self.0 = State::Open(mode, layer(keys, mode, Role::Server, random));
         Ok(())
     }
@@ -168,7 +168,7 @@ fn counters(keys: &SessionKeys, role: Role) -> (&[u8; 16], &[u8; 16]) {
     }
 }
 
-impl Undecided {
+impl Recognition {
     /// The strongest mode in which a client can begin so.
     fn recognise(&self, first: &[u8; PROBE]) -> Option<SessionMode> {
         SessionMode::all().rev().find(|mode| self.begins(first, *mode))
@@ -211,8 +211,8 @@ impl std::fmt::Debug for AesSession {
     }
 }
 
-impl std::fmt::Debug for Undecided {
+impl std::fmt::Debug for Recognition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Undecided").field("first", &self.first).finish_non_exhaustive()
+        f.debug_struct("Recognition").field("first", &self.first).finish_non_exhaustive()
     }
 }

@@ -31,7 +31,7 @@ pub enum Handshake {
     Sasl,
     /// The AES handshake of Spark 2.2 to 3.0.
     Pbkdf2,
-    /// The X25519 handshake of Spark 3.1 and later; what follows shows the engine version.
+    /// The X25519 handshake of Spark 3.1 and later; the session behind it shows the engine version.
     X25519(EngineVersion),
 }
 
@@ -63,7 +63,7 @@ impl Channel {
     pub const PLAINTEXT: Self =
         Self { level: SecurityLevel::Plaintext, handshake: Handshake::None, cipher: "none", tls: None };
 
-    /// SASL as a proof only: what follows is clear.
+    /// SASL as a proof only: the bytes behind it are clear.
     pub const SASL: Self =
         Self { level: SecurityLevel::Plaintext, handshake: Handshake::Sasl, cipher: "none", tls: None };
 

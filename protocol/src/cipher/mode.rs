@@ -1,4 +1,4 @@
-//! What both ends of a session must be told alike: cipher and engine version, by Spark's names.
+//! Cipher and engine version, by Spark's names: both ends of a session must be configured alike.
 
 use std::str::FromStr;
 
@@ -69,7 +69,7 @@ impl EngineVersion {
     }
 }
 
-/// What both ends of a session must agree on, and Spark does not negotiate.
+/// Cipher and engine version of a session. Both ends must be configured alike, since Spark does not negotiate them.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionMode {
     /// Decides the key.

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::engine::Body;
-use super::handshake::{Greeted, Greeting};
+use super::handshake::{Greeting, Step};
 use super::link::{Collect, Link, SMALL_FRAME};
 use super::{CloseReason, Transmit};
-use crate::frame::Incoming;
+use crate::frame::FrameEvent;
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 use crate::limits::Limits;
 use crate::message::Head;
@@ -52,7 +52,7 @@ pub enum ClientEvent {
         /// Its answer.
         result: Result<Bytes, String>,
     },
-    /// What is known of a merged partition; a failure comes as [`ClientEvent::Rpc`].
+    /// The chunks of a merged partition; a failure comes as [`ClientEvent::Rpc`].
     MergedMeta {
         /// The request.
         request: RequestId,
@@ -111,8 +111,8 @@ enum Phase {
     Closing(Option<CloseReason>),
 }
 
-/// What the body that is arriving belongs to.
-enum Arriving {
+/// The message to which the arriving body belongs.
+enum Arrival {
     Rpc(RequestId, u64, Collect),
     MergedMeta(RequestId, i32, u64, Collect),
     Bulk,
@@ -129,7 +129,7 @@ pub struct ClientConnection<B> {
     metas: HashSet<RequestId>,
     chunks: HashSet<(StreamId, ChunkIndex)>,
     streams: VecDeque<String>,
-    arriving: Option<Arriving>,
+    arriving: Option<Arrival>,
 }
 
 impl<B> ClientConnection<B> {
@@ -220,7 +220,7 @@ impl<B> ClientConnection<B> {
         self.link.last_in = self.link.last_in.max(now);
     }
 
-    /// What is asked before the handshake has ended would go out in clear.
+    /// A request before the end of the handshake would go out in clear.
     fn require_session(&self) -> Result<(), CloseReason> {
         match self.phase {
             Phase::Connecting | Phase::Greeting { .. } => {
@@ -254,7 +254,7 @@ impl<B> ClientConnection<B> {
             Head::RpcResponse { request } => {
                 owed(self.expects_rpc(request))?;
                 self.check_length(len)?;
-                self.arriving = Some(Arriving::Rpc(request, len, Collect::default()));
+                self.arriving = Some(Arrival::Rpc(request, len, Collect::default()));
                 Ok(None)
             }
             Head::RpcFailure { request, error } => {
@@ -264,12 +264,12 @@ impl<B> ClientConnection<B> {
             Head::MergedBlockMetaSuccess { request, num_chunks } => {
                 owed(self.metas.remove(&request))?;
                 self.check_length(len)?;
-                self.arriving = Some(Arriving::MergedMeta(request, num_chunks, len, Collect::default()));
+                self.arriving = Some(Arrival::MergedMeta(request, num_chunks, len, Collect::default()));
                 Ok(None)
             }
             Head::ChunkFetchSuccess { stream, chunk } => {
                 owed(self.chunks.remove(&(stream, chunk)))?;
-                self.arriving = Some(Arriving::Bulk);
+                self.arriving = Some(Arrival::Bulk);
                 Ok(Some(ClientEvent::Chunk { stream, chunk, len }))
             }
             Head::ChunkFetchFailure { stream, chunk, error } => {
@@ -278,7 +278,7 @@ impl<B> ClientConnection<B> {
             }
             Head::StreamResponse { stream } => {
                 owed(self.expects_stream(&stream))?;
-                self.arriving = Some(Arriving::Bulk);
+                self.arriving = Some(Arrival::Bulk);
                 Ok(Some(ClientEvent::Stream { name: stream, len }))
             }
             Head::StreamFailure { stream, error } => {
@@ -336,9 +336,9 @@ impl<B> ClientConnection<B> {
     fn body_complete(&mut self) -> Result<Option<ClientEvent>, CloseReason> {
         match self.arriving.take() {
             None => Ok(None),
-            Some(Arriving::Bulk) => Ok(Some(ClientEvent::BodyEnd)),
-            Some(Arriving::Rpc(request, _, body)) => self.answered(request, body.finish()),
-            Some(Arriving::MergedMeta(request, num_chunks, _, body)) => {
+            Some(Arrival::Bulk) => Ok(Some(ClientEvent::BodyEnd)),
+            Some(Arrival::Rpc(request, _, body)) => self.answered(request, body.finish()),
+            Some(Arrival::MergedMeta(request, num_chunks, _, body)) => {
                 Ok(Some(ClientEvent::MergedMeta { request, num_chunks, bitmaps: body.finish() }))
             }
         }
@@ -354,16 +354,16 @@ impl<B> ClientConnection<B> {
         }
     }
 
-    fn greeted(&mut self, request: RequestId, greeted: Greeted) -> Result<Option<ClientEvent>, CloseReason> {
+    fn greeted(&mut self, request: RequestId, greeted: Step) -> Result<Option<ClientEvent>, CloseReason> {
         self.link.refuse_early_bytes()?;
         match greeted {
-            Greeted::Say(message, greeting) => {
+            Step::Say(message, greeting) => {
                 let request = RequestId(request.0.wrapping_add(1) & i64::MAX);
                 self.link.send(&Head::RpcRequest { request }, &message)?;
                 self.phase = Phase::Greeting { request, greeting };
                 Ok(None)
             }
-            Greeted::Done(agreed) => {
+            Step::Done(agreed) => {
                 if let Some(agreed) = agreed {
                     self.link.install(agreed);
                 }
@@ -444,15 +444,15 @@ impl<B> super::Engine for ClientConnection<B> {
             }
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
-                Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
-                Some(Incoming::Body(piece)) => match &mut self.arriving {
-                    Some(Arriving::Rpc(_, _, collect) | Arriving::MergedMeta(_, _, _, collect)) => {
+                Some(FrameEvent::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(FrameEvent::Body(piece)) => match &mut self.arriving {
+                    Some(Arrival::Rpc(_, _, collect) | Arrival::MergedMeta(_, _, _, collect)) => {
                         collect.push(piece);
                         None
                     }
-                    Some(Arriving::Bulk) | None => Some(ClientEvent::Body(piece)),
+                    Some(Arrival::Bulk) | None => Some(ClientEvent::Body(piece)),
                 },
-                Some(Incoming::End) => self.body_complete()?,
+                Some(FrameEvent::End) => self.body_complete()?,
             };
             if event.is_some() {
                 return Ok(event);
@@ -492,12 +492,12 @@ impl<B> super::Engine for ClientConnection<B> {
 
     fn memory_wanted(&self) -> u64 {
         match &self.arriving {
-            Some(Arriving::Rpc(_, len, _) | Arriving::MergedMeta(_, _, len, _)) if *len > SMALL_FRAME => *len,
-            Some(Arriving::Rpc(..) | Arriving::MergedMeta(..) | Arriving::Bulk) | None => 0,
+            Some(Arrival::Rpc(_, len, _) | Arrival::MergedMeta(_, _, len, _)) if *len > SMALL_FRAME => *len,
+            Some(Arrival::Rpc(..) | Arrival::MergedMeta(..) | Arrival::Bulk) | None => 0,
         }
     }
 
     fn expects_bulk(&self) -> bool {
-        !self.chunks.is_empty() || !self.streams.is_empty() || matches!(self.arriving, Some(Arriving::Bulk))
+        !self.chunks.is_empty() || !self.streams.is_empty() || matches!(self.arriving, Some(Arrival::Bulk))
     }
 }

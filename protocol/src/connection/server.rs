@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::link::{Collect, Link, SMALL_FRAME};
-use super::{Agreed, Body, Challenge, CloseReason, Transmit};
-use crate::frame::Incoming;
+use super::{Agreement, Body, Challenge, CloseReason, Transmit};
+use crate::frame::FrameEvent;
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 use crate::limits::Limits;
 use crate::message::Head;
@@ -26,16 +26,16 @@ use crate::message::Head;
 /// Bytes of a failure's text at most.
 const MAX_TEXT: usize = 16 << 10;
 
-/// Memory that an upload takes, however long it is: what one read brings, sealed and opened.
+/// Memory that an upload takes, however long it is: the bytes of one read, sealed and opened.
 const UPLOAD_WINDOW: u64 = 256 << 10;
 
-/// What a peer reads that speaks anything but the handshake to a server that wants it. The first
+/// The answer to anything but the handshake on a server that wants it. The first
 /// sentence is Spark's own (AuthRpcHandler, 4.3.0).
 const UNKNOWN_CHALLENGE: &str = "java.lang.IllegalArgumentException: Unknown challenge message. \
      This server wants a proof of identity: set spark.authenticate=true and \
      spark.network.crypto.enabled=true in the application.";
 
-/// What a peer without a proof reads that asks for a chunk.
+/// The answer to a request for a chunk without a proof.
 const UNAUTHENTICATED_STREAM: &str = "java.lang.SecurityException: Unauthenticated call to stream manager.";
 
 /// How a serving end behaves.
@@ -55,7 +55,7 @@ pub struct ServerSettings {
     pub admits_anonymous: bool,
 }
 
-/// Who the peer has shown to be. The only identity that a connection has.
+/// The identity that the peer has shown. A connection has no other.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Identity {
     /// The peer proved that it knows the secret of this application.
@@ -139,7 +139,7 @@ enum Phase {
     Judging(RequestId),
     /// Requests are handed out.
     Open(Identity),
-    /// Nothing is read any more; what is queued goes out.
+    /// Nothing is read any more; the queue goes out.
     Closing(Option<CloseReason>),
 }
 
@@ -173,7 +173,12 @@ impl<B: Body> ServerConnection<B> {
 
     /// Judges the challenge as genuine, `app` as proven: queues our answer as it is and, behind it, the change to
     /// what was agreed on.
-    pub fn accept(&mut self, app: AppId, answer: &[u8], agreed: Option<Agreed>) -> Result<(), CloseReason> {
+    pub fn accept(
+        &mut self,
+        app: AppId,
+        answer: &[u8],
+        agreed: Option<Agreement>,
+    ) -> Result<(), CloseReason> {
         let request = self.judging()?;
         self.link.send(&Head::RpcResponse { request }, answer)?;
         if let Some(agreed) = agreed {
@@ -214,7 +219,7 @@ impl<B: Body> ServerConnection<B> {
         self.link.send(&Head::RpcResponse { request }, body)
     }
 
-    /// Answers an RPC so that the answer is complete with the second message of AES-GCM only: who takes one message
+    /// Answers an RPC so that the answer is complete with the second message of AES-GCM only: a peer that takes one message
     /// of a connection does not see it.
     pub fn answer_rpc_in_two(&mut self, request: RequestId, body: &[u8]) -> Result<(), CloseReason> {
         self.link.send_in_two(&Head::RpcResponse { request }, body)
@@ -274,7 +279,7 @@ impl<B: Body> ServerConnection<B> {
         self.link.sending
     }
 
-    /// Who the peer has shown to be, if anyone.
+    /// The identity that the peer has shown, if any.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.phase {
             Phase::Open(identity) => Some(identity),
@@ -452,18 +457,18 @@ impl<B: Body> super::Engine for ServerConnection<B> {
             }
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
-                Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
-                Some(Incoming::Body(piece)) if self.uploading.is_some() => {
+                Some(FrameEvent::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(FrameEvent::Body(piece)) if self.uploading.is_some() => {
                     Some(ServerEvent::UploadPiece(piece))
                 }
-                Some(Incoming::Body(piece)) => {
+                Some(FrameEvent::Body(piece)) => {
                     if let Some((_, _, collect)) = &mut self.collecting {
                         collect.push(piece);
                     }
                     None
                 }
-                Some(Incoming::End) if self.uploading.take().is_some() => Some(ServerEvent::UploadEnd),
-                Some(Incoming::End) => self.collected()?,
+                Some(FrameEvent::End) if self.uploading.take().is_some() => Some(ServerEvent::UploadEnd),
+                Some(FrameEvent::End) => self.collected()?,
             };
             if event.is_some() {
                 return Ok(event);

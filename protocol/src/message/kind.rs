@@ -4,7 +4,7 @@ use crate::codec::DecodeError;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $byte:literal => $name:ident,)*) => {
-        /// What kind of transport message a frame holds.
+        /// The kind of a transport message.
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         #[repr(u8)]
         pub enum MessageKind {

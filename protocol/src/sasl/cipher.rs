@@ -109,7 +109,7 @@ impl SaslKeys {
         }
     }
 
-    /// What one end signs and seals with, and what it opens and verifies with.
+    /// The keys with which one end signs and seals, and those with which it opens and verifies.
     pub(super) fn into_ends(self, role: Role) -> ((HmacKey, Sealer), (HmacKey, Opener)) {
         let (outbound, inbound) = match role {
             Role::Client => (&self.to_server, &self.to_client),

@@ -23,7 +23,7 @@ const LINE: usize = 57;
 /// The protection that both ends agreed on.
 #[derive(Debug)]
 pub enum Protection {
-    /// Authenticated only: what follows is neither sealed nor protected from changes.
+    /// Authenticated only: the bytes behind it are neither sealed nor protected from changes.
     Auth,
     /// Everything that follows is sealed, by a [`SaslLayer`](super::SaslLayer) with these keys.
     Conf(SaslKeys),
@@ -45,7 +45,7 @@ impl Qop {
     }
 }
 
-/// What the digests are about. HA1 is as good as the secret, for this connection.
+/// The inputs of the digests. HA1 is as good as the secret, for this connection.
 #[derive(Debug)]
 pub(super) struct Exchange<'a> {
     ha1: Secret<{ md5::DIGEST }>,
@@ -68,17 +68,17 @@ impl<'a> Exchange<'a> {
         Self { ha1, nonce, cnonce, qop }
     }
 
-    /// What the client shows.
+    /// The client's proof.
     pub(super) fn response(&self) -> [u8; HEX] {
         self.digest(b"AUTHENTICATE")
     }
 
-    /// What the server shows.
+    /// The server's proof.
     pub(super) fn answer(&self) -> [u8; HEX] {
         self.digest(b"")
     }
 
-    /// What follows, once both have shown it.
+    /// The protection that follows, once both have shown their proof.
     pub(super) fn protection(&self) -> Protection {
         match self.qop {
             Qop::Auth => Protection::Auth,

@@ -1,18 +1,18 @@
-//! SASL DIGEST-MD5 (RFC 2831) as Spark has it: what authenticates where `spark.network.crypto.enabled` is off, and
-//! what an AES client falls back to. Its privacy layer seals the connection where `auth-conf` was agreed on.
+//! SASL DIGEST-MD5 (RFC 2831) as Spark has it. It authenticates where `spark.network.crypto.enabled` is off, and an
+//! AES client of Spark falls back to it. Its privacy layer seals the connection where `auth-conf` was agreed on.
 //!
 //! ```text
 //! Client::start ───── SaslMessage, empty token ────► Server::start
 //! Client::respond ◄── digest-challenge ─────────────────┘
 //!        └─────────── SaslMessage, digest-response ─► Server::judge ──► Protection
-//! Awaiting::finish ◄─ rspauth=… ────────────────────────┘
+//! Verifier::finish ◄─ rspauth=… ────────────────────────┘
 //!        └─► Protection
 //! ```
 //!
 //! The client's tokens travel wrapped in a [`SaslMessage`], the server's are the bare answers. With
 //! [`Protection::Conf`] everything behind the last answer is sealed by a [`SaslLayer`], in both directions.
 //!
-//! What the peers know: user `sparkSaslUser` and the shared secret, each in Base64 **with line breaks**; realm
+//! Both peers know user `sparkSaslUser` and the shared secret, each in Base64 **with line breaks**; realm
 //! `default`; digest URI `null/default`.
 //!
 //! Invariants:
@@ -49,9 +49,9 @@ mod server;
 
 pub use challenge::{Offer, offered};
 pub use cipher::{SaslCipher, SaslKeys, UnknownSaslCipher};
-pub use client::{Awaiting, Client, Wanted};
+pub use client::{Client, Demand, Verifier};
 pub use digest::Protection;
 pub use error::{SaslError, TokenError};
 pub use layer::{MAX_TOKEN, SaslLayer};
 pub use message::SaslMessage;
-pub use server::{Judged, Server};
+pub use server::{Judgement, Server};

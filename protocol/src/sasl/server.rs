@@ -22,12 +22,12 @@ pub struct Server {
     nonce: [u8; NONCE],
 }
 
-/// What a good response leads to.
+/// The outcome of a good response.
 #[derive(Debug)]
-pub struct Judged {
+pub struct Judgement {
     /// The bare answer, which proves that the server has the secret too. Sent in clear, whatever follows.
     pub answer: Bytes,
-    /// What follows.
+    /// The protection of the bytes behind it.
     pub protection: Protection,
 }
 
@@ -46,7 +46,7 @@ impl Server {
     ///
     /// [`SaslError::WrongSecret`] is about the secret and nothing else: everything that the response says has passed by
     /// then. The user's name is not looked at, as in Spark: it only enters the digest.
-    pub fn judge(&self, response: &[u8], secret: &AppSecret) -> Result<Judged, SaslError> {
+    pub fn judge(&self, response: &[u8], secret: &AppSecret) -> Result<Judgement, SaslError> {
         let response = Response::parse(response, &self.nonce)?;
         self.check_offered(response.qop)?;
         let exchange =
@@ -55,7 +55,7 @@ impl Server {
             return Err(SaslError::WrongSecret);
         }
         let answer = [b"rspauth=", &exchange.answer()[..]].concat();
-        Ok(Judged { answer: answer.into(), protection: exchange.protection() })
+        Ok(Judgement { answer: answer.into(), protection: exchange.protection() })
     }
 
     fn check_offered(&self, qop: Qop) -> Result<(), SaslError> {

@@ -8,7 +8,7 @@ use sealed_shuffle_client::{Security, Settings};
 use sealed_shuffle_config::{ClientConfig, ProcessEnvironment, Sources};
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;
-use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::tls::LiveClientTls;
 
@@ -75,8 +75,8 @@ impl Mode {
             Self::Plaintext => Security::Plaintext,
             Self::AesCtr => aes(EngineVersion::V1, SessionCipher::Ctr),
             Self::AesGcm => aes(EngineVersion::V2, SessionCipher::Gcm),
-            Self::Tls => sasl(Wanted::Auth),
-            Self::Sasl3des => sasl(Wanted::Conf(vec![SaslCipher::TripleDes])),
+            Self::Tls => sasl(Demand::Auth),
+            Self::Sasl3des => sasl(Demand::Conf(vec![SaslCipher::TripleDes])),
         });
         if self == Self::Tls {
             settings.tls = Some(Arc::new(client_tls(dir)?));

@@ -1,4 +1,4 @@
-//! What the parameters of the exchange may be, on either side of it.
+//! The parameters of the exchange, and their bounds, on either side of it.
 
 use super::error::LegacyError;
 use super::message::ClientChallenge;
@@ -39,7 +39,7 @@ impl std::str::FromStr for LegacyKdf {
     }
 }
 
-/// What a client puts into its challenge. The default is Spark's.
+/// The parameters in a client's challenge. The default is Spark's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LegacySettings {
     /// `spark.network.crypto.keyFactoryAlgorithm`.
@@ -56,7 +56,7 @@ impl Default for LegacySettings {
     }
 }
 
-/// What a client may ask a server to compute.
+/// The bounds on the work that a client may ask of a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LegacyLimits {
     /// Iterations of PBKDF2, which is run twice. Default 65,536: less than a tenth of a second each.

@@ -1,4 +1,4 @@
-//! The clear front of a sealed file: what it is, whose it is, and which key opens it.
+//! The clear front of a sealed file: its kind, its owner, and the key that opens it.
 //!
 //! Nothing in it is secret, and nothing in it is to be believed before a segment has opened: the file's key is
 //! derived from all of its bytes ([`FileKey`](super::keys)), so a file whose header was changed does not open.
@@ -30,7 +30,7 @@ pub struct Header {
     pub partition: PartitionId,
     /// The data key, as its key service wrapped it.
     pub key: WrappedKey,
-    /// What the data key is bound to: cluster, application, node.
+    /// The binding of the data key: cluster, application, node.
     pub context: Context,
 }
 
@@ -173,7 +173,7 @@ fn put_field(out: &mut Vec<u8>, bytes: &[u8], most: usize) -> Result<(), SealedE
     Ok(())
 }
 
-/// What is left of a header.
+/// The rest of a header.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
