@@ -47,6 +47,26 @@ fn open_stream_may_finish_when_the_server_stops() {
     assert_eq!(running.drained().cut, 0);
 }
 
+/// Spark's client asks for all chunks of a stream at once, and opens another one for what failed. A drain that waited for
+/// more would take its whole time, and refuse connections for longer than clients retry.
+#[test]
+fn stream_with_a_failed_chunk_is_waited_for_until_all_its_chunks_are_asked_for() {
+    let running = Running::start();
+    running.write_map(1, &[1000, 2000]);
+    let mut peer = running.registered(CTR);
+    let stream = peer.open(1, &[0, 7, 1]).unwrap().stream;
+    assert_eq!(peer.chunk(stream, 0).unwrap().len(), 1000);
+    assert!(peer.chunk(stream, 1).is_err(), "there are two partitions");
+    let began = Instant::now();
+    running.stop.cancel();
+    eventually("it drains", || running.server.is_draining());
+    assert!(peer.chunk(stream, 2).is_err(), "the chunk that failed is what the next index gets");
+    assert!(peer.next().is_none(), "closed once all are asked for");
+    drop(peer);
+    assert_eq!(running.drained().cut, 0);
+    assert!(began.elapsed() < Duration::from_secs(10), "without waiting for the drain timeout");
+}
+
 #[test]
 fn transfer_that_has_begun_is_sent_whole_when_the_server_stops() {
     let running = Running::start();

@@ -100,7 +100,7 @@ impl Session {
     }
 
     fn close_when_drained(&self, engine: &mut Engine) {
-        if self.draining && self.streams.is_empty() && self.uploads.is_empty() {
+        if self.draining && !self.streams.are_read_on() && self.uploads.is_empty() {
             engine.close(CloseReason::ShuttingDown);
         }
     }
