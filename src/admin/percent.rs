@@ -1,6 +1,6 @@
 //! Percent-encoding in paths (RFC 3986, section 2.1).
 
-/// Text with every `%XX` replaced by its byte; what is none stays as it is, what is not UTF-8 is replaced.
+/// Replaces every `%XX` by its byte. Other text stays as it is, and invalid UTF-8 becomes U+FFFD.
 pub(super) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,4 +1,4 @@
-//! The server's end: accepts, looks who it is, does what is said and answers.
+//! The server's end: accepts a connection, checks its user, takes its lines and answers them.
 
 use std::io;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use super::lines::{LineError, Lines};
 use super::message::Message;
 use super::{GREETING, NotDone, Receiver, Socket};
 
-/// Connections at once; further ones wait in the backlog. One is used.
+/// Most connections at once. Further ones wait in the backlog. One is enough in practice.
 const PLACES: usize = 8;
 
-/// For the greeting, for a line that has begun, and for the peer to take an answer.
+/// Time for the greeting, for the rest of a line, and for the peer to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After a connection that could not be accepted.
+/// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Takes what is handed over at `socket` until `stop` resolves; the socket is removed then.
+/// Takes events at `socket` until `stop` resolves. The socket is removed then.
 pub async fn run(socket: Socket, receiver: Arc<dyn Receiver>, stop: impl Future<Output = ()>) {
     run_asking(socket, receiver, stop, peer_user).await;
 }
 
-/// The same with another way to learn who a peer is.
+/// The same as [`run`], with another way to learn the user of a peer.
 pub(super) async fn run_asking(
     socket: Socket,
     receiver: Arc<dyn Receiver>,
@@ -90,7 +90,7 @@ fn peer_user(stream: &UnixStream) -> io::Result<u32> {
 
 async fn refuse(mut stream: UnixStream, user: u32, _place: OwnedSemaphorePermit) {
     let text = format!("user {user} may not hand over applications: name it in spark.sealed.handover.users");
-    // Whoever does not read it has been refused all the same.
+    // A peer that does not read the answer is refused all the same.
     answer(&mut stream, Err(NotDone::Refused(text))).await.ok();
 }
 
