@@ -5,8 +5,8 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix fuzz fuzz-smoke nightly lint docs deny bench bench-spark cost floor guard \
-	guard-update release install setup setup-build setup-deny setup-guard setup-strip
+.PHONY: help demo test unit interop interop-full interop-matrix spark-suites fuzz fuzz-smoke nightly lint docs deny bench \
+	bench-spark cost floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,7 @@ OUR_BINARY = $(CARGO) test --quiet $(OURS) --test cli --no-run
 interop: setup ## a representative part of the matrix of Spark versions and modes
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests
+	@cat target/spark-suites/summary/*
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
 interop-full: interop ## the whole matrix
@@ -40,6 +41,12 @@ interop-matrix: setup ## every mode of Spark 2.4 to 4.3 in both roles, as a tabl
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests --test matrix --test pem_clients
 	@cat target/interop-matrix.md
+
+spark-suites: export SEALED_SHUFFLE_SUITES = required
+spark-suites: setup ## Spark's own published suites, on our server and, as the control, on Spark's own
+	$(OUR_BINARY)
+	$(CARGO) test --package sealed-shuffle-interop-tests --test spark_suites -- --include-ignored
+	@cat target/spark-suites/summary/*
 
 FUZZ_TARGETS = $(basename $(notdir $(wildcard protocol/fuzz/fuzz_targets/*.rs)))
 # libFuzzer wants a nightly compiler (rustup toolchain install nightly) and cargo-fuzz (cargo install cargo-fuzz). New
@@ -132,11 +139,12 @@ setup-strip:
 setup-guard: setup-build
 	@command -v valgrind >/dev/null || $(MAKE) --no-print-directory .apt-valgrind
 
-# Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip.
+# Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip, the test jars of Spark through Maven.
 setup: setup-build
 	@for jdk in "$$JAVA_HOME" /usr/lib/jvm/*17*; do [ -x "$$jdk/bin/javac" ] && exit 0; done; \
 		$(MAKE) --no-print-directory .apt-openjdk-17-jdk-headless
 	@python3 -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory .apt-python3-pip
+	@command -v mvn >/dev/null || $(MAKE) --no-print-directory .apt-maven
 
 .apt-%:
 	@[ -n "$(APT)" ] || { echo "install $* with your package manager: the tests need it"; exit 1; }

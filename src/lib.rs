@@ -27,6 +27,7 @@
 //! ```
 
 pub mod admin;
+mod applications;
 pub mod disk;
 pub mod handover;
 pub mod inspect;

@@ -231,7 +231,7 @@ fn application_is_forgotten_when_its_directories_vanish() {
     let mut later = start;
     eventually("a sweep forgets it", || {
         later += Duration::from_secs(60);
-        running.store.sweep(later);
+        running.server.sweep(later);
         running.metric("sealed_shuffle_applications") == 0
     });
     assert!(peer.chunk(stream, 0).is_err());

@@ -3,6 +3,7 @@
 //! A room knows those that stand below it, and no other:
 //!
 //! ```text
+//! suites/        Spark's own published suites, and the expectation of each of their tests
 //! applications/  whole applications and clusters: to their end, alive, in waves, with their files at rest
 //! merger.rs      either service as a merger, and the files of ours
 //! fixture.rs     one of the two services with Spark's client beside it: the same test runs against ours and Spark's
@@ -27,4 +28,5 @@ pub mod modes;
 pub mod oracle;
 pub mod ours;
 pub mod spark;
+pub mod suites;
 pub mod wire;

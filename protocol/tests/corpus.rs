@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/random.rs"]
+mod random;
 mod support;
 #[path = "../fuzz/src/lib.rs"]
 #[allow(unreachable_pub)]
@@ -14,6 +16,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use random::Seeded;
 use sealed_shuffle_protocol::auth::legacy::{self, LegacySettings};
 use sealed_shuffle_protocol::auth::{Initiator, Responder};
 use sealed_shuffle_protocol::ids::AppId;
@@ -151,7 +154,7 @@ fn write_the_seeds() {
 fn handshake_seeds() {
     let secret = std::sync::Arc::new(AppSecret::new("another secret".to_owned()));
     let app = || AppId::new("app-1");
-    let random = || targets::Seeded(9);
+    let random = || Seeded(9);
     let (_, challenge) = Initiator::start(app(), secret.clone(), &mut random()).unwrap();
     let (response, _) = Responder::respond(&challenge, &secret, &mut random()).unwrap();
     seed("x25519_handshake", "challenge", &[&[0], &challenge.encode()]);

@@ -44,7 +44,7 @@ mod tests;
 pub use confined::{Confinement, OpenError};
 pub use diagnose::Diagnosis;
 pub use executors::{
-    AppSummary, Executors, Forgotten, ForgottenReason, Proof, RegisterRefused, Registered, Registration,
+    AppSummary, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
     RegistryLimits,
 };
 pub use lookup_error::LookupError;

@@ -24,7 +24,7 @@ use sealed_shuffle_transport::region::{Identity, OpenFile, ReadError, Region, Sh
 
 use super::confined::{OpenError, OpenFailure};
 use super::executors::{
-    Executors, Forgotten, Proof, RegisterRefused, Registered, Registration, RegistryLimits,
+    Executors, Finding, Proof, RegisterRefused, Registered, Registration, RegistryLimits,
 };
 use super::far_index::{Ends, FarError, FarOffsets};
 use super::files::Files;
@@ -108,8 +108,8 @@ impl RegisterError {
 /// What a sweep did.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// Applications that are over.
-    pub forgotten: Vec<Forgotten>,
+    /// Applications that are over; they are still there.
+    pub findings: Vec<Finding>,
     /// Files that were closed because they were idle or deleted.
     pub closed_files: usize,
 }
@@ -163,9 +163,19 @@ impl BlockStore {
         shuffle_manager: &str,
         proof: Proof,
     ) -> Result<Registered, RegisterError> {
-        let dirs = local_dirs.iter().map(|dir| self.roots.accept(dir.as_ref())).collect::<Result<_, _>>()?;
-        let registration = Registration::new(dirs, sub_dirs, shuffle_manager);
+        let registration = self.accept(local_dirs, sub_dirs, shuffle_manager)?;
         Ok(self.executors.register(app, executor, registration, proof, Instant::now())?)
+    }
+
+    /// What an executor registers, with its directories judged; all of them are accepted or none.
+    pub fn accept<S: AsRef<str>>(
+        &self,
+        local_dirs: &[S],
+        sub_dirs: i32,
+        shuffle_manager: &str,
+    ) -> Result<Registration, DirRefused> {
+        let dirs = local_dirs.iter().map(|dir| self.roots.accept(dir.as_ref())).collect::<Result<_, _>>()?;
+        Ok(Registration::new(dirs, sub_dirs, shuffle_manager))
     }
 
     /// Finds the output of a map task and checks it, once for all partitions that a request takes from it.
@@ -249,12 +259,18 @@ impl BlockStore {
         executors
     }
 
-    /// Closes idle and deleted files, and forgets applications that are over. Call it every few seconds; a call takes
+    /// The same for an application that a sweep found to be over; `None` where it is not, by now.
+    pub fn forget_found(&self, finding: &Finding) -> Option<usize> {
+        let executors = self.executors.forget_found(finding)?;
+        self.drop_cached(&finding.app);
+        Some(executors)
+    }
+
+    /// Closes idle and deleted files, and finds applications that are over. Call it every few seconds; a call takes
     /// milliseconds whatever is registered, but may wait for a disk.
     pub fn sweep(&self, now: Instant) -> Swept {
-        let forgotten = self.executors.sweep(now, &self.roots);
-        forgotten.iter().for_each(|gone| self.drop_cached(&gone.app));
-        Swept { forgotten, closed_files: self.files.sweep(now) }
+        let findings = self.executors.sweep(now, &self.roots);
+        Swept { findings, closed_files: self.files.sweep(now) }
     }
 
     /// The store in numbers.

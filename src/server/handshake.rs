@@ -210,7 +210,7 @@ impl Session {
         F: Future<Output = Result<T, Unproven>>,
     {
         self.claimed = Some(app.clone());
-        let secrets = self.shared.secrets.of(app).await.found().map_err(Unproven::because)?;
+        let secrets = self.shared.applications.secrets().of(app).await.found().map_err(Unproven::because)?;
         let mut first = None;
         for (secret, used) in secrets.into_iter().zip([SecretUsed::Current, SecretUsed::Previous]) {
             match judge(secret).await {
@@ -230,7 +230,7 @@ impl Session {
         self.channel = Some(channel);
         self.shared.metrics.channel_known(channel);
         self.shared.metrics.refused(Refusal::BelowMinimum);
-        self.shared.applications.refused(app, Some(channel), self.peer.ip(), &text);
+        self.shared.applications.usage().refused(app, Some(channel), self.peer.ip(), &text);
         warn!(peer = %self.peer, %app, channel = %channel.level, "refused SASL: {text}");
         text
     }
@@ -242,7 +242,7 @@ impl Session {
         Unproven { reason, text }: Unproven,
     ) -> Result<(), CloseReason> {
         self.shared.metrics.refused(Refusal::Authentication);
-        self.shared.applications.refused(app, None, self.peer.ip(), &reason);
+        self.shared.applications.usage().refused(app, None, self.peer.ip(), &reason);
         warn!(
             peer = %self.peer, %app, reason,
             "refused a handshake; is spark.authenticate.secret the same here and in the application?"

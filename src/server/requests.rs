@@ -21,10 +21,10 @@ use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
 use tracing::{debug, info, warn};
 
 use super::Shared;
-use super::applications::owner;
 use super::merging::{clean_up, merged_chunk, partition};
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
+use crate::applications::Enrolment;
 use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, RegisterError, Registered};
 use crate::merge::MergeError;
 use crate::telemetry::{Refusal, RequestKind};
@@ -191,54 +191,9 @@ impl Session {
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
         self.prepare_merging(&app, &message.info.shuffle_manager).await?;
-        let (merger, state) = (self.shared.merger.clone(), self.shared.state.clone());
-        let (registered, merging, owner, written) = self
-            .on_disk(move |store| {
-                let info = &message.info;
-                let dirs: Vec<&str> = info.local_dirs.iter().collect();
-                let registered = store.register(
-                    &message.app,
-                    &message.executor,
-                    &dirs,
-                    info.sub_dirs_per_local_dir,
-                    &info.shuffle_manager,
-                    proof,
-                );
-                // What was said without proof goes with the executors that said it.
-                let overruled = registered == Ok(Registered::Overruling);
-                if let Some(state) = state.as_ref().filter(|_| overruled) {
-                    state.forget_unproven(&message.app).detach();
-                }
-                let merging = merger.filter(|_| registered.is_ok()).map(|merger| {
-                    if overruled {
-                        merger.forget(&message.app);
-                    }
-                    let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
-                    merger.register(&message.app, dirs.iter().copied(), sub_dirs, manager, store.roots())
-                });
-                let written = state.filter(|_| registered.is_ok()).map(|state| {
-                    let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
-                    state.executor(&message.app, &message.executor, &dirs, sub_dirs, manager, proof)
-                });
-                let first = registered == Ok(Registered::First);
-                let owner = first.then(|| owner(dirs)).flatten();
-                (registered, merging, owner, written)
-            })
-            .await?;
-        if let Some(written) = written {
-            // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
-            let timeout = self.shared.settings.stalled_timeout;
-            if tokio::time::timeout(timeout, written).await.is_err() {
-                warn!(%app, %executor, ?timeout, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
-            }
-        }
-        if let (Some(seen), Some(owner)) = (&self.seen, owner) {
-            seen.owned_by(owner);
-        }
-        if registered == Ok(Registered::First) {
-            info!(peer = %self.peer, %app, %executor, directories = dirs, "an application registered its first executor");
-        }
-        _ = registered.map_err(|error| {
+        let shared = Arc::clone(&self.shared);
+        let registered = self.on_disk(move |_| shared.applications.register(&message, proof)).await?;
+        let Enrolment { registered, merging, written } = registered.map_err(|error| {
             self.shared.metrics.refused(match error {
                 RegisterError::Dir(_) => Refusal::LocalDir,
                 RegisterError::Refused(_) => Refusal::Limit,
@@ -246,9 +201,19 @@ impl Session {
             warn!(peer = %self.peer, %app, %executor, %error, "refused to register an executor");
             error.spark_text()
         })?;
+        if let Some(written) = written {
+            // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
+            let timeout = self.shared.settings.stalled_timeout;
+            if tokio::time::timeout(timeout, written).await.is_err() {
+                warn!(%app, %executor, ?timeout, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
+            }
+        }
+        if registered == Registered::First {
+            info!(peer = %self.peer, %app, %executor, directories = dirs, "an application registered its first executor");
+        }
         clean_up(&self.shared);
         // The executor stays registered for its own blocks, as in Spark.
-        merging.unwrap_or(Ok(())).map_err(|error| {
+        merging.map_err(|error| {
             self.shared.metrics.refused(Refusal::LocalDir);
             warn!(peer = %self.peer, %app, %executor, %error, "an executor cannot take part in merging");
             error.spark_text()

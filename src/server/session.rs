@@ -20,11 +20,11 @@ use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
 
 use super::Shared;
-use super::applications::Seen;
-use super::broken_gcm::Listening;
 use super::handshake::Conversation;
 use super::streams::Streams;
 use super::uploads::Uploads;
+use crate::applications::Speaker;
+use crate::applications::broken_gcm::Listening;
 use crate::disk::Proof;
 use crate::keys::Watched;
 use crate::telemetry::Refusal;
@@ -52,7 +52,7 @@ pub(super) struct Session {
     /// What every request is answered with, where the channel is below the minimum.
     pub(super) refusal: Option<String>,
     /// The application's entry in the table, once it is known.
-    pub(super) seen: Option<Seen>,
+    pub(super) seen: Option<Speaker>,
     /// What the client shows of its AES-GCM.
     pub(super) listening: Option<Listening>,
     /// The application's secret, as long as it is valid.
@@ -146,7 +146,7 @@ impl Session {
     /// An application that was registered with proof is out of reach for a peer that has none, from that moment on.
     pub(super) fn check_reach(&self, engine: &Engine, app: &AppId) -> Result<(), String> {
         let is_unproven = matches!(engine.identity(), Some(Identity::Anonymous));
-        if !is_unproven || self.shared.store.executors().proof(app) != Some(Proof::Proven) {
+        if !is_unproven || self.shared.applications.proof(app) != Some(Proof::Proven) {
             return Ok(());
         }
         self.shared.metrics.refused(Refusal::Application);

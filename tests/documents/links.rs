@@ -67,8 +67,8 @@ impl Documents {
         (links, faults)
     }
 
-    /// One line for each file of the tree that a document names as code and that is not there. Decisions are left out: they
-    /// speak of their own time.
+    /// One line for each file of the tree that a document names as code and that is not there, neither seen from the top
+    /// nor from the document. Decisions are left out: they speak of their own time.
     pub(crate) fn missing_files(&self) -> (usize, Vec<String>) {
         let (mut named, mut missing) = (0, Vec::new());
         for (path, text) in self.texts.iter().filter(|(path, _)| !path.starts_with("docs/decisions")) {
@@ -79,7 +79,8 @@ impl Documents {
                 });
                 if is_path && is_ours {
                     named += 1;
-                    if !self.root.join(&code).exists() {
+                    let dir = path.parent().expect("a document lies in a directory");
+                    if !self.root.join(&code).exists() && !self.root.join(dir).join(&code).exists() {
                         missing.push(format!("{}: there is no {code}", path.display()));
                     }
                 }

@@ -47,9 +47,10 @@ fn a_broken_link_is_found() {
          | [table](none.md) |\n|---|\n\n![picture](none.svg)\n\n[reference]\n\n[out](../code.rs) [far](../../code.rs)\n\n\
          [root](/code.rs) [anchor](page.md#none)\n\n[reference]: other.md\n",
     );
-    write("docs/names.md", "`src/a.rs` `src/b.rs` `AES/GCM` `src/a.rs is read`\n");
+    write("docs/src/c.rs", "");
+    write("docs/names.md", "`src/a.rs` `src/b.rs` `src/c.rs` `AES/GCM` `src/a.rs is read`\n");
     let documents = Documents::beneath(dir.path());
-    assert_eq!(documents.missing_files(), (2, vec!["docs/names.md: there is no src/b.rs".to_owned()]));
+    assert_eq!(documents.missing_files(), (3, vec!["docs/names.md: there is no src/b.rs".to_owned()]));
     let (links, faults) = documents.faults();
     assert_eq!(links, 11);
     let expected = [

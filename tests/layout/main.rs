@@ -56,13 +56,25 @@ const SERVER: &[&str] = &[
     "merge",
     "state",
     "telemetry",
+    "applications",
     "server",
     "admin",
     "commands",
 ];
 
-const INTEROP_TESTS: &[&str] =
-    &["machine", "oracle", "kms", "modes", "spark", "ours", "wire", "fixture", "merger", "applications"];
+const INTEROP_TESTS: &[&str] = &[
+    "machine",
+    "oracle",
+    "kms",
+    "modes",
+    "spark",
+    "ours",
+    "wire",
+    "fixture",
+    "merger",
+    "applications",
+    "suites",
+];
 
 fn package(dir: &str) -> Package {
     Package::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir))

@@ -62,7 +62,7 @@ const LOGGING: &str = include_str!("../../jvm/log4j2.properties");
 const OLDER_LOGGING: &str = include_str!("../../jvm/log4j.properties");
 
 /// What Spark itself passes to Java 17 (`JavaModuleOptions`, Spark 4.3.0), as far as the network needs it.
-const OPENED: &[&str] = &[
+pub(crate) const OPENED: &[&str] = &[
     "java.base/java.lang",
     "java.base/java.lang.invoke",
     "java.base/java.lang.reflect",

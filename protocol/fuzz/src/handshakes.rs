@@ -100,7 +100,13 @@ pub(crate) fn sasl(data: &[u8]) {
             let (awaiting, response) = client.respond(&challenge).expect("it is genuine");
             let genuine: Bytes = server.judge(response.token(), &secret).expect("it is genuine").answer;
             let token = token(&genuine);
-            assert_eq!(awaiting.finish(&token).is_ok(), token == genuine);
+            let proof = genuine.split(|&byte| byte == b'=').next_back().expect("a split has a part");
+            // Names of directives are read in any case; quotes, blanks and backslashes may stand around values.
+            let bare: Vec<u8> = token.iter().copied().filter(|&byte| byte != b'\\').collect();
+            let has_proof = bare.windows(proof.len()).any(|part| part == proof);
+            let is_taken = awaiting.finish(&token).is_ok();
+            assert!(is_taken || token != genuine, "genuine and refused");
+            assert!(has_proof || !is_taken, "taken without the proof");
         }
     }
 }

@@ -11,9 +11,9 @@ use sealed_shuffle_protocol::secret::AppSecret;
 
 use super::input::{Input, Seeded, masked, pieces};
 
-/// Plaintext of two messages: one of two segments, one of one byte.
-fn plain() -> [Vec<u8>; 2] {
-    [(0..40_000_u32).map(|i| (7 * i + i / 256) as u8).collect(), vec![9]]
+/// Plaintext of two messages: one of `len` bytes, one of one byte.
+fn plain(len: u32) -> [Vec<u8>; 2] {
+    [(0..len).map(|i| (7 * i + i / 256) as u8).collect(), vec![9]]
 }
 
 /// AES-GCM of either engine version.
@@ -25,7 +25,8 @@ pub(crate) fn gcm(data: &[u8]) {
     let mode = modes[usize::from(choice >> 1) % modes.len()];
     let mut client = AesSession::client(client, mode, Box::new(Seeded(3)));
     let mut server = AesSession::server(server, FirstBytes::Frame, Box::new(Seeded(4)));
-    authenticated(&mut client, &mut server, choice, input);
+    // Two segments.
+    authenticated(&mut client, &mut server, &plain(40_000), choice, input);
 }
 
 /// SASL's privacy layer with each of its ciphers.
@@ -33,15 +34,21 @@ pub(crate) fn sasl(data: &[u8]) {
     let mut input = Input(data);
     let choice = input.byte();
     let (client, server) = sasl_keys(SaslCipher::ALL[usize::from(choice >> 1) % SaslCipher::ALL.len()]);
-    let mut client = SaslLayer::new(client, Role::Client, 16 << 10);
-    let mut server = SaslLayer::new(server, Role::Server, 16 << 10);
-    authenticated(&mut client, &mut server, choice, input);
+    let mut client = SaslLayer::new(client, Role::Client, 256);
+    let mut server = SaslLayer::new(server, Role::Server, 256);
+    // Three tokens.
+    authenticated(&mut client, &mut server, &plain(600), choice, input);
 }
 
 /// Opens a stream that is all the stranger's, or a genuine one with his mask somewhere over it: what comes out is the
 /// beginning of what was put in.
-fn authenticated(client: &mut dyn Layer, server: &mut dyn Layer, choice: u8, mut input: Input<'_>) {
-    let plain = plain();
+fn authenticated(
+    client: &mut dyn Layer,
+    server: &mut dyn Layer,
+    plain: &[Vec<u8>],
+    choice: u8,
+    mut input: Input<'_>,
+) {
     let size = input.byte();
     let sealed: Vec<u8> = plain.iter().flat_map(|plain| seal(client, plain)).collect();
     let changed = if choice.is_multiple_of(2) {

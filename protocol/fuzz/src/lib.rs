@@ -12,8 +12,6 @@ mod messages;
 mod recognizers;
 mod stored;
 
-pub(crate) use input::Seeded;
-
 /// A target: its name, which is that of its corpus, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 

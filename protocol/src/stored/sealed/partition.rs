@@ -6,7 +6,6 @@ use crate::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 
 /// Which file of a partition.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
 #[repr(u8)]
 pub enum Kind {
     /// The pushed blocks.
