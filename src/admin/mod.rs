@@ -10,8 +10,6 @@
 //!
 //! `ID` may be percent-encoded. There is no authentication: bind it to loopback, as the default does. Answers hold no secret.
 
-mod percent;
-
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -24,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::wire::accept_loop;
@@ -85,7 +84,7 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<B
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
         }
         ("/healthz", _, &Method::GET) => response(StatusCode::OK, TEXT, "ok\n"),
-        (_, Some(app), &Method::DELETE) => forget(server.clone(), AppId::new(percent::decode(app))).await,
+        (_, Some(app), &Method::DELETE) => forget(server.clone(), app_id(app)).await,
         ("/applications", _, &Method::GET) => match target(request.uri().query()) {
             Ok(target) => response(StatusCode::OK, JSON, server.applications(target).to_string()),
             Err(text) => response(StatusCode::BAD_REQUEST, TEXT, text),
@@ -99,6 +98,11 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<B
             "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, DELETE /applications/ID\n",
         ),
     }
+}
+
+/// The application that a path names, percent-decoded (RFC 3986, section 2.1).
+fn app_id(encoded: &str) -> AppId {
+    AppId::new(percent_decode_str(encoded).decode_utf8_lossy())
 }
 
 /// Forgets the application on a thread that may wait for a disk.
@@ -133,4 +137,23 @@ fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> R
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_is_named_percent_encoded_or_plain() {
+        for (text, decoded) in [
+            ("app-1", "app-1"),
+            ("a%2Fb%20c", "a/b c"),
+            ("%C3%a9", "é"),
+            ("100%", "100%"),
+            ("%zz%4", "%zz%4"),
+            ("%ff", "\u{fffd}"),
+        ] {
+            assert_eq!(app_id(text).as_str(), decoded, "{text}");
+        }
+    }
 }

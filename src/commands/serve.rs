@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::reload::{Reload, Remembering};
 use super::systemd::notify;
-use super::{ConfigArgs, Exit, Failure, start_logging};
+use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
@@ -57,6 +57,7 @@ impl Serve {
         let sources = self.sources();
         let config = ServerConfig::from_sources(&sources, &*environment)?;
         if check_only {
+            log_filter(&config.log)?;
             Server::check(&config).map_err(|error| Failure::new(Exit::Config, error))?;
             let mut lines = config.describe();
             lines.extend(
@@ -181,16 +182,16 @@ fn announce(config: &ServerConfig) {
     for line in config.summary() {
         info!("{line}");
     }
-    for effective in config.effective() {
+    for effective in &config.report.effective {
         match effective.origin {
             Origin::Default => debug!("{effective}"),
             _ => info!("{effective}"),
         }
     }
-    for ignored in config.ignored() {
+    for ignored in &config.report.ignored {
         info!("{} has no effect: {}  ({})", ignored.key, ignored.because, ignored.origin);
     }
-    for notice in config.notices() {
+    for notice in &config.report.notices {
         match notice {
             Notice::Warning(text) => warn!("{text}"),
             other => info!("{}", other.text()),

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 
 use super::root::{LocalDir, Presence, Roots};
@@ -40,7 +41,8 @@ pub struct RegistryLimits {
 
 impl Default for RegistryLimits {
     fn default() -> Self {
-        Self { executors: 100_000, bytes: 256 << 20, idle_ttl: None }
+        let executors = Values::defaults().count(&keys::LIMIT_EXECUTORS);
+        Self { executors, bytes: 256 << 20, idle_ttl: None }
     }
 }
 

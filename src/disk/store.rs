@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 use sealed_shuffle_transport::region::{Identity, OpenFile, ReadError, Region, ShownPath};
 
@@ -68,7 +69,7 @@ pub struct DiskLimits {
 impl Default for DiskLimits {
     fn default() -> Self {
         Self {
-            index_cache_bytes: 100 << 20,
+            index_cache_bytes: Values::defaults().bytes(&keys::INDEX_CACHE_SIZE),
             max_index_bytes: (128 << 20) + 8,
             kept_index_bytes: 64 << 10,
             open_files: 1024,

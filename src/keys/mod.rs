@@ -17,9 +17,10 @@ mod handed;
 mod watch;
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 use tokio::sync::Semaphore;
@@ -46,7 +47,7 @@ pub struct Secrets {
 
 #[derive(Debug)]
 struct Inner {
-    source: RwLock<Arc<Source>>,
+    source: ArcSwap<Source>,
     handed: HandedOver,
     watching: Watching,
     waiting: Semaphore,
@@ -119,7 +120,7 @@ impl Secrets {
 
     fn new(source: Source, wait: Option<Duration>) -> Self {
         let inner = Inner {
-            source: RwLock::new(Arc::new(source)),
+            source: ArcSwap::from_pointee(source),
             handed: HandedOver::waiting(wait),
             watching: Watching::default(),
             waiting: Semaphore::new(MOST_WAITING),
@@ -182,7 +183,7 @@ impl Secrets {
     /// From now on other secrets come from `source`. What has been proven stays proven, unless the new source is a
     /// directory that has no file for its application.
     pub fn replace(&self, source: Source) {
-        *self.inner.source.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(source);
+        self.inner.source.store(Arc::new(source));
     }
 
     /// Whether anybody can prove anything.
@@ -274,7 +275,7 @@ impl Secrets {
     }
 
     fn source(&self) -> Arc<Source> {
-        Arc::clone(&self.inner.source.read().unwrap_or_else(PoisonError::into_inner))
+        self.inner.source.load_full()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
+use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use tracing::{info, warn};
@@ -47,15 +48,16 @@ pub struct MergeSettings {
 
 impl Default for MergeSettings {
     fn default() -> Self {
+        let mut v = Values::defaults();
         Self {
-            min_chunk: 2 << 20,
-            io_errors: 4,
-            reader_bytes: 100 << 20,
+            min_chunk: v.bytes(&keys::MERGE_MIN_CHUNK),
+            io_errors: v.value(&keys::MERGE_IO_ERRORS),
+            reader_bytes: v.bytes(&keys::MERGE_INDEX_CACHE),
             readers: 65_536,
             deferred_bytes: 64 << 20,
             partitions: 100_000,
             shuffles: 1_000_000,
-            cleaner_timeout: Duration::from_secs(60),
+            cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
         }
     }
 }

@@ -22,9 +22,10 @@ mod streams;
 mod uploads;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use sealed_shuffle_config::{Policy, SaslSettings, ServerConfig};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::channel::SecurityLevel;
@@ -141,8 +142,8 @@ impl StartError {
 /// What all connections share.
 pub(crate) struct Shared {
     settings: Settings,
-    policy: RwLock<Arc<Policy>>,
-    tls: RwLock<Option<Arc<LiveServerTls>>>,
+    policy: ArcSwap<Policy>,
+    tls: ArcSwapOption<LiveServerTls>,
     /// All that lives as long as an application.
     applications: Applications,
     /// Where blocks are looked up.
@@ -162,12 +163,12 @@ pub(crate) struct Shared {
 impl Shared {
     /// The key and certificates that connections are shown from now on.
     fn tls(&self) -> Option<Arc<LiveServerTls>> {
-        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tls.load_full()
     }
 
     /// The policy that connections are judged by from now on.
     fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+        self.policy.load_full()
     }
 }
 
@@ -217,8 +218,8 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
-        let tls = RwLock::new(settings.tls.clone());
-        let policy = RwLock::new(Arc::new(settings.policy.clone()));
+        let tls = ArcSwapOption::new(settings.tls.clone());
+        let policy = ArcSwap::from_pointee(settings.policy.clone());
         let applications = Applications::new(
             settings.applications,
             secrets,

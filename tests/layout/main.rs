@@ -14,8 +14,9 @@ use plan::{circles, upward};
 use sources::Package;
 
 /// The rooms of each package from the ground up: a room uses only rooms that stand before it.
-const PLAN: [(&str, &[&str]); 7] = [
+const PLAN: [(&str, &[&str]); 8] = [
     ("protocol/src", PROTOCOL),
+    ("config/src", &[]),
     ("transport/src", TRANSPORT),
     ("client/src", &[]),
     ("measure/src", &[]),

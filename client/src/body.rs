@@ -46,7 +46,7 @@ impl BlockBody {
     /// As a connection sends it.
     pub(crate) fn outbound(&self, ticket: Ticket) -> Body {
         let pull: Box<dyn Pull> = match &self.0 {
-            Source::Bytes(bytes) => Box::new(Held(bytes.clone())),
+            Source::Bytes(bytes) => Box::new(AtHand(bytes.clone())),
             Source::File { file, offset, len } => {
                 Box::new(Reading { file: Arc::clone(file), next: *offset, unread: *len, plain: Bytes::new() })
             }
@@ -63,9 +63,9 @@ impl From<Bytes> for BlockBody {
 
 /// Bytes at hand.
 #[derive(Debug)]
-struct Held(Bytes);
+struct AtHand(Bytes);
 
-impl Pull for Held {
+impl Pull for AtHand {
     fn remaining(&self) -> u64 {
         self.0.len() as u64
     }
