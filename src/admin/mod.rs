@@ -103,7 +103,7 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<B
 
 /// Has it forgotten where it may wait for a disk.
 async fn forget(server: Server, app: AppId) -> Response<Full<Bytes>> {
-    match tokio::task::spawn_blocking(move || server.forget(&app)).await {
+    match server.told().clone().run(move |_| server.forget(&app)).await {
         Ok(Some(executors)) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
         Ok(None) => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
         Err(_) => {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -35,10 +36,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
         rounds.tick().await;
         let sweep = {
             let shared = Arc::clone(&shared);
-            move || sweep(&shared)
+            move |on: &OnLane| sweep(on, &shared)
         };
         renew_tls(&shared).await;
-        match tokio::task::spawn_blocking(sweep).await {
+        match shared.store.roots().across().run(sweep).await {
             Ok((swept, replaced)) => {
                 for forgotten in swept.forgotten {
                     let reason = match forgotten.reason {
@@ -69,23 +70,23 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Closes files, and forgets applications; on a thread that may wait for a disk.
-fn sweep(shared: &Shared) -> (Swept, Option<PathBuf>) {
+/// Closes files, and forgets applications.
+fn sweep(on: &OnLane, shared: &Shared) -> (Swept, Option<PathBuf>) {
     let now = Instant::now();
-    let swept = shared.store.sweep(now);
+    let swept = shared.store.sweep(on, now);
     for Forgotten { app, .. } in &swept.forgotten {
         shared.merger.as_ref().map(|merger| merger.forget(app));
         recovery::forget(shared, app);
     }
-    shared.merger.as_ref().inspect(|merger| merger.sweep_files(now));
-    (swept, shared.store.roots().replaced().map(Path::to_owned))
+    shared.merger.as_ref().inspect(|merger| merger.sweep_files(on, now));
+    (swept, shared.store.roots().replaced(on).map(Path::to_owned))
 }
 
 /// Takes up renewed keys and certificates: connections that begin now use them.
 async fn renew_tls(shared: &Shared) {
     let Some(tls) = shared.tls() else { return };
     let live = Arc::clone(&tls);
-    match tokio::task::spawn_blocking(move || live.refresh_if_changed()).await {
+    match shared.material.run(move |_| live.refresh_if_changed()).await {
         Ok(Refresh::Replaced) => {
             info!("took up new TLS material; connections that run keep theirs");
             say_tls(&tls);

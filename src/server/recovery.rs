@@ -7,6 +7,7 @@ use std::time::Duration;
 use sealed_shuffle_config::ServerConfig;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
 
 use super::{Secrets, Shared, StartError};
@@ -36,15 +37,16 @@ pub(super) async fn take_up(
     merger: Option<&Arc<Merger>>,
     secrets: &Secrets,
 ) -> Result<(), StartError> {
+    let lane = store.roots().across().clone();
     let work = {
         let (state, store, merger) = (Arc::clone(state), Arc::clone(store), merger.cloned());
-        move || {
-            let restored = restore(&state, recovered, &store, merger.as_deref());
-            merger.inspect(|merger| merger.clean_up());
+        move |on: &OnLane| {
+            let restored = restore(on, &state, recovered, &store, merger.as_deref());
+            merger.inspect(|merger| merger.clean_up(on));
             restored
         }
     };
-    let mut restored = tokio::task::spawn_blocking(work).await.map_err(StartError::Recovery)?;
+    let mut restored = lane.run(work).await.map_err(StartError::Recovery)?;
     info!(
         executors = restored.executors,
         dropped = restored.dropped,
@@ -79,7 +81,8 @@ pub(super) fn forget(shared: &Shared, app: &AppId) {
 /// Writes what waits. The last thing that a server does; a disk that does not answer does not keep the process.
 pub(super) async fn close(shared: &Shared) {
     let Some(state) = shared.state.clone() else { return };
-    let closing = tokio::task::spawn_blocking(move || state.close());
+    let lane = state.lane().clone();
+    let closing = lane.run(move |_| state.close());
     if !matches!(tokio::time::timeout(CLOSING, closing).await, Ok(Ok(()))) {
         warn!("the recovery store was not closed in time: what was answered is in it");
     }

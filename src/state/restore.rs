@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
 
 use super::State;
@@ -31,7 +32,13 @@ pub struct Restored {
 ///
 /// Merging of an application whose executors are all gone is taken up and forgotten in one, which deletes its files
 /// ([`Merger::clean_up`] does).
-pub fn restore(state: &State, recovered: Recovered, store: &BlockStore, merger: Option<&Merger>) -> Restored {
+pub fn restore(
+    on: &OnLane,
+    state: &State,
+    recovered: Recovered,
+    store: &BlockStore,
+    merger: Option<&Merger>,
+) -> Restored {
     let Recovered { executors, secrets, merges, stale, .. } = recovered;
     let mut restored = Restored { secrets, ..Restored::default() };
     let proven: HashSet<AppId> = executors
@@ -42,7 +49,7 @@ pub fn restore(state: &State, recovered: Recovered, store: &BlockStore, merger: 
     for executor in executors {
         // Proof wins, as it did before the restart, whatever became of the executor that had it.
         let overruled = executor.proof == Proof::Unproven && proven.contains(&executor.app);
-        let registered = if overruled { Err(OVERRULED.to_owned()) } else { register(store, &executor) };
+        let registered = if overruled { Err(OVERRULED.to_owned()) } else { register(on, store, &executor) };
         match registered {
             Ok(()) => restored.executors += 1,
             Err(why) => {
@@ -65,7 +72,7 @@ pub fn restore(state: &State, recovered: Recovered, store: &BlockStore, merger: 
             state.over(&app, attempt);
             continue;
         };
-        if let Err(error) = merger.restore(known, store.roots()) {
+        if let Err(error) = merger.restore(on, known, store.roots()) {
             warn!(%app, attempt, %error, "what the application merged before the restart is not known any more");
             state.over(&app, attempt);
             continue;
@@ -81,8 +88,8 @@ pub fn restore(state: &State, recovered: Recovered, store: &BlockStore, merger: 
 const OVERRULED: &str =
     "the application was registered with proof of identity later, and this executor without";
 
-fn register(store: &BlockStore, known: &RecoveredExecutor) -> Result<(), String> {
-    let accepted = known.dirs.iter().map(|dir| store.roots().accept(dir)).collect::<Result<Vec<_>, _>>();
+fn register(on: &OnLane, store: &BlockStore, known: &RecoveredExecutor) -> Result<(), String> {
+    let accepted = known.dirs.iter().map(|dir| store.roots().accept(on, dir)).collect::<Result<Vec<_>, _>>();
     let dirs = accepted.map_err(|refused| refused.to_string())?;
     if !dirs.is_empty() && !dirs.iter().any(LocalDir::existed) {
         return Err("its directories are gone".to_owned());

@@ -7,6 +7,7 @@
 mod packages;
 mod plan;
 mod sources;
+mod waiting;
 
 use std::path::Path;
 
@@ -34,7 +35,7 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["random", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["random", "lane", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
     "disk",

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ReduceId};
 
-use super::fixture::{Fixture, app, content, executor, text};
+use super::fixture::{Fixture, app, content, executor, on, text};
 use crate::disk::executors::SWEEP_SLICE;
 use crate::disk::{DiskLimits, Forgotten, ForgottenReason, Proof, RegistryLimits};
 
@@ -16,8 +16,8 @@ fn closes_idle_files() {
     fixture.write_example();
     fixture.resolve(3).unwrap();
     let now = Instant::now();
-    assert_eq!(fixture.store.sweep(now + idle / 2).closed_files, 0);
-    assert_eq!(fixture.store.sweep(now + idle).closed_files, 1);
+    assert_eq!(fixture.store.sweep(&on(), now + idle / 2).closed_files, 0);
+    assert_eq!(fixture.store.sweep(&on(), now + idle).closed_files, 1);
     assert_eq!(fixture.store.counters().files_open, 0);
 }
 
@@ -25,9 +25,9 @@ fn closes_idle_files() {
 fn closes_deleted_files_while_regions_live_on() {
     let fixture = Fixture::new();
     fixture.write_example();
-    let region = fixture.resolve(3).unwrap().block(ReduceId(0)).unwrap();
+    let region = fixture.resolve(3).unwrap().block(&on(), ReduceId(0)).unwrap();
     fs::remove_file(fixture.data_path(3)).unwrap();
-    assert_eq!(fixture.store.sweep(Instant::now()).closed_files, 1);
+    assert_eq!(fixture.store.sweep(&on(), Instant::now()).closed_files, 1);
     assert_eq!(fixture.store.counters().files_open, 1);
     assert_eq!(content(&region), b"AAAA");
     drop(region);
@@ -40,13 +40,13 @@ fn forgets_an_application_whose_directories_are_gone() {
     fixture.write_example();
     fixture.resolve(3).unwrap();
     let now = Instant::now();
-    assert!(fixture.store.sweep(now).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
     fs::remove_dir_all(&fixture.dir).unwrap();
     let gone = Forgotten { app: app(), executors: 1, reason: ForgottenReason::DirectoriesGone };
-    assert_eq!(fixture.store.sweep(now).forgotten, [gone]);
+    assert_eq!(fixture.store.sweep(&on(), now).forgotten, [gone]);
     let counters = fixture.store.counters();
     assert_eq!((counters.executors, counters.indexes_cached, counters.files_open), (0, 0, 0));
-    assert!(fixture.store.sweep(now).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
 }
 
 #[test]
@@ -54,13 +54,13 @@ fn waits_for_directories_that_were_never_there() {
     let fixture = Fixture::new();
     let (other, late) = (AppId::new("app-2"), fixture.root.join("late"));
     let dirs = [text(&late)];
-    fixture.store.register(&other, &executor(), &dirs, 64, "sort", Proof::Proven).unwrap();
+    fixture.store.register(&on(), &other, &executor(), &dirs, 64, "sort", Proof::Proven).unwrap();
     let now = Instant::now();
-    assert!(fixture.store.sweep(now).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
     fs::create_dir(&late).unwrap();
-    assert!(fixture.store.sweep(now).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
     fs::remove_dir(&late).unwrap();
-    let forgotten = fixture.store.sweep(now).forgotten;
+    let forgotten = fixture.store.sweep(&on(), now).forgotten;
     assert_eq!(forgotten.iter().map(|gone| &gone.app).collect::<Vec<_>>(), [&other]);
 }
 
@@ -70,14 +70,14 @@ fn keeps_an_application_while_one_directory_is_left() {
     let second = fixture.root.join("second");
     fs::create_dir(&second).unwrap();
     let dirs = [text(&second)];
-    fixture.store.register(&app(), &ExecutorId::new("2"), &dirs, 64, "sort", Proof::Proven).unwrap();
+    fixture.store.register(&on(), &app(), &ExecutorId::new("2"), &dirs, 64, "sort", Proof::Proven).unwrap();
     let now = Instant::now();
-    assert!(fixture.store.sweep(now).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
     fs::remove_dir_all(&fixture.dir).unwrap();
-    assert!(fixture.store.sweep(now).forgotten.is_empty());
-    assert!(fixture.store.sweep(now).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
     fs::remove_dir_all(&second).unwrap();
-    assert_eq!(fixture.store.sweep(now).forgotten.len(), 1);
+    assert_eq!(fixture.store.sweep(&on(), now).forgotten.len(), 1);
 }
 
 #[test]
@@ -86,10 +86,10 @@ fn forgets_an_idle_application() {
     let registry = RegistryLimits { idle_ttl: Some(ttl), ..RegistryLimits::default() };
     let fixture = Fixture::with(DiskLimits { registry, ..DiskLimits::default() }, None);
     let now = Instant::now();
-    assert!(fixture.store.sweep(now + ttl / 2).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now + ttl / 2).forgotten.is_empty());
     fixture.store.executors().lookup(&app(), &executor(), now + ttl / 2).unwrap();
-    assert!(fixture.store.sweep(now + ttl).forgotten.is_empty());
-    let forgotten = fixture.store.sweep(now + ttl * 2).forgotten;
+    assert!(fixture.store.sweep(&on(), now + ttl).forgotten.is_empty());
+    let forgotten = fixture.store.sweep(&on(), now + ttl * 2).forgotten;
     assert_eq!(forgotten[0].reason, ForgottenReason::Idle);
 }
 
@@ -99,13 +99,13 @@ fn a_sweep_looks_at_one_slice_and_goes_on_from_there() {
     let register = |number: usize| {
         let dirs = [text(&fixture.root.join(format!("gone-{number}")))];
         let id = ExecutorId::new(format!("x{number}"));
-        fixture.store.register(&app(), &id, &dirs, 64, "sort", Proof::Proven).unwrap();
+        fixture.store.register(&on(), &app(), &id, &dirs, 64, "sort", Proof::Proven).unwrap();
     };
     (0..2 * SWEEP_SLICE).for_each(register);
     let now = Instant::now();
-    while !fixture.store.sweep(now).forgotten.is_empty() {}
+    while !fixture.store.sweep(&on(), now).forgotten.is_empty() {}
     fs::remove_dir_all(&fixture.dir).unwrap();
-    let calls = (1..10).find(|_| !fixture.store.sweep(now).forgotten.is_empty());
+    let calls = (1..10).find(|_| !fixture.store.sweep(&on(), now).forgotten.is_empty());
     assert!(matches!(calls, Some(2..=5)), "{calls:?}");
 }
 
@@ -115,15 +115,15 @@ fn a_registration_during_the_scan_saves_the_application() {
     let register = |number: usize, below: &str| {
         let dirs = [text(&fixture.root.join(below))];
         let id = ExecutorId::new(format!("x{number}"));
-        fixture.store.register(&app(), &id, &dirs, 64, "sort", Proof::Proven).unwrap();
+        fixture.store.register(&on(), &app(), &id, &dirs, 64, "sort", Proof::Proven).unwrap();
     };
     (0..2 * SWEEP_SLICE).for_each(|number| register(number, &format!("gone-{number}")));
     fs::remove_dir_all(&fixture.dir).unwrap();
     let now = Instant::now();
-    assert!(fixture.store.sweep(now).forgotten.is_empty());
+    assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
     fs::create_dir(fixture.root.join("new")).unwrap();
     register(SWEEP_SLICE * 2, "new");
     for _ in 0..10 {
-        assert!(fixture.store.sweep(now).forgotten.is_empty());
+        assert!(fixture.store.sweep(&on(), now).forgotten.is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sealed_shuffle_protocol::ids::{ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Fixture, MANAGER, app, executor, lines, register};
 use crate::disk::Proof;
@@ -114,7 +115,7 @@ fn only_the_newest_attempt_is_taken_up_and_the_others_are_removed() {
     assert_eq!(recovered.merges.len(), 1);
     assert_eq!(recovered.merges[0].finalized, [(ShuffleId(0), ShuffleMergeId(3))]);
     let merger = Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default()));
-    assert_eq!(restore(&state, recovered, &fixture.store(), Some(&merger)).merges, 1);
+    assert_eq!(restore(&OnLane::here(), &state, recovered, &fixture.store(), Some(&merger)).merges, 1);
     assert_eq!(merger.local_dirs(&app("a")).unwrap(), [fixture.dir("a/merge_manager")]);
     drop(fixture.reopen(&state));
     assert_eq!(fixture.open().0.counters().records, 3, "an executor, an attempt, a merge");
@@ -151,7 +152,7 @@ fn executors_whose_directories_are_gone_or_elsewhere_are_dropped() {
     let journal = Arc::clone(&state);
     let merger =
         Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default())).with_journal(journal);
-    let restored = restore(&state, recovered, &store, Some(&merger));
+    let restored = restore(&OnLane::here(), &state, recovered, &store, Some(&merger));
     assert_eq!((restored.executors, restored.dropped, restored.merges), (1, 2, 0));
     assert_eq!(store.executors().proof(&app("stays")), Some(Proof::Proven));
     assert_eq!(store.executors().app_count(), 1);
@@ -193,7 +194,7 @@ fn proof_wins_after_a_restart_too() {
     }
     let (state, recovered) = fixture.reopen(&state);
     let store = fixture.store();
-    let restored = restore(&state, recovered, &store, None);
+    let restored = restore(&OnLane::here(), &state, recovered, &store, None);
     assert_eq!((restored.executors, restored.dropped), (1, 2));
     assert_eq!(store.executors().proof(&app("a")), Some(Proof::Proven));
     assert_eq!(fixture.reopen(&state).1.executors.len(), 1);
