@@ -5,8 +5,8 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix lint deny bench bench-spark cost floor guard guard-update install setup \
-	setup-build setup-guard
+.PHONY: help demo test unit interop interop-full interop-matrix spark-suites fuzz fuzz-smoke nightly lint docs deny bench \
+	bench-spark cost floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,17 +16,22 @@ demo: setup-build ## proves the whole path on loopback with generated secrets an
 
 test: setup unit interop ## installs what the tests need and runs all of them, real Spark included
 
+# Everything but the interop tests, for all that builds it: with other packages there would be other features, and much
+# would be built twice.
+OURS = --workspace --exclude sealed-shuffle-interop-tests
+
 unit: setup-build ## everything but real Spark
-	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --all-targets
-	$(CARGO) test --package sealed-shuffle --package sealed-shuffle-protocol --doc
+	$(CARGO) test $(OURS) --all-targets
+	$(CARGO) test $(OURS) --doc
 
 # The binary for the tests, with the very dependencies that `make unit` has built: a plain build would want them with
 # other features, and compile most of them again.
-OUR_BINARY = $(CARGO) test --quiet --package sealed-shuffle --package sealed-shuffle-protocol --test cli --no-run
+OUR_BINARY = $(CARGO) test --quiet $(OURS) --test cli --no-run
 
 interop: setup ## a representative part of the matrix of Spark versions and modes
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests
+	@cat target/spark-suites/summary/*
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
 interop-full: interop ## the whole matrix
@@ -37,12 +42,43 @@ interop-matrix: setup ## every mode of Spark 2.4 to 4.3 in both roles, as a tabl
 	$(CARGO) test --package sealed-shuffle-interop-tests --test matrix --test pem_clients
 	@cat target/interop-matrix.md
 
-lint: setup-build ## formatting, clippy, documentation
+spark-suites: export SEALED_SHUFFLE_SUITES = required
+spark-suites: setup ## Spark's own published suites, on our server and, as the control, on Spark's own
+	$(OUR_BINARY)
+	$(CARGO) test --package sealed-shuffle-interop-tests --test spark_suites -- --include-ignored
+	@cat target/spark-suites/summary/*
+
+FUZZ_TARGETS = $(basename $(notdir $(wildcard protocol/fuzz/fuzz_targets/*.rs)))
+# libFuzzer wants a nightly compiler (rustup toolchain install nightly) and cargo-fuzz (cargo install cargo-fuzz). New
+# inputs go below protocol/fuzz/target; what is worth keeping is copied into the corpus by hand.
+FUZZ = cd protocol/fuzz && mkdir -p $(FUZZ_TARGETS:%=target/corpus/%) && cargo +nightly fuzz run --fuzz-dir . --sanitizer $(or $(SANITIZER),address)
+
+fuzz-smoke: setup-build ## a minute of each fuzz target
+	@for target in $(FUZZ_TARGETS); do \
+		( $(FUZZ) $$target target/corpus/$$target corpus/$$target -- -max_total_time=60 ) || exit 1; \
+	done
+
+fuzz: setup-build ## fuzzes one target until it is stopped (TARGET=frame, ARGS=-jobs=4)
+	$(FUZZ) $(TARGET) target/corpus/$(TARGET) corpus/$(TARGET) -- $(ARGS)
+
+nightly: setup-deny interop-full ## what is slow and rarely red: the whole matrix, known faults of dependencies
+	$(CARGO) deny check advisories
+
+lint: setup-build setup-deny ## formatting, clippy, documentation, features, licences and sources of dependencies
 	$(CARGO) fmt --all --check
+	$(CARGO) fetch --locked
+	$(CARGO) deny --offline check bans licenses sources
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) check --package sealed-shuffle --no-default-features
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
-deny: ## licences, bans and sources of dependencies (cargo install cargo-deny)
+docs: export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+docs: setup-build ## the book, in target/book (installs mdbook where it is absent)
+	@command -v mdbook >/dev/null || $(CARGO) install --locked mdbook
+	mdbook build docs
+
+# Known faults (advisories) come from a network, and change without a change of ours: `make lint` leaves them out.
+deny: setup-deny ## licences, bans, sources and known faults of dependencies
 	$(CARGO) deny check
 
 bench: ## codec, ciphers, index, loopback fetch
@@ -58,7 +94,7 @@ floor: setup-build ## what reading, ciphering and writing must cost here, and ou
 	$(CARGO) bench --package sealed-shuffle --bench floor -- $(ARGS)
 
 # The same packages and profile as `make unit`, so that nothing is built twice.
-GUARD = $(CARGO) test --quiet --package sealed-shuffle --package sealed-shuffle-protocol --bench guard --
+GUARD = $(CARGO) test --quiet $(OURS) --bench guard --
 
 guard: setup-guard ## counts instructions on the hot paths; a tenth more than the baseline fails
 	$(GUARD) check
@@ -66,27 +102,49 @@ guard: setup-guard ## counts instructions on the hot paths; a tenth more than th
 guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
 
-bench-spark: setup ## all of it beside Spark's own service: benches/RESULTS.md with its picture (20 minutes)
+bench-spark: setup ## all of it beside Spark's own service: docs/results.md with its picture (20 minutes)
 	$(CARGO) build --release --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- --results --pairs 10 $(ARGS)
 
-install: ## builds a release and installs it below PREFIX
+# A program without what debuggers need, and that beside it: it is found by the link in the program (`.gnu_debuglink`).
+# cargo alone does not do this: its packed debug information leaves the line tables in the program.
+DIST = target/dist
+
+release: setup-build setup-strip ## builds a release: target/dist/sealed-shuffle, and its debug file beside it
 	$(CARGO) build --release --bin sealed-shuffle
-	install -D -m 0755 target/release/sealed-shuffle $(DESTDIR)$(PREFIX)/bin/sealed-shuffle
+	mkdir -p $(DIST)
+	objcopy --only-keep-debug --compress-debug-sections target/release/sealed-shuffle $(DIST)/sealed-shuffle.debug
+	chmod 0644 $(DIST)/sealed-shuffle.debug
+	objcopy --strip-all --add-gnu-debuglink=$(DIST)/sealed-shuffle.debug target/release/sealed-shuffle $(DIST)/sealed-shuffle
+
+install: release ## the same, installed below PREFIX
+	install -D -m 0755 $(DIST)/sealed-shuffle $(DESTDIR)$(PREFIX)/bin/sealed-shuffle
+	install -D -m 0644 $(DIST)/sealed-shuffle.debug $(DESTDIR)$(PREFIX)/bin/sealed-shuffle.debug
 
 # A C compiler for aws-lc and the linker.
 setup-build:
 	@command -v cc >/dev/null || $(MAKE) --no-print-directory .apt-build-essential
 
+# Checks licences and sources of dependencies. The version is fixed: another one may judge otherwise. Not optimized, since
+# it runs for a second: that takes a third of the time to build.
+setup-deny: setup-build
+	@$(CARGO) deny --version >/dev/null 2>&1 || \
+		CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --quiet --locked --debug cargo-deny@0.20.2
+
+# objcopy parts a program from what debuggers need.
+setup-strip:
+	@command -v objcopy >/dev/null || $(MAKE) --no-print-directory .apt-binutils
+
 # Valgrind counts instructions.
 setup-guard: setup-build
 	@command -v valgrind >/dev/null || $(MAKE) --no-print-directory .apt-valgrind
 
-# Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip.
+# Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip, the test jars of Spark through Maven.
 setup: setup-build
 	@for jdk in "$$JAVA_HOME" /usr/lib/jvm/*17*; do [ -x "$$jdk/bin/javac" ] && exit 0; done; \
 		$(MAKE) --no-print-directory .apt-openjdk-17-jdk-headless
 	@python3 -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory .apt-python3-pip
+	@command -v mvn >/dev/null || $(MAKE) --no-print-directory .apt-maven
 
 .apt-%:
 	@[ -n "$(APT)" ] || { echo "install $* with your package manager: the tests need it"; exit 1; }

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, StreamId,
 };
@@ -35,7 +35,7 @@ fn decode_stream(criterion: &mut Criterion) {
                 for piece in &pieces {
                     decoder.feed(piece.clone());
                     while let Some(incoming) = decoder.next().expect("whole messages") {
-                        messages += usize::from(matches!(black_box(incoming), Incoming::End));
+                        messages += usize::from(matches!(black_box(incoming), FrameEvent::End));
                     }
                 }
                 messages

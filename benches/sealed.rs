@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sealed_shuffle::disk::Roots;
-use sealed_shuffle::stored::{Fsync, MergedFiles, OpenBuffer, PartitionWriter, SealedLimits, SealedStore};
+use sealed_shuffle::sealed_files::{Fsync, MergedFiles, OpenBuffer, SealedLimits, SealedStore, SealedWriter};
 use sealed_shuffle_protocol::cipher::Segment;
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
@@ -132,7 +132,7 @@ impl Files {
         Self { store, place, temp }
     }
 
-    fn create(&self, reduce: i32) -> PartitionWriter {
+    fn create(&self, reduce: i32) -> SealedWriter {
         self.store
             .create(&OnLane::here(), &self.place, id(reduce), &key(), &wrapped())
             .expect("room on the disk")
@@ -144,7 +144,7 @@ impl Files {
     }
 }
 
-fn append(writer: &mut PartitionWriter, buffer: &mut Segment, size: usize) {
+fn append(writer: &mut SealedWriter, buffer: &mut Segment, size: usize) {
     let mut left = CHUNK;
     while left > 0 {
         let n = left.min(size);

@@ -9,8 +9,8 @@ use sealed_shuffle_config::keys;
 #[test]
 fn every_key_that_the_code_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = vec![root.join("README.md"), root.join("DECISIONS.md"), root.join("CHANGELOG.md")];
-    for room in ["src", "protocol/src"] {
+    let mut files = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    for room in ["src", "client/src", "config/src", "protocol/src", "transport/src", "docs"] {
         sources(&root.join(room), &mut files);
     }
     let mut unknown = Vec::new();
@@ -41,7 +41,9 @@ fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.expect("the sources are readable").path();
         if path.is_dir() && !path.ends_with("tests") {
             sources(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "md")
+            && !path.ends_with("tests.rs")
+        {
             files.push(path);
         }
     }

@@ -28,10 +28,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Parser;
+use sealed_shuffle_measure::{Noise, Spread};
 
 use cipher::{Candidate, Mode};
-use report::{Line, Spread};
-use transfer::{Plan, Took};
+use report::Line;
+use transfer::{Plan, Run};
 
 /// Segment sizes that are tried.
 const SEGMENTS: [usize; 5] = [64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20];
@@ -117,14 +118,14 @@ impl Floor {
         }
         let mut tried: Vec<_> = tried
             .into_iter()
-            .map(|(candidate, segment, took)| (candidate, segment, Spread::of(&took)))
+            .map(|(candidate, segment, took)| (candidate, segment, Spread::of(took)))
             .collect();
         tried.sort_by(|a, b| a.2.median.total_cmp(&b.2.median));
         let (candidate, segment, _) = tried[0];
         Line { mode, candidate, segment, tried, floor: Vec::new(), ours: Vec::new() }
     }
 
-    fn floor(&self, file: &File, candidate: Candidate, segment: usize) -> Took {
+    fn floor(&self, file: &File, candidate: Candidate, segment: usize) -> Run {
         let plan = Plan { file: FILE, bytes: self.bytes, segment };
         transfer::run(file, &plan, candidate.ends(), None).unwrap()
     }
@@ -148,20 +149,12 @@ fn try_everything() {
 /// A file of noise that has no name.
 fn content(len: u64) -> File {
     let mut file = tempfile::tempfile().unwrap();
-    let mut noise = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut piece = Vec::with_capacity(1 << 20);
+    let mut noise = Noise::default();
     let mut left = len;
     while left > 0 {
-        piece.clear();
-        while piece.len() < 1 << 20 {
-            noise ^= noise << 13;
-            noise ^= noise >> 7;
-            noise ^= noise << 17;
-            piece.extend_from_slice(&noise.to_be_bytes());
-        }
-        let take = usize::try_from(left).unwrap().min(piece.len());
-        file.write_all(&piece[..take]).unwrap();
-        left -= take as u64;
+        let take = left.min(1 << 20);
+        file.write_all(&noise.bytes(usize::try_from(take).unwrap())).unwrap();
+        left -= take;
     }
     // Nobody should write it back in mid-measurement.
     file.sync_all().unwrap();

@@ -1,12 +1,11 @@
 //! Medians and spread, as tables of Markdown and as JSON.
 
-use std::fmt::{self, Write};
-
+use sealed_shuffle_measure::{Spread, Table};
 use serde_json::{Value, json};
 
 use crate::cipher::{Candidate, Mode};
-use crate::ours::Ours;
-use crate::transfer::Took;
+use crate::ours::ServerFigures;
+use crate::transfer::Run;
 
 /// Everything about one mode.
 pub(crate) struct Line {
@@ -16,24 +15,24 @@ pub(crate) struct Line {
     pub(crate) segment: usize,
     /// All that were tried, by the sender's CPU seconds per GB.
     pub(crate) tried: Vec<(Candidate, usize, Spread)>,
-    pub(crate) floor: Vec<Took>,
+    pub(crate) floor: Vec<Run>,
     /// As many as of the floor, or none.
-    pub(crate) ours: Vec<Ours>,
+    pub(crate) ours: Vec<ServerFigures>,
 }
 
 impl Line {
     /// Ours over the floor's sender, within each pair.
     fn ratio(&self) -> Spread {
         let pairs = self.ours.iter().zip(&self.floor);
-        Spread::of(&pairs.map(|(ours, floor)| ours.server_per_gb / floor.sender_per_gb()).collect::<Vec<_>>())
+        Spread::of_ratios(pairs.map(|(ours, floor)| (ours.server_per_gb, floor.sender_per_gb())))
     }
 
-    fn floor(&self, of: impl Fn(&Took) -> f64) -> Spread {
-        Spread::of(&self.floor.iter().map(of).collect::<Vec<_>>())
+    fn floor(&self, of: impl Fn(&Run) -> f64) -> Spread {
+        Spread::of(self.floor.iter().map(of))
     }
 
-    fn ours(&self, of: impl Fn(&Ours) -> f64) -> Spread {
-        Spread::of(&self.ours.iter().map(of).collect::<Vec<_>>())
+    fn ours(&self, of: impl Fn(&ServerFigures) -> f64) -> Spread {
+        Spread::of(self.ours.iter().map(of))
     }
 
     /// The best segment size of each implementation.
@@ -48,84 +47,58 @@ impl Line {
     }
 }
 
-/// Median, least and most.
-#[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    least: f64,
-    most: f64,
-}
-
-impl Spread {
-    /// Of at least one value; of none, nothing is known.
-    pub(crate) fn of(values: &[f64]) -> Self {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        let last = sorted.len().saturating_sub(1);
-        Self { median: (at(last / 2) + at(sorted.len() / 2)) / 2.0, least: at(0), most: at(last) }
-    }
-
-    fn json(&self) -> Value {
-        json!({ "median": self.median, "least": self.least, "most": self.most })
-    }
-}
-
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = f.precision().unwrap_or(3);
-        write!(f, "{:.digits$} ({:.digits$} – {:.digits$})", self.median, self.least, self.most)
-    }
-}
-
-/// For people; the README has it as it is.
+/// For people; `docs/performance.md` has it as it is.
 pub(crate) fn table(lines: &[Line]) -> String {
-    let mut out = String::from("| mode | cipher | segment | sender, CPU-s/GB | receiver, CPU-s/GB | MB/s |");
-    out.push_str("\n|---|---|---|---|---|---|");
+    let mut floor =
+        Table::new(&["mode", "cipher", "segment", "sender, CPU-s/GB", "receiver, CPU-s/GB", "MB/s"]);
     for line in lines {
-        write!(
-            out,
-            "\n| {} | {} | {} KiB | {} | {} | {:.0} |",
-            line.mode.name(),
-            line.candidate.name(),
-            line.segment >> 10,
-            line.floor(Took::sender_per_gb),
-            line.floor(Took::receiver_per_gb),
-            line.floor(Took::megabytes_per_second),
-        )
-        .unwrap();
+        floor.row(&[
+            &line.mode.name(),
+            &line.candidate.name(),
+            &kib(line.segment),
+            &line.floor(Run::sender_per_gb),
+            &line.floor(Run::receiver_per_gb),
+            &format!("{:.0}", line.floor(Run::megabytes_per_second)),
+        ]);
     }
-    out.push_str("\n\n| tried | best segment | sender, CPU-s/GB |\n|---|---|---|");
+    let mut tried = Table::new(&["tried", "best segment", "sender, CPU-s/GB"]);
     for line in lines {
         for (candidate, segment, spread) in line.best() {
-            let (mode, name) = (line.mode.name(), candidate.name());
-            write!(out, "\n| {mode}: {name} | {} KiB | {spread} |", segment >> 10).unwrap();
+            tried.row(&[&format!("{}: {}", line.mode.name(), candidate.name()), &kib(segment), &spread]);
         }
     }
     if lines.iter().any(|line| line.ours.is_empty()) {
-        out.push_str("\n\nSEALED_SHUFFLE_BIN names no program: the floor was measured alone");
-        return out;
+        return format!(
+            "{floor}\n\n{tried}\n\nSEALED_SHUFFLE_BIN names no program: the floor was measured alone"
+        );
     }
-    out.push_str(
-        "\n\n| mode | our server, CPU-s/GB | over the floor's sender | bound | our client, CPU-s/GB | MB/s |",
-    );
-    out.push_str("\n|---|---|---|---|---|---|");
+    let mut ours = Table::new(&[
+        "mode",
+        "our server, CPU-s/GB",
+        "over the floor's sender",
+        "bound",
+        "our client, CPU-s/GB",
+        "MB/s",
+    ]);
     for line in lines {
         let ratio = line.ratio();
         let bound = line.mode.bound().map_or_else(String::new, |bound| {
             format!("{bound} {}", if ratio.median <= bound { "✔" } else { "✖" })
         });
-        write!(
-            out,
-            "\n| {} | {} | {ratio:.2} | {bound} | {} | {:.0} |",
-            line.mode.name(),
-            line.ours(|ours| ours.server_per_gb),
-            line.ours(|ours| ours.client_per_gb),
-            line.ours(|ours| ours.megabytes_per_second),
-        )
-        .unwrap();
+        ours.row(&[
+            &line.mode.name(),
+            &line.ours(|ours| ours.server_per_gb),
+            &format!("{ratio:.2}"),
+            &bound,
+            &line.ours(|ours| ours.client_per_gb),
+            &format!("{:.0}", line.ours(|ours| ours.megabytes_per_second)),
+        ]);
     }
-    out
+    format!("{floor}\n\n{tried}\n\n{ours}")
+}
+
+fn kib(bytes: usize) -> String {
+    format!("{} KiB", bytes >> 10)
 }
 
 /// For programs.
@@ -145,9 +118,9 @@ pub(crate) fn json(lines: &[Line]) -> String {
                 "cipher": line.candidate.name(),
                 "segment_bytes": line.segment,
                 "rounds": line.floor.len(),
-                "sender_cpu_seconds_per_gb": line.floor(Took::sender_per_gb).json(),
-                "receiver_cpu_seconds_per_gb": line.floor(Took::receiver_per_gb).json(),
-                "megabytes_per_second": line.floor(Took::megabytes_per_second).json(),
+                "sender_cpu_seconds_per_gb": line.floor(Run::sender_per_gb).json(),
+                "receiver_cpu_seconds_per_gb": line.floor(Run::receiver_per_gb).json(),
+                "megabytes_per_second": line.floor(Run::megabytes_per_second).json(),
                 "tried": tried.collect::<Vec<_>>(),
             });
             if !line.ours.is_empty() {

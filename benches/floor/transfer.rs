@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use rustix::time::{ClockId, clock_gettime};
+use sealed_shuffle_measure::process::thread_cpu_seconds;
 use sealed_shuffle_protocol::cipher::Segment;
 
 use crate::cipher::End;
@@ -21,8 +21,8 @@ pub(crate) struct Plan {
     pub(crate) segment: usize,
 }
 
-/// What it took.
-pub(crate) struct Took {
+/// What one run took.
+pub(crate) struct Run {
     pub(crate) bytes: u64,
     pub(crate) wall: f64,
     /// CPU seconds of the sending thread.
@@ -31,7 +31,7 @@ pub(crate) struct Took {
     pub(crate) receiver: f64,
 }
 
-impl Took {
+impl Run {
     pub(crate) fn sender_per_gb(&self) -> f64 {
         self.sender / self.gigabytes()
     }
@@ -55,7 +55,7 @@ pub(crate) fn run(
     plan: &Plan,
     (sender, receiver): (Box<dyn End>, Box<dyn End>),
     expected: Option<&[u8]>,
-) -> io::Result<Took> {
+) -> io::Result<Run> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let out = TcpStream::connect(listener.local_addr()?)?;
     out.set_nodelay(true)?;
@@ -67,12 +67,12 @@ pub(crate) fn run(
         (sending.join().unwrap(), receiving.join().unwrap())
     });
     let wall = begun.elapsed().as_secs_f64();
-    Ok(Took { bytes: plan.bytes, wall, sender: sent?, receiver: received? })
+    Ok(Run { bytes: plan.bytes, wall, sender: sent?, receiver: received? })
 }
 
 fn send(file: &File, mut socket: TcpStream, plan: &Plan, mut end: Box<dyn End>) -> io::Result<f64> {
     let mut segment = Segment::with_capacity(plan.segment);
-    let begun = thread_seconds();
+    let begun = thread_cpu_seconds();
     for (position, len) in plan.messages(end.as_ref()) {
         segment.reset(end.layout());
         let mut places: Vec<IoSliceMut<'_>> = segment.spare(len).map(IoSliceMut::new).collect();
@@ -84,7 +84,7 @@ fn send(file: &File, mut socket: TcpStream, plan: &Plan, mut end: Box<dyn End>) 
         end.seal(&mut segment);
         socket.write_all(segment.sealed())?;
     }
-    Ok(thread_seconds() - begun)
+    Ok(thread_cpu_seconds() - begun)
 }
 
 fn receive(
@@ -94,7 +94,7 @@ fn receive(
     expected: Option<&[u8]>,
 ) -> io::Result<f64> {
     let mut buffer = vec![0; plan.segment];
-    let begun = thread_seconds();
+    let begun = thread_cpu_seconds();
     for (position, len) in plan.messages(end.as_ref()) {
         let message = &mut buffer[..end.sealed_len(len)];
         socket.read_exact(message)?;
@@ -106,7 +106,7 @@ fn receive(
             }
         });
     }
-    Ok(thread_seconds() - begun)
+    Ok(thread_cpu_seconds() - begun)
 }
 
 impl Plan {
@@ -123,10 +123,4 @@ impl Plan {
             (len > 0).then_some((position, len))
         })
     }
-}
-
-/// CPU seconds of the calling thread.
-fn thread_seconds() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
 }

@@ -10,7 +10,7 @@ use crate::cases::Case;
 pub(crate) const COUNT: &str = "count";
 
 /// What callgrind found.
-pub(crate) struct Counted {
+pub(crate) struct Count {
     pub(crate) instructions: u64,
     /// What the emulated processor can do.
     pub(crate) abilities: String,
@@ -25,7 +25,7 @@ pub(crate) fn count_from_here(work: &mut dyn FnMut()) {
 }
 
 /// Runs `case` under callgrind.
-pub(crate) fn count(case: Case) -> Counted {
+pub(crate) fn count(case: Case) -> Count {
     let dir = tempfile::tempdir().unwrap();
     let found = dir.path().join("callgrind.out");
     let output = Command::new("valgrind")
@@ -43,7 +43,7 @@ pub(crate) fn count(case: Case) -> Counted {
     let totals = text.lines().find_map(|line| line.strip_prefix("totals: ")).unwrap();
     let instructions = totals.trim().parse().unwrap();
     assert!(instructions > 0, "callgrind did not see the function that switches the count on");
-    Counted { instructions, abilities: String::from_utf8(output.stdout).unwrap().trim().to_owned() }
+    Count { instructions, abilities: String::from_utf8(output.stdout).unwrap().trim().to_owned() }
 }
 
 /// Valgrind's name and release.

@@ -11,7 +11,7 @@ use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Proof, Roots};
 use sealed_shuffle_protocol::cipher::{CtrLayer, GcmLayer, Layer, NullLayer};
 use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, StreamId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::secret::Secret;
@@ -138,7 +138,7 @@ fn decode_frames() -> Box<dyn FnMut()> {
         for piece in &pieces {
             decoder.feed(piece.clone());
             while let Some(incoming) = decoder.next().unwrap() {
-                requests += i32::from(matches!(black_box(incoming), Incoming::End));
+                requests += i32::from(matches!(black_box(incoming), FrameEvent::End));
             }
         }
         assert_eq!(requests, REQUESTS);

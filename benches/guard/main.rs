@@ -7,7 +7,7 @@
 //! which emulates those of its own choice (AVX2 and AES-NI, no AVX-512) and shows them by CPUID, from which `aes`,
 //! aws-lc-rs and libc choose their code. What is not: the release of valgrind and of libc. The baseline names the architecture and the
 //! abilities that it was counted with; where they differ, the cases with a cipher in them are shown and not judged.
-//! Counted is the development profile, which the tests have built anyway: opt-level 1 for this crate, 3 for the protocol's.
+//! Count is the development profile, which the tests have built anyway: opt-level 1 for this crate, 3 for the protocol's.
 
 #![allow(clippy::unwrap_used)] // a guard that cannot run should stop
 
@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cases::Case;
+use sealed_shuffle_measure::Spread;
 use verdict::Baseline;
 
 /// Runs for the wall time.
@@ -83,13 +84,10 @@ fn count_this(name: &str) -> ExitCode {
 /// Median of wall time.
 fn microseconds(case: Case) -> f64 {
     let mut work = case.ready();
-    let mut took: Vec<f64> = (0..TIMED)
-        .map(|_| {
-            let begun = Instant::now();
-            work();
-            begun.elapsed().as_secs_f64()
-        })
-        .collect();
-    took.sort_by(f64::total_cmp);
-    1e6 * took[TIMED / 2]
+    let took = (0..TIMED).map(|_| {
+        let begun = Instant::now();
+        work();
+        begun.elapsed().as_secs_f64()
+    });
+    1e6 * Spread::of(took).median
 }

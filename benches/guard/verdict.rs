@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::callgrind::{Counted, version};
+use crate::callgrind::{Count, version};
 use crate::cases::Case;
 
 /// A regression of more than this part fails.
@@ -34,7 +34,7 @@ impl Baseline {
         }
     }
 
-    pub(crate) fn save(counted: &[(Case, Counted)]) {
+    pub(crate) fn save(counted: &[(Case, Count)]) {
         let counts: BTreeMap<&str, u64> =
             counted.iter().map(|(case, counted)| (case.name(), counted.instructions)).collect();
         let text = json!({
@@ -46,7 +46,7 @@ impl Baseline {
         fs::write(path(), serde_json::to_string_pretty(&text).unwrap() + "\n").unwrap();
     }
 
-    pub(crate) fn judge(&self, case: Case, counted: &Counted) -> Verdict {
+    pub(crate) fn judge(&self, case: Case, counted: &Count) -> Verdict {
         let now = counted.instructions;
         let comparable = self.architecture == std::env::consts::ARCH
             && (self.abilities == counted.abilities || !case.has_cipher());

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use sealed_shuffle_protocol::codec::EncodeError;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
-    BlockId, BlockTransferMessage, FetchShuffleBlockChunks, FetchShuffleBlocks, Nested, OpenBlocks,
+    BlockId, BlockTransferMessage, FetchShuffleBlockChunks, FetchShuffleBlocks, Lists, OpenBlocks,
     SHUFFLE_PUSH_MERGER, Strings,
 };
 
@@ -135,7 +135,7 @@ impl Request {
             }
             Group::Batch(shuffle) => {
                 let mut maps: Vec<MapId> = Vec::new();
-                let mut reduces = Nested::new();
+                let mut reduces = Lists::new();
                 for block in &self.blocks {
                     if let BlockId::ShuffleBatch { map, start, end, .. } = block {
                         maps.push(*map);
@@ -163,9 +163,9 @@ impl Request {
     fn nested<K: Copy + PartialEq, V>(
         &self,
         parts: impl Fn(&BlockId) -> Option<(K, V)>,
-    ) -> (Vec<K>, Nested<V>) {
+    ) -> (Vec<K>, Lists<V>) {
         let mut keys: Vec<K> = Vec::new();
-        let mut lists = Nested::new();
+        let mut lists = Lists::new();
         let mut list = Vec::new();
         for (key, value) in self.blocks.iter().filter_map(parts) {
             if keys.last() != Some(&key) {

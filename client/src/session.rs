@@ -23,8 +23,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle_protocol::cipher::{AesSession, Layer, Role, SessionMode};
-use sealed_shuffle_protocol::connection::{Agreed, ClientConnection, ClientEvent, CloseReason, Engine as _};
+use sealed_shuffle_protocol::auth::AesSession;
+use sealed_shuffle_protocol::cipher::{Layer, Role, SessionMode};
+use sealed_shuffle_protocol::connection::{
+    Agreement, ClientConnection, ClientEvent, CloseReason, Engine as _,
+};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, RequestId, StreamId};
 use sealed_shuffle_protocol::sasl::SaslLayer;
 use sealed_shuffle_protocol::shuffle::StreamName;
@@ -357,11 +360,13 @@ impl Handler for Session {
         Ok(())
     }
 
-    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer> {
+    fn session_layer(&mut self, agreed: Agreement) -> Box<dyn Layer> {
         match agreed {
-            Agreed::X25519(keys) => Box::new(AesSession::client(keys, self.secured.aes, Box::new(OsRandom))),
-            Agreed::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Client)),
-            Agreed::Sasl(keys) => Box::new(SaslLayer::new(keys, Role::Client, self.secured.sasl_block)),
+            Agreement::X25519(keys) => {
+                Box::new(AesSession::client(keys, self.secured.aes, Box::new(OsRandom)))
+            }
+            Agreement::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Client)),
+            Agreement::Sasl(keys) => Box::new(SaslLayer::new(keys, Role::Client, self.secured.sasl_block)),
         }
     }
 

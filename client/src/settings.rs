@@ -7,7 +7,7 @@ use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::auth::legacy::LegacySettings;
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_protocol::sasl::Wanted;
+use sealed_shuffle_protocol::sasl::Demand;
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use sealed_shuffle_config::{ClientConfig, ClientSecurity};
@@ -41,7 +41,7 @@ pub enum Security {
         /// What both ends know.
         secret: Arc<AppSecret>,
         /// Exactly that, whatever else the server offers.
-        wanted: Wanted,
+        wanted: Demand,
         /// Plaintext bytes of a sealed token (`spark.network.sasl.maxEncryptedBlockSize`). 64 KiB.
         max_block: usize,
     },
@@ -140,8 +140,8 @@ impl Settings {
             Security::Legacy { settings, .. } => {
                 Some(format!("{}, {} bits, PBKDF2 handshake", SessionCipher::Ctr, settings.key_bits))
             }
-            Security::Sasl { wanted: Wanted::Conf(_), .. } => Some("SASL's privacy layer".to_owned()),
-            Security::Sasl { wanted: Wanted::Auth, .. } | Security::Plaintext => None,
+            Security::Sasl { wanted: Demand::Conf(_), .. } => Some("SASL's privacy layer".to_owned()),
+            Security::Sasl { wanted: Demand::Auth, .. } | Security::Plaintext => None,
         };
         match (self.tls.is_some(), own) {
             (true, None) => "sealed with TLS".to_owned(),
@@ -200,7 +200,7 @@ impl From<&ClientSecurity> for Security {
             },
             ClientSecurity::Sasl { secret, encrypt, ciphers, max_block } => Self::Sasl {
                 secret: Arc::new(AppSecret::new(secret.text.to_string())),
-                wanted: if *encrypt { Wanted::Conf(ciphers.clone()) } else { Wanted::Auth },
+                wanted: if *encrypt { Demand::Conf(ciphers.clone()) } else { Demand::Auth },
                 max_block: max_block.as_usize(),
             },
         }

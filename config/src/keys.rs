@@ -1,7 +1,7 @@
 //! Every configuration key that is read, as one table.
 //!
 //! The only place in which a key's name, default, bounds and meaning stand: the parser, the suggestions for
-//! mistyped names, the effective configuration that `serve` prints and the table in the README are made of it.
+//! mistyped names, the effective configuration that `serve` prints and the table in `docs/reference.md` are made of it.
 //! Defaults of Spark's keys are those of Spark 4.3.0's standalone shuffle service and executors.
 
 use sealed_shuffle_protocol::auth::legacy::LegacyKdf;

@@ -1,4 +1,4 @@
-//! The table of keys as Markdown, for the README.
+//! The table of keys as Markdown, for `docs/reference.md`.
 
 use super::key::{AnyKey, DefaultValue, Reader};
 use super::keys;
@@ -44,19 +44,19 @@ mod tests {
     const BEGIN: &str = "<!-- config:begin -->\n";
     const END: &str = "<!-- config:end -->";
 
-    /// `UPDATE_README=1 cargo test readme_holds_the_table` writes the table instead.
+    /// `UPDATE_DOCS=1 cargo test -p sealed-shuffle-config reference_holds_the_table` writes the table instead.
     #[test]
-    fn readme_holds_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-        let readme = std::fs::read_to_string(path).unwrap();
-        let (before, rest) = readme.split_once(BEGIN).expect("the README has the marker before the table");
-        let (table, after) = rest.split_once(END).expect("the README has the marker after the table");
+    fn reference_holds_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md");
+        let chapter = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = chapter.split_once(BEGIN).expect("the chapter has the marker before the table");
+        let (table, after) = rest.split_once(END).expect("the chapter has the marker after the table");
         let wanted = format!("\n{}\n", markdown_table());
-        if std::env::var_os("UPDATE_README").is_some() {
+        if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(path, format!("{before}{BEGIN}{wanted}{END}{after}")).unwrap();
             return;
         }
-        assert!(table == wanted, "the table in README.md is out of date: run with UPDATE_README=1");
+        assert!(table == wanted, "the table in docs/reference.md is out of date: run with UPDATE_DOCS=1");
     }
 
     #[test]

@@ -23,26 +23,19 @@ import hashlib
 import json
 import os
 import signal
-import sys
 import threading
 import time
 
-from pyspark import SparkConf, StorageLevel
+from driver import CANARY, events, options_and_conf, say
+from pyspark import StorageLevel
 from pyspark.sql import SparkSession, functions as F
 
-CANARY = "CANARY-thrush-in-the-hedge-"
 MAPS = 4
 REDUCES = 8
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        options = json.load(file)
-    conf = SparkConf().setMaster(options["master"]).setAppName("interop")
-    for key, value in options["conf"].items():
-        conf.set(key, value)
-    conf.set("spark.eventLog.enabled", "true").set("spark.eventLog.dir", "file:" + options["event_log"])
-    conf.set("spark.eventLog.compress", "false").set("spark.eventLog.rolling.enabled", "false")
+    options, conf = options_and_conf("interop", event_log=True)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     digest = hashlib.sha256()
     canary_rows = sql_job(spark, options["rows"], digest)
@@ -52,7 +45,7 @@ def main():
     spark.stop()
     result = {"app": app, "result": digest.hexdigest(), "canary_rows": canary_rows, "killed": killed}
     result.update(event_log_summary(options["event_log"]))
-    print("RESULT " + json.dumps(result), flush=True)
+    say("RESULT", result)
 
 
 def sql_job(spark, rows, digest):
@@ -145,21 +138,16 @@ def executors(sc):
 def event_log_summary(directory):
     """What happened to the map stage of groupByKey: the stage of MAPS tasks whose shuffle REDUCES tasks read."""
     stages, ended, failures = {}, {}, 0
-    for path in glob.glob(directory + "/**/*", recursive=True):
-        if not os.path.isfile(path):
-            continue
-        with open(path, errors="replace") as file:
-            for line in file:
-                if '"SparkListenerStageSubmitted"' in line:
-                    info = json.loads(line)["Stage Info"]
-                    stages.setdefault(info["Stage ID"], []).append(info)
-                elif '"SparkListenerTaskEnd"' in line:
-                    event = json.loads(line)
-                    reason = event["Task End Reason"]["Reason"]
-                    if reason == "Success":
-                        ended[event["Stage ID"]] = ended.get(event["Stage ID"], 0) + 1
-                    elif reason == "FetchFailed":
-                        failures += 1
+    for event in events(directory):
+        if event["Event"] == "SparkListenerStageSubmitted":
+            info = event["Stage Info"]
+            stages.setdefault(info["Stage ID"], []).append(info)
+        elif event["Event"] == "SparkListenerTaskEnd":
+            reason = event["Task End Reason"]["Reason"]
+            if reason == "Success":
+                ended[event["Stage ID"]] = ended.get(event["Stage ID"], 0) + 1
+            elif reason == "FetchFailed":
+                failures += 1
     reducing = [stage for stage, infos in stages.items() if infos[0]["Number of Tasks"] == REDUCES]
     maps = [
         stage

@@ -8,21 +8,16 @@ Takes one argument: a JSON file with master and conf. Prints one line that begin
 Ends when its standard input ends.
 """
 
-import json
 import sys
 
-from pyspark import SparkConf, StorageLevel
+from driver import CANARY, options_and_conf, say
+from pyspark import StorageLevel
 from pyspark.sql import SparkSession, functions as F
 
-CANARY = "CANARY-thrush-in-the-hedge-"
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        options = json.load(file)
-    conf = SparkConf().setMaster(options["master"]).setAppName("at-rest")
-    for key, value in options["conf"].items():
-        conf.set(key, value)
+    _, conf = options_and_conf("at-rest")
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     sc = spark.sparkContext
     rows = spark.range(0, 8000, 1, 4).select("id", F.concat(F.lit(CANARY), F.col("id").cast("string")).alias("text"))
@@ -40,7 +35,7 @@ def main():
         "cached": ["rdd_%d_%d" % (cached.id(), n) for n in range(4)],
         "result": "%d %s %d" % (hashed, grouped, count),
     }
-    print("READY " + json.dumps(ready), flush=True)
+    say("READY", ready)
     sys.stdin.read()
     spark.stop()
 

@@ -10,25 +10,18 @@ Takes one argument: a JSON file with master and conf. Prints one line that begin
 Ends when its standard input ends.
 """
 
-import json
 import re
 import sys
-import time
 
-from pyspark import SparkConf, SparkContext, StorageLevel
+from driver import CANARY, options_and_conf, say, wait_for_executors
+from pyspark import SparkContext, StorageLevel
 
-CANARY = "CANARY-thrush-in-the-hedge-"
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        options = json.load(file)
-    conf = SparkConf().setMaster(options["master"]).setAppName("live")
-    for key, value in options["conf"].items():
-        conf.set(key, value)
+    _, conf = options_and_conf("live")
     sc = SparkContext(conf=conf)
-    while len(sc._jsc.sc().statusTracker().getExecutorInfos()) < 3:
-        time.sleep(0.1)
+    wait_for_executors(sc)
     ebm = sc._jvm.Ebm
     sc.parallelize(range(300), 4).map(lambda n: (n % 30, CANARY + str(n))).groupByKey(3).count()
     disk = sc.parallelize(range(4000), 4).map(lambda n: CANARY + str(n)).persist(StorageLevel.DISK_ONLY)
@@ -53,7 +46,7 @@ def main():
         "broadcast": broadcast._jbroadcast.id(),
     }
     ready.update(located)
-    print("READY " + json.dumps(ready), flush=True)
+    say("READY", ready)
     sys.stdin.read()
     sc.stop()
 

@@ -16,33 +16,24 @@ number and a hash of what it computed, and at the end one that begins with RESUL
   lost               executors that went away before the end
 """
 
-import glob
 import hashlib
 import json
-import os
 import sys
 import threading
 import time
 
-from pyspark import SparkConf, SparkContext
+from driver import CANARY, events, options_and_conf, say, wait_for_executors
+from pyspark import SparkContext
 
-CANARY = "CANARY-thrush-in-the-hedge-"
 MAPS = 8
 REDUCES = 16
 ROWS = 40000
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        options = json.load(file)
-    conf = SparkConf().setMaster(options["master"]).setAppName("waves")
-    for key, value in options["conf"].items():
-        conf.set(key, value)
-    conf.set("spark.eventLog.enabled", "true").set("spark.eventLog.dir", "file:" + options["event_log"])
-    conf.set("spark.eventLog.compress", "false").set("spark.eventLog.rolling.enabled", "false")
+    options, conf = options_and_conf("waves", event_log=True)
     sc = SparkContext(conf=conf)
-    while len(sc._jsc.sc().statusTracker().getExecutorInfos()) < 3:
-        time.sleep(0.1)
+    wait_for_executors(sc)
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     shuffled = sc.parallelize(range(ROWS), MAPS).map(lambda n: (n % 499, CANARY + str(n))).groupByKey(REDUCES)
@@ -53,7 +44,7 @@ def main():
     sc.stop()
     result = {"waves": len(results), "results": sorted(set(results))}
     result.update(event_log_summary(options["event_log"]))
-    print("RESULT " + json.dumps(result), flush=True)
+    say("RESULT", result)
 
 
 def wave(shuffled):
@@ -73,24 +64,19 @@ def event_log_summary(directory):
     """What was done more than once, in all stages, and what failed."""
     again, fetch_failures, failures, lost, first_maps = 0, 0, 0, 0, 0
     first = None
-    for path in glob.glob(directory + "/**/*", recursive=True):
-        if not os.path.isfile(path):
-            continue
-        with open(path, errors="replace") as file:
-            for line in file:
-                event = json.loads(line)
-                kind = event["Event"]
-                if kind == "SparkListenerStageSubmitted":
-                    info = event["Stage Info"]
-                    again += info["Stage Attempt ID"] > 0
-                    first = info["Stage ID"] if first is None else first
-                elif kind == "SparkListenerTaskEnd":
-                    reason = event["Task End Reason"]["Reason"]
-                    fetch_failures += reason == "FetchFailed"
-                    failures += reason != "Success"
-                    first_maps += reason == "Success" and event["Stage ID"] == first
-                elif kind == "SparkListenerExecutorRemoved":
-                    lost += 1
+    for event in events(directory):
+        kind = event["Event"]
+        if kind == "SparkListenerStageSubmitted":
+            info = event["Stage Info"]
+            again += info["Stage Attempt ID"] > 0
+            first = info["Stage ID"] if first is None else first
+        elif kind == "SparkListenerTaskEnd":
+            reason = event["Task End Reason"]["Reason"]
+            fetch_failures += reason == "FetchFailed"
+            failures += reason != "Success"
+            first_maps += reason == "Success" and event["Stage ID"] == first
+        elif kind == "SparkListenerExecutorRemoved":
+            lost += 1
     return {
         "again": again,
         "resubmitted": first_maps - MAPS,

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sealed_shuffle_measure::Noise;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -45,6 +46,20 @@ impl Algorithm {
     }
 }
 
+/// The shuffle manager that real executors name when they register.
+pub const SORT_MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
+
+/// The same as executors of YARN name it, of an attempt that merges.
+pub fn merging_manager(attempt: i32) -> String {
+    let dir = merge_dir(attempt);
+    format!(r#"{SORT_MANAGER}:{{"mergeDir":"{dir}","attemptId":"{attempt}"}}}}}}"#)
+}
+
+/// The name of the merge directories of an attempt.
+fn merge_dir(attempt: i32) -> String {
+    format!("merge_manager_{attempt}")
+}
+
 /// The directories of one executor.
 #[derive(Clone, Debug)]
 pub struct Executor {
@@ -66,10 +81,17 @@ impl Executor {
         Self { dirs, sub_dirs: 64 }
     }
 
-    /// Makes the merge directories of this name beside its own, with their sub-directories, as an executor does before it
+    /// The same with the merge directories of attempt 1.
+    pub fn merging_beneath(root: &Path, name: &str) -> Self {
+        let executor = Self::beneath(root, name);
+        executor.make_merge_dirs(1);
+        executor
+    }
+
+    /// Makes the merge directories of an attempt beside its own, with their sub-directories, as an executor does before it
     /// registers (`DiskBlockManager.createLocalDirsForMergedShuffleBlocks`, Spark 4.3.0).
-    pub fn make_merge_dirs(&self, name: &str) -> Vec<PathBuf> {
-        let beside = |dir: &PathBuf| dir.parent().expect("they lie in a directory").join(name);
+    pub fn make_merge_dirs(&self, attempt: i32) -> Vec<PathBuf> {
+        let beside = |dir: &PathBuf| dir.parent().expect("they lie in a directory").join(merge_dir(attempt));
         let dirs: Vec<PathBuf> = self.dirs.iter().map(beside).collect();
         for sub_dir in
             dirs.iter().flat_map(|dir| (0..self.sub_dirs).map(move |n| dir.join(format!("{n:02x}"))))
@@ -123,15 +145,12 @@ impl Executor {
 
 /// `length` bytes that depend on `seed` alone: canaries among noise.
 pub fn content(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut noise = Noise::seeded(seed);
     let mut bytes = Vec::with_capacity(length + 64);
     while bytes.len() < length {
         bytes.extend_from_slice(CANARY.as_bytes());
         for _ in 0..64 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.extend_from_slice(&state.to_le_bytes());
+            bytes.extend_from_slice(&noise.next_u64().to_le_bytes());
         }
     }
     bytes.truncate(length);

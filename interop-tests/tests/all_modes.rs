@@ -7,13 +7,12 @@
 use std::thread;
 
 use sealed_shuffle_interop_tests::{
-    application::{Application, ROWS, Report, result_without_a_service},
-    matrix::is_chosen,
-    mode::{Auth, Cipher, Mode, SaslCipher},
-    server::Server,
-    service::{Fixture, SECRET, Service},
-    tls::Stores,
-    turn::Turn,
+    applications::{Application, ApplicationReport, ROWS, result_without_a_service},
+    fixture::{Fixture, SECRET},
+    machine::Turn,
+    modes::matrix::is_chosen,
+    modes::{Auth, Cipher, Mode, SaslCipher, Service, Stores},
+    ours::Server,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -63,7 +62,7 @@ fn spark_runs_the_applications_of_every_mode() {
 }
 
 /// Runs an application in each mode, all at the same time, to the same result.
-fn side_by_side(application: impl Fn(&Mode) -> Application) -> Vec<Report> {
+fn side_by_side(application: impl Fn(&Mode) -> Application) -> Vec<ApplicationReport> {
     let expected = result_without_a_service();
     let turns = Turn::wait_for_all();
     let applications: Vec<Application> = (0..)
@@ -73,7 +72,7 @@ fn side_by_side(application: impl Fn(&Mode) -> Application) -> Vec<Report> {
             application(mode).with("spark.deploy.appIdPattern", &format!("app-%s-{n}%03d"))
         })
         .collect();
-    let reports: Vec<Report> = thread::scope(|scope| {
+    let reports: Vec<ApplicationReport> = thread::scope(|scope| {
         let runs: Vec<_> = applications
             .iter()
             .map(|application| scope.spawn(|| application.run_beside_others(&turns)))

@@ -4,12 +4,12 @@
 //! nothing about us: they run only when the matrix is chosen, `SEALED_SHUFFLE_MATRIX=full` for all of it.
 
 use sealed_shuffle_interop_tests::{
-    application::{Application, ROWS, Report, result_without_a_service},
-    matrix::{application_modes, oracle_modes},
-    mode::Mode,
+    applications::{Application, ApplicationReport, ROWS, result_without_a_service},
+    fixture::{Fixture, SECRET},
+    modes::matrix::{application_modes, oracle_modes},
+    modes::{Mode, Service},
     oracle::CANARY,
-    proxy::{Proxy, contains},
-    service::{Fixture, SECRET, Service},
+    wire::{Proxy, contains},
 };
 
 /// With `spark.io.encryption.enabled`, and an executor killed while others read what it wrote.
@@ -42,7 +42,7 @@ fn computes_the_same_and_shows_nothing_on_the_wire(service: Service, mode: Mode)
 }
 
 #[track_caller]
-fn assert_right(f: &Fixture, report: &Report) {
+fn assert_right(f: &Fixture, report: &ApplicationReport) {
     report.assert_nothing_recomputed();
     assert_eq!(report.canary_rows, ROWS);
     assert_eq!(report.result, result_without_a_service(), "another result than without the service");

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use sealed_shuffle_interop_tests::{
     against_both,
-    client::{Connection, Credentials},
-    mode::{Cipher, Mode},
+    fixture::{APP, Fixture, SECRET},
+    modes::{Cipher, Mode, Service},
     oracle::{CANARY, Digest, content},
-    plain::{self, Plain},
-    proxy::{Proxy, contains},
-    server::Server,
-    service::{APP, Fixture, SECRET, Service},
+    ours::Server,
+    spark::{Connection, Credentials},
+    wire::frames,
+    wire::{PlainSocket, Proxy, contains},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -84,10 +84,10 @@ fn refuses_unauthenticated_requests(f: &Fixture) {
     let map = with_a_map(f);
     let register = [&[2u8][..], &[0; 64]].concat();
     for body in
-        [plain::fetch_shuffle_block(APP, "1", 0, 3, 0), register, Vec::new(), vec![0xea], vec![0xfb; 200]]
+        [frames::fetch_shuffle_block(APP, "1", 0, 3, 0), register, Vec::new(), vec![0xea], vec![0xfb; 200]]
     {
-        let mut peer = Plain::connect(f.address());
-        peer.send(&plain::rpc_request(7, &body));
+        let mut peer = PlainSocket::connect(f.address());
+        peer.send(&frames::rpc_request(7, &body));
         let heard = peer.rest(PATIENCE);
         assert!(heard.closed, "an unauthenticated request leaves the connection open: {}", heard.text());
         if f.service == Service::Spark && !body.is_empty() {
@@ -95,8 +95,8 @@ fn refuses_unauthenticated_requests(f: &Fixture) {
         }
         assert_no_answer(&heard.bytes);
     }
-    let mut peer = Plain::connect(f.address());
-    peer.send(&plain::one_way(&plain::fetch_shuffle_block(APP, "1", 0, 3, 0)));
+    let mut peer = PlainSocket::connect(f.address());
+    peer.send(&frames::one_way(&frames::fetch_shuffle_block(APP, "1", 0, 3, 0)));
     assert!(peer.rest(SILENCE).bytes.is_empty(), "a one-way message was answered");
     assert_serves(&f.connect(), &map);
 }
@@ -112,8 +112,8 @@ fn assert_no_answer(bytes: &[u8]) {
 fn refuses_unauthenticated_uploads(f: &Fixture) {
     f.expect_warning("refused a request before the handshake");
     let map = with_a_map(f);
-    let mut peer = Plain::connect(f.address());
-    peer.send(&plain::upload_stream(7, &[12, 0, 0, 0, 0], b"data"));
+    let mut peer = PlainSocket::connect(f.address());
+    peer.send(&frames::upload_stream(7, &[12, 0, 0, 0, 0], b"data"));
     let heard = peer.rest(PATIENCE);
     assert!(heard.closed);
     assert_no_answer(&heard.bytes);
@@ -129,8 +129,8 @@ fn refuses_unauthenticated_uploads(f: &Fixture) {
 fn refuses_unauthenticated_merge_requests(f: &Fixture) {
     f.expect_warning("refused a request before the handshake");
     let map = with_a_map(f);
-    let mut peer = Plain::connect(f.address());
-    peer.send(&plain::merged_meta_request(7, APP));
+    let mut peer = PlainSocket::connect(f.address());
+    peer.send(&frames::merged_meta_request(7, APP));
     assert_no_answer(&peer.rest(SILENCE).bytes);
     assert_serves(&f.connect(), &map);
 }
@@ -142,8 +142,8 @@ fn gives_unauthenticated_peers_no_chunk_of_an_open_stream(f: &Fixture) {
     let owner = f.connect();
     let stream = owner.open_stream(fetch());
     let id: u64 = stream.id.parse().expect("stream ids are numbers");
-    for request in [plain::chunk_request(id, 0), plain::stream_request(&format!("{id}_0"))] {
-        let mut peer = Plain::connect(f.address());
+    for request in [frames::chunk_request(id, 0), frames::stream_request(&format!("{id}_0"))] {
+        let mut peer = PlainSocket::connect(f.address());
         peer.send(&request);
         let heard = peer.rest(SILENCE);
         if f.is_spark_before(4, 0) {
@@ -169,7 +169,7 @@ fn gives_a_replayed_challenge_no_session(f: &Fixture) {
     let challenge = usize::try_from(u64::from_be_bytes(recorded[..8].try_into().expect("eight bytes")));
     let (challenge, session) = recorded.split_at(challenge.expect("a challenge is short"));
 
-    let mut thief = Plain::connect(f.address());
+    let mut thief = PlainSocket::connect(f.address());
     thief.send(challenge);
     thief.frame(PATIENCE).expect("a challenge is answered");
     thief.send(session);
@@ -187,13 +187,13 @@ fn keeps_serving_after_garbage(f: &Fixture) {
     for garbage in [
         vec![0u8; 64],
         vec![0xff; 64],
-        plain::frame(200, &[1, 2, 3]),
+        frames::frame(200, &[1, 2, 3]),
         (1u64 << 40).to_be_bytes().to_vec(),
-        plain::rpc_request(1, &[0xfb, 0x7f, 0xff, 0xff, 0xff]),
+        frames::rpc_request(1, &[0xfb, 0x7f, 0xff, 0xff, 0xff]),
         b"GET / HTTP/1.1\r\nHost: service\r\n\r\n".to_vec(),
         content(3, 5000),
     ] {
-        let mut peer = Plain::connect(f.address());
+        let mut peer = PlainSocket::connect(f.address());
         peer.send(&garbage);
         assert_no_answer(&peer.rest(SILENCE).bytes);
     }
@@ -222,7 +222,7 @@ fn spark_closes_on_another_cipher() {
     let other = Credentials::new(&Mode::newest(Cipher::Ctr, 1), APP, SECRET);
     let connection = f.connect_as(&other).expect("the handshake does not tell the cipher");
     let outcome = connection.rpc_bytes("0700000000", 2000);
-    assert!(!matches!(outcome, sealed_shuffle_interop_tests::client::Outcome::Answer(_)), "{outcome:?}");
+    assert!(!matches!(outcome, sealed_shuffle_interop_tests::spark::Outcome::Answer(_)), "{outcome:?}");
 }
 
 /// `spark.sealed.security.minimum=aes-gcm` refuses CTR, in the peer's own cipher, so that its log can say why.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use sealed_shuffle_client::{ErrorKind, FetchError};
 use sealed_shuffle_interop_tests::{
     against_both,
-    mode::{Cipher, Mode},
+    fixture::{APP, Fixture, SECRET},
+    modes::{Cipher, Mode, Service},
     oracle::{Algorithm, Digest, Executor, content},
     ours::OurClient,
-    service::{APP, Fixture, SECRET, Service},
 };
 use sealed_shuffle_protocol::{ids::ExecutorId, shuffle::CorruptionCause};
 use tempfile::TempDir;

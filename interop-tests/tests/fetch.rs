@@ -5,9 +5,9 @@
 
 use sealed_shuffle_interop_tests::{
     against_both,
-    client::Connection,
+    fixture::{APP, Fixture},
     oracle::{Algorithm, Digest, Executor, content},
-    service::{APP, Fixture},
+    spark::Connection,
 };
 use serde_json::{Value, json};
 
@@ -194,7 +194,7 @@ fn registers_and_fetches_with_the_block_store_client(f: &Fixture) {
     assert_eq!(store.fetch("1", &batch, false)[&batch[0]].clone().digest(), Digest::of(&three.concat()));
 
     let older = f.credentials().with("spark.shuffle.useOldFetchProtocol", "true");
-    let store = sealed_shuffle_interop_tests::client::Store::open(&f.peer, f.address(), &older);
+    let store = sealed_shuffle_interop_tests::spark::Store::open(&f.peer, f.address(), &older);
     let fetched = store.fetch("1", &blocks, false);
     assert_eq!(fetched[&blocks[1]].clone().digest(), Digest::of(&four[2]));
 }

@@ -9,13 +9,15 @@ use std::{
     process::Output,
 };
 
-use sealed_shuffle::stored::io_encryption::{DecryptingReader, EncryptingWriter};
+use sealed_shuffle::io_encryption::{DecryptingReader, EncryptingWriter};
 use sealed_shuffle_interop_tests::{
-    at_rest::{AtRest, Stream, command_with_key, spark_streams},
-    mode::{Cipher, Mode},
+    applications::ApplicationAtRest,
+    fixture::Fixture,
+    modes::{Cipher, Mode, Service},
     oracle::CANARY,
-    proxy::contains,
-    service::{Fixture, Service},
+    ours::command_with_key,
+    spark::{IoStream, spark_streams},
+    wire::contains,
 };
 use sealed_shuffle_protocol::stored::io_encryption::IoKey;
 use serde_json::Value;
@@ -32,7 +34,7 @@ fn decrypted_partitions_are_those_of_the_same_job_without_encryption() {
     let mode = Mode::aes("4.3.0", Cipher::Gcm, 2);
     let plain = {
         let f = Fixture::start(Service::Ours, mode);
-        let app = AtRest::start(&f, &UNCOMPRESSED);
+        let app = ApplicationAtRest::start(&f, &UNCOMPRESSED);
         assert_served(&f);
         let (scan, code) = scan(&f, &app);
         assert_eq!(code, 1, "{scan:#}");
@@ -45,7 +47,7 @@ fn decrypted_partitions_are_those_of_the_same_job_without_encryption() {
         (app.result.clone(), partitions(&app, slices))
     };
     let f = Fixture::start(Service::Ours, mode);
-    let app = AtRest::start(
+    let app = ApplicationAtRest::start(
         &f,
         &[UNCOMPRESSED[0], UNCOMPRESSED[1], ENCRYPTED, ("spark.io.encryption.keySizeBits", "256")],
     );
@@ -61,7 +63,7 @@ fn decrypted_partitions_are_those_of_the_same_job_without_encryption() {
 #[test]
 fn opens_uncompressed_data_under_192_bits() {
     let f = Fixture::start(Service::Ours, Mode::aes("4.0.5", Cipher::Ctr, 2));
-    let app = AtRest::start(
+    let app = ApplicationAtRest::start(
         &f,
         &[UNCOMPRESSED[0], UNCOMPRESSED[1], ENCRYPTED, ("spark.io.encryption.keySizeBits", "192")],
     );
@@ -82,7 +84,7 @@ fn opens_uncompressed_data_under_192_bits() {
 #[test]
 fn opens_compressed_data_under_128_bits() {
     let f = Fixture::start(Service::Ours, Mode::aes("3.5.9", Cipher::Gcm, 1));
-    let app = AtRest::start(&f, &[ENCRYPTED]);
+    let app = ApplicationAtRest::start(&f, &[ENCRYPTED]);
     assert_served(&f);
     assert_eq!(app.key.as_deref().map(str::len), Some(32));
     let is_lz4 = |bytes: &[u8]| bytes.starts_with(b"LZ4Block");
@@ -114,10 +116,10 @@ fn sparks_streams_and_ours_read_each_other() {
         ours.write_all(&payload).unwrap();
         ours.finish().unwrap();
         fs::write(file(format!("plain-{n}")), &payload).unwrap();
-        work.push((Stream::Read, key, file(format!("ours-{n}")), file(format!("opened-{n}"))));
-        work.push((Stream::Write, key, file(format!("sparks-{n}")), file(format!("plain-{n}"))));
+        work.push((IoStream::Read, key, file(format!("ours-{n}")), file(format!("opened-{n}"))));
+        work.push((IoStream::Write, key, file(format!("sparks-{n}")), file(format!("plain-{n}"))));
         let spill = format!("temp_shuffle_7b3a0c56-3f1c-4a42-9d6e-{n:012}");
-        work.push((Stream::Spill, key, file(spill), file(format!("plain-{n}"))));
+        work.push((IoStream::Spill, key, file(spill), file(format!("plain-{n}"))));
     }
     let work: Vec<_> = work
         .iter()
@@ -128,18 +130,18 @@ fn sparks_streams_and_ours_read_each_other() {
         for (what, key, sealed, plain_file) in &work {
             let plain = fs::read(plain_file).unwrap();
             match what {
-                Stream::Read => {
+                IoStream::Read => {
                     let expected = sealed.to_str().unwrap().replace("ours-", "plain-");
                     assert_eq!(plain, fs::read(expected).unwrap(), "{version}: {}", sealed.display());
                 }
-                Stream::Write => {
+                IoStream::Write => {
                     let mut opened = Vec::new();
                     let key = io_key(key);
                     let sealed = fs::File::open(sealed).unwrap();
                     DecryptingReader::new(sealed, &key).read_to_end(&mut opened).unwrap();
                     assert_eq!(opened, plain, "{version}");
                 }
-                Stream::Spill => {
+                IoStream::Spill => {
                     let output = succeeded(command_with_key(Some(key), &["decrypt", &text(sealed)]));
                     let compressed = fs::read(plain_file.with_added_extension("lz4")).unwrap();
                     assert!(output.stdout == compressed, "{version}: {}", sealed.display());
@@ -164,7 +166,10 @@ fn assert_served(f: &Fixture) {
 }
 
 /// How often each partition occurs among all map outputs, by hash. Which task wrote it does not matter.
-fn partitions(app: &AtRest, open: impl Fn(&Path, &[u8]) -> Vec<Vec<u8>>) -> BTreeMap<String, usize> {
+fn partitions(
+    app: &ApplicationAtRest,
+    open: impl Fn(&Path, &[u8]) -> Vec<Vec<u8>>,
+) -> BTreeMap<String, usize> {
     let indexes = app.files(|name| name.ends_with("_0.index"));
     let mut counts = BTreeMap::new();
     for path in app.files(|name| name.ends_with("_0.data")).into_keys() {
@@ -197,7 +202,7 @@ fn slices(file: &Path, index: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// The partitions of a data file that are not empty, by `sealed-shuffle decrypt`, which finds the index itself.
-fn decrypted(app: &AtRest, file: &Path, out: &Path) -> Vec<Vec<u8>> {
+fn decrypted(app: &ApplicationAtRest, file: &Path, out: &Path) -> Vec<Vec<u8>> {
     let file = file.to_str().expect("paths are text");
     let out = out.to_str().expect("paths are text");
     let output = succeeded(app.command(&["decrypt", file, "--out", out, "--force"]));
@@ -212,7 +217,7 @@ fn decrypted(app: &AtRest, file: &Path, out: &Path) -> Vec<Vec<u8>> {
 }
 
 #[track_caller]
-fn assert_opens_cached_blocks(app: &AtRest, is_right: impl Fn(&[u8]) -> bool) {
+fn assert_opens_cached_blocks(app: &ApplicationAtRest, is_right: impl Fn(&[u8]) -> bool) {
     let blocks = app.files(|name| app.cached.iter().any(|cached| cached == name));
     assert_eq!(blocks.len(), 4, "{:?}", blocks.keys());
     for (path, stored) in blocks {
@@ -226,7 +231,7 @@ fn assert_opens_cached_blocks(app: &AtRest, is_right: impl Fn(&[u8]) -> bool) {
 }
 
 #[track_caller]
-fn assert_scan_finds_everything_encrypted(f: &Fixture, app: &AtRest) {
+fn assert_scan_finds_everything_encrypted(f: &Fixture, app: &ApplicationAtRest) {
     let (scan, code) = scan(f, app);
     assert_eq!(code, 0, "{scan:#}");
     let total = &scan["total"];
@@ -235,7 +240,7 @@ fn assert_scan_finds_everything_encrypted(f: &Fixture, app: &AtRest) {
     assert_eq!(scan["without_index"], 0, "{scan:#}");
 }
 
-fn scan(f: &Fixture, app: &AtRest) -> (Value, i32) {
+fn scan(f: &Fixture, app: &ApplicationAtRest) -> (Value, i32) {
     let output = app.command(&["inspect", "--json", "--scan", f.root().to_str().expect("paths are text")]);
     let report = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|e| panic!("no report: {e}: {}", String::from_utf8_lossy(&output.stderr)));

@@ -14,9 +14,8 @@ use sealed_shuffle::keys::envelope::{
 };
 use sealed_shuffle_config::OutagePolicy;
 use sealed_shuffle_interop_tests::{
-    kms_proxy::{Fault, KmsProxy},
-    moto::{Moto, REGION},
-    server::binary,
+    kms::{Fault, KmsProxy, Moto, REGION},
+    ours::binary,
 };
 use sealed_shuffle_protocol::ids::AppId;
 use serde_json::json;

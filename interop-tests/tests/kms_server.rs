@@ -11,15 +11,13 @@ use std::{
 use bytes::Bytes;
 use sealed_shuffle_client::{ClientError, Merge, MergeStatus, Merged, PushedBlock};
 use sealed_shuffle_interop_tests::{
-    kms_proxy::{Fault, KmsProxy},
-    merging::{self, merged_files},
-    mode::{Cipher, Mode},
-    moto::{Moto, REGION},
+    fixture::SECRET,
+    kms::{Fault, KmsProxy, Moto, REGION},
+    merger::{self, merged_files},
+    modes::{Cipher, Mode, Service},
     oracle::{CANARY, Executor, content},
-    ours::OurClient,
-    proxy::contains,
-    server::Server,
-    service::{SECRET, Service},
+    ours::{OurClient, Server},
+    wire::contains,
 };
 use sealed_shuffle_protocol::{
     ids::{ReduceId, ShuffleId, ShuffleMergeId},
@@ -27,8 +25,6 @@ use sealed_shuffle_protocol::{
 };
 use tempfile::TempDir;
 
-const MANAGER: &str =
-    r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#;
 /// What the server warns of as long as the key service is away.
 const AWAY: &[&str] =
     &["gave no data key", "cannot take part in merging", "cannot be reached: sealed data waits"];
@@ -57,7 +53,7 @@ impl Scene {
 
     fn command(&self, remembers: bool) -> Command {
         let mut conf = mode().service_conf(Service::Ours);
-        conf.extend(merging::conf(self.state.path(), "16"));
+        conf.extend(merger::conf(self.state.path(), "16"));
         conf.extend([
             ("spark.sealed.keys.provider", "aws-kms".to_owned()),
             ("spark.sealed.keys.kms.key-id", self.key.clone()),
@@ -90,13 +86,12 @@ struct App {
 impl App {
     fn new(scene: &Scene, server: &Server, name: &str) -> Self {
         let client = OurClient::new(&mode(), server.address(), name, SECRET);
-        let executor = Executor::beneath(scene.root.path(), name);
-        executor.make_merge_dirs("merge_manager_1");
+        let executor = Executor::merging_beneath(scene.root.path(), name);
         Self { client, executor }
     }
 
     fn register(&self) -> Result<(), ClientError> {
-        self.client.register_with("1", &self.executor, MANAGER)
+        self.client.register_merging("1", &self.executor)
     }
 
     /// Pushes three blocks of a shuffle, finalizes it, and reads it back.

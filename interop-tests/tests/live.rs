@@ -8,14 +8,13 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use sealed_shuffle_client::{ErrorKind, FetchError};
 use sealed_shuffle_interop_tests::{
-    client::{Connection, Credentials},
-    live::Live,
-    matrix::live_modes,
-    mode::Mode,
+    applications::LiveApplication,
+    fixture::SECRET,
+    modes::Mode,
+    modes::matrix::live_modes,
     oracle::{CANARY, Digest},
     ours::OurClient,
-    peer::Peer,
-    service::SECRET,
+    spark::{Connection, Credentials, Peer},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -24,7 +23,7 @@ use tempfile::TempDir;
 fn our_client_fetches_from_live_block_managers_what_sparks_client_fetches() {
     for mode in live_modes() {
         eprintln!("in mode {mode}");
-        let live = Live::start(&mode, SECRET);
+        let live = LiveApplication::start(&mode, SECRET);
         let expected = fetched_by_spark(&live, &mode);
         for ((executor, names), digests) in &expected {
             let ours = OurClient::new(&mode, address(&live, executor), &live.app, SECRET);
@@ -38,7 +37,10 @@ fn our_client_fetches_from_live_block_managers_what_sparks_client_fetches() {
 }
 
 /// Whose blocks, by name, to what Spark's client gets; what lies in files is compared with the files.
-fn fetched_by_spark(live: &Live, mode: &Mode) -> BTreeMap<(String, Vec<String>), BTreeMap<String, Digest>> {
+fn fetched_by_spark(
+    live: &LiveApplication,
+    mode: &Mode,
+) -> BTreeMap<(String, Vec<String>), BTreeMap<String, Digest>> {
     let peer = Peer::shared(mode.version);
     let (map, executor) = &live.maps[0];
     let shuffle: Vec<String> = [2, 0].map(|reduce| format!("shuffle_0_{map}_{reduce}")).into();
@@ -63,7 +65,7 @@ fn fetched_by_spark(live: &Live, mode: &Mode) -> BTreeMap<(String, Vec<String>),
 }
 
 /// A range, the older protocol, files, and kinds of blocks mixed in one list.
-fn fetches_every_way(live: &Live, mode: &Mode) {
+fn fetches_every_way(live: &LiveApplication, mode: &Mode) {
     let (map, executor) = &live.maps[0];
     let (rdd, rdd_executor) = &live.rdd_disk;
     let whole: Vec<u8> = (0..3).flat_map(|reduce| live.partition(*map, reduce)).collect();
@@ -83,7 +85,7 @@ fn fetches_every_way(live: &Live, mode: &Mode) {
     assert_eq!(all(older.fetch(rdd_executor, &[rdd]))[rdd], Digest::of(&live.file(rdd)));
 }
 
-fn loses_only_what_is_missing(live: &Live, mode: &Mode) {
+fn loses_only_what_is_missing(live: &LiveApplication, mode: &Mode) {
     let (map, executor) = &live.maps[0];
     let here = format!("shuffle_0_{map}_0");
     let beyond = format!("shuffle_0_{map}_99");
@@ -100,7 +102,7 @@ fn loses_only_what_is_missing(live: &Live, mode: &Mode) {
     assert_eq!(fetched.values().filter(|outcome| outcome.is_err()).count(), 4, "{fetched:?}");
 }
 
-fn is_refused_under_another_name_or_secret(live: &Live, mode: &Mode) {
+fn is_refused_under_another_name_or_secret(live: &LiveApplication, mode: &Mode) {
     let (map, executor) = &live.maps[0];
     let names = [format!("shuffle_0_{map}_0"), format!("shuffle_0_{map}_1")];
     let names = names.each_ref().map(String::as_str);
@@ -113,7 +115,7 @@ fn is_refused_under_another_name_or_secret(live: &Live, mode: &Mode) {
     }
 }
 
-fn address(live: &Live, executor: &str) -> SocketAddr {
+fn address(live: &LiveApplication, executor: &str) -> SocketAddr {
     if executor == "driver" { live.driver } else { live.executors[executor] }
 }
 
@@ -123,7 +125,7 @@ fn all(outcomes: BTreeMap<String, Result<Digest, FetchError>>) -> BTreeMap<Strin
     outcomes.into_iter().map(|(name, outcome)| (name, digest(outcome))).collect()
 }
 
-fn connect(peer: &Arc<Peer>, address: SocketAddr, mode: &Mode, live: &Live) -> Connection {
+fn connect(peer: &Arc<Peer>, address: SocketAddr, mode: &Mode, live: &LiveApplication) -> Connection {
     Connection::open(peer, address, &Credentials::new(mode, &live.app, SECRET)).expect("the secret is right")
 }
 

@@ -16,17 +16,13 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    client::{Connection, Credentials, Outcome, Store},
-    command::OurCommand,
-    matrix::{VERSIONS, cell_versions, cells},
-    mode::Mode,
+    fixture::{APP, Fixture, SECRET},
+    modes::matrix::{VERSIONS, cell_versions, cells},
+    modes::{Mode, Service},
     oracle::{Digest, Executor, content},
-    peer::Peer,
-    proxy::Proxy,
-    server::binary,
-    service::{APP, Fixture, SECRET, Service},
-    sight::assert_looks_like,
-    spark::Spark,
+    ours::{OurCommand, binary},
+    spark::{Connection, Credentials, Outcome, Peer, Spark, Store},
+    wire::{Proxy, assert_looks_like},
 };
 use serde_json::json;
 
@@ -78,7 +74,7 @@ fn every_mode_of_every_release_in_both_roles() {
     let path = table_path();
     fs::write(&path, table(&rows)).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
     eprintln!("the table is in {}", path.display());
-    update_readme(&table(&rows));
+    update_docs(&table(&rows));
     let failed: Vec<String> = rows.iter().flat_map(Row::failures).collect();
     assert!(failed.is_empty(), "{} cells failed:\n{}", failed.len(), failed.join("\n"));
 }
@@ -320,17 +316,17 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// Puts the table between the marks of the README, where all of it was run and `UPDATE_README` is set.
-fn update_readme(table: &str) {
-    if std::env::var_os("UPDATE_README").is_none() || cell_versions().len() != VERSIONS.len() {
+/// Puts the table between the marks of `docs/compatibility.md`, where all of it was run and `UPDATE_DOCS` is set.
+fn update_docs(table: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_none() || cell_versions().len() != VERSIONS.len() {
         return;
     }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = fs::read_to_string(&path).expect("the README can be read");
-    let (before, rest) = readme.split_once("<!-- matrix:begin -->\n").expect("the table has a beginning");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
+    let chapter = fs::read_to_string(&path).expect("the chapter can be read");
+    let (before, rest) = chapter.split_once("<!-- matrix:begin -->\n").expect("the table has a beginning");
     let (_, after) = rest.split_once("<!-- matrix:end -->").expect("and an end");
-    let readme = format!("{before}<!-- matrix:begin -->\n\n{table}\n<!-- matrix:end -->{after}");
-    fs::write(&path, readme).expect("the README can be written");
+    let chapter = format!("{before}<!-- matrix:begin -->\n\n{table}\n<!-- matrix:end -->{after}");
+    fs::write(&path, chapter).expect("the chapter can be written");
 }
 
 /// `target/interop-matrix.md`: beside the directory of the profile that our binary lies in, or of this test.

@@ -9,13 +9,12 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    client::Store,
-    matrix::{is_chosen, number},
-    merging::{Merging, merged_files},
-    mode::{Auth, Cipher, Mode},
+    merger::{Merger, merged_files},
+    modes::matrix::is_chosen,
+    modes::{Auth, Cipher, Mode, Service, number},
     oracle::{CANARY, Digest, Executor},
-    proxy::contains,
-    service::{Service, spark_metrics},
+    spark::{Store, spark_metrics},
+    wire::contains,
 };
 use serde_json::json;
 
@@ -23,13 +22,13 @@ const MERGER: &str = "shuffle-push-merger";
 
 /// An executor and its merger.
 struct Scene {
-    merging: Merging,
+    merging: Merger,
     executor: Executor,
 }
 
 impl Scene {
     fn start(service: Service, mode: Mode) -> Self {
-        let merging = Merging::start_of(service, mode, "16", &[]);
+        let merging = Merger::start_of(service, mode, "16", &[]);
         merging.f.expect_warning("a merged chunk failed");
         let executor = Executor::beneath(merging.f.root(), "1");
         Self { merging, executor }
@@ -37,7 +36,7 @@ impl Scene {
 
     /// A client of an attempt whose executor is registered, with its merge directories as executors make them.
     fn attempt(&self, attempt: i32) -> Store {
-        self.executor.make_merge_dirs(&format!("merge_manager_{attempt}"));
+        self.executor.make_merge_dirs(attempt);
         let store = self.merging.f.store();
         store.set_attempt(attempt);
         store.register_merging("1", &self.executor, attempt).answer();

@@ -12,12 +12,12 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    client::{Connection, Credentials},
-    merging::{Merging, merged_files},
-    mode::{Auth, Cipher, Mode},
+    fixture::{APP, SECRET},
+    merger::{Merger, merged_files},
+    modes::{Auth, Cipher, Mode, Service},
     oracle::Executor,
-    pusher::{Pusher, here, registration},
-    service::{APP, SECRET, Service, spark_metrics},
+    spark::{Connection, Credentials, spark_metrics},
+    wire::{Pusher, here, registration},
 };
 use sealed_shuffle_protocol::{
     ids::{AppId, ExecutorId, ReduceId, ShuffleId, ShuffleMergeId},
@@ -29,11 +29,11 @@ use sealed_shuffle_protocol::{
 use serde_json::json;
 
 /// Both services, Spark's in front, with the application registered as attempt 1.
-struct Both([Side; 2]);
+struct Services([Side; 2]);
 
-struct Side(Merging);
+struct Side(Merger);
 
-impl Both {
+impl Services {
     /// In clear.
     fn start() -> Self {
         Self::start_in(Mode::new("4.3.0", Auth::None), &[])
@@ -41,12 +41,11 @@ impl Both {
 
     fn start_in(mode: Mode, more: &[(&str, &str)]) -> Self {
         Self([Service::Spark, Service::Ours].map(|service| {
-            let merging = Merging::start_of(service, mode, "16", more);
+            let merging = Merger::start_of(service, mode, "16", more);
             merging.f.allow_warning("a merged chunk failed");
             merging.f.allow_warning("refused a message for another application");
             merging.f.allow_warning("reason=bad frame: frame length");
-            let executor = Executor::beneath(merging.f.root(), "1");
-            executor.make_merge_dirs("merge_manager_1");
+            let executor = Executor::merging_beneath(merging.f.root(), "1");
             let side = Side(merging);
             match mode.auth {
                 Auth::None => assert_eq!(side.connect().rpc(registration(APP, &executor, 1)), "done"),
@@ -161,7 +160,7 @@ fn chunks(reduces: &[i32], chunks: &[&[i32]]) -> FetchShuffleBlockChunks {
 
 #[test]
 fn unknown_applications_shuffles_and_partitions() {
-    let both = Both::start();
+    let both = Services::start();
     let app = "app-unknown";
     both.agree("push of an unknown application", |p| vec![p.push(push(app, 1, [0; 4]), b"x")]);
     both.agree("finalization of one", |p| vec![p.rpc(finalize(app, 1, 0, 0))]);
@@ -187,7 +186,7 @@ fn unknown_applications_shuffles_and_partitions() {
 
 #[test]
 fn wrong_attempts() {
-    let both = Both::start();
+    let both = Services::start();
     for attempt in [0, 2, -1, i32::MAX, i32::MIN] {
         both.agree("a push", |p| vec![p.push(push(APP, attempt, [0; 4]), b"x"), p.answer()]);
         both.agree("an empty push", |p| vec![p.push(push(APP, attempt, [0; 4]), b""), p.answer()]);
@@ -199,7 +198,7 @@ fn wrong_attempts() {
 
 #[test]
 fn chunks_that_are_not_there() {
-    let both = Both::start();
+    let both = Services::start();
     for side in &both.0 {
         assert_eq!(side.connect().push(push(APP, 1, [0, 0, 0, 0]), &[7; 20]), "Success");
         assert_eq!(side.connect().push(push(APP, 1, [0, 0, 1, 0]), &[7; 20]), "Success");
@@ -219,7 +218,7 @@ fn chunks_that_are_not_there() {
 /// Ours refuses to merge under them: to Spark a negative map index is nobody's, so that two of them are written at once.
 #[test]
 fn negative_ids() {
-    let both = Both::start();
+    let both = Services::start();
     both.agree("finalization", |p| {
         vec![p.rpc(finalize(APP, 1, -5, -7)), p.rpc(finalize(APP, 1, i32::MIN, i32::MIN))]
     });
@@ -244,7 +243,7 @@ fn negative_ids() {
 /// Spark writes what comes of 8 EiB and waits for the rest; ours refuses what no frame could bring to a reader.
 #[test]
 fn absurd_sizes() {
-    let both = Both::start();
+    let both = Services::start();
     let begun = |side: &Side, reduce, len| {
         let mut pusher = side.connect();
         pusher.begin_absurd(push(APP, 1, [0, 0, 0, reduce]), len, b"some of it");
@@ -270,7 +269,7 @@ fn absurd_sizes() {
 /// Messages as they stand: a type, some fields, and counts that nothing follows.
 #[test]
 fn absurd_counts() {
-    let both = Both::start();
+    let both = Services::start();
     let number = |number: i32| number.to_be_bytes().to_vec();
     let text = |text: &str| [number(text.len() as i32), text.as_bytes().to_vec()].concat();
     let head = [vec![15], text(APP), text("shuffle-push-merger"), number(0), number(0)].concat();
@@ -321,7 +320,7 @@ fn absurd_counts() {
 /// Authenticated as one application, in the name of another: behind all but a push the connection goes on.
 #[test]
 fn foreign_applications() {
-    let both = Both::start_in(Mode::newest(Cipher::Gcm, 2), &[]);
+    let both = Services::start_in(Mode::newest(Cipher::Gcm, 2), &[]);
     let [spark, ours] = both.0.each_ref().map(|side| {
         let f = &side.0.f;
         let stranger = Credentials::new(&f.mode, "app-stranger", SECRET);
@@ -363,7 +362,7 @@ fn foreign_applications() {
 /// are sealed, so that it refuses, upon which readers fall back to the original blocks.
 #[test]
 fn directories_of_merged_files() {
-    let both = Both::start();
+    let both = Services::start();
     let dirs = |app: &str, names: &[&str]| GetLocalDirsForExecutors {
         app: AppId::new(app),
         executors: Strings::try_from_iter(names.iter().copied()).expect("a few names"),
@@ -379,12 +378,12 @@ fn directories_of_merged_files() {
     both.agree("with an unknown executor", |p| vec![p.rpc(dirs(APP, &["9", "shuffle-push-merger"]))]);
 }
 
-/// DECISIONS 28: bytes of a duplicate are ignored while another push of the block is writing. When that one is lost,
+/// Decision 28: bytes of a duplicate are ignored while another push of the block is writing. When that one is lost,
 /// Spark writes what still comes, half a block that counts as whole; with ours it is a collision, after which the
 /// block can be pushed again.
 #[test]
 fn half_a_block_is_a_collision_with_ours() {
-    let both = Both::start_in(Mode::new("4.3.0", Auth::None), &[("spark.shuffle.io.serverThreads", "1")]);
+    let both = Services::start_in(Mode::new("4.3.0", Auth::None), &[("spark.shuffle.io.serverThreads", "1")]);
     let [spark, ours] = both.0.each_ref().map(|side| {
         let (mut writer, mut duplicate, mut control) = (side.connect(), side.connect(), side.connect());
         // What was sent to Spark's one thread is worked off before the third answer behind it; ours counts it.
@@ -419,11 +418,11 @@ const BLOCK: usize = 500_000;
 /// A quarter of the memory budget.
 const DEFERRED: f64 = (32 << 20) as f64 / 4.0;
 
-/// DECISIONS 28: what waits for another writer has a quarter of the memory budget; a push beyond it is answered as a
+/// Decision 28: what waits for another writer has a quarter of the memory budget; a push beyond it is answered as a
 /// collision. Spark keeps all of it.
 #[test]
 fn deferred_bytes_stay_within_their_budget_under_load() {
-    let both = Both::start_in(Mode::new("4.3.0", Auth::None), &[("spark.sealed.memory.budget", "32m")]);
+    let both = Services::start_in(Mode::new("4.3.0", Auth::None), &[("spark.sealed.memory.budget", "32m")]);
     for side in &both.0 {
         let is_over = AtomicBool::new(false);
         let (collisions, most) = thread::scope(|scope| {

@@ -8,11 +8,13 @@ use sealed_shuffle_client::{
     PushedBlock,
 };
 use sealed_shuffle_interop_tests::{
-    matrix::{is_chosen, number},
-    mode::{Auth, Cipher, Mode},
-    oracle::content,
+    fixture::{APP, SECRET},
+    merger::Merger,
+    modes::matrix::is_chosen,
+    modes::{Auth, Cipher, Mode, Service, number},
+    oracle::{Executor, content},
     ours::OurClient,
-    service::{APP, Fixture, SECRET, Service, spark_metrics},
+    spark::spark_metrics,
 };
 use sealed_shuffle_protocol::{
     ids::{ReduceId, ShuffleId, ShuffleMergeId},
@@ -20,9 +22,6 @@ use sealed_shuffle_protocol::{
 };
 
 const MERGE: Merge = Merge { app_attempt: 1, shuffle: ShuffleId(0), merge: ShuffleMergeId(0) };
-const MANAGER: &str =
-    r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#;
-const MERGER: &str = "org.apache.spark.network.shuffle.RemoteBlockPushResolver";
 
 /// The newest release in clear and in either cipher, and older ones in what they have.
 fn merging_modes() -> Vec<Mode> {
@@ -48,12 +47,12 @@ fn merging_modes() -> Vec<Mode> {
 }
 
 /// A merger of Spark's with chunks of 16 bytes and more, and our client of a registered application.
-struct Merger {
-    fixture: Fixture,
+struct Scene {
+    merger: Merger,
     client: OurClient,
 }
 
-impl Merger {
+impl Scene {
     fn each(test: impl Fn(&Self)) {
         for mode in merging_modes() {
             eprintln!("in mode {mode}");
@@ -62,18 +61,13 @@ impl Merger {
     }
 
     fn start(mode: Mode) -> Self {
-        let keys = [
-            ("spark.shuffle.push.server.mergedShuffleFileManagerImpl", MERGER),
-            ("spark.shuffle.push.server.minChunkSizeInMergedShuffleFile", "16"),
-        ];
-        let fixture = Fixture::start_with(Service::Spark, mode, &keys);
-        let client = OurClient::with(&mode, fixture.address(), APP, SECRET, |settings| {
+        let merger = Merger::start_of(Service::Spark, mode, "16", &[]);
+        let client = OurClient::with(&mode, merger.f.address(), APP, SECRET, |settings| {
             settings.connections_per_peer = 2;
         });
-        let executor = sealed_shuffle_interop_tests::oracle::Executor::beneath(fixture.root(), "1");
-        executor.make_merge_dirs("merge_manager_1");
-        client.register_with("1", &executor, MANAGER).expect("the directories lie beneath the root");
-        Self { fixture, client }
+        let executor = Executor::merging_beneath(merger.f.root(), "1");
+        client.register_merging("1", &executor).expect("the directories lie beneath the root");
+        Self { merger, client }
     }
 
     #[track_caller]
@@ -94,7 +88,7 @@ impl Merger {
 
     /// Whether requests for what was merged fail: before 3.5, behind the AES handshake (a null in AuthRpcHandler).
     fn has_no_meta(&self) -> bool {
-        let mode = self.fixture.mode;
+        let mode = self.merger.f.mode;
         number(mode.version) < (3, 5) && mode.authenticates()
     }
 
@@ -135,8 +129,8 @@ impl Merger {
     /// Bytes that Spark says it merged; releases before 3.4 count nothing.
     #[track_caller]
     fn assert_wrote(&self, bytes: u64) {
-        let counts = spark_metrics(&self.fixture.peer, self.fixture.address());
-        let expected = (number(self.fixture.mode.version) >= (3, 4)).then_some(bytes);
+        let counts = spark_metrics(&self.merger.f.peer, self.merger.f.address());
+        let expected = (number(self.merger.f.mode.version) >= (3, 4)).then_some(bytes);
         assert_eq!(counts.get("blockBytesWritten").copied(), expected);
     }
 }
@@ -157,7 +151,7 @@ impl Block for [u8] {
 /// The worked example whose files and frames were compared byte by byte.
 #[test]
 fn blocks_are_merged_finalized_read_and_removed() {
-    Merger::each(|merger| {
+    Scene::each(|merger| {
         for (map, body) in [(0, "AAAA"), (0, "AAAA"), (5, "BBBBBBBBBB"), (2, "CCCCCC"), (7, ""), (1, "DDD")] {
             assert_eq!(merger.push(MERGE, map, 0, body.as_bytes()), ReturnCode::Success, "{map}");
         }
@@ -182,7 +176,7 @@ fn blocks_are_merged_finalized_read_and_removed() {
         assert_eq!(chunks[&0], (vec![0], vec![b'z'; 20]));
         assert!(chunks.len() == 1 && others.is_empty(), "{others:?}");
 
-        if number(merger.fixture.mode.version) < (3, 4) {
+        if number(merger.merger.f.mode.version) < (3, 4) {
             return; // It does not know of removal.
         }
         let current = Merge { merge: ShuffleMergeId(-1), ..MERGE };
@@ -204,7 +198,7 @@ fn blocks_are_merged_finalized_read_and_removed() {
 
 #[test]
 fn a_map_output_comes_back_in_chunks_byte_for_byte() {
-    Merger::each(|merger| {
+    Scene::each(|merger| {
         let bodies: Vec<Vec<u8>> =
             (0..60).map(|reduce| content(reduce, (reduce * reduce * 20) as usize)).collect();
         let output = |map_index| {
@@ -247,7 +241,7 @@ fn a_map_output_comes_back_in_chunks_byte_for_byte() {
 /// Larger than what a pusher sends by itself, and than any buffer.
 #[test]
 fn a_large_block_is_pushed_and_read() {
-    Merger::each(|merger| {
+    Scene::each(|merger| {
         let body = content(5, 7_654_321);
         assert_eq!(merger.push(MERGE, 0, 0, &body), ReturnCode::Success);
         let statuses = merger.finalize(MERGE);
@@ -261,7 +255,7 @@ fn a_large_block_is_pushed_and_read() {
 
 #[test]
 fn stale_and_too_old_pushes_have_their_names() {
-    Merger::each(|merger| {
+    Scene::each(|merger| {
         let newer = Merge { merge: ShuffleMergeId(1), ..MERGE };
         assert_eq!(merger.push(newer, 0, 0, b"x"), ReturnCode::Success);
         assert_eq!(merger.push(MERGE, 1, 0, b"x"), ReturnCode::StaleBlockPush);

@@ -19,11 +19,10 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    merging::{Merging, merged_files},
-    mode::{Auth, Mode},
+    merger::{Merger, merged_files},
+    modes::{Auth, Mode, Service},
     oracle::Executor,
-    pusher::{Pusher, here, registration},
-    service::Service,
+    wire::{Pusher, here, registration},
 };
 use sealed_shuffle_protocol::{
     ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId},
@@ -151,7 +150,7 @@ impl Dice {
 struct Side {
     /// In front, so that it is closed before the service is stopped.
     control: Pusher,
-    merging: Merging,
+    merging: Merger,
     executor: Executor,
 }
 
@@ -163,10 +162,9 @@ impl Side {
             ("spark.shuffle.push.server.mergedIndexCacheSize", "0"),
         ];
         let more = [more, if service == Service::Spark { &spark } else { &[] }].concat();
-        let merging = Merging::start_of(service, Mode::new("4.3.0", Auth::None), "16", &more);
+        let merging = Merger::start_of(service, Mode::new("4.3.0", Auth::None), "16", &more);
         merging.f.allow_warning("a merged chunk failed");
-        let executor = Executor::beneath(merging.f.root(), "1");
-        executor.make_merge_dirs("merge_manager_1");
+        let executor = Executor::merging_beneath(merging.f.root(), "1");
         let control = Pusher::connect(merging.f.address(), merging.f.root());
         Self { control, merging, executor }
     }
@@ -194,7 +192,7 @@ impl Side {
     }
 
     /// Does something to a connection that nobody answers, and waits until the service is done with it.
-    fn unanswered(&mut self, app: &str, what: impl FnOnce() -> Unanswered) {
+    fn unanswered(&mut self, app: &str, what: impl FnOnce() -> Effect) {
         if self.merging.f.service == Service::Spark {
             what();
             // The first may be answered in the same round of the loop, the third comes after its tasks.
@@ -205,11 +203,11 @@ impl Side {
         }
         let before = (self.taken(), self.connections());
         match what() {
-            Unanswered::Bytes(bytes) => {
+            Effect::Bytes(bytes) => {
                 let all = before.0 + bytes as f64;
                 until("bytes are taken", || self.taken() >= all);
             }
-            Unanswered::Lost => {
+            Effect::Lost => {
                 until("the loss is noticed", || self.connections() < before.1);
                 until("it is worked off", || is_idle(self.merging.server().id()));
             }
@@ -228,7 +226,7 @@ impl Side {
     }
 }
 
-enum Unanswered {
+enum Effect {
     Bytes(usize),
     Lost,
 }
@@ -252,7 +250,7 @@ fn is_idle(process: u32) -> bool {
 }
 
 /// A push that is arriving, at both.
-struct Arriving {
+struct PushInProgress {
     block: Block,
     pieces: Vec<usize>,
     /// How many of them were sent.
@@ -264,7 +262,7 @@ struct Story<'a> {
     app: String,
     sides: &'a mut [Side; 2],
     connections: Vec<Option<[Pusher; 2]>>,
-    pushes: Vec<Option<Arriving>>,
+    pushes: Vec<Option<PushInProgress>>,
     byte: u8,
     /// Shuffles that were asked to be removed.
     removed: BTreeSet<i32>,
@@ -340,7 +338,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// DECISIONS 28: of a duplicate some of whose bytes were ignored Spark writes the rest when the writer dies, which
+    /// Decision 28: of a duplicate some of whose bytes were ignored Spark writes the rest when the writer dies, which
     /// is half a block that counts as whole; ours calls it a collision. No writer dies here while somebody pushes the
     /// same block; [`half_a_block_is_a_collision_with_ours`] shows the difference.
     fn would_write_half_a_block(&self, connection: usize) -> bool {
@@ -351,7 +349,7 @@ impl<'a> Story<'a> {
     fn start(&mut self, connection: usize, block: Block, pieces: &[usize]) {
         let (sides, app) = (&*self.sides, &self.app);
         self.connections[connection].get_or_insert_with(|| sides.each_ref().map(|side| side.connect(app)));
-        let arriving = Arriving { block, pieces: pieces.to_vec(), sent: 0 };
+        let arriving = PushInProgress { block, pieces: pieces.to_vec(), sent: 0 };
         self.pushes[connection] = Some(arriving);
         // Of another attempt: answered at once, and closed.
         let is_answered = block.attempt != 1 || pieces.len() < 2;
@@ -381,7 +379,7 @@ impl<'a> Story<'a> {
                     Some((message, len)) => pusher.begin(message.clone(), *len as u64, &bytes),
                     None => pusher.data(&bytes),
                 }
-                Unanswered::Bytes(bytes.len())
+                Effect::Bytes(bytes.len())
             });
         }
     }
@@ -411,7 +409,7 @@ impl<'a> Story<'a> {
         for (side, pusher) in self.sides.iter_mut().zip(pair) {
             side.unanswered(&self.app, || {
                 drop(pusher);
-                Unanswered::Lost
+                Effect::Lost
             });
         }
     }

@@ -6,14 +6,11 @@
 use std::sync::Arc;
 
 use sealed_shuffle_interop_tests::{
-    client::{Connection, Credentials, Failure, Outcome},
-    matrix::is_chosen,
-    mode::{Auth, Mode},
+    fixture::{APP, Fixture},
+    modes::matrix::is_chosen,
+    modes::{Auth, Mode, Service, Stores, pem_client_conf},
     oracle::Executor,
-    peer::Peer,
-    service::{APP, Fixture, Service},
-    spark::Spark,
-    tls::{Stores, pem_client_conf},
+    spark::{Connection, Credentials, Failure, Outcome, Peer, Spark},
 };
 use serde_json::Value;
 

@@ -2,19 +2,17 @@
 //! ports of a running application.
 
 use sealed_shuffle_interop_tests::{
-    cluster::Cluster,
-    command,
-    live::Live,
-    matrix::is_chosen,
-    mode::{Auth, Cipher, Mode},
-    service::{APP, Fixture, SECRET, Service},
-    tls::Stores,
+    applications::{Cluster, LiveApplication},
+    fixture::{APP, Fixture, SECRET},
+    modes::matrix::is_chosen,
+    modes::{Auth, Cipher, Mode, Service, Stores},
+    ours,
 };
 use serde_json::Value;
 
 /// The report and the exit code.
 fn probe(f: &Fixture, more: &[&str]) -> (Value, i32) {
-    command::probe(&f.mode, f.address(), APP, SECRET, more)
+    ours::probe(&f.mode, f.address(), APP, SECRET, more)
 }
 
 /// `level handshake cipher` of everything that was accepted, in clear or in TLS.
@@ -137,9 +135,9 @@ fn block_managers_and_rpc_ports_are_told_apart() {
         return;
     }
     let mode = Mode::newest(Cipher::Gcm, 2);
-    let live = Live::start(&mode, SECRET);
+    let live = LiveApplication::start(&mode, SECRET);
     for address in live.executors.values().chain([&live.driver]) {
-        let (report, code) = command::probe(&mode, *address, &live.app, SECRET, &[]);
+        let (report, code) = ours::probe(&mode, *address, &live.app, SECRET, &[]);
         judged(&report, code, ("enough", 0));
         assert_eq!(report["peer"], "spark-block-manager", "{report:#}");
     }
@@ -147,6 +145,6 @@ fn block_managers_and_rpc_ports_are_told_apart() {
     let f = Fixture::start(Service::Ours, mode);
     let cluster = Cluster::start(&mode, f.address().port(), SECRET, f.root());
     let master = cluster.url().strip_prefix("spark://").and_then(|url| url.parse().ok());
-    let (report, _) = command::probe(&mode, master.expect("an address"), APP, SECRET, &[]);
+    let (report, _) = ours::probe(&mode, master.expect("an address"), APP, SECRET, &[]);
     assert_eq!(report["peer"], "spark-rpc", "{report:#}");
 }

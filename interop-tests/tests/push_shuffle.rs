@@ -14,19 +14,20 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    application::{Application, ROWS, Report, result_without_a_service},
-    matrix::is_chosen,
-    merging::{Merging, files, merged_files},
-    mode::{Cipher, Mode},
+    applications::{Application, ApplicationReport, ROWS, result_without_a_service},
+    fixture::SECRET,
+    machine::files,
+    merger::{Merger, merged_files},
+    modes::matrix::is_chosen,
+    modes::{Cipher, Mode},
     oracle::CANARY,
-    proxy::contains,
-    service::SECRET,
+    wire::contains,
 };
 
 /// So small that most pushed blocks are a chunk of their own.
 const SMALL_CHUNKS: &str = "2k";
 
-struct Scene(Merging);
+struct Scene(Merger);
 
 impl Scene {
     /// An application that knows the merger by this host name.
@@ -38,7 +39,7 @@ impl Scene {
     }
 
     /// Runs it, and `meanwhile` again and again until it has ended and once more.
-    fn run(&self, application: &Application, mut meanwhile: impl FnMut() + Send) -> Report {
+    fn run(&self, application: &Application, mut meanwhile: impl FnMut() + Send) -> ApplicationReport {
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {
             let ended = &ended;
@@ -58,7 +59,7 @@ impl Scene {
 
     /// Right, without a task that failed, and pushed to us.
     #[track_caller]
-    fn assert_right(&self, report: &Report) {
+    fn assert_right(&self, report: &ApplicationReport) {
         assert_eq!((report.canary_rows, report.fetch_failures), (ROWS, 0), "{report:?}");
         assert_eq!(report.result, result_without_a_service(), "another result than without the service");
         let pushed = self.0.count("written_bytes");
@@ -67,7 +68,7 @@ impl Scene {
 }
 
 fn reads_merged(mode: Mode) {
-    let scene = Scene(Merging::start(mode, SMALL_CHUNKS));
+    let scene = Scene(Merger::start(mode, SMALL_CHUNKS));
     let mut seen = HashSet::new();
     let mut look = || {
         for path in merged_files(scene.0.f.root()).into_iter().chain(files(scene.0.state.path())) {
@@ -107,7 +108,7 @@ fn spark_3_5_9_reads_merged_and_no_canary_is_in_a_file_of_ours() {
 /// Executors on the merger's own host would open its files by themselves; they are told that they cannot.
 #[test]
 fn executors_that_would_read_sealed_files_themselves_read_the_original_blocks() {
-    let scene = Scene(Merging::start(Mode::newest(Cipher::Gcm, 2), SMALL_CHUNKS));
+    let scene = Scene(Merger::start(Mode::newest(Cipher::Gcm, 2), SMALL_CHUNKS));
     let application = scene.application("127.0.0.1").with("spark.shuffle.readHostLocalDisk", "true");
     let report = scene.run(&application, || ());
     scene.assert_right(&report);
@@ -116,7 +117,7 @@ fn executors_that_would_read_sealed_files_themselves_read_the_original_blocks() 
 
 #[test]
 fn damaged_merged_chunks_are_refused_and_the_original_blocks_read() {
-    let scene = Scene(Merging::start(Mode::newest(Cipher::Ctr, 2), SMALL_CHUNKS));
+    let scene = Scene(Merger::start(Mode::newest(Cipher::Ctr, 2), SMALL_CHUNKS));
     scene.0.f.expect_warning("is not served");
     let mut damaged = HashSet::new();
     let damage = || {

@@ -7,9 +7,9 @@ use std::os::unix::fs::symlink;
 
 use sealed_shuffle_interop_tests::{
     against_both,
-    client::{Connection, Credentials, Failure, Outcome, Stream},
+    fixture::{APP, Fixture, SECRET, outside, text},
     oracle::{Digest, content},
-    service::{APP, Fixture, SECRET, outside, text},
+    spark::{Connection, Credentials, Failure, Outcome, Stream},
 };
 use serde_json::{Value, json};
 

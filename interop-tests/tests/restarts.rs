@@ -12,13 +12,14 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    merging::{self, files},
-    mode::{Cipher, Mode},
+    applications::Waves,
+    fixture::{BLOCK_BYTES, SECRET},
+    machine::files,
+    merger,
+    modes::{Cipher, Mode, Service},
     oracle::CANARY,
-    proxy::contains,
-    server::Server,
-    service::{BLOCK_BYTES, SECRET, Service},
-    waves::Waves,
+    ours::Server,
+    wire::contains,
 };
 use tempfile::TempDir;
 
@@ -117,7 +118,7 @@ fn await_served(server: &Server, pushing: bool) {
 fn serve(mode: Mode, port: u16, root: &Path, state: &Path) -> Server {
     let mut conf = mode.service_conf(Service::Ours);
     conf.push(("spark.shuffle.service.port", port.to_string()));
-    conf.extend(merging::conf(state, "2k"));
+    conf.extend(merger::conf(state, "2k"));
     Server::start(root, Some(SECRET), &conf)
 }
 

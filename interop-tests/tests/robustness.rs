@@ -4,14 +4,13 @@ use std::{net::TcpStream, thread};
 
 use sealed_shuffle_client::ErrorKind;
 use sealed_shuffle_interop_tests::{
-    client::Connection,
-    matrix::modes,
-    mode::{Cipher, Mode},
+    fixture::{APP, Fixture, SECRET},
+    modes::matrix::modes,
+    modes::{Cipher, Mode, Service},
     oracle::{Digest, Executor, content},
-    ours::OurClient,
-    proxy::{Direction, Proxy},
-    server::Server,
-    service::{APP, Fixture, SECRET, Service},
+    ours::{OurClient, Server},
+    spark::Connection,
+    wire::{Direction, Proxy},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -3,11 +3,10 @@
 //! On Spark's own service as the separate process (`spark_…`) only when the matrix is chosen, as in `application.rs`.
 
 use sealed_shuffle_interop_tests::{
-    application::{Application, ROWS, result_without_a_service},
-    cluster::Cluster,
-    matrix::{oracle_modes, standalone_modes},
-    mode::Mode,
-    service::{Fixture, SECRET, Service},
+    applications::{Application, Cluster, ROWS, result_without_a_service},
+    fixture::{Fixture, SECRET},
+    modes::matrix::{oracle_modes, standalone_modes},
+    modes::{Mode, Service},
 };
 
 fn takes_the_place_of_the_workers_own_service(service: Service, mode: Mode) {

@@ -2,11 +2,11 @@
 
 use sealed_shuffle_interop_tests::{
     against_both,
-    client::{Connection, Store},
-    mode::Cipher,
+    fixture::{APP, Fixture},
+    modes::Cipher,
     oracle::{CANARY, Digest, content},
-    proxy::{Proxy, contains},
-    service::{APP, Fixture},
+    spark::{Connection, Store},
+    wire::{Proxy, contains},
 };
 use serde_json::json;
 
@@ -104,9 +104,8 @@ fn opaque_part(cipher: Cipher, sealed: &[u8]) -> Vec<u8> {
 #[test]
 fn the_search_finds_content_that_is_in_clear() {
     use sealed_shuffle_interop_tests::{
-        client::Credentials,
-        peer::Peer,
-        service::{spark_service, text},
+        fixture::text,
+        spark::{Credentials, Peer, spark_service},
     };
     let peer = Peer::shared("4.3.0");
     let root = tempfile::TempDir::with_prefix("interop-").expect("the temporary directory is writable");

@@ -10,12 +10,11 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    client::{Connection, Credentials},
-    mode::{Cipher, Mode},
+    machine::java_home,
+    modes::{Cipher, Mode},
     oracle::Executor,
-    peer::Peer,
-    server::{Server, binary},
-    spark::{Spark, java_home},
+    ours::{Server, binary},
+    spark::{Connection, Credentials, Peer, Spark},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -62,7 +62,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// What Spark 4.3.0 would write as the first line of its answer to such a message.
+    /// The first line of Spark 4.3.0's answer to such a message.
     pub fn spark_text(&self) -> String {
         match self {
             Self::UnknownTransportType(byte) | Self::UnknownShuffleType(byte) => {
@@ -117,7 +117,7 @@ pub enum EncodeError {
 
 /// A value with one wire form.
 pub trait Wire: Sized {
-    /// The fewest bytes that a value takes: what a count of them is checked against.
+    /// The fewest bytes that a value takes: a count of them is checked against it.
     const MIN_LEN: usize;
 
     /// Reads one value from the front of `from`.

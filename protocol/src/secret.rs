@@ -1,4 +1,4 @@
-//! What must not be read by anybody else: key bytes and shared secrets.
+//! Key bytes and shared secrets, which nobody else may read.
 //!
 //! Both types are wiped when dropped, print as `redacted`, compare in constant time and cannot be
 //! cloned. Key bytes lie on the heap, so that moving a [`Secret`] leaves no copy behind.

@@ -5,7 +5,7 @@
 mod support;
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::message::Head;
 use support::{expected_head, vectors};
 
@@ -29,16 +29,16 @@ fn read(pieces: impl IntoIterator<Item = Bytes>) -> Vec<(Head, Bytes)> {
         decoder.feed(piece);
         while let Some(incoming) = decoder.next().unwrap() {
             match incoming {
-                Incoming::Head { head, body_len } => {
+                FrameEvent::Head { head, body_len } => {
                     assert!(current.is_none(), "a head before the end of the last message");
                     assert!(!decoder.is_idle());
                     current = Some((head, body_len, BytesMut::new()));
                 }
-                Incoming::Body(piece) => {
+                FrameEvent::Body(piece) => {
                     assert!(!piece.is_empty());
                     current.as_mut().unwrap().2.extend_from_slice(&piece);
                 }
-                Incoming::End => {
+                FrameEvent::End => {
                     let (head, body_len, body) = current.take().unwrap();
                     assert_eq!(body_len, body.len() as u64);
                     messages.push((head, body.freeze()));
@@ -80,7 +80,7 @@ fn pieces_fed_before_any_is_pulled_yield_the_same_messages() {
 
     let mut heads = Vec::new();
     while let Some(incoming) = decoder.next().unwrap() {
-        if let Incoming::Head { head, .. } = incoming {
+        if let FrameEvent::Head { head, .. } = incoming {
             heads.push(head);
         }
     }

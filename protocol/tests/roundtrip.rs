@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sealed_shuffle_protocol::codec::{Decoder, Wire};
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
 };
@@ -18,7 +18,7 @@ use sealed_shuffle_protocol::message::{BodyPlace, Head};
 use sealed_shuffle_protocol::shuffle::{
     Bitmap, BlockId, BlockPushReturnCode, BlockTransferMessage, BlocksRemoved, CorruptionCause,
     DiagnoseCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks, FetchShuffleBlocks,
-    FinalizeShuffleMerge, GetLocalDirsForExecutors, LocalDirsForExecutors, MergeStatuses, Nested, OpenBlocks,
+    FinalizeShuffleMerge, GetLocalDirsForExecutors, Lists, LocalDirsForExecutors, MergeStatuses, OpenBlocks,
     OpenRequest, PushBlockStream, RegisterExecutor, RemoveBlocks, RemoveShuffleMerge, ReturnCode,
     StreamHandle, StreamName, Strings, UploadBlock, UploadBlockStream,
 };
@@ -49,9 +49,9 @@ proptest! {
         }
         decoder.feed(wire);
         let body_len = body.len() as u64;
-        prop_assert_eq!(decoder.next().unwrap(), Some(Incoming::Head { head, body_len }));
+        prop_assert_eq!(decoder.next().unwrap(), Some(FrameEvent::Head { head, body_len }));
         let mut read = BytesMut::new();
-        while let Some(Incoming::Body(piece)) = decoder.next().unwrap() {
+        while let Some(FrameEvent::Body(piece)) = decoder.next().unwrap() {
             read.extend_from_slice(&piece);
         }
         prop_assert_eq!(read, body);
@@ -307,7 +307,7 @@ fn bitmap() -> impl Strategy<Value = Bitmap> {
     })
 }
 
-fn nested<T>(make: impl Fn(i32) -> T) -> impl Strategy<Value = Nested<T>>
+fn nested<T>(make: impl Fn(i32) -> T) -> impl Strategy<Value = Lists<T>>
 where
     T: std::fmt::Debug,
 {

@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::codec::{Decoder, Wire, put_str};
-use sealed_shuffle_protocol::frame::{FrameDecoder, FrameError, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameError, FrameEvent};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId, StreamId};
 use sealed_shuffle_protocol::shuffle::{
     Bitmap, BlockId, BlockIdError, BlockPushReturnCode, BlockTransferMessage, BlocksRemoved, CorruptionCause,
     DiagnoseCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks, FetchShuffleBlocks,
-    FinalizeShuffleMerge, GetLocalDirsForExecutors, LocalDirsForExecutors, MergeStatuses, Nested, OpenBlocks,
+    FinalizeShuffleMerge, GetLocalDirsForExecutors, Lists, LocalDirsForExecutors, MergeStatuses, OpenBlocks,
     OpenRequest, PushBlockStream, RegisterExecutor, RemoveBlocks, RemoveShuffleMerge, ReturnCode,
     SHUFFLE_PUSH_MERGER, StreamHandle, StreamName, Strings, UploadBlock, UploadBlockStream,
 };
@@ -28,11 +28,11 @@ fn transport_messages() {
         let head = expected_head(&vector.name);
         let body_len = body.len() as u64;
         let found = decoder.next().unwrap();
-        assert_eq!(found, Some(Incoming::Head { head: head.clone(), body_len }), "{}", vector.place);
+        assert_eq!(found, Some(FrameEvent::Head { head: head.clone(), body_len }), "{}", vector.place);
         if !body.is_empty() {
-            assert_eq!(decoder.next().unwrap(), Some(Incoming::Body(body.clone())), "{}", vector.place);
+            assert_eq!(decoder.next().unwrap(), Some(FrameEvent::Body(body.clone())), "{}", vector.place);
         }
-        assert_eq!(decoder.next().unwrap(), Some(Incoming::End), "{}", vector.place);
+        assert_eq!(decoder.next().unwrap(), Some(FrameEvent::End), "{}", vector.place);
         assert!(decoder.is_idle(), "{}", vector.place);
 
         let mut written = BytesMut::new();
@@ -345,6 +345,6 @@ fn numbered_message(name: &str) -> BlockTransferMessage {
     }
 }
 
-fn reduces<const N: usize>(lists: [Vec<i32>; N]) -> Nested<ReduceId> {
+fn reduces<const N: usize>(lists: [Vec<i32>; N]) -> Lists<ReduceId> {
     lists.into_iter().map(|list| list.into_iter().map(ReduceId)).collect()
 }

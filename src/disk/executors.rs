@@ -1,7 +1,8 @@
 //! Which application and executor registered which directories, and when an application ends.
 //!
 //! Nothing tells a separate service that an application is over (Spark's own keeps entries until its restart), so
-//! [`Executors::sweep`] finds out: when directories that it once had are gone, or when it was idle for too long.
+//! [`Executors::sweep`] finds out: when directories that it once had are gone, or when it was idle for too long. To end an
+//! application is the business of `applications`, which owns the entries here.
 //!
 //! Invariants: no handle is kept; the number of executors and their bytes are bounded; an application
 //! has one [`Proof`] for all its executors; the locks are held for a few lines and never over IO.
@@ -52,6 +53,13 @@ pub enum Proof {
     Proven,
     /// A connection that proved nothing.
     Unproven,
+}
+
+impl Proof {
+    /// Proof wins: what was registered with it takes away what was registered without, whichever came first.
+    pub const fn overrules(self, other: Self) -> bool {
+        matches!((self, other), (Self::Proven, Self::Unproven))
+    }
 }
 
 /// What an executor registered.
@@ -114,21 +122,22 @@ pub struct AppSummary {
     pub last_use: Instant,
 }
 
-/// An application that a sweep forgot.
+/// An application that a sweep found to be over. [`Executors::forget_found`] looks again before it goes.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Forgotten {
+pub struct Finding {
     /// The application.
     pub app: AppId,
-    /// Executors that went with it.
-    pub executors: usize,
-    /// Why.
-    pub reason: ForgottenReason,
+    /// Why it is over.
+    pub reason: FindingReason,
+    /// When it was looked at.
+    at: Instant,
+    /// Of its last registration.
+    generation: u64,
 }
 
-/// Why a sweep forgot an application.
+/// Why a sweep takes an application to be over.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum ForgottenReason {
+pub enum FindingReason {
     /// At least one of its directories was there once, and none is now.
     DirectoriesGone,
     /// Nothing asked for it during the idle time.
@@ -185,15 +194,12 @@ impl Executors {
             false => Registered::First,
         };
         if let Some(there) = table.apps.get(app) {
-            match (there.proof, proof) {
-                (Proof::Proven, Proof::Unproven) => {
-                    return Err(RegisterRefused::NeedsProof { app: app.clone() });
-                }
-                (Proof::Unproven, Proof::Proven) => {
-                    table.forget(app);
-                    done = Registered::Overruling;
-                }
-                _ => {}
+            if there.proof.overrules(proof) {
+                return Err(RegisterRefused::NeedsProof { app: app.clone() });
+            }
+            if proof.overrules(there.proof) {
+                table.forget(app);
+                done = Registered::Overruling;
             }
         }
         let there = table.apps.get(app);
@@ -274,14 +280,14 @@ impl Executors {
         forgotten.map(|app| app.executors.len())
     }
 
-    /// Forgets applications that are over. Call it every few seconds, on a thread that may wait for a disk.
+    /// Finds applications that are over. Call it every few seconds, on a thread that may wait for a disk.
     ///
     /// A call looks at no more than [`SWEEP_SLICE`] directories and goes on where the last one stopped, so that it
     /// takes milliseconds whatever is registered. An application that lives costs one look a round: at the
     /// directory that was found last time.
-    pub fn sweep(&self, on: &OnLane, now: Instant, roots: &Roots) -> Vec<Forgotten> {
+    pub fn sweep(&self, on: &OnLane, now: Instant, roots: &Roots) -> Vec<Finding> {
         let mut round = lock(&self.round);
-        let mut forgotten = Vec::new();
+        let mut findings = Vec::new();
         let mut budget = SWEEP_SLICE;
         let mut refilled = false;
         while budget > 0 {
@@ -294,8 +300,8 @@ impl Executors {
                     continue;
                 };
                 budget -= 1;
-                if let Some(gone) = self.forget_idle(&app, now) {
-                    forgotten.push(gone);
+                if let Some(idle) = self.find_idle(&app, now) {
+                    findings.push(idle);
                     continue;
                 }
                 if !self.witness_is_there(on, &app, roots) {
@@ -306,38 +312,43 @@ impl Executors {
             let Some(mut scan) = round.scan.take() else { continue };
             match scan.advance(on, roots, &mut budget) {
                 Progress::Alive(witness) => self.remember_witness(&scan.app, witness),
-                Progress::Gone => forgotten.extend(self.forget_gone(scan)),
+                Progress::Gone => findings.extend(self.find_gone(scan, now)),
                 Progress::Unfinished => round.scan = Some(scan),
             }
         }
-        forgotten
+        findings
     }
 
-    fn forget_idle(&self, app: &AppId, now: Instant) -> Option<Forgotten> {
-        let ttl = self.limits.idle_ttl?;
-        let idle = |entry: &App| {
-            let last = Duration::from_nanos(entry.last_use.load(Ordering::Relaxed));
-            now.saturating_duration_since(self.started).saturating_sub(last) >= ttl
+    /// Forgets an application that is over, unless it was used or has registered since it was found; how many executors
+    /// it had.
+    pub fn forget_found(&self, finding: &Finding) -> Option<usize> {
+        let mut table = self.write();
+        let entry = table.apps.get(&finding.app)?;
+        let is_over = match finding.reason {
+            FindingReason::Idle => self.is_idle(entry, finding.at),
+            FindingReason::DirectoriesGone => entry.generation == finding.generation,
         };
-        if !self.read().apps.get(app).is_some_and(idle) {
-            return None;
-        }
-        let mut table = self.write();
-        if !table.apps.get(app).is_some_and(idle) {
-            return None;
-        }
-        let executors = table.forget(app)?.executors.len();
-        Some(Forgotten { app: app.clone(), executors, reason: ForgottenReason::Idle })
+        is_over.then(|| table.forget(&finding.app)).flatten().map(|app| app.executors.len())
     }
 
-    fn forget_gone(&self, scan: Scan) -> Option<Forgotten> {
-        let mut table = self.write();
-        let entry = table.apps.get(&scan.app)?;
-        if !entry.seen || entry.generation != scan.generation {
-            return None;
-        }
-        let executors = table.forget(&scan.app)?.executors.len();
-        Some(Forgotten { app: scan.app, executors, reason: ForgottenReason::DirectoriesGone })
+    fn is_idle(&self, entry: &App, now: Instant) -> bool {
+        let last = Duration::from_nanos(entry.last_use.load(Ordering::Relaxed));
+        let idle = now.saturating_duration_since(self.started).saturating_sub(last);
+        self.limits.idle_ttl.is_some_and(|ttl| idle >= ttl)
+    }
+
+    fn find_idle(&self, app: &AppId, now: Instant) -> Option<Finding> {
+        let table = self.read();
+        let entry = table.apps.get(app).filter(|entry| self.is_idle(entry, now))?;
+        let (reason, generation) = (FindingReason::Idle, entry.generation);
+        Some(Finding { app: app.clone(), reason, at: now, generation })
+    }
+
+    fn find_gone(&self, scan: Scan, now: Instant) -> Option<Finding> {
+        let table = self.read();
+        table.apps.get(&scan.app).filter(|entry| entry.seen && entry.generation == scan.generation)?;
+        let (reason, generation) = (FindingReason::DirectoriesGone, scan.generation);
+        Some(Finding { app: scan.app, reason, at: now, generation })
     }
 
     fn witness_is_there(&self, on: &OnLane, app: &AppId, roots: &Roots) -> bool {

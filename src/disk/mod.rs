@@ -56,7 +56,7 @@ pub use confined::{Confinement, OpenError};
 pub use device::{Disk, Health, Space};
 pub use diagnose::Diagnosis;
 pub use executors::{
-    AppSummary, Executors, Forgotten, ForgottenReason, Proof, RegisterRefused, Registered, Registration,
+    AppSummary, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
     RegistryLimits,
 };
 pub use limits::DiskLimits;

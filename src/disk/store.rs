@@ -12,7 +12,7 @@ use sealed_shuffle_transport::region::{Identity, OpenFile, Region};
 
 use super::confined::{OpenError, OpenFailure};
 use super::device::Disk;
-use super::executors::{Executors, Forgotten, Proof, RegisterRefused, Registered, Registration};
+use super::executors::{Executors, Finding, Proof, RegisterRefused, Registered, Registration};
 use super::layout;
 use super::limits::DiskLimits;
 use super::lookup_error::LookupError;
@@ -60,8 +60,8 @@ impl RegisterError {
 /// What a sweep did.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// Applications that are over.
-    pub forgotten: Vec<Forgotten>,
+    /// Applications that are over; they are still there.
+    pub findings: Vec<Finding>,
     /// Files that were closed because they were idle or deleted.
     pub closed_files: usize,
 }
@@ -121,10 +121,20 @@ impl BlockStore {
         shuffle_manager: &str,
         proof: Proof,
     ) -> Result<Registered, RegisterError> {
-        let dirs =
-            local_dirs.iter().map(|dir| self.roots.accept(on, dir.as_ref())).collect::<Result<_, _>>()?;
-        let registration = Registration::new(dirs, sub_dirs, shuffle_manager);
+        let registration = self.accept(on, local_dirs, sub_dirs, shuffle_manager)?;
         Ok(self.executors.register(app, executor, registration, proof, Instant::now())?)
+    }
+
+    /// What an executor registers, with its directories judged; all of them are accepted or none.
+    pub fn accept<S: AsRef<str>>(
+        &self,
+        on: &OnLane,
+        local_dirs: &[S],
+        sub_dirs: i32,
+        shuffle_manager: &str,
+    ) -> Result<Registration, DirRefused> {
+        let dirs = local_dirs.iter().map(|dir| self.roots.accept(on, dir.as_ref()));
+        Ok(Registration::new(dirs.collect::<Result<_, _>>()?, sub_dirs, shuffle_manager))
     }
 
     /// Finds a cached partition that an executor keeps on disk; `None` where there is no such file.
@@ -185,13 +195,19 @@ impl BlockStore {
         executors
     }
 
-    /// Closes idle and deleted files, and forgets applications that are over. Call it every few seconds; a call takes
+    /// The same for an application that a sweep found to be over; `None` where it is not, by now.
+    pub fn forget_found(&self, finding: &Finding) -> Option<usize> {
+        let executors = self.executors.forget_found(finding)?;
+        self.drop_cached(&finding.app);
+        Some(executors)
+    }
+
+    /// Closes idle and deleted files, and finds applications that are over. Call it every few seconds; a call takes
     /// milliseconds whatever is registered.
     pub fn sweep(&self, on: &OnLane, now: Instant) -> Swept {
-        let forgotten = self.executors.sweep(on, now, &self.roots);
-        forgotten.iter().for_each(|gone| self.drop_cached(&gone.app));
+        let findings = self.executors.sweep(on, now, &self.roots);
         let closed = self.roots.disks().iter().map(|disk| disk.files.sweep(on, now));
-        Swept { forgotten, closed_files: closed.sum() }
+        Swept { findings, closed_files: closed.sum() }
     }
 
     /// The store in numbers.

@@ -12,8 +12,8 @@ use std::os::unix::fs::FileExt;
 use super::mark::Mark;
 use super::randomness::{Judgement, Measured};
 use super::sealed::{SEALED_HEAD, SealedHeader, may_be_sealed, sealed_header};
-use crate::stored::partitions::{Partition, Partitions, PartitionsError};
-use crate::stored::segments::fill;
+use crate::io_encryption::partitions::{Partition, Partitions, PartitionsError};
+use crate::io_encryption::segments::fill;
 
 /// Bytes looked at of the beginning of a partition, or of a file without partitions.
 pub const HEAD: usize = 4096;
@@ -195,7 +195,7 @@ mod tests {
     use sealed_shuffle_protocol::stored::io_encryption::IoKey;
 
     use super::*;
-    use crate::stored::io_encryption::EncryptingWriter;
+    use crate::io_encryption::EncryptingWriter;
 
     const ROW: &[u8] = b"LZ4Block\x25and then some bytes of a row that lz4 found nothing to save in";
 

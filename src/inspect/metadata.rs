@@ -1,7 +1,7 @@
 //! Index, checksum and merged meta files: what they say, and whether the files beside them agree.
 //!
 //! Every file is walked, never held whole, but for merged meta, which is small and bounded ([`LARGEST_META`]).
-//! Layouts: [`crate::stored::partitions`], [`crate::disk::checksum`]; merged meta is one bitmap of map indexes a chunk, one
+//! Layouts: [`crate::io_encryption::partitions`], [`crate::disk::checksum`]; merged meta is one bitmap of map indexes a chunk, one
 //! after the other (`RemoteBlockPushResolver`, Spark 4.3.0).
 
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::beside;
 use super::content::{From0, read_at};
 use super::name::SparkName;
 use crate::disk::checksum::{Algorithm, Checksum};
-use crate::stored::partitions::{Partitions, PartitionsError, Summary};
+use crate::io_encryption::partitions::{Partitions, PartitionsError, Summary};
 
 /// Longest merged meta file that is read.
 pub const LARGEST_META: u64 = 64 << 20;

@@ -327,7 +327,7 @@ mod tests {
 
     use super::*;
     use crate::disk::layout::Placement;
-    use crate::stored::io_encryption::EncryptingWriter;
+    use crate::io_encryption::EncryptingWriter;
 
     const UUID: &str = "7b3a0c56-3f1c-4a42-9d6e-0123456789ab";
 

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::region::Identity;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -47,7 +48,7 @@ pub struct Directory {
 /// A secret and the file that it was read from.
 #[derive(Debug)]
 struct Kept {
-    stamp: Stamp,
+    identity: Identity,
     secret: Arc<AppSecret>,
 }
 
@@ -67,16 +68,6 @@ pub(super) enum Found {
     Missing,
     /// There is one that will not do; for the log.
     Unusable(String),
-}
-
-/// What makes a file the same file, unchanged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: i64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl Directory {
@@ -141,9 +132,9 @@ impl Directory {
         if let Some(mode) = open_to_others(&stat) {
             return Err(format!("{} is open to other users (mode {mode:04o}): chmod 600", shown.display()));
         }
-        let stamp = Stamp::of(&stat);
+        let identity = Identity::of(&stat);
         if let Some(kept) = self.kept().get(name)
-            && kept.stamp == stamp
+            && kept.identity == identity
         {
             return Ok(Some(Arc::clone(&kept.secret)));
         }
@@ -152,7 +143,7 @@ impl Directory {
         if kept.len() >= MOST_KEPT {
             kept.clear();
         }
-        kept.insert(name.to_owned(), Kept { stamp, secret: Arc::clone(&secret) });
+        kept.insert(name.to_owned(), Kept { identity, secret: Arc::clone(&secret) });
         Ok(Some(secret))
     }
 
@@ -177,20 +168,6 @@ impl Directory {
 
     fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Stamp {
-    // The fields of `Stat` have other widths on other architectures.
-    #[allow(clippy::unnecessary_cast, clippy::cast_lossless)]
-    pub(super) fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
-            size: stat.st_size as i64,
-            modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! They live in memory, and come before every other source: an application that somebody gave a secret for must prove
 //! that one. A change is first remembered and then in force, so that what was acknowledged is not lost; changes follow
 //! one another. What remembers is behind [`RememberSecrets`]: the recovery store. Where that is switched off a restart
-//! forgets, and whoever handed over does so again.
+//! forgets, and whoever handed over does so again. At the end of an application the store forgets all of it at once:
+//! `applications` tells it.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -57,7 +58,7 @@ pub(super) struct HandedOver {
     wait: Option<Duration>,
     held: Mutex<HashMap<AppId, Held>>,
     memory: OnceLock<Arc<dyn RememberSecrets>>,
-    /// Held over a change of both.
+    /// Held while a secret is taken.
     changing: Mutex<()>,
 }
 
@@ -107,15 +108,9 @@ impl HandedOver {
         self.held().insert(app, Held { secret: Arc::new(secret), remembered: true });
     }
 
-    /// Drops the secret of an application; whether there was one. It is gone even where it cannot be forgotten, which
-    /// may be tried again. May wait for a disk.
-    pub(super) fn drop_of(&self, app: &AppId) -> Result<bool, HandOverError> {
-        let _changing = lock(&self.changing);
-        let there = self.held().remove(app).is_some();
-        if let Some(memory) = self.memory.get() {
-            memory.forget(app).map_err(HandOverError::Memory)?;
-        }
-        Ok(there)
+    /// Drops the secret of an application from memory; whether there was one.
+    pub(super) fn drop_of(&self, app: &AppId) -> bool {
+        self.held().remove(app).is_some()
     }
 
     pub(super) fn of(&self, app: &AppId) -> Option<Arc<AppSecret>> {
@@ -194,8 +189,9 @@ mod tests {
         assert_eq!(handed.of(&app("a")).unwrap().as_bytes(), b"one");
         *lock(&memory.fails) = false;
         handed.take(&app("a"), secret("two"), true).unwrap();
-        assert!(handed.drop_of(&app("a")).unwrap());
-        assert_eq!(*lock(&memory.told), ["a=one", "a=two", "-a"]);
+        assert!(handed.drop_of(&app("a")));
+        assert!(!handed.drop_of(&app("a")));
+        assert_eq!(*lock(&memory.told), ["a=one", "a=two"], "whoever ends an application has it forgotten");
     }
 
     #[test]
@@ -205,19 +201,6 @@ mod tests {
         handed.restore(app("a"), secret("one"));
         handed.take(&app("a"), secret("one"), false).unwrap();
         assert_eq!(*lock(&memory.told), ["-a"], "from now on");
-    }
-
-    #[test]
-    fn an_end_that_cannot_be_remembered_takes_the_secret_all_the_same() {
-        let (handed, memory) = (handed(), Arc::new(Memory::default()));
-        handed.remember_in(Arc::clone(&memory) as Arc<dyn RememberSecrets>);
-        handed.take(&app("a"), secret("one"), true).unwrap();
-        *lock(&memory.fails) = true;
-        handed.drop_of(&app("a")).unwrap_err();
-        assert!(handed.of(&app("a")).is_none());
-        *lock(&memory.fails) = false;
-        assert!(!handed.drop_of(&app("a")).unwrap());
-        assert_eq!(*lock(&memory.told), ["a=one", "-a"], "it can be said again");
     }
 
     #[test]
@@ -232,7 +215,7 @@ mod tests {
         }
         assert!(matches!(handed.take(&app("a"), secret("s"), true), Err(HandOverError::TooMany)));
         handed.take(&app("0"), secret("t"), true).unwrap();
-        handed.drop_of(&app("1")).unwrap();
+        assert!(handed.drop_of(&app("1")));
         handed.take(&app("a"), secret("s"), true).unwrap();
         let off = HandedOver::default();
         assert!(matches!(off.take(&app("a"), secret("s"), true), Err(HandOverError::NotTaken)));

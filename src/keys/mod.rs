@@ -9,7 +9,7 @@
 //! Invariants: a file is looked at anew at every handshake, so that no change needs a signal; a name that is no plain
 //! file name never reaches the disk; files that other users can read are refused; secrets are wiped when dropped and
 //! appear in no log. What is waited for is bounded in time and number. The server's handshakes and housekeeping, and
-//! [`crate::handover`] by way of the server, are the callers.
+//! `applications` at the beginning and end of an application, are the callers.
 
 mod directory;
 pub mod envelope;
@@ -160,15 +160,20 @@ impl Secrets {
         self.inner.handed.take(app, secret, remember)
     }
 
-    /// Drops what was handed over for an application, and ends the access of who is connected with it; whether there
-    /// was anything. An error says that it may come back with a restart: it can be tried again. May wait for a disk.
-    pub fn end(&self, app: &AppId) -> Result<bool, HandOverError> {
-        let held = self.inner.handed.of(app).is_some();
-        let dropped = self.inner.handed.drop_of(app);
+    /// Drops the secret that was handed over for an application, and ends the access of the connections that proved it;
+    /// whether there was one. It does not wait: the caller has the recovery store forget it.
+    pub fn end(&self, app: &AppId) -> bool {
+        let held = self.inner.handed.drop_of(app);
         if held {
             self.inner.watching.revoke(app);
         }
-        dropped
+        held
+    }
+
+    /// Whether the secret of an application was handed over.
+    #[cfg(test)]
+    pub(crate) fn is_handed_over(&self, app: &AppId) -> bool {
+        self.inner.handed.of(app).is_some()
     }
 
     /// Whether secrets are handed over.

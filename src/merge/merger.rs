@@ -203,10 +203,9 @@ impl App {
 enum Chore {
     /// Close and delete partitions of one merge.
     Partitions(Arc<App>, ShuffleId, Shuffle),
-    /// The application is over: close what is open and delete what it made.
-    Application(Arc<App>),
-    /// The attempt is over: the same, and its directories go with it, except those that the next one uses.
-    Attempt { old: Arc<App>, new: Arc<App> },
+    /// The attempt is over: close what is open and delete what it made. Where another one took its place, its directories
+    /// go, too, except those that the new one uses.
+    Attempt { old: Arc<App>, new: Option<Arc<App>> },
 }
 
 impl Merger {
@@ -302,17 +301,20 @@ impl Merger {
             return Ok(());
         }
         let old = self.apps_mut().insert(app.clone(), Arc::clone(&new));
-        if let Some(old) = &old {
-            self.journal.over(app, old.attempt);
+        if let Some(old) = old {
+            info!(%app, attempt = old.attempt, "an older attempt of the application is over: what it merged goes");
+            self.end_attempt(old, Some(Arc::clone(&new)));
         }
         self.journal.registered(app, new.attempt, &new.dirs, new.files.key());
         drop(changing);
         info!(%app, attempt = new.attempt, directories = new.dirs.dirs().len(), "an application merges");
-        if let Some(old) = old {
-            info!(%app, attempt = old.attempt, "an older attempt of the application is over: what it merged goes");
-            self.later(Chore::Attempt { old, new });
-        }
         Ok(())
+    }
+
+    /// An attempt is over, with its application or because of a `new` one. The caller holds `changing`.
+    fn end_attempt(&self, old: Arc<App>, new: Option<Arc<App>>) {
+        self.journal.over(&old.id, old.attempt);
+        self.later(Chore::Attempt { old, new });
     }
 
     fn is_newer(&self, app: &AppId, attempt: i32) -> bool {
@@ -336,12 +338,9 @@ impl Merger {
 
     /// Forgets an application and deletes what it merged; whether it was known.
     pub fn forget(&self, app: &AppId) -> bool {
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(gone) = self.apps_mut().remove(app) else { return false };
-        self.journal.over(app, gone.attempt);
-        drop(changing);
-        self.later(Chore::Application(gone));
-        true
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = self.apps_mut().remove(app);
+        gone.map(|gone| self.end_attempt(gone, None)).is_some()
     }
 
     /// Merging in numbers.
@@ -399,14 +398,14 @@ impl Merger {
             match chore {
                 Chore::Partitions(app, shuffle, old) => self.delete_shuffle(on, &app, shuffle, old),
                 // The directories may be others', too, and whoever made them removes them.
-                Chore::Application(app) => {
-                    self.drop_application(on, &app, &app.dirs, Directories::Keep);
+                Chore::Attempt { old, new: None } => {
+                    self.drop_application(on, &old, &old.dirs, Directories::Keep);
                     // One that has registered anew meanwhile goes on with what it has.
-                    if self.find(&app.id).is_none() {
-                        self.store.forget(&app.id);
+                    if self.find(&old.id).is_none() {
+                        self.store.forget(&old.id);
                     }
                 }
-                Chore::Attempt { old, new } => {
+                Chore::Attempt { old, new: Some(new) } => {
                     self.drop_application(on, &old, &old.dirs.without(&new.dirs), Directories::Remove);
                 }
             }

@@ -34,8 +34,9 @@ use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::{Directories, Roots};
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
-use crate::stored::{
-    self, Filled, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, StoredError,
+use crate::sealed_files::{
+    Filled, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, SealedWriter,
+    StoredError,
 };
 
 /// Sealed partitions beneath the roots.
@@ -274,7 +275,7 @@ impl AppStore for AppFiles {
 
 #[derive(Debug)]
 struct Writer {
-    writer: stored::PartitionWriter,
+    writer: SealedWriter,
     key: Arc<AppKey>,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
@@ -484,7 +485,7 @@ mod tests {
     use crate::keys::envelope::KeyCalls;
     use crate::keys::envelope::{LocalKeyFile, RingSettings};
     use crate::merge::{MergeError, MergeSettings, Merger, Remembered};
-    use crate::stored::SealedLimits;
+    use crate::sealed_files::SealedLimits;
     use sealed_shuffle_config::OutagePolicy;
 
     const APP: &str = "application_1_2";

@@ -10,8 +10,8 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
 use tracing::{debug, warn};
 
-use super::applications::{Evidence, Seen};
 use super::session::{Engine, Session};
+use crate::applications::{Evidence, Speaker};
 use crate::keys::Watched;
 use crate::telemetry::{Refusal, SecretUsed};
 
@@ -35,7 +35,7 @@ impl Session {
         let policy = self.shared.policy();
         if policy.verdict(app, &channel).served {
             if let Some(app) = app {
-                let seen = self.shared.applications.connected(app, true, channel, self.peer.ip());
+                let seen = self.shared.applications.usage().connected(app, true, channel, self.peer.ip());
                 self.say_if_below(&policy, &seen, Some(app), channel);
                 self.seen = Some(seen);
             }
@@ -50,15 +50,14 @@ impl Session {
             "refused a connection below the minimum; {cure} in the application"
         );
         if let Some(app) = app {
-            self.shared.applications.refused(app, Some(channel), self.peer.ip(), &text);
+            self.shared.applications.usage().refused(app, Some(channel), self.peer.ip(), &text);
         }
         Some(text)
     }
 
     /// The peer has proven `app` with one of its secrets. Called once a connection, for every handshake.
     pub(super) fn proven(&mut self, app: &AppId, secret: SecretUsed) {
-        self.shared.metrics.proven_with(secret);
-        self.access = Some(self.shared.secrets.watch(app));
+        self.access = Some(self.shared.applications.prove(app, secret));
     }
 
     /// The application's secret was taken away, or the server stops.
@@ -100,10 +99,10 @@ impl Session {
             let text = policy.refusal(Some(app), &channel);
             self.shared.metrics.refused(Refusal::BelowMinimum);
             warn!(peer = %self.peer, %app, channel = %channel.level, "refused a peer without identity below the application's minimum");
-            self.shared.applications.refused(app, Some(channel), self.peer.ip(), &text);
+            self.shared.applications.usage().refused(app, Some(channel), self.peer.ip(), &text);
             return Err(text);
         }
-        let seen = self.shared.applications.connected(app, false, channel, self.peer.ip());
+        let seen = self.shared.applications.usage().connected(app, false, channel, self.peer.ip());
         self.say_if_below(&policy, &seen, None, channel);
         self.seen = Some(seen);
         Ok(())
@@ -121,12 +120,25 @@ impl Session {
             BlockTransferMessage::RegisterExecutor(m) if m.info.shuffle_manager.contains(":{") => {
                 Evidence::PushMergeMeta
             }
-            _ => return,
+            BlockTransferMessage::RegisterExecutor(_)
+            | BlockTransferMessage::OpenBlocks(_)
+            | BlockTransferMessage::UploadBlock(_)
+            | BlockTransferMessage::UploadBlockStream(_)
+            | BlockTransferMessage::PushBlockStream(_)
+            | BlockTransferMessage::FinalizeShuffleMerge(_)
+            | BlockTransferMessage::FetchShuffleBlockChunks(_)
+            | BlockTransferMessage::RemoveShuffleMerge(_)
+            | BlockTransferMessage::StreamHandle(_)
+            | BlockTransferMessage::BlocksRemoved(_)
+            | BlockTransferMessage::LocalDirsForExecutors(_)
+            | BlockTransferMessage::MergeStatuses(_)
+            | BlockTransferMessage::CorruptionCause(_)
+            | BlockTransferMessage::BlockPushReturnCode(_) => return,
         };
         seen.evidence(evidence);
     }
 
-    fn say_if_below(&self, policy: &Policy, seen: &Seen, app: Option<&AppId>, channel: Channel) {
+    fn say_if_below(&self, policy: &Policy, seen: &Speaker, app: Option<&AppId>, channel: Channel) {
         let Some(advice) = policy.advice(app, &channel) else { return };
         if seen.first_below(policy.target) {
             warn!(app = %seen.app(), channel = %channel.level, peer = %self.peer, "an application is below the target: {advice}");

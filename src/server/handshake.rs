@@ -12,9 +12,9 @@ use sealed_shuffle_config::SaslSettings;
 use sealed_shuffle_protocol::auth::legacy::{self, ClientChallenge};
 use sealed_shuffle_protocol::auth::{AuthMessage, Responder};
 use sealed_shuffle_protocol::channel::Channel;
-use sealed_shuffle_protocol::connection::{Agreed, Challenge, CloseReason};
+use sealed_shuffle_protocol::connection::{Agreement, Challenge, CloseReason};
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_protocol::sasl::{self, Judged, Offer, Protection, SaslCipher, SaslError, SaslMessage};
+use sealed_shuffle_protocol::sasl::{self, Judgement, Offer, Protection, SaslCipher, SaslError, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::OsRandom;
@@ -106,7 +106,7 @@ impl Session {
             Responder::respond(challenge, secret, &mut OsRandom).map_err(Unproven::because)
         });
         match judged.await {
-            Ok((answer, keys)) => engine.accept(app, &answer.encode(), Some(Agreed::X25519(keys))),
+            Ok((answer, keys)) => engine.accept(app, &answer.encode(), Some(Agreement::X25519(keys))),
             Err(unproven) => self.refuse_handshake(engine, &app, unproven),
         }
     }
@@ -133,7 +133,7 @@ impl Session {
         });
         match judged.await {
             Ok((answer, keys)) => {
-                engine.accept(app, &answer.encode(), Some(Agreed::Pbkdf2(keys)))?;
+                engine.accept(app, &answer.encode(), Some(Agreement::Pbkdf2(keys)))?;
                 self.admit(engine, Channel::LEGACY);
                 Ok(())
             }
@@ -163,7 +163,7 @@ impl Session {
         let judged = self.prove(&app, |secret| {
             server.judge(response.token(), secret).map_err(|error| Unproven::sasl(&error))
         });
-        let Judged { answer, protection } = match judged.await {
+        let Judgement { answer, protection } = match judged.await {
             Ok(judged) => judged,
             Err(Unproven { reason, text }) => {
                 // Without a secret no other words than with a wrong one.
@@ -188,7 +188,7 @@ impl Session {
         }
         let agreed = match protection {
             Protection::Auth => None,
-            Protection::Conf(keys) => Some(Agreed::Sasl(keys)),
+            Protection::Conf(keys) => Some(Agreement::Sasl(keys)),
         };
         engine.accept(app, &answer, agreed)
     }
@@ -212,7 +212,7 @@ impl Session {
         F: Future<Output = Result<T, Unproven>>,
     {
         self.claimed = Some(app.clone());
-        let secrets = self.shared.secrets.of(app).await.found().map_err(Unproven::because)?;
+        let secrets = self.shared.applications.secrets().of(app).await.found().map_err(Unproven::because)?;
         let mut first = None;
         for (secret, used) in secrets.into_iter().zip([SecretUsed::Current, SecretUsed::Previous]) {
             match judge(secret).await {
@@ -232,7 +232,7 @@ impl Session {
         self.channel = Some(channel);
         self.shared.metrics.channel_known(channel);
         self.shared.metrics.refused(Refusal::BelowMinimum);
-        self.shared.applications.refused(app, Some(channel), self.peer.ip(), &text);
+        self.shared.applications.usage().refused(app, Some(channel), self.peer.ip(), &text);
         warn!(peer = %self.peer, %app, channel = %channel.level, "refused SASL: {text}");
         text
     }
@@ -244,7 +244,7 @@ impl Session {
         Unproven { reason, text }: Unproven,
     ) -> Result<(), CloseReason> {
         self.shared.metrics.refused(Refusal::Authentication);
-        self.shared.applications.refused(app, None, self.peer.ip(), &reason);
+        self.shared.applications.usage().refused(app, None, self.peer.ip(), &reason);
         warn!(
             peer = %self.peer, %app, reason,
             "refused a handshake; is spark.authenticate.secret the same here and in the application?"

@@ -1,17 +1,17 @@
-//! What happens now and then: applications that have ended are forgotten, files that nobody reads or
-//! that were deleted are closed, unused segments are given back.
+//! What happens now and then: applications that are over end, files that nobody reads or that were deleted are closed,
+//! unused segments are given back.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::{Shared, merging, recovery};
-use crate::disk::{Forgotten, ForgottenReason, Swept};
+use super::{Shared, merging};
 
 /// Between two rounds. A deleted file pins its disk space at most this long.
 const ROUND: Duration = Duration::from_secs(5);
@@ -40,15 +40,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         };
         renew_tls(&shared).await;
         match shared.store.roots().across().run(sweep).await {
-            Ok((swept, replaced)) => {
-                for forgotten in swept.forgotten {
-                    let reason = match forgotten.reason {
-                        ForgottenReason::DirectoriesGone => "directories_gone",
-                        ForgottenReason::Idle => "idle",
-                    };
-                    shared.metrics.forgot(reason);
-                    info!(app = %forgotten.app, executors = forgotten.executors, reason, "forgot an application");
-                }
+            Ok(replaced) => {
                 if let Some(root) = replaced.filter(|_| !replaced_said) {
                     replaced_said = true;
                     let root = root.display();
@@ -57,7 +49,6 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
             Err(error) => warn!(%error, "a sweep was lost"),
         }
-        shared.applications.sweep(SystemTime::now());
         merging::clean_up(&shared);
         round += 1;
         if let Some(merger) = shared.merger.as_ref().filter(|_| round.is_multiple_of(READERS_ROUNDS)) {
@@ -70,16 +61,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Closes files, and forgets applications.
-fn sweep(on: &OnLane, shared: &Shared) -> (Swept, Option<PathBuf>) {
+/// Closes files, and ends applications that are over. Says which root was replaced.
+fn sweep(on: &OnLane, shared: &Shared) -> Option<PathBuf> {
     let now = Instant::now();
-    let swept = shared.store.sweep(on, now);
-    for Forgotten { app, .. } in &swept.forgotten {
-        shared.merger.as_ref().map(|merger| merger.forget(app));
-        recovery::forget(shared, app);
-    }
+    shared.applications.sweep(on, now);
     shared.merger.as_ref().inspect(|merger| merger.sweep_files(on, now));
-    (swept, shared.store.roots().replaced(on).map(Path::to_owned))
+    shared.store.roots().replaced(on).map(Path::to_owned)
 }
 
 /// Takes up renewed keys and certificates: connections that begin now use them.
@@ -115,7 +102,7 @@ pub(super) async fn look_for_removed_secrets(shared: Arc<Shared>) {
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
-        for app in shared.secrets.look_for_removed().await {
+        for app in shared.applications.secrets().look_for_removed().await {
             warn!(%app, "the secret of an application was removed: its connections end");
         }
     }
@@ -123,10 +110,5 @@ pub(super) async fn look_for_removed_secrets(shared: Arc<Shared>) {
 
 /// Anonymous resident memory of this process (`RssAnon` of proc(5)), 0 where the kernel does not say.
 pub(super) fn resident_anonymous() -> u64 {
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return 0 };
-    let field = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = field
-        .and_then(|value| value.trim().strip_suffix(" kB"))
-        .and_then(|kib| kib.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
+    anonymous_memory(std::process::id()).unwrap_or(0)
 }

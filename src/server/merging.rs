@@ -28,8 +28,8 @@ use super::uploads::Answer;
 use crate::disk::Roots;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};
+use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
 use crate::state::State;
-use crate::stored::{Fsync, SealedLimits, SealedStore};
 use crate::telemetry::Refusal;
 
 /// The share of the memory budget that blocks may take that wait for another one to be merged.

@@ -9,7 +9,6 @@
 //! One task a connection, requests in order. Everything that outlives a connection is in `Shared`.
 
 mod admission;
-mod applications;
 mod broken_gcm;
 mod ending;
 mod handshake;
@@ -33,7 +32,7 @@ use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, 
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_transport::lane::Lane;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::seal::{Budget, SegmentPool, Stack};
 use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
@@ -46,9 +45,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+pub use crate::applications::ApplicationLimits;
 pub use crate::keys::Secrets;
-pub use applications::{ApplicationLimits, Applications, Evidence, Seen};
 
+use crate::applications::Applications;
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::keys::DirectoryError;
 use crate::keys::envelope::{EnvelopeKeys, KeyError};
@@ -56,7 +56,6 @@ use crate::merge::Merger;
 use crate::state::{State, StateError};
 use crate::telemetry::{Metrics, Snapshot};
 
-use self::broken_gcm::BrokenGcm;
 use self::session::Session;
 use self::streams::StreamIds;
 
@@ -162,14 +161,12 @@ pub(crate) struct Shared {
     settings: Settings,
     policy: RwLock<Arc<Policy>>,
     tls: RwLock<Option<Arc<LiveServerTls>>>,
+    /// All that lives as long as an application.
     applications: Applications,
-    broken_gcm: BrokenGcm,
-    secrets: Secrets,
+    /// Where blocks are looked up.
     store: Arc<BlockStore>,
     /// Push-based merging; none where it is not switched on.
     merger: Option<Arc<Merger>>,
-    /// What survives a restart; none where that is switched off.
-    state: Option<Arc<State>>,
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     stream_ids: StreamIds,
@@ -244,17 +241,21 @@ impl Server {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
         let tls = RwLock::new(settings.tls.clone());
         let policy = RwLock::new(Arc::new(settings.policy.clone()));
-        let applications = Applications::new(settings.applications);
+        let applications = Applications::new(
+            settings.applications,
+            secrets,
+            Arc::clone(&store),
+            merger.clone(),
+            state,
+            Arc::clone(&metrics),
+        );
         let shared = Shared {
             settings,
             policy,
             tls,
             applications,
-            broken_gcm: BrokenGcm::default(),
-            secrets,
             store,
             merger,
-            state,
             pool,
             metrics,
             stream_ids,
@@ -323,10 +324,11 @@ impl Server {
             None => (None, None),
         };
         let merger = keys.and_then(|keys| merging::from_config(config, keys, store.roots(), state.clone()));
+        let server = Self::remembering(settings, secrets, store, (merger, state.clone()), pool, metrics)?;
         if let (Some(state), Some(recovered)) = (&state, recovered) {
-            recovery::take_up(state, recovered, &store, merger.as_ref(), &secrets).await?;
+            recovery::take_up(&server.shared, state, recovered).await?;
         }
-        Ok(Self::remembering(settings, secrets, store, (merger, state), pool, metrics)?)
+        Ok(server)
     }
 
     /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections
@@ -385,10 +387,10 @@ impl Server {
             executors: disk.executors as u64,
             applications: shared.store.executors().app_count() as u64,
             resident_anonymous: housekeeping::resident_anonymous(),
-            applications_seen: shared.applications.counts(&shared.policy()),
+            applications_seen: shared.applications.usage().counts(&shared.policy()),
             merging: shared.merger.as_ref().map(|merger| merger.counters()),
-            state: shared.state.as_ref().map(|state| state.counters()),
-            secrets_handed_over: shared.secrets.handed_over() as u64,
+            state: shared.applications.state().map(|state| state.counters()),
+            secrets_handed_over: shared.applications.secrets().handed_over() as u64,
         }
     }
 
@@ -400,11 +402,11 @@ impl Server {
             Some(target) => Arc::new(policy.aiming_at(target)),
             None => policy,
         };
-        let executors = |app: &AppId| shared.store.executors().app(app).map_or(0, |known| known.executors);
+        let executors = |app: &AppId| shared.applications.executors(app);
         serde_json::json!({
             "minimum": policy.minimum.name(),
             "target": policy.target.name(),
-            "applications": shared.applications.snapshot(&policy, executors),
+            "applications": shared.applications.usage().snapshot(&policy, executors),
         })
     }
 
@@ -421,6 +423,12 @@ impl Server {
     /// The metrics page.
     pub fn metrics_page(&self) -> Result<String, std::fmt::Error> {
         self.shared.metrics.render(self.snapshot())
+    }
+
+    /// One sweep of housekeeping at the time `now`: closes files, and ends applications that are over. [`Server::run`] does
+    /// so every few seconds.
+    pub fn sweep(&self, on: &OnLane, now: Instant) {
+        self.shared.applications.sweep(on, now);
     }
 
     /// Whether the server is stopping.
@@ -442,7 +450,7 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
         handshake_timeout: settings.handshake_timeout,
         idle_timeout: settings.idle_timeout,
         stalled_timeout: settings.stalled_timeout,
-        authenticates: shared.secrets.exist(),
+        authenticates: shared.applications.secrets().exist(),
         admits_anonymous: shared.policy().anonymous,
     };
     let open = OpenConnection::count(Arc::clone(&shared.metrics));

@@ -70,7 +70,7 @@ impl Server {
         let shared = &self.shared;
         let source = source(config)?;
         let tls = tls(config)?;
-        shared.secrets.replace(source);
+        shared.applications.secrets().replace(source);
         if let Some(tls) = &tls {
             say_tls(tls);
         }

@@ -22,10 +22,10 @@ use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
 use tracing::{debug, info, warn};
 
 use super::Shared;
-use super::applications::owner;
 use super::merging::{clean_up, merged_chunk, partition};
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
+use crate::applications::Enrolment;
 use crate::disk::{BlockStore, Diagnosis, Lookup, LookupError, MapOutput, Proof, RegisterError, Registered};
 use crate::merge::MergeError;
 use crate::telemetry::{Refusal, RequestKind};
@@ -105,7 +105,16 @@ impl Session {
             BlockTransferMessage::FinalizeShuffleMerge(m) => self.finalize_merge(m).await.map(Some),
             BlockTransferMessage::FetchShuffleBlockChunks(m) => self.fetch_chunks(m).map(Some),
             BlockTransferMessage::RemoveShuffleMerge(m) => self.remove_merge(m).await.map(|()| None),
-            other => Err(self.unexpected(&other)),
+            // Uploads to an executor, pushes outside an UploadStream, and answers.
+            BlockTransferMessage::UploadBlock(_)
+            | BlockTransferMessage::UploadBlockStream(_)
+            | BlockTransferMessage::PushBlockStream(_)
+            | BlockTransferMessage::StreamHandle(_)
+            | BlockTransferMessage::BlocksRemoved(_)
+            | BlockTransferMessage::LocalDirsForExecutors(_)
+            | BlockTransferMessage::MergeStatuses(_)
+            | BlockTransferMessage::CorruptionCause(_)
+            | BlockTransferMessage::BlockPushReturnCode(_) => Err(self.unexpected(&message)),
         }
     }
 
@@ -183,55 +192,10 @@ impl Session {
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
         self.prepare_merging(&app, &message.info.shuffle_manager).await?;
-        let (merger, state) = (self.shared.merger.clone(), self.shared.state.clone());
-        let (registered, merging, owner, written) = self
-            .across_disks(move |on, store| {
-                let info = &message.info;
-                let dirs: Vec<&str> = info.local_dirs.iter().collect();
-                let registered = store.register(
-                    on,
-                    &message.app,
-                    &message.executor,
-                    &dirs,
-                    info.sub_dirs_per_local_dir,
-                    &info.shuffle_manager,
-                    proof,
-                );
-                // What was said without proof goes with the executors that said it.
-                let overruled = registered == Ok(Registered::Overruling);
-                if let Some(state) = state.as_ref().filter(|_| overruled) {
-                    state.forget_unproven(&message.app).detach();
-                }
-                let merging = merger.filter(|_| registered.is_ok()).map(|merger| {
-                    if overruled {
-                        merger.forget(&message.app);
-                    }
-                    let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
-                    merger.register(on, &message.app, dirs.iter().copied(), sub_dirs, manager, store.roots())
-                });
-                let written = state.filter(|_| registered.is_ok()).map(|state| {
-                    let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
-                    state.executor(&message.app, &message.executor, &dirs, sub_dirs, manager, proof)
-                });
-                let first = registered == Ok(Registered::First);
-                let owner = first.then(|| owner(on, dirs)).flatten();
-                (registered, merging, owner, written)
-            })
-            .await?;
-        if let Some(written) = written {
-            // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
-            let timeout = self.shared.settings.stalled_timeout;
-            if tokio::time::timeout(timeout, written).await.is_err() {
-                warn!(%app, %executor, ?timeout, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
-            }
-        }
-        if let (Some(seen), Some(owner)) = (&self.seen, owner) {
-            seen.owned_by(owner);
-        }
-        if registered == Ok(Registered::First) {
-            info!(peer = %self.peer, %app, %executor, directories = dirs, "an application registered its first executor");
-        }
-        _ = registered.map_err(|error| {
+        let shared = Arc::clone(&self.shared);
+        let work = move |on: &OnLane, _: &BlockStore| shared.applications.register(on, &message, proof);
+        let registered = self.across_disks(work).await?;
+        let Enrolment { registered, merging, written } = registered.map_err(|error| {
             self.shared.metrics.refused(match error {
                 RegisterError::Dir(_) => Refusal::LocalDir,
                 RegisterError::Refused(_) => Refusal::Limit,
@@ -239,9 +203,19 @@ impl Session {
             warn!(peer = %self.peer, %app, %executor, %error, "refused to register an executor");
             error.spark_text()
         })?;
+        if let Some(written) = written {
+            // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
+            let timeout = self.shared.settings.stalled_timeout;
+            if tokio::time::timeout(timeout, written).await.is_err() {
+                warn!(%app, %executor, ?timeout, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
+            }
+        }
+        if registered == Registered::First {
+            info!(peer = %self.peer, %app, %executor, directories = dirs, "an application registered its first executor");
+        }
         clean_up(&self.shared);
         // The executor stays registered for its own blocks, as in Spark.
-        merging.unwrap_or(Ok(())).map_err(|error| {
+        merging.map_err(|error| {
             self.shared.metrics.refused(Refusal::LocalDir);
             warn!(peer = %self.peer, %app, %executor, %error, "an executor cannot take part in merging");
             error.spark_text()
@@ -638,6 +612,13 @@ fn kind_of(message: &BlockTransferMessage) -> RequestKind {
         | BlockTransferMessage::FinalizeShuffleMerge(_)
         | BlockTransferMessage::FetchShuffleBlockChunks(_)
         | BlockTransferMessage::RemoveShuffleMerge(_) => RequestKind::Merge,
-        _ => RequestKind::Other,
+        BlockTransferMessage::UploadBlock(_)
+        | BlockTransferMessage::UploadBlockStream(_)
+        | BlockTransferMessage::StreamHandle(_)
+        | BlockTransferMessage::BlocksRemoved(_)
+        | BlockTransferMessage::LocalDirsForExecutors(_)
+        | BlockTransferMessage::MergeStatuses(_)
+        | BlockTransferMessage::CorruptionCause(_)
+        | BlockTransferMessage::BlockPushReturnCode(_) => RequestKind::Other,
     }
 }

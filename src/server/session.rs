@@ -5,10 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use sealed_shuffle_protocol::auth::{AesSession, FirstBytes};
 use sealed_shuffle_protocol::channel::Channel;
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, Role, SessionMode};
+use sealed_shuffle_protocol::cipher::{Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{
-    Agreed, CloseReason, Engine as _, Identity, Request, ServerConnection, ServerEvent,
+    Agreement, CloseReason, Engine as _, Identity, Request, ServerConnection, ServerEvent,
 };
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::SaslLayer;
@@ -19,11 +20,11 @@ use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
 
 use super::Shared;
-use super::applications::Seen;
-use super::broken_gcm::Listening;
 use super::handshake::Conversation;
 use super::streams::Streams;
 use super::uploads::Uploads;
+use crate::applications::Speaker;
+use crate::applications::broken_gcm::Listening;
 use crate::disk::Proof;
 use crate::keys::Watched;
 use crate::telemetry::Refusal;
@@ -51,7 +52,7 @@ pub(super) struct Session {
     /// What every request is answered with, where the channel is below the minimum.
     pub(super) refusal: Option<String>,
     /// The application's entry in the table, once it is known.
-    pub(super) seen: Option<Seen>,
+    pub(super) seen: Option<Speaker>,
     /// What the client shows of its AES-GCM.
     pub(super) listening: Option<Listening>,
     /// The application's secret, as long as it is valid.
@@ -146,7 +147,7 @@ impl Session {
     /// An application that was registered with proof is out of reach for a peer that has none, from that moment on.
     pub(super) fn check_reach(&self, engine: &Engine, app: &AppId) -> Result<(), String> {
         let is_unproven = matches!(engine.identity(), Some(Identity::Anonymous));
-        if !is_unproven || self.shared.store.executors().proof(app) != Some(Proof::Proven) {
+        if !is_unproven || self.shared.applications.proof(app) != Some(Proof::Proven) {
             return Ok(());
         }
         self.shared.metrics.refused(Refusal::Application);
@@ -220,15 +221,15 @@ impl Handler for Session {
         Ok(Some(Box::new(TlsLayer::server(tls.current(), facts)?)))
     }
 
-    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer> {
+    fn session_layer(&mut self, agreed: Agreement) -> Box<dyn Layer> {
         match agreed {
-            Agreed::X25519(keys) => {
+            Agreement::X25519(keys) => {
                 // Spark puts its cipher outside TLS, next to the socket.
                 let first = if self.tls.is_some() { FirstBytes::TlsRecord } else { FirstBytes::Frame };
                 Box::new(AesSession::server(keys, first, Box::new(OsRandom)))
             }
-            Agreed::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
-            Agreed::Sasl(keys) => {
+            Agreement::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
+            Agreement::Sasl(keys) => {
                 let max_block = self.shared.settings.sasl.max_block.as_usize();
                 Box::new(SaslLayer::new(keys, Role::Server, max_block))
             }

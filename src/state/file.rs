@@ -1,12 +1,10 @@
 //! The file: its directory and modes, making it whole, opening it.
 //!
-//! A new store is written beside, under a name of its own, brought to the disk, and then given its name if that is free;
-//! so a file of that name is never half made, and one that is empty was cut. Every open verifies all pages that
-//! are in use: redb hands out no page whose checksum is wrong.
+//! A new store is made as a [`private_file`], so a store that is empty was cut. Every open verifies all pages that are in
+//! use: redb hands out no page whose checksum is wrong.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -18,7 +16,6 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, open as open_file,
 use rustix::io::Errno;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_transport::random::random_bytes;
-use tempfile::NamedTempFile;
 use tracing::{info, warn};
 
 use super::NodeKey;
@@ -26,6 +23,7 @@ use super::error::{START_ANEW, StateError, StateErrorKind};
 use super::header::{Header, HeaderFault};
 use super::seal::StateKeys;
 use super::tally::{self, Tally};
+use crate::private_file::{self, directory_of};
 
 /// Name of the store in its directory.
 pub const FILE_NAME: &str = "recovery.redb";
@@ -58,27 +56,17 @@ pub(super) fn make(path: &Path, node: &NodeKey) -> Result<(), StateError> {
     if node.wrapped.key_id.len() > WrappedKey::MAX_ID || node.wrapped.bytes.len() > WrappedKey::MAX_BYTES {
         return Err(failed(&"the key service answered more than fits"));
     }
-    let dir = directory_of(path);
-    if stat(dir).is_err_and(|errno| errno == Errno::NOENT) {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| failed(&error))?;
-    }
+    private_file::make_directory(directory_of(path)).map_err(|error| failed(&error))?;
     let salt = random_bytes().map_err(|error| failed(&error))?;
     let keys = StateKeys::derive(&node.key, &salt);
     let header = Header::new(&keys, salt, node.wrapped.clone());
     let tally = keys.seal(&tally::NAME, &Tally::default().encode()).map_err(|error| failed(&error))?;
-    // Mode 0600.
-    let new = NamedTempFile::new_in(dir).map_err(|error| failed(&error))?;
-    let file = new.as_file().try_clone().map_err(|error| failed(&error))?;
-    fill(file, &header, &tally).map_err(|error| failed(&error))?;
-    new.as_file().sync_all().map_err(|error| failed(&error))?;
-    match new.persist_noclobber(path) {
-        Ok(_) => {}
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(StateError::locked(path));
-        }
-        Err(error) => return Err(failed(&error.error)),
+    let new = private_file::beside(path, |file| fill(file.try_clone()?, &header, &tally));
+    match private_file::take_name(new.map_err(|error| failed(&error))?, path) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StateError::locked(path)),
+        Err(error) => Err(failed(&error)),
     }
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| failed(&error))
 }
 
 /// Gives the space of removed records back, where that is most of the file. `used` bytes are of records.
@@ -225,8 +213,4 @@ fn keep_to_owner(path: &Path, file: &File, found: &Stat) -> Result<(), StateErro
         let reason = format!("is open to other users (mode {mode:04o}), and that cannot be changed: {errno}");
         StateError::place(path, reason, "let the user of this server own it, with mode 600")
     })
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }

@@ -20,7 +20,7 @@ impl Journal for State {
     }
 
     fn over(&self, app: &AppId, attempt: i32) {
-        let finalized = Change::DeleteAll { prefix: self.keys.finalized_of(app, attempt), unless: None };
+        let finalized = Change::DeleteAll { prefix: self.keys.finalized_of(app, attempt) };
         let changes = vec![Change::Delete { name: self.keys.attempt(app, attempt) }, finalized];
         self.queue.push(changes).detach();
     }

@@ -17,7 +17,7 @@ use super::writer::{MOST_BYTES, MOST_RECORDS};
 use crate::disk::Proof;
 use crate::merge::Remembered;
 
-/// What was in the store when it was opened. Nothing of it has been judged: [`restore`](super::restore()) does that.
+/// What was in the store when it was opened. Nothing of it has been judged: `applications` does that.
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Recovered {
@@ -28,7 +28,7 @@ pub struct Recovered {
     /// Applications that merge, each with its newest attempt.
     pub merges: Vec<Remembered>,
     /// Attempts that are older than those: left behind, to be removed.
-    pub(super) stale: Vec<(AppId, i32)>,
+    pub(crate) stale: Vec<(AppId, i32)>,
     pub(super) records: u64,
     pub(super) bytes: u64,
 }

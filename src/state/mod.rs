@@ -1,7 +1,7 @@
 //! The recovery store: what survives a restart, and a kill.
 //!
 //! ```text
-//! serve ──open──► node key from the key service ──► recovery.redb ──► Recovered ──restore──► disk, merge
+//! serve ──open──► node key from the key service ──► recovery.redb ──► Recovered ──► applications
 //! who registers, forgets, merges ──► queue ──► one writer thread, many changes a commit ──► recovery.redb
 //! ```
 //!
@@ -21,7 +21,7 @@
 //! | `record` | what a record holds, as bytes |
 //! | `tally` | the sum that tells records that were taken away or put back |
 //! | `queue`, `writer` | group commit |
-//! | `load`, [`restore()`] | reading everything, and taking it up again |
+//! | `load` | reading everything; `applications` takes it up again |
 //! | [`error`](StateError) | why a store is not opened |
 //!
 //! # Sealing
@@ -75,11 +75,10 @@ mod journal;
 mod load;
 mod queue;
 mod record;
-mod restore;
 mod seal;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::collections::HashSet;
@@ -99,7 +98,6 @@ pub use self::load::{Recovered, RecoveredExecutor};
 use self::queue::{Change, Queue};
 pub use self::queue::{StateCounters, Written};
 use self::record::ExecutorRecord;
-pub use self::restore::{Restored, restore};
 use self::seal::StateKeys;
 use crate::disk::Proof;
 use crate::keys::envelope::KeyProvider;
@@ -212,15 +210,9 @@ impl State {
         self.queue.push(vec![Change::Delete { name: self.keys.executor(app, executor) }])
     }
 
-    /// An application was forgotten: so are its executors. `is_back` is asked when the change is made, and the executors
-    /// stay where the application has registered again meanwhile. It must not wait.
-    pub fn forget_executors(
-        &self,
-        app: &AppId,
-        is_back: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Written {
-        let prefix = self.keys.executors_of(app);
-        self.queue.push(vec![Change::DeleteAll { prefix, unless: Some(Box::new(is_back)) }])
+    /// An application is over: nothing of it is to be known any more.
+    pub fn forget(&self, app: &AppId) -> Written {
+        self.queue.push(vec![Change::DeleteAll { prefix: self.keys.of(app) }])
     }
 
     /// An application has proven its identity: what was registered without proof is not to be known any more. What was
@@ -243,7 +235,7 @@ impl State {
     /// (`spark.yarn.shuffle.server.recovery.disabled`), until [`State::exempt_no_more`]; what is there of it goes.
     pub fn exempt(&self, app: &AppId) -> Written {
         self.exempt.write().unwrap_or_else(PoisonError::into_inner).insert(app.clone());
-        self.queue.push(vec![Change::DeleteAll { prefix: self.keys.of(app), unless: None }])
+        self.forget(app)
     }
 
     /// The application is over, or has thought better of it.
@@ -251,7 +243,7 @@ impl State {
         self.exempt.write().unwrap_or_else(PoisonError::into_inner).remove(app);
     }
 
-    fn is_exempt(&self, app: &AppId) -> bool {
+    pub(crate) fn is_exempt(&self, app: &AppId) -> bool {
         self.exempt.read().unwrap_or_else(PoisonError::into_inner).contains(app)
     }
 

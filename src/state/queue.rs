@@ -88,7 +88,6 @@ pub(super) enum Change {
     /// All names that begin so.
     DeleteAll {
         prefix: Vec<u8>,
-        unless: Option<Box<dyn Fn() -> bool + Send + Sync>>,
     },
 }
 

@@ -154,15 +154,12 @@ impl<'a, 't> Editor<'a, 't> {
             }
             Change::DeleteUnproven { prefix } => {
                 for name in self.beginning_with(prefix)? {
-                    if !self.is_proven(&name)? {
+                    if Proof::Proven.overrules(self.proof(&name)?) {
                         self.delete(&name)?;
                     }
                 }
             }
-            Change::DeleteAll { prefix, unless } => {
-                if unless.as_ref().is_some_and(|unless| unless()) {
-                    return Ok(true);
-                }
+            Change::DeleteAll { prefix } => {
                 for name in self.beginning_with(prefix)? {
                     self.delete(&name)?;
                 }
@@ -199,12 +196,12 @@ impl<'a, 't> Editor<'a, 't> {
         Ok(text.and_then(|text| FinalizedRecord::decode(&text)).map(|record| record.merge))
     }
 
-    /// Whether the executor of the record `name` was registered with proof.
-    fn is_proven(&self, name: &[u8]) -> Result<bool, redb::StorageError> {
-        let Some(value) = self.records.get(name)? else { return Ok(false) };
+    /// How the executor of the record `name` was registered; a record that does not open proves nothing.
+    fn proof(&self, name: &[u8]) -> Result<Proof, redb::StorageError> {
+        let Some(value) = self.records.get(name)? else { return Ok(Proof::Unproven) };
         let text = self.keys.open(name, value.value());
         let record = text.and_then(|text| ExecutorRecord::decode(&text));
-        Ok(record.is_some_and(|record| record.proof == Proof::Proven))
+        Ok(record.map_or(Proof::Unproven, |record| record.proof))
     }
 
     fn beginning_with(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, redb::StorageError> {
@@ -243,7 +240,7 @@ mod tests {
         state.close();
         let mut writer = Writer { path: fixture.file(), keys: Arc::clone(&state.keys), database: None };
         let queue = Queue::new(0);
-        let delete = || Change::DeleteAll { prefix: Vec::new(), unless: Some(Box::new(|| true)) };
+        let delete = || Change::DeleteAll { prefix: b"nothing".to_vec() };
         queue.push(vec![delete()]).detach();
         assert!(writer.commit(&queue.take().unwrap()).is_ok());
         drop(writer);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_client::Address;
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{ReduceId, RequestId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::{
@@ -91,9 +91,9 @@ async fn serve(
             continue;
         };
         match incoming {
-            Incoming::Head { head: begun, .. } => head = Some(begun),
-            Incoming::Body(piece) => body.extend_from_slice(&piece),
-            Incoming::End => {
+            FrameEvent::Head { head: begun, .. } => head = Some(begun),
+            FrameEvent::Body(piece) => body.extend_from_slice(&piece),
+            FrameEvent::End => {
                 let asked = asked(head.take().unwrap(), body.split().freeze());
                 if let Asked::Push(_, push, _) = &asked {
                     log.lock().unwrap().push((connection, push.map_index, push.reduce.0));

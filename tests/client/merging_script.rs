@@ -164,7 +164,7 @@ async fn an_answer_is_heard_although_the_merger_takes_no_more() {
             let head = loop {
                 socket.read_buf(&mut input).await.unwrap();
                 decoder.feed(input.split().freeze());
-                if let Some(sealed_shuffle_protocol::frame::Incoming::Head { head, .. }) =
+                if let Some(sealed_shuffle_protocol::frame::FrameEvent::Head { head, .. }) =
                     decoder.next().unwrap()
                 {
                     break head;

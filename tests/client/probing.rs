@@ -9,7 +9,7 @@ use sealed_shuffle_client::probe::{Judgement, Peer, Probe, Report, Trust, Verdic
 use sealed_shuffle_client::{Address, ClientError, Security};
 use sealed_shuffle_config::{Origin, Policy, TlsConfig, TlsFile, TlsSource};
 use sealed_shuffle_protocol::channel::SecurityLevel;
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::RequestId;
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::secret::AppSecret;
@@ -225,8 +225,8 @@ async fn converse(mut socket: TcpStream, script: fn(u8) -> Say, heard: Arc<Mutex
                 }
                 decoder.feed(input.split().freeze());
             }
-            Ok(Some(Incoming::Head { head: Head::RpcRequest { request }, .. })) => asked = Some(request),
-            Ok(Some(Incoming::Body(body))) => {
+            Ok(Some(FrameEvent::Head { head: Head::RpcRequest { request }, .. })) => asked = Some(request),
+            Ok(Some(FrameEvent::Body(body))) => {
                 let Some(request) = asked.take() else { continue };
                 heard.lock().unwrap().push(body[0]);
                 if !say(&mut socket, script(body[0]), request).await {

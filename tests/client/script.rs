@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_client::Address;
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::StreamId;
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, OpenBlocks, StreamHandle};
@@ -89,9 +89,9 @@ async fn serve(mut socket: TcpStream, connection: usize, script: Arc<Script>, lo
             continue;
         };
         match incoming {
-            Incoming::Head { head: begun, .. } => head = Some(begun),
-            Incoming::Body(piece) => body.extend_from_slice(&piece),
-            Incoming::End => {
+            FrameEvent::Head { head: begun, .. } => head = Some(begun),
+            FrameEvent::Body(piece) => body.extend_from_slice(&piece),
+            FrameEvent::End => {
                 let body = body.split().freeze();
                 let go_on = match head.take().unwrap() {
                     Head::RpcRequest { request } => {

@@ -17,7 +17,7 @@ use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{BlockId, ExecutorShuffleInfo, Strings};
 use sealed_shuffle_transport::seal::{Budget, SegmentPool};
@@ -40,12 +40,12 @@ pub(crate) fn modes() -> Vec<Security> {
         let settings = LegacySettings { key_bits, ..LegacySettings::default() };
         modes.push(Security::Legacy { secret: Arc::new(AppSecret::new(SECRET.into())), settings });
     }
-    modes.push(sasl(Wanted::Auth));
-    modes.extend(SaslCipher::ALL.map(|cipher| sasl(Wanted::Conf(vec![cipher]))));
+    modes.push(sasl(Demand::Auth));
+    modes.extend(SaslCipher::ALL.map(|cipher| sasl(Demand::Conf(vec![cipher]))));
     modes
 }
 
-pub(crate) fn sasl(wanted: Wanted) -> Security {
+pub(crate) fn sasl(wanted: Demand) -> Security {
     Security::Sasl { secret: Arc::new(AppSecret::new(SECRET.into())), wanted, max_block: 64 << 10 }
 }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::ServerName;
 use sealed_shuffle_protocol::auth::legacy::{self, LegacySettings};
-use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator, SessionKeys};
+use sealed_shuffle_protocol::auth::{AesSession, AuthMessage, EngineVersion, Initiator, SessionKeys};
 use sealed_shuffle_protocol::channel::SecurityLevel;
-use sealed_shuffle_protocol::cipher::{AesSession, Layer, Role, Segment, SessionCipher, SessionMode};
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::cipher::{Layer, Role, Segment, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{AppId, RequestId, StreamId};
 use sealed_shuffle_protocol::message::Head;
-use sealed_shuffle_protocol::sasl::{self, Protection, SaslLayer, SaslMessage, Wanted};
+use sealed_shuffle_protocol::sasl::{self, Demand, Protection, SaslLayer, SaslMessage};
 use sealed_shuffle_protocol::secret::{AppSecret, Secret};
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
 use sealed_shuffle_transport::random::OsRandom;
@@ -52,7 +52,7 @@ pub(crate) struct Attacker {
     arriving: Option<(Head, BytesMut)>,
     pending: HashMap<RequestId, Pending>,
     /// A SASL response that was not sent yet.
-    response: Option<(sasl::Awaiting, SaslMessage)>,
+    response: Option<(sasl::Verifier, SaslMessage)>,
     owed: usize,
     /// Whether everything it said made sense, so that the server must answer or close.
     is_sound: bool,
@@ -66,7 +66,7 @@ enum Pending {
     X25519(AppId, Initiator, Option<SessionMode>),
     Pbkdf2(AppId, legacy::Initiator, bool),
     SaslStart(sasl::Client),
-    SaslProof(AppId, sasl::Awaiting, bool),
+    SaslProof(AppId, sasl::Verifier, bool),
 }
 
 impl Attacker {
@@ -157,7 +157,7 @@ impl Attacker {
         self.greet(&body, Pending::Pbkdf2(app, initiator, enters));
     }
 
-    pub(crate) fn sasl_start(&mut self, app: &str, secret: &str, wanted: Wanted) {
+    pub(crate) fn sasl_start(&mut self, app: &str, secret: &str, wanted: Demand) {
         let (client, start) =
             sasl::Client::start(AppId::new(app), shared(secret), wanted, &mut OsRandom).unwrap();
         self.greet(&start.encode(), Pending::SaslStart(client));
@@ -346,13 +346,13 @@ impl Attacker {
     fn parse(&mut self) {
         loop {
             match self.decoder.next() {
-                Ok(Some(Incoming::Head { head, .. })) => self.arriving = Some((head, BytesMut::new())),
-                Ok(Some(Incoming::Body(piece))) => {
+                Ok(Some(FrameEvent::Head { head, .. })) => self.arriving = Some((head, BytesMut::new())),
+                Ok(Some(FrameEvent::Body(piece))) => {
                     if let Some((_, body)) = &mut self.arriving {
                         body.extend_from_slice(&piece);
                     }
                 }
-                Ok(Some(Incoming::End)) => {
+                Ok(Some(FrameEvent::End)) => {
                     if let Some((head, body)) = self.arriving.take() {
                         self.arrived(head, body.freeze());
                     }

@@ -12,12 +12,12 @@ use bytes::{Bytes, BytesMut};
 use sealed_shuffle_client::{Address, Client, ErrorKind, FetchError, Security, Settings};
 use sealed_shuffle_config::TlsVersions;
 use sealed_shuffle_protocol::auth::legacy::{self, LegacyLimits, LegacySettings};
-use sealed_shuffle_protocol::auth::{AuthMessage, Responder, SessionKeys};
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, Role, Segment, SessionMode};
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::auth::{AesSession, AuthMessage, FirstBytes, Responder, SessionKeys};
+use sealed_shuffle_protocol::cipher::{Layer, Role, Segment, SessionMode};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, RequestId, StreamId};
 use sealed_shuffle_protocol::message::Head;
-use sealed_shuffle_protocol::sasl::{self, Offer, Protection, SaslCipher, SaslLayer, SaslMessage, Wanted};
+use sealed_shuffle_protocol::sasl::{self, Demand, Offer, Protection, SaslCipher, SaslLayer, SaslMessage};
 use sealed_shuffle_protocol::secret::{AppSecret, Secret};
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, StreamHandle};
 use sealed_shuffle_transport::random::OsRandom;
@@ -131,10 +131,10 @@ impl Talk {
         let mut asked = None;
         loop {
             match self.decoder.next().ok()? {
-                Some(Incoming::Head { head: Head::RpcRequest { request }, .. }) => asked = Some(request),
-                Some(Incoming::Head { .. }) => return None,
-                Some(Incoming::Body(piece)) => body.extend_from_slice(&piece),
-                Some(Incoming::End) => return Some((asked?, body.freeze())),
+                Some(FrameEvent::Head { head: Head::RpcRequest { request }, .. }) => asked = Some(request),
+                Some(FrameEvent::Head { .. }) => return None,
+                Some(FrameEvent::Body(piece)) => body.extend_from_slice(&piece),
+                Some(FrameEvent::End) => return Some((asked?, body.freeze())),
                 None => self.read()?,
             }
         }
@@ -202,18 +202,18 @@ fn legacy_mode() -> Security {
     Security::Legacy { secret: Arc::new(secret()), settings }
 }
 
-fn sasl_mode(wanted: Wanted) -> Security {
+fn sasl_mode(wanted: Demand) -> Security {
     Security::Sasl { secret: Arc::new(secret()), wanted, max_block: 64 << 10 }
 }
 
 fn conf(ciphers: &[SaslCipher]) -> Security {
-    sasl_mode(Wanted::Conf(ciphers.to_vec()))
+    sasl_mode(Demand::Conf(ciphers.to_vec()))
 }
 
 /// Every mode that proves something.
 fn proving() -> Vec<Security> {
     let mut modes: Vec<_> = MODES.into_iter().map(aes).collect();
-    modes.extend([legacy_mode(), sasl_mode(Wanted::Auth), conf(&SaslCipher::ALL)]);
+    modes.extend([legacy_mode(), sasl_mode(Demand::Auth), conf(&SaslCipher::ALL)]);
     modes
 }
 
@@ -286,7 +286,7 @@ fn a_server_without_the_secret_is_told_nothing() {
     });
     says(&server.told_nothing_by(legacy_mode()), ErrorKind::Refused, "another secret");
 
-    for security in [sasl_mode(Wanted::Auth), conf(&SaslCipher::ALL)] {
+    for security in [sasl_mode(Demand::Auth), conf(&SaslCipher::ALL)] {
         let server = Hostile::start(|talk| {
             let (request, _) = talk.rpc()?;
             let offer = Offer { auth: true, ciphers: SaslCipher::ALL.to_vec() };
@@ -308,7 +308,7 @@ fn sasl_takes_no_weaker_offer() {
         (auth_only.clone(), conf(&SaslCipher::ALL)),
         (auth_only, conf(&[SaslCipher::TripleDes])),
         (weak, conf(&[SaslCipher::TripleDes, SaslCipher::Rc4])),
-        (conf_only, sasl_mode(Wanted::Auth)),
+        (conf_only, sasl_mode(Demand::Auth)),
     ] {
         let server = Hostile::start(move |talk| {
             let (request, _) = talk.rpc()?;

@@ -12,7 +12,7 @@ use sealed_shuffle_config::{AppPolicy, Policy, SaslSettings, TlsVersions};
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::ids::StreamId;
-use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::tls::LiveClientTls;
 
@@ -113,7 +113,7 @@ fn level_of(handshake: &[Step]) -> SecurityLevel {
     match &handshake[0] {
         Step::X25519 { then: Some(mode), .. } => SecurityLevel::from(mode.cipher),
         Step::Pbkdf2 { .. } => AesLegacy,
-        Step::SaslStart { wanted: Wanted::Conf(_), .. } => SaslConf,
+        Step::SaslStart { wanted: Demand::Conf(_), .. } => SaslConf,
         _ => Plaintext,
     }
 }
@@ -121,10 +121,10 @@ fn level_of(handshake: &[Step]) -> SecurityLevel {
 /// What an attacker would try first; the properties find the rest.
 fn tricks() -> Vec<Vec<Told>> {
     let x25519 = |then| Step::X25519 { app: APP, knows: true, then: Some(then) };
-    let start = |app, wanted: &Wanted| Step::SaslStart { app, knows: true, wanted: wanted.clone() };
+    let start = |app, wanted: &Demand| Step::SaslStart { app, knows: true, wanted: wanted.clone() };
     let answer = |app| Step::SaslAnswer { app, enters: true };
     let legacy = |says| Step::Pbkdf2 { app: APP, knows: true, says, key_bits: 128, enters: true };
-    let (auth, conf) = (Wanted::Auth, Wanted::Conf(vec![SaslCipher::TripleDes]));
+    let (auth, conf) = (Demand::Auth, Demand::Conf(vec![SaslCipher::TripleDes]));
     let (fetch, chunk) = (Step::Ask(Ask::Fetch), Step::Ask(Ask::Chunk));
     let block = [fetch.clone(), chunk.clone()];
     let then_block = |steps: &[Step]| [steps, &block].concat();
@@ -245,7 +245,7 @@ fn sasl_that_its_own_keys_refuse_is_no_use_of_the_table() {
         setup.settings.sasl = SaslSettings { always_encrypt: true, ..SaslSettings::default() };
     });
     let mut attacker = Attacker::connect(running.address, &running.secret, StreamId(1));
-    let start = Step::SaslStart { app: APP, knows: true, wanted: Wanted::Auth };
+    let start = Step::SaslStart { app: APP, knows: true, wanted: Demand::Auth };
     let steps = [start, Step::SaslAnswer { app: APP, enters: true }, Step::Ask(Ask::Fetch)].map(told);
     play(&mut attacker, &steps, "");
     let heard = attacker.finish();

@@ -10,7 +10,7 @@ use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
 };
 use sealed_shuffle_protocol::message::Head;
-use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, GetLocalDirsForExecutors, OpenBlocks, RemoveBlocks, Strings,
 };
@@ -41,7 +41,7 @@ pub(crate) enum Step {
     SaslStart {
         app: &'static str,
         knows: bool,
-        wanted: Wanted,
+        wanted: Demand,
     },
     SaslAnswer {
         app: &'static str,
@@ -91,8 +91,8 @@ pub(crate) const MODES: [SessionMode; 4] = [
 pub(crate) fn honest() -> Vec<Vec<Step>> {
     let aes = MODES.map(|mode| vec![Step::X25519 { app: APP, knows: true, then: Some(mode) }]);
     let legacy = Step::Pbkdf2 { app: APP, knows: true, says: None, key_bits: 128, enters: true };
-    let mut wanted = vec![Wanted::Auth];
-    wanted.extend(SaslCipher::ALL.map(|cipher| Wanted::Conf(vec![cipher])));
+    let mut wanted = vec![Demand::Auth];
+    wanted.extend(SaslCipher::ALL.map(|cipher| Demand::Conf(vec![cipher])));
     let sasl = wanted.into_iter().map(|wanted| {
         vec![Step::SaslStart { app: APP, knows: true, wanted }, Step::SaslAnswer { app: APP, enters: true }]
     });
@@ -128,9 +128,9 @@ fn mode() -> impl Strategy<Value = SessionMode> {
     proptest::sample::select(&MODES[..])
 }
 
-fn wanted() -> impl Strategy<Value = Wanted> {
+fn wanted() -> impl Strategy<Value = Demand> {
     let cipher = proptest::sample::select(&SaslCipher::ALL[..]);
-    prop_oneof![Just(Wanted::Auth), cipher.prop_map(|cipher| Wanted::Conf(vec![cipher]))]
+    prop_oneof![Just(Demand::Auth), cipher.prop_map(|cipher| Demand::Conf(vec![cipher]))]
 }
 
 fn handshake() -> impl Strategy<Value = Vec<Step>> {

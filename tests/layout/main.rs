@@ -15,40 +15,65 @@ use plan::{circles, upward};
 use sources::Package;
 
 /// The rooms of each package from the ground up: a room uses only rooms that stand before it.
-const PLAN: [(&str, &[&str]); 4] =
-    [("protocol/src", PROTOCOL), ("transport/src", TRANSPORT), ("client/src", &[]), ("src", SERVER)];
+const PLAN: [(&str, &[&str]); 7] = [
+    ("protocol/src", PROTOCOL),
+    ("transport/src", TRANSPORT),
+    ("client/src", &[]),
+    ("measure/src", &[]),
+    ("src", SERVER),
+    ("interop-tests/src", INTEROP_TESTS),
+    ("interop-tests/benches/serve_cost", &[]),
+];
 
 const PROTOCOL: &[&str] = &[
-    "codec",
-    "limits",
+    "named",
     "ids",
+    "limits",
     "secret",
+    "codec",
     "crypto",
-    "frame",
     "message",
+    "frame",
     "shuffle",
+    "cipher",
     "auth",
     "sasl",
-    "cipher",
     "channel",
     "stored",
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["random", "lane", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["program", "random", "lane", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
+    "private_file",
     "disk",
     "keys",
     "handover",
-    "stored",
+    "sealed_files",
+    "io_encryption",
     "inspect",
     "merge",
     "state",
     "telemetry",
+    "applications",
     "server",
     "admin",
     "commands",
+];
+
+const INTEROP_TESTS: &[&str] = &[
+    "machine",
+    "oracle",
+    "kms",
+    "modes",
+    "spark",
+    "ours",
+    "wire",
+    "fixture",
+    "merger",
+    "applications",
+    "suites",
 ];
 
 fn package(dir: &str) -> Package {

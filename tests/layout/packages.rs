@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 /// Our packages from the ground up; a package depends only on ones before it.
-const ORDER: [&str; 5] = [
+const ORDER: [&str; 6] = [
     "sealed-shuffle-protocol",
     "sealed-shuffle-config",
     "sealed-shuffle-transport",
     "sealed-shuffle-client",
+    "sealed-shuffle-measure",
     "sealed-shuffle",
 ];
 
@@ -78,4 +79,11 @@ fn the_protocol_does_no_io() {
             "sealed-shuffle-protocol is built from {package}"
         );
     }
+}
+
+#[test]
+fn measuring_knows_nothing_of_what_is_measured() {
+    let measure = tree("sealed-shuffle-measure");
+    let ours: Vec<_> = measure.iter().filter(|built| built.starts_with("sealed-shuffle")).collect();
+    assert_eq!(ours, ["sealed-shuffle-measure"]);
 }

@@ -29,8 +29,9 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Where they may stand, and why. A name that ends in a slash is a directory.
-const PLACES: [(&str, &str, &str); 23] = [
+const PLACES: [(&str, &str, &str); 24] = [
     ("transport/src", "lane.rs", "it is where blocking threads come from"),
+    ("transport/src", "program.rs", "its threads move the pipes of a helper program, which has a deadline"),
     ("transport/src", "region/", "it looks at open descriptors, which waits for no path"),
     ("transport/src", "wire/socket.rs", "sendfile from an open descriptor, after the page cache was asked"),
     ("transport/src", "tls/", "read at start, by commands, and on the server's lane for TLS material"),
@@ -55,8 +56,8 @@ const PLACES: [(&str, &str, &str); 23] = [
     ("src", "commands/", "a command's thread is its own"),
     ("src", "handover/socket.rs", "binds its socket at start, and removes it at the end"),
     ("src", "handover/relay.rs", "serves the command of that name alone"),
-    ("src", "server/housekeeping.rs", "reads /proc, which is no disk"),
-    ("src", "server/applications/user.rs", "takes an OnLane"),
+    ("src", "private_file.rs", "writes key file and recovery store, on the lanes of both"),
+    ("src", "applications/usage/user.rs", "takes an OnLane"),
 ];
 
 fn is_at(file: &str, place: &str) -> bool {

@@ -18,11 +18,12 @@ use sealed_shuffle::merge::{MemoryStore, MergeSettings, Merger};
 use sealed_shuffle::server::{ApplicationLimits, Drained, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_config::{Policy, SaslSettings};
+use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
-use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
+use sealed_shuffle_protocol::auth::{AesSession, AuthMessage, EngineVersion, Initiator};
 use sealed_shuffle_protocol::channel::SecurityLevel;
-use sealed_shuffle_protocol::cipher::{AesSession, Segment, SessionCipher, SessionMode};
-use sealed_shuffle_protocol::frame::{FrameDecoder, Incoming};
+use sealed_shuffle_protocol::cipher::{Segment, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, StreamId,
 };
@@ -380,9 +381,9 @@ impl Peer {
         let mut current: Option<(Head, BytesMut)> = None;
         loop {
             match self.decoder.next().unwrap() {
-                Some(Incoming::Head { head, .. }) => current = Some((head, BytesMut::new())),
-                Some(Incoming::Body(piece)) => current.as_mut().unwrap().1.extend_from_slice(&piece),
-                Some(Incoming::End) => return current.map(|(head, body)| (head, body.freeze())),
+                Some(FrameEvent::Head { head, .. }) => current = Some((head, BytesMut::new())),
+                Some(FrameEvent::Body(piece)) => current.as_mut().unwrap().1.extend_from_slice(&piece),
+                Some(FrameEvent::End) => return current.map(|(head, body)| (head, body.freeze())),
                 None if self.read_some() == 0 => return None,
                 None => {}
             }
@@ -473,9 +474,7 @@ pub(crate) fn message(head: &Head, body: &[u8]) -> Bytes {
 
 /// Anonymous resident memory of this process.
 pub(crate) fn resident_anonymous() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() << 10
+    anonymous_memory(std::process::id()).unwrap()
 }
 
 pub(crate) fn truncate(path: &Path, len: u64) {

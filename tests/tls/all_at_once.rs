@@ -5,7 +5,7 @@ use sealed_shuffle_config::TlsVersions;
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
-use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use serde_json::Value;
 
 use crate::authority::{Authority, Bundle};
@@ -30,11 +30,11 @@ fn rows(running: &Running) -> Vec<Row> {
     };
     let mut rows = vec![
         row("clear", Security::Plaintext, "plaintext", "none", "none", Some("spark.authenticate=true")),
-        row("sasl", sasl(running, Wanted::Auth), "plaintext", "sasl-digest-md5", "none", Some(ENABLED)),
+        row("sasl", sasl(running, Demand::Auth), "plaintext", "sasl-digest-md5", "none", Some(ENABLED)),
         row("legacy", legacy(running), "aes-legacy", "aes-pbkdf2", "AES/CTR/NoPadding", Some("Spark 3.1")),
     ];
     for cipher in SaslCipher::ALL {
-        let security = sasl(running, Wanted::Conf(vec![cipher]));
+        let security = sasl(running, Demand::Conf(vec![cipher]));
         rows.push(row(cipher.name(), security, "sasl-conf", "sasl-digest-md5", cipher.name(), Some(ENABLED)));
     }
     for (version, handshake) in [(EngineVersion::V1, "aes-x25519-v1"), (EngineVersion::V2, "aes-x25519-v2")] {

@@ -11,7 +11,7 @@ use sealed_shuffle_protocol::auth::legacy::LegacySettings;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::SessionMode;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
-use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
 use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls, LiveServerTls};
@@ -44,7 +44,7 @@ pub(crate) fn legacy(running: &Running) -> Security {
     Security::Legacy { secret: secret(running), settings }
 }
 
-pub(crate) fn sasl(running: &Running, wanted: Wanted) -> Security {
+pub(crate) fn sasl(running: &Running, wanted: Demand) -> Security {
     Security::Sasl { secret: secret(running), wanted, max_block: 64 << 10 }
 }
 

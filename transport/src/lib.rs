@@ -12,11 +12,13 @@
 //! | [`seal`] | the stack of session layers, and the segments in which bodies go through it |
 //! | [`wire`] | the one loop that joins a socket, the layers, the outbox and an engine |
 //! | [`tls`] | TLS as one of the layers: keys, certificates, trust |
+//! | [`program`] | a helper program with a deadline: it prints keys and certificates, or wraps keys |
 //! | [`random`] | the operating system's randomness |
 //!
 //! Server and client stand on it; it knows neither.
 
 pub mod lane;
+pub mod program;
 pub mod random;
 pub mod region;
 pub mod seal;

@@ -11,12 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustls::ClientConfig;
 use sealed_shuffle_protocol::auth::legacy::{self, LegacySettings, ServerResponse};
-use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator};
+use sealed_shuffle_protocol::auth::{AuthMessage, Initiator};
 use sealed_shuffle_protocol::channel::{Channel, TlsVersion};
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::ids::ExecutorId;
-use sealed_shuffle_protocol::sasl::{self, Offer, SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::{self, Demand, Offer, SaslCipher};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, OpenBlocks, Strings};
 use sealed_shuffle_transport::random::{OsRandom, random_bytes};
@@ -37,14 +37,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A message of no kind (BlockTransferMessage.Decoder, Spark 4.3.0, has no such number): a shuffle service opens blocks
 /// of whom it does not know, and fails at the chunk only, but here it fails with its name in the stack trace.
 const NO_MESSAGE: &[u8] = &[0x7f];
-
-/// AES sessions, strongest first; a service of Spark takes one of them, which is not negotiated.
-const AES: [SessionMode; 4] = [
-    SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm },
-    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Gcm },
-    SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Ctr },
-    SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Ctr },
-];
 
 /// How frames reach the server.
 pub(super) enum Way {
@@ -187,7 +179,7 @@ impl<'a> Asker<'a> {
         let nothing = Offer { auth: false, ciphers: Vec::new() };
         let no = |verdict| Ok((Spoken::No(verdict), nothing.clone()));
         let (secret, app) = (wrong_secret()?, self.probe.app.clone());
-        let wanted = Wanted::Conf(SaslCipher::ALL.to_vec());
+        let wanted = Demand::Conf(SaslCipher::ALL.to_vec());
         let (client, start) = sasl::Client::start(app.clone(), Arc::clone(&secret), wanted, &mut OsRandom)?;
         let connection = match self.in_time(self.connect(way, Security::Plaintext)).await {
             Some(Ok(connection)) => connection,
@@ -204,7 +196,7 @@ impl<'a> Asker<'a> {
         };
         let client = match offer.conf() {
             true => client,
-            false => sasl::Client::start(app, secret, Wanted::Auth, &mut OsRandom)?.0,
+            false => sasl::Client::start(app, secret, Demand::Auth, &mut OsRandom)?.0,
         };
         if let Ok((_, response)) = client.respond(&challenge) {
             match self.heard(&connection, response.encode()).await {
@@ -265,9 +257,9 @@ impl<'a> Asker<'a> {
     async fn try_sasl(&self, way: &Way, seen: &mut Seen, spoken: &Spoken, offer: &Offer) {
         let conf = SaslCipher::ALL.into_iter().map(|cipher| {
             let offered = offer.ciphers.contains(&cipher);
-            (Channel::sasl_conf(cipher), Wanted::Conf(vec![cipher]), offered)
+            (Channel::sasl_conf(cipher), Demand::Conf(vec![cipher]), offered)
         });
-        let auth = std::iter::once((Channel::SASL, Wanted::Auth, offer.auth));
+        let auth = std::iter::once((Channel::SASL, Demand::Auth, offer.auth));
         for (mode, wanted, offered) in conf.chain(auth) {
             let verdict = match spoken {
                 Spoken::Yes if !offered => Verdict::NotSpoken("the server does not offer it".into()),
@@ -282,7 +274,8 @@ impl<'a> Asker<'a> {
 
     async fn try_aes(&self, way: &Way, seen: &mut Seen, spoken: &Spoken) {
         let mut verdicts = Vec::new();
-        for mode in AES {
+        // Strongest first; a service of Spark takes one of them, which is not negotiated.
+        for mode in SessionMode::all().rev() {
             let aes = |secret| Security::Aes { secret, mode };
             let (verdict, connection) = self.attempt(way, seen, spoken, aes).await;
             if let (SessionCipher::Gcm, Some(connection)) = (mode.cipher, connection) {

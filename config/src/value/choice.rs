@@ -8,6 +8,22 @@ use sealed_shuffle_protocol::sasl::SaslCipher;
 
 use super::{Grammar, Int, Reject, java_trim};
 
+/// The words of an enum that lists its values: each by its name.
+macro_rules! words {
+    ($name:ident) => {{
+        const WORDS: [(&str, $name); $name::ALL.len()] = {
+            let mut words = [("", $name::ALL[0]); $name::ALL.len()];
+            let mut at = 0;
+            while at < words.len() {
+                words[at] = ($name::ALL[at].name(), $name::ALL[at]);
+                at += 1;
+            }
+            words
+        };
+        WORDS
+    }};
+}
+
 /// A value that is one of a few words.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<T: 'static> {
@@ -17,16 +33,7 @@ pub struct Choice<T: 'static> {
 
 impl Choice<SecurityLevel> {
     /// A rung of the ladder of channels.
-    pub const LEVEL: Self = Self {
-        words: &[
-            (SecurityLevel::Plaintext.name(), SecurityLevel::Plaintext),
-            (SecurityLevel::SaslConf.name(), SecurityLevel::SaslConf),
-            (SecurityLevel::AesLegacy.name(), SecurityLevel::AesLegacy),
-            (SecurityLevel::AesCtr.name(), SecurityLevel::AesCtr),
-            (SecurityLevel::AesGcm.name(), SecurityLevel::AesGcm),
-            (SecurityLevel::Tls.name(), SecurityLevel::Tls),
-        ],
-    };
+    pub const LEVEL: Self = Self { words: &words!(SecurityLevel) };
 }
 
 /// What to do about unknown keys under `spark.sealed.`.
@@ -45,23 +52,13 @@ impl Choice<UnknownKeys> {
 }
 
 impl Choice<SessionCipher> {
-    /// The two transformations that Spark's TransportCipher can make.
-    pub const CIPHER: Self = Self {
-        words: &[("AES/CTR/NoPadding", SessionCipher::Ctr), ("AES/GCM/NoPadding", SessionCipher::Gcm)],
-    };
+    /// The transformations that Spark's TransportCipher can make.
+    pub const CIPHER: Self = Self { words: &words!(SessionCipher) };
 }
 
 impl Choice<SaslCipher> {
     /// The ciphers of DIGEST-MD5 by the names of its challenge (RFC 2831, section 2.1.1).
-    pub const SASL_CIPHER: Self = Self {
-        words: &[
-            (SaslCipher::TripleDes.name(), SaslCipher::TripleDes),
-            (SaslCipher::Rc4.name(), SaslCipher::Rc4),
-            (SaslCipher::Des.name(), SaslCipher::Des),
-            (SaslCipher::Rc4_56.name(), SaslCipher::Rc4_56),
-            (SaslCipher::Rc4_40.name(), SaslCipher::Rc4_40),
-        ],
-    };
+    pub const SASL_CIPHER: Self = Self { words: &words!(SaslCipher) };
 }
 
 /// The handshake with which a client begins.

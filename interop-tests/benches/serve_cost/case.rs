@@ -1,15 +1,13 @@
 //! What is compared: ways of protecting a connection, and what is done over it.
 
 use sealed_shuffle_client::Settings;
-use sealed_shuffle_interop_tests::mode::{Auth, Cipher, Mode};
+use sealed_shuffle_interop_tests::fixture::SECRET;
+use sealed_shuffle_interop_tests::merger::PUSH_RESOLVER;
+use sealed_shuffle_interop_tests::modes::{Auth, Cipher, Mode, Service, Stores};
 use sealed_shuffle_interop_tests::ours;
-use sealed_shuffle_interop_tests::service::{SECRET, Service};
-use sealed_shuffle_interop_tests::tls::Stores;
 
-use crate::SPARK;
-
-/// Switches merging on, in Spark and in ours.
-const MERGER: &str = "org.apache.spark.network.shuffle.RemoteBlockPushResolver";
+/// The release of Spark that ours is compared with.
+pub(crate) const SPARK: &str = "4.3.0";
 
 /// What the client does, and so what the cost is counted by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -176,7 +174,7 @@ impl Case {
     pub(crate) fn service_conf(&self, service: Service) -> Vec<(&'static str, String)> {
         let mut conf = self.mode.service_conf(service);
         if self.work.merges() {
-            conf.push(("spark.shuffle.push.server.mergedShuffleFileManagerImpl", MERGER.to_owned()));
+            conf.push((PUSH_RESOLVER.0, PUSH_RESOLVER.1.to_owned()));
         }
         conf
     }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sealed_shuffle_interop_tests::merging::merged_files;
+use sealed_shuffle_interop_tests::merger::merged_files;
 use sealed_shuffle_interop_tests::oracle::{Executor, content};
-use sealed_shuffle_interop_tests::service::{APP, Service};
 use sealed_shuffle_interop_tests::spark::Spark;
+use sealed_shuffle_interop_tests::{fixture::APP, modes::Service};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,13 +19,6 @@ use crate::our_client;
 
 /// Threads of the client that open connections; more would measure a queue.
 const HANDSHAKES_AT_ONCE: usize = 4;
-
-/// The name of the merge directories, which executors make.
-const MERGE_DIR: &str = "merge_manager_1";
-
-/// What an executor of an application that pushes says of its shuffle manager.
-pub(crate) const MANAGER: &str =
-    r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}"#;
 
 /// How long removed files may stay.
 const REMOVAL: Duration = Duration::from_secs(60);
@@ -76,8 +69,7 @@ impl Shuffle {
     /// Writes it, with [`CHUNKS`] where asked to; having been written just now, it is in the page cache.
     pub(crate) fn write(has_chunks: bool) -> Self {
         let root = TempDir::with_prefix("serve-cost-").expect("the temporary directory is writable");
-        let executor = Executor::beneath(root.path(), "1");
-        executor.make_merge_dirs(MERGE_DIR);
+        let executor = Executor::merging_beneath(root.path(), "1");
         for Layout { shuffle, maps, reduces, block } in
             [LARGE, SMALL, HUGE].into_iter().chain(has_chunks.then_some(CHUNKS))
         {

@@ -5,15 +5,17 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use sealed_shuffle_interop_tests::process::Process;
-use sealed_shuffle_interop_tests::service::Service;
+use sealed_shuffle_interop_tests::machine::Process;
+use sealed_shuffle_interop_tests::modes::Service;
 use sealed_shuffle_interop_tests::spark::Spark;
+
+use sealed_shuffle_measure::Meter;
 
 use crate::case::Case;
 use crate::load::{HUGE, Load, Shuffle, Task};
-use crate::measure::Meter;
 use crate::our_client::READY;
-use crate::service::Running;
+use crate::runs::SAMPLE;
+use crate::service_process::ServiceProcess;
 
 /// Connections that do nothing.
 pub(crate) const IDLE: usize = 1000;
@@ -38,14 +40,14 @@ pub(crate) struct Memory {
 pub(crate) fn measure(spark: &Spark, shuffle: &Shuffle) -> Vec<Memory> {
     let case = Case::named("ctr-v1");
     let both = |what: String, bound, measure: fn(&Load<'_>, u32) -> u64, connections, task| {
-        let of = |running: Running| {
+        let of = |running: ServiceProcess| {
             let load = Load { spark, shuffle, case: &case, port: running.port(), connections, task };
             let bytes = measure(&load, running.id());
             running.stop();
             bytes
         };
-        let ours = of(Running::ours(shuffle, &case, &[]));
-        let memory = Memory { what, ours, spark: of(Running::spark(spark, shuffle, &case)), bound };
+        let ours = of(ServiceProcess::ours(shuffle, &case, &[]));
+        let memory = Memory { what, ours, spark: of(ServiceProcess::spark(spark, shuffle, &case)), bound };
         eprintln!("{}: {} bytes, Spark's {}", memory.what, memory.ours, memory.spark);
         memory
     };
@@ -59,22 +61,22 @@ pub(crate) fn measure(spark: &Spark, shuffle: &Shuffle) -> Vec<Memory> {
 /// While connections are open and authenticated, and nothing is asked on them.
 fn idle(load: &Load<'_>, service: u32) -> u64 {
     let _client = ready(load);
-    let meter = Meter::start(service);
+    let meter = Meter::start(service, SAMPLE).expect("it is there");
     thread::sleep(Duration::from_secs(1));
-    meter.stop().resident
+    meter.stop().expect("it is there").memory
 }
 
 /// The most while the client, stopped most of the time, takes blocks.
 fn slow(load: &Load<'_>, service: u32) -> u64 {
     let client = ready(load);
-    let meter = Meter::start(service);
+    let meter = Meter::start(service, SAMPLE).expect("it is there");
     for _ in 0..ROUNDS {
         client.signal(Signal::STOP);
         thread::sleep(RESTS);
         client.signal(Signal::CONT);
         thread::sleep(READS);
     }
-    let resident = meter.stop().resident;
+    let resident = meter.stop().expect("it is there").memory;
     client.signal(Signal::KILL);
     resident
 }

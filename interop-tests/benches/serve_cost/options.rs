@@ -1,9 +1,9 @@
 //! The command line of the bench.
 
 use crate::case::Case;
-use crate::service::Start;
+use crate::service_process::Start;
 
-/// What was asked for; every default is what the README's figures were made with.
+/// What was asked for; every default is what the figures of `docs/performance.md` were made with.
 pub(crate) struct Options {
     /// Pairs of runs a case.
     pub(crate) pairs: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Options {
     pub(crate) only_ours: bool,
     /// How the services are before a run.
     pub(crate) start: Start,
-    /// Writes `benches/RESULTS.md` and its picture instead, of what stands in there.
+    /// Writes `docs/results.md` and its picture instead, of what stands in there.
     pub(crate) results: bool,
     /// Where results are written, pairs of runs of all but the usual blocks at services just started.
     pub(crate) other_pairs: Option<usize>,
@@ -29,7 +29,7 @@ pub(crate) struct Options {
 const USAGE: &str = "options: --pairs N (5), --gigabytes N (3), --connections N (16), \
                      --handshakes N (1000), --case NAME (all; may be repeated), --conf KEY=VALUE (for our server), --ours (leaves Spark's out), \
                      --cold (services anew for every run), --json, \
-                     --results (writes benches/RESULTS.md), --other-pairs N (with --results, for what is not about 128 KiB blocks and services just started)";
+                     --results (writes docs/results.md), --other-pairs N (with --results, for what is not about 128 KiB blocks and services just started)";
 
 impl Options {
     /// `None` where cargo only wants to know whether the bench runs at all: `cargo test`, `cargo bench -- --test`.

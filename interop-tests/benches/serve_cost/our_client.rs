@@ -9,16 +9,16 @@
 //!
 //! It says `ready` when all connections are open and authenticated, and one line of JSON in the end.
 
-use std::collections::HashMap;
 use std::io::Read;
 use std::process::Command;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use sealed_shuffle_client::{Address, Client, MergedPartition};
 use sealed_shuffle_config::raise_descriptor_limit;
+use sealed_shuffle_interop_tests::oracle::{SORT_MANAGER, merging_manager};
+use sealed_shuffle_measure::process::cpu_seconds;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{BlockId, ExecutorShuffleInfo, Strings};
 use serde_json::json;
@@ -26,9 +26,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::case::Case;
-use crate::load::MANAGER;
-use crate::measure;
-use crate::pusher::Pushes;
+use crate::pushes::Pushes;
+use crate::words::Words;
 
 const FIRST_WORD: &str = "our-client";
 /// The line that says that all connections are open.
@@ -48,24 +47,10 @@ pub(crate) fn was_asked_for() -> bool {
         return false;
     }
     let case = Case::named(&words.next().expect("the case follows"));
-    let pairs = words.filter_map(|word| word.split_once('=').map(|(key, value)| (key.into(), value.into())));
     raise_descriptor_limit().expect("the descriptor limit can be raised");
     let runtime = Runtime::new().expect("a runtime needs a few threads");
-    runtime.block_on(run(&case, &Words(pairs.collect())));
+    runtime.block_on(run(&case, &Words::of(words)));
     true
-}
-
-/// `KEY=VALUE` as on the command line.
-pub(crate) struct Words(HashMap<String, String>);
-
-impl Words {
-    pub(crate) fn text(&self, key: &str) -> &str {
-        self.0.get(key).unwrap_or_else(|| panic!("no {key}=VALUE"))
-    }
-
-    pub(crate) fn number<N: FromStr>(&self, key: &str) -> N {
-        self.text(key).parse().unwrap_or_else(|_| panic!("{key} is no number that fits"))
-    }
 }
 
 async fn run(case: &Case, words: &Words) {
@@ -79,8 +64,8 @@ async fn run(case: &Case, words: &Words) {
         local_dirs: Strings::try_from_iter(words.text("dirs").split(',')).expect("a handful of directories"),
         sub_dirs_per_local_dir: words.number("sub_dirs"),
         shuffle_manager: match case.work.merges() {
-            true => MANAGER.into(),
-            false => "org.apache.spark.shuffle.sort.SortShuffleManager".into(),
+            true => merging_manager(1),
+            false => SORT_MANAGER.into(),
         },
     };
     clients[0].register(&server, &executor, info).await.expect("the service takes the registration");
@@ -89,32 +74,32 @@ async fn run(case: &Case, words: &Words) {
         dirs.expect("the service knows the executor");
     }
     println!("{READY}");
-    if words.0.contains_key("push") {
+    if words.has("push") {
         let pushes = Pushes::new(words, server.clone());
         let begun = Instant::now();
         let bytes = pushes.push(&clients).await;
         let seconds = begun.elapsed().as_secs_f64();
-        let cpu = measure::cpu_seconds(std::process::id());
+        let cpu = cpu_seconds(std::process::id()).expect("this process is there");
         println!("{}", json!({ "bytes": bytes, "seconds": seconds, "client_cpu_seconds": cpu }));
         if words.text("push") == "remove" {
             pushes.remove(&clients[0]).await;
         }
         return;
     }
-    if !words.0.contains_key("bytes") {
+    if !words.has("bytes") {
         // Whoever holds the other end of the pipe says how long.
         let mut input = Vec::new();
         std::io::stdin().read_to_end(&mut input).expect("standard input is a pipe");
         return;
     }
-    let taken = Arc::new(Taken::new(words, server, executor));
-    take(&clients, &taken, words.number("warm_up")).await;
-    let before = taken.bytes.load(Ordering::Relaxed);
+    let progress = Arc::new(Progress::new(words, server, executor));
+    take(&clients, &progress, words.number("warm_up")).await;
+    let before = progress.bytes.load(Ordering::Relaxed);
     let begun = Instant::now();
-    take(&clients, &taken, before + words.number::<u64>("bytes")).await;
+    take(&clients, &progress, before + words.number::<u64>("bytes")).await;
     let seconds = begun.elapsed().as_secs_f64();
-    let (bytes, blocks) = (taken.bytes.load(Ordering::Relaxed), taken.blocks.load(Ordering::Relaxed));
-    let cpu = measure::cpu_seconds(std::process::id());
+    let (bytes, blocks) = (progress.bytes.load(Ordering::Relaxed), progress.blocks.load(Ordering::Relaxed));
+    let cpu = cpu_seconds(std::process::id()).expect("this process is there");
     let answer = json!({
         "bytes": bytes, "timed_bytes": bytes - before, "blocks": blocks, "seconds": seconds, "client_cpu_seconds": cpu,
     });
@@ -122,13 +107,13 @@ async fn run(case: &Case, words: &Words) {
 }
 
 /// All connections at once, until so many bytes have come since the beginning.
-async fn take(clients: &[Client], taken: &Arc<Taken>, wanted: u64) {
+async fn take(clients: &[Client], progress: &Arc<Progress>, wanted: u64) {
     let mut workers = JoinSet::new();
     for client in clients {
-        let (client, taken) = (client.clone(), Arc::clone(taken));
+        let (client, progress) = (client.clone(), Arc::clone(progress));
         workers.spawn(async move {
-            while taken.bytes.load(Ordering::Relaxed) < wanted {
-                taken.one_request(&client).await;
+            while progress.bytes.load(Ordering::Relaxed) < wanted {
+                progress.one_request(&client).await;
             }
         });
     }
@@ -136,7 +121,7 @@ async fn take(clients: &[Client], taken: &Arc<Taken>, wanted: u64) {
 }
 
 /// What is asked for, and what has come of it.
-struct Taken {
+struct Progress {
     server: Address,
     executor: ExecutorId,
     shuffle: ShuffleId,
@@ -148,7 +133,7 @@ struct Taken {
     blocks: AtomicU64,
 }
 
-impl Taken {
+impl Progress {
     fn new(words: &Words, server: Address, executor: ExecutorId) -> Self {
         Self {
             server,
@@ -156,7 +141,7 @@ impl Taken {
             shuffle: ShuffleId(words.number("shuffle")),
             maps: words.number("maps"),
             reduces: words.number("reduces"),
-            is_merged: words.0.contains_key("merged"),
+            is_merged: words.has("merged"),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             blocks: AtomicU64::new(0),

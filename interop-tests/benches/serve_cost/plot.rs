@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
+use sealed_shuffle_measure::Spread;
 
 use crate::case::{Clients, Work};
-use crate::report::{Report, Run, Spread};
+use crate::report::{Report, Run};
 
 const WIDTH: f64 = 860.0;
 /// Where bars begin, and how long the longest is.

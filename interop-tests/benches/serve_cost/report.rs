@@ -1,16 +1,16 @@
 //! The figures as a Markdown table, and the machine that they were taken on.
 
 use std::fmt;
-use std::fs;
 use std::process::Command;
 
-use sealed_shuffle_interop_tests::spark::java_home;
+use sealed_shuffle_interop_tests::machine::java_home;
+use sealed_shuffle_measure::{Sample, Spread, Table};
 use serde_json::json;
 
 use crate::case::{Bound, Case, Work};
 use crate::load::{CHUNKS, LARGE, SMALL};
 use crate::options::Options;
-use crate::service::Start;
+use crate::service_process::Start;
 
 /// One run of the client against one service.
 pub(crate) struct Run {
@@ -111,20 +111,20 @@ impl Report {
 
     /// A figure of our runs.
     pub(crate) fn ours(&self, figure: fn(&Run) -> f64) -> Option<Spread> {
-        Spread::of(self.pairs.iter().map(|pair| figure(&pair.ours)))
+        spread(self.pairs.iter().map(|pair| figure(&pair.ours)))
     }
 
     /// The same of what they are compared with.
     pub(crate) fn other(&self, figure: fn(&Run) -> f64) -> Option<Spread> {
-        Spread::of(self.pairs.iter().filter_map(|pair| pair.other.as_ref()).map(figure))
+        spread(self.pairs.iter().filter_map(|pair| pair.other.as_ref()).map(figure))
     }
 
     pub(crate) fn ratio(&self) -> Option<Spread> {
-        Spread::of(self.pairs.iter().filter_map(Pair::ratio))
+        spread(self.pairs.iter().filter_map(Pair::ratio))
     }
 
     pub(crate) fn speed(&self) -> Option<Spread> {
-        Spread::of(self.pairs.iter().filter_map(Pair::speed))
+        spread(self.pairs.iter().filter_map(Pair::speed))
     }
 
     /// One line for programs.
@@ -138,20 +138,23 @@ impl Report {
         json!({"case": self.case.name, "unit": self.case.work.cost_unit(), "vm_hwm": self.high_water, "pairs": pairs}).to_string()
     }
 
-    fn row(&self) -> String {
-        format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.0} |\n",
-            self.case.name,
-            cell(self.ours(Run::cost), 3),
-            cell(self.other(Run::cost), 3),
-            cell(self.ratio(), 3),
-            cell(self.ours(Run::rate), 2),
-            cell(self.other(Run::rate), 2),
-            cell(self.ours(Run::megabytes), 1),
-            cell(self.other(Run::megabytes), 0),
-            megabytes(self.high_water),
-        )
+    fn row(&self, table: &mut Table) {
+        table.row(&[
+            &self.case.name,
+            &cell(self.ours(Run::cost), 3),
+            &cell(self.other(Run::cost), 3),
+            &cell(self.ratio(), 3),
+            &cell(self.ours(Run::rate), 2),
+            &cell(self.other(Run::rate), 2),
+            &cell(self.ours(Run::megabytes), 1),
+            &cell(self.other(Run::megabytes), 0),
+            &format!("{:.0}", megabytes(self.high_water)),
+        ]);
     }
+}
+
+fn spread(values: impl Iterator<Item = f64>) -> Option<Spread> {
+    Sample::of(values).spread()
 }
 
 /// All cases, one a row; each kind of work in a table of their own.
@@ -161,16 +164,22 @@ pub(crate) fn tables(reports: &[Report]) -> String {
 }
 
 fn table(work: Work, reports: &[Report]) -> Option<String> {
-    let rows: Vec<String> =
-        reports.iter().filter(|report| report.case.work == work).map(Report::row).collect();
+    let mut rows = reports.iter().filter(|report| report.case.work == work).peekable();
+    rows.peek()?;
     let (cost, rate, other) = (work.cost_unit(), work.rate_unit(), work.other());
-    (!rows.is_empty()).then(|| {
-        format!(
-            "| mode | ours, {cost} | {other}, {cost} | ratio of a pair | ours, {rate} | {other}, {rate} | ours, RssAnon MB \
-             | {other}, RssAnon MB | ours, VmHWM MB |\n|---|---|---|---|---|---|---|---|---|\n{}\n",
-            rows.concat()
-        )
-    })
+    let mut table = Table::new(&[
+        "mode",
+        &format!("ours, {cost}"),
+        &format!("{other}, {cost}"),
+        "ratio of a pair",
+        &format!("ours, {rate}"),
+        &format!("{other}, {rate}"),
+        "ours, RssAnon MB",
+        &format!("{other}, RssAnon MB"),
+        "ours, VmHWM MB",
+    ]);
+    rows.for_each(|report| report.row(&mut table));
+    Some(format!("{table}\n\n"))
 }
 
 /// What was asked for.
@@ -189,16 +198,11 @@ pub(crate) fn load(options: &Options) -> String {
 
 /// Processor, kernel and versions.
 pub(crate) fn machine(spark: &str) -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let java = Command::new(java_home().join("bin/java")).arg("-version").output();
     let java = java.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
     format!(
-        "{}, {cores} cores, Linux {}; Spark {spark} on {}; sealed-shuffle {}",
-        cpu.map_or("unknown processor", |(_, model)| model),
-        kernel.trim(),
+        "{}; Spark {spark} on {}; sealed-shuffle {}",
+        sealed_shuffle_measure::machine(),
         java.lines().next().unwrap_or("unknown Java"),
         env!("CARGO_PKG_VERSION")
     )
@@ -210,24 +214,5 @@ pub(crate) fn megabytes(bytes: u64) -> f64 {
 
 /// Median and spread for a table.
 pub(crate) fn cell(spread: Option<Spread>, digits: usize) -> String {
-    spread.map_or_else(
-        || "–".to_owned(),
-        |Spread { least, median, most }| format!("{median:.digits$} ({least:.digits$} – {most:.digits$})"),
-    )
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) least: f64,
-    pub(crate) median: f64,
-    pub(crate) most: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let median = (values.get(values.len().checked_sub(1)? / 2)? + values[values.len() / 2]) / 2.0;
-        Some(Self { least: values[0], median, most: values[values.len() - 1] })
-    }
+    spread.map_or_else(|| "–".to_owned(), |spread| format!("{spread:.digits$}"))
 }

@@ -1,22 +1,21 @@
-//! `benches/RESULTS.md`: everything that is compared with Spark, as tables and a picture.
+//! `docs/results.md`: everything that is compared with Spark, as tables and a picture.
 //!
 //! The file is written anew after each case, so that a run that is cut short leaves what it has.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use sealed_shuffle_interop_tests::spark::Spark;
+use sealed_shuffle_measure::{Neighbours, Spread, Table};
 
-use crate::SPARK;
-use crate::case::{Bound, Case, Clients, Work};
+use crate::case::{Bound, Case, Clients, SPARK, Work};
 use crate::load::Shuffle;
-use crate::measure::Neighbours;
 use crate::memory::{self, Memory};
 use crate::options::Options;
 use crate::plot;
-use crate::report::{self, Report, Run, Spread, cell, megabytes};
-use crate::service::Start;
+use crate::report::{self, Report, Run, cell, megabytes};
+use crate::runs::measure;
+use crate::service_process::Start;
 
 /// What most aims are about comes first: blocks of the usual size.
 const USUAL: [&str; 4] = ["ctr-v1", "gcm-v2", "tls", "plaintext"];
@@ -28,13 +27,13 @@ const MERGING: [&str; 2] = ["push-ctr", "merged-ctr"];
 pub(crate) fn make(spark: &Spark, shuffle: &Shuffle, options: &Options) {
     let mut results = Results {
         about: about(options),
-        neighbours: Neighbours::watch(),
+        neighbours: Neighbours::watch().expect("the kernel tells"),
         reports: Vec::new(),
         memory: Vec::new(),
     };
     let others = options.other_pairs.unwrap_or(options.pairs);
     let add = |results: &mut Results, name, start, pairs| {
-        results.reports.push(crate::measure(spark, shuffle, Case::named(name), start, pairs, options));
+        results.reports.push(measure(spark, shuffle, Case::named(name), start, pairs, options));
         results.write();
     };
     for name in USUAL {
@@ -59,13 +58,13 @@ struct Results {
 
 impl Results {
     fn write(&self) {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         let write = |name: &str, content: &[u8]| {
             let path: PathBuf = dir.join(name);
             fs::write(&path, content).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
         };
         let picture = plot::svg(&self.reports);
-        write("RESULTS.md", self.markdown().as_bytes());
+        write("results.md", self.markdown().as_bytes());
         write("results.svg", picture.as_bytes());
         match plot::png(&picture) {
             Some(png) => write("results.png", &png),
@@ -78,22 +77,14 @@ impl Results {
             "# Beside Spark's own service\n\n{}\n\nOther programs kept {:.2} processors busy meanwhile, on average.\n\n\
              ![Server CPU seconds per GB, ours and Spark's](results.svg)\n\n",
             self.about,
-            self.neighbours.processors()
+            self.neighbours.processors().expect("the kernel tells")
         );
         let mut section = |title: &str, chosen: &dyn Fn(&Report) -> bool| {
-            let rows: Vec<String> = self.reports.iter().filter(|report| chosen(report)).map(row).collect();
-            let Some(first) = self.reports.iter().find(|report| chosen(report)) else { return };
-            let work = first.case.work;
-            let (cost, rate, other) = (work.cost_unit(), work.rate_unit(), work.other());
-            write!(
-                text,
-                "## {title}\n\n\
-                 | mode | services | pairs | ours, {cost} | {other}, {cost} | ratio | ours, {rate} | {other}, {rate} | times as much \
-                 | client at ours, {cost} | client at {other}, {cost} | ours, MB | {other}, MB |\n\
-                 |---|---|---|---|---|---|---|---|---|---|---|---|---|\n{}\n",
-                rows.concat()
-            )
-            .expect("text takes any length");
+            let mut rows = self.reports.iter().filter(|report| chosen(report)).peekable();
+            let Some(first) = rows.peek() else { return };
+            let mut table = Table::new(&headings(first.case.work).each_ref().map(String::as_str));
+            rows.for_each(|report| row(report, &mut table));
+            text += &format!("## {title}\n\n{table}\n\n");
         };
         let blocks = |clients| {
             move |report: &Report| report.case.work == Work::Blocks && report.case.clients == clients
@@ -116,24 +107,24 @@ impl Results {
         if self.memory.is_empty() {
             return String::new();
         }
-        let mut text = format!(
+        let mut table = Table::new(&["what", "ours, MB", "Spark's, MB"]);
+        for Memory { what, ours, spark, .. } in &self.memory {
+            table.row(&[what, &format!("{:.1}", megabytes(*ours)), &format!("{:.0}", megabytes(*spark))]);
+        }
+        format!(
             "## Memory\n\nAnonymous resident memory of services just started, AES-CTR (v1), our client on both. A slow reader is a client \
-             that is stopped for {} ms of every {}.\n\n| what | ours, MB | Spark's, MB |\n|---|---|---|\n",
+             that is stopped for {} ms of every {}.\n\n{table}\n\n",
             memory::RESTS.as_millis(),
             (memory::RESTS + memory::READS).as_millis(),
-        );
-        for Memory { what, ours, spark, .. } in &self.memory {
-            text += &format!("| {what} | {:.1} | {:.0} |\n", megabytes(*ours), megabytes(*spark));
-        }
-        text + "\n"
+        )
     }
 
     /// What was to be reached beside what was: medians.
     fn aims(&self) -> String {
-        let mut text = "## Aims\n\n| what | aim | measured | |\n|---|---|---|---|\n".to_owned();
+        let mut table = Table::new(&["what", "aim", "measured", ""]);
         let mut line = |what: &str, aim: String, measured: String, is_kept: bool| {
             let verdict = if is_kept { "holds" } else { "does not hold" };
-            text += &format!("| {what} | {aim} | {measured} | {verdict} |\n");
+            table.row(&[&what, &aim, &measured, &verdict]);
         };
         for report in &self.reports {
             let (Some(bound), Some(ratio), Some(speed)) = (report.case.bound, report.ratio(), report.speed())
@@ -161,7 +152,7 @@ impl Results {
             let measured = megabytes(*ours);
             line(what, format!("at most {bound} MB"), format!("{measured:.1} MB"), measured <= *bound);
         }
-        text
+        format!("## Aims\n\n{table}\n")
     }
 }
 
@@ -175,30 +166,47 @@ fn what(case: &Case) -> &'static str {
     }
 }
 
-fn row(report: &Report) -> String {
+fn headings(work: Work) -> [String; 13] {
+    let (cost, rate, other) = (work.cost_unit(), work.rate_unit(), work.other());
+    [
+        "mode".to_owned(),
+        "services".to_owned(),
+        "pairs".to_owned(),
+        format!("ours, {cost}"),
+        format!("{other}, {cost}"),
+        "ratio".to_owned(),
+        format!("ours, {rate}"),
+        format!("{other}, {rate}"),
+        "times as much".to_owned(),
+        format!("client at ours, {cost}"),
+        format!("client at {other}, {cost}"),
+        "ours, MB".to_owned(),
+        format!("{other}, MB"),
+    ]
+}
+
+fn row(report: &Report, table: &mut Table) {
     let median = |spread: Option<Spread>, digits: usize| {
-        spread
-            .filter(|spread| spread.median.is_finite())
-            .map_or_else(|| "–".to_owned(), |spread| format!("{:.digits$}", spread.median))
+        let known = spread.and_then(Spread::known);
+        known.map_or_else(|| "–".to_owned(), |spread| format!("{:.digits$}", spread.median))
     };
     // Microseconds are many and seconds are few.
     let digits = if report.case.work == Work::SmallBlocks { 1 } else { 3 };
-    format!(
-        "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
-        report.case.title(),
-        report.start.name(),
-        report.pairs.len(),
-        cell(report.ours(Run::cost), digits),
-        cell(report.other(Run::cost), digits),
-        cell(report.ratio(), 2),
-        median(report.ours(Run::rate), 2),
-        median(report.other(Run::rate), 2),
-        cell(report.speed(), 2),
-        median(report.ours(Run::client_cost), digits),
-        median(report.other(Run::client_cost), digits),
-        median(report.ours(Run::megabytes), 1),
-        median(report.other(Run::megabytes), 0),
-    )
+    table.row(&[
+        &report.case.title(),
+        &report.start.name(),
+        &report.pairs.len(),
+        &cell(report.ours(Run::cost), digits),
+        &cell(report.other(Run::cost), digits),
+        &cell(report.ratio(), 2),
+        &median(report.ours(Run::rate), 2),
+        &median(report.other(Run::rate), 2),
+        &cell(report.speed(), 2),
+        &median(report.ours(Run::client_cost), digits),
+        &median(report.other(Run::client_cost), digits),
+        &median(report.ours(Run::megabytes), 1),
+        &median(report.other(Run::megabytes), 0),
+    ]);
 }
 
 /// The machine, the command and the method.

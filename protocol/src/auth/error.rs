@@ -1,4 +1,4 @@
-//! Why a handshake fails: what our log says, and the little that the peer may read.
+//! Why a handshake fails, in words for our log and in the few for the peer.
 
 use super::message::AuthMessageError;
 use crate::crypto::random::RandomError;
@@ -21,7 +21,7 @@ pub enum AuthError {
         /// The application that the peer claims to belong to.
         app_id: AppId,
     },
-    /// What opened is no key of 32 bytes: the peer has the secret, but is broken.
+    /// The plaintext is no key of 32 bytes: the peer has the secret, but is broken.
     #[error("the peer's public key has {0} bytes, not 32")]
     KeyLength(usize),
     /// The peer's key would make the agreement predictable.
@@ -30,9 +30,9 @@ pub enum AuthError {
     /// The answer names another application than the challenge.
     #[error("the peer answered for application {theirs}, but was asked for {ours}")]
     AppIdDiffers {
-        /// What we asked for.
+        /// The application that we asked for.
         ours: AppId,
-        /// What came back.
+        /// The application that came back.
         theirs: AppId,
     },
     /// No random bytes for our half.

@@ -1,46 +1,7 @@
-//! What a handshake yields: the keys of both engine versions.
+//! The outcome of a handshake: the keys of both engine versions.
 
 use crate::crypto::hkdf;
 use crate::secret::Secret;
-
-/// `spark.network.crypto.authEngineVersion`: how the session key comes from the agreement.
-///
-/// It is not sent: a client is configured like the server, a server can tell from the first bytes
-/// ([`crate::cipher::AesSession::server`]).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum EngineVersion {
-    /// The agreement itself is the key, AES-256. The only one up to Spark 3.3, Spark's default since.
-    V1,
-    /// A key derived from agreement and transcript, AES-128.
-    V2,
-}
-
-impl EngineVersion {
-    /// The value as Spark takes it: 1 is version 1, every other number version 2.
-    pub fn from_config(value: i32) -> Self {
-        match value {
-            1 => Self::V1,
-            _ => Self::V2,
-        }
-    }
-
-    /// Bytes of the session key.
-    pub fn key_len(self) -> usize {
-        match self {
-            Self::V1 => 32,
-            Self::V2 => 16,
-        }
-    }
-}
-
-impl std::fmt::Display for EngineVersion {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::V1 => "v1",
-            Self::V2 => "v2",
-        })
-    }
-}
 
 /// The keys and initial counters of a session, for either engine version. Wiped on drop.
 #[derive(Debug)]

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! The exchange does not say which engine version or session cipher follows: [`SessionKeys`] holds
-//! the keys of both versions, [`crate::cipher::AesSession`] takes them over.
+//! the keys of both versions, and [`AesSession`] takes them over.
 //!
-//! What Spark 2.2 to 3.0 have under the same switch is another protocol: [`legacy`].
+//! Spark 2.2 to 3.0 have another protocol under the same switch: [`legacy`].
 //!
 //! Source: AuthEngine, AuthMessage and Tink's AesGcmJce in Spark 3.1.3 to 4.3.0, which agree byte for byte.
 
@@ -19,8 +19,12 @@ mod handshake;
 mod keys;
 pub mod legacy;
 pub(crate) mod message;
+mod session;
 
 pub use error::AuthError;
 pub use handshake::{Initiator, Responder};
-pub use keys::{EngineVersion, SessionKeys};
+pub use keys::SessionKeys;
 pub use message::{AuthMessage, AuthMessageError};
+pub use session::{AesSession, FirstBytes};
+
+pub use crate::cipher::EngineVersion;

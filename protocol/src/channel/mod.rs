@@ -31,7 +31,7 @@ pub enum Handshake {
     Sasl,
     /// The AES handshake of Spark 2.2 to 3.0.
     Pbkdf2,
-    /// The X25519 handshake of Spark 3.1 and later; what follows shows the engine version.
+    /// The X25519 handshake of Spark 3.1 and later; the session behind it shows the engine version.
     X25519(EngineVersion),
 }
 
@@ -48,22 +48,13 @@ impl Handshake {
     }
 }
 
-/// A version of TLS that Spark and we speak.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    V1_2,
-    /// RFC 8446.
-    V1_3,
-}
-
-impl TlsVersion {
-    /// As `spark.ssl.rpc.protocol` names it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::V1_2 => "TLSv1.2",
-            Self::V1_3 => "TLSv1.3",
-        }
+named! {
+    /// A version of TLS that Spark and we speak, as `spark.ssl.rpc.protocol` names it.
+    TlsVersion {
+        /// RFC 5246.
+        V1_2 = "TLSv1.2",
+        /// RFC 8446.
+        V1_3 = "TLSv1.3",
     }
 }
 
@@ -72,7 +63,7 @@ impl Channel {
     pub const PLAINTEXT: Self =
         Self { level: SecurityLevel::Plaintext, handshake: Handshake::None, cipher: "none", tls: None };
 
-    /// SASL as a proof only: what follows is clear.
+    /// SASL as a proof only: the bytes behind it are clear.
     pub const SASL: Self =
         Self { level: SecurityLevel::Plaintext, handshake: Handshake::Sasl, cipher: "none", tls: None };
 

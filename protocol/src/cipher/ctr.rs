@@ -8,7 +8,6 @@
 
 use bytes::BytesMut;
 
-use super::Role;
 use super::layer::{self, CipherError, Layer};
 use super::segment::{Layout, Segment};
 use crate::crypto::ctr::KeyStream;
@@ -39,14 +38,6 @@ impl CtrLayer {
     /// Streams that were keyed elsewhere: the older handshake.
     pub(crate) fn new(outbound: KeyStream, inbound: KeyStream) -> Self {
         Self { outbound, inbound }
-    }
-
-    /// The IVs of a session as (outbound, inbound) for one of its ends.
-    pub(super) fn ivs(keys: &crate::auth::SessionKeys, role: Role) -> (&[u8; 16], &[u8; 16]) {
-        match role {
-            Role::Client => (keys.output_iv(), keys.input_iv()),
-            Role::Server => (keys.input_iv(), keys.output_iv()),
-        }
     }
 }
 

@@ -65,7 +65,7 @@ pub enum GcmKeySize {
 }
 
 impl GcmKeySize {
-    /// Bytes of the header h, itself included: what a message has at offset 8.
+    /// Bytes of the header h, itself included; a message says so at offset 8.
     pub fn header_len(self) -> u8 {
         match self {
             Self::Aes128 => 24,
@@ -242,7 +242,7 @@ impl Message {
     }
 }
 
-/// What the front of the input holds.
+/// A finding at the front of the input.
 enum Header {
     Incomplete,
     Empty,

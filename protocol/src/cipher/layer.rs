@@ -1,4 +1,4 @@
-//! What a connection asks of a session cipher, whichever it is.
+//! The trait of every session cipher, and its errors.
 
 use bytes::{Bytes, BytesMut};
 
@@ -6,7 +6,6 @@ use super::mode::SessionMode;
 use super::segment::{Layout, Segment};
 use crate::crypto::gcm::OpenError;
 use crate::crypto::random::RandomError;
-use crate::sasl::TokenError;
 
 /// One layer between frames and socket: both directions of one connection.
 ///
@@ -25,7 +24,7 @@ pub trait Layer: Send {
     fn seal(&mut self, segment: &mut Segment) -> Result<(), CipherError>;
 
     /// Opens as much as it can from the front of `input`, where it lies: one piece, never empty. `None`
-    /// means that more input is needed; what is in `input` must then stay there.
+    /// means that more input is needed; the bytes in `input` must then stay there.
     ///
     /// Call it until it returns `None`.
     fn open(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError>;
@@ -55,7 +54,7 @@ pub trait Layer: Send {
     /// [`Layer::pending_output`].
     fn close(&mut self) {}
 
-    /// What the layer has to say of its own accord, already sealed. Spark's ciphers are silent; TLS
+    /// Output of the layer's own accord, already sealed. Spark's ciphers are silent; TLS
     /// is not.
     fn pending_output(&mut self) -> Option<Bytes> {
         None
@@ -73,7 +72,7 @@ pub enum CipherError {
     NotVerified {
         /// Position of the segment in its message.
         segment: u32,
-        /// What the primitive said.
+        /// The error of the primitive.
         #[source]
         source: OpenError,
     },
@@ -92,9 +91,9 @@ pub enum CipherError {
         "an AES-GCM message has a header of {theirs} bytes, the session key asks for {ours}: engine versions differ"
     )]
     HeaderLength {
-        /// What the session key asks for.
+        /// The length that the session key asks for.
         ours: u8,
-        /// What the peer wrote.
+        /// The length that the peer wrote.
         theirs: u8,
     },
     /// The content does not fit one message of 2^31 - 1 bytes.
@@ -114,17 +113,18 @@ pub enum CipherError {
         "the segment is laid out as {found:?}, the layer needs {needed:?}: reset it to the layer's layout"
     )]
     Layout {
-        /// What the layer needs.
+        /// The layout that the layer needs.
         needed: Layout,
-        /// What the segment has.
+        /// The layout that the segment has.
         found: Layout,
     },
     /// The segment is sealed already.
     #[error("the segment is sealed already: reset it before it is used again")]
     SealedTwice,
-    /// A token of SASL's privacy layer is not what the peer may send.
+    /// A token of SASL's privacy layer is not one that the peer may send. The source is a
+    /// [`TokenError`](crate::sasl::TokenError).
     #[error("SASL: {0}")]
-    Sasl(#[from] TokenError),
+    Sasl(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// TLS could not be set up, or ended in an alert.
     #[error("TLS: {0}")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),

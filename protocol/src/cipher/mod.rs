@@ -10,8 +10,8 @@
 //! | `segment` | the buffer that is filled, sealed and written without moving a byte |
 //! | `ctr` | AES/CTR: one key stream, no integrity |
 //! | `gcm` | AES/GCM in Spark's framing: messages of 32 KiB segments |
+//! | `role` | which end of a connection a layer works for |
 //! | `mode` | cipher and engine version, by Spark's names |
-//! | `session` | which of them a session uses, and recognising it on a server |
 //! | `null` | no cipher, for benches |
 //!
 //! Source: CtrTransportCipher and GcmTransportCipher, Spark 3.5.9 to 4.3.0; TransportCipher before
@@ -22,23 +22,14 @@ mod gcm;
 mod layer;
 mod mode;
 mod null;
+mod role;
 mod segment;
-mod session;
 
 pub use ctr::CtrLayer;
 pub use gcm::{GcmKeySize, GcmLayer};
 pub(crate) use layer::check;
 pub use layer::{CipherError, Layer};
-pub use mode::{SessionCipher, SessionMode, UnknownCipher};
+pub use mode::{EngineVersion, SessionCipher, SessionMode, UnknownCipher};
 pub use null::NullLayer;
+pub use role::Role;
 pub use segment::{Layout, Parts, Segment, Spare, Unit, Units};
-pub use session::{AesSession, FirstBytes};
-
-/// Which end of the connection a layer works for: the two directions have different counters.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Role {
-    /// Opened the connection and sent the challenge.
-    Client,
-    /// Accepted it.
-    Server,
-}

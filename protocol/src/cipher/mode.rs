@@ -1,31 +1,17 @@
-//! What both ends of a session must be told alike: cipher and engine version, by Spark's names.
+//! Cipher and engine version, by Spark's names: both ends of a session must be configured alike.
 
 use std::str::FromStr;
 
-use crate::auth::EngineVersion;
-
-/// `spark.network.crypto.cipher`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum SessionCipher {
-    /// `AES/CTR/NoPadding`: Spark's default, without integrity.
-    Ctr,
-    /// `AES/GCM/NoPadding`: Spark 3.5.9 and later.
-    Gcm,
-}
-
-impl SessionCipher {
-    /// Spark's name for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ctr => "AES/CTR/NoPadding",
-            Self::Gcm => "AES/GCM/NoPadding",
-        }
-    }
-}
-
-impl std::fmt::Display for SessionCipher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
+named! {
+    /// `spark.network.crypto.cipher`, weakest first. The names are Spark's.
+    ///
+    /// This is the one list of session ciphers: the parser of the key, the probe, the policy's ladder and the
+    /// recognition on a server go through it.
+    SessionCipher {
+        /// `AES/CTR/NoPadding`: Spark's default, without integrity.
+        Ctr = "AES/CTR/NoPadding",
+        /// `AES/GCM/NoPadding`: Spark 3.5.9 and later.
+        Gcm = "AES/GCM/NoPadding",
     }
 }
 
@@ -34,7 +20,7 @@ impl FromStr for SessionCipher {
 
     /// Reads Spark's name, in any case.
     fn from_str(name: &str) -> Result<Self, UnknownCipher> {
-        [Self::Ctr, Self::Gcm]
+        Self::ALL
             .into_iter()
             .find(|cipher| cipher.name().eq_ignore_ascii_case(name))
             .ok_or_else(|| UnknownCipher(name.to_owned()))
@@ -43,10 +29,47 @@ impl FromStr for SessionCipher {
 
 /// A cipher that Spark's transport does not have.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0:?} is no session cipher: use AES/GCM/NoPadding or AES/CTR/NoPadding")]
+#[error("{0:?} is no session cipher: use {known}", known = known())]
 pub struct UnknownCipher(String);
 
-/// What both ends of a session must agree on, and Spark does not negotiate.
+/// The names of all ciphers, strongest first.
+fn known() -> String {
+    let mut names = SessionCipher::ALL.map(SessionCipher::name);
+    names.reverse();
+    names.join(" or ")
+}
+
+named! {
+    /// `spark.network.crypto.authEngineVersion`: how the session key comes from the agreement.
+    ///
+    /// It is not sent: a client is configured like the server, and a server tells it from the client's first bytes.
+    EngineVersion {
+        /// The agreement itself is the key, AES-256. The only one up to Spark 3.3, Spark's default since.
+        V1 = "v1",
+        /// A key derived from agreement and transcript, AES-128.
+        V2 = "v2",
+    }
+}
+
+impl EngineVersion {
+    /// The value as Spark takes it: 1 is version 1, every other number version 2.
+    pub fn from_config(value: i32) -> Self {
+        match value {
+            1 => Self::V1,
+            _ => Self::V2,
+        }
+    }
+
+    /// Bytes of the session key.
+    pub fn key_len(self) -> usize {
+        match self {
+            Self::V1 => 32,
+            Self::V2 => 16,
+        }
+    }
+}
+
+/// Cipher and engine version of a session. Both ends must be configured alike, since Spark does not negotiate them.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionMode {
     /// Decides the key.
@@ -55,8 +78,38 @@ pub struct SessionMode {
     pub cipher: SessionCipher,
 }
 
+impl SessionMode {
+    /// Every cipher under every engine version, weakest first.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        let versions = |cipher| EngineVersion::ALL.into_iter().map(move |version| Self { version, cipher });
+        SessionCipher::ALL.into_iter().flat_map(versions)
+    }
+}
+
 impl std::fmt::Display for SessionMode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.cipher, self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_in_any_case() {
+        for cipher in SessionCipher::ALL {
+            assert_eq!(cipher.to_string().to_lowercase().parse(), Ok(cipher));
+        }
+        let unknown = "AES/CBC/NoPadding".parse::<SessionCipher>().unwrap_err().to_string();
+        assert!(unknown.ends_with("use AES/GCM/NoPadding or AES/CTR/NoPadding"), "{unknown}");
+    }
+
+    #[test]
+    fn modes_are_every_cipher_under_every_version() {
+        let names: Vec<_> = SessionMode::all().map(|mode| mode.to_string()).collect();
+        let expected =
+            ["AES/CTR/NoPadding v1", "AES/CTR/NoPadding v2", "AES/GCM/NoPadding v1", "AES/GCM/NoPadding v2"];
+        assert_eq!(names, expected);
     }
 }

@@ -16,7 +16,7 @@
 //! layout left ([`Segment::mark_sealed_short`]), and one that cannot seal where the plaintext lies writes into a
 //! second buffer of the segment ([`Segment::seal_elsewhere`]).
 //!
-//! Invariant: what [`Segment::sealed`] returns has passed a layer.
+//! Invariant: everything that [`Segment::sealed`] returns has passed a layer.
 
 /// Room that a layer needs around plaintext.
 ///
@@ -114,7 +114,7 @@ impl Segment {
     }
 
     /// The next free places for plaintext, `max` bytes at most, split where units end: the targets of a
-    /// scattered read. What was written counts after [`Segment::advance`].
+    /// scattered read. Written bytes count after [`Segment::advance`].
     pub fn spare(&mut self, max: usize) -> Spare<'_> {
         let left = self.remaining().min(max);
         let Layout { unit, tail, .. } = self.layout;
@@ -147,7 +147,7 @@ impl Segment {
         self.layout
     }
 
-    /// What goes to the peer: the whole message, contiguous; empty as long as no layer has sealed it.
+    /// The bytes for the peer: the whole message, contiguous; empty as long as no layer has sealed it.
     pub fn sealed(&self) -> &[u8] {
         self.sealed.map_or(&[], |len| &self.memory[..len])
     }

@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::engine::Body;
-use super::handshake::{Greeted, Greeting};
+use super::handshake::{Greeting, Step};
 use super::link::{Collect, Link, SMALL_FRAME};
 use super::{CloseReason, Transmit};
-use crate::frame::Incoming;
+use crate::frame::FrameEvent;
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 use crate::limits::Limits;
 use crate::message::Head;
@@ -52,7 +52,7 @@ pub enum ClientEvent {
         /// Its answer.
         result: Result<Bytes, String>,
     },
-    /// What is known of a merged partition; a failure comes as [`ClientEvent::Rpc`].
+    /// The chunks of a merged partition; a failure comes as [`ClientEvent::Rpc`].
     MergedMeta {
         /// The request.
         request: RequestId,
@@ -111,8 +111,8 @@ enum Phase {
     Closing(Option<CloseReason>),
 }
 
-/// What the body that is arriving belongs to.
-enum Arriving {
+/// The message to which the arriving body belongs.
+enum Arrival {
     Rpc(RequestId, u64, Collect),
     MergedMeta(RequestId, i32, u64, Collect),
     Bulk,
@@ -129,7 +129,7 @@ pub struct ClientConnection<B> {
     metas: HashSet<RequestId>,
     chunks: HashSet<(StreamId, ChunkIndex)>,
     streams: VecDeque<String>,
-    arriving: Option<Arriving>,
+    arriving: Option<Arrival>,
 }
 
 impl<B> ClientConnection<B> {
@@ -220,13 +220,13 @@ impl<B> ClientConnection<B> {
         self.link.last_in = self.link.last_in.max(now);
     }
 
-    /// What is asked before the handshake has ended would go out in clear.
+    /// A request before the end of the handshake would go out in clear.
     fn require_session(&self) -> Result<(), CloseReason> {
         match self.phase {
             Phase::Connecting | Phase::Greeting { .. } => {
                 Err(CloseReason::Unexpected("request before the handshake has ended"))
             }
-            _ => Ok(()),
+            Phase::Ready | Phase::Closing(_) => Ok(()),
         }
     }
 
@@ -246,50 +246,57 @@ impl<B> ClientConnection<B> {
         }
     }
 
+    /// Takes an answer that is owed; every other message ends the connection.
     fn head(&mut self, head: Head, len: u64) -> Result<Option<ClientEvent>, CloseReason> {
-        let expected = match &head {
-            Head::RpcResponse { request } => self.expects_rpc(*request),
-            Head::RpcFailure { request, .. } => self.expects_rpc(*request) || self.metas.remove(request),
-            Head::MergedBlockMetaSuccess { request, .. } => self.metas.remove(request),
-            Head::ChunkFetchSuccess { stream, chunk } | Head::ChunkFetchFailure { stream, chunk, .. } => {
-                self.chunks.remove(&(*stream, *chunk))
-            }
-            Head::StreamResponse { stream } | Head::StreamFailure { stream, .. } => {
-                self.streams.pop_front().is_some_and(|asked| asked == *stream)
-            }
-            _ => false,
-        };
-        if !expected {
-            return Err(CloseReason::Unexpected(head.kind().name()));
-        }
+        let name = head.kind().name();
+        let owed = |is_owed: bool| if is_owed { Ok(()) } else { Err(CloseReason::Unexpected(name)) };
         match head {
             Head::RpcResponse { request } => {
+                owed(self.expects_rpc(request))?;
                 self.check_length(len)?;
-                self.arriving = Some(Arriving::Rpc(request, len, Collect::default()));
+                self.arriving = Some(Arrival::Rpc(request, len, Collect::default()));
                 Ok(None)
+            }
+            Head::RpcFailure { request, error } => {
+                owed(self.expects_rpc(request) || self.metas.remove(&request))?;
+                self.rpc_failed(request, error).map(Some)
             }
             Head::MergedBlockMetaSuccess { request, num_chunks } => {
+                owed(self.metas.remove(&request))?;
                 self.check_length(len)?;
-                self.arriving = Some(Arriving::MergedMeta(request, num_chunks, len, Collect::default()));
+                self.arriving = Some(Arrival::MergedMeta(request, num_chunks, len, Collect::default()));
                 Ok(None)
             }
-            Head::RpcFailure { request, error } => self.rpc_failed(request, error).map(Some),
             Head::ChunkFetchSuccess { stream, chunk } => {
-                self.arriving = Some(Arriving::Bulk);
+                owed(self.chunks.remove(&(stream, chunk)))?;
+                self.arriving = Some(Arrival::Bulk);
                 Ok(Some(ClientEvent::Chunk { stream, chunk, len }))
             }
             Head::ChunkFetchFailure { stream, chunk, error } => {
+                owed(self.chunks.remove(&(stream, chunk)))?;
                 Ok(Some(ClientEvent::ChunkFailed { stream, chunk, error }))
             }
             Head::StreamResponse { stream } => {
-                self.arriving = Some(Arriving::Bulk);
+                owed(self.expects_stream(&stream))?;
+                self.arriving = Some(Arrival::Bulk);
                 Ok(Some(ClientEvent::Stream { name: stream, len }))
             }
             Head::StreamFailure { stream, error } => {
+                owed(self.expects_stream(&stream))?;
                 Ok(Some(ClientEvent::StreamFailed { name: stream, error }))
             }
-            other => Err(CloseReason::Unexpected(other.kind().name())),
+            Head::ChunkFetchRequest { .. }
+            | Head::RpcRequest { .. }
+            | Head::StreamRequest { .. }
+            | Head::OneWayMessage
+            | Head::UploadStream { .. }
+            | Head::MergedBlockMetaRequest { .. } => Err(CloseReason::Unexpected(name)),
         }
+    }
+
+    /// Whether this stream is the next one that is owed.
+    fn expects_stream(&mut self, name: &str) -> bool {
+        self.streams.pop_front().is_some_and(|asked| asked == name)
     }
 
     /// An answer is collected in memory.
@@ -305,7 +312,9 @@ impl<B> ClientConnection<B> {
         let limits = &self.settings.limits;
         match self.phase {
             Phase::Greeting { .. } => (limits.handshake_frame, "spark.sealed.limits.handshake-frame"),
-            _ => (limits.response_frame, "spark.sealed.limits.response-frame"),
+            Phase::Connecting | Phase::Ready | Phase::Closing(_) => {
+                (limits.response_frame, "spark.sealed.limits.response-frame")
+            }
         }
     }
 
@@ -313,7 +322,7 @@ impl<B> ClientConnection<B> {
     fn expects_rpc(&mut self, request: RequestId) -> bool {
         match &self.phase {
             Phase::Greeting { request: greeting, .. } => *greeting == request,
-            _ => self.rpcs.remove(&request),
+            Phase::Connecting | Phase::Ready | Phase::Closing(_) => self.rpcs.remove(&request),
         }
     }
 
@@ -327,9 +336,9 @@ impl<B> ClientConnection<B> {
     fn body_complete(&mut self) -> Result<Option<ClientEvent>, CloseReason> {
         match self.arriving.take() {
             None => Ok(None),
-            Some(Arriving::Bulk) => Ok(Some(ClientEvent::BodyEnd)),
-            Some(Arriving::Rpc(request, _, body)) => self.answered(request, body.finish()),
-            Some(Arriving::MergedMeta(request, num_chunks, _, body)) => {
+            Some(Arrival::Bulk) => Ok(Some(ClientEvent::BodyEnd)),
+            Some(Arrival::Rpc(request, _, body)) => self.answered(request, body.finish()),
+            Some(Arrival::MergedMeta(request, num_chunks, _, body)) => {
                 Ok(Some(ClientEvent::MergedMeta { request, num_chunks, bitmaps: body.finish() }))
             }
         }
@@ -338,23 +347,23 @@ impl<B> ClientConnection<B> {
     fn answered(&mut self, request: RequestId, body: Bytes) -> Result<Option<ClientEvent>, CloseReason> {
         match std::mem::replace(&mut self.phase, Phase::Ready) {
             Phase::Greeting { greeting, .. } => self.greeted(request, greeting.answered(&body)?),
-            other => {
+            other @ (Phase::Connecting | Phase::Ready | Phase::Closing(_)) => {
                 self.phase = other;
                 Ok(Some(ClientEvent::Rpc { request, result: Ok(body) }))
             }
         }
     }
 
-    fn greeted(&mut self, request: RequestId, greeted: Greeted) -> Result<Option<ClientEvent>, CloseReason> {
+    fn greeted(&mut self, request: RequestId, greeted: Step) -> Result<Option<ClientEvent>, CloseReason> {
         self.link.refuse_early_bytes()?;
         match greeted {
-            Greeted::Say(message, greeting) => {
+            Step::Say(message, greeting) => {
                 let request = RequestId(request.0.wrapping_add(1) & i64::MAX);
                 self.link.send(&Head::RpcRequest { request }, &message)?;
                 self.phase = Phase::Greeting { request, greeting };
                 Ok(None)
             }
-            Greeted::Done(agreed) => {
+            Step::Done(agreed) => {
                 if let Some(agreed) = agreed {
                     self.link.install(agreed);
                 }
@@ -373,11 +382,13 @@ impl<B> ClientConnection<B> {
                 let reason = CloseReason::HandshakeTimeout(settings.handshake_timeout);
                 Some((self.started + settings.handshake_timeout, reason))
             }
-            _ if self.owed() > 0 || self.link.sending => {
+            Phase::Ready | Phase::Closing(_) if self.owed() > 0 || self.link.sending => {
                 let reason = CloseReason::NoAnswer(settings.answer_timeout, self.owed());
                 Some((progress + settings.answer_timeout, reason))
             }
-            _ => Some((progress + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))),
+            Phase::Ready | Phase::Closing(_) => {
+                Some((progress + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout)))
+            }
         }
     }
 }
@@ -413,8 +424,12 @@ impl<B> super::Engine for ClientConnection<B> {
     fn handle_eof(&mut self) -> CloseReason {
         match std::mem::replace(&mut self.phase, Phase::Closing(None)) {
             Phase::Closing(Some(reason)) => reason,
-            _ if self.link.decoder.is_idle() && self.arriving.is_none() => CloseReason::PeerClosed,
-            _ => CloseReason::PeerClosedMidMessage,
+            Phase::Closing(None) | Phase::Connecting | Phase::Greeting { .. } | Phase::Ready => {
+                match self.link.decoder.is_idle() && self.arriving.is_none() {
+                    true => CloseReason::PeerClosed,
+                    false => CloseReason::PeerClosedMidMessage,
+                }
+            }
         }
     }
 
@@ -429,15 +444,15 @@ impl<B> super::Engine for ClientConnection<B> {
             }
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
-                Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
-                Some(Incoming::Body(piece)) => match &mut self.arriving {
-                    Some(Arriving::Rpc(_, _, collect) | Arriving::MergedMeta(_, _, _, collect)) => {
+                Some(FrameEvent::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(FrameEvent::Body(piece)) => match &mut self.arriving {
+                    Some(Arrival::Rpc(_, _, collect) | Arrival::MergedMeta(_, _, _, collect)) => {
                         collect.push(piece);
                         None
                     }
-                    _ => Some(ClientEvent::Body(piece)),
+                    Some(Arrival::Bulk) | None => Some(ClientEvent::Body(piece)),
                 },
-                Some(Incoming::End) => self.body_complete()?,
+                Some(FrameEvent::End) => self.body_complete()?,
             };
             if event.is_some() {
                 return Ok(event);
@@ -471,18 +486,18 @@ impl<B> super::Engine for ClientConnection<B> {
     fn take_close_reason(&mut self) -> CloseReason {
         match &mut self.phase {
             Phase::Closing(reason) => reason.take().unwrap_or(CloseReason::PeerClosed),
-            _ => CloseReason::PeerClosed,
+            Phase::Connecting | Phase::Greeting { .. } | Phase::Ready => CloseReason::PeerClosed,
         }
     }
 
     fn memory_wanted(&self) -> u64 {
         match &self.arriving {
-            Some(Arriving::Rpc(_, len, _) | Arriving::MergedMeta(_, _, len, _)) if *len > SMALL_FRAME => *len,
-            _ => 0,
+            Some(Arrival::Rpc(_, len, _) | Arrival::MergedMeta(_, _, len, _)) if *len > SMALL_FRAME => *len,
+            Some(Arrival::Rpc(..) | Arrival::MergedMeta(..) | Arrival::Bulk) | None => 0,
         }
     }
 
     fn expects_bulk(&self) -> bool {
-        !self.chunks.is_empty() || !self.streams.is_empty() || matches!(self.arriving, Some(Arriving::Bulk))
+        !self.chunks.is_empty() || !self.streams.is_empty() || matches!(self.arriving, Some(Arrival::Bulk))
     }
 }

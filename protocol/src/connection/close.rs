@@ -42,7 +42,7 @@ pub enum CloseReason {
     /// A frame larger than the limit that applies to it.
     #[error("a {what} of {len} bytes is over the limit of {limit} bytes ({key})")]
     TooLarge {
-        /// What was announced.
+        /// The announced thing.
         what: &'static str,
         /// Announced bytes.
         len: u64,
@@ -95,7 +95,7 @@ pub enum CloseReason {
         "waited {waited:?} for {what}: raise spark.sealed.memory.budget, or look for slow readers and dead disks"
     )]
     Starved {
-        /// What it waited for.
+        /// The resource that it waited for.
         what: &'static str,
         /// How long.
         waited: Duration,
@@ -105,7 +105,7 @@ pub enum CloseReason {
     ShuttingDown,
 }
 
-/// Whose doing a close is; decides the log level and the metric.
+/// The party that caused a close; decides the log level and the metric.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Blame {
     /// Nobody's: connections end.
@@ -121,7 +121,7 @@ pub enum Blame {
 }
 
 impl CloseReason {
-    /// Whose doing it is.
+    /// The party that caused it.
     pub fn blame(&self) -> Blame {
         match self {
             Self::PeerClosed | Self::Idle(_) | Self::ShuttingDown => Blame::Nobody,

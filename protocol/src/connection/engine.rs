@@ -1,4 +1,4 @@
-//! What the owner of a socket needs from either end.
+//! The trait of both ends, as the owner of a socket drives them.
 
 use std::time::Instant;
 
@@ -52,7 +52,7 @@ pub trait Engine {
     fn expects_bulk(&self) -> bool;
 }
 
-/// What an engine must know of a body that it carries: its length.
+/// A body that an engine carries. The engine must know its length.
 pub trait Body {
     /// Bytes of the body.
     fn len(&self) -> u64;

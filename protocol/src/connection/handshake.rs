@@ -48,9 +48,9 @@ impl Challenge {
     }
 }
 
-/// What a handshake agreed on for the bytes behind it. Wiped on drop.
+/// The outcome of a handshake for the bytes behind it. Wiped on drop.
 #[derive(Debug)]
-pub enum Agreed {
+pub enum Agreement {
     /// An AES session, of an engine version and cipher that the handshake does not say.
     X25519(SessionKeys),
     /// An AES-CTR session.
@@ -69,36 +69,36 @@ pub enum Greeting {
     /// SASL, waiting for the challenge.
     Sasl(sasl::Client),
     /// SASL, waiting for the server's proof.
-    SaslProof(sasl::Awaiting),
+    SaslProof(sasl::Verifier),
 }
 
-/// What follows an answer to a [`Greeting`].
-pub(super) enum Greeted {
+/// The step behind an answer to a [`Greeting`].
+pub(super) enum Step {
     /// One more message, and then its answer.
     Say(Bytes, Greeting),
     /// Both ends are sure of each other.
-    Done(Option<Agreed>),
+    Done(Option<Agreement>),
 }
 
 impl Greeting {
     /// Takes the server's answer.
-    pub(super) fn answered(self, body: &Bytes) -> Result<Greeted, CloseReason> {
+    pub(super) fn answered(self, body: &Bytes) -> Result<Step, CloseReason> {
         match self {
             Self::X25519(initiator) => {
                 let keys = initiator.finish(&AuthMessage::decode(body)?)?;
-                Ok(Greeted::Done(Some(Agreed::X25519(keys))))
+                Ok(Step::Done(Some(Agreement::X25519(keys))))
             }
             Self::Pbkdf2(initiator) => {
                 let keys = initiator.finish(&ServerResponse::decode(body)?)?;
-                Ok(Greeted::Done(Some(Agreed::Pbkdf2(keys))))
+                Ok(Step::Done(Some(Agreement::Pbkdf2(keys))))
             }
             Self::Sasl(client) => {
                 let (awaiting, message) = client.respond(body)?;
-                Ok(Greeted::Say(message.encode(), Self::SaslProof(awaiting)))
+                Ok(Step::Say(message.encode(), Self::SaslProof(awaiting)))
             }
-            Self::SaslProof(awaiting) => Ok(Greeted::Done(match awaiting.finish(body)? {
+            Self::SaslProof(awaiting) => Ok(Step::Done(match awaiting.finish(body)? {
                 Protection::Auth => None,
-                Protection::Conf(keys) => Some(Agreed::Sasl(keys)),
+                Protection::Conf(keys) => Some(Agreement::Sasl(keys)),
             })),
         }
     }

@@ -1,11 +1,11 @@
-//! What both ends share: the frame decoder, the transmit order, and when bytes last moved.
+//! The parts that both ends share: the frame decoder, the transmit order, and when bytes last moved.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Agreed, CloseReason};
+use super::{Agreement, CloseReason};
 use crate::frame::FrameDecoder;
 use crate::message::Head;
 
@@ -19,11 +19,11 @@ pub enum Transmit<B> {
     Head(Bytes),
     /// A body that belongs directly behind the head before it.
     Body(B),
-    /// What follows begins a message of its own, in ciphers that have messages.
+    /// The next part begins a message of its own, in ciphers that have messages.
     Boundary,
     /// From this byte on, in both directions, everything passes what the handshake agreed on.
-    /// What came before goes out as it is, and nothing more is read until this has been done.
-    Install(Box<Agreed>),
+    /// Everything before it goes out as it is, and nothing more is read until this has been done.
+    Install(Box<Agreement>),
 }
 
 /// Decoder, transmit order and byte clocks of one connection.
@@ -93,7 +93,7 @@ impl<B> Link<B> {
         Ok(())
     }
 
-    pub(super) fn install(&mut self, agreed: Agreed) {
+    pub(super) fn install(&mut self, agreed: Agreement) {
         self.transmits.push_back(Transmit::Install(Box::new(agreed)));
     }
 

@@ -28,6 +28,6 @@ mod server;
 pub use client::{ClientConnection, ClientEvent, ClientSettings};
 pub use close::{Blame, CloseReason};
 pub use engine::{Body, Engine};
-pub use handshake::{Agreed, Challenge, Greeting};
+pub use handshake::{Agreement, Challenge, Greeting};
 pub use link::Transmit;
 pub use server::{Identity, Request, ServerConnection, ServerEvent, ServerSettings};

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::link::{Collect, Link, SMALL_FRAME};
-use super::{Agreed, Body, Challenge, CloseReason, Transmit};
-use crate::frame::Incoming;
+use super::{Agreement, Body, Challenge, CloseReason, Transmit};
+use crate::frame::FrameEvent;
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 use crate::limits::Limits;
 use crate::message::Head;
@@ -26,14 +26,17 @@ use crate::message::Head;
 /// Bytes of a failure's text at most.
 const MAX_TEXT: usize = 16 << 10;
 
-/// Memory that an upload takes, however long it is: what one read brings, sealed and opened.
+/// Memory that an upload takes, however long it is: the bytes of one read, sealed and opened.
 const UPLOAD_WINDOW: u64 = 256 << 10;
 
-/// What a peer reads that speaks anything but the handshake to a server that wants it. The first
+/// The answer to anything but the handshake on a server that wants it. The first
 /// sentence is Spark's own (AuthRpcHandler, 4.3.0).
 const UNKNOWN_CHALLENGE: &str = "java.lang.IllegalArgumentException: Unknown challenge message. \
      This server wants a proof of identity: set spark.authenticate=true and \
      spark.network.crypto.enabled=true in the application.";
+
+/// The answer to a request for a chunk without a proof.
+const UNAUTHENTICATED_STREAM: &str = "java.lang.SecurityException: Unauthenticated call to stream manager.";
 
 /// How a serving end behaves.
 #[derive(Clone, Debug)]
@@ -52,7 +55,7 @@ pub struct ServerSettings {
     pub admits_anonymous: bool,
 }
 
-/// Who the peer has shown to be. The only identity that a connection has.
+/// The identity that the peer has shown. A connection has no other.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Identity {
     /// The peer proved that it knows the secret of this application.
@@ -136,7 +139,7 @@ enum Phase {
     Judging(RequestId),
     /// Requests are handed out.
     Open(Identity),
-    /// Nothing is read any more; what is queued goes out.
+    /// Nothing is read any more; the queue goes out.
     Closing(Option<CloseReason>),
 }
 
@@ -146,8 +149,8 @@ pub struct ServerConnection<B> {
     phase: Phase,
     settings: ServerSettings,
     accepted: Instant,
-    /// The head whose in-frame body is being collected.
-    collecting: Option<(Head, u64, Collect)>,
+    /// The request whose in-frame body is being collected, with the name of its answer and the length.
+    collecting: Option<(Option<RequestId>, u64, Collect)>,
     /// The length of the upload that is being handed out.
     uploading: Option<u64>,
 }
@@ -170,7 +173,12 @@ impl<B: Body> ServerConnection<B> {
 
     /// Judges the challenge as genuine, `app` as proven: queues our answer as it is and, behind it, the change to
     /// what was agreed on.
-    pub fn accept(&mut self, app: AppId, answer: &[u8], agreed: Option<Agreed>) -> Result<(), CloseReason> {
+    pub fn accept(
+        &mut self,
+        app: AppId,
+        answer: &[u8],
+        agreed: Option<Agreement>,
+    ) -> Result<(), CloseReason> {
         let request = self.judging()?;
         self.link.send(&Head::RpcResponse { request }, answer)?;
         if let Some(agreed) = agreed {
@@ -200,7 +208,9 @@ impl<B: Body> ServerConnection<B> {
     fn judging(&self) -> Result<RequestId, CloseReason> {
         match self.phase {
             Phase::Judging(request) => Ok(request),
-            _ => Err(CloseReason::Unexpected("verdict without a challenge")),
+            Phase::Unproven | Phase::Open(_) | Phase::Closing(_) => {
+                Err(CloseReason::Unexpected("verdict without a challenge"))
+            }
         }
     }
 
@@ -209,7 +219,7 @@ impl<B: Body> ServerConnection<B> {
         self.link.send(&Head::RpcResponse { request }, body)
     }
 
-    /// Answers an RPC so that the answer is complete with the second message of AES-GCM only: who takes one message
+    /// Answers an RPC so that the answer is complete with the second message of AES-GCM only: a peer that takes one message
     /// of a connection does not see it.
     pub fn answer_rpc_in_two(&mut self, request: RequestId, body: &[u8]) -> Result<(), CloseReason> {
         self.link.send_in_two(&Head::RpcResponse { request }, body)
@@ -269,11 +279,11 @@ impl<B: Body> ServerConnection<B> {
         self.link.sending
     }
 
-    /// Who the peer has shown to be, if anyone.
+    /// The identity that the peer has shown, if any.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.phase {
             Phase::Open(identity) => Some(identity),
-            _ => None,
+            Phase::Unproven | Phase::Judging(_) | Phase::Closing(_) => None,
         }
     }
 
@@ -297,40 +307,48 @@ impl<B: Body> ServerConnection<B> {
 
     fn head(&mut self, head: Head, body_len: u64) -> Result<Option<ServerEvent>, CloseReason> {
         match head {
-            Head::RpcRequest { .. } | Head::OneWayMessage => {
-                self.collect(head, body_len)?;
-                Ok(None)
+            Head::RpcRequest { request } => self.collect(Some(request), body_len).map(|()| None),
+            Head::OneWayMessage => self.collect(None, body_len).map(|()| None),
+            Head::ChunkFetchRequest { stream, chunk } => self.hand_out(Request::Chunk { stream, chunk }),
+            Head::StreamRequest { stream } => self.hand_out(Request::Stream { name: stream }),
+            Head::UploadStream { request, meta } => {
+                self.hand_out(Request::Upload { request, meta, len: body_len })
             }
-            Head::ChunkFetchRequest { .. }
-            | Head::StreamRequest { .. }
-            | Head::UploadStream { .. }
-            | Head::MergedBlockMetaRequest { .. } => self.bodyless(head, body_len),
-            other => Err(CloseReason::Unexpected(other.kind().name())),
+            Head::MergedBlockMetaRequest { request, app, shuffle, merge, reduce } => {
+                self.hand_out(Request::MergedBlockMeta { request, app, shuffle, merge, reduce })
+            }
+            Head::ChunkFetchSuccess { .. }
+            | Head::ChunkFetchFailure { .. }
+            | Head::RpcResponse { .. }
+            | Head::RpcFailure { .. }
+            | Head::StreamResponse { .. }
+            | Head::StreamFailure { .. }
+            | Head::MergedBlockMetaSuccess { .. } => Err(CloseReason::Unexpected(head.kind().name())),
         }
     }
 
-    /// Begins to collect an in-frame body, within the limit of the phase.
-    fn collect(&mut self, head: Head, len: u64) -> Result<(), CloseReason> {
+    /// Begins to collect an in-frame body, within the limit of the phase. `request` names the answer, where one is
+    /// wanted.
+    fn collect(&mut self, request: Option<RequestId>, len: u64) -> Result<(), CloseReason> {
         let (limit, key) = match self.phase {
             Phase::Unproven if !self.settings.admits_anonymous => {
                 (self.settings.limits.handshake_frame, "spark.sealed.limits.handshake-frame")
             }
-            _ => (self.settings.limits.request_frame, "spark.sealed.limits.request-frame"),
+            Phase::Unproven | Phase::Judging(_) | Phase::Open(_) | Phase::Closing(_) => {
+                (self.settings.limits.request_frame, "spark.sealed.limits.request-frame")
+            }
         };
         if len > limit {
             return Err(CloseReason::TooLarge { what: "request", len, limit, key });
         }
-        self.collecting = Some((head, len, Collect::default()));
+        self.collecting = Some((request, len, Collect::default()));
         Ok(())
     }
 
     fn collected(&mut self) -> Result<Option<ServerEvent>, CloseReason> {
-        let Some((head, _, body)) = self.collecting.take() else { return Ok(None) };
+        let Some((request, _, body)) = self.collecting.take() else { return Ok(None) };
         let body = body.finish();
-        let Head::RpcRequest { request } = head else {
-            // Before an identity is proven, Spark ignores one-way messages without a word.
-            return Ok(self.admitted().then_some(ServerEvent::Request(Request::OneWay { body })));
-        };
+        let Some(request) = request else { return self.hand_out(Request::OneWay { body }) };
         if self.may_authenticate()
             && let Some(challenge) = Challenge::decode(&body)
         {
@@ -338,52 +356,47 @@ impl<B: Body> ServerConnection<B> {
             self.phase = Phase::Judging(request);
             return Ok(Some(ServerEvent::Challenge(challenge)));
         }
-        if self.admitted() {
-            return Ok(Some(ServerEvent::Request(Request::Rpc { request, body })));
-        }
-        self.fail_rpc(request, UNKNOWN_CHALLENGE)?;
-        Ok(Some(self.unauthenticated("an RPC that is no handshake")))
+        self.hand_out(Request::Rpc { request, body })
     }
 
-    fn bodyless(&mut self, head: Head, len: u64) -> Result<Option<ServerEvent>, CloseReason> {
+    /// Hands a request out, or refuses a peer that has proven no identity. Texts: AbstractAuthRpcHandler and
+    /// OneForOneStreamManager, Spark 4.2.1.
+    fn hand_out(&mut self, request: Request) -> Result<Option<ServerEvent>, CloseReason> {
         if self.admitted() {
-            return Ok(Some(ServerEvent::Request(match head {
-                Head::ChunkFetchRequest { stream, chunk } => Request::Chunk { stream, chunk },
-                Head::StreamRequest { stream } => Request::Stream { name: stream },
-                Head::UploadStream { request, meta } => {
-                    self.uploading = Some(len);
-                    Request::Upload { request, meta, len }
-                }
-                Head::MergedBlockMetaRequest { request, app, shuffle, merge, reduce } => {
-                    Request::MergedBlockMeta { request, app, shuffle, merge, reduce }
-                }
-                other => return Err(CloseReason::Unexpected(other.kind().name())),
-            })));
+            if let Request::Upload { len, .. } = request {
+                self.uploading = Some(len);
+            }
+            return Ok(Some(ServerEvent::Request(request)));
         }
-        // Texts: AbstractAuthRpcHandler and OneForOneStreamManager, Spark 4.2.1.
-        match head {
-            Head::ChunkFetchRequest { stream, chunk } => self.fail_chunk(
-                stream,
-                chunk,
-                "java.lang.SecurityException: Unauthenticated call to stream manager.",
-            )?,
-            Head::StreamRequest { stream } => self.fail_stream(
-                stream,
-                "java.lang.SecurityException: Unauthenticated call to stream manager.",
-            )?,
-            Head::UploadStream { request, .. } => {
+        let what = match request {
+            // Spark ignores it without a word.
+            Request::OneWay { .. } => return Ok(None),
+            Request::Rpc { request, .. } => {
+                self.fail_rpc(request, UNKNOWN_CHALLENGE)?;
+                "an RPC that is no handshake"
+            }
+            Request::Chunk { stream, chunk } => {
+                self.fail_chunk(stream, chunk, UNAUTHENTICATED_STREAM)?;
+                "a request before the handshake"
+            }
+            Request::Stream { name } => {
+                self.fail_stream(name, UNAUTHENTICATED_STREAM)?;
+                "a request before the handshake"
+            }
+            Request::Upload { request, .. } => {
                 self.fail_rpc(
                     request,
                     "java.lang.SecurityException: Unauthenticated call to receiveStream().",
                 )?;
+                "a request before the handshake"
             }
-            Head::MergedBlockMetaRequest { request, .. } => self.fail_rpc(
-                request,
-                "java.lang.SecurityException: Unauthenticated call to receiveMergeBlockMetaReq().",
-            )?,
-            other => return Err(CloseReason::Unexpected(other.kind().name())),
-        }
-        Ok(Some(self.unauthenticated("a request before the handshake")))
+            Request::MergedBlockMeta { request, .. } => {
+                let text = "java.lang.SecurityException: Unauthenticated call to receiveMergeBlockMetaReq().";
+                self.fail_rpc(request, text)?;
+                "a request before the handshake"
+            }
+        };
+        Ok(Some(self.unauthenticated(what)))
     }
 
     fn unauthenticated(&mut self, what: &'static str) -> ServerEvent {
@@ -404,7 +417,7 @@ impl<B: Body> ServerConnection<B> {
                 self.phase = Phase::Open(Identity::Anonymous);
                 true
             }
-            _ => false,
+            Phase::Unproven | Phase::Judging(_) | Phase::Closing(_) => false,
         }
     }
 }
@@ -428,10 +441,12 @@ impl<B: Body> super::Engine for ServerConnection<B> {
     fn handle_eof(&mut self) -> CloseReason {
         match std::mem::replace(&mut self.phase, Phase::Closing(None)) {
             Phase::Closing(Some(reason)) => reason,
-            _ if self.link.decoder.is_idle() && self.collecting.is_none() && self.uploading.is_none() => {
-                CloseReason::PeerClosed
+            Phase::Closing(None) | Phase::Unproven | Phase::Judging(_) | Phase::Open(_) => {
+                match self.link.decoder.is_idle() && self.collecting.is_none() && self.uploading.is_none() {
+                    true => CloseReason::PeerClosed,
+                    false => CloseReason::PeerClosedMidMessage,
+                }
             }
-            _ => CloseReason::PeerClosedMidMessage,
         }
     }
 
@@ -442,18 +457,18 @@ impl<B: Body> super::Engine for ServerConnection<B> {
             }
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
-                Some(Incoming::Head { head, body_len }) => self.head(head, body_len)?,
-                Some(Incoming::Body(piece)) if self.uploading.is_some() => {
+                Some(FrameEvent::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(FrameEvent::Body(piece)) if self.uploading.is_some() => {
                     Some(ServerEvent::UploadPiece(piece))
                 }
-                Some(Incoming::Body(piece)) => {
+                Some(FrameEvent::Body(piece)) => {
                     if let Some((_, _, collect)) = &mut self.collecting {
                         collect.push(piece);
                     }
                     None
                 }
-                Some(Incoming::End) if self.uploading.take().is_some() => Some(ServerEvent::UploadEnd),
-                Some(Incoming::End) => self.collected()?,
+                Some(FrameEvent::End) if self.uploading.take().is_some() => Some(ServerEvent::UploadEnd),
+                Some(FrameEvent::End) => self.collected()?,
             };
             if event.is_some() {
                 return Ok(event);
@@ -487,7 +502,7 @@ impl<B: Body> super::Engine for ServerConnection<B> {
     fn take_close_reason(&mut self) -> CloseReason {
         match &mut self.phase {
             Phase::Closing(reason) => reason.take().unwrap_or(CloseReason::PeerClosed),
-            _ => CloseReason::PeerClosed,
+            Phase::Unproven | Phase::Judging(_) | Phase::Open(_) => CloseReason::PeerClosed,
         }
     }
 

@@ -129,7 +129,7 @@ impl BlockCipherEncClosure for Blocks<'_> {
 struct Counters<B: BlockCipherEncBackend<BlockSize = U16>> {
     blocks: ParBlocks<B>,
     next: u128,
-    /// What the upper 96 bits of all blocks are, where they are the same: then the lower 32 are all
+    /// The upper 96 bits of all blocks, where they are the same: then the lower 32 are all
     /// that has to be written for the next batch.
     upper: Option<u128>,
 }

@@ -1,6 +1,6 @@
 //! MD5 (RFC 1321) and HMAC-MD5 (RFC 2104), for SASL DIGEST-MD5 alone: Spark offers nothing newer there.
 //!
-//! **Usage limits.** MD5 does not resist collisions. What stands on it here needs less: a keyed digest of a
+//! **Usage limits.** MD5 does not resist collisions. Its uses here need less: a keyed digest of a
 //! password, and a message authentication code.
 
 use hmac::{Hmac, KeyInit, Mac};

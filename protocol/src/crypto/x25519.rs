@@ -20,7 +20,7 @@ impl KeyPair {
         Ok(Self { private, public })
     }
 
-    /// What the peer needs.
+    /// The half that the peer needs.
     pub fn public(&self) -> &[u8; 32] {
         &self.public
     }

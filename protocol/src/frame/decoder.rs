@@ -20,10 +20,10 @@ use thiserror::Error;
 use crate::codec::{DecodeError, Decoder};
 use crate::message::{BodyPlace, Head, LENGTH_LEN, MAX_PAYLOAD, MessageKind};
 
-/// What [`FrameDecoder::next`] found.
+/// A finding of [`FrameDecoder::next`].
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Incoming {
-    /// A message begins. `body_len` bytes of body follow as [`Incoming::Body`] pieces.
+pub enum FrameEvent {
+    /// A message begins. `body_len` bytes of body follow as [`FrameEvent::Body`] pieces.
     Head {
         /// Everything but the body.
         head: Head,
@@ -71,7 +71,7 @@ pub enum FrameError {
     Malformed {
         /// The message.
         kind: MessageKind,
-        /// What is wrong with it.
+        /// The fault in its fields.
         source: DecodeError,
     },
 }
@@ -114,7 +114,7 @@ impl FrameDecoder {
     }
 
     /// Sets the most bytes of a frame that may be collected in memory, from the next frame type that is
-    /// looked at. In-frame bodies do not count: what becomes of them is the caller's matter.
+    /// looked at. In-frame bodies do not count: they are the caller's matter.
     pub fn set_limit(&mut self, max_collected: u64) {
         self.max_collected = max_collected;
     }
@@ -131,7 +131,7 @@ impl FrameDecoder {
     /// The next finding; `None` when more bytes must be fed first.
     // Fallible, and its findings depend on what is fed between calls: not an iterator.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Incoming>, FrameError> {
+    pub fn next(&mut self) -> Result<Option<FrameEvent>, FrameError> {
         if let State::Failed(error) = &self.state {
             return Err(error.clone());
         }
@@ -148,7 +148,7 @@ impl FrameDecoder {
         self.input_len + self.collected.len()
     }
 
-    fn step(&mut self) -> Result<Option<Incoming>, FrameError> {
+    fn step(&mut self) -> Result<Option<FrameEvent>, FrameError> {
         loop {
             match self.state {
                 State::Length => {
@@ -170,12 +170,12 @@ impl FrameDecoder {
                 }
                 State::Body { left: 0 } => {
                     self.state = State::Length;
-                    return Ok(Some(Incoming::End));
+                    return Ok(Some(FrameEvent::End));
                 }
                 State::Body { left } => {
                     let Some(piece) = self.piece(left) else { return Ok(None) };
                     self.state = State::Body { left: left - piece.len() as u64 };
-                    return Ok(Some(Incoming::Body(piece)));
+                    return Ok(Some(FrameEvent::Body(piece)));
                 }
                 State::Failed(ref error) => return Err(error.clone()),
             }
@@ -200,7 +200,7 @@ impl FrameDecoder {
         Ok(State::Collect { kind, length, head_len })
     }
 
-    fn head(&mut self, kind: MessageKind, length: u64, bytes: Bytes) -> Result<Incoming, FrameError> {
+    fn head(&mut self, kind: MessageKind, length: u64, bytes: Bytes) -> Result<FrameEvent, FrameError> {
         let head_len = (LENGTH_LEN + bytes.len()) as u64;
         let mut fields = Decoder::new(bytes.slice(1..));
         let (head, behind) =
@@ -210,7 +210,7 @@ impl FrameDecoder {
             BodyPlace::None | BodyPlace::Behind => behind,
         };
         self.state = State::Body { left: body_len };
-        Ok(Incoming::Head { head, body_len })
+        Ok(FrameEvent::Head { head, body_len })
     }
 
     /// The whole head of `len` bytes, once it has arrived. Leaves no buffer behind: an idle connection

@@ -5,4 +5,4 @@
 
 mod decoder;
 
-pub use decoder::{FrameDecoder, FrameError, Incoming};
+pub use decoder::{FrameDecoder, FrameError, FrameEvent};

@@ -2,36 +2,64 @@
 
 use crate::codec::DecodeError;
 
-/// What kind of transport message a frame holds.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[repr(u8)]
-pub enum MessageKind {
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $byte:literal => $name:ident,)*) => {
+        /// The kind of a transport message.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[repr(u8)]
+        pub enum MessageKind {
+            $($(#[$doc])* $name = $byte,)*
+        }
+
+        impl MessageKind {
+            /// Every kind, in the order of its type byte.
+            pub const ALL: [Self; [$($byte),*].len()] = [$(Self::$name),*];
+
+            /// The kind that a type byte names.
+            pub fn from_byte(byte: u8) -> Result<Self, DecodeError> {
+                match byte {
+                    $($byte => Ok(Self::$name),)*
+                    unknown => Err(DecodeError::UnknownTransportType(unknown)),
+                }
+            }
+
+            /// The name that Spark gives it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// Asks for a chunk of an open stream.
-    ChunkFetchRequest = 0,
+    0 => ChunkFetchRequest,
     /// A chunk.
-    ChunkFetchSuccess = 1,
+    1 => ChunkFetchSuccess,
     /// Why there is no chunk.
-    ChunkFetchFailure = 2,
+    2 => ChunkFetchFailure,
     /// A request that wants an answer.
-    RpcRequest = 3,
+    3 => RpcRequest,
     /// The answer.
-    RpcResponse = 4,
+    4 => RpcResponse,
     /// Why there is no answer.
-    RpcFailure = 5,
+    5 => RpcFailure,
     /// Asks for a named stream.
-    StreamRequest = 6,
+    6 => StreamRequest,
     /// The stream, behind the frame.
-    StreamResponse = 7,
+    7 => StreamResponse,
     /// Why there is no stream.
-    StreamFailure = 8,
+    8 => StreamFailure,
     /// A request that wants no answer.
-    OneWayMessage = 9,
+    9 => OneWayMessage,
     /// A request with data behind the frame.
-    UploadStream = 10,
+    10 => UploadStream,
     /// Asks for the chunk bitmaps of a merged block (Spark 3.2).
-    MergedBlockMetaRequest = 11,
+    11 => MergedBlockMetaRequest,
     /// The chunk bitmaps.
-    MergedBlockMetaSuccess = 12,
+    12 => MergedBlockMetaSuccess,
 }
 
 /// Where the bulk body of a message lies.
@@ -46,31 +74,28 @@ pub enum BodyPlace {
 }
 
 impl MessageKind {
-    /// Every kind, in the order of its type byte.
-    pub const ALL: [Self; 13] = [
-        Self::ChunkFetchRequest,
-        Self::ChunkFetchSuccess,
-        Self::ChunkFetchFailure,
-        Self::RpcRequest,
-        Self::RpcResponse,
-        Self::RpcFailure,
-        Self::StreamRequest,
-        Self::StreamResponse,
-        Self::StreamFailure,
-        Self::OneWayMessage,
-        Self::UploadStream,
-        Self::MergedBlockMetaRequest,
-        Self::MergedBlockMetaSuccess,
-    ];
-
-    /// The kind that a type byte names.
-    pub fn from_byte(byte: u8) -> Result<Self, DecodeError> {
-        Self::ALL.get(usize::from(byte)).copied().ok_or(DecodeError::UnknownTransportType(byte))
-    }
-
     /// The type byte.
     pub fn byte(self) -> u8 {
         self as u8
+    }
+
+    /// Whether a client sends it: a stream of frames from a client begins with one of these. The others are answers.
+    pub fn is_request(self) -> bool {
+        match self {
+            Self::ChunkFetchRequest
+            | Self::RpcRequest
+            | Self::StreamRequest
+            | Self::OneWayMessage
+            | Self::UploadStream
+            | Self::MergedBlockMetaRequest => true,
+            Self::ChunkFetchSuccess
+            | Self::ChunkFetchFailure
+            | Self::RpcResponse
+            | Self::RpcFailure
+            | Self::StreamResponse
+            | Self::StreamFailure
+            | Self::MergedBlockMetaSuccess => false,
+        }
     }
 
     /// Where the body of such a message lies.
@@ -98,26 +123,14 @@ impl MessageKind {
                 Some(1 + 8 + 4)
             }
             Self::OneWayMessage => Some(1 + 4),
-            _ => None,
-        }
-    }
-
-    /// The name that Spark gives it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ChunkFetchRequest => "ChunkFetchRequest",
-            Self::ChunkFetchSuccess => "ChunkFetchSuccess",
-            Self::ChunkFetchFailure => "ChunkFetchFailure",
-            Self::RpcRequest => "RpcRequest",
-            Self::RpcResponse => "RpcResponse",
-            Self::RpcFailure => "RpcFailure",
-            Self::StreamRequest => "StreamRequest",
-            Self::StreamResponse => "StreamResponse",
-            Self::StreamFailure => "StreamFailure",
-            Self::OneWayMessage => "OneWayMessage",
-            Self::UploadStream => "UploadStream",
-            Self::MergedBlockMetaRequest => "MergedBlockMetaRequest",
-            Self::MergedBlockMetaSuccess => "MergedBlockMetaSuccess",
+            Self::ChunkFetchRequest
+            | Self::ChunkFetchFailure
+            | Self::RpcFailure
+            | Self::StreamRequest
+            | Self::StreamResponse
+            | Self::StreamFailure
+            | Self::UploadStream
+            | Self::MergedBlockMetaRequest => None,
         }
     }
 }
@@ -132,6 +145,8 @@ mod tests {
             assert_eq!(MessageKind::from_byte(kind.byte()), Ok(kind));
             assert_eq!(kind.fixed_head_len().is_some(), kind.body_place() == BodyPlace::InFrame);
         }
+        let requests = MessageKind::ALL.into_iter().filter(|kind| kind.is_request()).map(MessageKind::byte);
+        assert_eq!(requests.collect::<Vec<_>>(), [0, 3, 6, 9, 10, 11]);
         assert_eq!(MessageKind::from_byte(13), Err(DecodeError::UnknownTransportType(13)));
         assert_eq!(MessageKind::from_byte(0xff), Err(DecodeError::UnknownTransportType(0xff)));
     }

@@ -24,7 +24,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::codec::{DecodeError, Decoder, EncodeError, put_bytes, put_str};
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
 
-/// The most that a frame may hold behind its length field: what Spark's `TransportFrameDecoder` accepts.
+/// The most that a frame may hold behind its length field. Spark's `TransportFrameDecoder` accepts no more.
 pub const MAX_PAYLOAD: u64 = (1 << 31) - 2;
 
 /// Bytes of the length field in front of each frame. The length counts them.
@@ -53,10 +53,10 @@ pub enum Head {
         stream: StreamId,
         /// Which of its chunks.
         chunk: ChunkIndex,
-        /// What Spark would print: `<java class>: <message>` and perhaps a stack trace.
+        /// Java's text of an exception: `<java class>: <message>` and perhaps a stack trace.
         error: String,
     },
-    /// A request; what is asked is the in-frame body.
+    /// A request; the question is the in-frame body.
     RpcRequest {
         /// Correlates the answer.
         request: RequestId,
@@ -90,13 +90,13 @@ pub enum Head {
         /// As in [`Head::ChunkFetchFailure`].
         error: String,
     },
-    /// A request without an answer; what is asked is the in-frame body.
+    /// A request without an answer; the message is the in-frame body.
     OneWayMessage,
     /// A request whose data follow behind the frame.
     UploadStream {
         /// Correlates the answer.
         request: RequestId,
-        /// What is asked: one block-transfer message.
+        /// The question: one block-transfer message.
         meta: Bytes,
     },
     /// Asks for the chunk bitmaps of a merged block.

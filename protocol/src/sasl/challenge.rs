@@ -1,4 +1,4 @@
-//! The digest-challenge: what a server offers.
+//! The digest-challenge: a server's offer.
 //!
 //! ```text
 //! realm="default",nonce="<40>",qop="auth-conf,auth",charset=utf-8,cipher="3des,rc4,des,rc4-56,rc4-40",algorithm=md5-sess
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use super::cipher::SaslCipher;
 use super::directives::{Directives, put_quoted, words};
 use super::error::SaslError;
-use super::{NONCE, REALM};
+use super::names::REALM;
+use super::nonce::NONCE;
 
 /// The longest challenge that is read: the JDK refuses from 2048 bytes on.
 pub(super) const MAX: usize = 2047;
@@ -60,7 +61,7 @@ impl Offer {
     }
 }
 
-/// What a server offers, from its challenge: for diagnosis, without answering it.
+/// The offer in a server's challenge: for diagnosis, without answering it.
 pub fn offered(challenge: &[u8]) -> Result<Offer, SaslError> {
     let challenge = Challenge::parse(challenge)?;
     Ok(Offer { auth: challenge.auth, ciphers: challenge.ciphers()?.unwrap_or_default() })

@@ -12,36 +12,24 @@ use crate::crypto::md5::{self, HmacKey};
 use crate::crypto::rc4::Rc4;
 use crate::secret::Secret;
 
-/// A privacy cipher of DIGEST-MD5, strongest first: the order in which a client prefers them.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum SaslCipher {
-    /// `3des`: two-key triple DES in CBC mode.
-    TripleDes,
-    /// `rc4`: RC4 with a key of 128 bits.
-    Rc4,
-    /// `des`: DES in CBC mode.
-    Des,
-    /// `rc4-56`: RC4 with a key of 56 bits.
-    Rc4_56,
-    /// `rc4-40`: RC4 with a key of 40 bits.
-    Rc4_40,
+named! {
+    /// A privacy cipher of DIGEST-MD5, strongest first: the order in which a client prefers them. The names are those
+    /// of the challenge.
+    SaslCipher {
+        /// `3des`: two-key triple DES in CBC mode.
+        TripleDes = "3des",
+        /// `rc4`: RC4 with a key of 128 bits.
+        Rc4 = "rc4",
+        /// `des`: DES in CBC mode.
+        Des = "des",
+        /// `rc4-56`: RC4 with a key of 56 bits.
+        Rc4_56 = "rc4-56",
+        /// `rc4-40`: RC4 with a key of 40 bits.
+        Rc4_40 = "rc4-40",
+    }
 }
 
 impl SaslCipher {
-    /// All of them, in the client's order of preference.
-    pub const ALL: [Self; 5] = [Self::TripleDes, Self::Rc4, Self::Des, Self::Rc4_56, Self::Rc4_40];
-
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TripleDes => "3des",
-            Self::Rc4 => "rc4",
-            Self::Des => "des",
-            Self::Rc4_56 => "rc4-56",
-            Self::Rc4_40 => "rc4-40",
-        }
-    }
-
     /// By the name on the wire.
     pub(super) fn named(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|cipher| cipher.name().as_bytes() == name)
@@ -67,12 +55,6 @@ impl SaslCipher {
 
 /// Bytes of a MAC, cut short.
 pub(super) const MAC: usize = 10;
-
-impl std::fmt::Display for SaslCipher {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 impl FromStr for SaslCipher {
     type Err = UnknownSaslCipher;
@@ -127,7 +109,7 @@ impl SaslKeys {
         }
     }
 
-    /// What one end signs and seals with, and what it opens and verifies with.
+    /// The keys with which one end signs and seals, and those with which it opens and verifies.
     pub(super) fn into_ends(self, role: Role) -> ((HmacKey, Sealer), (HmacKey, Opener)) {
         let (outbound, inbound) = match role {
             Role::Client => (&self.to_server, &self.to_client),

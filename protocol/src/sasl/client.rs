@@ -7,18 +7,20 @@ use subtle::ConstantTimeEq;
 
 use super::challenge::{self, Challenge};
 use super::cipher::SaslCipher;
-use super::digest::{self, Exchange, Qop};
+use super::digest::{self, Exchange, Protection, Qop};
 use super::directives::Directives;
 use super::error::SaslError;
 use super::message::SaslMessage;
-use super::{NONCE, Protection, USER, nonce, response};
+use super::names::USER;
+use super::nonce::{NONCE, nonce};
+use super::response;
 use crate::crypto::random::Random;
 use crate::ids::AppId;
 use crate::secret::AppSecret;
 
-/// What a client insists on. Nothing weaker is ever agreed to.
+/// The protection that a client insists on. It agrees to nothing weaker.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Wanted {
+pub enum Demand {
     /// Authentication alone.
     Auth,
     /// Encryption with one of these; the strongest that the server offers too is taken.
@@ -30,13 +32,13 @@ pub enum Wanted {
 pub struct Client {
     app_id: AppId,
     secret: Arc<AppSecret>,
-    wanted: Wanted,
+    wanted: Demand,
     cnonce: [u8; NONCE],
 }
 
 /// A client that waits for the server's proof.
 #[derive(Debug)]
-pub struct Awaiting {
+pub struct Verifier {
     answer: [u8; digest::HEX],
     protection: Protection,
 }
@@ -46,7 +48,7 @@ impl Client {
     pub fn start(
         app_id: AppId,
         secret: Arc<AppSecret>,
-        wanted: Wanted,
+        wanted: Demand,
         random: &mut dyn Random,
     ) -> Result<(Self, SaslMessage), SaslError> {
         let message = SaslMessage::new(app_id.clone(), Bytes::new());
@@ -54,18 +56,18 @@ impl Client {
     }
 
     /// Answers the challenge, if it offers what is wanted.
-    pub fn respond(self, challenge: &[u8]) -> Result<(Awaiting, SaslMessage), SaslError> {
+    pub fn respond(self, challenge: &[u8]) -> Result<(Verifier, SaslMessage), SaslError> {
         let challenge = Challenge::parse(challenge)?;
         let qop = self.wanted.select(&challenge)?;
         let realm = challenge.realm.as_deref().unwrap_or_default();
         let exchange = Exchange::new(&self.secret, USER, realm, &challenge.nonce, &self.cnonce, qop);
         let token = response::encode(&challenge, &self.cnonce, qop, &exchange.response());
-        let awaiting = Awaiting { answer: exchange.answer(), protection: exchange.protection() };
+        let awaiting = Verifier { answer: exchange.answer(), protection: exchange.protection() };
         Ok((awaiting, SaslMessage::new(self.app_id, token)))
     }
 }
 
-impl Awaiting {
+impl Verifier {
     /// Verifies the server's answer. Where encryption was agreed on, the next byte in either direction is sealed.
     pub fn finish(self, answer: &[u8]) -> Result<Protection, SaslError> {
         if answer.len() > challenge::MAX {
@@ -79,7 +81,7 @@ impl Awaiting {
     }
 }
 
-impl Wanted {
+impl Demand {
     fn select(&self, challenge: &Challenge) -> Result<Qop, SaslError> {
         let Self::Conf(ours) = self else {
             let offered = challenge.auth.then_some(Qop::Auth);

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::cipher::{SaslCipher, SaslKeys};
-use super::{DIGEST_URI, Protection};
+use super::names::DIGEST_URI;
 use crate::crypto::md5;
 use crate::secret::{AppSecret, Secret};
 
@@ -19,6 +19,15 @@ pub(super) const NONCE_COUNT: &str = "00000001";
 
 /// Bytes of input behind which Netty's Base64 breaks the line, having written 76 characters.
 const LINE: usize = 57;
+
+/// The protection that both ends agreed on.
+#[derive(Debug)]
+pub enum Protection {
+    /// Authenticated only: the bytes behind it are neither sealed nor protected from changes.
+    Auth,
+    /// Everything that follows is sealed, by a [`SaslLayer`](super::SaslLayer) with these keys.
+    Conf(SaslKeys),
+}
 
 /// The protection that a response asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,7 +45,7 @@ impl Qop {
     }
 }
 
-/// What the digests are about. HA1 is as good as the secret, for this connection.
+/// The inputs of the digests. HA1 is as good as the secret, for this connection.
 #[derive(Debug)]
 pub(super) struct Exchange<'a> {
     ha1: Secret<{ md5::DIGEST }>,
@@ -59,17 +68,17 @@ impl<'a> Exchange<'a> {
         Self { ha1, nonce, cnonce, qop }
     }
 
-    /// What the client shows.
+    /// The client's proof.
     pub(super) fn response(&self) -> [u8; HEX] {
         self.digest(b"AUTHENTICATE")
     }
 
-    /// What the server shows.
+    /// The server's proof.
     pub(super) fn answer(&self) -> [u8; HEX] {
         self.digest(b"")
     }
 
-    /// What follows, once both have shown it.
+    /// The protection that follows, once both have shown their proof.
     pub(super) fn protection(&self) -> Protection {
         match self.qop {
             Qop::Auth => Protection::Auth,
@@ -125,6 +134,7 @@ fn hex(digest: &Secret<{ md5::DIGEST }>) -> Zeroizing<[u8; HEX]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sasl::names::{REALM, USER};
 
     fn password_of(secret: &str) -> String {
         String::from_utf8(password(&AppSecret::new(secret.to_owned())).to_vec()).unwrap()
@@ -162,8 +172,7 @@ mod tests {
         ] {
             let secret = AppSecret::new(secret.to_owned());
             let (nonce, cnonce) = (nonce.as_bytes(), cnonce.as_bytes());
-            let exchange =
-                Exchange::new(&secret, crate::sasl::USER, crate::sasl::REALM, nonce, cnonce, Qop::Auth);
+            let exchange = Exchange::new(&secret, USER, REALM, nonce, cnonce, Qop::Auth);
             assert_eq!(hex(&exchange.ha1)[..], *ha1.as_bytes());
         }
     }

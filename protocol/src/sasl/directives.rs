@@ -72,7 +72,7 @@ pub(super) fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| is_separator(byte)).filter(|word| !word.is_empty())
 }
 
-/// Splits the value off the front: what stands between quotes, or up to the next separator.
+/// Splits the value off the front: the text between quotes, or up to the next separator.
 fn take_value(bytes: &[u8]) -> Result<(Vec<u8>, &[u8]), SaslError> {
     let Some(mut rest) = bytes.strip_prefix(b"\"") else {
         let (value, rest) = split(bytes, is_separator);

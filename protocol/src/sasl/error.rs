@@ -1,6 +1,7 @@
 //! Why an exchange fails, what the peer may read of it, and what is wrong with a sealed token.
 
 use super::cipher::SaslCipher;
+use crate::cipher::CipherError;
 use crate::codec::DecodeError;
 use crate::crypto::random::RandomError;
 
@@ -17,7 +18,7 @@ pub enum SaslError {
     /// More than anybody sends.
     #[error("the peer's SASL token has {len} bytes, {max} is the most")]
     TokenTooLong {
-        /// What was sent.
+        /// Bytes that were sent.
         len: usize,
         /// The most that the JDK takes, too.
         max: usize,
@@ -76,7 +77,7 @@ pub enum SaslError {
          spark.network.crypto.enabled"
     )]
     NoCommonCipher {
-        /// What the server offers, of what is known.
+        /// The ciphers that the server offers, of those that are known.
         theirs: Vec<SaslCipher>,
     },
     /// A server was told to offer nothing.
@@ -133,8 +134,8 @@ fn common_hint(encrypted: bool) -> &'static str {
     }
 }
 
-/// What is wrong with a token of the privacy layer. Whoever sends such a thing has other keys, or somebody stands in
-/// between; the connection must be closed.
+/// Why a token of the privacy layer is refused. Its sender has other keys, or a man in the middle changed it; the
+/// connection must be closed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -147,7 +148,7 @@ pub enum TokenError {
          spark.network.sasl.maxEncryptedBlockSize at the peer"
     )]
     TooLong {
-        /// What the peer announced.
+        /// Bytes that the peer announced.
         len: u64,
         /// The most that is taken.
         max: usize,
@@ -172,4 +173,10 @@ pub enum TokenError {
     /// All sequence numbers of a direction are used up.
     #[error("the connection has carried 2^32 sealed tokens: open another one")]
     Exhausted,
+}
+
+impl From<TokenError> for CipherError {
+    fn from(error: TokenError) -> Self {
+        Self::Sasl(Box::new(error))
+    }
 }

@@ -35,7 +35,7 @@ const TRAILER: usize = 6;
 const TYPE: u16 = 1;
 /// Plaintext of a token, at most, whatever the configuration says.
 const MAX_BLOCK: usize = 1 << 30;
-/// What a token has besides its plaintext, at most.
+/// Bytes that a token has besides its plaintext, at most.
 const OVERHEAD: usize = LENGTH + 8 + MAC + TRAILER;
 
 /// Both directions of a connection that was agreed to be `auth-conf`.
@@ -43,7 +43,7 @@ const OVERHEAD: usize = LENGTH + 8 + MAC + TRAILER;
 /// Seals one token per `max_block` bytes of a segment, and one for the rest. Opens any partition; one token waits in the
 /// input until it is whole, since the MAC stands at its end.
 ///
-/// **Usage limits**: a direction ends after 2^32 tokens, which is kept. What the ciphers' own limits are, nobody keeps:
+/// **Usage limits**: a direction ends after 2^32 tokens, which is kept. The ciphers' own limits are not kept:
 /// 32 GiB for either DES.
 pub struct SaslLayer {
     cipher: SaslCipher,

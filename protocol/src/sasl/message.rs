@@ -1,4 +1,4 @@
-//! SaslMessage: what the client's tokens travel in.
+//! SaslMessage: the wrapping of the client's tokens.
 //!
 //! ```text
 //! u8 0xea | i32 n, app id (UTF-8) | i32 token size, ignored | token: all the rest, may be empty

@@ -14,7 +14,8 @@ use super::cipher::SaslCipher;
 use super::digest::{HEX, NONCE_COUNT, Qop};
 use super::directives::{Directives, put_quoted};
 use super::error::SaslError;
-use super::{DIGEST_URI, NONCE, REALM, USER};
+use super::names::{DIGEST_URI, REALM, USER};
+use super::nonce::NONCE;
 
 /// The longest response that is read: the JDK refuses from 4096 bytes on.
 const MAX: usize = 4095;

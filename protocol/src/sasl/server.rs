@@ -4,10 +4,11 @@ use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use super::challenge::Offer;
-use super::digest::{Exchange, Qop};
+use super::digest::{Exchange, Protection, Qop};
 use super::error::SaslError;
+use super::names::REALM;
+use super::nonce::{NONCE, nonce};
 use super::response::Response;
-use super::{NONCE, Protection, nonce};
 use crate::crypto::random::Random;
 use crate::secret::AppSecret;
 
@@ -21,12 +22,12 @@ pub struct Server {
     nonce: [u8; NONCE],
 }
 
-/// What a good response leads to.
+/// The outcome of a good response.
 #[derive(Debug)]
-pub struct Judged {
+pub struct Judgement {
     /// The bare answer, which proves that the server has the secret too. Sent in clear, whatever follows.
     pub answer: Bytes,
-    /// What follows.
+    /// The protection of the bytes behind it.
     pub protection: Protection,
 }
 
@@ -45,16 +46,16 @@ impl Server {
     ///
     /// [`SaslError::WrongSecret`] is about the secret and nothing else: everything that the response says has passed by
     /// then. The user's name is not looked at, as in Spark: it only enters the digest.
-    pub fn judge(&self, response: &[u8], secret: &AppSecret) -> Result<Judged, SaslError> {
+    pub fn judge(&self, response: &[u8], secret: &AppSecret) -> Result<Judgement, SaslError> {
         let response = Response::parse(response, &self.nonce)?;
         self.check_offered(response.qop)?;
         let exchange =
-            Exchange::new(secret, &response.user, super::REALM, &self.nonce, &response.cnonce, response.qop);
+            Exchange::new(secret, &response.user, REALM, &self.nonce, &response.cnonce, response.qop);
         if !bool::from(exchange.response().ct_eq(&response.response)) {
             return Err(SaslError::WrongSecret);
         }
         let answer = [b"rspauth=", &exchange.answer()[..]].concat();
-        Ok(Judged { answer: answer.into(), protection: exchange.protection() })
+        Ok(Judgement { answer: answer.into(), protection: exchange.protection() })
     }
 
     fn check_offered(&self, qop: Qop) -> Result<(), SaslError> {

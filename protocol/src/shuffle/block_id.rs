@@ -158,7 +158,7 @@ fn parse(name: &str) -> Result<Option<BlockId>, TooLarge> {
     }
 }
 
-/// What every name begins with; none of these is the beginning of another.
+/// The beginnings of all names; none of these is the beginning of another.
 const KINDS: [&str; 13] = [
     "rdd_",
     "shuffle_",
@@ -277,7 +277,7 @@ fn test(rest: &str) -> Result<Option<BlockId>, TooLarge> {
     Ok(Some(BlockId::Test { id: rest.to_owned() }))
 }
 
-/// What the dot of a Java regular expression does not match.
+/// Characters that the dot of a Java regular expression does not match.
 const LINE_ENDS: [char; 5] = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
 
 fn split_suffix(text: &str) -> (&str, &str) {

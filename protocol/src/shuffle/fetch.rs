@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 use crate::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
-use crate::shuffle::Nested;
+use crate::shuffle::Lists;
 
 fields! {
     /// Opens blocks of one shuffle (Spark 3.0).
@@ -20,7 +20,7 @@ fields! {
         /// The map tasks.
         maps: Vec<MapId>,
         /// For each map task the partitions wanted; with `batch` the first one and the one past the last.
-        reduces: Nested<ReduceId>,
+        reduces: Lists<ReduceId>,
         /// Whether the partitions of a map task are one range, served as one chunk.
         batch: bool,
     }
@@ -40,7 +40,7 @@ fields! {
         /// The merged partitions.
         reduces: Vec<ReduceId>,
         /// For each partition the chunks wanted.
-        chunks: Nested<i32>,
+        chunks: Lists<i32>,
     }
 }
 
@@ -104,7 +104,7 @@ impl FetchShuffleBlocks {
         if self.batch { self.reduces.len() } else { self.reduces.items().len() }
     }
 
-    /// What the chunk at `index` of the stream is; `None` past the end or where the lists do not fit.
+    /// The chunk at `index` of the stream; `None` past the end or where the lists do not fit.
     pub fn chunk(&self, index: usize) -> Option<ReduceRange> {
         if self.batch {
             let &[start, end] = self.reduces.list(index)? else { return None };
@@ -126,7 +126,7 @@ impl FetchShuffleBlockChunks {
         self.chunks.items().len()
     }
 
-    /// What the chunk at `index` of the stream is; `None` past the end or where the lists do not fit.
+    /// The chunk at `index` of the stream; `None` past the end or where the lists do not fit.
     pub fn chunk(&self, index: usize) -> Option<MergedChunk> {
         let reduce = *self.reduces.get(self.chunks.list_of(index)?)?;
         Some(MergedChunk { reduce, chunk: self.chunks.items()[index] })

@@ -1,4 +1,4 @@
-//! What Spark's parsing of ids inherits from Java, where the text of an error depends on it.
+//! The parts of Java's text handling on which Spark's texts of errors depend.
 
 use std::str::FromStr;
 

@@ -117,12 +117,12 @@ fn split_str<'a>(left: &mut &'a [u8]) -> Result<&'a str, DecodeError> {
 
 /// A list of lists in two flat pieces: all items, and where each list ends.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Nested<T> {
+pub struct Lists<T> {
     items: Vec<T>,
     ends: Vec<usize>,
 }
 
-impl<T> Nested<T> {
+impl<T> Lists<T> {
     /// No lists.
     pub fn new() -> Self {
         Self { items: Vec::new(), ends: Vec::new() }
@@ -161,19 +161,19 @@ impl<T> Nested<T> {
         &self.items
     }
 
-    /// Which list the item at `position` of [`Nested::items`] belongs to.
+    /// Which list the item at `position` of [`Lists::items`] belongs to.
     pub fn list_of(&self, position: usize) -> Option<usize> {
         (position < self.items.len()).then(|| self.ends.partition_point(|&end| end <= position))
     }
 }
 
-impl<T> Default for Nested<T> {
+impl<T> Default for Lists<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T, L: IntoIterator<Item = T>> FromIterator<L> for Nested<T> {
+impl<T, L: IntoIterator<Item = T>> FromIterator<L> for Lists<T> {
     fn from_iter<I: IntoIterator<Item = L>>(lists: I) -> Self {
         let mut nested = Self::new();
         lists.into_iter().for_each(|list| nested.push(list));
@@ -181,7 +181,7 @@ impl<T, L: IntoIterator<Item = T>> FromIterator<L> for Nested<T> {
     }
 }
 
-impl<T: Wire> Wire for Nested<T> {
+impl<T: Wire> Wire for Lists<T> {
     const MIN_LEN: usize = 4;
 
     fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
@@ -240,12 +240,12 @@ mod tests {
     #[test]
     fn rejects_outer_count_larger_than_the_bytes_left() {
         let announced = [0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(decode::<Nested<i32>>(&announced), Err(DecodeError::CountTooLarge { count: 3, left: 8 }));
+        assert_eq!(decode::<Lists<i32>>(&announced), Err(DecodeError::CountTooLarge { count: 3, left: 8 }));
     }
 
     #[test]
     fn finds_the_list_of_an_item_past_empty_lists() {
-        let nested: Nested<i32> = [vec![], vec![7, 8], vec![], vec![9]].into_iter().collect();
+        let nested: Lists<i32> = [vec![], vec![7, 8], vec![], vec![9]].into_iter().collect();
         assert_eq!(nested.list(1), Some(&[7, 8][..]));
         assert_eq!([0, 1, 2, 3].map(|item| nested.list_of(item)), [Some(1), Some(1), Some(3), None]);
     }

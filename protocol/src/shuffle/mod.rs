@@ -50,7 +50,7 @@ pub use bitmap::Bitmap;
 pub use block_id::{BlockId, BlockIdError};
 pub use corruption::{CorruptionCause, DiagnoseCorruption};
 pub use fetch::{FetchShuffleBlockChunks, FetchShuffleBlocks, MergedChunk, ReduceRange, ShapeError};
-pub use lists::{Nested, Strings, StringsIter};
+pub use lists::{Lists, Strings, StringsIter};
 pub use local_dirs::{GetLocalDirsForExecutors, LocalDirsForExecutors, SHUFFLE_PUSH_MERGER};
 pub use open::{OpenBlocks, StreamHandle};
 pub use open_ids::{OpenError, OpenRequest, RddBlock, ShuffleBlock};
@@ -71,7 +71,6 @@ macro_rules! messages {
     ($($byte:literal => $name:ident,)*) => {
         /// Any block-transfer message.
         #[derive(Clone, Debug, Eq, PartialEq)]
-        #[non_exhaustive]
         pub enum BlockTransferMessage {
             $(
                 #[doc = concat!("Id ", stringify!($byte), ".")]
@@ -154,7 +153,7 @@ impl BlockTransferMessage {
         Ok(out.freeze())
     }
 
-    /// The application that the message names; answers name none. Whoever sent it must be that application.
+    /// The application that the message names; answers name none. Its sender must be that application.
     pub fn app(&self) -> Option<&AppId> {
         match self {
             Self::OpenBlocks(message) => Some(&message.app),

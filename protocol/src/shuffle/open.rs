@@ -4,7 +4,7 @@ use crate::ids::{AppId, ExecutorId, StreamId};
 use crate::shuffle::Strings;
 
 fields! {
-    /// Opens blocks by name. What names an external shuffle service takes: [`crate::shuffle::OpenRequest`].
+    /// Opens blocks by name. [`crate::shuffle::OpenRequest`] reads the names as a shuffle service does.
     OpenBlocks {
         /// The application that the blocks belong to.
         app: AppId,

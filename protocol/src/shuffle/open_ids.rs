@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::ids::{MapId, ReduceId, ShuffleId, ShuffleMergeId};
 use crate::shuffle::{MergedChunk, Strings, java};
 
-/// What the names of an OpenBlocks ask for, in their order.
+/// The blocks that an OpenBlocks asks for, in the order of their names.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum OpenRequest {
     /// Blocks of one shuffle.

@@ -41,7 +41,7 @@ fields! {
 }
 
 fields! {
-    /// What was merged: three lists, one element each for a partition.
+    /// The merged partitions: three lists, one element each for a partition.
     MergeStatuses {
         /// The shuffle.
         shuffle: ShuffleId,

@@ -1,4 +1,4 @@
-//! What a StreamRequest to a shuffle service names: a chunk of an open stream.
+//! The name in a StreamRequest to a shuffle service: a chunk of an open stream.
 //!
 //! Source: `OneForOneStreamManager.parseStreamChunkId`, Spark 4.3.0.
 

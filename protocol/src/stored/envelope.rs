@@ -14,13 +14,13 @@ use crate::secret::Secret;
 /// 256 bits that seal the files of one application on one node. Wiped when dropped, never logged.
 pub type DataKey = Secret<32>;
 
-/// What a data key is bound to.
+/// The binding of a data key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
     /// Name of the cluster: keeps two clusters that share a key service apart. May be empty.
     pub cluster: String,
-    /// Whose data it is.
+    /// The application that owns the data.
     pub app: AppId,
     /// The node, where a volume must not open on another one.
     pub node: Option<String>,

@@ -184,7 +184,7 @@ impl<'k> Decryptor<'k> {
         Self(State::Iv { key, iv: [0; IV_LEN], filled: 0 })
     }
 
-    /// Takes the next bytes of the stream and decrypts them where they are. What is returned is the part of
+    /// Takes the next bytes of the stream and decrypts them where they are. It returns the part of
     /// `bytes` behind the IV; nothing, as long as that is not whole.
     pub fn apply<'b>(&mut self, bytes: &'b mut [u8]) -> &'b mut [u8] {
         let payload = match &mut self.0 {

@@ -1,4 +1,4 @@
-//! What lies on disk, as bytes: the sealed files of this server, and the names of the keys that open them.
+//! Files on disk, as bytes: the sealed files of this server, and the names of the keys that open them.
 //!
 //! | module | knows |
 //! |---|---|

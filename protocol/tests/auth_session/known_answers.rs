@@ -1,7 +1,9 @@
 //! Bytes that Spark's own classes made; see `tests/vectors/auth/README.md`.
 
-use sealed_shuffle_protocol::auth::{AuthMessage, EngineVersion, Initiator, Responder, SessionKeys};
-use sealed_shuffle_protocol::cipher::{AesSession, CtrLayer, FirstBytes, GcmLayer, SessionMode};
+use sealed_shuffle_protocol::auth::{
+    AesSession, AuthMessage, EngineVersion, FirstBytes, Initiator, Responder, SessionKeys,
+};
+use sealed_shuffle_protocol::cipher::{CtrLayer, GcmLayer, SessionMode};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::{AppSecret, Secret};
 use serde_json::Value;

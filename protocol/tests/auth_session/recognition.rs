@@ -1,10 +1,8 @@
 //! Which mode a server finds, and what it does before and without one.
 
 use proptest::prelude::*;
-use sealed_shuffle_protocol::auth::EngineVersion;
-use sealed_shuffle_protocol::cipher::{
-    AesSession, CipherError, FirstBytes, Layer, Segment, SessionCipher, SessionMode,
-};
+use sealed_shuffle_protocol::auth::{AesSession, EngineVersion, FirstBytes};
+use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment, SessionCipher, SessionMode};
 
 use crate::support::{Seeded, agreed_keys, open, seal_one, split};
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder};
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Layer, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::auth::{AesSession, EngineVersion, FirstBytes, Initiator, Responder};
+use sealed_shuffle_protocol::cipher::{Layer, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::{
-    Agreed, Challenge, ClientConnection, ClientEvent, ClientSettings, CloseReason, Engine, Greeting, Request,
-    ServerConnection, ServerEvent, ServerSettings, Transmit,
+    Agreement, Challenge, ClientConnection, ClientEvent, ClientSettings, CloseReason, Engine, Greeting,
+    Request, ServerConnection, ServerEvent, ServerSettings, Transmit,
 };
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, RequestId};
 use sealed_shuffle_protocol::limits::Limits;
@@ -114,7 +114,7 @@ impl<E: Engine<Body = Bytes>> End<E> {
                 Transmit::Boundary => continue,
                 Transmit::Install(keys) => {
                     assert!(self.layer.is_none(), "a second layer");
-                    let Agreed::X25519(keys) = *keys else { panic!("{keys:?}") };
+                    let Agreement::X25519(keys) = *keys else { panic!("{keys:?}") };
                     self.layer = Some(session(keys));
                     continue;
                 }
@@ -328,7 +328,7 @@ pub(crate) fn serve(
             let Challenge::X25519(challenge) = challenge else { panic!("{challenge:?}") };
             return match Responder::respond(&challenge, secret, &mut Seeded(2)) {
                 Ok((answer, keys)) => {
-                    engine.accept(challenge.app_id().clone(), &answer.encode(), Some(Agreed::X25519(keys)))
+                    engine.accept(challenge.app_id().clone(), &answer.encode(), Some(Agreement::X25519(keys)))
                 }
                 Err(error) => engine.refuse("Authentication failed.", error.to_string()),
             };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::{Layer, Role};
 use sealed_shuffle_protocol::sasl::{
-    Client, Offer, Protection, SaslCipher, SaslKeys, SaslLayer, Server, Wanted,
+    Client, Demand, Offer, Protection, SaslCipher, SaslKeys, SaslLayer, Server,
 };
 
 use crate::support::{Fixed, app, hex, keys, open, seal, secret};
@@ -184,7 +184,7 @@ fn agree_on(cipher: SaslCipher, proofs: Proofs) -> (SaslKeys, SaslKeys) {
 /// Runs both ends with Spark's nonces; they must show what Spark's ends showed.
 fn agree(text: &str, cipher: Option<SaslCipher>, proofs: Proofs) -> (Protection, Protection) {
     let (nonce, cnonce, response, answer) = proofs;
-    let wanted = cipher.map_or(Wanted::Auth, |cipher| Wanted::Conf(vec![cipher]));
+    let wanted = cipher.map_or(Demand::Auth, |cipher| Demand::Conf(vec![cipher]));
     let (client, _) = Client::start(app(), secret(text), wanted, &mut Fixed::nonce(cnonce)).unwrap();
     let (server, challenge) = Server::start(&Offer::everything(), &mut Fixed::nonce(nonce)).unwrap();
     let (awaiting, message) = client.respond(&challenge).unwrap();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use sealed_shuffle_protocol::sasl::{
-    Client, Offer, Protection, SaslCipher, SaslError, SaslMessage, Server, Wanted, offered,
+    Client, Demand, Offer, Protection, SaslCipher, SaslError, SaslMessage, Server, offered,
 };
 
 use crate::support::{Seeded, app, begun, secret};
@@ -14,14 +14,14 @@ const CHALLENGE: &str = "realm=\"default\",nonce=\"YrVWqgva4krmvMc24C++DYC0hixj2
 
 #[test]
 fn every_mode_that_both_ends_allow_is_agreed_on() {
-    let (server, awaiting, response) = begun(Wanted::Auth, &Offer::everything(), "one");
+    let (server, awaiting, response) = begun(Demand::Auth, &Offer::everything(), "one");
     let judged = server.judge(&response, &secret("one")).unwrap();
     assert!(matches!(judged.protection, Protection::Auth));
     assert!(matches!(awaiting.finish(&judged.answer).unwrap(), Protection::Auth));
 
     for cipher in SaslCipher::ALL {
         let offer = Offer { auth: false, ciphers: vec![cipher] };
-        let (server, awaiting, response) = begun(Wanted::Conf(SaslCipher::ALL.to_vec()), &offer, "one");
+        let (server, awaiting, response) = begun(Demand::Conf(SaslCipher::ALL.to_vec()), &offer, "one");
         let judged = server.judge(&response, &secret("one")).unwrap();
         let agreed = [awaiting.finish(&judged.answer).unwrap(), judged.protection];
         assert!(agreed.iter().all(|end| matches!(end, Protection::Conf(keys) if keys.cipher() == cipher)));
@@ -30,7 +30,7 @@ fn every_mode_that_both_ends_allow_is_agreed_on() {
 
 #[test]
 fn a_wrong_secret_is_told_from_everything_else_and_another_can_be_tried() {
-    let (server, _, response) = begun(Wanted::Auth, &Offer::everything(), "new");
+    let (server, _, response) = begun(Demand::Auth, &Offer::everything(), "new");
     let error = server.judge(&response, &secret("old")).unwrap_err();
     assert!(matches!(error, SaslError::WrongSecret), "{error}");
     assert_eq!(
@@ -48,7 +48,7 @@ fn the_client_takes_the_strongest_that_both_have_whatever_the_order() {
         ("3des,rc4,des,rc4-56,rc4-40", "des,rc4-40", "des"),
         ("rc4-56,rc4", "3des,rc4-56 , rc4,aes", "rc4"),
     ] {
-        let wanted = Wanted::Conf(ours.split(',').map(|name| name.parse().unwrap()).collect());
+        let wanted = Demand::Conf(ours.split(',').map(|name| name.parse().unwrap()).collect());
         let challenge = CHALLENGE.replace("3des,rc4,des,rc4-56,rc4-40", list);
         let token = respond(wanted, &challenge).unwrap();
         assert!(token.ends_with(&format!("qop=auth-conf,cipher=\"{picked}\"")), "{token}");
@@ -57,18 +57,18 @@ fn the_client_takes_the_strongest_that_both_have_whatever_the_order() {
 
 #[test]
 fn the_client_never_takes_another_protection_than_it_wants() {
-    let all = || Wanted::Conf(SaslCipher::ALL.to_vec());
+    let all = || Demand::Conf(SaslCipher::ALL.to_vec());
     for only_auth in ["qop=\"auth\"", "x=1", "qop=\"auth-int\"", "qop=\"\""] {
         let error = respond(all(), &CHALLENGE.replace("qop=\"auth-conf,auth\"", only_auth)).unwrap_err();
         assert!(matches!(error, SaslError::NoCommonProtection { encrypted: true }), "{error}");
     }
     let only_conf = CHALLENGE.replace("auth-conf,auth", "auth-conf");
-    let error = respond(Wanted::Auth, &only_conf).unwrap_err();
+    let error = respond(Demand::Auth, &only_conf).unwrap_err();
     assert!(matches!(error, SaslError::NoCommonProtection { encrypted: false }), "{error}");
 
-    let error = respond(Wanted::Conf(vec![SaslCipher::Rc4]), &CHALLENGE.replace("rc4,", "")).unwrap_err();
+    let error = respond(Demand::Conf(vec![SaslCipher::Rc4]), &CHALLENGE.replace("rc4,", "")).unwrap_err();
     assert!(matches!(error, SaslError::NoCommonCipher { .. }), "{error}");
-    let error = respond(Wanted::Conf(Vec::new()), CHALLENGE).unwrap_err();
+    let error = respond(Demand::Conf(Vec::new()), CHALLENGE).unwrap_err();
     assert!(matches!(error, SaslError::NoCommonCipher { .. }), "{error}");
     let without = CHALLENGE.replace("cipher=\"3des,rc4,des,rc4-56,rc4-40\"", "x=1");
     assert!(matches!(respond(all(), &without), Err(SaslError::Missing("cipher"))));
@@ -85,17 +85,17 @@ fn the_client_takes_what_sparks_client_takes() {
         (",", " ,\r\n\t"),
         ("charset", "unknown=1,unknown=2,charset"),
     ] {
-        respond(Wanted::Auth, &CHALLENGE.replace(from, to)).unwrap_or_else(|error| panic!("{to}: {error}"));
+        respond(Demand::Auth, &CHALLENGE.replace(from, to)).unwrap_or_else(|error| panic!("{to}: {error}"));
     }
 }
 
 #[test]
 fn the_client_echoes_the_realm_that_there_is() {
-    let none = respond(Wanted::Auth, &CHALLENGE.replace("realm=\"default\",", "")).unwrap();
+    let none = respond(Demand::Auth, &CHALLENGE.replace("realm=\"default\",", "")).unwrap();
     assert!(!none.contains("realm"), "{none}");
-    let other = respond(Wanted::Auth, &CHALLENGE.replace("\"default\"", "\"the \\\"other\\\"\"")).unwrap();
+    let other = respond(Demand::Auth, &CHALLENGE.replace("\"default\"", "\"the \\\"other\\\"\"")).unwrap();
     assert!(other.contains(",realm=\"the \\\"other\\\"\","), "{other}");
-    let no_charset = respond(Wanted::Auth, &CHALLENGE.replace("charset=utf-8,", "")).unwrap();
+    let no_charset = respond(Demand::Auth, &CHALLENGE.replace("charset=utf-8,", "")).unwrap();
     assert!(no_charset.starts_with("username="), "{no_charset}");
 }
 
@@ -110,19 +110,19 @@ fn the_client_refuses_what_sparks_client_refuses() {
         ("utf-8", "latin-1"),
         ("charset", "maxbuf=1,maxbuf=1,charset"),
     ] {
-        let refused = respond(Wanted::Auth, &CHALLENGE.replace(from, to));
+        let refused = respond(Demand::Auth, &CHALLENGE.replace(from, to));
         assert!(refused.is_err(), "{to}");
     }
     let long = |len: usize| format!("{CHALLENGE},x={}", "y".repeat(len - CHALLENGE.len() - 3));
-    respond(Wanted::Auth, &long(2047)).unwrap();
-    let error = respond(Wanted::Auth, &long(2048)).unwrap_err();
+    respond(Demand::Auth, &long(2047)).unwrap();
+    let error = respond(Demand::Auth, &long(2048)).unwrap_err();
     assert!(matches!(error, SaslError::TokenTooLong { len: 2048, max: 2047 }), "{error}");
 }
 
 #[test]
 fn the_client_refuses_another_proof_than_the_servers() {
     let judged_as = |change: fn(&mut Vec<u8>)| {
-        let (server, awaiting, response) = begun(Wanted::Auth, &Offer::everything(), "one");
+        let (server, awaiting, response) = begun(Demand::Auth, &Offer::everything(), "one");
         let mut answer = server.judge(&response, &secret("one")).unwrap().answer.to_vec();
         change(&mut answer);
         awaiting.finish(&answer)
@@ -137,7 +137,7 @@ fn the_client_refuses_another_proof_than_the_servers() {
 
 #[test]
 fn the_client_refuses_its_own_proof_reflected() {
-    let (_, awaiting, response) = begun(Wanted::Auth, &Offer::everything(), "one");
+    let (_, awaiting, response) = begun(Demand::Auth, &Offer::everything(), "one");
     let response = String::from_utf8(response.to_vec()).unwrap();
     let reflected = response.replace("response=", "rspauth=");
     assert!(matches!(awaiting.finish(reflected.as_bytes()), Err(SaslError::ServerNotVerified)));
@@ -156,7 +156,7 @@ fn the_server_takes_what_sparks_server_takes() {
         (",", ", "),
         ("maxbuf", "unknown=\"x\",unknown=y,maxbuf"),
     ] {
-        judge_changed(Wanted::Auth, from, to).unwrap_or_else(|error| panic!("{to}: {error}"));
+        judge_changed(Demand::Auth, from, to).unwrap_or_else(|error| panic!("{to}: {error}"));
     }
 }
 
@@ -172,22 +172,22 @@ fn the_server_refuses_what_sparks_server_refuses() {
         ("username=\"", "username=\"x", "Mismatched response."),
         ("cnonce=\"", "cnonce=\"x", "Mismatched response."),
     ] {
-        let error = judge_changed(Wanted::Auth, from, to).unwrap_err();
+        let error = judge_changed(Demand::Auth, from, to).unwrap_err();
         assert!(error.peer_text().ends_with(text), "{to}: {}", error.peer_text());
     }
     for twice in
         ["username", "realm", "nonce", "cnonce", "qop", "digest-uri", "response", "maxbuf", "charset"]
     {
-        let error = judge_changed(Wanted::Auth, "nc=", &format!("{twice}=x,{twice}=y,nc=")).unwrap_err();
+        let error = judge_changed(Demand::Auth, "nc=", &format!("{twice}=x,{twice}=y,nc=")).unwrap_err();
         assert!(matches!(error, SaslError::Duplicate(name) if name == twice), "{twice}: {error}");
     }
     for missing in ["username", "cnonce", "response"] {
-        let error = judge_changed(Wanted::Auth, &format!(",{missing}="), ",x=").unwrap_err();
+        let error = judge_changed(Demand::Auth, &format!(",{missing}="), ",x=").unwrap_err();
         assert!(matches!(error, SaslError::Missing(name) if name == missing), "{missing}: {error}");
     }
-    let error = judge_changed(Wanted::Auth, "nc=", "authzid=\"x\",nc=").unwrap_err();
+    let error = judge_changed(Demand::Auth, "nc=", "authzid=\"x\",nc=").unwrap_err();
     assert!(matches!(error, SaslError::AuthorizationId), "{error}");
-    let error = judge_changed(Wanted::Auth, "nc=00000001", &"x".repeat(4096)).unwrap_err();
+    let error = judge_changed(Demand::Auth, "nc=00000001", &"x".repeat(4096)).unwrap_err();
     assert!(matches!(error, SaslError::TokenTooLong { max: 4095, .. }), "{error}");
 }
 
@@ -202,16 +202,16 @@ fn the_server_gives_no_protection_that_it_did_not_offer() {
     let all = Offer::everything();
     let only_auth = Offer { auth: true, ciphers: Vec::new() };
     let only_rc4 = Offer { auth: false, ciphers: vec![SaslCipher::Rc4] };
-    let conf = || Wanted::Conf(SaslCipher::ALL.to_vec());
+    let conf = || Demand::Conf(SaslCipher::ALL.to_vec());
 
-    let error = judge(Wanted::Auth, &all, &only_rc4);
+    let error = judge(Demand::Auth, &all, &only_rc4);
     assert!(matches!(error, SaslError::QopNotOffered { encrypted: false }), "{error}");
     let error = judge(conf(), &all, &only_auth);
     assert!(matches!(error, SaslError::QopNotOffered { encrypted: true }), "{error}");
     let error = judge(conf(), &all, &only_rc4);
     assert!(matches!(error, SaslError::CipherNotOffered), "{error}");
 
-    let error = judge_changed(Wanted::Auth, "qop=auth", "qop=auth-int").unwrap_err();
+    let error = judge_changed(Demand::Auth, "qop=auth", "qop=auth-int").unwrap_err();
     assert!(matches!(error, SaslError::QopNotOffered { .. }), "{error}");
     let error = judge_changed(conf(), "cipher=\"3des\"", "cipher=\"aes\"").unwrap_err();
     assert!(matches!(error, SaslError::CipherNotOffered), "{error}");
@@ -221,14 +221,14 @@ fn the_server_gives_no_protection_that_it_did_not_offer() {
 
 #[test]
 fn a_changed_choice_does_not_verify() {
-    let conf = || Wanted::Conf(SaslCipher::ALL.to_vec());
+    let conf = || Demand::Conf(SaslCipher::ALL.to_vec());
     let error = judge_changed(conf(), "qop=auth-conf", "qop=auth").unwrap_err();
     assert!(matches!(error, SaslError::WrongSecret), "{error}");
 }
 
 #[test]
 fn a_response_is_good_for_one_challenge() {
-    let (_, _, response) = begun(Wanted::Auth, &Offer::everything(), "one");
+    let (_, _, response) = begun(Demand::Auth, &Offer::everything(), "one");
     let (other, _) = Server::start(&Offer::everything(), &mut Seeded(3)).unwrap();
     assert!(matches!(other.judge(&response, &secret("one")), Err(SaslError::Nonce)));
 }
@@ -243,15 +243,15 @@ fn a_server_that_allows_nothing_does_not_start() {
 fn no_nonce_without_random_bytes() {
     let mut none = crate::support::Fixed(Vec::new());
     assert!(matches!(Server::start(&Offer::everything(), &mut none), Err(SaslError::Random(_))));
-    let refused = Client::start(app(), secret("one"), Wanted::Auth, &mut none);
+    let refused = Client::start(app(), secret("one"), Demand::Auth, &mut none);
     assert!(matches!(refused, Err(SaslError::Random(_))));
 }
 
 #[test]
 fn debug_shows_nothing_of_the_secret() {
     let (server, awaiting, response) =
-        begun(Wanted::Conf(SaslCipher::ALL.to_vec()), &Offer::everything(), "one");
-    let (client, _) = Client::start(app(), secret("one"), Wanted::Auth, &mut Seeded(1)).unwrap();
+        begun(Demand::Conf(SaslCipher::ALL.to_vec()), &Offer::everything(), "one");
+    let (client, _) = Client::start(app(), secret("one"), Demand::Auth, &mut Seeded(1)).unwrap();
     let judged = server.judge(&response, &secret("one")).unwrap();
     let shown = format!("{client:?} {server:?} {awaiting:?} {judged:?}");
     assert_eq!(shown.matches("Secret<16>(redacted)").count(), 8, "{shown}");
@@ -266,10 +266,10 @@ proptest! {
             "([a-z-]{0,5}[=,\" \\\\]{0,3}){0,30}".prop_map(String::into_bytes),
         ],
     ) {
-        let (server, awaiting, _) = begun(Wanted::Auth, &Offer::everything(), "one");
+        let (server, awaiting, _) = begun(Demand::Auth, &Offer::everything(), "one");
         prop_assert!(server.judge(&token, &secret("one")).is_err());
         prop_assert!(awaiting.finish(&token).is_err());
-        let (client, _) = Client::start(app(), secret("one"), Wanted::Auth, &mut Seeded(1)).unwrap();
+        let (client, _) = Client::start(app(), secret("one"), Demand::Auth, &mut Seeded(1)).unwrap();
         prop_assert!(client.respond(&token).is_err());
         prop_assert!(offered(&token).is_err());
         if let Ok(message) = SaslMessage::decode(&Bytes::from(token)) {
@@ -284,7 +284,7 @@ proptest! {
     ) {
         let mut challenge = CHALLENGE.as_bytes().to_vec();
         challenge[at] = byte;
-        let wanted = Wanted::Conf(vec![SaslCipher::TripleDes]);
+        let wanted = Demand::Conf(vec![SaslCipher::TripleDes]);
         let (client, _) = Client::start(app(), secret("one"), wanted, &mut Seeded(1)).unwrap();
         if let Ok((_, message)) = client.respond(&challenge) {
             prop_assert!(message.token().ends_with(b"qop=auth-conf,cipher=\"3des\""));
@@ -296,7 +296,7 @@ proptest! {
         at in 0..400_usize,
         byte in any::<u8>(),
     ) {
-        let (server, _, response) = begun(Wanted::Conf(SaslCipher::ALL.to_vec()), &Offer::everything(), "one");
+        let (server, _, response) = begun(Demand::Conf(SaslCipher::ALL.to_vec()), &Offer::everything(), "one");
         let mut changed = response.to_vec();
         let at = at % changed.len();
         changed[at] = byte;
@@ -308,14 +308,14 @@ proptest! {
     }
 }
 
-fn respond(wanted: Wanted, challenge: &str) -> Result<String, SaslError> {
+fn respond(wanted: Demand, challenge: &str) -> Result<String, SaslError> {
     let (client, _) = Client::start(app(), secret("one"), wanted, &mut Seeded(1)).unwrap();
     let (_, message) = client.respond(challenge.as_bytes())?;
     Ok(String::from_utf8(message.token().to_vec()).unwrap())
 }
 
 /// Judges a good response in which something has been replaced.
-fn judge_changed(wanted: Wanted, from: &str, to: &str) -> Result<(), SaslError> {
+fn judge_changed(wanted: Demand, from: &str, to: &str) -> Result<(), SaslError> {
     let (server, _, response) = begun(wanted, &Offer::everything(), "one");
     let response = String::from_utf8(response.to_vec()).unwrap();
     let changed = response.replace(from, to);

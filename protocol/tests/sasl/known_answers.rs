@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::{Layer, Role};
 use sealed_shuffle_protocol::sasl::{
-    Client, Offer, Protection, SaslCipher, SaslKeys, SaslLayer, SaslMessage, Server, Wanted,
+    Client, Demand, Offer, Protection, SaslCipher, SaslKeys, SaslLayer, SaslMessage, Server,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -53,7 +53,7 @@ fn agree(case: &Value) -> Option<(SaslKeys, SaslKeys)> {
     let secret = secret(text(&case["secret"]));
     let cipher: Option<SaslCipher> = case["cipher"].as_str().map(|name| name.parse().unwrap());
     let (challenge, response) = (text(&case["challenge"]), text(&case["response"]));
-    let wanted = cipher.map_or(Wanted::Auth, |cipher| Wanted::Conf(vec![cipher]));
+    let wanted = cipher.map_or(Demand::Auth, |cipher| Demand::Conf(vec![cipher]));
 
     let mut random = Fixed::nonce(directive(response, "cnonce"));
     let (client, first) = Client::start(app(), secret.clone(), wanted, &mut random).unwrap();

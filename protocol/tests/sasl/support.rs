@@ -6,8 +6,8 @@ use base64::Engine;
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::cipher::{CipherError, Layer, Role, Segment};
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_protocol::sasl::{Awaiting, Client, Offer, Protection, SaslCipher, SaslKeys, SaslLayer};
-use sealed_shuffle_protocol::sasl::{Server, Wanted};
+use sealed_shuffle_protocol::sasl::{Client, Offer, Protection, SaslCipher, SaslKeys, SaslLayer, Verifier};
+use sealed_shuffle_protocol::sasl::{Demand, Server};
 use sealed_shuffle_protocol::secret::AppSecret;
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub(crate) fn secret(text: &str) -> Arc<AppSecret> {
 }
 
 /// Client and server up to the client's response: what is left is to judge and to finish.
-pub(crate) fn begun(wanted: Wanted, offer: &Offer, text: &str) -> (Server, Awaiting, Bytes) {
+pub(crate) fn begun(wanted: Demand, offer: &Offer, text: &str) -> (Server, Verifier, Bytes) {
     let (client, _) = Client::start(app(), secret(text), wanted, &mut Seeded(1)).unwrap();
     let (server, challenge) = Server::start(offer, &mut Seeded(2)).unwrap();
     let (awaiting, response) = client.respond(&challenge).unwrap();
@@ -40,7 +40,7 @@ pub(crate) fn begun(wanted: Wanted, offer: &Offer, text: &str) -> (Server, Await
 
 /// The keys of both ends of one exchange with itself.
 pub(crate) fn agreed_keys(cipher: SaslCipher) -> (SaslKeys, SaslKeys) {
-    let (server, awaiting, response) = begun(Wanted::Conf(vec![cipher]), &Offer::everything(), "secret");
+    let (server, awaiting, response) = begun(Demand::Conf(vec![cipher]), &Offer::everything(), "secret");
     let judged = server.judge(&response, &secret("secret")).unwrap();
     (keys(awaiting.finish(&judged.answer).unwrap()), keys(judged.protection))
 }

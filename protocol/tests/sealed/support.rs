@@ -40,7 +40,7 @@ impl Files {
         match kind {
             Kind::Data => &mut self.data,
             Kind::Index => &mut self.index,
-            _ => &mut self.meta,
+            Kind::Meta => &mut self.meta,
         }
     }
 

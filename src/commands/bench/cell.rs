@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use sealed_shuffle_client::Settings;
 
 use super::data::Blocks;
-use super::load::{self, Measured, Until};
+use super::load::{self, Figures, Until};
 use super::merging::{self, Ids, MergedShuffle};
 use super::service::Service;
 use crate::commands::{Exit, Failure};
@@ -48,7 +48,7 @@ pub(super) struct Cell {
 }
 
 /// A server whose lines are measured, and what its clients need.
-pub(super) struct Bench<'a> {
+pub(super) struct Subject<'a> {
     pub(super) service: &'a Service,
     pub(super) settings: &'a Settings,
     /// Of each size that is fetched.
@@ -63,9 +63,9 @@ pub(super) struct Bench<'a> {
     pub(super) merged: Option<(u64, MergedShuffle)>,
 }
 
-impl Bench<'_> {
+impl Subject<'_> {
     /// Measures one line.
-    pub(super) async fn measure(&mut self, cell: Cell) -> Result<Measured, Failure> {
+    pub(super) async fn measure(&mut self, cell: Cell) -> Result<Figures, Failure> {
         let Cell { operation, size, connections } = cell;
         match operation {
             Operation::Fetch => self.fetch(size, connections).await,
@@ -88,7 +88,7 @@ impl Bench<'_> {
         }
     }
 
-    async fn fetch(&self, size: u64, connections: usize) -> Result<Measured, Failure> {
+    async fn fetch(&self, size: u64, connections: usize) -> Result<Figures, Failure> {
         let blocks = self.blocks.iter().find(|blocks| blocks.size == size);
         let blocks = blocks.ok_or_else(|| Failure::new(Exit::Failed, "no blocks of this size"))?;
         if self.is_cold {

@@ -5,13 +5,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
+use sealed_shuffle_measure::Noise;
 use sealed_shuffle_protocol::ids::{MapId, ReduceId, ShuffleId};
 use sealed_shuffle_protocol::shuffle::BlockId;
 
+use super::executor::SUB_DIRS;
+
 /// The only map.
 const MAP: MapId = MapId(0);
-/// Spark's default number of sub-directories.
-pub(super) const SUB_DIRS: i32 = 64;
 
 /// Blocks of one size.
 pub(super) struct Blocks {
@@ -73,15 +74,7 @@ impl Blocks {
 
 /// A megabyte that no layer could squeeze.
 pub(super) fn noise() -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    (0..1 << 17)
-        .flat_map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_be_bytes()
-        })
-        .collect()
+    Noise::default().bytes(1 << 20)
 }
 
 fn write_index(executor: &Path, shuffle: ShuffleId, size: u64, count: i32) -> io::Result<()> {

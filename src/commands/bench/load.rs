@@ -5,19 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_client::{Address, Client, Settings};
+use sealed_shuffle_measure::process::{anonymous_memory, cpu_seconds};
+use sealed_shuffle_measure::{Meter, Sample};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use super::data::Blocks;
-use super::process;
+use super::executor::{APP, EXECUTOR};
 use super::service::Service;
 use crate::commands::{Exit, Failure};
-
-/// The application and executor whose blocks are fetched.
-pub(super) const APP: &str = "app-bench";
-/// See [`APP`].
-pub(super) const EXECUTOR: &str = "1";
 
 /// Bytes of a request, and blocks at most.
 pub(super) const REQUEST: u64 = 4 << 20;
@@ -37,15 +34,15 @@ pub(super) enum Until {
 
 /// What a cell took.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(super) struct Figures {
     pub(super) bytes: u64,
     pub(super) wall: f64,
     pub(super) server_cpu: f64,
     pub(super) client_cpu: f64,
     /// Largest anonymous resident memory of the server that was seen.
     pub(super) server_memory: u64,
-    /// Seconds from a request to its last byte, or from a pushed block to its answer, sorted.
-    pub(super) latencies: Vec<f64>,
+    /// Seconds from a request to its last byte, or from a pushed block to its answer.
+    pub(super) latencies: Sample,
 }
 
 /// Runs a cell that fetches.
@@ -55,7 +52,7 @@ pub(super) async fn run(
     blocks: Arc<Blocks>,
     connections: usize,
     until: Until,
-) -> Result<Measured, Failure> {
+) -> Result<Figures, Failure> {
     let next = Arc::new(AtomicU64::new(0));
     measure(service, connections, |ready| {
         let worker = Worker {
@@ -76,7 +73,7 @@ pub(super) async fn measure<W>(
     service: &Service,
     connections: usize,
     worker: impl Fn(Arc<Barrier>) -> W,
-) -> Result<Measured, Failure>
+) -> Result<Figures, Failure>
 where
     W: Future<Output = Result<(u64, Vec<f64>), Failure>> + Send + 'static,
 {
@@ -91,34 +88,20 @@ where
         Some(Ok(Err(failure))) = workers.join_next() => return Err(failure),
     }
     let (us, them) = (std::process::id(), service.process());
-    let io = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot measure: {error}"));
     let begun = Instant::now();
-    let (our_cpu, their_cpu) =
-        (process::cpu_seconds(us).map_err(io)?, process::cpu_seconds(them).map_err(io)?);
-
-    let (mut bytes, mut latencies, mut server_memory) = (0, Vec::new(), 0);
-    let mut samples = tokio::time::interval(SAMPLE);
-    loop {
-        tokio::select! {
-            _ = samples.tick() => {
-                server_memory = server_memory.max(process::resident_anonymous(them).map_err(io)?);
-            }
-            worker = workers.join_next() => match worker {
-                None => break,
-                Some(Err(error)) => return Err(Failure::new(Exit::Failed, error)),
-                Some(Ok(done)) => {
-                    let (got, took) = done?;
-                    bytes += got;
-                    latencies.extend(took);
-                }
-            },
-        }
+    let our_cpu = cpu_seconds(us).map_err(unmeasured)?;
+    let meter = Meter::start(them, SAMPLE).map_err(unmeasured)?;
+    let (mut bytes, mut latencies) = (0, Vec::new());
+    while let Some(worker) = workers.join_next().await {
+        let (got, took) = worker.map_err(|error| Failure::new(Exit::Failed, error))??;
+        bytes += got;
+        latencies.extend(took);
     }
     let wall = begun.elapsed().as_secs_f64();
-    let client_cpu = process::cpu_seconds(us).map_err(io)? - our_cpu;
-    let server_cpu = process::cpu_seconds(them).map_err(io)? - their_cpu;
-    latencies.sort_by(f64::total_cmp);
-    Ok(Measured { bytes, wall, server_cpu, client_cpu, server_memory, latencies })
+    let client_cpu = cpu_seconds(us).map_err(unmeasured)? - our_cpu;
+    let server = meter.stop().map_err(unmeasured)?;
+    let latencies = Sample::of(latencies);
+    Ok(Figures { bytes, wall, server_cpu: server.cpu, client_cpu, server_memory: server.memory, latencies })
 }
 
 /// One connection's worth of fetching.
@@ -179,8 +162,7 @@ pub(super) async fn handshakes(
     blocks: &Arc<Blocks>,
     time: Duration,
 ) -> Result<(f64, f64), Failure> {
-    let io = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot measure: {error}"));
-    let before = process::cpu_seconds(service.process()).map_err(io)?;
+    let before = cpu_seconds(service.process()).map_err(unmeasured)?;
     let begun = Instant::now();
     let mut workers = JoinSet::new();
     for _ in 0..4 {
@@ -206,7 +188,7 @@ pub(super) async fn handshakes(
         all += done.map_err(|error| Failure::new(Exit::Failed, error))??;
     }
     let wall = begun.elapsed().as_secs_f64();
-    let cpu = process::cpu_seconds(service.process()).map_err(io)? - before;
+    let cpu = cpu_seconds(service.process()).map_err(unmeasured)? - before;
     Ok((all as f64 / wall, cpu / all as f64))
 }
 
@@ -217,7 +199,6 @@ pub(super) async fn idle(
     blocks: &Arc<Blocks>,
     connections: usize,
 ) -> Result<u64, Failure> {
-    let io = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot measure: {error}"));
     let mut open = Vec::with_capacity(connections);
     let mut before = 0;
     for at in 0..connections {
@@ -232,9 +213,14 @@ pub(super) async fn idle(
         open.push(worker);
         // The first one brings what there is once.
         if at == 0 {
-            before = process::resident_anonymous(service.process()).map_err(io)?;
+            before = anonymous_memory(service.process()).map_err(unmeasured)?;
         }
     }
-    let after = process::resident_anonymous(service.process()).map_err(io)?;
+    let after = anonymous_memory(service.process()).map_err(unmeasured)?;
     Ok(after.saturating_sub(before) / connections as u64)
+}
+
+/// A figure that the system does not give.
+pub(super) fn unmeasured(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot measure: {error}"))
 }

@@ -20,7 +20,8 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ReduceId, ShuffleId, Shuff
 use sealed_shuffle_protocol::shuffle::ReturnCode;
 use tokio::task::JoinSet;
 
-use super::load::{APP, EXECUTOR, Measured, REQUEST, measure};
+use super::executor::{APP, EXECUTOR};
+use super::load::{Figures, REQUEST, measure};
 use super::service::Service;
 use crate::commands::{Exit, Failure};
 
@@ -65,7 +66,7 @@ pub(super) async fn push(
     (size, data): (u64, u64),
     connections: usize,
     time: Duration,
-) -> Result<Measured, Failure> {
+) -> Result<Figures, Failure> {
     let block = block(size)?;
     let blocks = count(data / connections as u64, size);
     measure(service, connections, |ready| {
@@ -139,7 +140,7 @@ impl MergedShuffle {
         settings: &Settings,
         connections: usize,
         time: Duration,
-    ) -> Result<Measured, Failure> {
+    ) -> Result<Figures, Failure> {
         let next = Arc::new(AtomicU64::new(0));
         measure(service, connections, |ready| {
             let reader = Pusher {

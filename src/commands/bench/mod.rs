@@ -2,11 +2,12 @@
 
 mod cell;
 mod data;
+mod executor;
+mod files;
 mod growth;
 mod load;
 mod merging;
 mod mode;
-mod process;
 mod report;
 mod service;
 
@@ -20,16 +21,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sealed_shuffle_client::Client;
 use sealed_shuffle_config::raise_descriptor_limit;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
-use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
 use sealed_shuffle_transport::random::random_bytes;
 use serde_json::json;
 
 use self::cell::{Cell, Operation};
 use self::data::Blocks;
-use self::growth::{Ground, Which};
+use self::executor::{APP, EXECUTOR, SORT_MANAGER, SUB_DIRS, info};
+use self::growth::{Ground, SeriesKind};
 use self::merging::Ids;
 use self::mode::Mode;
-use self::report::{Connecting, Row};
+use self::report::{ConnectionFigures, Row};
 use self::service::Service;
 use super::{Exit, Failure};
 
@@ -87,7 +88,7 @@ pub(crate) struct Bench {
 
     /// Series of --growth, separated by commas [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
-    series: Vec<Which>,
+    series: Vec<SeriesKind>,
 
     /// Print JSON
     #[arg(long)]
@@ -134,7 +135,7 @@ impl Bench {
         .map_err(|error| failed(&error))?;
         let secret: [u8; 32] = random_bytes().map_err(|error| failed(&error))?;
         let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let executor = service::prepare(dir.path())?;
+        let executor = files::prepare(dir.path())?;
         if self.growth {
             return self.grow(&secret, dir.path(), &executor, time).await;
         }
@@ -150,7 +151,7 @@ impl Bench {
         let conf: &[&str] = if merges { &merging::CONF } else { &[] };
         let manager = if merges { merging::MANAGER } else { SORT_MANAGER };
         if merges {
-            merging::prepare(&executor, data::SUB_DIRS).map_err(|error| failed(&error))?;
+            merging::prepare(&executor, SUB_DIRS).map_err(|error| failed(&error))?;
         }
         let ids = Arc::new(Ids::default());
 
@@ -160,10 +161,10 @@ impl Bench {
         for mode in modes {
             let service = Service::start(mode, &secret, dir.path(), conf)?;
             let settings = mode.client(&secret, dir.path())?;
-            let client = Client::new(settings.clone(), AppId::new(load::APP));
+            let client = Client::new(settings.clone(), AppId::new(APP));
             let info = info(&executor, manager)?;
-            client.register(&service.address, &ExecutorId::new(load::EXECUTOR), info).await?;
-            let mut bench = cell::Bench {
+            client.register(&service.address, &ExecutorId::new(EXECUTOR), info).await?;
+            let mut subject = cell::Subject {
                 service: &service,
                 settings: &settings,
                 blocks: &blocks,
@@ -180,19 +181,19 @@ impl Bench {
                     mode.name(),
                     operation.name()
                 ));
-                let row = Row { mode, cell, measured: bench.measure(cell).await? };
+                let row = Row { mode, cell, figures: subject.measure(cell).await? };
                 out.say(&progress, &row.line())?;
                 out.rows.push(row);
                 progress.inc(1);
             }
-            bench.remove_merged().await?;
+            subject.remove_merged().await?;
             if let Some(smallest) = blocks.first() {
                 let (per_second, cpu) = load::handshakes(&service, &settings, smallest, time).await?;
                 let idle = match self.idle {
                     0 => 0,
                     idle => load::idle(&service, &settings, smallest, idle).await?,
                 };
-                out.connecting.push(Connecting { mode, per_second, cpu, idle });
+                out.connecting.push(ConnectionFigures { mode, per_second, cpu, idle });
             }
             progress.inc(1);
         }
@@ -224,7 +225,8 @@ impl Bench {
     }
 
     async fn grow(&self, secret: &str, dir: &Path, executor: &Path, time: Duration) -> Result<(), Failure> {
-        let series = if self.series.is_empty() { Which::value_variants() } else { self.series.as_slice() };
+        let series =
+            if self.series.is_empty() { SeriesKind::value_variants() } else { self.series.as_slice() };
         let modes = if self.modes.is_empty() { vec![Mode::AesCtr] } else { self.modes.clone() };
         let rounds = self.rounds.clamp(1, 1000);
         let progress = progress(modes.len() * series.len() * rounds);
@@ -251,24 +253,11 @@ impl Bench {
 /// Size and connections with which merging is measured unless it is asked for.
 const USUAL: (u64, usize) = (128 << 10, 4);
 
-/// The shuffle manager of an application that does not push.
-const SORT_MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
-
-/// What an executor whose directory is `executor` says when it registers.
-fn info(executor: &Path, manager: &str) -> Result<ExecutorShuffleInfo, Failure> {
-    let dirs = Strings::try_from_iter([executor.display().to_string().as_str()]);
-    Ok(ExecutorShuffleInfo {
-        local_dirs: dirs.map_err(|error| Failure::new(Exit::Failed, error))?,
-        sub_dirs_per_local_dir: data::SUB_DIRS,
-        shuffle_manager: manager.into(),
-    })
-}
-
 /// Lines as they come, or everything at once as JSON.
 struct Table {
     json: bool,
     rows: Vec<Row>,
-    connecting: Vec<Connecting>,
+    connecting: Vec<ConnectionFigures>,
 }
 
 impl Table {
@@ -287,7 +276,7 @@ impl Table {
             };
             let (fetch, push, merged) =
                 (rows(Operation::Fetch), rows(Operation::Push), rows(Operation::Merged));
-            let connecting: Vec<_> = self.connecting.iter().map(Connecting::json).collect();
+            let connecting: Vec<_> = self.connecting.iter().map(ConnectionFigures::json).collect();
             text = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "fetch": fetch,
@@ -298,7 +287,7 @@ impl Table {
             .to_string();
         } else {
             text.push('\n');
-            text.push_str(Connecting::HEADING);
+            text.push_str(ConnectionFigures::HEADING);
             for connecting in &self.connecting {
                 text.push('\n');
                 text.push_str(&connecting.line());

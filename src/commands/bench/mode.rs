@@ -8,10 +8,11 @@ use sealed_shuffle_client::{Security, Settings};
 use sealed_shuffle_config::{ClientConfig, ProcessEnvironment, Sources};
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;
-use sealed_shuffle_protocol::sasl::{SaslCipher, Wanted};
+use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::tls::LiveClientTls;
 
+use super::files::{BUNDLE, NO_PROPERTIES};
 use crate::commands::{Exit, Failure};
 
 /// A way to speak.
@@ -74,8 +75,8 @@ impl Mode {
             Self::Plaintext => Security::Plaintext,
             Self::AesCtr => aes(EngineVersion::V1, SessionCipher::Ctr),
             Self::AesGcm => aes(EngineVersion::V2, SessionCipher::Gcm),
-            Self::Tls => sasl(Wanted::Auth),
-            Self::Sasl3des => sasl(Wanted::Conf(vec![SaslCipher::TripleDes])),
+            Self::Tls => sasl(Demand::Auth),
+            Self::Sasl3des => sasl(Demand::Conf(vec![SaslCipher::TripleDes])),
         });
         if self == Self::Tls {
             settings.tls = Some(Arc::new(client_tls(dir)?));
@@ -87,14 +88,14 @@ impl Mode {
 }
 
 fn tls_conf(dir: &Path) -> [String; 2] {
-    let bundle = dir.join(super::service::BUNDLE);
+    let bundle = dir.join(BUNDLE);
     ["spark.ssl.rpc.enabled=true".to_owned(), format!("spark.sealed.tls.bundle={}", bundle.display())]
 }
 
 fn client_tls(dir: &Path) -> Result<LiveClientTls, Failure> {
     let mut conf = Vec::from(tls_conf(dir));
     conf.push("spark.authenticate=false".to_owned());
-    let properties_file = Some(dir.join(super::service::NO_PROPERTIES));
+    let properties_file = Some(dir.join(NO_PROPERTIES));
     let sources = Sources { properties_file, conf, ..Sources::default() };
     let config = ClientConfig::from_sources(&sources, &ProcessEnvironment)?;
     let tls = config.tls.ok_or_else(|| Failure::new(Exit::Failed, "TLS was switched on and is not there"))?;

@@ -4,18 +4,18 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::cell::Cell;
-use super::load::Measured;
+use super::load::Figures;
 use super::mode::Mode;
 
 /// One line of the table.
 pub(super) struct Row {
     pub(super) mode: Mode,
     pub(super) cell: Cell,
-    pub(super) measured: Measured,
+    pub(super) figures: Figures,
 }
 
 /// What a mode costs beside bytes.
-pub(super) struct Connecting {
+pub(super) struct ConnectionFigures {
     pub(super) mode: Mode,
     /// Connections a second that were opened, authenticated and used once.
     pub(super) per_second: f64,
@@ -31,11 +31,11 @@ impl Row {
     pub(super) const HEADING: &str = "MODE        OPERATION  BLOCK      CONNECTIONS      MB/S  SERVER CPU-S/GB  CLIENT CPU-S/GB    P50 MS    P99 MS  SERVER MEMORY";
 
     fn gigabytes(&self) -> f64 {
-        self.measured.bytes as f64 / GB
+        self.figures.bytes as f64 / GB
     }
 
     pub(super) fn line(&self) -> String {
-        let (m, Cell { operation, size, connections }) = (&self.measured, self.cell);
+        let (m, Cell { operation, size, connections }) = (&self.figures, self.cell);
         format!(
             "{:<11} {:<10} {:<10} {:>11} {:>9.0} {:>16.3} {:>16.3} {:>9.2} {:>9.2}  {:>13}",
             self.mode.name(),
@@ -45,14 +45,14 @@ impl Row {
             self.gigabytes() * 1000.0 / m.wall,
             m.server_cpu / self.gigabytes(),
             m.client_cpu / self.gigabytes(),
-            1000.0 * percentile(&m.latencies, 50),
-            1000.0 * percentile(&m.latencies, 99),
+            1000.0 * m.latencies.percentile(50),
+            1000.0 * m.latencies.percentile(99),
             HumanBytes(m.server_memory).to_string(),
         )
     }
 
     pub(super) fn json(&self) -> Value {
-        let m = &self.measured;
+        let m = &self.figures;
         json!({
             "mode": self.mode.name(),
             "block_bytes": self.cell.size,
@@ -62,14 +62,14 @@ impl Row {
             "bytes_per_second": m.bytes as f64 / m.wall,
             "server_cpu_seconds_per_gb": m.server_cpu / self.gigabytes(),
             "client_cpu_seconds_per_gb": m.client_cpu / self.gigabytes(),
-            "request_seconds_p50": percentile(&m.latencies, 50),
-            "request_seconds_p99": percentile(&m.latencies, 99),
+            "request_seconds_p50": m.latencies.percentile(50),
+            "request_seconds_p99": m.latencies.percentile(99),
             "server_anonymous_bytes": m.server_memory,
         })
     }
 }
 
-impl Connecting {
+impl ConnectionFigures {
     pub(super) const HEADING: &str =
         "MODE        CONNECTIONS/S  SERVER CPU MS EACH  SERVER MEMORY EACH, IDLE";
 
@@ -90,24 +90,5 @@ impl Connecting {
             "server_cpu_seconds_each": self.cpu,
             "server_anonymous_bytes_each_idle": self.idle,
         })
-    }
-}
-
-/// The value that `of` in a hundred do not exceed; 0 of nothing.
-pub(super) fn percentile(sorted: &[f64], of: usize) -> f64 {
-    let at = (sorted.len() * of).div_ceil(100).max(1) - 1;
-    sorted.get(at).copied().unwrap_or(0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_values_that_were_seen() {
-        let seen: Vec<f64> = (1..=200).map(f64::from).collect();
-        assert_eq!((percentile(&seen, 50), percentile(&seen, 99)), (100.0, 198.0));
-        assert_eq!((percentile(&seen[..1], 50), percentile(&seen[..1], 99)), (1.0, 1.0));
-        assert_eq!(percentile(&[], 50), 0.0);
     }
 }

@@ -1,23 +1,16 @@
 //! The server under measurement: this program as a process of its own, so that its time can be told from the client's.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_client::Address;
-use sealed_shuffle_transport::tls::dev;
 use tempfile::TempDir;
 
+use super::files::{NO_PROPERTIES, ROOTS};
 use super::mode::Mode;
 use crate::commands::{Exit, Failure};
-
-/// Key and certificates for TLS, beneath the directory of the run.
-pub(super) const BUNDLE: &str = "bundle.zip";
-
-/// An empty file in the place of the user's `spark-defaults.conf`.
-pub(super) const NO_PROPERTIES: &str = "empty.conf";
 
 /// What a user's environment might say to either end.
 const INHERITED: [&str; 6] = [
@@ -37,21 +30,6 @@ pub(super) struct Service {
     _state: TempDir,
 }
 
-/// Puts what every mode needs into `dir`.
-pub(super) fn prepare(dir: &Path) -> Result<PathBuf, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
-    fs::write(dir.join(NO_PROPERTIES), "").map_err(|error| failed(&error))?;
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let material =
-        dev::make(&names, "measured", &dir.display().to_string()).map_err(|error| failed(&error))?;
-    for file in material.iter().filter(|file| file.name == BUNDLE) {
-        fs::write(dir.join(file.name), &*file.content).map_err(|error| failed(&error))?;
-    }
-    let executor = dir.join("roots/blockmgr-bench");
-    fs::create_dir_all(&executor).map_err(|error| failed(&error))?;
-    Ok(executor)
-}
-
 impl Service {
     /// Starts it, with `conf` on top of what the mode needs, and waits until it is ready.
     pub(super) fn start(mode: Mode, secret: &str, dir: &Path, conf: &[&str]) -> Result<Self, Failure> {
@@ -62,7 +40,7 @@ impl Service {
         let mut command = Command::new(program);
         command.args(["serve", "--bind", "127.0.0.1", "--port", "0", "--properties-file"]);
         command.arg(dir.join(NO_PROPERTIES));
-        command.arg("--conf").arg(format!("spark.local.dir={}", dir.join("roots").display()));
+        command.arg("--conf").arg(format!("spark.local.dir={}", dir.join(ROOTS).display()));
         command.arg("--conf").arg(format!("spark.sealed.state.dir={}", state.path().display()));
         command.args(["--conf", "spark.sealed.log=error"]);
         for conf in mode.server_conf(dir) {

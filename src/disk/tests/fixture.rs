@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::IoSliceMut;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_transport::lane::OnLane;
@@ -10,7 +11,7 @@ use sealed_shuffle_transport::region::{Region, read_blocking};
 use tempfile::TempDir;
 
 use crate::disk::layout::{self, Placement};
-use crate::disk::{BlockStore, Confinement, DiskLimits, LookupError, MapOutput, Proof, Roots};
+use crate::disk::{BlockStore, Confinement, DiskLimits, Finding, LookupError, MapOutput, Proof, Roots};
 
 pub(super) const SUB_DIRS: i32 = 64;
 pub(super) const SHUFFLE: ShuffleId = ShuffleId(0);
@@ -93,6 +94,12 @@ impl Fixture {
     /// The map output of the worked example: partitions `AAAA`, nothing, `CCCCC`, `D`.
     pub(super) fn write_example(&self) {
         self.write_map(3, &[b"AAAA", b"", b"CCCCC", b"D"]);
+    }
+
+    /// One sweep, and the end of what it found; each with the executors that went.
+    pub(super) fn sweep(&self, now: Instant) -> Vec<(Finding, usize)> {
+        let found = self.store.sweep(&on(), now).findings.into_iter();
+        found.filter_map(|finding| Some((finding.clone(), self.store.forget_found(&finding)?))).collect()
     }
 
     pub(super) fn resolve(&self, map: i64) -> Result<MapOutput, LookupError> {

@@ -27,18 +27,19 @@
 //! `spark.sealed.keys.timeout`; then it is killed, with whatever it started. Keys are in no argument and no
 //! environment, and the variables with which Spark hands secrets on (`_SPARK_…`) are taken out of the program's.
 
-use std::process::{ExitStatus, Stdio};
+use std::io;
+use std::process::{Command, ExitStatus};
+use std::thread::Builder;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use sealed_shuffle_transport::program::{self, ProgramError, ProgramLimits};
 use sealed_shuffle_transport::random::OsRandom;
 use serde_json::{Map, Value};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -114,27 +115,35 @@ impl CommandKeys {
         let refuse = |kind, reason: String, remedy| {
             KeyError::new(kind, key, format!("{} {operation}: {reason}", self.program()), remedy)
         };
-        let child = self.spawn(operation).map_err(|error| {
-            refuse(
-                KeyErrorKind::Misconfigured,
-                format!("it cannot be started: {error}"),
-                "name a program by its full path, made executable (spark.sealed.keys.command)",
-            )
-        })?;
-        let mut running = Running(child);
-        let ended = timeout(self.deadline, running.converse(request.as_bytes())).await.map_err(|_| {
-            refuse(
-                KeyErrorKind::Unavailable,
-                format!("it has not ended after {:?} and was killed", self.deadline),
-                "make it faster, or give it more time with spark.sealed.keys.timeout",
-            )
-        })?;
+        let command = self.command(operation);
+        let limits = ProgramLimits {
+            deadline: self.deadline,
+            output: LONGEST_ANSWER + 1,
+            complaint: LONGEST_COMPLAINT,
+        };
+        let mut request = request;
+        let input = Zeroizing::new(std::mem::take(&mut *request).into_bytes());
+        // A thread of its own: a program that hangs holds up nobody who waits for a disk.
+        let (to, answer) = oneshot::channel();
+        let ask = move || drop(to.send(program::run(command, input, limits)));
+        let started = Builder::new().name("key-program".into()).spawn(ask).map_err(ProgramError::Start);
+        let ended = match started {
+            Ok(_) => answer.await.unwrap_or_else(|gone| Err(ProgramError::Pipe(io::Error::other(gone)))),
+            Err(error) => Err(error),
+        };
         let said = ended.map_err(|error| {
-            refuse(
-                KeyErrorKind::Unavailable,
-                format!("its pipes broke: {error}"),
-                "run it by hand as this user",
-            )
+            let (kind, remedy) = match error {
+                ProgramError::Start(_) => (
+                    KeyErrorKind::Misconfigured,
+                    "name a program by its full path, made executable (spark.sealed.keys.command)",
+                ),
+                ProgramError::Deadline(_) => (
+                    KeyErrorKind::Unavailable,
+                    "make it faster, or give it more time with spark.sealed.keys.timeout",
+                ),
+                ProgramError::Pipe(_) => (KeyErrorKind::Unavailable, "run it by hand as this user"),
+            };
+            refuse(kind, error.to_string(), remedy)
         })?;
         let complaint = String::from_utf8_lossy(&said.complaint);
         let complaint = complaint.trim();
@@ -145,27 +154,25 @@ impl CommandKeys {
             let (kind, remedy) = meaning(said.status);
             return Err(refuse(kind, format!("it ended with {}: {complaint}", said.status), remedy));
         }
-        if said.answer.len() > LONGEST_ANSWER {
+        if said.output.len() > LONGEST_ANSWER {
             return Err(self.nonsense(format!("more than {LONGEST_ANSWER} bytes")));
         }
-        match serde_json::from_slice(&said.answer) {
+        match serde_json::from_slice(&said.output) {
             Ok(Value::Object(answer)) => Ok(answer),
             // The text itself may be a key.
             _ => Err(self.nonsense("something that is not one JSON object".into())),
         }
     }
 
-    fn spawn(&self, operation: &str) -> std::io::Result<Child> {
-        let (program, arguments) = self.argv.split_first().ok_or(std::io::ErrorKind::NotFound)?;
-        let mut command = Command::new(program);
-        command.args(arguments).arg(operation);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    /// Without the variables that hold secrets of Spark's.
+    fn command(&self, operation: &str) -> Command {
+        let mut command = Command::new(self.program());
+        command.args(self.argv.iter().skip(1)).arg(operation);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("_SPARK_"))
         {
             command.env_remove(name);
         }
-        // A group of its own: whatever it starts ends with it.
-        command.process_group(0).kill_on_drop(true).spawn()
+        command
     }
 
     fn nonsense(&self, what: String) -> KeyError {
@@ -219,61 +226,6 @@ fn meaning(status: ExitStatus) -> (KeyErrorKind, &'static str) {
         Some(78) => (KeyErrorKind::Misconfigured, "run it by hand as this user"),
         _ => (KeyErrorKind::Unavailable, "it is run again later; run it by hand as this user"),
     }
-}
-
-/// A program that does not outlive us.
-struct Running(Child);
-
-/// What a program said.
-struct Said {
-    status: ExitStatus,
-    answer: Zeroizing<Vec<u8>>,
-    complaint: Zeroizing<Vec<u8>>,
-}
-
-impl Running {
-    async fn converse(&mut self, request: &[u8]) -> std::io::Result<Said> {
-        let (input, output, errors) = (self.0.stdin.take(), self.0.stdout.take(), self.0.stderr.take());
-        let ask = async {
-            let Some(mut input) = input else { return };
-            // One that has heard enough, or has ended, says so by its exit code.
-            input.write_all(request).await.ok();
-            input.shutdown().await.ok();
-        };
-        let ((), answer, complaint) =
-            tokio::join!(ask, collect(output, LONGEST_ANSWER + 1), collect(errors, LONGEST_COMPLAINT));
-        // Last, so that its id names its group until its pipes are closed.
-        let status = self.0.wait().await?;
-        Ok(Said { status, answer: answer?, complaint: complaint? })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) else { return };
-        if let Some(group) = rustix::process::Pid::from_raw(id) {
-            // It may have ended this moment.
-            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
-        }
-    }
-}
-
-/// The first `most` bytes; the rest is read and dropped, so that the writer is not held up.
-async fn collect(from: Option<impl AsyncRead + Unpin>, most: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    // One allocation, so that nothing is left behind where it grew.
-    let mut kept = Zeroizing::new(vec![0; most]);
-    let Some(mut from) = from else { return Ok(Zeroizing::default()) };
-    let mut filled = 0;
-    while filled < most {
-        match from.read(&mut kept[filled..]).await? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    kept.truncate(filled);
-    let mut rest = Zeroizing::new([0; 1024]);
-    while from.read(&mut rest[..]).await? != 0 {}
-    Ok(kept)
 }
 
 #[cfg(test)]

@@ -13,68 +13,68 @@ use crate::keys::envelope::LocalKeyFile;
 use crate::merge::MergeDirs;
 use crate::state::{FILE_NAME, Recovered, State, StateError, node_app};
 
-pub(in crate::state) const MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
+pub(crate) const MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
 
-pub(in crate::state) struct Fixture {
+pub(crate) struct Fixture {
     dir: TempDir,
 }
 
 impl Fixture {
-    pub(in crate::state) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("root")).unwrap();
         Self { dir }
     }
 
-    pub(in crate::state) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// The directory of the store; it is not there before the first opening.
-    pub(in crate::state) fn state_dir(&self) -> PathBuf {
+    pub(crate) fn state_dir(&self) -> PathBuf {
         self.path().join("state")
     }
 
-    pub(in crate::state) fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.state_dir().join(FILE_NAME)
     }
 
-    pub(in crate::state) fn provider(&self) -> LocalKeyFile {
+    pub(crate) fn provider(&self) -> LocalKeyFile {
         LocalKeyFile::open_or_make(&self.path().join("keys")).unwrap().0
     }
 
-    pub(in crate::state) fn try_open(&self) -> Result<(Arc<State>, Recovered), StateError> {
+    pub(crate) fn try_open(&self) -> Result<(Arc<State>, Recovered), StateError> {
         open_with(&self.state_dir(), &self.provider())
     }
 
-    pub(in crate::state) fn open(&self) -> (Arc<State>, Recovered) {
+    pub(crate) fn open(&self) -> (Arc<State>, Recovered) {
         self.try_open().unwrap()
     }
 
     /// Closes `state`, and says what the next opening finds.
-    pub(in crate::state) fn reopen(&self, state: &State) -> (Arc<State>, Recovered) {
+    pub(crate) fn reopen(&self, state: &State) -> (Arc<State>, Recovered) {
         state.close();
         self.open()
     }
 
     /// The root beneath which executors' directories lie.
-    pub(in crate::state) fn root(&self) -> String {
+    pub(crate) fn root(&self) -> String {
         self.path().join("root").to_str().unwrap().to_owned()
     }
 
     /// A directory beneath the root, made.
-    pub(in crate::state) fn dir(&self, name: &str) -> String {
+    pub(crate) fn dir(&self, name: &str) -> String {
         let dir = format!("{}/{name}", self.root());
         std::fs::create_dir_all(&dir).unwrap();
         dir
     }
 
-    pub(in crate::state) fn store(&self) -> BlockStore {
+    pub(crate) fn store(&self) -> BlockStore {
         BlockStore::new(Roots::open([self.root()]).unwrap(), DiskLimits::default())
     }
 
     /// Merge directories of these names.
-    pub(in crate::state) fn merge_dirs(&self, names: &[&str]) -> MergeDirs {
+    pub(crate) fn merge_dirs(&self, names: &[&str]) -> MergeDirs {
         let roots = Roots::open([self.root()]).unwrap();
         let dirs = names.iter().map(|name| roots.accept(&OnLane::here(), &self.dir(name)).unwrap());
         MergeDirs::new(dirs.collect(), 64)
@@ -82,29 +82,26 @@ impl Fixture {
 }
 
 /// Opens the store in `dir` under the keys of `provider`.
-pub(in crate::state) fn open_with(
-    dir: &Path,
-    provider: &LocalKeyFile,
-) -> Result<(Arc<State>, Recovered), StateError> {
+pub(crate) fn open_with(dir: &Path, provider: &LocalKeyFile) -> Result<(Arc<State>, Recovered), StateError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(State::open(dir, provider, &Context::of(node_app())))
 }
 
-pub(in crate::state) fn app(name: &str) -> AppId {
+pub(crate) fn app(name: &str) -> AppId {
     AppId::new(name)
 }
 
-pub(in crate::state) fn executor(name: &str) -> ExecutorId {
+pub(crate) fn executor(name: &str) -> ExecutorId {
     ExecutorId::new(name)
 }
 
 /// Registers an executor with one directory; whether it is on the disk.
-pub(in crate::state) fn register(state: &State, name: &str, id: &str, dir: &str) -> bool {
+pub(crate) fn register(state: &State, name: &str, id: &str, dir: &str) -> bool {
     state.executor(&app(name), &executor(id), &[dir], 64, MANAGER, Proof::Proven).wait()
 }
 
 /// Everything that was recovered, as sorted lines.
-pub(in crate::state) fn lines(recovered: &Recovered) -> Vec<String> {
+pub(crate) fn lines(recovered: &Recovered) -> Vec<String> {
     let executors = recovered.executors.iter().map(|known| format!("{known:?}"));
     let secrets = recovered
         .secrets

@@ -1,7 +1,7 @@
 //! The rules that the store holds.
 
 mod damage;
-pub(in crate::state) mod fixture;
+pub(crate) mod fixture;
 mod killing;
 mod model;
 mod places;

@@ -15,7 +15,7 @@ use crate::state::{Recovered, RecoveredExecutor, State};
 enum Event {
     Executor { app: u8, executor: u8, dirs: u8, proven: bool },
     ForgetExecutor { app: u8, executor: u8 },
-    ForgetExecutors { app: u8, is_back: bool },
+    Forget { app: u8 },
     Secret { app: u8, secret: u8 },
     ForgetSecret { app: u8 },
     Attempt { app: u8, attempt: i32 },
@@ -32,7 +32,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (apps.clone(), executors.clone(), 0_u8..3, any::<bool>())
             .prop_map(|(app, executor, dirs, proven)| Event::Executor { app, executor, dirs, proven }),
         2 => (apps.clone(), executors).prop_map(|(app, executor)| Event::ForgetExecutor { app, executor }),
-        2 => (apps.clone(), any::<bool>()).prop_map(|(app, is_back)| Event::ForgetExecutors { app, is_back }),
+        2 => apps.clone().prop_map(|app| Event::Forget { app }),
         2 => (apps.clone(), any::<u8>()).prop_map(|(app, secret)| Event::Secret { app, secret }),
         1 => apps.clone().prop_map(|app| Event::ForgetSecret { app }),
         3 => (apps.clone(), attempts.clone()).prop_map(|(app, attempt)| Event::Attempt { app, attempt }),
@@ -70,8 +70,11 @@ impl Model {
                 _ = self.executors.insert((app, executor), (dirs, proven));
             }
             Event::ForgetExecutor { app, executor } => _ = self.executors.remove(&(app, executor)),
-            Event::ForgetExecutors { app, is_back } => {
-                self.executors.retain(|key, _| is_back || key.0 != app)
+            Event::Forget { app } => {
+                self.executors.retain(|key, _| key.0 != app);
+                self.secrets.remove(&app);
+                self.attempts.retain(|key, _| key.0 != app);
+                self.finalized.retain(|key, _| key.0 != app);
             }
             Event::Secret { app, secret } => _ = self.secrets.insert(app, secret),
             Event::ForgetSecret { app } => _ = self.secrets.remove(&app),
@@ -131,9 +134,7 @@ fn tell(state: &State, fixture: &Fixture, event: &Event) {
         Event::ForgetExecutor { app: of, executor: id } => {
             state.forget_executor(&app(&name(of)), &executor(&id.to_string())).detach();
         }
-        Event::ForgetExecutors { app: of, is_back } => {
-            state.forget_executors(&app(&name(of)), move || is_back).detach();
-        }
+        Event::Forget { app: of } => state.forget(&app(&name(of))).detach(),
         Event::Secret { app: of, secret } => {
             state.remember_secret(&app(&name(of)), &AppSecret::new(secret.to_string())).detach();
         }

@@ -1,17 +1,14 @@
 //! What is written is there after a restart, and what was removed is not.
 
-use std::sync::Arc;
-
 use sealed_shuffle_protocol::ids::{ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
-use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Fixture, MANAGER, app, executor, lines, register};
 use crate::disk::Proof;
 use crate::keys::envelope::LocalKeyFile;
-use crate::merge::{Journal as _, MemoryStore, MergeSettings, Merger};
-use crate::state::{State, restore};
+use crate::merge::Journal as _;
+use crate::state::State;
 
 fn wrapped() -> WrappedKey {
     WrappedKey { key_id: "key-7".into(), bytes: vec![9; 60].into() }
@@ -66,12 +63,12 @@ fn what_is_forgotten_stays_forgotten() {
         "another merge's end stays"
     );
 
-    state.forget_executors(&app("a"), || false).detach();
-    state.over(&app("a"), 1);
-    assert!(state.forget_executors(&app("nobody"), || false).wait());
-    let (_state, recovered) = fixture.reopen(&state);
+    state.forget(&app("a")).detach();
+    assert!(state.forget(&app("nobody")).wait());
+    let (state, recovered) = fixture.reopen(&state);
     assert_eq!(recovered.executors.len(), 1);
     assert!(recovered.merges.is_empty());
+    assert_eq!(state.counters().records, 1);
 }
 
 #[test]
@@ -98,27 +95,11 @@ fn an_application_that_came_back_keeps_its_executors() {
     let fixture = Fixture::new();
     let (state, _) = fixture.open();
     register(&state, "a", "1", &fixture.dir("a"));
-    assert!(state.forget_executors(&app("a"), || true).wait());
-    assert_eq!(fixture.reopen(&state).1.executors.len(), 1);
-}
-
-#[test]
-fn only_the_newest_attempt_is_taken_up_and_the_others_are_removed() {
-    let fixture = Fixture::new();
-    let (state, _) = fixture.open();
-    register(&state, "a", "0", &fixture.dir("a/blockmgr-1"));
-    for attempt in [1, 3, 2] {
-        state.registered(&app("a"), attempt, &fixture.merge_dirs(&["a/merge_manager"]), None);
-        state.finalized(&app("a"), attempt, ShuffleId(0), ShuffleMergeId(attempt));
-    }
-    let (state, recovered) = fixture.reopen(&state);
-    assert_eq!(recovered.merges.len(), 1);
-    assert_eq!(recovered.merges[0].finalized, [(ShuffleId(0), ShuffleMergeId(3))]);
-    let merger = Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default()));
-    assert_eq!(restore(&OnLane::here(), &state, recovered, &fixture.store(), Some(&merger)).merges, 1);
-    assert_eq!(merger.local_dirs(&app("a")).unwrap(), [fixture.dir("a/merge_manager")]);
-    drop(fixture.reopen(&state));
-    assert_eq!(fixture.open().0.counters().records, 3, "an executor, an attempt, a merge");
+    state.forget(&app("a")).detach();
+    register(&state, "a", "2", &fixture.dir("a"));
+    let (_state, recovered) = fixture.reopen(&state);
+    assert_eq!(recovered.executors.len(), 1);
+    assert_eq!(recovered.executors[0].executor, executor("2"), "and none of those of before");
 }
 
 #[test]
@@ -135,29 +116,6 @@ fn of_an_application_that_wants_no_recovery_nothing_is_written() {
     state.exempt_no_more(&app("a"));
     fill(&fixture, &state);
     assert_eq!(state.counters().records, 6);
-}
-
-#[test]
-fn executors_whose_directories_are_gone_or_elsewhere_are_dropped() {
-    let fixture = Fixture::new();
-    let elsewhere = tempfile::tempdir().unwrap();
-    let (state, _) = fixture.open();
-    register(&state, "stays", "0", &fixture.dir("stays"));
-    register(&state, "gone", "0", &fixture.dir("gone"));
-    register(&state, "elsewhere", "0", elsewhere.path().to_str().unwrap());
-    state.registered(&app("gone"), 1, &fixture.merge_dirs(&["merge_manager_1"]), None);
-    std::fs::remove_dir(fixture.dir("gone")).unwrap();
-    let (state, recovered) = fixture.reopen(&state);
-    let store = fixture.store();
-    let journal = Arc::clone(&state);
-    let merger =
-        Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default())).with_journal(journal);
-    let restored = restore(&OnLane::here(), &state, recovered, &store, Some(&merger));
-    assert_eq!((restored.executors, restored.dropped, restored.merges), (1, 2, 0));
-    assert_eq!(store.executors().proof(&app("stays")), Some(Proof::Proven));
-    assert_eq!(store.executors().app_count(), 1);
-    let (_state, recovered) = fixture.reopen(&state);
-    assert_eq!((recovered.executors.len(), recovered.merges.len()), (1, 0), "they are not asked about again");
 }
 
 #[test]
@@ -185,22 +143,6 @@ fn records_that_are_too_large_are_lost_and_counted() {
 }
 
 #[test]
-fn proof_wins_after_a_restart_too() {
-    let fixture = Fixture::new();
-    let (state, _) = fixture.open();
-    let dir = fixture.dir("a");
-    for (id, proof) in [("0", Proof::Unproven), ("1", Proof::Proven), ("2", Proof::Unproven)] {
-        assert!(state.executor(&app("a"), &executor(id), &[&dir], 64, MANAGER, proof).wait());
-    }
-    let (state, recovered) = fixture.reopen(&state);
-    let store = fixture.store();
-    let restored = restore(&OnLane::here(), &state, recovered, &store, None);
-    assert_eq!((restored.executors, restored.dropped), (1, 2));
-    assert_eq!(store.executors().proof(&app("a")), Some(Proof::Proven));
-    assert_eq!(fixture.reopen(&state).1.executors.len(), 1);
-}
-
-#[test]
 fn space_is_used_again_and_given_back_at_start() {
     let fixture = Fixture::new();
     let size = || std::fs::metadata(fixture.file()).unwrap().len();
@@ -214,7 +156,7 @@ fn space_is_used_again_and_given_back_at_start() {
         .map(|n| state.executor(&app("b"), &executor(&n.to_string()), &[&long], 1, "", Proof::Proven))
         .collect();
     assert!(written.into_iter().all(|answer| answer.wait()));
-    assert!(state.forget_executors(&app("b"), || false).wait());
+    assert!(state.forget(&app("b")).wait());
     let large = size();
     let (_state, recovered) = fixture.reopen(&state);
     assert_eq!(recovered.executors.len(), 10);

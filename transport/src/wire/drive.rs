@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_protocol::cipher::{CipherError, Layer, SessionMode};
-use sealed_shuffle_protocol::connection::{Agreed, CloseReason, Engine, Transmit};
+use sealed_shuffle_protocol::connection::{Agreement, CloseReason, Engine, Transmit};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::sleep_until;
 use tokio_util::io::poll_read_buf;
@@ -62,7 +62,7 @@ pub trait Handler {
     }
 
     /// The handshake is over: the layer that what was agreed on opens.
-    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer>;
+    fn session_layer(&mut self, agreed: Agreement) -> Box<dyn Layer>;
 
     /// The session's version and cipher are known now.
     fn on_mode(&mut self, engine: &mut Self::Engine, mode: SessionMode);

@@ -1,4 +1,4 @@
-//! Why the older handshake fails: what our log says, and the little that the peer may read.
+//! Why the older handshake fails, in words for our log and in the few for the peer.
 
 use crate::codec::DecodeError;
 use crate::crypto::random::RandomError;
@@ -14,9 +14,9 @@ pub enum LegacyError {
     /// The body is another message.
     #[error("the peer's message begins with 0x{theirs:02x}, not 0x{ours:02x}")]
     Tag {
-        /// What was due.
+        /// The value that was due.
         ours: u8,
-        /// What came.
+        /// The value that came.
         theirs: u8,
     },
     /// A field is longer than anybody needs.
@@ -40,7 +40,7 @@ pub enum LegacyError {
          spark.network.crypto.keyFactoryIterations there"
     )]
     Iterations {
-        /// What the peer asks for.
+        /// The value that the peer asks for.
         theirs: i32,
         /// The most that is computed.
         max: u32,
@@ -51,7 +51,7 @@ pub enum LegacyError {
     /// No length of an AES key.
     #[error("the key length is {0} bits: set spark.network.crypto.keyLength to 128, 192 or 256")]
     KeyLength(i64),
-    /// What the peer encrypted is not what a holder of the secret would have.
+    /// The peer's ciphertext is not that of a holder of the secret.
     #[error(
         "the older AES handshake with {app_id} does not verify: the peer has another secret, or the message was \
          changed on the way"

@@ -8,10 +8,9 @@ use zeroize::Zeroizing;
 
 use super::error::LegacyError;
 use super::increment::increment;
-use super::keys::{LegacyKey, LegacyKeys};
+use super::keys::{IV, LegacyKey, LegacyKeys};
 use super::message::{ClientChallenge, ServerResponse};
-use super::settings::{LegacyLimits, LegacySettings, Parameters};
-use super::{CIPHER, IV};
+use super::settings::{CIPHER, LegacyLimits, LegacySettings, Parameters};
 use crate::crypto::ctr::KeyStream;
 use crate::crypto::random::{Random, RandomError};
 use crate::ids::AppId;
@@ -25,7 +24,7 @@ pub struct Initiator {
     parameters: Parameters,
     app_id: AppId,
     nonce: Bytes,
-    /// What the server must show: C + 1.
+    /// The number that the server must show: C + 1.
     expected: Zeroizing<Vec<u8>>,
     key: LegacyKey,
 }
@@ -92,7 +91,7 @@ impl Responder {
     /// Verifies `challenge` under the secret of the application that it names, and answers it.
     ///
     /// Derives two keys, each at the price that the client names and `limits` allow: not on a thread that others wait
-    /// for. The response is the last thing sent in clear. A replayed challenge is answered like any other: who replays
+    /// for. The response is the last thing sent in clear. A replayed challenge is answered like any other: a replayer
     /// cannot use the session. Draws from `random`, in this order: N (the key's length), the server's input IV and its
     /// output IV (16 bytes each).
     pub fn respond(
@@ -124,7 +123,7 @@ impl Responder {
     }
 }
 
-/// What stands behind app id and nonce, which have to be there: only a holder of the secret could have put them there.
+/// The bytes behind app id and nonce, which have to be there: only a holder of the secret could have put them there.
 fn open_proof<'a>(proof: &'a [u8], app_id: &AppId, nonce: &[u8]) -> Result<&'a [u8], LegacyError> {
     let refused = || LegacyError::NotVerified { app_id: app_id.clone() };
     let known = app_id.as_str().as_bytes();

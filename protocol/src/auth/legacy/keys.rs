@@ -2,12 +2,14 @@
 
 use zeroize::Zeroizing;
 
-use super::IV;
 use super::settings::Parameters;
 use crate::cipher::{CtrLayer, Role};
 use crate::crypto::ctr::KeyStream;
 use crate::crypto::pbkdf2;
 use crate::secret::{AppSecret, Secret};
+
+/// Bytes of an initial counter.
+pub(super) const IV: usize = 16;
 
 /// An AES key of any length. Wiped on drop.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use crate::ids::AppId;
 /// bound.
 const MAX_FIELD: usize = 1024;
 
-/// What a client begins with: the parameters of the exchange, and its proof.
+/// A client's first message: the parameters of the exchange, and its proof.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientChallenge {
     pub(super) app_id: AppId,
@@ -94,7 +94,7 @@ impl ClientChallenge {
     }
 }
 
-/// What a server answers: its proof, and what the session's keys are made of. All of it is encrypted.
+/// A server's answer: its proof, and the material of the session's keys. All of it is encrypted.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ServerResponse {
     pub(super) response: Bytes,

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! **What it is worth.** Both directions of the handshake are encrypted with the same key stream, nothing is
-//! authenticated but the plaintexts that are known, and there is no forward secrecy: who learns the secret opens every
-//! session that was recorded. Whoever records one handshake can try secrets against it. Whoever stands in between can
+//! authenticated but the plaintexts that are known, and there is no forward secrecy: a later holder of the secret opens every
+//! session that was recorded. One recorded handshake is enough to try secrets against it. A man in the middle can
 //! make a response of a challenge in half of all cases, but then knows no session key. It is here for peers that can do
 //! nothing better.
 //!
@@ -40,8 +40,3 @@ pub use handshake::{Initiator, Responder};
 pub use keys::LegacyKeys;
 pub use message::{ClientChallenge, ServerResponse};
 pub use settings::{LegacyKdf, LegacyLimits, LegacySettings};
-
-/// The only cipher, by the name that travels in the challenge.
-const CIPHER: &str = "AES/CTR/NoPadding";
-/// Bytes of an initial counter.
-const IV: usize = 16;

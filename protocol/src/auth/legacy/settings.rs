@@ -1,45 +1,31 @@
-//! What the parameters of the exchange may be, on either side of it.
+//! The parameters of the exchange, and their bounds, on either side of it.
 
-use super::CIPHER;
 use super::error::LegacyError;
 use super::message::ClientChallenge;
 use crate::crypto::pbkdf2::Digest;
 
-/// `spark.network.crypto.keyFactoryAlgorithm`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum LegacyKdf {
-    /// `PBKDF2WithHmacSHA1`: Spark's default.
-    HmacSha1,
-    /// `PBKDF2WithHmacSHA256`.
-    HmacSha256,
-    /// `PBKDF2WithHmacSHA512`.
-    HmacSha512,
+/// The only cipher, by the name that travels in the challenge.
+pub(super) const CIPHER: &str = "AES/CTR/NoPadding";
+
+named! {
+    /// `spark.network.crypto.keyFactoryAlgorithm`. The names are Java's; they travel in the challenge.
+    LegacyKdf {
+        /// `PBKDF2WithHmacSHA1`: Spark's default.
+        HmacSha1 = "PBKDF2WithHmacSHA1",
+        /// `PBKDF2WithHmacSHA256`.
+        HmacSha256 = "PBKDF2WithHmacSHA256",
+        /// `PBKDF2WithHmacSHA512`.
+        HmacSha512 = "PBKDF2WithHmacSHA512",
+    }
 }
 
 impl LegacyKdf {
-    const ALL: [Self; 3] = [Self::HmacSha1, Self::HmacSha256, Self::HmacSha512];
-
-    /// Java's name for it, which travels in the challenge.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HmacSha1 => "PBKDF2WithHmacSHA1",
-            Self::HmacSha256 => "PBKDF2WithHmacSHA256",
-            Self::HmacSha512 => "PBKDF2WithHmacSHA512",
-        }
-    }
-
     pub(super) fn digest(self) -> Digest {
         match self {
             Self::HmacSha1 => Digest::Sha1,
             Self::HmacSha256 => Digest::Sha256,
             Self::HmacSha512 => Digest::Sha512,
         }
-    }
-}
-
-impl std::fmt::Display for LegacyKdf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -53,7 +39,7 @@ impl std::str::FromStr for LegacyKdf {
     }
 }
 
-/// What a client puts into its challenge. The default is Spark's.
+/// The parameters in a client's challenge. The default is Spark's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LegacySettings {
     /// `spark.network.crypto.keyFactoryAlgorithm`.
@@ -70,7 +56,7 @@ impl Default for LegacySettings {
     }
 }
 
-/// What a client may ask a server to compute.
+/// The bounds on the work that a client may ask of a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LegacyLimits {
     /// Iterations of PBKDF2, which is run twice. Default 65,536: less than a tenth of a second each.

@@ -58,7 +58,7 @@ fn rejects_a_collected_frame_above_the_limit_before_it_arrives() {
 fn an_in_frame_body_does_not_count_against_the_limit() {
     let mut decoder = decoder(&[&frame(0x8000_0006, &[3]), &42_i64.to_be_bytes(), &[0; 4]]);
     let head = Head::RpcRequest { request: RequestId(42) };
-    assert_eq!(decoder.next(), Ok(Some(Incoming::Head { head, body_len: MAX_PAYLOAD - 13 })));
+    assert_eq!(decoder.next(), Ok(Some(FrameEvent::Head { head, body_len: MAX_PAYLOAD - 13 })));
     assert_eq!(decoder.next(), Ok(None));
     assert!(!decoder.is_idle());
     assert_eq!(decoder.buffered(), 0);
@@ -81,8 +81,8 @@ fn rejects_fields_that_the_frame_cuts_off() {
 fn surplus_behind_the_fields_is_ignored() {
     let mut decoder = decoder(&[&frame(24, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0xaa, 0xbb, 0xcc])]);
     let head = Head::ChunkFetchRequest { stream: StreamId(1), chunk: ChunkIndex(2) };
-    assert_eq!(decoder.next(), Ok(Some(Incoming::Head { head, body_len: 0 })));
-    assert_eq!(decoder.next(), Ok(Some(Incoming::End)));
+    assert_eq!(decoder.next(), Ok(Some(FrameEvent::Head { head, body_len: 0 })));
+    assert_eq!(decoder.next(), Ok(Some(FrameEvent::End)));
     assert!(decoder.is_idle());
 }
 
@@ -92,8 +92,8 @@ fn a_negative_byte_count_is_no_body() {
     bytes.put_i64(-5);
     let mut decoder = decoder(&[&bytes]);
     let head = Head::StreamResponse { stream: "s".into() };
-    assert_eq!(decoder.next(), Ok(Some(Incoming::Head { head, body_len: 0 })));
-    assert_eq!(decoder.next(), Ok(Some(Incoming::End)));
+    assert_eq!(decoder.next(), Ok(Some(FrameEvent::Head { head, body_len: 0 })));
+    assert_eq!(decoder.next(), Ok(Some(FrameEvent::End)));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn bodies_in_and_behind_the_frame_are_slices_of_what_was_fed() {
     decoder.feed(stream.clone());
     let mut bodies = Vec::new();
     while let Some(incoming) = decoder.next().unwrap() {
-        if let Incoming::Body(body) = incoming {
+        if let FrameEvent::Body(body) = incoming {
             bodies.push(body);
         }
     }
@@ -128,8 +128,8 @@ fn tells_bytes_of_the_next_message_from_none() {
     assert!(decoder.is_idle());
     decoder.feed(stream.freeze());
     assert_eq!(decoder.buffered(), head_len + 1);
-    assert!(matches!(decoder.next(), Ok(Some(Incoming::Head { .. }))));
-    assert_eq!(decoder.next(), Ok(Some(Incoming::End)));
+    assert!(matches!(decoder.next(), Ok(Some(FrameEvent::Head { .. }))));
+    assert_eq!(decoder.next(), Ok(Some(FrameEvent::End)));
     assert!(!decoder.is_idle());
     assert_eq!(decoder.buffered(), 1);
     assert_eq!(decoder.next(), Ok(None));

@@ -1,8 +1,8 @@
-//! What is wrong with a sealed file.
+//! Faults of a sealed file.
 
-use super::header::Kind;
+use super::partition::Kind;
 
-/// Why a sealed file was not opened, or not written. Whoever knows the file adds its name.
+/// Why a sealed file was not opened, or not written. The caller adds the file's name.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealedError {
@@ -23,11 +23,11 @@ pub enum SealedError {
     /// A sealed file of another partition, application, cluster or node lies here.
     #[error("it was sealed for another {what}: it is {found}, not {expected}; it was moved or copied here")]
     Foreign {
-        /// What differs.
+        /// The field that differs.
         what: &'static str,
-        /// What the header says.
+        /// The value in the header.
         found: String,
-        /// What it had to say.
+        /// The value that it must have.
         expected: String,
     },
     /// The files of a partition are not of one opening.
@@ -89,7 +89,7 @@ pub enum SealedError {
     Record {
         /// Position of the record.
         record: u64,
-        /// What does not fit.
+        /// The part that does not fit.
         what: &'static str,
     },
     /// No commit record: merging never came to its end.

@@ -1,4 +1,4 @@
-//! The clear front of a sealed file: what it is, whose it is, and which key opens it.
+//! The clear front of a sealed file: its kind, its owner, and the key that opens it.
 //!
 //! Nothing in it is secret, and nothing in it is to be believed before a segment has opened: the file's key is
 //! derived from all of its bytes ([`FileKey`](super::keys)), so a file whose header was changed does not open.
@@ -8,6 +8,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes};
 
 use super::error::SealedError;
+use super::partition::{Kind, PartitionId};
 use crate::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use crate::stored::envelope::{Context, WrappedKey};
 
@@ -29,65 +30,8 @@ pub struct Header {
     pub partition: PartitionId,
     /// The data key, as its key service wrapped it.
     pub key: WrappedKey,
-    /// What the data key is bound to: cluster, application, node.
+    /// The binding of the data key: cluster, application, node.
     pub context: Context,
-}
-
-/// Which file of a partition.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-#[repr(u8)]
-pub enum Kind {
-    /// The pushed blocks.
-    Data = 1,
-    /// Where chunks begin and end, and what their segments are counted with.
-    Index = 2,
-    /// Which map outputs are in a chunk.
-    Meta = 3,
-}
-
-impl Kind {
-    /// All three, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Data, Self::Index, Self::Meta];
-
-    /// Ending of the file's name.
-    pub fn extension(self) -> &'static str {
-        match self {
-            Self::Data => "data",
-            Self::Index => "index",
-            Self::Meta => "meta",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.extension())
-    }
-}
-
-/// A merged partition of an application.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct PartitionId {
-    /// The shuffle.
-    pub shuffle: ShuffleId,
-    /// The attempt of merging it.
-    pub merge: ShuffleMergeId,
-    /// The reduce partition.
-    pub reduce: ReduceId,
-}
-
-impl PartitionId {
-    /// Name of one of its files (`RemoteBlockPushResolver`, Spark 4.3.0; unchanged since 3.2).
-    pub fn file_name(&self, app: &AppId, kind: Kind) -> String {
-        format!("shuffleMerged_{}_{self}.{kind}", app.as_str())
-    }
-}
-
-impl fmt::Display for PartitionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}_{}", self.shuffle, self.merge, self.reduce)
-    }
 }
 
 /// 32 random bytes that no two openings of a partition for writing share. Not secret.
@@ -229,7 +173,7 @@ fn put_field(out: &mut Vec<u8>, bytes: &[u8], most: usize) -> Result<(), SealedE
     Ok(())
 }
 
-/// What is left of a header.
+/// The rest of a header.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::error::SealedError;
-use super::header::{Header, Kind, PartitionId, Salt};
+use super::header::{Header, Salt};
 use super::keys::{FileKey, header_of};
+use super::partition::{Kind, PartitionId};
 use super::record::{ChunkRecord, CommitRecord, Gap, NO_RECORD, Progress, Record};
 use super::segment::{self, HEAD, MAX_RECORD, OVERHEAD, SegmentHead};
 use crate::crypto::gcm::GcmKey;

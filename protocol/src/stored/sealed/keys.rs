@@ -7,7 +7,8 @@
 //! So whatever the header says (kind, partition, application, cluster, node, wrapped key) is bound to every segment
 //! without standing in front of each: a changed header is another key.
 
-use super::header::{Kind, Salt};
+use super::header::Salt;
+use super::partition::Kind;
 use crate::crypto::gcm::GcmKey;
 use crate::crypto::hkdf;
 use crate::secret::Secret;

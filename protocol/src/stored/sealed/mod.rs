@@ -64,7 +64,7 @@
 //! ```
 //!
 //! The counter is one of the file: it begins at 0 with each opening, every segment that is sealed takes the next one,
-//! and none is ever given back. What was aborted or could not be written is written over *in place* under other
+//! and none is ever given back. Aborted bytes, and bytes that could not be written, are written over *in place* under other
 //! counters, which is why the nonce is no offset. A counter therefore names one segment in the life of a file, and the
 //! rest of the format is about saying which counters belong where; the copy in the segment is only believed when it is
 //! the expected one or, in the index, when the chain of records holds.
@@ -118,7 +118,7 @@
 //! 3. The headers of data and meta must be that of the index file but for the kind, and their lengths the committed
 //!    ones: nothing was cut off, nothing appended.
 //! 4. It opens the segments of a chunk in order, each with the counter and the offset that belong there, and hands out
-//!    the bytes of a segment when that segment has verified. What comes before the chunk is not read.
+//!    the bytes of a segment when that segment has verified. It does not read the bytes before the chunk.
 //!
 //! While a partition is being merged, its writer knows what the commit record would say ([`Progress`]), and a reader that
 //! asks it takes that instead: step 2 ends where the writer says, with the record whose counter it says, and the files
@@ -128,14 +128,14 @@
 //!
 //! Pieces go behind the last committed segment. The end of a chunk is its bitmap in the meta file, then its record in
 //! the index. At the end all three files are cut to what the records say, and then the commit record is written: it is
-//! the last write. What the process leaves behind when it is killed before that has no commit. Where a finalized
+//! the last write. A process that is killed before that leaves files without a commit. Where a finalized
 //! partition has to survive a power loss too, data and meta are on the disk before the commit record is written, and
 //! then the index and the directories.
 //!
 //! # What this does not hold
 //!
 //! * Three files that were finalized together and are put back together, over a later opening of the same partition,
-//!   are valid: they are what was sealed once. Who has kept the salt of the later opening compares it.
+//!   are valid: they are what was sealed once. A reader that has kept the salt of the later opening compares it.
 //! * Sizes and times: how long blocks are, and how many were aborted, can be seen.
 //! * A process that goes on twice (a snapshot of a virtual machine with partitions open) seals twice under the same
 //!   counters. Do not restore one.
@@ -149,14 +149,16 @@ mod error;
 mod header;
 mod index;
 mod keys;
+mod partition;
 mod record;
 mod sealer;
 mod segment;
 
 pub use error::SealedError;
-pub use header::{Header, Kind, MAGIC, MAX_NAME, PartitionId, Salt, VERSION};
+pub use header::{Header, MAGIC, MAX_NAME, Salt, VERSION};
 pub use index::{Chunk, ChunkOpener, Index};
 pub use keys::LABEL;
+pub use partition::{Kind, PartitionId};
 pub use record::{MAX_GAPS, NO_RECORD, Progress};
 pub use sealer::{Headers, PartitionSealer, SealedChunk, SealedCommit};
 pub use segment::{HEAD, MAX_PIECE, MAX_RECORD, MAX_SEGMENT, OVERHEAD, PIECE};

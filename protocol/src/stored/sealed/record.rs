@@ -1,4 +1,4 @@
-//! What the segments of an index file say.
+//! The records in the segments of an index file.
 //!
 //! ```text
 //! chunk                                     commit, the last one
@@ -31,7 +31,7 @@ const CHUNK: u8 = 1;
 const COMMIT: u8 = 2;
 const GAP: usize = 12;
 
-/// Counters that belong to no segment of the chunk: what was aborted used them.
+/// Counters that belong to no segment of the chunk: aborted blocks used them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Gap {
     /// The segment before which they lie, from 1.
@@ -71,7 +71,7 @@ pub(super) enum Record {
     Commit(CommitRecord),
 }
 
-/// How far the writer of a partition is: what a reader needs before there is a commit record. Small, and not secret.
+/// How far the writer of a partition is. A reader needs it before there is a commit record. Small, and not secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Progress {
     /// Chunks that are closed.
@@ -156,7 +156,7 @@ impl Record {
     }
 }
 
-/// What is left of a record.
+/// The rest of a record.
 struct Numbers<'a> {
     left: &'a [u8],
     record: u64,

@@ -6,13 +6,14 @@
 //!                                  ▲ commit moves it here ▲; abort forgets what is behind it
 //! ```
 //!
-//! Nothing here does IO. What an operation gives is to be written at the offset that comes with it; what failed to be
-//! written is forgotten ([`PartitionSealer::abort`], or by not calling [`PartitionSealer::chunk_written`]) and the
+//! Nothing here does IO. The result of an operation is to be written at the offset that comes with it; a result that
+//! could not be written is forgotten ([`PartitionSealer::abort`], or by not calling [`PartitionSealer::chunk_written`]) and the
 //! next bytes go to the same place, under counters that were never used.
 
 use super::error::SealedError;
-use super::header::{Header, Kind, PartitionId, Salt};
+use super::header::{Header, Salt};
 use super::keys::{FileKey, header_of};
+use super::partition::{Kind, PartitionId};
 use super::record::{ChunkRecord, CommitRecord, Gap, MAX_GAPS, NO_RECORD, Progress};
 use super::segment::{self, OVERHEAD, PIECE};
 use crate::cipher::Segment;
@@ -173,7 +174,7 @@ impl PartitionSealer {
         self.committed = self.written;
     }
 
-    /// The block that was being written never was. What it wrote stays until it is overwritten or cut off.
+    /// The block that was being written is dropped. Its bytes stay until they are overwritten or cut off.
     pub fn abort(&mut self) {
         self.written = self.committed;
         while self.gaps.last().is_some_and(|gap| gap.segment >= self.committed.segments) {
@@ -181,7 +182,7 @@ impl PartitionSealer {
         }
     }
 
-    /// Seals the end of the open chunk: what is committed and in no chunk yet. `meta` is the chunk's bitmap.
+    /// Seals the end of the open chunk: the committed bytes that are in no chunk yet. `meta` is the chunk's bitmap.
     pub fn seal_chunk(&mut self, meta: &[u8]) -> Result<SealedChunk, SealedError> {
         if self.is_block_open() {
             return Err(SealedError::BlockOpen);

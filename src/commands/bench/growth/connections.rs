@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::super::data::Blocks;
-use super::super::load::{self, Until};
+use super::super::load::{self, Figures, Until, unmeasured};
+use super::ground::Ground;
 use super::series::{Column, Series};
-use super::{Ground, unmeasured};
 use crate::commands::Failure;
 
 const CONNECTIONS: [usize; 5] = [1, 4, 16, 64, 256];
@@ -27,8 +27,8 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
     for _ in 0..ground.rounds {
         for connections in CONNECTIONS {
             let until = Until::Time(ground.time);
-            let measured = load::run(&service, &settings, Arc::clone(&blocks), connections, until).await?;
-            series.add(connections.to_string(), values(&measured, blocks.size));
+            let figures = load::run(&service, &settings, Arc::clone(&blocks), connections, until).await?;
+            series.add(connections.to_string(), values(&figures, blocks.size));
         }
         ground.progress.inc(1);
     }
@@ -36,13 +36,13 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
 }
 
 /// What [`COLUMNS`] names.
-pub(super) fn values(measured: &load::Measured, block: u64) -> Vec<f64> {
-    let bytes = measured.bytes as f64;
+pub(super) fn values(figures: &Figures, block: u64) -> Vec<f64> {
+    let bytes = figures.bytes as f64;
     vec![
-        bytes / measured.wall,
-        measured.server_cpu / bytes,
-        measured.client_cpu / bytes,
-        measured.server_cpu / bytes * block as f64,
-        measured.server_memory as f64,
+        bytes / figures.wall,
+        figures.server_cpu / bytes,
+        figures.client_cpu / bytes,
+        figures.server_cpu / bytes * block as f64,
+        figures.server_memory as f64,
     ]
 }

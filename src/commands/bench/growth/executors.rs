@@ -3,10 +3,11 @@
 use sealed_shuffle_protocol::ids::ExecutorId;
 
 use super::super::data::Blocks;
-use super::super::{SORT_MANAGER, info, load};
-use super::latency::{Asking, COLUMNS, SLICES};
+use super::super::executor::{EXECUTOR, SORT_MANAGER, info};
+use super::super::load::unmeasured;
+use super::ground::Ground;
+use super::latency::{Asker, COLUMNS, SLICES};
 use super::series::Series;
-use super::{Ground, unmeasured};
 use crate::commands::Failure;
 
 const EXECUTORS: [u64; 3] = [1, 1_000, 100_000];
@@ -20,9 +21,9 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
         // The first one is there. All of them have the same directory, and so the same blocks.
         let others = (2..=count).map(|executor| ExecutorId::new(executor.to_string()));
         client.register_all(&service.address, others, info(ground.executor, SORT_MANAGER)?).await?;
-        all.push((count, service, Asking::new(client)));
+        all.push((count, service, Asker::new(client)));
     }
-    debug_assert_eq!(load::EXECUTOR, "1", "executors are counted from it");
+    debug_assert_eq!(EXECUTOR, "1", "executors are counted from it");
     let mut series = Series::new("registered executors", COLUMNS, "1");
     for round in 0..=ground.rounds {
         for _ in 0..SLICES {

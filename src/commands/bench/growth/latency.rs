@@ -3,17 +3,17 @@
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_client::{Address, Client};
+use sealed_shuffle_measure::process::anonymous_memory;
+use sealed_shuffle_measure::{Noise, Sample};
 use sealed_shuffle_protocol::ids::ExecutorId;
 use sealed_shuffle_protocol::shuffle::BlockId;
 
-use super::super::process;
-use super::super::report::percentile;
+use super::super::load::unmeasured;
 use super::super::service::Service;
 use super::series::Column;
-use super::unmeasured;
 use crate::commands::Failure;
 
-/// What [`Asking::values`] gives.
+/// What [`Asker::values`] gives.
 pub(super) const COLUMNS: &[Column] = &[
     Column { key: "request_seconds_p50", heading: "P50 US", scale: 1e6, digits: 1 },
     Column { key: "request_seconds_p99", heading: "P99 US", scale: 1e6, digits: 1 },
@@ -24,16 +24,15 @@ pub(super) const COLUMNS: &[Column] = &[
 pub(super) const SLICES: u32 = 10;
 
 /// A connection, and what it saw in this round.
-pub(super) struct Asking {
+pub(super) struct Asker {
     pub(super) client: Client,
     latencies: Vec<f64>,
-    /// State of a generator whose numbers need not be good.
-    random: u64,
+    random: Noise,
 }
 
-impl Asking {
+impl Asker {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, latencies: Vec::new(), random: 0x9e37_79b9_7f4a_7c15 }
+        Self { client, latencies: Vec::new(), random: Noise::default() }
     }
 
     /// Asks for a while for what `choose` makes of a random number.
@@ -45,10 +44,7 @@ impl Asking {
     ) -> Result<(), Failure> {
         let begun = Instant::now();
         while begun.elapsed() < time {
-            self.random ^= self.random << 13;
-            self.random ^= self.random >> 7;
-            self.random ^= self.random << 17;
-            let (executor, blocks) = choose(self.random);
+            let (executor, blocks) = choose(self.random.next_u64());
             let asked = Instant::now();
             let mut fetch = self.client.fetch(server, &executor, blocks);
             while let Some(outcome) = fetch.next().await {
@@ -61,9 +57,8 @@ impl Asking {
 
     /// Ends the round.
     pub(super) fn values(&mut self, service: &Service) -> Result<Vec<f64>, Failure> {
-        let mut sorted = std::mem::take(&mut self.latencies);
-        sorted.sort_by(f64::total_cmp);
-        let memory = process::resident_anonymous(service.process()).map_err(unmeasured)?;
-        Ok(vec![percentile(&sorted, 50), percentile(&sorted, 99), memory as f64])
+        let latencies = Sample::of(std::mem::take(&mut self.latencies));
+        let memory = anonymous_memory(service.process()).map_err(unmeasured)?;
+        Ok(vec![latencies.percentile(50), latencies.percentile(99), memory as f64])
     }
 }

@@ -1,17 +1,20 @@
 //! The server's anonymous resident memory: just started, with 1,000 idle connections, and with 64 readers that are slower
 //! than it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sealed_shuffle_client::Client;
+use sealed_shuffle_measure::Meter;
+use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tokio::task::JoinSet;
 
 use super::super::data::Blocks;
+use super::super::executor::{APP, EXECUTOR};
+use super::super::load::unmeasured;
 use super::super::service::Service;
-use super::super::{load, process};
+use super::ground::Ground;
 use super::series::{Column, Series};
-use super::{Ground, unmeasured};
 use crate::commands::{Exit, Failure};
 
 const IDLE: usize = 1_000;
@@ -41,7 +44,7 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
 }
 
 fn resident(service: &Service) -> Result<f64, Failure> {
-    Ok(process::resident_anonymous(service.process()).map_err(unmeasured)? as f64)
+    Ok(anonymous_memory(service.process()).map_err(unmeasured)? as f64)
 }
 
 async fn idle(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result<f64, Failure> {
@@ -61,8 +64,8 @@ async fn slow(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result
     settings.max_size_in_flight = blocks.size;
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
-        let client = Client::new(settings.clone(), AppId::new(load::APP));
-        let executor = ExecutorId::new(load::EXECUTOR);
+        let client = Client::new(settings.clone(), AppId::new(APP));
+        let executor = ExecutorId::new(EXECUTOR);
         let mut fetch = client.fetch(&service.address, &executor, blocks.some(0, 64));
         readers.spawn(async move {
             loop {
@@ -75,20 +78,20 @@ async fn slow(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result
             }
         });
     }
-    let mut most = 0.0_f64;
-    let begun = Instant::now();
-    let mut samples = tokio::time::interval(SAMPLE);
-    while begun.elapsed() < 2 * ground.time {
+    let meter = Meter::start(service.process(), SAMPLE).map_err(unmeasured)?;
+    let end = tokio::time::sleep(2 * ground.time);
+    tokio::pin!(end);
+    loop {
         tokio::select! {
-            _ = samples.tick() => most = most.max(resident(service)?),
+            () = &mut end => break,
             Some(reader) = readers.join_next() => reader.map_err(|error| Failure::new(Exit::Failed, error))??,
         }
     }
-    Ok(most)
+    Ok(meter.stop().map_err(unmeasured)?.memory as f64)
 }
 
 async fn take(client: &Client, service: &Service, blocks: &Blocks) -> Result<(), Failure> {
-    let executor = ExecutorId::new(load::EXECUTOR);
+    let executor = ExecutorId::new(EXECUTOR);
     let mut fetch = client.fetch(&service.address, &executor, blocks.some(0, 1));
     while let Some(outcome) = fetch.next().await {
         outcome.map_err(|error| Failure::new(error.error.kind().into(), error.error))?;

@@ -4,10 +4,11 @@
 use sealed_shuffle_protocol::ids::ExecutorId;
 
 use super::super::data::Blocks;
-use super::super::load;
-use super::latency::{Asking, COLUMNS, SLICES};
+use super::super::executor::EXECUTOR;
+use super::super::load::unmeasured;
+use super::ground::Ground;
+use super::latency::{Asker, COLUMNS, SLICES};
 use super::series::Series;
-use super::{Ground, unmeasured};
 use crate::commands::Failure;
 
 const PARTITIONS: [i32; 3] = [100, 10_000, 100_000];
@@ -22,7 +23,7 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
     for (service, what) in [(&caching, "cached"), (&reading, "read anew")] {
         for (shuffle, partitions) in (300..).zip(PARTITIONS) {
             let blocks = Blocks::sparse(ground.executor, shuffle, SIZE, partitions).map_err(unmeasured)?;
-            all.push((format!("{partitions}, {what}"), service, Asking::new(ground.client()?), blocks));
+            all.push((format!("{partitions}, {what}"), service, Asker::new(ground.client()?), blocks));
         }
     }
     let mut series = Series::new("partitions of an index file", COLUMNS, "100, cached");
@@ -31,7 +32,7 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
             for (_, service, asking, blocks) in &mut all {
                 let choose = |random: u64| {
                     (
-                        ExecutorId::new(load::EXECUTOR),
+                        ExecutorId::new(EXECUTOR),
                         blocks.some(random % u64::from(blocks.count.unsigned_abs()), 1),
                     )
                 };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use sealed_shuffle_measure::Spread;
 use serde_json::{Map, Value, json};
 
 use super::super::mode::Mode;
@@ -91,35 +92,13 @@ impl Series {
 
     fn ratio(&self, point: &Point) -> Option<Spread> {
         let reference = self.points.iter().find(|point| point.label == self.reference)?;
-        let ratios = point.column(0).zip(reference.column(0)).map(|(here, there)| here / there);
-        Some(Spread::of(ratios))
+        Some(Spread::of_ratios(point.column(0).zip(reference.column(0))))
     }
 }
 
 impl Point {
     fn column(&self, at: usize) -> impl Iterator<Item = f64> {
         self.rounds.iter().map(move |values| values[at])
-    }
-}
-
-/// Several measurements of one thing.
-struct Spread {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = values.collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |at: usize| sorted.get(at).copied().unwrap_or(f64::NAN);
-        let (low, high) = (at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2));
-        Self { least: at(0), median: f64::midpoint(low, high), most: at(sorted.len().saturating_sub(1)) }
-    }
-
-    fn json(&self) -> Value {
-        json!({ "least": self.least, "median": self.median, "most": self.most })
     }
 }
 
@@ -140,10 +119,5 @@ mod tests {
         assert_eq!((ratio.least, ratio.median, ratio.most), (2.0, 2.0, 3.0));
         assert_eq!(series.json(Mode::Tls)["points"][0]["seconds"]["median"], 3.0);
         assert!(series.text(Mode::Tls).contains("3000.0"));
-    }
-
-    #[test]
-    fn median_of_an_even_number_lies_between_the_two_in_the_middle() {
-        assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0].into_iter()).median, 2.5);
     }
 }

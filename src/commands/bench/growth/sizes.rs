@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::HumanBytes;
+use sealed_shuffle_measure::Sample;
+use sealed_shuffle_measure::process::{anonymous_memory, cpu_seconds};
 use sealed_shuffle_protocol::ids::ExecutorId;
 
 use super::super::data::Blocks;
-use super::super::load::{self, Until};
-use super::super::process;
+use super::super::executor::EXECUTOR;
+use super::super::load::{self, Figures, Until, unmeasured};
 use super::super::service::Service;
 use super::connections::{COLUMNS, values};
+use super::ground::Ground;
 use super::series::Series;
-use super::{Ground, unmeasured};
 use crate::commands::Failure;
 
 /// Bytes of a block, how many of them, and how many connections fetch them.
@@ -45,8 +47,8 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
     for _ in 0..ground.rounds {
         for (blocks, connections) in &all {
             let until = Until::Time(ground.time);
-            let measured = load::run(&service, &settings, Arc::clone(blocks), *connections, until).await?;
-            series.add(HumanBytes(blocks.size).to_string(), values(&measured, blocks.size));
+            let figures = load::run(&service, &settings, Arc::clone(blocks), *connections, until).await?;
+            series.add(HumanBytes(blocks.size).to_string(), values(&figures, blocks.size));
         }
         if let Some((huge, _)) = all.last() {
             series.add(TO_FILE, to_file(ground, &service, huge).await?);
@@ -62,25 +64,25 @@ async fn to_file(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Res
     fs::create_dir_all(&dir).map_err(unmeasured)?;
     let (us, them) = (std::process::id(), service.process());
     let begun = Instant::now();
-    let our_cpu = process::cpu_seconds(us).map_err(unmeasured)?;
-    let their_cpu = process::cpu_seconds(them).map_err(unmeasured)?;
-    let executor = ExecutorId::new(load::EXECUTOR);
+    let our_cpu = cpu_seconds(us).map_err(unmeasured)?;
+    let their_cpu = cpu_seconds(them).map_err(unmeasured)?;
+    let executor = ExecutorId::new(EXECUTOR);
     let mut fetch =
         client.fetch_to_files(&service.address, &executor, blocks.some(0, 1), &dir, Arc::new(|_| {}))?;
     let (mut bytes, mut server_memory) = (0, 0);
     while let Some(outcome) = fetch.next().await {
         let (_, saved) = outcome.map_err(|error| Failure::new(error.error.kind().into(), error.error))?;
         bytes += saved.len;
-        server_memory = process::resident_anonymous(them).map_err(unmeasured)?;
+        server_memory = anonymous_memory(them).map_err(unmeasured)?;
     }
-    let measured = load::Measured {
+    let figures = Figures {
         bytes,
         wall: begun.elapsed().as_secs_f64(),
-        server_cpu: process::cpu_seconds(them).map_err(unmeasured)? - their_cpu,
-        client_cpu: process::cpu_seconds(us).map_err(unmeasured)? - our_cpu,
+        server_cpu: cpu_seconds(them).map_err(unmeasured)? - their_cpu,
+        client_cpu: cpu_seconds(us).map_err(unmeasured)? - our_cpu,
         server_memory,
-        latencies: Vec::new(),
+        latencies: Sample::default(),
     };
     fs::remove_dir_all(&dir).map_err(unmeasured)?;
-    Ok(values(&measured, blocks.size))
+    Ok(values(&figures, blocks.size))
 }

@@ -1,13 +1,11 @@
 //! The key file on disk.
 //!
-//! A new file is written beside, under a name of its own that must not exist (`O_EXCL`) and with mode 0600, brought to
-//! the disk, and then given its name in one step; the directory is brought to the disk, too. What exists is never
-//! written into. Making takes the name only if it is free, so that of two servers that start together one makes the
-//! file and both read it. Rotations hold a lock on the file that they replace.
+//! It is made and replaced as a [`private_file`]; what exists is never written into. Making takes the name only if it is
+//! free, so that of two servers that start together one makes the file and both read it. Rotations hold a lock on the
+//! file that they replace.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
@@ -15,13 +13,15 @@ use rustix::io::Errno;
 use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::secret::Secret;
 use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::region::Identity;
 use tempfile::NamedTempFile;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::super::error::{KeyError, KeyErrorKind};
 use super::format::{self, Generation, MOST_KEYS};
-use crate::keys::directory::{Stamp, open_to_others};
+use crate::keys::directory::open_to_others;
+use crate::private_file::{self, directory_of};
 
 /// Longest key file.
 const LONGEST: usize = 64 << 10;
@@ -34,7 +34,8 @@ const ROUNDS: usize = 8;
 pub(super) struct Contents {
     /// Oldest first, at least one.
     pub(super) generations: Vec<Generation>,
-    pub(super) stamp: Stamp,
+    /// Which file that was.
+    pub(super) identity: Identity,
 }
 
 impl Contents {
@@ -114,7 +115,7 @@ fn contents_of(file: &File) -> Result<(Contents, Zeroizing<String>), FileError> 
             "put it back from a copy; a new one would not open what was sealed under it",
         )
     })?;
-    Ok((Contents { generations, stamp: Stamp::of(&stat) }, text))
+    Ok((Contents { generations, identity: Identity::of(&stat) }, text))
 }
 
 fn text_of(file: &File) -> Result<Zeroizing<String>, FileError> {
@@ -138,18 +139,11 @@ fn text_of(file: &File) -> Result<Zeroizing<String>, FileError> {
 
 /// Makes the file with one new key. Answers whether it was this call that made it, and not another at the same time.
 pub(super) fn make(path: &Path) -> Result<bool, FileError> {
-    let dir = directory_of(path);
-    if stat(dir).is_err_and(|errno| errno == Errno::NOENT) {
-        make_directory(dir).map_err(|error| FileError::io("made", error))?;
-    }
-    let new = beside(dir, &format::first(&fresh()?)).map_err(|error| FileError::io("made", error))?;
-    match new.persist_noclobber(path) {
-        Ok(_) => {}
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-        Err(error) => return Err(FileError::io("made", error.error)),
-    }
-    sync(dir).map_err(|error| FileError::io("made", error))?;
-    Ok(true)
+    let failed = |error: io::Error| FileError::io("made", error);
+    private_file::make_directory(directory_of(path)).map_err(failed)?;
+    let text = format::first(&fresh()?);
+    let new = beside(path, &text).map_err(failed)?;
+    private_file::take_name(new, path).map_err(failed)
 }
 
 /// Adds a new key at the end of the file, and answers its name.
@@ -175,10 +169,8 @@ pub(super) fn rotate(path: &Path) -> Result<String, FileError> {
         text.push('\n');
     }
     text.push_str(&line);
-    let dir = directory_of(&path);
-    let new = beside(dir, &text).map_err(|error| FileError::io("rotated", error))?;
-    new.persist(&path).map_err(|error| FileError::io("rotated", error.error))?;
-    sync(dir).map_err(|error| FileError::io("rotated", error))?;
+    let new = beside(&path, &text).map_err(|error| FileError::io("rotated", error))?;
+    private_file::replace(new, &path).map_err(|error| FileError::io("rotated", error))?;
     Ok(generation.name)
 }
 
@@ -188,7 +180,8 @@ fn lock(path: &Path) -> Result<File, FileError> {
         let file = open_existing(path)?;
         file.lock().map_err(|error| FileError::io("locked", error))?;
         let (held, named) = (fstat(&file), stat(path));
-        let same = matches!((held, named), (Ok(held), Ok(named)) if Stamp::of(&held) == Stamp::of(&named));
+        let same =
+            matches!((held, named), (Ok(held), Ok(named)) if Identity::of(&held) == Identity::of(&named));
         if same {
             return Ok(file);
         }
@@ -205,34 +198,8 @@ fn fresh() -> Result<Generation, FileError> {
 }
 
 /// A file beside with that text, on the disk.
-fn beside(dir: &Path, text: &str) -> io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new()
-        .prefix(".keys.")
-        .suffix(".new")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(dir)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    Ok(file)
-}
-
-fn make_directory(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    sync(directory_of(dir))
-}
-
-fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        Some(_) => Path::new("."),
-        None => path,
-    }
+fn beside(path: &Path, text: &str) -> io::Result<NamedTempFile> {
+    private_file::beside(path, |mut file| file.write_all(text.as_bytes()))
 }
 
 /// What lies beside the file.

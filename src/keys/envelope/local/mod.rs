@@ -23,11 +23,11 @@ use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::region::Identity;
 use time::OffsetDateTime;
 
 use super::error::{KeyError, KeyErrorKind};
 use super::provider::{Answer, KeyProvider};
-use crate::keys::directory::Stamp;
 use file::{Contents, FileError};
 use wrap::Fault;
 
@@ -195,7 +195,7 @@ impl Inner {
     fn current(&self) -> Result<Arc<Contents>, KeyError> {
         let known = self.known();
         match stat(&self.path) {
-            Ok(now) if Stamp::of(&now) == known.stamp => return Ok(known),
+            Ok(now) if Identity::of(&now) == known.identity => return Ok(known),
             _ => {}
         }
         let contents = Arc::new(file::read(&self.path).map_err(|error| error.at(&self.path))?);

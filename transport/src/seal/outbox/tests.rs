@@ -3,8 +3,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use proptest::prelude::*;
-use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder, SessionKeys};
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, SessionCipher, SessionMode};
+use sealed_shuffle_protocol::auth::{
+    AesSession, EngineVersion, FirstBytes, Initiator, Responder, SessionKeys,
+};
+use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 use tempfile::TempDir;

@@ -4,23 +4,24 @@
 //! self-issued (its subject is its issuer: an authority's own) is trusted; any other continues our chain. Without a
 //! private key all certificates are trusted. A self-signed certificate of ours is printed twice to be trusted, too.
 
-use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use sealed_shuffle_config::Origin;
 use zeroize::Zeroizing;
 
-use super::{Identity, LARGEST, LONGEST_CHAIN, Material, MaterialError, pem, read_bounded};
+use super::{Identity, LONGEST_CHAIN, Material, MaterialError, pem};
+use crate::program::{self, ProgramError, ProgramLimits};
 use crate::tls::certificate::is_self_issued;
 
 /// Time for the program to print and to end.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How much of what it says about an error is passed on.
-const LONGEST_COMPLAINT: u64 = 1 << 10;
+const LONGEST_COMPLAINT: usize = 1 << 10;
+
+/// How much it may print.
+const LARGEST_OUTPUT: usize = 4 << 20;
 
 /// Runs the program, without a shell, and answers what it printed.
 pub(super) fn run(argv: &[String], origin: &Origin) -> Result<Zeroizing<Vec<u8>>, MaterialError> {
@@ -37,81 +38,30 @@ fn run_within(
         return Err(refuse("it names no program".into(), "give it a program, and its arguments"));
     };
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // A group of its own: whatever it starts ends with it.
-    command.process_group(0);
-    let child = command.spawn().map_err(|error| {
-        refuse(format!("it cannot be started: {error}"), "name a program by its full path, made executable")
-            .caused_by(error)
+    command.args(arguments);
+    let limits = ProgramLimits { deadline, output: LARGEST_OUTPUT + 1, complaint: LONGEST_COMPLAINT };
+    let ended = program::run(command, Zeroizing::default(), limits).map_err(|error| match error {
+        ProgramError::Start(cause) => refuse(
+            format!("it cannot be started: {cause}"),
+            "name a program by its full path, made executable",
+        )
+        .caused_by(cause),
+        ProgramError::Deadline(_) => {
+            refuse(format!("it has not ended after {} s", deadline.as_secs()), "make it faster")
+        }
+        ProgramError::Pipe(cause) => {
+            refuse(format!("what it prints cannot be read: {cause}"), "print PEM alone").caused_by(cause)
+        }
     })?;
-    let mut running = Running(child);
-    let out = collect(running.0.stdout.take(), LARGEST);
-    let complaint = collect(running.0.stderr.take(), LONGEST_COMPLAINT);
-    let until = Instant::now() + deadline;
-    let too_late = || refuse(format!("it has not ended after {} s", deadline.as_secs()), "make it faster");
-    let printed = match out.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        Ok(printed) => printed,
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Err(too_late()),
-    };
-    let Some(status) = running.wait(until) else { return Err(too_late()) };
-    if !status.success() {
-        let said =
-            complaint.recv_timeout(Duration::from_secs(1)).ok().and_then(Result::ok).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
-        return Err(refuse(
-            format!("it ended with {status}: {}", said.trim()),
-            "run it by hand as this user",
-        ));
+    if !ended.status.success() {
+        let said = String::from_utf8_lossy(&ended.complaint);
+        let reason = format!("it ended with {}: {}", ended.status, said.trim());
+        return Err(refuse(reason, "run it by hand as this user"));
     }
-    printed.map_err(|error| {
-        refuse(format!("what it prints cannot be read: {error}"), "print PEM alone").caused_by(error)
-    })
-}
-
-/// Reads in a thread of its own: a pipe that stays open must not hold us up.
-fn collect(from: Option<impl Read + Send + 'static>, most: u64) -> Receiver<io::Result<Zeroizing<Vec<u8>>>> {
-    let (to, receiver) = sync_channel(1);
-    std::thread::spawn(move || {
-        let Some(mut from) = from else { return };
-        let read = if most == LARGEST {
-            read_bounded(from, 64 << 10)
-        } else {
-            let mut bytes = Zeroizing::new(Vec::new());
-            from.by_ref().take(most).read_to_end(&mut bytes).map(|_| bytes)
-        };
-        // Nobody may be waiting any more.
-        drop(to.send(read));
-    });
-    receiver
-}
-
-/// A program that does not outlive us.
-struct Running(Child);
-
-impl Running {
-    fn wait(&mut self, until: Instant) -> Option<ExitStatus> {
-        loop {
-            if let Ok(Some(status)) = self.0.try_wait() {
-                return Some(status);
-            }
-            if Instant::now() >= until {
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    if ended.output.len() > LARGEST_OUTPUT {
+        return Err(refuse("what it prints cannot be read: longer than 4 MiB".into(), "print PEM alone"));
     }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Ok(Some(_)) = self.0.try_wait() {
-            return;
-        }
-        let group = rustix::process::Pid::from_child(&self.0);
-        // It may have ended this moment.
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
-        self.0.wait().ok();
-    }
+    Ok(ended.output)
 }
 
 /// Tells key, chain and authorities apart.
@@ -150,6 +100,8 @@ pub(super) fn take_apart(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn argv(words: &[&str]) -> Vec<String> {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sealed_shuffle_protocol::auth::{EngineVersion, Initiator, Responder};
-use sealed_shuffle_protocol::cipher::{AesSession, FirstBytes, Segment, SessionCipher};
+use sealed_shuffle_protocol::auth::{AesSession, EngineVersion, FirstBytes, Initiator, Responder};
+use sealed_shuffle_protocol::cipher::{Segment, SessionCipher};
 use sealed_shuffle_protocol::connection::{
-    Agreed, Challenge, Request, ServerConnection, ServerEvent, ServerSettings,
+    Agreement, Challenge, Request, ServerConnection, ServerEvent, ServerSettings,
 };
 use sealed_shuffle_protocol::ids::{AppId, RequestId};
 use sealed_shuffle_protocol::limits::Limits;
@@ -63,7 +63,7 @@ impl Handler for Echo {
             ServerEvent::Challenge(challenge) => {
                 let Challenge::X25519(challenge) = challenge else { panic!("{challenge:?}") };
                 let (answer, keys) = Responder::respond(&challenge, &secret(), &mut OsRandom).unwrap();
-                engine.accept(challenge.app_id().clone(), &answer.encode(), Some(Agreed::X25519(keys)))
+                engine.accept(challenge.app_id().clone(), &answer.encode(), Some(Agreement::X25519(keys)))
             }
             ServerEvent::Request(Request::Rpc { request, body }) if &body[..] == b"close" => {
                 engine.fail_rpc(request, "refused")?;
@@ -79,8 +79,8 @@ impl Handler for Echo {
         }
     }
 
-    fn session_layer(&mut self, agreed: Agreed) -> Box<dyn Layer> {
-        let Agreed::X25519(keys) = agreed else { panic!("{agreed:?}") };
+    fn session_layer(&mut self, agreed: Agreement) -> Box<dyn Layer> {
+        let Agreement::X25519(keys) = agreed else { panic!("{agreed:?}") };
         Box::new(AesSession::server(keys, FirstBytes::Frame, Box::new(OsRandom)))
     }
 

@@ -1,0 +1,120 @@
+//! A Spark application as a process: a program of `python/` with a home and options of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{
+    home::{loopback, private_home},
+    keys::Keys,
+};
+use crate::{
+    machine::{Lines, Process, Turn},
+    spark::Spark,
+};
+
+/// Python and three JVMs start slowly on a busy machine.
+pub(super) const START_LIMIT: Duration = Duration::from_secs(240);
+/// What all programs share on the side of the driver.
+const DRIVER: (&str, &str) = ("driver.py", include_str!("../../python/driver.py"));
+
+/// A program of `python/`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Program {
+    /// Its file.
+    pub(super) file: &'static str,
+    /// What is in it.
+    pub(super) text: &'static str,
+}
+
+/// The driver, alive until dropped.
+#[derive(Debug)]
+pub(super) struct Driver {
+    process: Process,
+    local_dirs: PathBuf,
+    _turn: Option<Turn>,
+    _dir: TempDir,
+}
+
+impl Driver {
+    /// Starts `program` on a release. It is told `master`, `keys`, where its event log goes and what is in `more`; what
+    /// executors write goes beneath `local_dirs`, which is a directory of its own unless it is given.
+    pub(super) fn start(
+        program: Program,
+        release: &Spark,
+        turn: Option<Turn>,
+        (master, mut keys): (&str, Keys),
+        local_dirs: Option<&Path>,
+        more: &[(&str, Value)],
+    ) -> Self {
+        let dir = TempDir::with_prefix("interop-app-").expect("the temporary directory is writable");
+        let home = private_home(release, dir.path());
+        // Asked for under spark.testing.
+        keys.set("spark.test.home", &home.to_string_lossy());
+        let events = dir.path().join("events");
+        let mut options = json!({"master": master, "conf": keys.into_json(), "event_log": events});
+        for (name, value) in more {
+            options[name] = value.clone();
+        }
+        let [path, arguments] = [program.file, "options.json"].map(|name| dir.path().join(name));
+        fs::create_dir(&events)
+            .and_then(|()| fs::write(&path, program.text))
+            .and_then(|()| fs::write(dir.path().join(DRIVER.0), DRIVER.1))
+            .and_then(|()| fs::write(&arguments, options.to_string()))
+            .expect("the directory is fresh");
+        let local_dirs = local_dirs.map_or_else(|| dir.path().join("local"), Path::to_owned);
+        let mut command = Command::new("python3");
+        command.arg(&path).arg(&arguments).current_dir(dir.path());
+        loopback(&mut command);
+        command
+            .env("SPARK_HOME", &home)
+            .env("SPARK_CONF_DIR", dir.path().join("no-conf"))
+            .env("SPARK_LOCAL_DIRS", &local_dirs)
+            .env("PYTHONPATH", release.python_path());
+        let name = format!("{} on Spark {}", program.file, release.version());
+        let process = Process::start(&name, &mut command);
+        Self { process, local_dirs, _turn: turn, _dir: dir }
+    }
+
+    /// What it has printed.
+    pub(super) fn output(&self) -> &Lines {
+        self.process.out()
+    }
+
+    /// Where executors write.
+    pub(super) fn local_dirs(&self) -> &Path {
+        &self.local_dirs
+    }
+
+    /// Waits for a line that begins with `word`, and answers the rest of it.
+    pub(super) fn wait_for(&mut self, limit: Duration, word: &str) -> String {
+        self.process.wait_for(limit, |line| line.strip_prefix(word).map(str::to_owned))
+    }
+
+    /// Waits for the line that says that everything is there.
+    pub(super) fn ready(&mut self) -> Value {
+        serde_json::from_str(&self.wait_for(START_LIMIT, "READY ")).expect("the line is JSON")
+    }
+
+    /// Closes its standard input.
+    pub(super) fn close_input(&mut self) {
+        drop(self.process.take_input());
+    }
+
+    /// Waits for a good end, and answers the rest of the line that begins with RESULT.
+    pub(super) fn result(&mut self, limit: Duration) -> Value {
+        let status = self.process.wait(limit);
+        assert!(status.success(), "the application failed: {status}\n{}", self.process.tail());
+        let result = |line: String| line.strip_prefix("RESULT ").map(str::to_owned);
+        let line = self.process.out().all().into_iter().find_map(result);
+        let line =
+            line.unwrap_or_else(|| panic!("the application printed no result\n{}", self.process.tail()));
+        serde_json::from_str(&line).expect("the result is JSON")
+    }
+}

@@ -1,0 +1,16 @@
+//! Whole Spark applications and clusters, by what becomes of them.
+
+mod application;
+mod at_rest;
+mod cluster;
+mod driver;
+mod home;
+mod keys;
+mod live;
+mod waves;
+
+pub use application::{Application, ApplicationReport, ROWS, result_without_a_service};
+pub use at_rest::ApplicationAtRest;
+pub use cluster::Cluster;
+pub use live::LiveApplication;
+pub use waves::{WaveReport, Waves};

@@ -1,0 +1,17 @@
+//! This machine: what is fetched or built once, Java, child processes, and turns for heavy work.
+
+mod cache;
+mod command;
+mod files;
+mod java;
+mod process;
+mod turn;
+
+pub(crate) use cache::{discard, made_once};
+pub(crate) use command::{clean_environment, run};
+
+pub use cache::cache;
+pub use files::{files, files_named};
+pub use java::java_home;
+pub use process::{Lines, Process};
+pub use turn::Turn;

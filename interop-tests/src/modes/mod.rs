@@ -1,0 +1,12 @@
+//! How two ends speak: handshake, cipher, TLS, the keys that say so, and which of that is tried.
+
+pub mod matrix;
+mod mode;
+mod service;
+mod tls;
+mod version;
+
+pub use mode::{Auth, Cipher, Mode, SaslCipher};
+pub use service::Service;
+pub use tls::{Material, PASSWORD, Stores, pem_client_conf};
+pub use version::number;

@@ -1,0 +1,55 @@
+//! Fuzz input, taken from its front.
+
+use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
+
+/// Bytes that decide, and then are none.
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Input<'a> {
+    /// The next byte; 0 past the end.
+    pub(crate) fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    /// At most so many of the next bytes.
+    pub(crate) fn take(&mut self, most: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(most.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// `bytes` in pieces of 1 to 255 bytes, or whole where `size` is 0.
+pub(crate) fn pieces(bytes: &[u8], size: u8) -> impl Iterator<Item = &[u8]> {
+    let size = if size == 0 { usize::MAX } else { usize::from(size) };
+    bytes.chunks(size.min(bytes.len().max(1)))
+}
+
+/// `bytes` with `mask` laid over their front: a mask of zeros changes nothing.
+pub(crate) fn masked(bytes: &[u8], mask: &[u8]) -> Vec<u8> {
+    let mut changed = bytes.to_vec();
+    for (byte, mask) in changed.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
+    changed
+}
+
+/// SplitMix64: a run can be repeated.
+pub(crate) struct Seeded(pub(crate) u64);
+
+impl Random for Seeded {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
+        for byte in out {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            *byte = (mixed >> 56) as u8;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The registration of an executor.
+
+use std::time::Instant;
+
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::shuffle::RegisterExecutor;
+use sealed_shuffle_transport::lane::OnLane;
+
+use super::Applications;
+use super::usage::owner;
+use crate::disk::{Proof, RegisterError, Registered};
+use crate::merge::MergeError;
+use crate::state::Written;
+
+/// An executor that is registered.
+#[derive(Debug)]
+pub(crate) struct Enrolment {
+    /// What that meant for its application.
+    pub(crate) registered: Registered,
+    /// Whether it takes part in merging, where it wants to; it stays registered for its own blocks, as in Spark.
+    pub(crate) merging: Result<(), MergeError>,
+    /// Its record in the recovery store, where there is one.
+    pub(crate) written: Option<Written>,
+}
+
+impl Applications {
+    /// Registers an executor of a peer with that `proof`. [`Merger::prepare`](crate::merge::Merger::prepare) comes before.
+    pub(crate) fn register(
+        &self,
+        on: &OnLane,
+        message: &RegisterExecutor,
+        proof: Proof,
+    ) -> Result<Enrolment, RegisterError> {
+        let RegisterExecutor { app, executor, info, .. } = message;
+        let dirs: Vec<&str> = info.local_dirs.iter().collect();
+        let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
+        // Directories are judged outside the turn: executors of one application do not wait for each other's disks.
+        let registration = self.store.accept(on, &dirs, sub_dirs, manager)?;
+        let turn = self.turns.take(app);
+        let registered =
+            self.store.executors().register(app, executor, registration, proof, Instant::now())?;
+        if registered == Registered::Overruling {
+            self.overrule(app);
+        }
+        let merging = self.merger.as_ref().map_or(Ok(()), |merger| {
+            merger.register(on, app, dirs.iter().copied(), sub_dirs, manager, self.store.roots())
+        });
+        let written =
+            self.state.as_ref().map(|state| state.executor(app, executor, &dirs, sub_dirs, manager, proof));
+        drop(turn);
+        if registered == Registered::First
+            && let Some(user) = owner(on, dirs)
+        {
+            self.usage.owned_by(app, user);
+        }
+        Ok(Enrolment { registered, merging, written })
+    }
+
+    /// Proof takes away what was registered without it ([`Proof::overrules`]). The executors have gone with the
+    /// registration that brought the proof, so that no block is looked up between the two; what was merged for them and
+    /// their records go here.
+    fn overrule(&self, app: &AppId) {
+        if let Some(merger) = &self.merger {
+            merger.forget(app);
+        }
+        if let Some(state) = &self.state {
+            state.forget_unproven(app).detach();
+        }
+    }
+}

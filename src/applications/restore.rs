@@ -1,0 +1,122 @@
+//! What was known before a restart, judged anew.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
+use tracing::{info, warn};
+
+use super::Applications;
+use crate::disk::{LocalDir, Proof};
+use crate::merge::{Journal as _, Remembered};
+use crate::state::{Recovered, RecoveredExecutor, State};
+
+/// What was taken up again.
+#[derive(Debug, Default)]
+pub(crate) struct Restoration {
+    /// Executors that are registered again.
+    pub(crate) executors: usize,
+    /// Executors that are not, and were removed: their directories are gone or outside the roots, or there is no room.
+    pub(crate) dropped: usize,
+    /// Applications that merge again.
+    pub(crate) merges: usize,
+    /// Secrets that are valid again.
+    pub(crate) secrets: usize,
+}
+
+impl Applications {
+    /// Takes up what the recovery store had. Call it before the first connection.
+    ///
+    /// Without a merger, what is known of merging is removed. Merging of an application whose executors are all gone is
+    /// taken up and forgotten in one, which deletes its files. Secrets of applications that nobody would ever end are
+    /// removed.
+    pub(crate) fn restore(&self, on: &OnLane, recovered: Recovered) -> Restoration {
+        let Some(state) = &self.state else { return Restoration::default() };
+        let Recovered { executors, secrets, merges, stale, .. } = recovered;
+        let mut restored = Restoration::default();
+        self.restore_executors(on, state, executors, &mut restored);
+        for (app, attempt) in stale {
+            state.over(&app, attempt);
+        }
+        if self.merger.is_none() && !merges.is_empty() {
+            info!(applications = merges.len(), "merging is off: what is known of merges is removed");
+        }
+        restored.merges =
+            merges.into_iter().filter_map(|known| self.restore_merges(on, state, known)).count();
+        self.merger.as_ref().inspect(|merger| merger.clean_up(on));
+        if !self.secrets.are_handed_over() && !secrets.is_empty() {
+            let applications = secrets.len();
+            warn!(
+                applications,
+                "nobody hands over secrets any more (spark.sealed.handover.socket): those that were are removed"
+            );
+            secrets.iter().for_each(|(app, _)| state.forget_secret(app).detach());
+            return restored;
+        }
+        restored.secrets = secrets.len();
+        secrets.into_iter().for_each(|(app, secret)| self.secrets.restore(app, secret));
+        restored
+    }
+
+    fn restore_executors(
+        &self,
+        on: &OnLane,
+        state: &State,
+        executors: Vec<RecoveredExecutor>,
+        restored: &mut Restoration,
+    ) {
+        let proven = executors.iter().filter(|known| known.proof == Proof::Proven);
+        let proven: HashSet<AppId> = proven.map(|known| known.app.clone()).collect();
+        for known in executors {
+            // Whatever has become of the executor that brought the proof.
+            let overruled = proven.contains(&known.app) && Proof::Proven.overrules(known.proof);
+            let registered =
+                if overruled { Err(OVERRULED.to_owned()) } else { self.restore_executor(on, &known) };
+            match registered {
+                Ok(()) => restored.executors += 1,
+                Err(why) => {
+                    let RecoveredExecutor { app, executor, .. } = known;
+                    info!(%app, %executor, "an executor of before the restart is dropped: {why}");
+                    state.forget_executor(&app, &executor).detach();
+                    restored.dropped += 1;
+                }
+            }
+        }
+    }
+
+    fn restore_executor(&self, on: &OnLane, known: &RecoveredExecutor) -> Result<(), String> {
+        let accepted = self.store.accept(on, &known.dirs, known.sub_dirs, &known.shuffle_manager);
+        let registration = accepted.map_err(|refused| refused.to_string())?;
+        let dirs = registration.dirs();
+        if !dirs.is_empty() && !dirs.iter().any(LocalDir::existed) {
+            return Err("its directories are gone".to_owned());
+        }
+        let (app, executor) = (&known.app, &known.executor);
+        let registered =
+            self.store.executors().register(app, executor, registration, known.proof, Instant::now());
+        registered.map(drop).map_err(|refused| refused.to_string())
+    }
+
+    /// Takes up what an application merged; `None` where that is over.
+    fn restore_merges(&self, on: &OnLane, state: &State, known: Remembered) -> Option<()> {
+        let (app, attempt) = (known.app.clone(), known.attempt);
+        let Some(merger) = &self.merger else {
+            state.over(&app, attempt);
+            return None;
+        };
+        if let Err(error) = merger.restore(on, known, self.store.roots()) {
+            warn!(%app, attempt, %error, "what the application merged before the restart is not known any more");
+            state.over(&app, attempt);
+            return None;
+        }
+        if self.proof(&app).is_none() {
+            merger.forget(&app);
+            return None;
+        }
+        Some(())
+    }
+}
+
+const OVERRULED: &str =
+    "the application was registered with proof of identity later, and this executor without";

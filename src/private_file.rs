@@ -1,0 +1,98 @@
+//! Files of this server alone, made whole: keys and the recovery store.
+//!
+//! A new file is written beside its place, under a name of its own that must not exist (`O_EXCL`) and with mode 0600. It is
+//! brought to the disk, and then given its name in one step; the directory is brought to the disk, too. So a file under
+//! its name is never half made. Everything here may wait for a disk.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// The directory that a file lies in.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}
+
+/// Makes a directory for this user alone, where there is none.
+pub(crate) fn make_directory(dir: &Path) -> io::Result<()> {
+    if dir.try_exists()? {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    sync(directory_of(dir))
+}
+
+/// A file beside `path` that `fill` has filled, on the disk; removed when dropped. What it is filled by may be whatever
+/// the caller fails with.
+pub(crate) fn beside<E: From<io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&File) -> Result<(), E>,
+) -> Result<NamedTempFile, E> {
+    let file = tempfile::Builder::new().prefix(".").suffix(".new").tempfile_in(directory_of(path))?;
+    fill(file.as_file())?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Gives `file` the name `path` if that is free. Answers whether it was.
+pub(crate) fn take_name(file: NamedTempFile, path: &Path) -> io::Result<bool> {
+    match file.persist_noclobber(path) {
+        Ok(_) => sync(directory_of(path)).map(|()| true),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
+}
+
+/// Puts `file` in the place of what is at `path`.
+pub(crate) fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.persist(path).map_err(|error| error.error)?;
+    sync(directory_of(path))
+}
+
+fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn filled(path: &Path, text: &str) -> NamedTempFile {
+        beside(path, |mut file| file.write_all(text.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn a_name_that_is_taken_stays_with_its_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("made/file");
+        make_directory(directory_of(&path)).unwrap();
+        assert!(take_name(filled(&path, "first"), &path).unwrap());
+        assert!(!take_name(filled(&path, "second"), &path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        replace(filled(&path, "third"), &path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "third");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(directory_of(&path)), mode(&path)), (0o700, 0o600));
+        assert_eq!(fs::read_dir(directory_of(&path)).unwrap().count(), 1, "files beside it are left");
+    }
+
+    #[test]
+    fn what_is_not_filled_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        let failed = beside(&path, |_| Err(io::Error::other("no")));
+        assert_eq!(failed.unwrap_err().to_string(), "no");
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+}
