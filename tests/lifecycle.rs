@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use sealed_shuffle::admin;
 use sealed_shuffle_protocol::ids::ChunkIndex;
 use sealed_shuffle_protocol::message::Head;
+use sealed_shuffle_transport::lane::OnLane;
 use tokio_util::sync::CancellationToken;
 
 use running::{APP, CTR, GCM, PATIENCE, Peer, Running, eventually};
@@ -251,7 +252,7 @@ fn application_is_forgotten_when_its_directories_vanish() {
     let mut later = start;
     eventually("a sweep forgets it", || {
         later += Duration::from_secs(60);
-        running.server.sweep(later);
+        running.server.sweep(&OnLane::here(), later);
         running.metric("sealed_shuffle_applications") == 0
     });
     assert!(peer.chunk(stream, 0).is_err());
@@ -268,7 +269,7 @@ fn deleted_file_is_closed_by_a_sweep() {
     peer.chunk(stream, 0).unwrap();
     eventually("only the cache holds it", || running.store.counters().files_open == 1);
     fs::remove_file(data).unwrap();
-    running.store.sweep(Instant::now());
+    running.store.sweep(&OnLane::here(), Instant::now());
     assert_eq!(running.store.counters().files_open, 0);
 }
 

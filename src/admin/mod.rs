@@ -107,7 +107,7 @@ fn app_id(encoded: &str) -> AppId {
 
 /// Forgets the application on a thread that may wait for a disk.
 async fn forget(server: Server, app: AppId) -> Response<Full<Bytes>> {
-    match tokio::task::spawn_blocking(move || server.forget(&app)).await {
+    match server.told().clone().run(move |_| server.forget(&app)).await {
         Ok(Some(executors)) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
         Ok(None) => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
         Err(_) => {

@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use sealed_shuffle::admin;
 use sealed_shuffle::handover;
 use sealed_shuffle::keys::envelope;
-use sealed_shuffle::server::{Drained, Server};
+use sealed_shuffle::server::{self, Drained, Server};
 use sealed_shuffle_config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
 use sealed_shuffle_transport::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -69,7 +69,7 @@ impl Serve {
         start_logging(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads)
-            .max_blocking_threads(config.disk_threads)
+            .max_blocking_threads(server::blocking_threads(&config))
             .thread_name("sealed-shuffle")
             .enable_all()
             .build()

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealed_shuffle_transport::lane::Lane;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -37,6 +38,8 @@ pub(super) async fn run_asking(
     peer_user: impl Fn(&UnixStream) -> io::Result<u32>,
 ) {
     let places = Arc::new(Semaphore::new(PLACES));
+    // What is handed over may wait for the disk of the recovery store.
+    let lane = Lane::new(PLACES);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -56,10 +59,10 @@ pub(super) async fn run_asking(
         match peer_user(&stream) {
             Ok(user) if socket.admits(user) => {
                 debug!(user, "applications are handed over from now on");
-                let receiver = Arc::clone(&receiver);
+                let (receiver, lane) = (Arc::clone(&receiver), lane.clone());
                 connections.spawn(async move {
                     let _place: OwnedSemaphorePermit = place;
-                    match serve(stream, receiver).await {
+                    match serve(stream, receiver, lane).await {
                         Ok(()) => debug!(user, "who handed over applications has gone"),
                         Err(error) => warn!(user, %error, "closed a connection for handing over"),
                     }
@@ -94,7 +97,7 @@ async fn refuse(mut stream: UnixStream, user: u32, _place: OwnedSemaphorePermit)
     answer(&mut stream, Err(NotDone::Refused(text))).await.ok();
 }
 
-async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>) -> Result<(), LineError> {
+async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>, lane: Lane) -> Result<(), LineError> {
     let mut lines = Lines::new();
     let mut greeted = false;
     loop {
@@ -120,7 +123,7 @@ async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>) -> Result<()
             continue;
         }
         let done = match Message::parse(line) {
-            Ok(message) => perform(message, &receiver).await,
+            Ok(message) => perform(message, &receiver, &lane).await,
             Err(refused) => Err(refused),
         };
         if let Err(NotDone::Refused(text) | NotDone::Failed(text)) = &done {
@@ -130,9 +133,9 @@ async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>) -> Result<()
     }
 }
 
-async fn perform(message: Message, receiver: &Arc<dyn Receiver>) -> Result<(), NotDone> {
+async fn perform(message: Message, receiver: &Arc<dyn Receiver>, lane: &Lane) -> Result<(), NotDone> {
     let receiver = Arc::clone(receiver);
-    let done = tokio::task::spawn_blocking(move || match message {
+    let done = lane.run(move |_| match message {
         Message::Started(app, given) => {
             debug!(%app, with_secret = given.secret.is_some(), "an application was handed over");
             receiver.started(&app, given)

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 
 use super::error::MergeError;
@@ -31,10 +32,10 @@ pub struct MergedMeta {
 
 impl Merger {
     /// The chunks of a partition, as bitmaps of their map indexes.
-    pub fn meta(&self, partition: &PartitionId) -> Result<MergedMeta, MergeError> {
+    pub fn meta(&self, on: &OnLane, partition: &PartitionId) -> Result<MergedMeta, MergeError> {
         let app = self.app(&partition.app)?;
         let index = || app.dirs.shown(&partition.index_name());
-        let reader = self.reader(&app, partition, "MergedBlockMeta")?.map_err(|error| match error {
+        let reader = self.reader(on, &app, partition, "MergedBlockMeta")?.map_err(|error| match error {
             ReadError::Missing(Missing { meta: true, index: false, .. }) => {
                 MergeError::NotFound { kind: "meta", path: app.dirs.shown(&partition.meta_name()) }
             }
@@ -49,15 +50,20 @@ impl Merger {
         if chunks == 0 {
             return Err(MergeError::EmptyIndex { path: index() });
         }
-        let bitmaps = reader.meta().map_err(|error| unreadable(partition, index(), error))?;
+        let bitmaps = reader.meta(on).map_err(|error| unreadable(partition, index(), error))?;
         Ok(MergedMeta { chunks, bitmaps })
     }
 
     /// One chunk of a partition.
-    pub fn chunk(&self, partition: &PartitionId, chunk: i32) -> Result<Box<dyn Pull>, MergeError> {
+    pub fn chunk(
+        &self,
+        on: &OnLane,
+        partition: &PartitionId,
+        chunk: i32,
+    ) -> Result<Box<dyn Pull>, MergeError> {
         let app = self.app(&partition.app)?;
         let index = || app.dirs.shown(&partition.index_name());
-        let reader = self.reader(&app, partition, "MergedBlockData")?.map_err(|error| match error {
+        let reader = self.reader(on, &app, partition, "MergedBlockData")?.map_err(|error| match error {
             ReadError::Missing(Missing { data: true, .. }) => {
                 MergeError::NotFound { kind: "data", path: app.dirs.shown(&partition.data_name()) }
             }
@@ -65,7 +71,7 @@ impl Merger {
         })?;
         let chunks = reader.chunks();
         let found = match usize::try_from(chunk) {
-            Ok(chunk) => reader.chunk(chunk).map_err(|error| unreadable(partition, index(), error))?,
+            Ok(chunk) => reader.chunk(on, chunk).map_err(|error| unreadable(partition, index(), error))?,
             Err(_) => None,
         };
         let found = found.ok_or_else(|| MergeError::NoSuchChunk {
@@ -80,6 +86,7 @@ impl Merger {
 
     fn reader(
         &self,
+        on: &OnLane,
         app: &App,
         partition: &PartitionId,
         what: &'static str,
@@ -87,14 +94,14 @@ impl Merger {
         if let Some(open) = self.open_partition(app, partition, what)? {
             let state = open.lock();
             if let Files::Open(files) = &state.files {
-                return Ok(files.reader());
+                return Ok(files.reader(on));
             }
         }
         if let Some(reader) = self.readers.find(partition) {
             return Ok(Ok(reader));
         }
         let opened = match partition.is_nameable() {
-            true => app.files.open(partition),
+            true => app.files.open(on, partition),
             false => Err(ReadError::Missing(Missing { data: true, index: true, meta: true })),
         };
         if let Ok(reader) = &opened {

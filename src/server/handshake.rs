@@ -16,6 +16,7 @@ use sealed_shuffle_protocol::connection::{Agreement, Challenge, CloseReason};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{self, Judgement, Offer, Protection, SaslCipher, SaslError, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::OsRandom;
 use tracing::warn;
 
@@ -125,7 +126,8 @@ impl Session {
         let judged = self.prove_slowly(&app, move |secret| {
             let (challenge, lane) = (Arc::clone(&challenge), lane.clone());
             async move {
-                let judge = move || legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
+                let judge =
+                    move |_: &OnLane| legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
                 lane.run(judge).await.map_err(Unproven::because)?.map_err(Unproven::because)
             }
         });
