@@ -1,12 +1,12 @@
-//! A lane of its own for what computes long: slow ciphers and key derivations must not hold up the threads that
-//! serve everybody else.
+//! A lane for long computations: slow ciphers and key derivations must not hold up the threads that serve everybody
+//! else.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
-/// A bounded number of blocking threads. Who finds none free waits, and others of the same kind with it.
+/// A bounded number of blocking threads. If none is free, the caller waits, and so do other callers of this lane.
 #[derive(Clone, Debug)]
 pub struct Lane {
     places: Arc<Semaphore>,
@@ -18,12 +18,12 @@ impl Lane {
         Self { places: Arc::new(Semaphore::new(places.max(1))) }
     }
 
-    /// Runs `work` on a blocking thread, when its turn has come. Fails only where `work` panics.
+    /// Runs `work` on a blocking thread when its turn has come. Fails only if `work` panics.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        // The place goes with the work: a caller that gives up does not free the thread.
+        // The place stays with the work: a caller that gives up does not free the thread.
         let place = Arc::clone(&self.places).acquire_owned().await;
         tokio::task::spawn_blocking(move || {
             let _place = place;

@@ -1,8 +1,8 @@
-//! Whom to believe: webpki's judgement, and one thing that Spark's users rely on besides.
+//! Decides whether to trust a peer: the judgement of webpki, and one case that Spark's users rely on besides.
 //!
-//! A certificate that stands in the trust store itself is believed without a chain: many a Spark cluster has one
-//! self-signed certificate on every machine, and `openssl req -x509` marks it as an authority's, which webpki would not
-//! take for a server's. Dates, names and the proof of the key are checked for it all the same.
+//! A certificate that stands in the trust store itself is trusted without a chain. Many Spark clusters have one
+//! self-signed certificate on every machine, and `openssl req -x509` marks it as an authority's, which webpki does
+//! not accept for a server. Dates, names and the proof of the key are checked for it all the same.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -19,7 +19,7 @@ use rustls::{
 
 use super::certificate::CertificateSummary;
 
-/// How a client judges servers.
+/// Verifies the certificates of servers, for a client.
 #[derive(Debug)]
 pub(super) struct ServerTrust {
     roots: RootCertStore,
@@ -84,7 +84,7 @@ impl ServerCertVerifier for ServerTrust {
     }
 }
 
-/// How a server judges clients.
+/// Verifies the certificates of clients, for a server.
 #[derive(Debug)]
 pub(super) struct ClientTrust {
     inner: Arc<dyn ClientCertVerifier>,
@@ -146,7 +146,7 @@ impl ClientCertVerifier for ClientTrust {
     }
 }
 
-/// Certificates that are believed by themselves.
+/// Certificates that are trusted by themselves, without a chain.
 #[derive(Debug)]
 struct Known(Vec<CertificateDer<'static>>);
 
