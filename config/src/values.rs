@@ -1,4 +1,4 @@
-//! Typed reading of what was loaded: collects what is wrong, and what is in effect.
+//! Reads loaded text as typed values; collects the faults, and the values in effect.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ pub struct Effective {
     pub key: Cow<'static, str>,
     /// Its value as text; secrets are replaced by `(secret)`.
     pub value: String,
-    /// Where it came from.
+    /// The source of the value.
     pub origin: Origin,
-    /// The key from which the value was taken, where that is another one.
+    /// The key from which the value was taken, if it is another one.
     pub by_way_of: Option<&'static str>,
 }
 
@@ -33,8 +33,8 @@ impl std::fmt::Display for Effective {
     }
 }
 
-/// Reads keys one by one. A value that cannot be read becomes an issue, and its default stands in for it, so
-/// that reading goes on; [`Values::finish`] fails if there was any.
+/// Reads keys one by one. A value that cannot be read becomes an issue, and its default stands in for it, so that
+/// reading goes on. [`Values::finish`] fails if there is any issue.
 pub(crate) struct Values<'a> {
     loaded: &'a Loaded,
     environment: &'a dyn Environment,
@@ -69,8 +69,8 @@ impl<'a> Values<'a> {
                 DefaultValue::Text(text) => break (text.to_owned(), Origin::Default),
                 DefaultValue::Same(other) => {
                     source = other;
-                    // A bad value is reported under the name that it was given; what is too much for this key
-                    // alone counts as bad, too.
+                    // A bad value is reported under the name that it was given. A value that is too large for this
+                    // key alone counts as bad, too.
                     if let Some((text, origin)) = self.text(other)
                         && self.accepts(other, other, &text, &origin)
                         && self.accepts(key, other, &text, &origin)
@@ -89,7 +89,7 @@ impl<'a> Values<'a> {
         value
     }
 
-    /// The value of a key if somebody set it, and who.
+    /// The value of a key and its origin, if somebody set it.
     pub(crate) fn optional<G: Grammar>(&mut self, key: &'static Key<G>) -> Option<(G::Value, Origin)> {
         let (text, origin) = self.text(key)?;
         if !self.accepts(key, key, &text, &origin) {
@@ -106,7 +106,7 @@ impl<'a> Values<'a> {
         Some((value, origin))
     }
 
-    /// Every member of a family of keys that somebody set: what stands in the place of the star, and the value.
+    /// Every member of a family of keys that somebody set: the part in the place of the star, and the value.
     pub(crate) fn family<G: Grammar>(&mut self, family: &'static Key<G>) -> Vec<(String, G::Value)> {
         let loaded = self.loaded;
         let mut members = Vec::new();
@@ -154,7 +154,7 @@ impl<'a> Values<'a> {
         self.notices.push(Notice::Warning(text.into()));
     }
 
-    /// What is in effect, and what is worth knowing about it.
+    /// The values in effect, and the remarks about them.
     pub(crate) fn finish(self) -> Result<(Vec<Effective>, Vec<Notice>), ConfigError> {
         if self.issues.is_empty() {
             Ok((self.effective, self.notices))
@@ -176,7 +176,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Whether a text that was given under the name `named` is a value of `key`; refuses it otherwise.
+    /// Whether a text that was given under the name `named` is a value of `key`. If not, it is refused.
     fn accepts(&mut self, key: &dyn AnyKey, named: &dyn AnyKey, text: &str, origin: &Origin) -> bool {
         let Err(reject) = key.check(text) else { return true };
         let issue = Issue::new(named.name(), reject.to_string(), format!("accepted: {}", key.shape()));

@@ -1,10 +1,10 @@
-//! What is logged.
+//! The filter of the log.
 
 use tracing_subscriber::EnvFilter;
 
 use super::{Grammar, Reject, java_trim};
 
-/// A filter of `tracing-subscriber`: a level, or `target=level` between commas.
+/// A filter of `tracing-subscriber`: a level, or entries `target=level` separated by commas.
 #[derive(Clone, Copy, Debug)]
 pub struct LogFilter;
 
