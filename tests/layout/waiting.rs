@@ -37,7 +37,7 @@ const PLACES: [(&str, &str, &str); 24] = [
     ("transport/src", "tls/", "read at start, by commands, and on the server's lane for TLS material"),
     ("client/src", "connection.rs", "looks at TLS material in the runtime of whoever embeds it"),
     ("client/src", "files.rs", "writes what was fetched in the runtime of whoever embeds it"),
-    ("client/src", "push/body.rs", "reads open descriptors of whoever embeds it"),
+    ("client/src", "body.rs", "reads open descriptors of whoever embeds it"),
     ("client/src", "push/mod.rs", "takes open files of whoever embeds it"),
     ("src", "disk/device.rs", "takes an OnLane, but for what opens a root at start"),
     ("src", "disk/confined.rs", "takes an OnLane, but for what is tried at start"),
