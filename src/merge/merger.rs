@@ -17,8 +17,8 @@ use super::error::MergeError;
 use super::journal::{Forgetful, Journal, Remembered};
 use super::names::PartitionId;
 use super::partition::Partition;
+use super::readers::Readers;
 use super::registration::{MergeInfo, NO_ATTEMPT};
-use super::serve::Readers;
 use super::store::{AppStore, Store};
 use crate::disk::{Directories, Roots};
 

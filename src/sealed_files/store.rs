@@ -1,4 +1,4 @@
-//! Making, finding and removing partitions.
+//! Finding and removing partitions. `writer` makes them.
 
 use std::io::IoSliceMut;
 use std::sync::Arc;
@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_protocol::stored::envelope::{DataKey, WrappedKey};
+use sealed_shuffle_protocol::stored::envelope::DataKey;
 use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, Header, Index, Kind, PartitionId, PartitionSealer, Progress, Salt,
+    ChunkOpener, Header, Index, Kind, PartitionId, Progress, Salt,
 };
 use sealed_shuffle_transport::lane::OnLane;
-use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::region::{Identity, OpenFile, Region, read_blocking};
 
 use super::error::StoredError;
 use super::place::MergedFiles;
 use super::region::SealedRegion;
-use super::writer::{SealedWriter, Writings};
 use crate::disk::{OwnFiles, Roots};
 
 /// The sealed files of a server.
@@ -59,32 +57,6 @@ impl SealedStore {
         Self { files: OwnFiles::new(roots.into(), write_handles, read_handles, read_idle), limits }
     }
 
-    /// Makes the three files of a partition anew, in place of any that are there.
-    pub fn create(
-        self: &Arc<Self>,
-        on: &OnLane,
-        place: &Arc<MergedFiles>,
-        partition: PartitionId,
-        key: &DataKey,
-        wrapped: &WrappedKey,
-    ) -> Result<SealedWriter, StoredError> {
-        let salt = Salt(random_bytes()?);
-        let (sealer, headers) = PartitionSealer::new(key, wrapped, place.context(), partition, salt)
-            .map_err(|source| {
-                place.failed(partition, Kind::Data, |path| StoredError::Seal { path, source })
-            })?;
-        let make = |kind, keep_open| {
-            let file = place.file(partition, kind)?;
-            Ok::<_, StoredError>(self.files.create(on, &file, headers.of(kind), keep_open)?)
-        };
-        // The index first: without it, what is left of an earlier opening is nothing.
-        let index = make(Kind::Index, false)?;
-        let meta = make(Kind::Meta, false)?;
-        let data = make(Kind::Data, true)?;
-        let files = Writings { data, index, meta };
-        Ok(SealedWriter::new(self.clone(), place.clone(), partition, salt, sealer, files))
-    }
-
     /// The header of a partition's index file, which holds the wrapped key: what a key service needs after a restart.
     pub fn header(
         &self,
@@ -112,7 +84,7 @@ impl SealedStore {
         self.open_index(on, place, partition, key, None)
     }
 
-    /// Opens a partition that is still being merged, as far as its writer was ([`SealedWriter::progress`]).
+    /// Opens a partition that is still being merged, as far as its writer was ([`SealedWriter::progress`](super::SealedWriter::progress)).
     pub fn open_unfinished(
         &self,
         on: &OnLane,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use sealed_shuffle_protocol::cipher::Segment;
+use sealed_shuffle_protocol::stored::envelope::{DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{
     Kind, PartitionId, PartitionSealer, Progress, Salt, SealedCommit, SealedError,
 };
 use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::random::random_bytes;
 
 use super::error::StoredError;
 use super::place::MergedFiles;
@@ -64,6 +66,34 @@ pub struct Finalized {
     pub sealed_len: u64,
     /// Names this opening of the partition.
     pub salt: Salt,
+}
+
+impl SealedStore {
+    /// Makes the three files of a partition anew, in place of any that are there.
+    pub fn create(
+        self: &Arc<Self>,
+        on: &OnLane,
+        place: &Arc<MergedFiles>,
+        partition: PartitionId,
+        key: &DataKey,
+        wrapped: &WrappedKey,
+    ) -> Result<SealedWriter, StoredError> {
+        let salt = Salt(random_bytes()?);
+        let (sealer, headers) = PartitionSealer::new(key, wrapped, place.context(), partition, salt)
+            .map_err(|source| {
+                place.failed(partition, Kind::Data, |path| StoredError::Seal { path, source })
+            })?;
+        let make = |kind, keep_open| {
+            let file = place.file(partition, kind)?;
+            Ok::<_, StoredError>(self.files.create(on, &file, headers.of(kind), keep_open)?)
+        };
+        // The index first: without it, what is left of an earlier opening is nothing.
+        let index = make(Kind::Index, false)?;
+        let meta = make(Kind::Meta, false)?;
+        let data = make(Kind::Data, true)?;
+        let files = Writings { data, index, meta };
+        Ok(SealedWriter::new(self.clone(), place.clone(), partition, salt, sealer, files))
+    }
 }
 
 impl SealedWriter {

@@ -20,6 +20,7 @@ use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::OsRandom;
 use tracing::warn;
 
+use super::conversation::Conversation;
 use super::session::{Engine, Session};
 use crate::telemetry::{Refusal, SecretUsed};
 
@@ -66,13 +67,6 @@ fn refusal(settings: &SaslSettings, protection: &Protection) -> Option<String> {
         ),
         Protection::Auth | Protection::Conf(_) => None,
     }
-}
-
-/// A SASL exchange between its two messages.
-pub(super) struct Conversation {
-    /// The application of the first message; the second one's is ignored, as Spark does.
-    app: AppId,
-    server: sasl::Server,
 }
 
 impl Session {

@@ -20,11 +20,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tracing::{debug, warn};
 
-use super::Shared;
-use super::requests::Failure;
 use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::Answer;
+use super::{Failure, Shared};
 use crate::disk::Roots;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};

@@ -10,6 +10,7 @@
 
 mod admission;
 mod broken_gcm;
+mod conversation;
 mod ending;
 mod handshake;
 mod housekeeping;
@@ -156,6 +157,9 @@ impl StartError {
         }
     }
 }
+
+/// The text of a failed request, for the peer.
+type Failure = String;
 
 /// What all connections share.
 pub(crate) struct Shared {

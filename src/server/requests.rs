@@ -21,10 +21,10 @@ use sealed_shuffle_transport::region::Region;
 use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
 use tracing::{debug, info, warn};
 
-use super::Shared;
 use super::merging::{clean_up, merged_chunk, partition};
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
+use super::{Failure, Shared};
 use crate::applications::Enrolment;
 use crate::disk::{BlockStore, Diagnosis, Lookup, LookupError, MapOutput, Proof, RegisterError, Registered};
 use crate::merge::MergeError;
@@ -35,9 +35,6 @@ const MAX_CHUNK: u64 = MAX_PAYLOAD - 13;
 
 /// The type byte of RemoveShuffleMerge.
 const REMOVE_SHUFFLE_MERGE: u8 = 19;
-
-/// The text of a failed request, for the peer.
-pub(super) type Failure = String;
 
 impl Session {
     /// Answers one request of a peer whose channel is good enough.
@@ -588,7 +585,7 @@ async fn find_range(
     match output.range_now(start, end) {
         Some(found) => Ok(found),
         None => {
-            let lane = output.lane().unwrap_or(shared.store.roots().across()).clone();
+            let lane = output.lane().unwrap_or_else(|| shared.store.roots().across()).clone();
             let output = Arc::clone(output);
             on_lane(shared, &lane, move |on, _| output.range(on, start, end)).await
         }

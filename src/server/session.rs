@@ -20,7 +20,7 @@ use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
 
 use super::Shared;
-use super::handshake::Conversation;
+use super::conversation::Conversation;
 use super::streams::Streams;
 use super::uploads::Uploads;
 use crate::applications::Speaker;
