@@ -6,15 +6,15 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use super::Applications;
-use crate::handover::Given;
-use crate::keys::{HandOverError, RememberSecrets, Watched};
+use crate::handover::HandOverPayload;
+use crate::keys::{HandOverError, RememberSecrets, Watch};
 use crate::state::State;
 use crate::telemetry::SecretUsed;
 
 impl Applications {
     /// An application begins, or an attempt of it: takes its secret in the place of the one before, or none where nobody
     /// is to prove anything any more. May wait for a disk.
-    pub(crate) fn begin(&self, app: &AppId, given: Given) -> Result<(), HandOverError> {
+    pub(crate) fn begin(&self, app: &AppId, given: HandOverPayload) -> Result<(), HandOverError> {
         let _turn = self.turns.take(app);
         if let Some(state) = &self.state {
             match given.remember {
@@ -35,7 +35,7 @@ impl Applications {
     }
 
     /// A connection has proven to speak for `app` with one of its secrets, which it is told of when it is taken away.
-    pub(crate) fn prove(&self, app: &AppId, secret: SecretUsed) -> Watched {
+    pub(crate) fn prove(&self, app: &AppId, secret: SecretUsed) -> Watch {
         self.metrics.proven_with(secret);
         self.secrets.watch(app)
     }

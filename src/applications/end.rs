@@ -10,7 +10,7 @@ use super::Applications;
 use super::begin::not_written;
 use crate::disk::{Finding, FindingReason};
 use crate::keys::HandOverError;
-use crate::state::Written;
+use crate::state::WriteReceipt;
 
 /// Why an application ends. A newer attempt is not among them: it ends the attempt before it, whose merges the merger
 /// drops as it takes up the new one, and the application goes on.
@@ -41,14 +41,14 @@ impl EndReason<'_> {
 pub(crate) struct End {
     /// The executors that it had; `None` where nothing was known of it.
     pub(crate) executors: Option<usize>,
-    written: Option<Written>,
+    written: Option<WriteReceipt>,
 }
 
 impl End {
     /// Waits until its records are gone. An error says that its secret may come back with a restart: the end can be told
     /// again. May wait for a disk.
     pub(crate) fn written(self) -> Result<(), HandOverError> {
-        let written = self.written.is_none_or(Written::wait);
+        let written = self.written.is_none_or(WriteReceipt::wait);
         written.then_some(()).ok_or_else(|| HandOverError::Memory(not_written()))
     }
 }

@@ -10,7 +10,7 @@ use super::Applications;
 use super::usage::owner;
 use crate::disk::{Proof, RegisterError, Registered};
 use crate::merge::MergeError;
-use crate::state::Written;
+use crate::state::WriteReceipt;
 
 /// An executor that is registered.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Enrolment {
     /// Whether it takes part in merging, where it wants to; it stays registered for its own blocks, as in Spark.
     pub(crate) merging: Result<(), MergeError>,
     /// Its record in the recovery store, where there is one.
-    pub(crate) written: Option<Written>,
+    pub(crate) written: Option<WriteReceipt>,
 }
 
 impl Applications {

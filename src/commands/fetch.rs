@@ -60,7 +60,7 @@ pub(crate) struct Fetch {
 }
 
 /// A block that was fetched.
-struct Fetched {
+struct FetchedBlock {
     block: BlockId,
     bytes: u64,
     crc32c: u32,
@@ -99,7 +99,7 @@ async fn fetch(
                 report.outcome(outcome.map(|(block, content)| {
                     let (bytes, crc32c) = (content.len() as u64, crc32c::crc32c(&content));
                     report.progress.arrived(bytes);
-                    Fetched { block, bytes, crc32c, file: None }
+                    FetchedBlock { block, bytes, crc32c, file: None }
                 }))?;
             }
         }
@@ -114,7 +114,7 @@ async fn fetch(
                 .fetch_to_files(server, executor, blocks, dir, progress)
                 .map_err(|error| Failure::new(Exit::Usage, error))?;
             while let Some(outcome) = fetch.next().await {
-                report.outcome(outcome.map(|(block, saved)| Fetched {
+                report.outcome(outcome.map(|(block, saved)| FetchedBlock {
                     block,
                     bytes: saved.len,
                     crc32c: saved.crc32c,
@@ -152,7 +152,7 @@ impl Report {
         }
     }
 
-    fn outcome(&mut self, outcome: Result<Fetched, FetchError>) -> Result<(), Failure> {
+    fn outcome(&mut self, outcome: Result<FetchedBlock, FetchError>) -> Result<(), Failure> {
         match outcome {
             Ok(fetched) => self.fetched(fetched)?,
             Err(error) => self.failed(&error),
@@ -161,8 +161,8 @@ impl Report {
         Ok(())
     }
 
-    fn fetched(&mut self, fetched: Fetched) -> Result<(), Failure> {
-        let Fetched { block, bytes, crc32c, file } = fetched;
+    fn fetched(&mut self, fetched: FetchedBlock) -> Result<(), Failure> {
+        let FetchedBlock { block, bytes, crc32c, file } = fetched;
         self.count += 1;
         self.bytes += bytes;
         if self.json {

@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use sealed_shuffle::admin;
 use sealed_shuffle::handover;
 use sealed_shuffle::keys::envelope;
-use sealed_shuffle::server::{self, Drained, Server};
+use sealed_shuffle::server::{self, DrainOutcome, Server};
 use sealed_shuffle_config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
 use sealed_shuffle_transport::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -162,7 +162,7 @@ async fn serve(
     tokio::spawn(reload.watch());
     tokio::spawn(signals.watch(stop.clone(), cut.clone()));
     tokio::select! {
-        Drained { cut } = server.run(listener, stop.cancelled()) => info!(cut, "drained"),
+        DrainOutcome { cut } = server.run(listener, stop.cancelled()) => info!(cut, "drained"),
         () = cut.cancelled() => warn!("a second signal: cut everything"),
     }
     admin_stopped.cancel();

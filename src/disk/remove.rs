@@ -15,14 +15,14 @@ use super::store::BlockStore;
 
 /// What was removed.
 #[derive(Debug, Default)]
-pub struct Removed {
+pub struct Removal {
     /// Files that were there and are gone; the answer to the request.
     pub count: i32,
     /// Files that are there and could not be removed; not part of the answer. At most [`MOST_FAILURES`] of them.
     pub failures: Vec<OpenError>,
 }
 
-/// Failures that one [`Removed`] lists.
+/// Failures that one [`Removal`] lists.
 pub const MOST_FAILURES: usize = 16;
 
 impl BlockStore {
@@ -34,9 +34,9 @@ impl BlockStore {
         app: &AppId,
         executor: &ExecutorId,
         names: impl IntoIterator<Item = S>,
-    ) -> Result<Removed, LookupError> {
+    ) -> Result<Removal, LookupError> {
         let registration = self.registration(app, executor, Instant::now())?;
-        let mut removed = Removed::default();
+        let mut removed = Removal::default();
         for name in names {
             let name = name.as_ref();
             if !is_file_name(name) {

@@ -7,7 +7,7 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{Given, NotDone};
+use super::{HandOverPayload, NotDone};
 
 /// Longest application id.
 const LONGEST_ID: usize = 255;
@@ -24,7 +24,7 @@ const SECRET: &str = "secret";
 /// The beginning or the end of an application.
 #[derive(Debug)]
 pub(super) enum Message {
-    Started(AppId, Given),
+    Started(AppId, HandOverPayload),
     Ended(AppId),
 }
 
@@ -53,9 +53,9 @@ fn application(id: &str) -> Result<AppId, NotDone> {
     }
 }
 
-fn given(payload: &str) -> Result<Given, NotDone> {
+fn given(payload: &str) -> Result<HandOverPayload, NotDone> {
     if payload == NOTHING {
-        return Ok(Given { secret: None, remember: true });
+        return Ok(HandOverPayload { secret: None, remember: true });
     }
     let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(payload.len())]);
     let length =
@@ -66,9 +66,9 @@ fn given(payload: &str) -> Result<Given, NotDone> {
 
 /// Parses either form of the payload: a JSON object, or the secret itself (YarnShuffleService.initializeApplication,
 /// Spark 4.3.0; the JSON form since 3.5).
-fn read(payload: &str) -> Result<Given, NotDone> {
+fn read(payload: &str) -> Result<HandOverPayload, NotDone> {
     let Ok(mut object) = serde_json::from_str::<Map<String, Value>>(payload) else {
-        return Ok(Given { secret: secret(payload.to_owned()), remember: true });
+        return Ok(HandOverPayload { secret: secret(payload.to_owned()), remember: true });
     };
     let remember = match object.get(RECOVERY_DISABLED) {
         None | Some(Value::Null) => true,
@@ -76,9 +76,9 @@ fn read(payload: &str) -> Result<Given, NotDone> {
         Some(_) => return Err(refused("the payload's flag is neither true nor false")),
     };
     match object.remove(SECRET) {
-        None | Some(Value::Null) => Ok(Given { secret: None, remember }),
+        None | Some(Value::Null) => Ok(HandOverPayload { secret: None, remember }),
         // The secret is moved, not copied.
-        Some(Value::String(text)) => Ok(Given { secret: secret(text), remember }),
+        Some(Value::String(text)) => Ok(HandOverPayload { secret: secret(text), remember }),
         Some(_) => Err(refused("the payload's secret is no text")),
     }
 }

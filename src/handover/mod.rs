@@ -46,7 +46,7 @@ const GREETING: &str = "sealed-shuffle-handover 1";
 /// Receives the events that are handed over.
 pub trait Receiver: Send + Sync + 'static {
     /// An application runs. The call may wait for a disk.
-    fn started(&self, app: &AppId, given: Given) -> Result<(), NotDone>;
+    fn started(&self, app: &AppId, given: HandOverPayload) -> Result<(), NotDone>;
 
     /// An application is over; it need not be known. The call may wait for a disk.
     fn ended(&self, app: &AppId) -> Result<(), NotDone>;
@@ -55,14 +55,14 @@ pub trait Receiver: Send + Sync + 'static {
 /// The payload that an application gave to the shuffle service when it began.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Given {
+pub struct HandOverPayload {
     /// The application's secret. `None`: the application does not authenticate.
     pub secret: Option<AppSecret>,
     /// Whether the secret and the state of the application may be stored for the next start.
     pub remember: bool,
 }
 
-impl Given {
+impl HandOverPayload {
     /// Makes a payload from a secret and from whether it may be stored.
     pub fn new(secret: Option<AppSecret>, remember: bool) -> Self {
         Self { secret, remember }

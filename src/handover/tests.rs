@@ -35,7 +35,7 @@ impl Told {
 }
 
 impl Receiver for Told {
-    fn started(&self, app: &AppId, given: Given) -> Result<(), NotDone> {
+    fn started(&self, app: &AppId, given: HandOverPayload) -> Result<(), NotDone> {
         let secret = given.secret.map(|secret| String::from_utf8_lossy(secret.as_bytes()).into_owned());
         self.told(app, format!("+{app} {secret:?} {}", given.remember))
     }

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::mark::Mark;
-use super::randomness::{Judgement, Measured};
+use super::randomness::{Judgement, Measurement};
 use super::sealed::{SEALED_HEAD, SealedHeader, may_be_sealed, sealed_header};
 use crate::io_encryption::partitions::{Partition, Partitions, PartitionsError};
 use crate::io_encryption::segments::fill;
@@ -31,11 +31,11 @@ pub enum Protection {
     /// This project's server sealed it.
     Sealed(SealedHeader),
     /// It looks random and has no known mark. That is consistent with `spark.io.encryption`, which leaves no mark.
-    LikelyEncrypted(Measured),
+    LikelyEncrypted(Measurement),
     /// Everybody who can read the file can read its content: it has a known mark, or its bytes are not random.
-    Readable(Measured),
+    Readable(Measurement),
     /// The sample decides neither way.
-    CannotTell(Reason, Measured),
+    CannotTell(Reason, Measurement),
 }
 
 /// The reason why the sample does not decide.
@@ -82,7 +82,7 @@ pub struct Look {
     looked_at: u64,
     sealed: Option<SealedHeader>,
     /// A sample without a mark that is not random was seen.
-    unmarked: Option<Measured>,
+    unmarked: Option<Measurement>,
     pool: Vec<u8>,
 }
 
@@ -101,7 +101,7 @@ impl Look {
             *self.marks.entry(mark).or_default() += 1;
             return;
         }
-        let measured = Measured::of(head);
+        let measured = Measurement::of(head);
         if measured.judge() == Judgement::NotRandom {
             self.unmarked.get_or_insert(measured);
             return;
@@ -117,7 +117,7 @@ impl Look {
     }
 
     fn protection(&self) -> Protection {
-        let pool = Measured::of(&self.pool);
+        let pool = Measurement::of(&self.pool);
         match pool.judge() {
             _ if !self.marks.is_empty() => Protection::Readable(pool),
             _ if self.unmarked.is_some() => Protection::Readable(self.unmarked.unwrap_or(pool)),

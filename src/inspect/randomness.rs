@@ -21,7 +21,7 @@ pub const FEWEST: usize = 32;
 /// The figures of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Measured {
+pub struct Measurement {
     /// Length of the sample.
     pub bytes: usize,
     /// Pearson's chi-square against the even distribution.
@@ -43,7 +43,7 @@ pub enum Judgement {
     Between,
 }
 
-impl Measured {
+impl Measurement {
     /// Measures the whole of `sample`.
     pub fn of(sample: &[u8]) -> Self {
         let mut counts = [0_u32; 256];
@@ -89,7 +89,7 @@ mod tests {
     fn ciphertext_looks_random_in_samples_of_every_size() {
         for len in [ENOUGH, 257, 1000, 4096, 65536] {
             for seed in 0..200_u128 {
-                let measured = Measured::of(&ciphertext(len, seed << 64));
+                let measured = Measurement::of(&ciphertext(len, seed << 64));
                 assert_eq!(measured.judge(), Judgement::LooksRandom, "{measured:?}");
             }
         }
@@ -99,7 +99,7 @@ mod tests {
     fn few_bytes_of_ciphertext_are_never_called_readable() {
         for len in 0..ENOUGH {
             for seed in 0..20_u128 {
-                let measured = Measured::of(&ciphertext(len, seed << 64));
+                let measured = Measurement::of(&ciphertext(len, seed << 64));
                 assert_eq!(measured.judge(), Judgement::TooFew, "{measured:?}");
             }
         }
@@ -108,19 +108,19 @@ mod tests {
     #[test]
     fn text_and_rows_are_not_random_even_in_small_samples() {
         let text = b"a line of a book about nothing, and another one";
-        assert_eq!(Measured::of(text).judge(), Judgement::NotRandom);
+        assert_eq!(Measurement::of(text).judge(), Judgement::NotRandom);
         let row: Vec<u8> = [0, 0x0200_0000_0000_0000_u64, 0x0600_0000_0000_0000]
             .iter()
             .flat_map(|word| word.to_be_bytes())
             .chain([0; 8])
             .collect();
-        assert_eq!(Measured::of(&row).judge(), Judgement::NotRandom);
+        assert_eq!(Measurement::of(&row).judge(), Judgement::NotRandom);
     }
 
     #[test]
     fn bytes_that_are_too_even_are_not_called_random() {
         let counting: Vec<u8> = (0..4).flat_map(|_| 0..=255).collect();
-        let measured = Measured::of(&counting);
+        let measured = Measurement::of(&counting);
         assert_eq!((measured.judge(), measured.entropy), (Judgement::Between, 8.0));
     }
 }

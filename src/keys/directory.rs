@@ -42,12 +42,12 @@ pub struct Directory {
     path: Arc<Path>,
     handle: Arc<OwnedFd>,
     wait: Duration,
-    kept: Arc<Mutex<HashMap<String, Kept>>>,
+    kept: Arc<Mutex<HashMap<String, KnownSecret>>>,
 }
 
 /// A secret and the file that it was read from.
 #[derive(Debug)]
-struct Kept {
+struct KnownSecret {
     identity: Identity,
     secret: Arc<AppSecret>,
 }
@@ -61,7 +61,7 @@ pub struct DirectoryError {
 }
 
 /// What a look at an application's files brought.
-pub(super) enum Found {
+pub(super) enum SecretFiles {
     /// The current one, then the one before, if there is one.
     Secrets(Vec<Arc<AppSecret>>),
     /// There is no current one.
@@ -88,11 +88,11 @@ impl Directory {
     }
 
     /// The secrets in the file `name` and in the one before it.
-    pub(super) fn look(&self, on: &OnLane, name: &str) -> Found {
+    pub(super) fn look(&self, on: &OnLane, name: &str) -> SecretFiles {
         let current = match self.read(on, name) {
             Ok(Some(secret)) => secret,
-            Ok(None) => return Found::Missing,
-            Err(reason) => return Found::Unusable(reason),
+            Ok(None) => return SecretFiles::Missing,
+            Err(reason) => return SecretFiles::Unusable(reason),
         };
         let mut secrets = vec![current];
         match self.read(on, &format!("{name}{PREVIOUS}")) {
@@ -101,7 +101,7 @@ impl Directory {
             // The current one is good: whoever has it is let in.
             Err(reason) => warn!("{reason}"),
         }
-        Found::Secrets(secrets)
+        SecretFiles::Secrets(secrets)
     }
 
     /// Whether there is certainly no such file any more.
@@ -143,7 +143,7 @@ impl Directory {
         if kept.len() >= MOST_KEPT {
             kept.clear();
         }
-        kept.insert(name.to_owned(), Kept { identity, secret: Arc::clone(&secret) });
+        kept.insert(name.to_owned(), KnownSecret { identity, secret: Arc::clone(&secret) });
         Ok(Some(secret))
     }
 
@@ -166,7 +166,7 @@ impl Directory {
         self.path.join(name)
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<String, KnownSecret>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -56,14 +56,14 @@ pub enum HandOverError {
 pub(super) struct HandedOver {
     /// How long a handshake waits for its secret; none where nothing is handed over.
     wait: Option<Duration>,
-    held: Mutex<HashMap<AppId, Held>>,
+    held: Mutex<HashMap<AppId, HandedSecret>>,
     memory: OnceLock<Arc<dyn RememberSecrets>>,
     /// Held while a secret is taken.
     changing: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HandedSecret {
     secret: Arc<AppSecret>,
     remembered: bool,
 }
@@ -99,13 +99,13 @@ impl HandedOver {
             let done = if remembered { memory.remember(app, &secret) } else { memory.forget(app) };
             done.map_err(HandOverError::Memory)?;
         }
-        self.held().insert(app.clone(), Held { secret: Arc::new(secret), remembered });
+        self.held().insert(app.clone(), HandedSecret { secret: Arc::new(secret), remembered });
         Ok(())
     }
 
     /// Takes a secret that was remembered.
     pub(super) fn restore(&self, app: AppId, secret: AppSecret) {
-        self.held().insert(app, Held { secret: Arc::new(secret), remembered: true });
+        self.held().insert(app, HandedSecret { secret: Arc::new(secret), remembered: true });
     }
 
     /// Drops the secret of an application from memory; whether there was one.
@@ -125,7 +125,7 @@ impl HandedOver {
         self.wait
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<AppId, Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<AppId, HandedSecret>> {
         lock(&self.held)
     }
 }

@@ -27,12 +27,12 @@ use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use self::directory::Found;
+use self::directory::SecretFiles;
 pub use self::directory::{Directory, DirectoryError};
 use self::handed::HandedOver;
 pub use self::handed::{HandOverError, RememberSecrets};
-pub use self::watch::Watched;
-use self::watch::Watching;
+pub use self::watch::Watch;
+use self::watch::Watchers;
 
 /// Handshakes that wait for a secret at the same time; further ones are answered at once.
 const MOST_WAITING: usize = 256;
@@ -53,7 +53,7 @@ pub struct Secrets {
 struct Inner {
     source: ArcSwap<Source>,
     handed: HandedOver,
-    watching: Watching,
+    watching: Watchers,
     waiting: Semaphore,
     /// Where the directory is looked at: secrets do not wait for disks with blocks.
     lane: Lane,
@@ -128,7 +128,7 @@ impl Secrets {
         let inner = Inner {
             source: ArcSwap::from_pointee(source),
             handed: HandedOver::waiting(wait),
-            watching: Watching::default(),
+            watching: Watchers::default(),
             waiting: Semaphore::new(MOST_WAITING),
             lane: Lane::new(THREADS),
         };
@@ -208,8 +208,8 @@ impl Secrets {
                 return Lookup::Found(vec![secret]);
             }
             let (wait, file) = match self.look(&source, app).await {
-                Looked::Done(lookup) => return lookup,
-                Looked::NotYet { wait, file } => (wait, file),
+                LookOutcome::Done(lookup) => return lookup,
+                LookOutcome::NotYet { wait, file } => (wait, file),
             };
             let waited = began.elapsed();
             place = place.or_else(|| self.inner.waiting.try_acquire().ok());
@@ -221,7 +221,7 @@ impl Secrets {
     }
 
     /// The hold of a connection that has proven `app`: told when the application's secret is gone.
-    pub fn watch(&self, app: &AppId) -> Watched {
+    pub fn watch(&self, app: &AppId) -> Watch {
         self.inner.watching.watch(app)
     }
 
@@ -253,31 +253,31 @@ impl Secrets {
     }
 
     /// One look at where secrets come from that nobody hands over.
-    async fn look(&self, source: &Source, app: &AppId) -> Looked {
+    async fn look(&self, source: &Source, app: &AppId) -> LookOutcome {
         let directory = match source {
             Source::None => {
                 return match self.inner.handed.wait() {
-                    Some(wait) => Looked::NotYet { wait, file: None },
-                    None => Looked::Done(Lookup::Refused("this server has no secret".to_owned())),
+                    Some(wait) => LookOutcome::NotYet { wait, file: None },
+                    None => LookOutcome::Done(Lookup::Refused("this server has no secret".to_owned())),
                 };
             }
             Source::Shared { current, previous } => {
                 let all = [current].into_iter().chain(previous).cloned().collect();
-                return Looked::Done(Lookup::Found(all));
+                return LookOutcome::Done(Lookup::Found(all));
             }
             Source::Directory(directory) => directory.clone(),
         };
         let name = match directory::file_name(app) {
             Ok(name) => name.to_owned(),
-            Err(reason) => return Looked::Done(Lookup::Refused(reason.to_owned())),
+            Err(reason) => return LookOutcome::Done(Lookup::Refused(reason.to_owned())),
         };
         let (wait, file) = (directory.wait(), directory.path().join(&name));
         match self.inner.lane.run(move |on| directory.look(on, &name)).await {
-            Ok(Found::Secrets(secrets)) => Looked::Done(Lookup::Found(secrets)),
-            Ok(Found::Unusable(reason)) => Looked::Done(Lookup::Refused(reason)),
-            Ok(Found::Missing) => Looked::NotYet { wait, file: Some(file) },
+            Ok(SecretFiles::Secrets(secrets)) => LookOutcome::Done(Lookup::Found(secrets)),
+            Ok(SecretFiles::Unusable(reason)) => LookOutcome::Done(Lookup::Refused(reason)),
+            Ok(SecretFiles::Missing) => LookOutcome::NotYet { wait, file: Some(file) },
             Err(error) => {
-                Looked::Done(Lookup::Refused(format!("looking for the secret was cut short: {error}")))
+                LookOutcome::Done(Lookup::Refused(format!("looking for the secret was cut short: {error}")))
             }
         }
     }
@@ -288,7 +288,7 @@ impl Secrets {
 }
 
 /// What one look brought.
-enum Looked {
+enum LookOutcome {
     Done(Lookup),
     NotYet { wait: Duration, file: Option<PathBuf> },
 }

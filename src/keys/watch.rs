@@ -11,7 +11,7 @@ const LOOKS: u32 = 2;
 
 /// Who is connected.
 #[derive(Debug, Default)]
-pub(super) struct Watching {
+pub(super) struct Watchers {
     apps: Arc<Mutex<HashMap<AppId, Entry>>>,
 }
 
@@ -22,12 +22,12 @@ struct Entry {
     missing: u32,
 }
 
-impl Watching {
-    pub(super) fn watch(&self, app: &AppId) -> Watched {
+impl Watchers {
+    pub(super) fn watch(&self, app: &AppId) -> Watch {
         let mut apps = self.apps();
         let entry = apps.entry(app.clone()).or_default();
         entry.connections += 1;
-        Watched { app: app.clone(), revoked: entry.revoked.clone(), apps: Arc::clone(&self.apps) }
+        Watch { app: app.clone(), revoked: entry.revoked.clone(), apps: Arc::clone(&self.apps) }
     }
 
     /// Every application with a connection.
@@ -76,13 +76,13 @@ fn lock(apps: &Mutex<HashMap<AppId, Entry>>) -> MutexGuard<'_, HashMap<AppId, En
 
 /// The hold of one connection on its application's access.
 #[derive(Debug)]
-pub struct Watched {
+pub struct Watch {
     app: AppId,
     revoked: CancellationToken,
     apps: Arc<Mutex<HashMap<AppId, Entry>>>,
 }
 
-impl Watched {
+impl Watch {
     /// Resolves when the application's secret was taken away. Cancel safe.
     pub async fn revoked(&self) {
         self.revoked.cancelled().await;
@@ -94,7 +94,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for Watch {
     fn drop(&mut self) {
         let mut apps = lock(&self.apps);
         let Some(entry) = apps.get_mut(&self.app) else { return };

@@ -36,9 +36,9 @@ impl DeferredBudget {
     }
 }
 
-/// The deferred pieces of one push. [`Deferred::clear`] must be called before it is dropped.
+/// The deferred pieces of one push. [`DeferredPush::clear`] must be called before it is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Deferred {
+pub(super) struct DeferredPush {
     /// Charged by capacity; only the last one has room.
     pieces: Vec<Vec<u8>>,
     charged: u64,
@@ -48,7 +48,7 @@ pub(super) struct Deferred {
 /// Room made at once for pieces to come, so that a peer that sends byte by byte does not cost an allocation each.
 const BLOCK: usize = 64 << 10;
 
-impl Deferred {
+impl DeferredPush {
     /// Keeps a copy of `piece`; false where the budget has no room, and then nothing is kept of it.
     pub(super) fn push(&mut self, piece: &[u8], budget: &DeferredBudget) -> bool {
         if piece.is_empty() {
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn keeps_pieces_in_order_within_the_budget() {
         let budget = DeferredBudget::new(1 << 20);
-        let mut deferred = Deferred::default();
+        let mut deferred = DeferredPush::default();
         let bytes: Vec<u8> = (0..200_000u32).map(|i| (i % 251) as u8).collect();
         for piece in bytes.chunks(37) {
             assert!(deferred.push(piece, &budget));
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_piece_beyond_the_budget_is_not_kept() {
         let budget = DeferredBudget::new(100);
-        let (mut first, mut second) = (Deferred::default(), Deferred::default());
+        let (mut first, mut second) = (DeferredPush::default(), DeferredPush::default());
         assert!(first.push(&[1; 60], &budget));
         assert!(!second.push(&[2; 60], &budget));
         assert_eq!(second.clear(&budget), 0);

@@ -15,7 +15,7 @@ use sealed_shuffle_transport::seal::{Pull, PullError};
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
-use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
+use super::store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::Directories;
 
 /// Files by path.
@@ -141,7 +141,7 @@ impl AppStore for AppFiles {
     }
 
     fn open(&self, _: &OnLane, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
-        let none = ReadError::Missing(Missing { data: true, index: true, meta: true });
+        let none = ReadError::Missing(MissingFiles { data: true, index: true, meta: true });
         self.store.reader(&Paths::of(&self.dirs, partition).ok_or(none)?)
     }
 
@@ -180,7 +180,7 @@ impl MemoryStore {
         let [data, index, meta] = [&paths.data, &paths.index, &paths.meta].map(|path| shared.files.get(path));
         let (Some(data), Some(index), Some(meta)) = (data, index, meta) else {
             let (data, index, meta) = (data.is_none(), index.is_none(), meta.is_none());
-            return Err(ReadError::Missing(Missing { data, index, meta }));
+            return Err(ReadError::Missing(MissingFiles { data, index, meta }));
         };
         let offset = |bytes: &[u8]| bytes.iter().fold(0, |offset, byte| offset << 8 | usize::from(*byte));
         let offsets = index.chunks_exact(OFFSET).map(offset).collect();

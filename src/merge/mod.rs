@@ -54,4 +54,4 @@ pub use names::PartitionId;
 pub use push::{Push, PushRefused};
 pub use sealed::SealedMerges;
 pub use serve::MergedMeta;
-pub use store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
+pub use store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};

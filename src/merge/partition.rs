@@ -67,7 +67,7 @@ pub(super) struct Writing {
 }
 
 /// What became of a partition that was finalized.
-pub(super) struct Finalized {
+pub(super) struct Finalization {
     /// Map indexes that readers find in it.
     pub(super) merged: RoaringBitmap,
     /// Bytes of it.
@@ -113,7 +113,7 @@ impl State {
     }
 
     /// Ends the partition. `None` where its files could not be finished.
-    pub(super) fn finalize(&mut self, on: &OnLane) -> io::Result<Finalized> {
+    pub(super) fn finalize(&mut self, on: &OnLane) -> io::Result<Finalization> {
         self.abort();
         if self.len != self.chunk_end
             && let Err(error) = self.close_chunk(on)
@@ -126,7 +126,7 @@ impl State {
             merged -= &self.behind_chunk;
         }
         match std::mem::replace(&mut self.files, Files::Closed) {
-            Files::Open(files) => Ok(Finalized { merged, len: files.finalize(on)? }),
+            Files::Open(files) => Ok(Finalization { merged, len: files.finalize(on)? }),
             Files::None | Files::Closed => Err(closed()),
         }
     }

@@ -18,7 +18,7 @@ use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream, Ret
 use sealed_shuffle_transport::lane::OnLane;
 use tracing::warn;
 
-use super::deferred::Deferred;
+use super::deferred::DeferredPush;
 use super::error::{MergeError, threshold_text};
 use super::merger::{App, Counters, Merger, Phase, Shuffle};
 use super::names::push_name;
@@ -52,7 +52,7 @@ struct Merging {
     map: u32,
     /// Tells it from other pushes of the same block.
     push: u64,
-    deferred: Deferred,
+    deferred: DeferredPush,
     /// Bytes of it were ignored.
     has_gaps: bool,
 }
@@ -172,7 +172,7 @@ impl Merger {
             reduce: push.reduce,
             map,
             push: push_number,
-            deferred: Deferred::default(),
+            deferred: DeferredPush::default(),
             has_gaps: false,
         }))
     }

@@ -31,11 +31,11 @@ use tracing::warn;
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
-use super::store::{AppStore, Missing, PartitionReader, PartitionWriter, ReadError, Store};
+use super::store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::{Directories, Roots};
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
 use crate::sealed_files::{
-    Filled, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, SealedWriter,
+    FillState, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, SealedWriter,
     StoredError,
 };
 
@@ -45,8 +45,8 @@ pub struct SealedMerges {
     files: Arc<SealedStore>,
     roots: Arc<Roots>,
     keys: Keys,
-    segments: Arc<Kept<Segment>>,
-    buffers: Arc<Kept<OpenBuffer>>,
+    segments: Arc<BufferShelf<Segment>>,
+    buffers: Arc<BufferShelf<OpenBuffer>>,
     fsync: Fsync,
 }
 
@@ -142,12 +142,12 @@ impl Store for SealedMerges {
 /// Memory between two uses: segments in which pieces are sealed, buffers in which chunks are opened. A new one would be
 /// cleared and paged in for each.
 #[derive(Debug)]
-struct Kept<T>(Mutex<Vec<T>>);
+struct BufferShelf<T>(Mutex<Vec<T>>);
 
 /// As many as there are threads of the disks, about.
 const MOST_KEPT: usize = 16;
 
-impl<T> Kept<T> {
+impl<T> BufferShelf<T> {
     fn take(&self) -> Option<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
@@ -160,7 +160,7 @@ impl<T> Kept<T> {
     }
 }
 
-impl<T> Default for Kept<T> {
+impl<T> Default for BufferShelf<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
@@ -175,8 +175,8 @@ struct AppFiles {
     /// Of new files. Those that are there carry their own.
     key: WrappedKey,
     keys: Keys,
-    segments: Arc<Kept<Segment>>,
-    buffers: Arc<Kept<OpenBuffer>>,
+    segments: Arc<BufferShelf<Segment>>,
+    buffers: Arc<BufferShelf<OpenBuffer>>,
     fsync: Fsync,
 }
 
@@ -196,7 +196,7 @@ impl AppFiles {
         }
         // Only told apart for the text: which one is asked for anew.
         let is_missing = |kind| self.files.is_missing(on, &self.place, partition, kind);
-        let missing = Missing {
+        let missing = MissingFiles {
             data: is_missing(Kind::Data),
             index: is_missing(Kind::Index),
             meta: is_missing(Kind::Meta),
@@ -279,8 +279,8 @@ struct Writer {
     key: Arc<AppKey>,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
-    segments: Arc<Kept<Segment>>,
-    buffers: Arc<Kept<OpenBuffer>>,
+    segments: Arc<BufferShelf<Segment>>,
+    buffers: Arc<BufferShelf<OpenBuffer>>,
     fsync: Fsync,
 }
 
@@ -339,8 +339,8 @@ struct Reader {
     opened: SealedPartition,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
-    buffers: Arc<Kept<OpenBuffer>>,
-    damaged: Arc<Damaged>,
+    buffers: Arc<BufferShelf<OpenBuffer>>,
+    damaged: Arc<DamagedChunks>,
 }
 
 impl Reader {
@@ -348,7 +348,7 @@ impl Reader {
         opened: SealedPartition,
         place: &Arc<MergedFiles>,
         files: &Arc<SealedStore>,
-        buffers: &Arc<Kept<OpenBuffer>>,
+        buffers: &Arc<BufferShelf<OpenBuffer>>,
     ) -> Self {
         let (place, files, buffers) = (Arc::clone(place), Arc::clone(files), Arc::clone(buffers));
         Self { opened, place, files, buffers, damaged: Arc::default() }
@@ -357,9 +357,9 @@ impl Reader {
 
 /// Chunks of a partition that are damaged, and what was found.
 #[derive(Debug, Default)]
-struct Damaged(Mutex<BTreeMap<usize, String>>);
+struct DamagedChunks(Mutex<BTreeMap<usize, String>>);
 
-impl Damaged {
+impl DamagedChunks {
     fn of(&self, chunk: usize) -> Option<String> {
         self.chunks().get(&chunk).cloned()
     }
@@ -404,8 +404,8 @@ impl PartitionReader for Reader {
 struct Chunk {
     region: SealedRegion,
     chunk: usize,
-    damaged: Arc<Damaged>,
-    buffers: Arc<Kept<OpenBuffer>>,
+    damaged: Arc<DamagedChunks>,
+    buffers: Arc<BufferShelf<OpenBuffer>>,
     is_lent: bool,
 }
 
@@ -435,7 +435,7 @@ impl Pull for Chunk {
 
     fn fill_now(&mut self) -> Result<bool, PullError> {
         let filled = self.begin().fill_now().map_err(|error| self.failed(&error))?;
-        Ok(filled == Filled::Ready)
+        Ok(filled == FillState::Ready)
     }
 
     fn fill_blocking(&mut self, on: &OnLane) -> Result<(), PullError> {

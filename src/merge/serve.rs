@@ -15,7 +15,7 @@ use super::error::MergeError;
 use super::merger::{App, Counters, Merger, Phase};
 use super::names::PartitionId;
 use super::partition::{Files, Partition};
-use super::store::{Missing, PartitionReader, ReadError};
+use super::store::{MissingFiles, PartitionReader, ReadError};
 
 /// The answer to a request for merged metadata.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,11 +32,11 @@ impl Merger {
         let app = self.app(&partition.app)?;
         let index = || app.dirs.shown(&partition.index_name());
         let reader = self.reader(on, &app, partition, "MergedBlockMeta")?.map_err(|error| match error {
-            ReadError::Missing(Missing { meta: true, index: false, .. }) => {
+            ReadError::Missing(MissingFiles { meta: true, index: false, .. }) => {
                 MergeError::NotFound { kind: "meta", path: app.dirs.shown(&partition.meta_name()) }
             }
             // Spark would find out with the first chunk.
-            ReadError::Missing(Missing { data: true, index: false, .. }) => {
+            ReadError::Missing(MissingFiles { data: true, index: false, .. }) => {
                 MergeError::NotFound { kind: "data", path: app.dirs.shown(&partition.data_name()) }
             }
             ReadError::Missing(_) => MergeError::NotFound { kind: "index", path: index() },
@@ -60,7 +60,7 @@ impl Merger {
         let app = self.app(&partition.app)?;
         let index = || app.dirs.shown(&partition.index_name());
         let reader = self.reader(on, &app, partition, "MergedBlockData")?.map_err(|error| match error {
-            ReadError::Missing(Missing { data: true, .. }) => {
+            ReadError::Missing(MissingFiles { data: true, .. }) => {
                 MergeError::NotFound { kind: "data", path: app.dirs.shown(&partition.data_name()) }
             }
             error => unreadable(partition, index(), error),
@@ -98,7 +98,7 @@ impl Merger {
         }
         let opened = match partition.is_nameable() {
             true => app.files.open(on, partition),
-            false => Err(ReadError::Missing(Missing { data: true, index: true, meta: true })),
+            false => Err(ReadError::Missing(MissingFiles { data: true, index: true, meta: true })),
         };
         if let Ok(reader) = &opened {
             self.readers.keep(partition, reader);

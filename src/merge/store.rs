@@ -124,7 +124,7 @@ pub trait PartitionReader: fmt::Debug + Send + Sync {
 
 /// Which of a partition's files are not there.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Missing {
+pub struct MissingFiles {
     /// The data file.
     pub data: bool,
     /// The index file.
@@ -139,7 +139,7 @@ pub struct Missing {
 pub enum ReadError {
     /// Not all of its files are there.
     #[error("merged files are missing: {0:?}")]
-    Missing(Missing),
+    Missing(MissingFiles),
     /// The bytes are not the ones that were written.
     #[error("damaged: {why}")]
     Damaged {

@@ -30,6 +30,6 @@ pub mod writer;
 
 pub use error::StoredError;
 pub use place::MergedFiles;
-pub use region::{Filled, OpenBuffer, SealedRegion};
+pub use region::{FillState, OpenBuffer, SealedRegion};
 pub use store::{SealedLimits, SealedPartition, SealedStore};
-pub use writer::{Finalized, Fsync, SealedWriter};
+pub use writer::{FinalizedFiles, Fsync, SealedWriter};

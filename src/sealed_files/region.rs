@@ -52,7 +52,7 @@ impl OpenBuffer {
 
 /// What [`SealedRegion::fill_now`] has come to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Filled {
+pub enum FillState {
     /// [`SealedRegion::plain`] has something, or the chunk is at its end.
     Ready,
     /// The disk has to be waited for: [`SealedRegion::fill_blocking`], on a thread that may.
@@ -72,7 +72,7 @@ impl SealedRegion {
     }
 
     /// Opens the next segment if [`SealedRegion::plain`] is empty and the page cache has it; never waits.
-    pub fn fill_now(&mut self) -> Result<Filled, StoredError> {
+    pub fn fill_now(&mut self) -> Result<FillState, StoredError> {
         self.fill(read_if_cached)
     }
 
@@ -94,7 +94,7 @@ impl SealedRegion {
     pub fn put_now(&mut self, out: &mut [u8]) -> Result<Option<usize>, StoredError> {
         if !self.plain.is_empty()
             || self.opener.sealed_left() == 0
-            || self.read_next(read_if_cached)? != Filled::Ready
+            || self.read_next(read_if_cached)? != FillState::Ready
         {
             return Ok(None);
         }
@@ -141,30 +141,30 @@ impl SealedRegion {
     fn fill(
         &mut self,
         mut read: impl FnMut(&Region, u64, &mut [u8]) -> Result<Option<usize>, StoredError>,
-    ) -> Result<Filled, StoredError> {
+    ) -> Result<FillState, StoredError> {
         while self.plain.is_empty() && self.opener.sealed_left() > 0 {
-            if self.read_next(&mut read)? == Filled::WouldBlock {
-                return Ok(Filled::WouldBlock);
+            if self.read_next(&mut read)? == FillState::WouldBlock {
+                return Ok(FillState::WouldBlock);
             }
             self.open_next()?;
         }
-        Ok(Filled::Ready)
+        Ok(FillState::Ready)
     }
 
     /// Reads until the next segment is there.
     fn read_next(
         &mut self,
         mut read: impl FnMut(&Region, u64, &mut [u8]) -> Result<Option<usize>, StoredError>,
-    ) -> Result<Filled, StoredError> {
+    ) -> Result<FillState, StoredError> {
         while let Some(missing) = self.missing()? {
             let room = self.make_room(missing);
             let position = self.opener.position() - self.region.offset() + self.read.len() as u64;
             let Some(n) = read(&self.region, position, &mut self.buffer.0[room])? else {
-                return Ok(Filled::WouldBlock);
+                return Ok(FillState::WouldBlock);
             };
             self.read.end += n;
         }
-        Ok(Filled::Ready)
+        Ok(FillState::Ready)
     }
 
     /// Bytes of the next segment that were not read; `None` where all of it is there.

@@ -57,7 +57,7 @@ pub enum Fsync {
 
 /// A partition that has come to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Finalized {
+pub struct FinalizedFiles {
     /// Chunks that it has.
     pub chunks: u32,
     /// Bytes of plaintext: what MergeStatuses says.
@@ -160,7 +160,7 @@ impl SealedWriter {
 
     /// Ends the partition with its last closed chunk: cuts the files to it and commits their lengths. A block that is
     /// being written, and blocks in no chunk, are lost.
-    pub fn finalize(mut self, on: &OnLane, fsync: Fsync) -> Result<Finalized, StoredError> {
+    pub fn finalize(mut self, on: &OnLane, fsync: Fsync) -> Result<FinalizedFiles, StoredError> {
         let Progress { chunks, plain, .. } = self.progress();
         let sealer = self.sealer.take().expect(OPEN);
         let SealedCommit { index_at, index, data_len, meta_len } =
@@ -181,7 +181,12 @@ impl SealedWriter {
                 files.sync_dir(on, file)?;
             }
         }
-        Ok(Finalized { chunks, len: plain, sealed_len: data_len + index_len + meta_len, salt: self.salt })
+        Ok(FinalizedFiles {
+            chunks,
+            len: plain,
+            sealed_len: data_len + index_len + meta_len,
+            salt: self.salt,
+        })
     }
 
     /// Gives the partition up and removes its files.

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::session::{Engine, Session};
 use crate::applications::{Evidence, Speaker};
-use crate::keys::Watched;
+use crate::keys::Watch;
 use crate::telemetry::{Refusal, SecretUsed};
 
 impl Session {
@@ -82,7 +82,7 @@ impl Session {
 
     /// Ends the connection where its application's secret was taken away; once.
     pub(super) fn end_if_revoked(&mut self, engine: &mut Engine) {
-        if self.access.as_ref().is_some_and(Watched::is_revoked) {
+        if self.access.as_ref().is_some_and(Watch::is_revoked) {
             self.access = None;
             engine.close(CloseReason::Refused("the application's secret was removed".to_owned()));
         }

@@ -5,7 +5,7 @@ use tracing::error;
 
 use super::Server;
 use crate::applications::{End, EndReason};
-use crate::handover::{Given, NotDone, Receiver};
+use crate::handover::{HandOverPayload, NotDone, Receiver};
 use crate::keys::HandOverError;
 
 impl Server {
@@ -22,7 +22,7 @@ impl Server {
 }
 
 impl Receiver for Server {
-    fn started(&self, app: &AppId, given: Given) -> Result<(), NotDone> {
+    fn started(&self, app: &AppId, given: HandOverPayload) -> Result<(), NotDone> {
         let done = self.shared.applications.begin(app, given);
         self.shared.metrics.handed_over("started", done.is_ok());
         done.map_err(not_done)

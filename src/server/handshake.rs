@@ -28,12 +28,12 @@ use crate::telemetry::{Refusal, SecretUsed};
 const AUTHENTICATION_FAILED: &str = "java.lang.IllegalArgumentException: Authentication failed.";
 
 /// Why a peer did not prove itself: for our log, and where it broke a rule of SASL's the words that it reads.
-struct Unproven {
+struct ProofFailure {
     reason: String,
     text: Option<String>,
 }
 
-impl Unproven {
+impl ProofFailure {
     fn because(reason: impl std::fmt::Display) -> Self {
         Self { reason: reason.to_string(), text: None }
     }
@@ -84,7 +84,7 @@ impl Session {
                 self.judge_sasl(engine, conversation, &response).await
             }
             (_, Some(conversation)) => {
-                let unproven = Unproven::because("it changed from SASL to another handshake");
+                let unproven = ProofFailure::because("it changed from SASL to another handshake");
                 self.refuse_handshake(engine, &conversation.app, unproven)
             }
         }
@@ -97,7 +97,7 @@ impl Session {
     ) -> Result<(), CloseReason> {
         let app = challenge.app_id().clone();
         let judged = self.prove(&app, |secret| {
-            Responder::respond(challenge, secret, &mut OsRandom).map_err(Unproven::because)
+            Responder::respond(challenge, secret, &mut OsRandom).map_err(ProofFailure::because)
         });
         match judged.await {
             Ok((answer, keys)) => engine.accept(app, &answer.encode(), Some(Agreement::X25519(keys))),
@@ -113,7 +113,7 @@ impl Session {
         let app = challenge.app_id().clone();
         let limits = self.shared.settings.legacy_limits;
         if let Err(error) = limits.check(&challenge) {
-            return self.refuse_handshake(engine, &app, Unproven::because(error));
+            return self.refuse_handshake(engine, &app, ProofFailure::because(error));
         }
         let challenge = Arc::new(challenge);
         let lane = self.shared.derivations.clone();
@@ -122,7 +122,7 @@ impl Session {
             async move {
                 let judge =
                     move |_: &OnLane| legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
-                lane.run(judge).await.map_err(Unproven::because)?.map_err(Unproven::because)
+                lane.run(judge).await.map_err(ProofFailure::because)?.map_err(ProofFailure::because)
             }
         });
         match judged.await {
@@ -144,7 +144,7 @@ impl Session {
                 self.conversation = Some(Conversation { app, server });
                 engine.proceed(&challenge)
             }
-            Err(error) => self.refuse_handshake(engine, &app, Unproven::sasl(&error)),
+            Err(error) => self.refuse_handshake(engine, &app, ProofFailure::sasl(&error)),
         }
     }
 
@@ -155,14 +155,14 @@ impl Session {
         response: &SaslMessage,
     ) -> Result<(), CloseReason> {
         let judged = self.prove(&app, |secret| {
-            server.judge(response.token(), secret).map_err(|error| Unproven::sasl(&error))
+            server.judge(response.token(), secret).map_err(|error| ProofFailure::sasl(&error))
         });
         let Judgement { answer, protection } = match judged.await {
             Ok(judged) => judged,
-            Err(Unproven { reason, text }) => {
+            Err(ProofFailure { reason, text }) => {
                 // Without a secret no other words than with a wrong one.
                 let text = Some(text.unwrap_or_else(|| SaslError::WrongSecret.peer_text()));
-                return self.refuse_handshake(engine, &app, Unproven { reason, text });
+                return self.refuse_handshake(engine, &app, ProofFailure { reason, text });
             }
         };
         let channel = match &protection {
@@ -191,8 +191,8 @@ impl Session {
     async fn prove<T>(
         &mut self,
         app: &AppId,
-        judge: impl Fn(&AppSecret) -> Result<T, Unproven>,
-    ) -> Result<T, Unproven> {
+        judge: impl Fn(&AppSecret) -> Result<T, ProofFailure>,
+    ) -> Result<T, ProofFailure> {
         self.prove_slowly(app, |secret| std::future::ready(judge(&secret))).await
     }
 
@@ -201,12 +201,13 @@ impl Session {
         &mut self,
         app: &AppId,
         judge: impl Fn(Arc<AppSecret>) -> F,
-    ) -> Result<T, Unproven>
+    ) -> Result<T, ProofFailure>
     where
-        F: Future<Output = Result<T, Unproven>>,
+        F: Future<Output = Result<T, ProofFailure>>,
     {
         self.claimed = Some(app.clone());
-        let secrets = self.shared.applications.secrets().of(app).await.found().map_err(Unproven::because)?;
+        let secrets =
+            self.shared.applications.secrets().of(app).await.found().map_err(ProofFailure::because)?;
         let mut first = None;
         for (secret, used) in secrets.into_iter().zip([SecretUsed::Current, SecretUsed::Previous]) {
             match judge(secret).await {
@@ -217,7 +218,7 @@ impl Session {
                 Err(unproven) => first = first.or(Some(unproven)),
             }
         }
-        Err(first.unwrap_or_else(|| Unproven::because("there is no secret for this application")))
+        Err(first.unwrap_or_else(|| ProofFailure::because("there is no secret for this application")))
     }
 
     /// The keys of SASL refuse what the policy would serve.
@@ -235,7 +236,7 @@ impl Session {
         &mut self,
         engine: &mut Engine,
         app: &AppId,
-        Unproven { reason, text }: Unproven,
+        ProofFailure { reason, text }: ProofFailure,
     ) -> Result<(), CloseReason> {
         self.shared.metrics.refused(Refusal::Authentication);
         self.shared.applications.usage().refused(app, None, self.peer.ip(), &reason);

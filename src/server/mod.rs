@@ -38,7 +38,7 @@ use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::seal::{Budget, SegmentPool, Stack};
 use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
-use sealed_shuffle_transport::wire::{Counted, WireSettings, accept_loop, drive};
+use sealed_shuffle_transport::wire::{CountingSocket, WireSettings, accept_loop, drive};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -206,7 +206,7 @@ pub struct Server {
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Drained {
+pub struct DrainOutcome {
     /// Connections that were cut at the deadline.
     pub cut: usize,
 }
@@ -338,7 +338,7 @@ impl Server {
 
     /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections
     /// close, open transfers finish or are cut at the deadline.
-    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> Drained {
+    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> DrainOutcome {
         let shared = &self.shared;
         let places = Arc::new(Semaphore::new(shared.settings.connections));
         let tasks = TaskTracker::new();
@@ -363,19 +363,19 @@ impl Server {
         drained
     }
 
-    async fn drain(&self, tasks: &TaskTracker, cut: &CancellationToken) -> Drained {
+    async fn drain(&self, tasks: &TaskTracker, cut: &CancellationToken) -> DrainOutcome {
         let timeout = self.shared.settings.drain_timeout;
         tasks.close();
         info!(connections = tasks.len(), ?timeout, "draining: no new connections, open transfers may finish");
         self.shared.draining.cancel();
         if tokio::time::timeout(timeout, tasks.wait()).await.is_ok() {
-            return Drained { cut: 0 };
+            return DrainOutcome { cut: 0 };
         }
         let left = tasks.len();
         warn!(connections = left, "cut what did not finish within spark.sealed.drain.timeout");
         cut.cancel();
         tasks.wait().await;
-        Drained { cut: left }
+        DrainOutcome { cut: left }
     }
 
     /// What the metrics page shows beside the counters.
@@ -459,7 +459,7 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
         admits_anonymous: shared.policy().anonymous,
     };
     let open = OpenConnection::count(Arc::clone(&shared.metrics));
-    let mut socket = Counted::new(socket, Arc::clone(&shared.metrics.wire));
+    let mut socket = CountingSocket::new(socket, Arc::clone(&shared.metrics.wire));
     let mut engine = ServerConnection::new(Instant::now(), engine_settings);
     let mut session = Session::new(Arc::clone(&shared), peer);
     let reason =

@@ -26,7 +26,7 @@ use super::uploads::Uploads;
 use crate::applications::Speaker;
 use crate::applications::broken_gcm::Listening;
 use crate::disk::Proof;
-use crate::keys::Watched;
+use crate::keys::Watch;
 use crate::telemetry::Refusal;
 
 /// The first byte of a TLS connection: the type of a handshake record (RFC 8446, section 5.1).
@@ -56,7 +56,7 @@ pub(super) struct Session {
     /// What the client shows of its AES-GCM.
     pub(super) listening: Option<Listening>,
     /// The application's secret, as long as it is valid.
-    pub(super) access: Option<Watched>,
+    pub(super) access: Option<Watch>,
     /// The server is stopping: streams that are open may finish.
     pub(super) draining: bool,
 }

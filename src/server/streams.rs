@@ -95,7 +95,7 @@ pub(super) struct Stream {
     /// The map output that the last chunk came from: a request takes many partitions of one map.
     pub(super) resolved: Option<(MapId, Arc<MapOutput>)>,
     /// Its part of what all open streams may hold.
-    held: Option<Held>,
+    held: Option<StreamBytes>,
 }
 
 impl Stream {
@@ -219,7 +219,7 @@ pub(super) struct StreamIds {
 
 /// Bytes that a stream holds, until dropped.
 #[derive(Debug)]
-struct Held {
+struct StreamBytes {
     all: Arc<AtomicU64>,
     bytes: u64,
 }
@@ -236,9 +236,9 @@ impl StreamIds {
     }
 
     /// Takes the memory of a plan of `weight` numbers, 8 bytes each at most.
-    fn hold(&self, weight: usize) -> Result<Held, StreamError> {
+    fn hold(&self, weight: usize) -> Result<StreamBytes, StreamError> {
         let bytes = (weight as u64).saturating_mul(8);
-        let held = Held { all: Arc::clone(&self.held), bytes };
+        let held = StreamBytes { all: Arc::clone(&self.held), bytes };
         if self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most {
             return Err(StreamError::NoMemory(self.most));
         }
@@ -246,7 +246,7 @@ impl StreamIds {
     }
 }
 
-impl Drop for Held {
+impl Drop for StreamBytes {
     fn drop(&mut self) {
         self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }

@@ -28,7 +28,7 @@ const GATHERED_THINGS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Uploads {
     lane: Lane,
-    gathered: Vec<Arrived>,
+    gathered: Vec<Arrival>,
     bytes: usize,
     /// The push whose bytes are arriving.
     open: Option<OpenPush>,
@@ -44,7 +44,7 @@ struct OpenPush {
 }
 
 #[derive(Debug)]
-enum Arrived {
+enum Arrival {
     Header { request: RequestId, push: PushBlockStream, len: u64 },
     Piece(Bytes),
     End,
@@ -63,7 +63,7 @@ pub(super) enum Answer {
 
 /// What one trip has come to.
 #[derive(Debug, Default)]
-pub(super) struct Worked {
+pub(super) struct TripOutcome {
     pub(super) answers: Vec<Answer>,
     open: Option<OpenPush>,
 }
@@ -72,7 +72,7 @@ pub(super) struct Worked {
 #[derive(Debug)]
 pub(super) struct Work {
     lane: Lane,
-    gathered: Vec<Arrived>,
+    gathered: Vec<Arrival>,
     open: Option<OpenPush>,
 }
 
@@ -83,16 +83,16 @@ impl Uploads {
     }
 
     pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64) {
-        self.gathered.push(Arrived::Header { request, push, len });
+        self.gathered.push(Arrival::Header { request, push, len });
     }
 
     pub(super) fn piece(&mut self, piece: Bytes) {
         self.bytes += piece.len();
-        self.gathered.push(Arrived::Piece(piece));
+        self.gathered.push(Arrival::Piece(piece));
     }
 
     pub(super) fn end(&mut self) {
-        self.gathered.push(Arrived::End);
+        self.gathered.push(Arrival::End);
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -108,7 +108,7 @@ impl Uploads {
     pub(super) fn applications(&self) -> Vec<AppId> {
         let mut found: Vec<AppId> = Vec::new();
         for arrived in &self.gathered {
-            if let Arrived::Header { push, .. } = arrived
+            if let Arrival::Header { push, .. } = arrived
                 && !found.contains(&push.app)
             {
                 found.push(push.app.clone());
@@ -128,7 +128,7 @@ impl Uploads {
     }
 
     /// Goes on where the work has ended; the answers.
-    pub(super) fn resume(&mut self, worked: Worked) -> Vec<Answer> {
+    pub(super) fn resume(&mut self, worked: TripOutcome) -> Vec<Answer> {
         self.open = worked.open;
         worked.answers
     }
@@ -145,11 +145,11 @@ impl Drop for OpenPush {
 
 impl Work {
     /// Works it off. What comes behind a push that ends the connection is not looked at.
-    pub(super) fn run(self, on: &OnLane, merger: &Arc<Merger>) -> Worked {
-        let mut worked = Worked { answers: Vec::new(), open: self.open };
+    pub(super) fn run(self, on: &OnLane, merger: &Arc<Merger>) -> TripOutcome {
+        let mut worked = TripOutcome { answers: Vec::new(), open: self.open };
         let mut pieces: Vec<Bytes> = Vec::new();
         for arrived in self.gathered {
-            if let Arrived::Piece(piece) = arrived {
+            if let Arrival::Piece(piece) = arrived {
                 pieces.push(piece);
                 continue;
             }
@@ -157,7 +157,7 @@ impl Work {
                 return worked;
             }
             match arrived {
-                Arrived::Header { request, push, len } => match merger.begin(on, &push, len) {
+                Arrival::Header { request, push, len } => match merger.begin(on, &push, len) {
                     Ok(push) => {
                         let (push, lane) = (Some(push), self.lane.clone());
                         worked.open = Some(OpenPush { request, push, lane });
@@ -167,8 +167,8 @@ impl Work {
                         return worked;
                     }
                 },
-                Arrived::End => worked.complete(on),
-                Arrived::Piece(_) => {}
+                Arrival::End => worked.complete(on),
+                Arrival::Piece(_) => {}
             }
         }
         worked.write(on, &mut pieces);
@@ -176,7 +176,7 @@ impl Work {
     }
 }
 
-impl Worked {
+impl TripOutcome {
     /// Writes what belongs to the open push; whether the connection goes on.
     fn write(&mut self, on: &OnLane, pieces: &mut Vec<Bytes>) -> bool {
         let pieces = std::mem::take(pieces);

@@ -66,7 +66,7 @@ pub(super) fn load(path: &Path, database: &Database, keys: &StateKeys) -> Result
     let damaged = |error: &dyn fmt::Display| StateError::damaged(path, error);
     let view = database.begin_read().map_err(|error| damaged(&error))?;
     let records = view.open_table(RECORDS).map_err(|error| damaged(&error))?;
-    let mut loading = Loading::default();
+    let mut loading = Loader::default();
     for entry in records.iter().map_err(|error| damaged(&error))? {
         let (name, value) = entry.map_err(|error| damaged(&error))?;
         loading.take(keys, name.value(), value.value()).map_err(|what| damaged(&what))?;
@@ -75,7 +75,7 @@ pub(super) fn load(path: &Path, database: &Database, keys: &StateKeys) -> Result
 }
 
 #[derive(Default)]
-struct Loading {
+struct Loader {
     counted: Tally,
     written: Option<Tally>,
     executors: Vec<RecoveredExecutor>,
@@ -89,7 +89,7 @@ const ODD: &str = "a record makes no sense";
 const UNEQUAL: &str = "records were taken away, or older ones put back";
 const TOO_MUCH: &str = "it holds more than a store may";
 
-impl Loading {
+impl Loader {
     fn take(&mut self, keys: &StateKeys, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
         let kind = name.get(PART).copied().and_then(Kind::of).ok_or(ODD)?;
         if value.len() > LONGEST + OVERHEAD {

@@ -96,7 +96,7 @@ pub use self::error::{StateError, StateErrorKind};
 pub use self::file::FILE_NAME;
 pub use self::load::{Recovered, RecoveredExecutor};
 use self::queue::{Change, Queue};
-pub use self::queue::{StateCounters, Written};
+pub use self::queue::{StateCounters, WriteReceipt};
 use self::record::ExecutorRecord;
 use self::seal::StateKeys;
 use crate::disk::Proof;
@@ -197,43 +197,43 @@ impl State {
         sub_dirs: i32,
         shuffle_manager: &str,
         proof: Proof,
-    ) -> Written {
+    ) -> WriteReceipt {
         if self.is_exempt(app) {
-            return Written::at_once(true);
+            return WriteReceipt::at_once(true);
         }
         let text = ExecutorRecord::encode(app, executor, dirs, sub_dirs, shuffle_manager, proof);
         self.put(self.keys.executor(app, executor), text)
     }
 
     /// An executor is not to be known any more.
-    pub fn forget_executor(&self, app: &AppId, executor: &ExecutorId) -> Written {
+    pub fn forget_executor(&self, app: &AppId, executor: &ExecutorId) -> WriteReceipt {
         self.queue.push(vec![Change::Delete { name: self.keys.executor(app, executor) }])
     }
 
     /// An application is over: nothing of it is to be known any more.
-    pub fn forget(&self, app: &AppId) -> Written {
+    pub fn forget(&self, app: &AppId) -> WriteReceipt {
         self.queue.push(vec![Change::DeleteAll { prefix: self.keys.of(app) }])
     }
 
     /// An application has proven its identity: what was registered without proof is not to be known any more. What was
     /// registered with proof stays, whichever of them came first.
-    pub fn forget_unproven(&self, app: &AppId) -> Written {
+    pub fn forget_unproven(&self, app: &AppId) -> WriteReceipt {
         self.queue.push(vec![Change::DeleteUnproven { prefix: self.keys.executors_of(app) }])
     }
 
     /// The secret of an application was handed over.
-    pub fn remember_secret(&self, app: &AppId, secret: &AppSecret) -> Written {
+    pub fn remember_secret(&self, app: &AppId, secret: &AppSecret) -> WriteReceipt {
         self.put(self.keys.secret(app), record::secret(app, secret))
     }
 
     /// The secret of an application was taken back.
-    pub fn forget_secret(&self, app: &AppId) -> Written {
+    pub fn forget_secret(&self, app: &AppId) -> WriteReceipt {
         self.queue.push(vec![Change::Delete { name: self.keys.secret(app) }])
     }
 
     /// From now on nothing of an application is written, where it asked for that
     /// (`spark.yarn.shuffle.server.recovery.disabled`), until [`State::exempt_no_more`]; what is there of it goes.
-    pub fn exempt(&self, app: &AppId) -> Written {
+    pub fn exempt(&self, app: &AppId) -> WriteReceipt {
         self.exempt.write().unwrap_or_else(PoisonError::into_inner).insert(app.clone());
         self.forget(app)
     }
@@ -267,7 +267,7 @@ impl State {
         }
     }
 
-    fn put(&self, name: Vec<u8>, text: record::Text) -> Written {
+    fn put(&self, name: Vec<u8>, text: record::Text) -> WriteReceipt {
         match self.keys.seal(&name, &text) {
             Ok(value) => self.queue.push(vec![Change::Put { name, value }]),
             Err(error) => self.queue.refuse(&error),

@@ -24,7 +24,7 @@ const WAITING_BYTES: usize = 16 << 20;
 /// The queue, and what is counted.
 #[derive(Debug)]
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueuedChange>,
     changed: Condvar,
     written: AtomicU64,
     lost: AtomicU64,
@@ -33,13 +33,13 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuedChange {
     lots: VecDeque<Lot>,
     bytes: usize,
     closed: bool,
 }
 
-impl Waiting {
+impl QueuedChange {
     fn is_full(&self) -> bool {
         self.lots.len() >= PLACES || self.bytes >= WAITING_BYTES
     }
@@ -123,9 +123,9 @@ pub struct StateCounters {
 /// counted.
 #[derive(Debug)]
 #[must_use = "what is not waited for may be lost by a kill"]
-pub struct Written(oneshot::Receiver<bool>);
+pub struct WriteReceipt(oneshot::Receiver<bool>);
 
-impl Written {
+impl WriteReceipt {
     /// Nothing had to be waited for.
     pub(super) fn at_once(written: bool) -> Self {
         let (done, answer) = oneshot::channel();
@@ -150,7 +150,7 @@ impl Written {
     pub fn detach(self) {}
 }
 
-impl Future for Written {
+impl Future for WriteReceipt {
     type Output = bool;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
@@ -179,7 +179,7 @@ impl Queue {
     }
 
     /// Takes changes up, in order. Waits for a place.
-    pub(super) fn push(&self, changes: Vec<Change>) -> Written {
+    pub(super) fn push(&self, changes: Vec<Change>) -> WriteReceipt {
         let (done, answer) = oneshot::channel();
         let lot = Lot { changes, done };
         let mut waiting = self.lock();
@@ -194,14 +194,14 @@ impl Queue {
             waiting.lots.push_back(lot);
             self.changed.notify_all();
         }
-        Written(answer)
+        WriteReceipt(answer)
     }
 
     /// A change that cannot be taken up.
-    pub(super) fn refuse(&self, why: &dyn fmt::Display) -> Written {
+    pub(super) fn refuse(&self, why: &dyn fmt::Display) -> WriteReceipt {
         warn!("a change of the recovery store is lost: {why}");
         self.lost.fetch_add(1, Ordering::Relaxed);
-        Written::at_once(false)
+        WriteReceipt::at_once(false)
     }
 
     /// All that waits; waits for something, and is `None` when there will be nothing any more.
@@ -254,7 +254,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueuedChange> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

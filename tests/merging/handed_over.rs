@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealed_shuffle::handover::{Given, Receiver};
+use sealed_shuffle::handover::{HandOverPayload, Receiver};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 
@@ -20,7 +20,7 @@ fn taking(wait: Duration) -> Merging {
 }
 
 fn begin(server: &Running, app: &str) {
-    let given = Given::new(Some(AppSecret::new(server.secret.clone())), true);
+    let given = HandOverPayload::new(Some(AppSecret::new(server.secret.clone())), true);
     server.server.started(&AppId::new(app), given).unwrap();
 }
 
@@ -72,7 +72,7 @@ fn an_application_that_begins_again_without_a_secret_has_none() {
     let merging = taking(Duration::ZERO);
     begin(&merging.server, APP);
     let mut peer = merging.peer();
-    merging.server.server.started(&AppId::new(APP), Given::new(None, true)).unwrap();
+    merging.server.server.started(&AppId::new(APP), HandOverPayload::new(None, true)).unwrap();
     peer.wait_closed();
     assert_eq!(merging.server.metric("sealed_shuffle_secrets_handed_over"), 0);
 }

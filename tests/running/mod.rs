@@ -15,7 +15,7 @@ use sealed_shuffle::disk::layout::{self, Placement};
 use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
 use sealed_shuffle::keys::Source;
 use sealed_shuffle::merge::{MemoryStore, MergeSettings, Merger};
-use sealed_shuffle::server::{ApplicationLimits, Drained, Secrets, Server, Settings};
+use sealed_shuffle::server::{ApplicationLimits, DrainOutcome, Secrets, Server, Settings};
 use sealed_shuffle::telemetry::Metrics;
 use sealed_shuffle_config::{Policy, SaslSettings};
 use sealed_shuffle_measure::process::anonymous_memory;
@@ -84,7 +84,7 @@ pub(crate) struct Running {
     pub(crate) root: PathBuf,
     pub(crate) runtime: Runtime,
     pub(crate) stop: CancellationToken,
-    run: Mutex<Option<tokio::task::JoinHandle<Drained>>>,
+    run: Mutex<Option<tokio::task::JoinHandle<DrainOutcome>>>,
     _temp: TempDir,
 }
 
@@ -234,7 +234,7 @@ impl Running {
     }
 
     /// Stops the server and says how it drained.
-    pub(crate) fn drained(&self) -> Drained {
+    pub(crate) fn drained(&self) -> DrainOutcome {
         self.stop.cancel();
         let run = self.run.lock().unwrap().take().unwrap();
         self.runtime.block_on(run).unwrap()

@@ -56,7 +56,7 @@ pub fn run(
     let until = Instant::now() + limits.deadline;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // A group of its own: whatever it starts ends with it.
-    let mut running = Running(command.process_group(0).spawn().map_err(ProgramError::Start)?);
+    let mut running = RunningProgram(command.process_group(0).spawn().map_err(ProgramError::Start)?);
     if let Some(mut stdin) = running.0.stdin.take() {
         // One that has heard enough, or has ended, says so by its exit code.
         std::thread::spawn(move || stdin.write_all(&input).ok());
@@ -97,9 +97,9 @@ fn first(mut from: impl Read, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// A program that does not outlive us.
-struct Running(Child);
+struct RunningProgram(Child);
 
-impl Running {
+impl RunningProgram {
     fn wait(&mut self, until: Instant) -> Option<ExitStatus> {
         loop {
             if let Ok(Some(status)) = self.0.try_wait() {
@@ -113,7 +113,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         if let Ok(Some(_)) = self.0.try_wait() {
             return;

@@ -15,7 +15,7 @@ mod sealed;
 /// Nothing panics, and what has a mark keeps it when more follows.
 pub(crate) fn inspect(data: &[u8]) {
     let _ = mark::Mark::of(data).map(mark::Mark::name);
-    let _ = randomness::Measured::of(data).judge();
+    let _ = randomness::Measurement::of(data).judge();
     if sealed::sealed_header(data).is_some() {
         assert!(sealed::may_be_sealed(data));
     }

@@ -22,9 +22,9 @@ use super::super::broken_gcm::Peer;
 use super::super::{ApplicationLimits, Applications, Enrolment, Speaker};
 use crate::disk::layout::{self, Placement};
 use crate::disk::{BlockStore, DiskLimits, Proof, RegistryLimits, Roots};
-use crate::handover::Given;
+use crate::handover::HandOverPayload;
 use crate::keys::envelope::{EnvelopeKeys, KeyCalls, LocalKeyFile, RingSettings};
-use crate::keys::{Secrets, Source, Watched};
+use crate::keys::{Secrets, Source, Watch};
 use crate::merge::{MergeSettings, Merger, SealedMerges};
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
 use crate::state::State;
@@ -54,7 +54,7 @@ pub(super) struct Home {
 /// What a connection of an application holds while it is open.
 pub(super) struct Connection {
     _speaker: Speaker,
-    pub(super) access: Watched,
+    pub(super) access: Watch,
 }
 
 impl Home {
@@ -94,7 +94,7 @@ impl Home {
     /// Hands over the secret of an application.
     pub(super) fn begin(&self, app: &AppId, remember: bool) {
         let secret = AppSecret::new(format!("the secret of {app}"));
-        self.applications.begin(app, Given::new(Some(secret), remember)).unwrap();
+        self.applications.begin(app, HandOverPayload::new(Some(secret), remember)).unwrap();
     }
 
     /// Registers an executor of an attempt of an application.

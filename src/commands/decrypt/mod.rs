@@ -12,7 +12,7 @@ use indicatif::HumanBytes;
 use sealed_shuffle::inspect::beside;
 use sealed_shuffle::inspect::mark::Mark;
 use sealed_shuffle::inspect::name::{Kind, SparkName};
-use sealed_shuffle::inspect::randomness::{Judgement, Measured};
+use sealed_shuffle::inspect::randomness::{Judgement, Measurement};
 use sealed_shuffle::io_encryption::DecryptingReader;
 use sealed_shuffle::io_encryption::partitions::{Partition, Partitions, PartitionsError};
 use sealed_shuffle::io_encryption::segments::{Lz4Segments, MARK};
@@ -354,7 +354,7 @@ const SAMPLE: usize = 4096;
 
 /// Says so when what comes out looks as random as what went in.
 fn warn_of_noise(path: &Path, what: &str, plain: &[u8]) -> bool {
-    let is_noise = Mark::of(plain).is_none() && Measured::of(plain).judge() == Judgement::LooksRandom;
+    let is_noise = Mark::of(plain).is_none() && Measurement::of(plain).judge() == Judgement::LooksRandom;
     if is_noise {
         eprintln!(
             "sealed-shuffle: {}: what {what} decrypts to looks random and begins like nothing that Spark writes: is this \

@@ -49,7 +49,7 @@ struct Encryption {
 
 /// What was written: bytes, and CRC32C of each block and of each map output.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct WrittenData {
     pub(super) bytes: u64,
     pub(super) blocks: Vec<u32>,
     pub(super) maps: Vec<u32>,
@@ -129,8 +129,8 @@ impl Shuffle {
     }
 
     /// Writes data and index files beneath `dir`, as an executor with this one directory would.
-    pub(super) fn write(&self, dir: &Path) -> io::Result<Written> {
-        let mut written = Written::default();
+    pub(super) fn write(&self, dir: &Path) -> io::Result<WrittenData> {
+        let mut written = WrittenData::default();
         for map in 0..self.maps {
             let mut data = BufWriter::new(create(dir, &data_name(self.id, MapId(map)))?);
             let mut index = BufWriter::new(create(dir, &index_name(self.id, MapId(map)))?);

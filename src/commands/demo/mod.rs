@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use self::data::{CANARY, SUB_DIRS, Shuffle, Written};
+use self::data::{CANARY, SUB_DIRS, Shuffle, WrittenData};
 use self::service::Service;
 use self::tap::Tap;
 use super::{Exit, Failure};
@@ -236,7 +236,7 @@ impl Demo {
         how: &str,
         message: &str,
         fetch: impl Future<Output = Result<(usize, u64), Failure>>,
-    ) -> Result<Timed, Failure> {
+    ) -> Result<Timing, Failure> {
         let started = Instant::now();
         let (blocks, bytes) = fetch.await?;
         let seconds = started.elapsed().as_secs_f64().max(1e-6);
@@ -247,7 +247,7 @@ impl Demo {
             HumanBytes(bytes),
             HumanBytes(rate as u64),
         ))?;
-        Ok(Timed { blocks, bytes, seconds, rate })
+        Ok(Timing { blocks, bytes, seconds, rate })
     }
 
     fn tell(&self, line: &str) -> Result<(), Failure> {
@@ -275,14 +275,14 @@ const SOUGHT: [&str; 4] =
     ["the canary of every row", "bytes of the disk", "the shuffle manager's name", "the directory's name"];
 
 /// How long a fetch took.
-struct Timed {
+struct Timing {
     blocks: usize,
     bytes: u64,
     seconds: f64,
     rate: f64,
 }
 
-impl Timed {
+impl Timing {
     fn json(&self) -> Value {
         json!({ "chunks": self.blocks, "bytes": self.bytes, "seconds": self.seconds, "bytes_per_second": self.rate })
     }
@@ -291,7 +291,7 @@ impl Timed {
 /// What is served.
 struct Shuffles {
     main: Shuffle,
-    written: Written,
+    written: WrittenData,
     /// Not encrypted on the disk.
     clear: Shuffle,
     /// One block that fits one segment, to be shown.

@@ -16,13 +16,13 @@ const KEPT: usize = 4 << 10;
 /// A running tap; stops when dropped.
 pub(super) struct Tap {
     pub(super) address: Address,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Traffic>>,
     _task: AbortOnDropHandle<()>,
 }
 
 /// What passed, in both directions.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Traffic {
     /// Bytes.
     pub(super) bytes: u64,
     /// How often each of the texts passed.
@@ -36,18 +36,18 @@ impl Tap {
     pub(super) async fn start(server: &Address, texts: Vec<Vec<u8>>) -> io::Result<Self> {
         let listener = TcpListener::bind((server.host(), 0)).await?;
         let address = Address::from(listener.local_addr()?);
-        let seen = Seen { found: vec![0; texts.len()], ..Seen::default() };
+        let seen = Traffic { found: vec![0; texts.len()], ..Traffic::default() };
         let seen = Arc::new(Mutex::new(seen));
         let task = tokio::spawn(forward_all(listener, server.clone(), Arc::new(texts), Arc::clone(&seen)));
         Ok(Self { address, seen, _task: AbortOnDropHandle::new(task) })
     }
 
-    pub(super) fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> Traffic {
         lock(&self.seen).clone()
     }
 }
 
-impl Seen {
+impl Traffic {
     /// `len` bytes from the server, `before_end` of the last one.
     pub(super) fn last_from_server(&self, before_end: usize, len: usize) -> Vec<u8> {
         let from = self.last.len().saturating_sub(before_end);
@@ -59,7 +59,7 @@ async fn forward_all(
     listener: TcpListener,
     server: Address,
     texts: Arc<Vec<Vec<u8>>>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Traffic>>,
 ) {
     let mut pairs = tokio::task::JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
@@ -81,7 +81,7 @@ async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     texts: &[Vec<u8>],
-    seen: &Mutex<Seen>,
+    seen: &Mutex<Traffic>,
     from_server: bool,
 ) {
     let overlap = texts.iter().map(Vec::len).max().unwrap_or(1).saturating_sub(1);
@@ -118,7 +118,7 @@ async fn forward(
     }
 }
 
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+fn lock(seen: &Mutex<Traffic>) -> MutexGuard<'_, Traffic> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn finds_a_text_however_it_is_cut() {
-        let seen = Mutex::new(Seen { found: vec![0, 0], ..Seen::default() });
+        let seen = Mutex::new(Traffic { found: vec![0, 0], ..Traffic::default() });
         let texts = [b"needle".to_vec(), b"n".to_vec()];
         let (mut near, far) = tokio::io::duplex(3);
         let write = async move {

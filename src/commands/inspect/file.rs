@@ -8,7 +8,7 @@ use sealed_shuffle::inspect::beside;
 use sealed_shuffle::inspect::content::{self, Content, Protection};
 use sealed_shuffle::inspect::metadata::{self, Agreement, MetadataError};
 use sealed_shuffle::inspect::name::{Kind, SparkName};
-use sealed_shuffle::inspect::randomness::Measured;
+use sealed_shuffle::inspect::randomness::Measurement;
 use sealed_shuffle::inspect::sealed::SealedHeader;
 use serde_json::{Value, json};
 
@@ -244,7 +244,7 @@ fn protection(content: &Content, report: &mut Report) {
     report.json["filled"] = content.filled.into();
 }
 
-fn shown(sample: &Measured) -> String {
+fn shown(sample: &Measurement) -> String {
     format!(
         "entropy {:.2} bits a byte, chi-square {:.0} over {} bytes (random: 255, give or take 23)",
         sample.entropy, sample.chi_square, sample.bytes

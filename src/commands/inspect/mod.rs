@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::HumanBytes;
 use sealed_shuffle::inspect::content::HEAD;
-use sealed_shuffle::inspect::randomness::{ENOUGH, FEWEST, Measured};
+use sealed_shuffle::inspect::randomness::{ENOUGH, FEWEST, Measurement};
 use sealed_shuffle::inspect::scan::PARTITIONS;
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// In JSON, with the rule that it is judged by.
-fn measured(measured: &Measured) -> Value {
+fn measured(measured: &Measurement) -> Value {
     json!({
         "bytes": measured.bytes,
         "entropy": round(measured.entropy),

@@ -108,11 +108,11 @@ struct Inner {
 struct Entry {
     born: Arc<()>,
     /// The first one is for new files.
-    held: Vec<Held>,
+    held: Vec<HeldKey>,
     flights: Vec<Flight>,
 }
 
-struct Held {
+struct HeldKey {
     wrapped: WrappedKey,
     /// `None` when the loan is over.
     key: Option<Arc<AppKey>>,
@@ -120,7 +120,7 @@ struct Held {
 }
 
 struct Flight {
-    wanted: Wanted,
+    wanted: KeyWish,
     state: FlightState,
 }
 
@@ -130,7 +130,7 @@ enum FlightState {
 }
 
 #[derive(Clone, PartialEq)]
-enum Wanted {
+enum KeyWish {
     New,
     Known(WrappedKey),
 }
@@ -255,14 +255,14 @@ impl EnvelopeKeys {
             Some(wrapped) => entry.held.iter_mut().find(|held| held.wrapped == *wrapped),
         };
         let Some(held) = held else {
-            let wanted = wrapped.map_or(Wanted::New, |wrapped| Wanted::Known(wrapped.clone()));
+            let wanted = wrapped.map_or(KeyWish::New, |wrapped| KeyWish::Known(wrapped.clone()));
             return Ok(Look::Wait(self.fly(app, entry, wanted)?));
         };
         let age = now - held.confirmed;
         if outage.is_over(age) {
             held.key = None;
         }
-        let (key, wanted) = (held.key.clone(), Wanted::Known(held.wrapped.clone()));
+        let (key, wanted) = (held.key.clone(), KeyWish::Known(held.wrapped.clone()));
         let Some(key) = key else { return Ok(Look::Wait(self.fly(app, entry, wanted)?)) };
         if outage.wants_confirmation(age) {
             // While it is on its way, and when it fails for want of an answer, the key is good.
@@ -276,7 +276,7 @@ impl EnvelopeKeys {
         &self,
         app: &AppId,
         entry: &mut Entry,
-        wanted: Wanted,
+        wanted: KeyWish,
     ) -> Result<watch::Receiver<Option<Outcome>>, KeyError> {
         if let Some(flight) = entry.flights.iter().find(|flight| flight.wanted == wanted) {
             return match &flight.state {
@@ -316,13 +316,13 @@ impl std::fmt::Debug for EnvelopeKeys {
 
 impl Inner {
     /// One call, counted and within its time.
-    async fn call(&self, context: &Context, wanted: &Wanted) -> Outcome {
+    async fn call(&self, context: &Context, wanted: &KeyWish) -> Outcome {
         let (name, limit, began) = (self.provider.name(), self.settings.timeout + GRACE, Instant::now());
         let answer = async {
             let _place = self.calls.acquire().await.expect("the semaphore is never closed");
             match wanted {
-                Wanted::New => self.provider.generate(context).await,
-                Wanted::Known(wrapped) => {
+                KeyWish::New => self.provider.generate(context).await,
+                KeyWish::Known(wrapped) => {
                     Ok((self.provider.unwrap(wrapped, context).await?, wrapped.clone()))
                 }
             }
@@ -339,8 +339,8 @@ impl Inner {
             })
             .and_then(|(key, wrapped)| self.sound(key, wrapped));
         let call = match wanted {
-            Wanted::New => "generate",
-            Wanted::Known(_) => "unwrap",
+            KeyWish::New => "generate",
+            KeyWish::Known(_) => "unwrap",
         };
         let word = outcome.as_ref().map_or_else(|error| error.kind().name(), |_| "ok");
         self.metrics.ended(name, call, word, began.elapsed());
@@ -372,7 +372,7 @@ impl Inner {
     }
 
     /// Takes up what a call brought, unless the application was forgotten meanwhile.
-    fn arrived(&self, app: &AppId, born: &Arc<()>, wanted: &Wanted, outcome: &Outcome) {
+    fn arrived(&self, app: &AppId, born: &Arc<()>, wanted: &KeyWish, outcome: &Outcome) {
         let mut apps = self.apps();
         let Some(entry) = apps.get_mut(app).filter(|entry| Arc::ptr_eq(&entry.born, born)) else { return };
         let now = Instant::now();
@@ -381,7 +381,7 @@ impl Inner {
             Ok(key) => entry.hold(key, now),
             Err(error) => {
                 if !error.is_retryable()
-                    && let Wanted::Known(wrapped) = wanted
+                    && let KeyWish::Known(wrapped) = wanted
                 {
                     // Withdrawn: it is not kept although its loan may last.
                     entry.held.retain(|held| held.wrapped != *wrapped);
@@ -438,7 +438,7 @@ impl Entry {
             // Files name it again when they are opened again.
             self.held.remove(1);
         }
-        let held = Held { wrapped: key.wrapped.clone(), key: Some(Arc::clone(key)), confirmed: now };
+        let held = HeldKey { wrapped: key.wrapped.clone(), key: Some(Arc::clone(key)), confirmed: now };
         self.held.push(held);
     }
 }

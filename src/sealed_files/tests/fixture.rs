@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::disk::Roots;
 use crate::sealed_files::{
-    Filled, Finalized, Fsync, MergedFiles, OpenBuffer, SealedLimits, SealedPartition, SealedRegion,
+    FillState, FinalizedFiles, Fsync, MergedFiles, OpenBuffer, SealedLimits, SealedPartition, SealedRegion,
     SealedStore, SealedWriter, StoredError,
 };
 
@@ -52,7 +52,7 @@ impl Fixture {
     }
 
     /// A partition of these chunks, each of one block.
-    pub(super) fn finalized(&self, reduce: i32, chunks: &[&[u8]]) -> Finalized {
+    pub(super) fn finalized(&self, reduce: i32, chunks: &[&[u8]]) -> FinalizedFiles {
         let mut writer = self.create(reduce);
         for chunk in chunks {
             writer.block(chunk);
@@ -133,7 +133,7 @@ pub(super) fn drain(region: &mut SealedRegion) -> Result<Vec<u8>, StoredError> {
             plain.extend_from_slice(&out[..put]);
             continue;
         }
-        if n % 2 == 1 || region.fill_now()? == Filled::WouldBlock {
+        if n % 2 == 1 || region.fill_now()? == FillState::WouldBlock {
             region.fill_blocking(&OnLane::here())?;
         }
         let some = region.plain();

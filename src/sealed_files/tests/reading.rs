@@ -2,7 +2,7 @@ use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE};
 use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Blocks, Fixture, drain, key, partition, pattern};
-use crate::sealed_files::{Filled, Fsync, OpenBuffer, SealedRegion, StoredError};
+use crate::sealed_files::{FillState, Fsync, OpenBuffer, SealedRegion, StoredError};
 
 #[test]
 fn chunks_of_every_size_of_segment_come_back() {
@@ -63,7 +63,7 @@ fn the_length_is_known_before_the_first_byte() {
     region.fill_blocking(&OnLane::here()).unwrap();
     assert_eq!(region.plain(), b"3", "what is there is not skipped");
     region.consume(1);
-    assert_eq!(region.fill_now().unwrap(), Filled::Ready);
+    assert_eq!(region.fill_now().unwrap(), FillState::Ready);
     assert_eq!((region.remaining(), region.plain()), (0, &b""[..]));
 }
 
@@ -144,7 +144,7 @@ fn a_segment_is_opened_to_where_it_goes_if_all_of_it_fits() {
     assert_eq!(region.put_now(&mut out).unwrap(), Some(60_000));
     assert!(out == content[..60_000]);
     assert_eq!(region.remaining(), 40_000);
-    assert_eq!(region.fill_now().unwrap(), Filled::Ready);
+    assert_eq!(region.fill_now().unwrap(), FillState::Ready);
     assert_eq!(region.put_now(&mut out).unwrap(), None, "what is there goes first");
     assert!(region.plain() == &content[60_000..]);
     region.consume(40_000);

@@ -14,9 +14,9 @@
 //! Invariants
 //! - nothing is sealed before the handshake is over on our side, client certificate included;
 //! - the input holds at most one incomplete record, or one incomplete handshake message of at most
-//! [`LARGEST_HANDSHAKE`] bytes;
+//!   [`LARGEST_HANDSHAKE`] bytes;
 //! - the peer is told of a failure first: [`Layer::open`] fails after [`Layer::pending_output`] has taken the alert, and
-//! nothing is sealed or opened after it.
+//!   nothing is sealed or opened after it.
 
 use std::sync::{Arc, OnceLock};
 

@@ -42,7 +42,7 @@ pub(super) struct ServerTrust<J> {
 #[derive(Debug)]
 pub(super) struct Authorities {
     roots: RootCertStore,
-    known: Known,
+    known: KnownCertificates,
     algorithms: WebPkiSupportedAlgorithms,
     checks_name: bool,
 }
@@ -54,7 +54,7 @@ impl Authorities {
         algorithms: WebPkiSupportedAlgorithms,
         checks_name: bool,
     ) -> Self {
-        Self { roots, known: Known(trusted), algorithms, checks_name }
+        Self { roots, known: KnownCertificates(trusted), algorithms, checks_name }
     }
 }
 
@@ -120,12 +120,12 @@ impl<J: Judge> ServerCertVerifier for ServerTrust<J> {
 #[derive(Debug)]
 pub(super) struct ClientTrust {
     inner: Arc<dyn ClientCertVerifier>,
-    known: Known,
+    known: KnownCertificates,
 }
 
 impl ClientTrust {
     pub(super) fn new(inner: Arc<dyn ClientCertVerifier>, trusted: Vec<CertificateDer<'static>>) -> Self {
-        Self { inner, known: Known(trusted) }
+        Self { inner, known: KnownCertificates(trusted) }
     }
 }
 
@@ -180,9 +180,9 @@ impl ClientCertVerifier for ClientTrust {
 
 /// Certificates that are believed by themselves.
 #[derive(Debug)]
-struct Known(Vec<CertificateDer<'static>>);
+struct KnownCertificates(Vec<CertificateDer<'static>>);
 
-impl Known {
+impl KnownCertificates {
     fn contains(&self, certificate: &CertificateDer<'_>) -> bool {
         self.0.iter().any(|known| known.as_ref() == certificate.as_ref())
     }

@@ -22,19 +22,19 @@ pub struct WireCounters {
 
 /// A socket that counts the bytes that pass it.
 #[derive(Debug)]
-pub struct Counted<S> {
+pub struct CountingSocket<S> {
     socket: S,
     counters: Arc<WireCounters>,
 }
 
-impl<S> Counted<S> {
+impl<S> CountingSocket<S> {
     /// Counts the bytes of `socket` into `counters`.
     pub fn new(socket: S, counters: Arc<WireCounters>) -> Self {
         Self { socket, counters }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountingSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -48,7 +48,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S> Counted<S> {
+impl<S> CountingSocket<S> {
     fn count_sent(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = poll {
             self.counters.sent.fetch_add(n as u64, Ordering::Relaxed);
@@ -57,7 +57,7 @@ impl<S> Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountingSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.count_sent(poll)
@@ -72,7 +72,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-impl<S: Socket> Socket for Counted<S> {
+impl<S: Socket> Socket for CountingSocket<S> {
     fn sends_files(&self) -> bool {
         self.socket.sends_files()
     }

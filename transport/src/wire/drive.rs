@@ -160,7 +160,7 @@ struct Wire<'a> {
 }
 
 /// The result of writing to the socket.
-enum Moved {
+enum Movement {
     Wrote(usize),
     /// The socket took so many bytes of a stretch of a file.
     Sent(usize),
@@ -220,18 +220,18 @@ impl Wire<'_> {
                 }
             };
             match moved {
-                Moved::Read(0) => return Ok(engine.handle_eof()),
+                Movement::Read(0) => return Ok(engine.handle_eof()),
                 // Ciphertext that does not open to anything yet is progress, too.
-                Moved::Read(_) => engine.handle_bytes(now(), Bytes::new()),
-                Moved::Wrote(n) => {
+                Movement::Read(_) => engine.handle_bytes(now(), Bytes::new()),
+                Movement::Wrote(n) => {
                     self.outbox.wrote(n);
                     engine.handle_output(now(), n, !self.outbox.is_empty());
                 }
-                Moved::Sent(n) => {
+                Movement::Sent(n) => {
                     self.outbox.sent(n);
                     engine.handle_output(now(), n, !self.outbox.is_empty());
                 }
-                Moved::SentNothing => self.outbox.send_no_files(),
+                Movement::SentNothing => self.outbox.send_no_files(),
             }
         }
     }
@@ -371,7 +371,12 @@ impl Wire<'_> {
     }
 
     /// Waits until the socket can be written or read.
-    async fn next_move<S>(&mut self, socket: &mut S, reading: bool, bulk: bool) -> Result<Moved, CloseReason>
+    async fn next_move<S>(
+        &mut self,
+        socket: &mut S,
+        reading: bool,
+        bulk: bool,
+    ) -> Result<Movement, CloseReason>
     where
         S: Socket,
     {
@@ -390,23 +395,23 @@ impl Wire<'_> {
             self.poll_read(socket, bulk, cx).map(|read| match (read, self.broken.take()) {
                 (Ok(n @ 1..), broken) => {
                     self.broken = broken;
-                    Ok(Moved::Read(n))
+                    Ok(Movement::Read(n))
                 }
                 (_, Some(failure)) => Err(failure),
-                (read, None) => read.map(Moved::Read),
+                (read, None) => read.map(Movement::Read),
             })
         });
         Ok(moved.await?)
     }
 
     /// Writes the output that is ready; pending also if there is none.
-    fn poll_write<S: Socket>(&self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+    fn poll_write<S: Socket>(&self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<Movement>> {
         if let Some(stretch) = self.outbox.stretch() {
             return socket.poll_send_file(cx, stretch).map(|sent| match sent {
-                Ok(1..) => sent.map(Moved::Sent),
+                Ok(1..) => sent.map(Movement::Sent),
                 Err(error) if is_the_peers(&error) => Err(error),
                 // The file ends here, or cannot be sent from. A read of it will tell why.
-                Ok(0) | Err(_) => Ok(Moved::SentNothing),
+                Ok(0) | Err(_) => Ok(Movement::SentNothing),
             });
         }
         let waiting = self.outbox.unwritten();
@@ -415,7 +420,7 @@ impl Wire<'_> {
         }
         Pin::new(socket).poll_write(cx, waiting).map(|wrote| match wrote {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            other => other.map(Moved::Wrote),
+            other => other.map(Movement::Wrote),
         })
     }
 

@@ -9,7 +9,7 @@ mod listen;
 mod read_buffer;
 mod socket;
 
-pub use counted::{Counted, WireCounters};
+pub use counted::{CountingSocket, WireCounters};
 pub use drive::{Handler, WireSettings, drive};
 pub use listen::{ListenError, ListenSettings, accept_loop, bind};
 pub use socket::Socket;

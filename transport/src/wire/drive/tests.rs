@@ -21,7 +21,7 @@ use super::*;
 use crate::random::OsRandom;
 use crate::region::{OpenFile, Region};
 use crate::seal::{Budget, Stretch};
-use crate::wire::{Counted, WireCounters};
+use crate::wire::{CountingSocket, WireCounters};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -342,7 +342,7 @@ async fn kernel_sends_files_and_all_bytes_are_counted() {
     let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (ours, _) = listener.accept().await.unwrap();
     let counters = Arc::new(WireCounters::default());
-    let mut ours = Counted::new(ours, Arc::clone(&counters));
+    let mut ours = CountingSocket::new(ours, Arc::clone(&counters));
     let echo = file.echo();
     let serving = tokio::spawn(async move { serve_by(&mut ours, echo).await });
     theirs.write_all(&File::asked()).await.unwrap();
