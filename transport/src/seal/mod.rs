@@ -1,12 +1,13 @@
-//! Hop 2: plaintext and key meet here and nowhere else.
+//! Hop 2: the only place where plaintext and key meet.
 //!
 //! ```text
 //! outbound:  answers ─► outbox ─► segment [ room | plaintext from disk | room ] ─► stack.seal ─► wire
 //! inbound:   wire ─► stack.open ─► protocol engine
 //! ```
 //!
-//! Invariants: a segment is read into once, sealed in place once and written once; each segment in
-//! use holds a permit of the memory budget; session layers change at an exact byte, between two
+//! Invariants: a segment is read into once, sealed in place once and written once; each segment in use holds a permit
+//! of the memory budget; session layers change at an exact byte, between two segments. `wire` calls this room, which
+//! calls `disk` to read.
 //! segments. Called by `wire`, calls `disk` to read.
 
 mod outbox;
