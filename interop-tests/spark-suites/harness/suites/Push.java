@@ -22,12 +22,13 @@ import org.apache.spark.network.util.TransportConf;
  * of a block is its end there, so that it is sent only when the suite says that the block is complete.
  */
 public final class Push implements StreamCallbackWithID {
-  private static final long LIMIT_MS = 1_000;
+  private static final long LIMIT_MS = 3_000;
   private final TransportConf conf;
   private final Service service;
   private final PushBlockStream block;
   private final Wire.Answer answer = new Wire.Answer();
   private Wire wire;
+  private boolean answered;
   private long length;
   private long sent;
   private ByteBuf last = Unpooled.EMPTY_BUFFER;
@@ -97,6 +98,7 @@ public final class Push implements StreamCallbackWithID {
     wire.client().getChannel().writeAndFlush(last).awaitUninterruptibly();
     last = Unpooled.EMPTY_BUFFER;
     ByteBuffer response = answer.get();
+    answered = true;
     BlockPushReturnCode code =
         (BlockPushReturnCode) BlockTransferMessage.Decoder.fromByteBuffer(response.duplicate());
     if (code.returnCode != BlockPushNonFatalFailure.ReturnCode.SUCCESS.id()) {
@@ -104,14 +106,15 @@ public final class Push implements StreamCallbackWithID {
     }
   }
 
-  /** Cuts the connection: the way in which a push fails on the wire. */
+  /** Cuts the connection: the way in which a push fails on the wire. One that was answered cannot fail any more. */
   @Override
   public void onFailure(String id, Throwable cause) {
     if (wire == null) {
       length = 1;
       begin();
     }
-    if (!wire.client().isActive()) {
+    if (answered || !wire.client().isActive()) {
+      wire.close();
       return;
     }
     Map<String, Double> before = service.metrics();

@@ -24,7 +24,7 @@ import org.junit.platform.launcher.core.LauncherFactory;
  * Arguments are suites; those that begin with {@code -} name tests that are left out.
  */
 public final class Runner implements TestExecutionListener {
-  private static final String TEST_LIMIT = "20 s";
+  private static final String TEST_LIMIT = "120 s";
   private final PrintStream out;
   private long began;
 

@@ -32,7 +32,7 @@ import org.apache.spark.network.util.TransportConf;
 
 /** One connection of Spark's own client to a service. A refusal is thrown as the service threw it. */
 public final class Wire implements Closeable {
-  private static final long LIMIT_MS = 10_000;
+  private static final long LIMIT_MS = 60_000;
   /** The first exception that a remote stack trace names, and its text. */
   private static final Pattern FAILURE = Pattern.compile("(java\\.[\\w.$]*(?:Exception|Error)): ([^\\n]*)");
   private final TransportContext context;
