@@ -1,12 +1,12 @@
 //! `-Dspark.*=` words in a variable of JVM options.
 //!
-//! Spark's launcher splits such a variable like a shell does (CommandBuilderUtils.parseOptionString,
-//! Spark 4.3.0): blanks separate, both quotes group, a backslash outside single quotes takes the next character
-//! as it stands. Other options are for a JVM and mean nothing here.
+//! Spark's launcher splits such a variable like a shell does (CommandBuilderUtils.parseOptionString, Spark 4.3.0):
+//! blanks separate words, both quotes group, a backslash outside single quotes takes the next character as it stands.
+//! Other options are for a JVM and mean nothing here.
 
 use zeroize::Zeroizing;
 
-/// The system properties that a variable sets, in order; an error where a quote is not closed.
+/// The system properties that a variable sets, in order. A quote that is not closed is an error.
 pub(crate) fn system_properties(text: &str) -> Result<Vec<(String, Zeroizing<String>)>, &'static str> {
     let properties = words(text)?.into_iter().filter_map(|word| {
         let definition = word.strip_prefix("-D")?;

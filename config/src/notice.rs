@@ -1,13 +1,13 @@
-//! What the operator should know although the configuration can be used.
+//! Remarks for the operator about a configuration that can be used.
 
 use std::fmt;
 
-/// One remark about a configuration that works.
+/// A remark about a configuration that works.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Notice {
-    /// Accepted and worth knowing.
+    /// The setting is accepted and worth knowing.
     Info(String),
-    /// Accepted and probably not what was meant.
+    /// The setting is accepted and probably not what the operator meant.
     Warning(String),
 }
 

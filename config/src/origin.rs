@@ -1,4 +1,4 @@
-//! Where a value came from.
+//! The sources of configuration values.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// The source of one configuration value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Origin {
-    /// Nobody set it; this is the default.
+    /// Nobody set the key; the value is its default.
     Default,
     /// A line of the properties file.
     File {

@@ -1,4 +1,4 @@
-//! The grammar of `java.util.Properties`, as Spark reads its files with it.
+//! The grammar of `java.util.Properties`, as Spark uses it to read its files.
 //!
 //! Logical lines, separators, continuation and escapes are those of the Java class (its `load` method, Java 17);
 //! afterwards Spark trims each value, but keeps line breaks that came from escapes (Utils.trimExceptCRLF,
@@ -16,17 +16,17 @@ pub struct Property {
     pub line: usize,
 }
 
-/// A file that is no properties file.
+/// The text is no properties file.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("line {line}: {reason}")]
 pub struct PropertiesError {
     /// The line on which the entry begins, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The fault.
     pub reason: &'static str,
 }
 
-/// All entries, in the order of the file; a repeated key is repeated.
+/// All entries, in the order of the file; a repeated key appears repeatedly.
 pub fn parse(text: &str) -> Result<Vec<Property>, PropertiesError> {
     logical_lines(text).into_iter().map(|line| entry(&line.text, line.number)).collect()
 }
@@ -43,7 +43,7 @@ fn is_blank(c: char) -> bool {
 /// Joins continued lines, drops comments and blank lines. Escapes stay, other than a backslash before a line end.
 fn logical_lines(text: &str) -> Vec<LogicalLine> {
     let mut lines = Vec::new();
-    // Room for the longest line there can be, so that growing leaves no copy of a secret behind.
+    // The buffer has room for the longest possible line, so that growing leaves no copy of a secret behind.
     let mut current = Zeroizing::new(String::with_capacity(text.len()));
     let mut number = 0;
     for (index, natural) in natural_lines(text).enumerate() {
@@ -51,7 +51,7 @@ fn logical_lines(text: &str) -> Vec<LogicalLine> {
             number = index + 1;
         }
         let line = natural.trim_start_matches(is_blank);
-        // The Java class looks for comments wherever nothing was collected yet.
+        // The Java class accepts a comment wherever the logical line is still empty.
         if current.is_empty() && (line.is_empty() || line.starts_with(['#', '!'])) {
             continue;
         }
@@ -69,7 +69,7 @@ fn logical_lines(text: &str) -> Vec<LogicalLine> {
     lines
 }
 
-/// Lines that end with `\n`, `\r` or both.
+/// Splits into lines, which end with `\n`, `\r` or both.
 fn natural_lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -202,7 +202,7 @@ mod tests {
         }
     }
 
-    /// A key alone is set to the empty string, not unset.
+    /// A key without a value is set to the empty string, not unset.
     #[test]
     fn a_key_without_a_value_is_empty() {
         assert_eq!(value("k"), "");

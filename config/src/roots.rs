@@ -1,9 +1,9 @@
 //! The directories beneath which executors may register theirs.
 //!
 //! The first source that is set decides, even if it is set to nothing: `SPARK_EXECUTOR_DIRS` (split at `:`),
-//! `SPARK_LOCAL_DIRS` (commas), `LOCAL_DIRS` inside a YARN container (commas), `spark.local.dir` (commas).
-//! Entries are trimmed. Spark accepts every directory when there is no root; here that is refused. Only names are
-//! dealt with: opening and canonicalizing them is the disk room's part.
+//! `SPARK_LOCAL_DIRS` (commas), `LOCAL_DIRS` inside a YARN container (commas), `spark.local.dir` (commas). Entries
+//! are trimmed. Spark accepts every directory when there is no root; here that is refused. This module handles names
+//! only; the disk room opens and canonicalizes them.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,7 +17,7 @@ use super::keys;
 use super::origin::Origin;
 use super::values::Values;
 
-/// Where the roots are named.
+/// The source that names the roots.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum RootSource {
     /// An environment variable.
@@ -38,16 +38,16 @@ impl fmt::Display for RootSource {
     }
 }
 
-/// The roots, as named.
+/// The roots, as the source names them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Roots {
-    /// Who named them.
+    /// The source.
     pub source: RootSource,
     /// At least one path; each was a directory when the configuration was read.
     pub paths: Vec<PathBuf>,
 }
 
-/// The roots of the first source that is set; `None` where that was refused.
+/// The roots of the first source that is set; `None` if they were refused.
 pub(crate) fn resolve(values: &mut Values<'_>) -> Option<Roots> {
     let local_dir = values.optional(&keys::LOCAL_DIR);
     let environment = values.environment();

@@ -59,7 +59,7 @@ pub struct ServerConfig {
     pub timeouts: ServerTimeouts,
     /// Threads that seal and move bytes (`spark.shuffle.io.serverThreads`). One per processor, at most 8.
     pub worker_threads: usize,
-    /// Threads that wait for disks (`spark.sealed.disk.threads`). 8.
+    /// Threads that wait for the disk of each root (`spark.sealed.disk.threads`). 8.
     pub disk_threads: usize,
     /// Chunks being sent on all connections (`spark.shuffle.maxChunksBeingTransferred`). No bound.
     pub max_chunks_being_transferred: u64,

@@ -1,22 +1,22 @@
 //! `${…}` in values: `${env:X}`, `${system:p}`, `${spark.k}` (ConfigReader, Spark 4.3.0).
 //!
-//! References are replaced inside out of what they name, too; what cannot be resolved stays as text; a key that
-//! leads back to itself is an error. Only keys of Spark's typed registry and ours are treated so: the transport
-//! and `spark.local.dir` take their text as it stands.
+//! References are replaced in the text that they lead to, too. A reference that cannot be resolved stays as text. A
+//! key that leads back to itself is an error. Only keys of Spark's typed registry and of this project are
+//! substituted; the transport and `spark.local.dir` take their text as it stands.
 
 use zeroize::Zeroizing;
 
-/// What references may name.
+/// The target of a reference.
 pub(crate) trait References {
     /// An environment variable.
     fn env(&self, name: &str) -> Option<Zeroizing<String>>;
-    /// A system property of the JVM that Spark would run in.
+    /// A system property of the JVM in which Spark would run.
     fn system(&self, name: &str) -> Option<Zeroizing<String>>;
-    /// A key, or its default.
+    /// A key; its default where it is not set.
     fn spark(&self, name: &str) -> Option<Zeroizing<String>>;
 }
 
-/// The text with its references replaced; an error names the reference that leads back to itself.
+/// The text with its references replaced. An error names the reference that leads back to itself.
 pub(crate) fn substitute(text: &str, references: &dyn References) -> Result<Zeroizing<String>, String> {
     expand(text, references, &mut Vec::new())
 }
@@ -53,9 +53,9 @@ fn expand(
     Ok(plain)
 }
 
-/// What stands before the closing brace, if it is not empty and has no white space.
+/// The text before the closing brace, if it is not empty and has no white space.
 fn reference(text: &str) -> Option<&str> {
-    // The pattern wants at least one character, so that a brace right after the opening one belongs to it.
+    // The pattern wants at least one character, so a brace directly after the opening one belongs to the name.
     let (skip, _) = text.char_indices().nth(1)?;
     let end = skip + text[skip..].find('}')?;
     let inner = &text[..end];

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `GET /metrics` | counters in the text format that Prometheus reads |
 //! | `GET /healthz` | `200 ok`, or `503 draining` while the server stops |
-//! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` asks who would be refused there |
-//! | `GET /policy` | what is served and wanted, as JSON |
-//! | `DELETE /applications/ID` | forgets the application, and its secret if that was handed over; `404` where it is not known |
+//! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` marks those that LEVEL would refuse |
+//! | `GET /policy` | the policy as JSON: the levels that are served and targeted |
+//! | `DELETE /applications/ID` | forgets the application, and its secret if that was handed over; `404` for an unknown one |
 //!
-//! `ID` may be percent-encoded. There is no authentication: bind it to loopback, as the default does. Answers reveal no secret.
+//! `ID` may be percent-encoded. There is no authentication: bind it to loopback, as the default does. Answers hold no secret.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,13 +32,13 @@ use tracing::debug;
 
 use crate::server::Server;
 
-/// Operators at once.
+/// Most connections at once.
 const PLACES: usize = 64;
 
-/// From the first byte of a request to the end of its head.
+/// Time from the first byte of a request to the end of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From accepting a connection to its end.
+/// Time from accepting a connection to its end.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 const PROMETHEUS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,7 +60,7 @@ async fn connection(socket: TcpStream, server: Server, _place: OwnedSemaphorePer
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        // Who says all it has to say and closes its end still gets the answer.
+        // A client that sends its request and then closes its writing side still gets the answer.
         .half_close(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 << 10)
@@ -105,9 +105,9 @@ fn app_id(encoded: &str) -> AppId {
     AppId::new(percent_decode_str(encoded).decode_utf8_lossy())
 }
 
-/// Has it forgotten where it may wait for a disk.
+/// Forgets the application on a thread that may wait for a disk.
 async fn forget(server: Server, app: AppId) -> Response<Full<Bytes>> {
-    match tokio::task::spawn_blocking(move || server.forget(&app)).await {
+    match server.told().clone().run(move |_| server.forget(&app)).await {
         Ok(Some(executors)) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
         Ok(None) => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
         Err(_) => {
@@ -116,7 +116,7 @@ async fn forget(server: Server, app: AppId) -> Response<Full<Bytes>> {
     }
 }
 
-/// The target that a question is about; `None` for the policy's own.
+/// The target that a question names; `None` for the target of the policy.
 fn target(query: Option<&str>) -> Result<Option<SecurityLevel>, String> {
     let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
     let level = query.strip_prefix("target=").and_then(SecurityLevel::named);

@@ -16,6 +16,7 @@ mod probe;
 mod register;
 mod reload;
 mod serve;
+mod systemd;
 mod table;
 mod target;
 

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use super::serve::notify;
+use super::systemd::notify;
 
 /// Waits for SIGHUP. Exists before the server says that it is ready, so that no signal ends the process.
 pub(crate) struct Reload {

@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use sealed_shuffle::admin;
 use sealed_shuffle::handover;
 use sealed_shuffle::keys::envelope;
-use sealed_shuffle::server::{Drained, Server};
+use sealed_shuffle::server::{self, Drained, Server};
 use sealed_shuffle_config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
 use sealed_shuffle_transport::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::reload::{Reload, Remembering};
+use super::systemd::notify;
 use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
@@ -68,7 +69,7 @@ impl Serve {
         start_logging(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads)
-            .max_blocking_threads(config.disk_threads)
+            .max_blocking_threads(server::blocking_threads(&config))
             .thread_name("sealed-shuffle")
             .enable_all()
             .build()
@@ -195,13 +196,6 @@ fn announce(config: &ServerConfig) {
             Notice::Warning(text) => warn!("{text}"),
             other => info!("{}", other.text()),
         }
-    }
-}
-
-/// Tells systemd, where it started us; without it this does nothing.
-pub(super) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "cannot tell systemd");
     }
 }
 

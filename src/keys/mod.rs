@@ -23,6 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -35,6 +36,9 @@ use self::watch::Watching;
 
 /// Handshakes that wait for a secret at the same time; further ones are answered at once.
 const MOST_WAITING: usize = 256;
+
+/// Looks at the directory at the same time.
+const THREADS: usize = 4;
 
 /// Between two looks for a secret that is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -51,6 +55,8 @@ struct Inner {
     handed: HandedOver,
     watching: Watching,
     waiting: Semaphore,
+    /// Where the directory is looked at: secrets do not wait for disks with blocks.
+    lane: Lane,
 }
 
 /// Where secrets come from.
@@ -124,6 +130,7 @@ impl Secrets {
             handed: HandedOver::waiting(wait),
             watching: Watching::default(),
             waiting: Semaphore::new(MOST_WAITING),
+            lane: Lane::new(THREADS),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -234,11 +241,12 @@ impl Secrets {
             return Vec::new();
         }
         let Some(directory) = directory else { return self.inner.watching.looked(&apps, &[]) };
-        let look = move || {
-            let gone = |app: &AppId| directory::file_name(app).map_or(true, |name| directory.is_gone(name));
+        let look = move |on: &OnLane| {
+            let gone =
+                |app: &AppId| directory::file_name(app).map_or(true, |name| directory.is_gone(on, name));
             apps.into_iter().partition::<Vec<_>, _>(gone)
         };
-        match tokio::task::spawn_blocking(look).await {
+        match self.inner.lane.run(look).await {
             Ok((gone, there)) => self.inner.watching.looked(&gone, &there),
             Err(_) => Vec::new(),
         }
@@ -264,7 +272,7 @@ impl Secrets {
             Err(reason) => return Looked::Done(Lookup::Refused(reason.to_owned())),
         };
         let (wait, file) = (directory.wait(), directory.path().join(&name));
-        match tokio::task::spawn_blocking(move || directory.look(&name)).await {
+        match self.inner.lane.run(move |on| directory.look(on, &name)).await {
             Ok(Found::Secrets(secrets)) => Looked::Done(Lookup::Found(secrets)),
             Ok(Found::Unusable(reason)) => Looked::Done(Lookup::Refused(reason)),
             Ok(Found::Missing) => Looked::NotYet { wait, file: Some(file) },

@@ -16,9 +16,11 @@ use sealed_shuffle_protocol::connection::{Agreement, Challenge, CloseReason};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{self, Judgement, Offer, Protection, SaslCipher, SaslError, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::OsRandom;
 use tracing::warn;
 
+use super::conversation::Conversation;
 use super::session::{Engine, Session};
 use crate::telemetry::{Refusal, SecretUsed};
 
@@ -65,13 +67,6 @@ fn refusal(settings: &SaslSettings, protection: &Protection) -> Option<String> {
         ),
         Protection::Auth | Protection::Conf(_) => None,
     }
-}
-
-/// A SASL exchange between its two messages.
-pub(super) struct Conversation {
-    /// The application of the first message; the second one's is ignored, as Spark does.
-    app: AppId,
-    server: sasl::Server,
 }
 
 impl Session {
@@ -125,7 +120,8 @@ impl Session {
         let judged = self.prove_slowly(&app, move |secret| {
             let (challenge, lane) = (Arc::clone(&challenge), lane.clone());
             async move {
-                let judge = move || legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
+                let judge =
+                    move |_: &OnLane| legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
                 lane.run(judge).await.map_err(Unproven::because)?.map_err(Unproven::because)
             }
         });

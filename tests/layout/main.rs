@@ -7,6 +7,7 @@
 mod packages;
 mod plan;
 mod sources;
+mod waiting;
 
 use std::path::Path;
 
@@ -43,7 +44,7 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["program", "random", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["program", "random", "lane", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
     "private_file",

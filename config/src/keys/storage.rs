@@ -56,7 +56,8 @@ keys! {
         Int::registry(1, 1024),
         Is("8"),
         Serve,
-        "Threads that wait for disks when the page cache has not got the bytes; about two per spindle or more per SSD.",
+        "Threads that wait for the disk of each root when the page cache has not got the bytes; about two per spindle or \
+         more per SSD.",
     );
 
     /// Cache of descriptors.

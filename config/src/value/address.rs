@@ -1,4 +1,4 @@
-//! Addresses to listen on. Names are not resolved: what a port is bound to must not depend on a resolver.
+//! Addresses to listen on. Names are not resolved: the address of a port must not depend on a resolver.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -20,7 +20,7 @@ impl Grammar for Ip {
     }
 }
 
-/// An address with a port; without the address it is the loopback one.
+/// An address with a port. Without an address it is the loopback one.
 #[derive(Clone, Copy, Debug)]
 pub struct Address;
 

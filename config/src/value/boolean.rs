@@ -2,19 +2,18 @@
 
 use super::{Grammar, Reject, java_trim};
 
-/// A boolean, in any case.
+/// A boolean. Upper and lower case count the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Bool {
     trimmed: bool,
 }
 
 impl Bool {
-    /// As Spark's registry reads it: blanks around it do not matter.
+    /// The form of Spark's registry: surrounding blanks do not matter.
     pub const REGISTRY: Self = Self { trimmed: true };
 
-    /// As Spark's transport reads it: to the transport everything but `true` is false; here everything but
-    /// `true` and `false` is refused, since a peer that is believed to authenticate and does not is worse
-    /// than a server that does not start.
+    /// The form of Spark's transport. To the transport everything but `true` is false. Here everything but `true` and
+    /// `false` is refused: a peer that seems to authenticate and does not is worse than a server that does not start.
     pub const TRANSPORT: Self = Self { trimmed: false };
 }
 

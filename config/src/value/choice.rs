@@ -8,7 +8,7 @@ use sealed_shuffle_protocol::sasl::SaslCipher;
 
 use super::{Grammar, Int, Reject, java_trim};
 
-/// The words of an enum that lists its values: each by its name.
+/// The words of an enum that lists its values. Each word is the name of a value.
 macro_rules! words {
     ($name:ident) => {{
         const WORDS: [(&str, $name); $name::ALL.len()] = {
@@ -36,12 +36,12 @@ impl Choice<SecurityLevel> {
     pub const LEVEL: Self = Self { words: &words!(SecurityLevel) };
 }
 
-/// What to do about unknown keys under `spark.sealed.`.
+/// What happens on unknown keys under `spark.sealed.`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum UnknownKeys {
-    /// Refuse to start.
+    /// The server refuses to start.
     Error,
-    /// Say so and go on.
+    /// A warning is logged, and the server starts.
     Warn,
 }
 
@@ -61,17 +61,17 @@ impl Choice<SaslCipher> {
     pub const SASL_CIPHER: Self = Self { words: &words!(SaslCipher) };
 }
 
-/// The handshake with which a client begins.
+/// The handshake that a client starts with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClientHandshake {
-    /// That of Spark 3.1 and later.
+    /// The handshake of Spark 3.1 and later.
     X25519,
-    /// That of Spark 2.2 to 3.0.
+    /// The handshake of Spark 2.2 to 3.0.
     Legacy,
 }
 
 impl Choice<ClientHandshake> {
-    /// Both of AES.
+    /// The two versions of the AES handshake.
     pub const CLIENT_HANDSHAKE: Self =
         Self { words: &[("x25519", ClientHandshake::X25519), ("legacy", ClientHandshake::Legacy)] };
 }
@@ -181,7 +181,7 @@ impl<T: Copy + Send + Sync> Grammar for Choice<T> {
     }
 }
 
-/// Values that are some of a few words, between commas: in the order given, none twice, at least one.
+/// Values that are some of a few words, separated by commas: in the order given, none twice, at least one.
 #[derive(Clone, Copy, Debug)]
 pub struct Choices<T: 'static>(pub Choice<T>);
 

@@ -14,19 +14,19 @@ pub struct Int<T> {
 }
 
 impl<T> Int<T> {
-    /// As Spark's registry reads it: blanks around it do not matter.
+    /// The form of Spark's registry: surrounding blanks do not matter.
     pub const fn registry(min: T, max: T) -> Self {
         Self { trimmed: true, bounded: true, min, max }
     }
 
-    /// As Spark's transport reads it: no blanks.
+    /// The form of Spark's transport: no blanks.
     pub const fn transport(min: T, max: T) -> Self {
         Self { trimmed: false, bounded: true, min, max }
     }
 }
 
 impl Int<i32> {
-    /// Every 32-bit integer, as Spark's transport reads it: no blanks.
+    /// Every 32-bit integer, in the form of Spark's transport: no blanks.
     pub const ANY: Self = Self { trimmed: false, bounded: false, min: i32::MIN, max: i32::MAX };
 }
 
@@ -42,7 +42,7 @@ where
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(Reject::new("not a whole number"));
         }
-        // More digits than an i128 holds are out of every range as well.
+        // A number with more digits than an i128 holds is out of every range as well.
         let number = word.parse::<i128>().ok().and_then(|n| T::try_from(n).ok());
         number
             .filter(|n| (self.min..=self.max).contains(n))

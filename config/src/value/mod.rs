@@ -1,8 +1,8 @@
-//! The grammars in which values are written: Spark's, to the letter, and a few of ours.
+//! The grammars of values: those of Spark, to the letter, and a few of this project.
 //!
-//! Spark has two parsers and the key decides which one reads it (SparkConf's typed registry and network-common's
-//! TransportConf, Spark 4.3.0). They agree on times and sizes, which both trim, and differ in whether integers
-//! and booleans may be surrounded by blanks. One thing is ours: where Spark quietly reads a bad value as false
+//! Spark has two parsers, and the key decides which one reads it (SparkConf's typed registry and network-common's
+//! TransportConf, Spark 4.3.0). They agree on times and sizes, which both trim. They differ in whether integers and
+//! booleans may be surrounded by blanks. One rule is different here: where Spark quietly reads a bad value as false
 //! or as zero, the value is refused.
 
 mod address;
@@ -28,15 +28,15 @@ pub use self::text::{List, Secret, Text};
 pub(crate) use self::time::FOREVER;
 pub use self::time::{Time, TimeUnit};
 
-/// How the values of a key are written.
+/// The grammar of the values of a key.
 pub trait Grammar: Send + Sync {
-    /// What a value becomes.
+    /// The type of a parsed value.
     type Value;
 
-    /// Reads a value. The text is as the source gave it, blanks included.
+    /// Parses a value. The text is as the source gave it, blanks included.
     fn parse(&self, text: &str) -> Result<Self::Value, Reject>;
 
-    /// What is accepted, in a few words, with units and bounds; for the documentation and for refusals.
+    /// The accepted values in a few words, with units and bounds; for the documentation and for errors.
     fn shape(&self) -> String;
 
     /// Whether values must never be printed.
@@ -56,7 +56,7 @@ impl Reject {
     }
 }
 
-/// Java's `String.trim`: everything up to the blank counts as white space, nothing beyond ASCII does.
+/// Java's `String.trim`: white space is every character up to the blank, and none beyond ASCII.
 fn java_trim(text: &str) -> &str {
     text.trim_matches(|c: char| c <= ' ')
 }

@@ -3,7 +3,7 @@
 use super::{Grammar, Reject, digits_and_suffix, java_trim};
 use crate::ByteCount;
 
-/// The unit of a bare number, and the one to which Spark truncates.
+/// The unit of a bare number. Spark also truncates to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SizeUnit {
     /// Bytes.
@@ -30,7 +30,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// A size of which bare numbers count in `bare`s, between two bounds, both allowed.
+    /// A size. Bare numbers count in `bare`s; both bounds are allowed.
     pub const fn new(bare: SizeUnit, min: ByteCount, max: ByteCount) -> Self {
         Self { bare, min, max }
     }

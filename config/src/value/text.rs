@@ -1,4 +1,4 @@
-//! Values that are text: as they stand, as a list, or not to be shown.
+//! Values that are text: plain, a list, or a secret.
 
 use zeroize::Zeroizing;
 
@@ -7,7 +7,7 @@ use super::{Grammar, Reject};
 /// Any text, as it stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
-    /// What the text is, for the documentation.
+    /// The meaning of the text, for the documentation.
     pub what: &'static str,
 }
 

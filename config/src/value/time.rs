@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Grammar, Reject, digits_and_suffix, java_trim};
 
-/// The unit of a bare number, and the one to which Spark truncates.
+/// The unit of a bare number. Spark also truncates to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TimeUnit {
     /// Milliseconds.
@@ -50,12 +50,12 @@ pub struct Time {
 pub(crate) const FOREVER: Duration = Duration::from_secs(36_500 * 86_400);
 
 impl Time {
-    /// A key of Spark's: bare numbers are `unit`, and everything is truncated to it.
+    /// The form of Spark's keys: a bare number counts in `unit`s, and the time is truncated to it.
     pub const fn spark(unit: TimeUnit) -> Self {
         Self { bare: unit, step: unit, min: Duration::ZERO, max: FOREVER, negative_is_zero: false }
     }
 
-    /// A key of ours: bare numbers are seconds, fractions down to the millisecond.
+    /// The form of this project's keys: a bare number counts in seconds, and fractions go down to the millisecond.
     pub const fn ours(min: Duration, max: Duration) -> Self {
         Self { bare: TimeUnit::Seconds, step: TimeUnit::Milliseconds, min, max, negative_is_zero: false }
     }
@@ -101,7 +101,7 @@ impl Grammar for Time {
     }
 }
 
-/// A duration in the largest unit that is exact, as the grammar reads it back.
+/// A duration in the largest unit that is exact, in the form that the grammar reads back.
 fn written(time: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
     if time.is_zero() {
@@ -118,8 +118,8 @@ fn written(time: Duration) -> String {
     format!("{}{suffix}", seconds / size)
 }
 
-/// The time in whole `step`s, a bare number counted in `bare`s: truncated towards zero, saturated at the ends
-/// of a Java long.
+/// The time in whole `step`s; a bare number counts in `bare`s. It is truncated towards zero, and saturates at the
+/// ends of a Java long.
 fn in_units(text: &str, bare: TimeUnit, step: TimeUnit) -> Result<i64, Reject> {
     let lower = java_trim(text).to_lowercase();
     let unsigned = lower.strip_prefix('-').unwrap_or(&lower);
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Spark reads them as zero, which switches the timeout off that was to be made short.
+    /// Spark reads them as zero, which switches off the timeout that was meant to be short.
     #[test]
     fn refuses_a_time_that_truncates_to_zero() {
         assert!(Time::spark(TimeUnit::Seconds).parse("500ms").is_err());

@@ -1,21 +1,20 @@
-//! Hop 2: plaintext and key meet here and nowhere else.
+//! Hop 2: the only place where plaintext and key meet.
 //!
 //! ```text
 //! outbound:  answers ─► outbox ─► segment [ room | plaintext from disk | room ] ─► stack.seal ─► wire
 //! inbound:   wire ─► stack.open ─► protocol engine
 //! ```
 //!
-//! Invariants: a segment is read into once, sealed in place once and written once; each segment in
-//! use holds a permit of the memory budget; session layers change at an exact byte, between two
+//! Invariants: a segment is read into once, sealed in place once and written once; each segment in use holds a permit
+//! of the memory budget; session layers change at an exact byte, between two segments. `wire` calls this room, which
+//! calls `disk` to read.
 //! segments. Called by `wire`, calls `disk` to read.
 
-mod lane;
 mod outbox;
 mod pool;
 mod pull;
 mod stack;
 
-pub use lane::Lane;
 pub use outbox::{Body, Outbound, Outbox, OutboxError, Stretch, Ticket};
 pub use pool::{Budget, PooledSegment, SegmentPool, Share};
 pub use pull::{Pull, PullError};

@@ -1,4 +1,4 @@
-//! What a connection has to say, from heads and file regions to sealed segments.
+//! The output of a connection, from heads and file regions to sealed segments.
 //!
 //! The plan of copies, per segment:
 //!
@@ -7,25 +7,25 @@
 //! page cache / disk ─ one read into place ────┴► segment ─ sealed in place ─► one write
 //! ```
 //!
-//! What is sealed at rest is opened on its way from a buffer into the segment where that is one place (AES-CTR, in clear)
-//! and there is room, else in the buffer, and copied.
+//! Content that is sealed at rest is opened on its way from a buffer into the segment, where the target is one place
+//! (AES-CTR, in clear) and there is room. Otherwise it is opened in the buffer and copied.
 //!
-//! Small answers share a segment; a large body takes as many as it needs. The socket pulls: a new
-//! segment is filled only when the last one has gone out.
+//! Small answers share a segment; a large body takes as many as it needs. The socket pulls: a new segment is filled
+//! only when the last one has gone out.
 //!
-//! On a clear connection a large body needs no segment, where it lies in a file as it is and the page cache has it:
+//! On a clear connection a large body needs no segment if it lies in a file as it is and the page cache has it:
 //!
 //! ```text
 //! head bytes ─ copied ─► segment ─► one write
 //! page cache ─ not copied, not resident here: a stretch at a time ─► sendfile
 //! ```
 //!
-//! The write does not say that more follows (`MSG_MORE`): that spares a packet of a hundred, and cost a third more time
-//! of the sender's where it was measured, on loopback.
+//! The write does not announce that more follows (`MSG_MORE`). Announcing it spares one packet of a hundred, and cost
+//! a third more of the sender's time where it was measured, on loopback.
 //!
-//! `sendfile` cannot be told not to wait for a disk. So the page cache is asked first, and a stretch that it has not
-//! goes the upper way, whose reads can. So does everything after a `sendfile` that moved nothing: what is wrong with the
-//! file (truncated, unreadable) is found and said by the read.
+//! `sendfile` cannot be told not to wait for a disk. So the page cache is asked first. A stretch that it does not
+//! have takes the upper way, where reads can be told. The same holds for everything after a `sendfile` that moved
+//! nothing: the read finds and reports the fault of the file (truncated, unreadable).
 
 use std::collections::VecDeque;
 use std::io::IoSliceMut;
@@ -37,25 +37,25 @@ use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment};
 use sealed_shuffle_protocol::connection;
 use thiserror::Error;
 
-use super::lane::Lane;
 use super::pool::{PooledSegment, SegmentPool};
 use super::pull::{Pull, PullError};
 use super::stack::Stack;
+use crate::lane::{Lane, OnLane};
 use crate::region::{OpenFile, ReadError, ReadNow, Region, is_at_hand, read_blocking, read_now};
 
-/// One thing on its way out.
+/// One item of the output.
 pub enum Outbound {
     /// Heads and small answers.
     Bytes(Bytes),
-    /// A range of a file, or what is pulled from one.
+    /// A range of a file, or a body that is pulled from one.
     Region(Body),
-    /// What follows begins another segment, and so another message of AES-GCM.
+    /// The next item begins another segment, and so another message of AES-GCM.
     Boundary,
-    /// From here on, everything passes this layer too.
+    /// From here on, everything passes this layer, too.
     Layer(Box<dyn Layer>),
 }
 
-/// A body on its way out, counted as in transfer until it is dropped.
+/// A body that is sent. It counts as in transfer until it is dropped.
 #[derive(Debug)]
 pub struct Body {
     source: Source,
@@ -66,12 +66,12 @@ pub struct Body {
 enum Source {
     /// The bytes lie in a file as they are.
     Region(Region),
-    /// They are had one part after the other. None while another thread fills it.
+    /// The bytes come one part after the other. `None` while another thread fills it.
     Pull { pull: Option<Box<dyn Pull>>, len: u64 },
 }
 
 impl Body {
-    /// A body that nobody counts.
+    /// A body that is not counted.
     pub fn new(region: Region) -> Self {
         Self { source: Source::Region(region), _ticket: None }
     }
@@ -81,7 +81,7 @@ impl Body {
         Self { source: Source::Region(region), _ticket: Some(ticket) }
     }
 
-    /// The same of what is pulled.
+    /// The same for a body that is pulled.
     pub fn pulled(pull: Box<dyn Pull>, ticket: Ticket) -> Self {
         let len = pull.remaining();
         Self { source: Source::Pull { pull: Some(pull), len }, _ticket: Some(ticket) }
@@ -97,7 +97,7 @@ impl connection::Body for Body {
     }
 }
 
-/// Counts one while it lives.
+/// Counts one transfer while it lives.
 #[derive(Debug)]
 pub struct Ticket(Arc<AtomicU64>);
 
@@ -115,13 +115,13 @@ impl Drop for Ticket {
     }
 }
 
-/// Why nothing more can be said on this connection.
+/// Why nothing more can be sent on this connection.
 #[derive(Debug, Error)]
 pub enum OutboxError {
-    /// A region turned out short or unreadable.
+    /// A region is shorter than expected, or unreadable.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// What is pulled turned out short, damaged or unreadable.
+    /// A pulled body is shorter than expected, damaged or unreadable.
     #[error(transparent)]
     Pull(#[from] PullError),
     /// A layer refused to seal.
@@ -137,18 +137,18 @@ pub struct Outbox {
     pool: SegmentPool,
     slow_lane: Lane,
     queue: VecDeque<Outbound>,
-    /// Bytes in memory that wait in `queue`.
+    /// Number of bytes in memory that wait in `queue`.
     queued_bytes: usize,
-    /// Layers that wait in `queue`.
+    /// Number of layers that wait in `queue`.
     queued_layers: usize,
-    /// How much of the region at the front has been taken.
+    /// Number of bytes of the first region that have been taken.
     region_taken: u64,
-    /// Sealed, being written.
+    /// The sealed segment that is being written.
     segment: Option<PooledSegment>,
     written: usize,
     /// Whether the socket takes stretches of files.
     sends_files: bool,
-    /// Bytes of the region at the front, from `region_taken` on, that go out without a segment; 0 while there is one.
+    /// Bytes of the first region, from `region_taken` on, that go out without a segment; 0 while there is a segment.
     stretch: u64,
 }
 
@@ -157,14 +157,14 @@ pub struct Outbox {
 pub struct Stretch<'a> {
     /// The file.
     pub file: &'a OpenFile,
-    /// Where it begins in the file.
+    /// The offset in the file where it begins.
     pub offset: u64,
-    /// How long it is; not 0.
+    /// Length in bytes; not 0.
     pub len: u64,
 }
 
 impl Outbox {
-    /// An empty outbox that takes its segments from `pool`, and seals in `slow_lane` what takes long.
+    /// An empty outbox. It takes its segments from `pool`, and slow ciphers seal in `slow_lane`.
     pub fn new(pool: SegmentPool, slow_lane: Lane) -> Self {
         Self {
             pool,
@@ -180,7 +180,7 @@ impl Outbox {
         }
     }
 
-    /// From now on, what is large and not to be sealed may come as a [`Outbox::stretch`].
+    /// From now on, a large body that needs no sealing may come as a [`Outbox::stretch`].
     pub fn send_files(&mut self) {
         self.sends_files = true;
     }
@@ -202,17 +202,17 @@ impl Outbox {
         self.queue.push_back(outbound);
     }
 
-    /// Things queued and not wholly taken into a segment.
+    /// Number of queued items that are not wholly in a segment.
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// Bytes of heads and small answers that are queued and not taken into a segment.
+    /// Number of bytes of heads and small answers that are queued and not in a segment.
     pub fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
 
-    /// Whether a layer waits to be installed: until then nothing may be read.
+    /// Whether a layer waits to be installed. Nothing may be read until it is.
     pub fn is_changing_layers(&self) -> bool {
         self.queued_layers > 0
     }
@@ -227,7 +227,7 @@ impl Outbox {
         self.segment.as_ref().map_or(&[], |segment| &segment.sealed()[self.written..])
     }
 
-    /// A stretch of a file that waits for the socket. There is never both, this and [`Outbox::unwritten`].
+    /// A stretch of a file that waits for the socket. There is never a stretch together with [`Outbox::unwritten`].
     pub fn stretch(&self) -> Option<Stretch<'_>> {
         if self.stretch == 0 {
             return None;
@@ -254,8 +254,8 @@ impl Outbox {
         }
     }
 
-    /// Makes [`Outbox::unwritten`] non-empty, or [`Outbox::stretch`] some, if anything waits: fills one segment from the
-    /// queue and seals it, if need be. Installs layers whose turn has come.
+    /// Makes [`Outbox::unwritten`] non-empty, or [`Outbox::stretch`] some, if anything waits: fills one segment from
+    /// the queue and seals it, if need be. Installs layers whose turn has come.
     ///
     /// Not cancel safe: a dropped call may have lost bytes, so the connection must be closed.
     pub async fn prepare(&mut self, stack: &mut Stack) -> Result<(), OutboxError> {
@@ -325,7 +325,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// What a layer says of its own accord goes out as it is, in a segment of its own.
+    /// A layer's own output goes out as it is, in a segment of its own.
     async fn prepare_own(&mut self, own: &[u8]) -> Result<(), OutboxError> {
         let mut segment = self.pool.segment(1).await;
         segment.reset(sealed_shuffle_protocol::cipher::Layout::BARE);
@@ -336,8 +336,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes at most `room` bytes from the body at the front, where nobody has to wait for a disk: `None` says that
-    /// somebody has.
+    /// Takes at most `room` bytes from the first body without waiting for a disk. `None`: somebody has to wait.
     fn take_now(&mut self, segment: &mut PooledSegment, room: usize) -> Result<Option<usize>, OutboxError> {
         let Some(Outbound::Region(body)) = self.queue.front_mut() else { return Ok(Some(0)) };
         let left = connection::Body::len(body) - self.region_taken;
@@ -355,7 +354,7 @@ impl Outbox {
             Source::Pull { pull, .. } => {
                 let pull = pull.as_mut().ok_or_else(|| cut_short(left))?;
                 match put_now(pull.as_mut(), segment, room, left)? {
-                    // It fits the next segment, and this one is full enough.
+                    // The item fits into the next segment, and this one is full enough.
                     Some(0) if segment.len() >= segment.remaining() => 0,
                     None | Some(0) if !pull.fill_now()? => return Ok(None),
                     None | Some(0) => put(pull.as_mut(), segment, room, left)?,
@@ -367,7 +366,7 @@ impl Outbox {
         Ok(Some(n))
     }
 
-    /// The same on the blocking pool.
+    /// The same on the lane of the disk.
     async fn take_from_disk(
         &mut self,
         mut segment: PooledSegment,
@@ -379,11 +378,14 @@ impl Outbox {
             Source::Region(region) => {
                 let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
                 let (region, position) = (region.clone(), self.region_taken);
-                let read = tokio::task::spawn_blocking(move || {
-                    let n = read_blocking(&region, position, &mut pieces(&mut segment, want));
+                let Some(lane) = region.file().map(|file| file.lane().clone()) else {
+                    return Ok((segment, 0));
+                };
+                let read = move |on: &OnLane| {
+                    let n = read_blocking(on, &region, position, &mut pieces(&mut segment, want));
                     (segment, n)
-                });
-                let (back, n) = read.await?;
+                };
+                let (back, n) = lane.run(read).await?;
                 let n = n?;
                 segment = back;
                 segment.advance(n);
@@ -391,11 +393,12 @@ impl Outbox {
             }
             Source::Pull { pull: slot, .. } => {
                 let mut pull = slot.take().ok_or_else(|| cut_short(left))?;
-                let fill = tokio::task::spawn_blocking(move || {
-                    let filled = pull.fill_blocking();
+                let lane = pull.lane();
+                let fill = move |on: &OnLane| {
+                    let filled = pull.fill_blocking(on);
                     (pull, filled)
-                });
-                let (pull, filled) = fill.await?;
+                };
+                let (pull, filled) = lane.run(fill).await?;
                 filled?;
                 put(slot.insert(pull).as_mut(), &mut segment, room, left)?
             }
@@ -404,7 +407,7 @@ impl Outbox {
         Ok((segment, n))
     }
 
-    /// `n` bytes of the `left` ones of the body at the front are in a segment.
+    /// The segment holds `n` of the `left` bytes of the first body.
     fn taken(&mut self, n: usize, left: u64) {
         self.region_taken += n as u64;
         if n as u64 == left {
@@ -414,18 +417,18 @@ impl Outbox {
     }
 }
 
-/// The most that goes out by one `sendfile`, so that one connection does not hold a thread for long.
+/// Most bytes that one `sendfile` moves, so that one connection does not hold a thread for long.
 const STRETCH: u64 = 512 << 10;
 
-/// Smaller bodies are copied into a segment, many of which go out by one write. Over loopback the two ways cost the
-/// sender the same at 32 KiB, and at 64 KiB this one two thirds.
+/// Smaller bodies are copied into a segment, and many go out by one write. Over loopback the two ways cost the sender
+/// the same at 32 KiB; at 64 KiB `sendfile` costs two thirds of the copy.
 const SENT_FROM: u64 = 64 << 10;
 
 fn is_large(region: &Region) -> bool {
     region.len() >= SENT_FROM
 }
 
-/// What lies in a file and is the next to go out.
+/// The next body, if it lies in a file.
 fn front_region(queue: &VecDeque<Outbound>) -> Option<&Region> {
     match queue.front()? {
         Outbound::Region(Body { source: Source::Region(region), .. }) => Some(region),
@@ -433,7 +436,7 @@ fn front_region(queue: &VecDeque<Outbound>) -> Option<&Region> {
     }
 }
 
-/// Has the next bytes of a body put where they go, if that is one place and not many.
+/// Puts the next bytes of a body directly into their target, if the target is one place and not many.
 fn put_now(
     pull: &mut dyn Pull,
     segment: &mut Segment,
@@ -450,7 +453,7 @@ fn put_now(
     Ok(Some(n))
 }
 
-/// Copies what is at hand of a body that is pulled.
+/// Copies the ready bytes of a pulled body.
 fn put(pull: &mut dyn Pull, segment: &mut Segment, room: usize, left: u64) -> Result<usize, OutboxError> {
     let plain = pull.plain();
     if plain.is_empty() || plain.len() as u64 > left {
@@ -461,12 +464,12 @@ fn put(pull: &mut dyn Pull, segment: &mut Segment, room: usize, left: u64) -> Re
     Ok(n)
 }
 
-/// A body that ended before its length.
+/// A body ended before its length.
 fn cut_short(left: u64) -> OutboxError {
     OutboxError::Pull(PullError(format!("a block ended {left} bytes before its end")))
 }
 
-/// Seals on the spot, or in the lane of the slow.
+/// Seals at once, or in the lane of slow ciphers.
 async fn seal(
     slow_lane: &Lane,
     stack: &mut Stack,
@@ -477,7 +480,7 @@ async fn seal(
         return Ok(segment);
     }
     let mut layers = std::mem::take(stack);
-    let work = move || {
+    let work = move |_: &OnLane| {
         let sealed = layers.seal(&mut segment);
         (layers, segment, sealed)
     };

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sealed_shuffle_protocol::cipher::Segment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes in flight over all connections: segments being filled or written, and large requests being
-/// collected. One configured number (`spark.sealed.memory.budget`); who does not get a share waits.
+/// Bytes in flight over all connections: segments that are filled or written, and large requests that are collected.
+/// One configured number bounds them (`spark.sealed.memory.budget`). A caller that gets no share waits.
 ///
-/// Each of the two has its half: a peer that announces a large request and never sends it holds memory
-/// that other large requests wait for, and no answer does. A connection that holds a segment may wait for
-/// a share of the other half, never the other way round.
+/// Segments and requests have half of the budget each. A peer that announces a large request and never sends it holds
+/// memory that other large requests wait for, but no answer waits for it. A connection that holds a segment may wait
+/// for a share of the other half, never the other way round.
 #[derive(Clone)]
 pub struct Budget {
     segments: Arc<Semaphore>,
@@ -30,7 +30,7 @@ impl Budget {
         Self { segments: half(), requests: half(), half_kib }
     }
 
-    /// Waits for `bytes` of segments. A wish larger than the half is cut to it, so that it ends.
+    /// Waits for `bytes` of segments. A wish larger than the half is cut to the half, so that the wait ends.
     /// Cancelling the future leaves the budget as it was.
     pub async fn acquire(&self, bytes: u64) -> Share {
         self.take(&self.segments, bytes).await
@@ -49,13 +49,13 @@ impl Budget {
         }
     }
 
-    /// Bytes handed out now.
+    /// Number of bytes that are handed out.
     pub fn in_use(&self) -> u64 {
         let free = self.segments.available_permits() as u64 + self.requests.available_permits() as u64;
         self.total() - (free << 10)
     }
 
-    /// All bytes there are.
+    /// Size of the whole budget in bytes.
     pub fn total(&self) -> u64 {
         u64::from(self.half_kib) << 11
     }
@@ -75,8 +75,7 @@ struct Inner {
 }
 
 impl SegmentPool {
-    /// A pool of segments of `segment_size` bytes within `budget`, that keeps up to `keep` of them
-    /// when they are not in use.
+    /// A pool of segments of `segment_size` bytes within `budget`. It keeps up to `keep` unused segments.
     pub fn new(budget: Budget, segment_size: usize, keep: usize) -> Self {
         Self { inner: Arc::new(Inner { budget, segment_size, keep, free: Mutex::new(Vec::new()) }) }
     }
@@ -88,13 +87,13 @@ impl SegmentPool {
         let kept = self.inner.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut segment = kept.unwrap_or_else(|| Segment::with_capacity(self.inner.segment_size));
         if buffers < 2 {
-            // The share is for one.
+            // The share is for one buffer.
             segment.drop_second_buffer();
         }
         PooledSegment { segment: Some(segment), pool: Arc::clone(&self.inner), _share: share }
     }
 
-    /// Bytes of each segment.
+    /// Size of each segment in bytes.
     pub fn segment_size(&self) -> usize {
         self.inner.segment_size
     }
@@ -104,7 +103,7 @@ impl SegmentPool {
         &self.inner.budget
     }
 
-    /// Gives the memory of unused segments back.
+    /// Frees the memory of unused segments.
     pub fn trim(&self) {
         let unused = std::mem::take(&mut *self.inner.free.lock().unwrap_or_else(PoisonError::into_inner));
         drop(unused);

@@ -5,14 +5,14 @@ use sealed_shuffle_protocol::cipher::{CipherError, Layer, Layout, Segment, Sessi
 
 /// The session layers of one connection.
 ///
-/// Spark nests them: what is installed later lies nearer to the socket, so [`Stack::push`] adds the
-/// outermost layer. An empty stack is a clear connection.
+/// Spark nests them: a layer that is installed later lies nearer to the socket, so [`Stack::push`] adds the outermost
+/// layer. An empty stack is a clear connection.
 #[derive(Default)]
 pub struct Stack {
     layers: Vec<Nested>,
 }
 
-/// A layer, and what it opened that the layer inside it has not taken yet.
+/// A layer, and the bytes that it opened and the layer inside it has not taken yet.
 struct Nested {
     layer: Box<dyn Layer>,
     opened: BytesMut,
@@ -24,17 +24,17 @@ impl Stack {
         self.layers.push(Nested { layer, opened: BytesMut::new() });
     }
 
-    /// How the innermost layer wants plaintext laid out.
+    /// The layout of plaintext that the innermost layer wants.
     pub fn layout(&self) -> Layout {
         self.layers.first().map_or(Layout::BARE, |inner| inner.layer.layout())
     }
 
-    /// The most plaintext that fits `bytes` once every layer has sealed it.
+    /// Most plaintext that fits into `bytes` after every layer has sealed it.
     pub fn plain_capacity(&self, bytes: usize) -> usize {
         self.layers.iter().rev().fold(bytes, |room, nested| nested.layer.layout().plain_capacity(room))
     }
 
-    /// Whether nothing is sealed at all.
+    /// Whether the stack seals nothing.
     pub fn is_clear(&self) -> bool {
         self.layers.is_empty()
     }
@@ -44,13 +44,13 @@ impl Stack {
         self.layers.iter().all(|nested| nested.layer.is_ready())
     }
 
-    /// Whether sealing belongs into a [`super::Lane`].
+    /// Whether sealing belongs into a [`Lane`](crate::lane::Lane).
     pub fn is_slow(&self) -> bool {
         self.layers.iter().any(|nested| nested.layer.is_slow())
     }
 
-    /// Buffers that a segment has while the stack seals it: further layers, and those that cannot seal in place, use
-    /// a second one.
+    /// Number of buffers that a segment needs while the stack seals it. Further layers, and layers that cannot seal
+    /// in place, use a second one.
     pub fn buffers(&self) -> usize {
         match self.layers.as_slice() {
             [] => 1,
@@ -59,15 +59,14 @@ impl Stack {
         }
     }
 
-    /// The connection ends in order: every layer says goodbye, in [`Stack::pending_output`].
+    /// Closes the connection in order: every layer adds its last message to [`Stack::pending_output`].
     pub fn close(&mut self) {
         for nested in &mut self.layers {
             nested.layer.close();
         }
     }
 
-    /// Seals the content of `segment` through every layer. One layer works in place; each further
-    /// one copies once.
+    /// Seals the content of `segment` through every layer. One layer works in place; each further one copies once.
     pub fn seal(&mut self, segment: &mut Segment) -> Result<(), CipherError> {
         let mut layers = self.layers.iter_mut();
         let Some(innermost) = layers.next() else {
@@ -82,8 +81,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Opens as much as can be taken from the front of `input`: one piece of plaintext, or `None`
-    /// when more ciphertext is needed.
+    /// Opens one piece of plaintext from the front of `input`. `None`: more ciphertext is needed.
     pub fn open(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError> {
         let Some(outermost) = self.layers.len().checked_sub(1) else {
             return Ok(if input.is_empty() { None } else { Some(input.split()) });
@@ -95,7 +93,7 @@ impl Stack {
         if depth == 0 {
             return self.layers[0].layer.open(input);
         }
-        // Inner layers take from what this one has opened; keep the rest for the next call.
+        // Inner layers take from the bytes that this one has opened; the rest is kept for the next call.
         loop {
             let mut opened = std::mem::take(&mut self.layers[depth].opened);
             let inner = self.open_at(depth - 1, &mut opened);
@@ -111,7 +109,7 @@ impl Stack {
         }
     }
 
-    /// Bytes that a layer has to say of its own accord, sealed by the layers outside it.
+    /// The own output of a layer, sealed by the layers outside it.
     pub fn pending_output(&mut self) -> Result<Option<Bytes>, CipherError> {
         for depth in 0..self.layers.len() {
             let Some(mut own) = self.layers[depth].layer.pending_output() else { continue };

@@ -1,4 +1,4 @@
-//! What a person wants to know of a certificate.
+//! The facts of a certificate that an operator wants to know.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,30 +11,30 @@ use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// Part of the names of everything that `certs dev` makes, by which it is known again.
+/// Part of every name that `certs dev` makes. Certificates of `certs dev` are recognized by it.
 pub(super) const DEVELOPMENT: &str = "Sealed Shuffle development (not for production)";
 
 /// A certificate in a few words, for logs and reports.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CertificateSummary {
-    /// Whom it is for, as a distinguished name.
+    /// The subject, as a distinguished name.
     pub subject: String,
-    /// Who vouches for it.
+    /// The issuer, as a distinguished name.
     pub issuer: String,
-    /// The hosts and addresses that it is for; empty where it has no subjectAltName.
+    /// The hosts and addresses of the subjectAltName; empty where there is none.
     pub names: Vec<String>,
-    /// First moment of its validity, since 1970.
+    /// The first moment of validity, in time since 1970.
     pub not_before: Duration,
-    /// Last moment of its validity, since 1970.
+    /// The last moment of validity, in time since 1970.
     pub not_after: Duration,
-    /// SHA-256 over the whole, in hexadecimal.
+    /// SHA-256 over the whole certificate, in hexadecimal.
     pub fingerprint: String,
     /// Whether `certs dev` made it.
     pub is_development: bool,
 }
 
 impl CertificateSummary {
-    /// Looks into a certificate; `None` where it is none.
+    /// Parses a certificate; `None` where the bytes are none.
     pub fn of(der: &CertificateDer<'_>) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
         let body = certificate.tbs_certificate();
@@ -56,7 +56,7 @@ impl CertificateSummary {
         })
     }
 
-    /// Whether it may be used at `now`; a sentence about the date where not.
+    /// `None` if the certificate is valid at `now`; otherwise a sentence about the date.
     pub fn out_of_date(&self, now: SystemTime) -> Option<String> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         if now > self.not_after {
@@ -78,12 +78,12 @@ impl fmt::Display for CertificateSummary {
     }
 }
 
-/// Whether subject and issuer are the same: an authority's own certificate, or one that nobody vouches for.
+/// Whether subject and issuer are the same. It is then an authority's own certificate, or one without an authority.
 pub(super) fn is_self_issued(der: &CertificateDer<'_>) -> bool {
     names_of(der).is_some_and(|(subject, issuer)| subject == issuer)
 }
 
-/// Subject and issuer, for comparison.
+/// Subject and issuer in a form that can be compared.
 pub(super) fn names_of(der: &CertificateDer<'_>) -> Option<(x509_cert::name::Name, x509_cert::name::Name)> {
     let certificate = Certificate::from_der(der).ok()?;
     let body = certificate.tbs_certificate();

@@ -1,7 +1,8 @@
-//! A development authority and a certificate of it, in every format that Spark and we read.
+//! A development authority and a certificate that it signed, in every format that Spark and this project read.
 //!
-//! For trying TLS out in a minute, by `certs dev`. The authority's key is forgotten as soon as it has signed; the
-//! names say what this is, and a server that uses it warns ([`CertificateSummary::is_development`]).
+//! `certs dev` makes them for trying TLS out in a minute. The key of the authority is dropped as soon as it has
+//! signed. The names tell that they are for development, and a server that uses one warns
+//! ([`CertificateSummary::is_development`]).
 //!
 //! [`CertificateSummary::is_development`]: super::CertificateSummary::is_development
 
@@ -22,28 +23,28 @@ use zip::write::SimpleFileOptions;
 use super::certificate::DEVELOPMENT;
 use super::material::jks::{self, Content, Entry};
 
-/// How long they are good for.
+/// The period of validity.
 pub const VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 
-/// Clocks may differ by so much.
+/// Largest difference of clocks that is tolerated.
 const BEFORE: Duration = Duration::from_secs(3600);
 
 const ALIAS: &str = "sealed-shuffle-development";
 
-/// The file that holds the properties to paste.
+/// The file with the properties to paste.
 pub const PROPERTIES: &str = "spark-tls.conf";
 
 /// One file to be written.
 pub struct DevFile {
     /// Its name.
     pub name: &'static str,
-    /// What is in it; wiped when dropped.
+    /// The content; wiped when dropped.
     pub content: Zeroizing<Vec<u8>>,
-    /// Whether it must be kept to its owner.
+    /// Whether only the owner may read it.
     pub is_secret: bool,
 }
 
-/// Something could not be made.
+/// A file could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot make {what}: {source}")]
 pub struct DevError {
@@ -58,8 +59,8 @@ where
     move |source| DevError { what, source: source.into() }
 }
 
-/// Makes everything for a server that is reached by these names and addresses. The stores' password is `password`, and
-/// the properties name the files in `directory`.
+/// Makes all files for a server with these names and addresses. `password` is the password of the stores; the
+/// properties name the files in `directory`.
 pub fn make(names: &[String], password: &str, directory: &str) -> Result<Vec<DevFile>, DevError> {
     let (authority, authority_key) = authority()?;
     let issuer = Issuer::from_params(&authority, &authority_key);
@@ -68,7 +69,7 @@ pub fn make(names: &[String], password: &str, directory: &str) -> Result<Vec<Dev
     let leaf = leaf(names)?.signed_by(&key, &issuer).map_err(failed("the certificate"))?;
 
     let key_pem = Zeroizing::new(key.serialize_pem().into_bytes());
-    // The authority ends the chain: in PEM mode Spark trusts what is in it, and nothing else.
+    // The chain includes the authority: in PEM mode Spark trusts the certificates of the chain and no others.
     let chain_pem = [leaf.pem(), authority.pem()].concat().into_bytes();
     let authority_pem = authority.pem().into_bytes();
     let key_der = Zeroizing::new(key.serialize_der());
@@ -165,7 +166,7 @@ fn bundle(key: &[u8], chain: &[u8], trusted: &[u8]) -> zip::result::ZipResult<Ze
     Ok(Zeroizing::new(zip.finish()?.into_inner()))
 }
 
-/// What Spark's processes and `serve` read; `bundle.zip` is for ours alone.
+/// The properties that Spark's processes and `serve` read. Only this project reads `bundle.zip`.
 fn properties(directory: &str, password: &str) -> String {
     format!(
         "# TLS for development, good for {days} days: for spark-defaults.conf on every machine, serve included.\n\

@@ -1,4 +1,4 @@
-//! Why a TLS connection failed, in words that say what to do; rustls's own are the source.
+//! Why a TLS connection failed, with a remedy. The error of rustls is the source.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerInco
 /// A TLS connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The handshake, or a record after it, was refused by one of the ends.
+    /// One of the ends refused the handshake, or a later record.
     #[error("{advice}")]
     Refused {
-        /// What happened and what to do about it.
+        /// The failure and its remedy.
         advice: String,
-        /// What rustls says.
+        /// The error of rustls.
         #[source]
         source: Error,
     },
-    /// The peer goes on with one handshake message without end.
+    /// The peer's handshake message does not end.
     #[error(
         "the peer's handshake message is not complete after {bytes} bytes: it sends no such thing in earnest"
     )]
     HandshakeTooLong {
-        /// Bytes that have come.
+        /// Number of bytes that have come.
         bytes: usize,
     },
 }
 
-/// Which end we are.
+/// The end that we are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Role {
     Server,
@@ -44,19 +44,19 @@ impl Role {
     }
 }
 
-/// What kind of failure it is, for whoever sorts them.
+/// The kind of a failure, for callers that sort failures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TlsFault {
-    /// One end does not accept the other: its certificate, its versions, its suites.
+    /// One end does not accept the other's certificate, versions or suites.
     Refused,
-    /// What came is not what TLS would say here.
+    /// The bytes are not valid TLS at this point.
     NotTls,
     /// A record does not verify.
     Changed,
 }
 
 impl TlsError {
-    /// What kind of failure it is.
+    /// The kind of this failure.
     pub fn fault(&self) -> TlsFault {
         match self {
             Self::HandshakeTooLong { .. } => TlsFault::NotTls,
@@ -76,7 +76,7 @@ impl TlsError {
     }
 }
 
-/// How to make a certificate that names its hosts; part of several texts.
+/// Tells how to make a certificate that names its hosts; part of several texts.
 pub(super) const HOW_TO_NAME: &str = "keytool -genkeypair … -ext SAN=dns:HOST,ip:ADDRESS, or openssl req -addext \
                                       subjectAltName=DNS:HOST,IP:ADDRESS";
 

@@ -1,22 +1,22 @@
 //! TLS as one layer of a connection, over buffers in memory.
 //!
-//! [`TlsLayer`] drives rustls's unbuffered connection, which holds no buffers of its own: ciphertext is opened where
-//! it lies in the driver's buffer, one record a call, and plaintext is sealed record by record into the segment's
-//! second buffer. It assumes nothing about what lies outside of it: Spark puts its AES or SASL layer between TLS and
-//! the socket (TransportContext, Spark 4.3.0), so what it has to say of its own accord goes through
-//! [`Layer::pending_output`] like everybody else's.
+//! [`TlsLayer`] drives rustls's unbuffered connection, which holds no buffers of its own. Ciphertext is opened in
+//! place in the driver's buffer, one record a call. Plaintext is sealed record by record into the second buffer of
+//! the segment. The layer assumes nothing about the layers outside it: Spark puts its AES or SASL layer between TLS
+//! and the socket (TransportContext, Spark 4.3.0). So the layer's own output goes through [`Layer::pending_output`]
+//! like that of any other layer.
 //!
-//! Rustls seals into a vector of its own and copies from there, and what it opened it copies twice. Per 256 KiB that is
-//! 8 µs beside 18 for AES-256-GCM in place (`benches/cipher.rs`, AVX-512), or 0.03 CPU-s/GB; a profile of the server
-//! shows a tenth of its time at most, allocation included. Records, alerts and key updates of our own, outside of
-//! rustls, would be a high price for that.
+//! Rustls seals into a vector of its own and copies from there; it copies opened bytes twice. Per 256 KiB that is 8
+//! µs beside 18 for AES-256-GCM in place (`benches/cipher.rs`, AVX-512), or 0.03 CPU-s/GB; a profile of the server
+//! shows a tenth of its time at most, allocation included. To avoid it, records, alerts and key updates would have to
+//! be written here, outside of rustls. That price is too high.
 //!
 //! Invariants
 //! - nothing is sealed before the handshake is over on our side, client certificate included;
-//! - what waits in the input is one incomplete record, or one incomplete handshake message of at most
-//!   [`LARGEST_HANDSHAKE`] bytes;
-//! - a failure is told to the peer first: [`Layer::open`] fails once the alert has been taken by
-//!   [`Layer::pending_output`], and nothing is sealed or opened after it.
+//! - the input holds at most one incomplete record, or one incomplete handshake message of at most
+//! [`LARGEST_HANDSHAKE`] bytes;
+//! - the peer is told of a failure first: [`Layer::open`] fails after [`Layer::pending_output`] has taken the alert, and
+//! nothing is sealed or opened after it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -35,25 +35,27 @@ use super::suite_name;
 /// Plaintext of a full record (RFC 8446 section 5.1).
 const RECORD: usize = 16 << 10;
 
-/// Room behind each: header, explicit nonce and tag of TLS 1.2 take 29 bytes, header, type and tag of TLS 1.3 take 22;
-/// a key update of 27 may stand before any record.
+/// Overhead of each record: header, explicit nonce and tag of TLS 1.2 take 29 bytes; header, type and tag of TLS 1.3
+/// take 22. A key update of 27 bytes may stand before any record.
 const OVERHEAD: usize = 64;
 
-/// Most that may wait for the rest of a handshake message: rustls takes 64 KiB of one, and this leaves room for the
+/// Most bytes that may wait for the rest of a handshake message. Rustls takes 64 KiB of one; the rest is room for the
 /// records around it.
 const LARGEST_HANDSHAKE: usize = 128 << 10;
 
-/// Most that is handed out at once of what TLS says by itself, so that it fits every segment with other layers around.
+/// Most bytes of TLS's own output that are handed out at once, so that they fit every segment with other layers
+/// around.
 const PIECE: usize = RECORD;
 
-/// What a finished handshake has settled.
+/// The facts of a finished handshake.
 #[derive(Clone, Debug)]
 pub struct TlsFacts {
-    /// The version spoken.
+    /// The version of TLS.
     pub version: TlsVersion,
     /// The cipher suite, as Java and IANA name it.
     pub suite: &'static str,
-    /// The peer's certificate and what it sent with it; `None` where it showed none. A server only has it when it asked.
+    /// The peer's certificate and its chain; `None` where the peer showed none. A server has one only if it asked for
+    /// it.
     pub peer_certificates: Option<Vec<CertificateDer<'static>>>,
 }
 
@@ -64,7 +66,7 @@ pub struct TlsLayer {
     /// Records that wait to be sent: handshake, alerts.
     out: BytesMut,
     state: State,
-    /// A handshake message waits in the input for its rest; rustls must be shown that input before all else.
+    /// A handshake message in the input waits for its rest. Rustls must see that input before anything else.
     fragment: bool,
 }
 
@@ -72,9 +74,9 @@ pub struct TlsLayer {
 enum State {
     Handshake,
     Open,
-    /// The peer has said goodbye: it sends nothing more, and may still be sent to.
+    /// The peer has sent a close_notify: it sends nothing more, but still receives.
     PeerClosed,
-    /// We have.
+    /// We have sent a close_notify.
     Closed,
     Failed(Option<TlsError>),
 }
@@ -92,8 +94,8 @@ impl TlsLayer {
         Ok(Self::new(Connection::Server(Box::new(connection)), facts))
     }
 
-    /// The client's end; `name` is what the server's certificate must be for. Its first words are in
-    /// [`Layer::pending_output`] at once.
+    /// The client's end. The server's certificate must be valid for `name`. [`Layer::pending_output`] has the first
+    /// message at once.
     pub fn client(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -110,7 +112,7 @@ impl TlsLayer {
         Self { connection, facts, out: BytesMut::new(), state: State::Handshake, fragment: false }
     }
 
-    /// Says what went wrong, once there is nothing left to tell the peer.
+    /// Returns the failure once the peer has been told.
     fn failure(&mut self) -> Result<Option<BytesMut>, CipherError> {
         if !self.out.is_empty() {
             return Ok(None);
@@ -125,7 +127,7 @@ impl TlsLayer {
     }
 
     fn fail(&mut self, error: TlsError, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError> {
-        // The alert lies ready in rustls, and is handed out before it looks at input.
+        // The alert lies ready in rustls, which hands it out before it looks at input.
         while self.connection.common().wants_write()
             && let (_, Step::Again) = self.connection.step(input, &mut self.out)
         {}
@@ -139,7 +141,7 @@ impl TlsLayer {
         }
         self.state = State::Open;
         let Some(facts) = self.connection.facts() else { return };
-        // Set by somebody else only if two layers share it.
+        // It could be set already only if two layers shared it.
         drop(self.facts.set(facts));
     }
 }
@@ -169,7 +171,7 @@ impl Layer for TlsLayer {
     fn open(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError> {
         match self.state {
             State::Failed(_) => return self.failure(),
-            // What follows a goodbye is nobody's.
+            // Bytes after a close_notify belong to nobody.
             State::PeerClosed => {
                 input.clear();
                 return Ok(None);
@@ -207,7 +209,7 @@ impl Layer for TlsLayer {
         Ok(None)
     }
 
-    /// In the middle of a handshake message of the peer's rustls cannot be asked to seal without its input at hand.
+    /// In the middle of a handshake message of the peer, rustls cannot seal without its input at hand.
     fn is_ready(&self) -> bool {
         matches!(self.state, State::Open | State::PeerClosed) && !self.fragment
     }
@@ -221,7 +223,7 @@ impl Layer for TlsLayer {
             return;
         }
         let mut alert = [0; OVERHEAD];
-        // Keys that are used up, or a connection that has closed: the peer learns it from the socket.
+        // The keys are used up, or the connection has closed: the peer learns it from the socket.
         if let Ok(len) = self.connection.goodbye(&mut alert) {
             self.out.extend_from_slice(&alert[..len]);
         }
@@ -240,7 +242,7 @@ impl Layer for TlsLayer {
     }
 }
 
-/// Rustls has looked at every whole record, so that one which is still there is part of a longer message.
+/// Rustls has seen every whole record, so a record that is still there is part of a longer message.
 fn holds_whole_record(input: &[u8]) -> bool {
     const HEADER: usize = 5;
     match input {
@@ -249,7 +251,7 @@ fn holds_whole_record(input: &[u8]) -> bool {
     }
 }
 
-/// What rustls made of the input.
+/// The result of one step of rustls.
 enum Step {
     /// Call again.
     Again,
@@ -257,7 +259,7 @@ enum Step {
     Plain(BytesMut),
     /// The peer sends nothing more.
     PeerClosed,
-    /// More input is needed.
+    /// Rustls needs more input.
     Wait,
     Failed(rustls::Error),
 }
@@ -277,7 +279,7 @@ impl Connection {
         }
     }
 
-    /// One step through `input`, and how many bytes of it are done with.
+    /// Takes one step through `input`, and returns how many of its bytes are done with.
     fn step(&mut self, input: &mut [u8], out: &mut BytesMut) -> (usize, Step) {
         match self {
             Self::Server(connection) => step(connection.process_tls_records(input), out),
@@ -336,7 +338,7 @@ fn step<D>(status: UnbufferedStatus<'_, '_, D>, out: &mut BytesMut) -> (usize, S
         Err(error) => Step::Failed(error),
         Ok(ConnectionState::ReadTraffic(mut traffic)) => match traffic.next_record() {
             Some(Ok(record)) => {
-                // Records were opened where they lay and copied out by rustls, one at a time.
+                // Rustls opened the records in place and copied them out, one at a time.
                 let plain = BytesMut::from(record.payload);
                 return (discard + record.discard, Step::Plain(plain));
             }
@@ -367,7 +369,7 @@ fn step<D>(status: UnbufferedStatus<'_, '_, D>, out: &mut BytesMut) -> (usize, S
         }
         Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Step::PeerClosed,
         Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => Step::Wait,
-        // Early data is never offered; and states of the future end the connection rather than loop.
+        // Early data is never offered. An unknown state ends the connection, so that this cannot loop.
         Ok(other) => Step::Failed(rustls::Error::General(format!("unexpected state {other:?}"))),
     };
     (discard, step)

@@ -1,8 +1,9 @@
-//! The configuration of the moment: made anew when files change, kept when the new ones are no good.
+//! The current configuration of TLS. It is made anew when files change, and kept when the new files are not usable.
 //!
-//! Connections take [`LiveTls::current`] when they begin and keep it; a change reaches the next ones. Files are known by
-//! device, inode, size and time with links followed, which is how Kubernetes swaps them. A command is run again at half
-//! of the time that our certificate has left, and every hour at the latest. Everything here that opens files blocks.
+//! A connection takes [`LiveTls::current`] when it begins and keeps it; later connections see a change. Files are
+//! told apart by device, inode, size and time, with links followed, because Kubernetes swaps links. A command is run
+//! again at half of the time that our certificate has left, and every hour at the latest. Everything here that opens
+//! files blocks.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,19 +18,19 @@ use super::certificate::CertificateSummary;
 use super::material::{self, MaterialError};
 use super::side::TlsSide;
 
-/// What a server holds.
+/// The configuration of a server.
 pub type LiveServerTls = LiveTls<ServerConfig>;
 
-/// What a client holds.
+/// The configuration of a client.
 pub type LiveClientTls = LiveTls<ClientConfig>;
 
-/// A command is run again at the latest after so long.
+/// Longest time between two runs of a command.
 const COMMAND_AGAIN: Duration = Duration::from_secs(3600);
 
-/// And never earlier than this, nor after a failure.
+/// Shortest time between two runs, also after a failure.
 const COMMAND_PAUSE: Duration = Duration::from_secs(30);
 
-/// Keys and certificates in use, and where new ones come from.
+/// The keys and certificates in use, and their source.
 pub struct LiveTls<S> {
     config: TlsConfig,
     current: ArcSwap<Current<S>>,
@@ -42,41 +43,41 @@ struct Current<S> {
     warnings: Arc<[String]>,
 }
 
-/// What was last looked at.
+/// The identities of the files at the last look.
 struct Watch {
     stamps: Vec<Option<Stamp>>,
-    /// When a command is run again.
+    /// The time of the next run of the command.
     due: Option<Instant>,
-    /// The last error, so that it is said once.
+    /// The last error, so that it is reported once.
     said: Option<String>,
 }
 
-/// What changes when a file does.
+/// The properties of a file that change when the file does.
 #[derive(Debug, Eq, PartialEq)]
 struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
     modified: (i64, i64),
-    /// Owner and mode, too: what was refused for them is tried again when they were put right.
+    /// Owner and mode are included: a file that was refused for them is tried again after they are corrected.
     changed: (i64, i64),
 }
 
-/// What a look at the files brought.
+/// The result of a look at the files.
 #[derive(Debug)]
 pub enum Refresh {
-    /// Nothing new.
+    /// Nothing has changed.
     Unchanged,
     /// New connections use the new ones.
     Replaced,
-    /// The new ones are no good, and the old ones stay; said for the first time.
+    /// The new files are not usable, and the old configuration stays. Reported for the first time.
     Refused(MaterialError),
-    /// The same, and it was said before.
+    /// The same, and it was reported before.
     StillRefused,
 }
 
 impl<S: TlsSide> LiveTls<S> {
-    /// Opens everything, at start: what is wrong refuses it.
+    /// Opens everything at start. Any fault is an error.
     pub fn load(config: TlsConfig) -> Result<Self, MaterialError> {
         let stamps = stamps(&config);
         let current = open(&config)?;
@@ -85,7 +86,7 @@ impl<S: TlsSide> LiveTls<S> {
         Ok(Self { config, current: ArcSwap::from_pointee(current), watch: Mutex::new(watch) })
     }
 
-    /// For a connection that begins.
+    /// The configuration for a connection that begins.
     pub fn current(&self) -> Arc<S> {
         Arc::clone(&self.current.load().side)
     }
@@ -95,24 +96,24 @@ impl<S: TlsSide> LiveTls<S> {
         self.current.load().own.clone()
     }
 
-    /// What the operator should know of what is in use.
+    /// Warnings about the material in use.
     pub fn warnings(&self) -> Arc<[String]> {
         Arc::clone(&self.current.load().warnings)
     }
 
-    /// What the configuration says.
+    /// The settings, as configured.
     pub fn config(&self) -> &TlsConfig {
         &self.config
     }
 
-    /// Opens everything anew, changed or not. The old ones stay on an error.
+    /// Opens everything anew, changed or not. On an error the old configuration stays.
     pub fn reload(&self) -> Result<(), MaterialError> {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = stamps(&self.config);
         self.replace(&mut watch, stamps)
     }
 
-    /// Opens everything anew if a file has changed or a command is due; to be called every few seconds, where blocking
+    /// Opens everything anew if a file has changed or the command is due. Call it every few seconds, where blocking
     /// is allowed.
     pub fn refresh_if_changed(&self) -> Refresh {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +132,7 @@ impl<S: TlsSide> LiveTls<S> {
     }
 
     fn replace(&self, watch: &mut Watch, stamps: Vec<Option<Stamp>>) -> Result<(), MaterialError> {
-        // Noted before the files are opened: what changes meanwhile is seen the next time.
+        // The identities are noted before the files are opened, so that the next look sees a change in between.
         watch.stamps = stamps;
         match open::<S>(&self.config) {
             Ok(current) => {
@@ -161,7 +162,7 @@ fn open<S: TlsSide>(config: &TlsConfig) -> Result<Current<S>, MaterialError> {
     Ok(Current { side, own, warnings: material.warnings.into() })
 }
 
-/// When a command is run again; never for files.
+/// The time of the next run of a command; `None` for files.
 fn due(config: &TlsConfig, own: Option<&CertificateSummary>) -> Option<Instant> {
     if !matches!(config.source, TlsSource::Command { .. }) {
         return None;

@@ -3,11 +3,11 @@
 //! ```text
 //! TlsConfig ─► material/ ─► Material ─► side ─► rustls's configuration ─► TlsLayer, one a connection
 //!  (words)     opens files   DER          └── live: looks for new files and swaps the configuration
-//! ```
+//!  (words)     opens files   DER          └── live: checks for new files and swaps the configuration
 //!
-//! [`LiveServerTls`] and [`LiveClientTls`] are what server and client hold; a connection takes the configuration of
-//! the moment and keeps it. Invariants: the cryptography is aws-lc-rs, named explicitly, whatever the process has
-//! installed; a client trusts nobody whom it was not told to trust; passwords and keys are never printed.
+//! Server and client hold [`LiveServerTls`] and [`LiveClientTls`]. A connection takes the current configuration and
+//! keeps it. Invariants: the cryptography is aws-lc-rs, named explicitly, whatever provider the process has
+//! installed; a client trusts only the authorities that it was told to trust; passwords and keys are never printed.
 
 mod certificate;
 pub mod dev;
@@ -35,21 +35,22 @@ pub use self::material::MaterialError;
 pub use self::side::TlsSide;
 pub use self::witness::Witness;
 
-/// Every suite that is offered, by the names of Java and IANA.
+/// Every suite that is offered, by its name in Java and IANA.
 fn suites() -> impl Iterator<Item = SupportedCipherSuite> {
     rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES.iter().copied()
 }
 
-/// The provider, with the suites that may be used.
+/// The provider with the suites that may be used.
 fn provider(suites: Vec<SupportedCipherSuite>) -> Arc<CryptoProvider> {
     use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 
-    // Named, since rustls orders its default by a feature that other crates in the same program may switch on.
+    // The suites are listed by name: other crates in the same program may switch on a feature of rustls that changes
+    // its default order.
     let groups = vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768];
     Arc::new(CryptoProvider { cipher_suites: suites, kx_groups: groups, ..default_provider() })
 }
 
-/// Java's and IANA's name of a suite; rustls writes those of TLS 1.3 otherwise.
+/// The name of a suite in Java and IANA. Rustls writes those of TLS 1.3 differently.
 fn suite_name(suite: SupportedCipherSuite) -> &'static str {
     use rustls::CipherSuite as Suite;
     match suite.suite() {
@@ -60,7 +61,7 @@ fn suite_name(suite: SupportedCipherSuite) -> &'static str {
     }
 }
 
-/// A time since 1970 as an operator reads it.
+/// A time since 1970 in a form for operators.
 pub fn date(since_epoch: Duration) -> String {
     let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds)

@@ -1,4 +1,4 @@
-//! From material to rustls's configuration, for either side.
+//! Makes rustls's configuration from the material, for either side.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,15 +16,15 @@ use super::material::{Identity, Material, MaterialError};
 use super::trust::{Authorities, ClientTrust, ServerTrust};
 use super::{provider, suite_name, suites};
 
-/// One of rustls's two configurations, and how it is made of ours.
+/// One of the two configurations of rustls. It is made from ours.
 pub trait TlsSide: Sized + Send + Sync + 'static {
-    /// Builds it. Remarks for the operator go into the material's warnings.
+    /// Builds it. Remarks for the operator are added to the warnings of the material.
     fn build(config: &TlsConfig, material: &mut Material) -> Result<Self, MaterialError>;
 }
 
 impl TlsSide for ServerConfig {
     fn build(config: &TlsConfig, material: &mut Material) -> Result<Self, MaterialError> {
-        // More lenient than Spark, which speaks 1.3 alone unless told otherwise.
+        // This is more lenient than Spark, which speaks only 1.3 by default.
         let versions = versions(config.versions.unwrap_or(TlsVersions::Both));
         let provider = choose(config, versions, material);
         let Some(identity) = &material.identity else {
@@ -55,12 +55,12 @@ impl TlsSide for ServerConfig {
             builder.with_client_cert_verifier(Arc::new(ClientTrust::new(verifier, material.trusted.clone())))
         };
         let mut built = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        // No resumption: it would spare the second look at a client's certificate after its authority was withdrawn,
-        // keeps secrets of past sessions in memory, and Spark's clients never come back with a ticket.
+        // Resumption is off: it would skip the check of a client's certificate after its authority was withdrawn, and
+        // it keeps secrets of past sessions in memory. Spark's clients never return with a ticket.
         built.send_tls13_tickets = 0;
         built.session_storage = Arc::new(NoServerSessionStorage {});
-        // Spark's clients put ChaCha20 first (4.3.0, without a list of their own), which costs twice of what AES does on
-        // processors that have instructions for it.
+        // Spark's clients put ChaCha20 first (4.3.0, without a list of their own). On processors with AES
+        // instructions it costs twice as much as AES.
         built.ignore_client_order = true;
         Ok(built)
     }
@@ -91,7 +91,7 @@ impl TlsSide for ClientConfig {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
         };
-        // Each connection checks anew: connections live long, and trust may have changed.
+        // Each connection checks anew: connections live long, and the trusted authorities may have changed.
         built.resumption = Resumption::disabled();
         Ok(built)
     }
@@ -106,7 +106,7 @@ pub(super) fn versions(versions: TlsVersions) -> &'static [&'static SupportedPro
     }
 }
 
-/// The suites that were asked for, as far as they exist; all where nothing is left, as in Spark.
+/// The suites that were asked for and exist; all suites if none is left, as in Spark.
 fn choose(
     config: &TlsConfig,
     versions: &[&SupportedProtocolVersion],
@@ -168,7 +168,7 @@ fn roots(config: &TlsConfig, material: &Material) -> Result<RootCertStore, Mater
     Ok(roots)
 }
 
-/// What others will refuse is said before they do.
+/// Warns of faults for which peers will refuse our certificate.
 fn look_at_own(identity: &Identity, serves: bool, warnings: &mut Vec<String>) {
     let Some(own) = identity.summary() else { return };
     if let Some(sentence) = own.out_of_date(SystemTime::now()) {

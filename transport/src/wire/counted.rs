@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Socket;
 use crate::seal::Stretch;
 
-/// Bytes over all connections that share it.
+/// Byte counters that several connections share.
 #[derive(Debug, Default)]
 pub struct WireCounters {
     /// Ciphertext bytes that came in.
@@ -20,7 +20,7 @@ pub struct WireCounters {
     pub sent: AtomicU64,
 }
 
-/// A socket that counts what passes it.
+/// A socket that counts the bytes that pass it.
 #[derive(Debug)]
 pub struct Counted<S> {
     socket: S,

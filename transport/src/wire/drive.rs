@@ -14,36 +14,38 @@ use tokio::time::sleep_until;
 use tokio_util::io::poll_read_buf;
 
 use super::{Socket, read_buffer};
-use crate::seal::{Body, Lane, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
+use crate::lane::Lane;
+use crate::seal::{Body, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
 
-/// Bytes read at once while only requests are expected: they pass through the stack, so that an idle
+/// Number of bytes that are read at once while only requests are expected. They pass through the stack, so an idle
 /// connection holds no buffer.
 const SMALL_READ: usize = 16 << 10;
 
-/// Bytes of answers in memory (not of blocks) that may be queued before no further request is looked at.
+/// Most bytes of queued answers in memory (blocks not counted). Above it, no further request is handled.
 const QUEUED_BYTES: usize = 256 << 10;
 
-/// How long a closing connection goes on discarding what the peer still sends, however much it is, so
-/// that a refusal is read before the reset that unread bytes would cause. The body of a refused upload
-/// may be as long as it likes, and some peers listen only when they have said all.
+/// Time for which a closing connection discards the bytes that the peer still sends, however many they are. Unread
+/// bytes would cause a reset, and the peer could lose the refusal. The body of a refused upload may have any length,
+/// and some peers read only after they have sent everything.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// For a socket to take the last words of the layers.
+/// Time for a socket to take the last bytes of the layers.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What events mean on one connection.
+/// Handles the events of one connection.
 pub trait Handler {
     /// The protocol engine.
     type Engine: Engine<Body = Body>;
 
-    /// Takes one event; what is to be answered goes into the engine.
+    /// Takes one event and puts the answer into the engine.
     fn on_event(
         &mut self,
         engine: &mut Self::Engine,
         event: <Self::Engine as Engine>::Event,
     ) -> impl Future<Output = Result<(), CloseReason>> + Send;
 
-    /// All that has arrived was handed over, and what is to come may take long: what was gathered is worked off now.
+    /// Everything that has arrived was handed over, and more may take long to come: work that was gathered is done
+    /// now.
     fn on_pause(
         &mut self,
         _engine: &mut Self::Engine,
@@ -51,7 +53,8 @@ pub trait Handler {
         async { Ok(()) }
     }
 
-    /// The first byte of all: where it is not a frame's, the layer that everything passes from there on.
+    /// Called with the first byte of the connection. If it is not the first byte of a frame, returns the layer that
+    /// everything passes from there on.
     fn on_first_byte(
         &mut self,
         _engine: &mut Self::Engine,
@@ -60,32 +63,33 @@ pub trait Handler {
         Ok(None)
     }
 
-    /// The handshake is over: the layer that what was agreed on opens.
+    /// The handshake is over: returns the layer that the two sides agreed on.
     fn session_layer(&mut self, agreed: Agreement) -> Box<dyn Layer>;
 
-    /// The session's version and cipher are known now.
+    /// The version and the cipher of the session are known now.
     fn on_mode(&mut self, engine: &mut Self::Engine, mode: SessionMode);
 
-    /// Resolves when the handler has something to put into the engine by itself, having put it there
-    /// in [`Handler::on_wake`]. Must be cancel safe.
+    /// Resolves when the handler has something of its own to put into the engine. [`Handler::on_wake`] puts it there.
+    /// Must be cancel safe.
     fn wake(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Called after [`Handler::wake`] resolved.
     fn on_wake(&mut self, engine: &mut Self::Engine);
 }
 
-/// How a connection is driven.
+/// The limits of one connection.
 #[derive(Clone, Debug)]
 pub struct WireSettings {
-    /// Answers queued before reading on; from `Limits::pipelined_requests`.
+    /// Most queued answers before the connection stops reading; from `Limits::pipelined_requests`.
     pub pipelined: usize,
-    /// How long to wait for a share of the memory budget.
+    /// Longest wait for a share of the memory budget.
     pub budget_timeout: Duration,
-    /// Where slow ciphers seal.
+    /// The lane in which slow ciphers seal.
     pub slow_lane: Lane,
 }
 
-/// Drives one connection, which begins with the layers of `stack`, to its end and says why it ended.
+/// Drives one connection to its end and returns the reason of the end. The connection begins with the layers of
+/// `stack`.
 pub async fn drive<S, H>(
     socket: &mut S,
     engine: &mut H::Engine,
@@ -120,10 +124,10 @@ where
     let reason = match wire.run(socket, engine, handler).await {
         Ok(reason) | Err(reason) => reason,
     };
-    // An alert of TLS has gone out as part of its failure.
+    // A TLS alert has gone out as part of the failure.
     let is_alerted = matches!(reason, CloseReason::Cipher(CipherError::Tls(_)));
     let has_last_words = wire.say_goodbye(socket).await || is_alerted;
-    // What the connection held is given back before the peer is waited for.
+    // The connection gives its memory back before it waits for the peer.
     drop(wire);
     if engine.is_closing() || has_last_words {
         linger(socket).await;
@@ -136,30 +140,31 @@ struct Wire<'a> {
     stack: Stack,
     /// Whether the engine knows that the layers can carry frames.
     is_ready: bool,
-    /// Whether a byte has arrived.
+    /// Whether any byte has arrived.
     has_begun: bool,
     outbox: Outbox,
     /// Ciphertext that no layer has taken yet.
     inbound: BytesMut,
-    /// Whether that is in a buffer of the thread's.
+    /// Whether `inbound` is one of the thread's buffers.
     is_lent: bool,
-    /// Memory of a large message that is being collected.
+    /// Memory for a large message that is being collected.
     share: Option<Share>,
-    /// What that message wanted.
+    /// The length of that message.
     shared: u64,
     mode: Option<SessionMode>,
-    /// Why the socket takes no more. What the peer said before that is read to its end first: it may say why.
+    /// Why the socket takes no more bytes. Bytes that the peer sent before are still read to the end: they may tell
+    /// why.
     broken: Option<io::Error>,
     pool: SegmentPool,
     settings: &'a WireSettings,
 }
 
-/// What the socket did.
+/// The result of writing to the socket.
 enum Moved {
     Wrote(usize),
-    /// As much of a stretch of a file.
+    /// The socket took so many bytes of a stretch of a file.
     Sent(usize),
-    /// It could not send from this file.
+    /// The socket could not send from this file.
     SentNothing,
     Read(usize),
 }
@@ -194,7 +199,7 @@ impl Wire<'_> {
             self.share_memory(engine).await?;
 
             if let Some(at) = engine.poll_timeout() {
-                // A peer whose bytes never run out keeps the timer below from being looked at.
+                // If the peer never stops sending, the timer below would not be polled.
                 if now() >= at {
                     engine.handle_timeout(now())?;
                 }
@@ -202,7 +207,7 @@ impl Wire<'_> {
             }
             let reading = !engine.is_closing() && self.has_room();
             let bulk = engine.expects_bulk();
-            // In no fixed order: a socket that is always ready must not starve the handler.
+            // The order is random: a socket that is always ready must not starve the handler.
             let moved = tokio::select! {
                 moved = self.next_move(socket, reading, bulk) => moved?,
                 () = handler.wake() => {
@@ -216,7 +221,7 @@ impl Wire<'_> {
             };
             match moved {
                 Moved::Read(0) => return Ok(engine.handle_eof()),
-                // Ciphertext that opens to nothing yet is progress too.
+                // Ciphertext that does not open to anything yet is progress, too.
                 Moved::Read(_) => engine.handle_bytes(now(), Bytes::new()),
                 Moved::Wrote(n) => {
                     self.outbox.wrote(n);
@@ -231,8 +236,7 @@ impl Wire<'_> {
         }
     }
 
-    /// Hands everything that has arrived to the engine and the handler, as far as there is room for
-    /// answers.
+    /// Hands everything that has arrived to the engine and the handler, while there is room for answers.
     async fn work_off<H>(&mut self, engine: &mut H::Engine, handler: &mut H) -> Result<(), CloseReason>
     where
         H: Handler + Send,
@@ -246,7 +250,7 @@ impl Wire<'_> {
                 handler.on_event(engine, event).await?;
                 self.collect(engine, handler);
             }
-            // An engine may have words of its own that are nobody's event: the next message of a handshake.
+            // An engine may also speak without an event: the next message of a handshake.
             self.collect(engine, handler);
             if !self.has_room() || engine.is_closing() {
                 return self.pause(engine, handler).await;
@@ -285,7 +289,7 @@ impl Wire<'_> {
         Ok(())
     }
 
-    /// Moves what the engine wants to say into the outbox.
+    /// Moves the output of the engine into the outbox.
     fn collect<H: Handler>(&mut self, engine: &mut H::Engine, handler: &mut H) {
         while let Some(transmit) = engine.poll_transmit() {
             self.outbox.push(match transmit {
@@ -298,7 +302,7 @@ impl Wire<'_> {
     }
 
     fn has_room(&self) -> bool {
-        // Each answer is a head and mostly a body.
+        // Most answers are a head and a body.
         self.outbox.queued() < 2 * self.settings.pipelined
             && self.outbox.queued_bytes() < QUEUED_BYTES
             && !self.outbox.is_changing_layers()
@@ -318,14 +322,14 @@ impl Wire<'_> {
         }
     }
 
-    /// Takes a share of the memory budget for a large message that is being collected, and gives it
-    /// back when the message is through.
+    /// Takes a share of the memory budget for a large message that is being collected, and gives it back when the
+    /// message is complete.
     async fn share_memory<E: Engine>(&mut self, engine: &E) -> Result<(), CloseReason> {
         let wanted = engine.memory_wanted();
         if self.shared == wanted {
             return Ok(());
         }
-        // Another message than the last one: its share must not serve this one.
+        // This is another message than the last one, and needs a share of its own.
         (self.share, self.shared) = (None, 0);
         if wanted > 0 {
             let acquire = self.pool.budget().acquire_for_request(wanted);
@@ -338,8 +342,8 @@ impl Wire<'_> {
         Ok(())
     }
 
-    /// What the layers have to say at the end (a close_notify) goes out behind everything else, if the socket takes it
-    /// at once. Whether there was something.
+    /// Queues the last output of the layers (a close_notify) behind everything else. It is written only if the socket
+    /// takes it at once. Returns whether there was any.
     async fn say_goodbye<S: AsyncWrite + Unpin>(&mut self, socket: &mut S) -> bool {
         if !self.outbox.unwritten().is_empty() || self.outbox.stretch().is_some() {
             return false;
@@ -355,7 +359,7 @@ impl Wire<'_> {
         has_last_words
     }
 
-    /// What was read has been taken, but for the beginning of a unit.
+    /// Everything that was read has been taken, but for the beginning of a unit.
     fn release_read_buffer(&mut self) {
         if self.is_lent {
             let rest = BytesMut::from(&self.inbound[..]);
@@ -366,7 +370,7 @@ impl Wire<'_> {
         }
     }
 
-    /// Waits until the socket takes or gives bytes.
+    /// Waits until the socket can be written or read.
     async fn next_move<S>(&mut self, socket: &mut S, reading: bool, bulk: bool) -> Result<Moved, CloseReason>
     where
         S: Socket,
@@ -395,13 +399,13 @@ impl Wire<'_> {
         Ok(moved.await?)
     }
 
-    /// Writes what is prepared; pending too where there is nothing.
+    /// Writes the output that is ready; pending also if there is none.
     fn poll_write<S: Socket>(&self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
         if let Some(stretch) = self.outbox.stretch() {
             return socket.poll_send_file(cx, stretch).map(|sent| match sent {
                 Ok(1..) => sent.map(Moved::Sent),
                 Err(error) if is_the_peers(&error) => Err(error),
-                // The end of the file, or one that cannot be sent from: reading it says what there is to say.
+                // The file ends here, or cannot be sent from. A read of it will tell why.
                 Ok(0) | Err(_) => Ok(Moved::SentNothing),
             });
         }
@@ -415,15 +419,15 @@ impl Wire<'_> {
         })
     }
 
-    /// Bulk is read into a large buffer of the thread's; the rest passes through the stack. Neither waits with an idle
-    /// connection.
+    /// Bulk is read into a large buffer of the thread; other bytes pass through the stack. Neither buffer stays with
+    /// an idle connection.
     fn poll_read<S>(&mut self, socket: &mut S, bulk: bool, cx: &mut Context<'_>) -> Poll<io::Result<usize>>
     where
         S: AsyncRead + Unpin,
     {
         if bulk {
             let mut buffer = read_buffer::take();
-            // At most a unit of some layer that has not arrived whole.
+            // At most one unit of some layer that is not complete.
             buffer.extend_from_slice(&self.inbound);
             read_buffer::make_room(&mut buffer);
             let read = poll_read_buf(Pin::new(socket), cx, &mut buffer);
@@ -452,7 +456,7 @@ fn is_the_peers(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut)
 }
 
-/// Says that nothing more comes, then discards what the peer still sends, for a short while.
+/// Shuts the writing side down. Then discards the bytes that the peer still sends, for a short while.
 async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
     if socket.shutdown().await.is_err() {
         return;
@@ -463,11 +467,11 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
             scratch.clear();
         }
     };
-    // Too slow is as good as done: the socket closes either way.
+    // A peer that is too slow is treated as done: the socket is closed in either case.
     drop(tokio::time::timeout(LINGER, discard).await);
 }
 
-/// The clock that the engines are handed; under a paused runtime it stands still with the timers.
+/// The clock that the engines get. Under a paused runtime it stands still together with the timers.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -31,7 +31,7 @@ impl Default for ListenSettings {
     }
 }
 
-/// A port that cannot be had.
+/// The port cannot be bound.
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// Another process has the port.
@@ -42,7 +42,7 @@ pub enum ListenError {
     Taken {
         /// The configuration key of the port.
         key: &'static str,
-        /// What was asked for.
+        /// The address that was asked for.
         address: SocketAddr,
     },
     /// No interface of this machine has the address.
@@ -50,17 +50,17 @@ pub enum ListenError {
     NotOurs {
         /// The configuration key of the address.
         key: &'static str,
-        /// What was asked for.
+        /// The address that was asked for.
         address: SocketAddr,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot listen on {address} ({key}): {source}")]
     Io {
         /// The configuration key of the port.
         key: &'static str,
-        /// What was asked for.
+        /// The address that was asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -81,7 +81,7 @@ pub fn bind(
 fn listen(address: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    // Accepted sockets inherit these.
+    // Accepted sockets inherit these options.
     if settings.receive_buffer > 0 {
         socket.set_recv_buffer_size(settings.receive_buffer)?;
     }
@@ -93,8 +93,8 @@ fn listen(address: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListe
     socket.listen(settings.backlog)
 }
 
-/// Accepts until `stop` resolves. Each connection holds one of `places`; where none is free, the next
-/// peer waits in the backlog. `serve` spawns what serves it.
+/// Accepts connections until `stop` resolves. Each connection holds one of `places`; if none is free, the next peer
+/// waits in the backlog. `serve` spawns the task that serves the connection.
 pub async fn accept_loop(
     listener: &TcpListener,
     places: Arc<Semaphore>,
@@ -116,7 +116,7 @@ pub async fn accept_loop(
                 }
                 serve(socket, peer, place);
             }
-            // Out of descriptors, most often: others must close first, so come back later.
+            // Most often the process is out of descriptors. Other connections must close first, so wait a little.
             Err(error) => {
                 pause = (pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
                 warn!(%error, ?pause, "cannot accept a connection; waiting (is the descriptor limit enough?)");

@@ -1,7 +1,7 @@
 //! Hop 3: ciphertext and sockets.
 //!
-//! [`drive()`] is the one loop that joins a socket, the session layers, the outbox and a protocol
-//! engine; the server and the client each bring a [`Handler`] that says what events mean.
+//! [`drive()`] is the one loop that joins a socket, the session layers, the outbox and a protocol engine. The server
+//! and the client each bring a [`Handler`] for the events of the engine.
 
 mod counted;
 mod drive;

@@ -1,17 +1,17 @@
-//! Buffers that bulk is read into, a few for each thread.
+//! Buffers for reading bulk, a few for each thread.
 //!
-//! A read goes into the buffer that was given back last, whichever connection that was: its memory still lies in the
-//! processor's cache, and an idle connection holds none. What arrived is copied or deciphered out of it before the
-//! next read; a buffer of which somebody still holds a piece is not kept. [`super::drive()`] is the caller.
+//! A read goes into the buffer that was given back last, by any connection: its memory still lies in the cache of the
+//! processor. An idle connection holds none. Before the next read, the bytes are copied or deciphered out of the
+//! buffer. A buffer is not kept if somebody still holds a piece of it. [`super::drive()`] is the caller.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// Bytes read at once.
+/// Number of bytes that are read at once.
 const SIZE: usize = 256 << 10;
 
-/// Unused buffers that a thread keeps.
+/// Most unused buffers of a thread.
 const KEEP: usize = 2;
 
 thread_local! {
@@ -23,7 +23,7 @@ pub(super) fn take() -> BytesMut {
     UNUSED.with_borrow_mut(Vec::pop).unwrap_or_else(|| BytesMut::with_capacity(SIZE))
 }
 
-/// Sees to it that a read is worth its while behind what `buffer` holds.
+/// Makes room for a read that is large enough, behind the bytes that `buffer` holds.
 pub(super) fn make_room(buffer: &mut BytesMut) {
     if buffer.capacity() - buffer.len() < SIZE / 4 {
         buffer.reserve(SIZE);
@@ -47,7 +47,7 @@ pub(super) fn give_back(mut buffer: BytesMut) {
 mod tests {
     use super::*;
 
-    /// Where a buffer's memory begins.
+    /// The address of a buffer's memory.
     fn place(buffer: &BytesMut) -> *const u8 {
         buffer.as_ptr()
     }

@@ -1,4 +1,4 @@
-//! What a connection asks of its socket beyond reading and writing.
+//! The abilities that a connection needs of its socket beyond reading and writing.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -8,14 +8,15 @@ use tokio::net::TcpStream;
 
 use crate::seal::Stretch;
 
-/// A socket that [`super::drive()`] can serve. The kernel's own also take files whole.
+/// A socket that [`super::drive()`] can serve. Sockets of the kernel can also send files.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {
     /// Whether [`Socket::poll_send_file`] works.
     fn sends_files(&self) -> bool {
         false
     }
 
-    /// Sends the begin of `stretch`, as much as there is room for, without a copy. 0 at the end of the file.
+    /// Sends the beginning of `stretch` without a copy, as much as there is room for. Returns 0 at the end of the
+    /// file.
     fn poll_send_file(&mut self, _: &mut Context<'_>, _: Stretch<'_>) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
     }

@@ -69,7 +69,7 @@ fn ends(mode: SessionMode) -> (Box<dyn Layer>, Box<dyn Layer>) {
     )
 }
 
-/// What a server can tell the cipher by: an RPC of so many bytes.
+/// An RPC of so many bytes, by which a server can recognize the cipher.
 fn frame(len: usize) -> Bytes {
     let mut out = BytesMut::new();
     let head = sealed_shuffle_protocol::message::Head::RpcRequest {
@@ -80,7 +80,7 @@ fn frame(len: usize) -> Bytes {
     out.freeze()
 }
 
-/// Everything that the outbox has to say, and in how many segments.
+/// The whole output of the outbox, and the number of its segments.
 async fn say(outbox: &mut Outbox, stack: &mut Stack) -> Result<(Vec<u8>, usize), OutboxError> {
     let (mut said, mut segments) = (Vec::new(), 0);
     loop {
@@ -241,7 +241,7 @@ fn truncate(path: &Path, len: u64) {
 #[tokio::test]
 async fn budget_is_never_exceeded_and_everybody_gets_a_turn() {
     let file = Arc::new(File::of(300_000));
-    // The half of 1 MiB that segments have is four of these.
+    // Half of 1 MiB is for segments: four of these.
     let pool = pool(128 << 10);
     let most = Arc::new(AtomicU64::new(0));
     let tasks: Vec<_> = (0..32)
@@ -274,22 +274,23 @@ async fn share_larger_than_the_budget_is_cut() {
     let budget = Budget::new(1 << 20);
     let segments = budget.acquire(u64::MAX).await;
     assert_eq!(budget.in_use(), budget.total() / 2);
-    // Large requests have a half of their own, so that a segment in hand and a request in arrival never wait for
-    // one another.
+    // Large requests have their own half, so that a segment in hand and a request in arrival never wait for each
+    // other.
     let request = budget.acquire_for_request(u64::MAX).await;
     assert_eq!(budget.in_use(), budget.total());
     drop((segments, request));
     assert_eq!(budget.in_use(), 0);
 }
 
-/// What went out, in which pieces.
+/// The output in its pieces.
 #[derive(Debug, Eq, PartialEq)]
 enum Went {
     Segment(usize),
     Stretch(u64),
 }
 
-/// The same as [`say`] to a socket that takes files, and `most` bytes of one at once; sending fails after `fails_after`.
+/// The same as [`say`], to a socket that takes files, at most `most` bytes of one at once; sending fails after
+/// `fails_after` bytes.
 async fn send(
     outbox: &mut Outbox,
     stack: &mut Stack,
@@ -403,7 +404,7 @@ async fn layer_installed_behind_a_stretch_seals_what_follows() {
 async fn body_that_the_page_cache_may_not_have_is_read() {
     let file = File::of(2 * LARGE);
     let region = file.region(0, file.content.len() as u64);
-    // As of a file system that cannot say what is at hand.
+    // The answer of a file system that cannot tell which bytes are in the page cache.
     region.file().unwrap().never_now.store(true, Ordering::Relaxed);
     let mut outbox = Outbox::new(pool(SEGMENT), Lane::new(1));
     outbox.push(bytes(b"head"));
@@ -444,7 +445,7 @@ async fn ticket_counts_until_its_body_has_gone_out() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever the stack, a segment filled to its plain capacity still fits when sealed.
+    /// With every stack, a segment that is filled to its plain capacity still fits when sealed.
     #[test]
     fn plain_capacity_never_overflows(
         bytes in 0..200_000usize, modes in proptest::collection::vec(0..4usize, 0..3),
@@ -464,7 +465,7 @@ proptest! {
     }
 }
 
-/// Bytes that come a few at a time, every other time only to who waits; fails or ends too early at `fails_at`.
+/// Yields a few bytes at a time, every other time only to a caller that waits; fails or ends too early at `fails_at`.
 #[derive(Debug)]
 struct Pulled {
     content: Bytes,
@@ -473,7 +474,7 @@ struct Pulled {
     ready: usize,
     is_next_ready: bool,
     fails_at: Option<usize>,
-    /// They go straight to where they belong, all of a few or none.
+    /// The bytes go directly to their target: all of a few, or none.
     is_straight: bool,
 }
 
@@ -521,7 +522,7 @@ impl Pull for Pulled {
         Ok(self.is_next_ready)
     }
 
-    fn fill_blocking(&mut self) -> Result<(), PullError> {
+    fn fill_blocking(&mut self, _: &OnLane) -> Result<(), PullError> {
         self.fill()
     }
 

@@ -9,7 +9,7 @@ use super::*;
 use crate::tls::provider;
 use crate::tls::trust::{Authorities, ClientTrust, ServerTrust};
 
-/// An authority and what it signs.
+/// An authority and the certificates that it signs.
 struct Authority {
     params: CertificateParams,
     key: KeyPair,
@@ -87,7 +87,7 @@ fn client_config(
     Arc::new(config)
 }
 
-/// One end, and what has come to it.
+/// One end, and the bytes that have come to it.
 struct End {
     layer: TlsLayer,
     inbound: BytesMut,
@@ -130,7 +130,7 @@ impl End {
     }
 }
 
-/// Hands over what both have to say, `piece` bytes at a time, until nobody has anything.
+/// Hands over the output of both ends, `piece` bytes at a time, until there is none.
 fn settle(client: &mut End, server: &mut End, piece: usize) -> Result<(), (Role, CipherError)> {
     loop {
         let mut moved = false;
@@ -146,7 +146,7 @@ fn settle(client: &mut End, server: &mut End, piece: usize) -> Result<(), (Role,
                 client.receive(bytes).map_err(|error| (Role::Client, error))?;
             }
         }
-        // As the driver does after every write: a failure is told when its alert is out.
+        // The driver does this after every write: a failure is returned after its alert is out.
         client.receive(&[]).map_err(|error| (Role::Client, error))?;
         server.receive(&[]).map_err(|error| (Role::Server, error))?;
         if !moved {
@@ -267,7 +267,7 @@ fn a_handshake_message_in_pieces_does_not_stop_the_layer_and_does_not_grow_witho
     assert!(matches!(error, CipherError::Tls(_)), "{error}");
 }
 
-/// Lets a client and a server fail, and says at which end and why.
+/// Lets a client and a server fail, and tells the end and the reason.
 fn failure(client: Arc<ClientConfig>, name: &str, server: Arc<ServerConfig>) -> (Role, String) {
     let (mut client, mut server) = (End::client(client, name), End::server(server));
     let (role, error) = settle(&mut client, &mut server, usize::MAX).unwrap_err();
@@ -393,7 +393,7 @@ fn addresses_are_not_sent_as_names() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
-    /// A hostile peer: bytes changed, left out and put between; each end fails in order or goes on, and never panics.
+    /// A hostile peer changes, drops and inserts bytes. Each end fails in order or goes on, and never panics.
     #[test]
     fn whatever_arrives_never_panics(
         cut in 0usize..400,

@@ -1,4 +1,4 @@
-//! New files under way: new connections take them, running ones go on, bad ones change nothing.
+//! Files change: new connections take the new ones, running connections go on, bad files change nothing.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

@@ -17,10 +17,10 @@ pub(in crate::tls) const CHAIN: &str = "certificateChain.pem";
 /// Authorities.
 pub(in crate::tls) const TRUSTED: &str = "trustedCertificates.pem";
 
-/// Longest of the three, unpacked.
+/// Longest unpacked size of one of the three.
 const LARGEST_MEMBER: u64 = 2 << 20;
 
-/// Takes what is there into the material; what must be there, the side says.
+/// Takes the entries that are there into the material. The side decides which of them are required.
 pub(super) fn unpack(file: &TlsFile, bytes: &[u8], material: &mut Material) -> Result<(), MaterialError> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
         MaterialError::of(

@@ -1,8 +1,9 @@
 //! A program that prints key, certificates and authorities as PEM.
 //!
-//! What counts as what: there is at most one private key, anywhere. The first certificate is ours. A later one that is
-//! self-issued (its subject is its issuer: an authority's own) is trusted; any other continues our chain. Without a
-//! private key all certificates are trusted. A self-signed certificate of ours is printed twice to be trusted, too.
+//! The output may hold one private key at most, at any place. The first certificate is ours. A later certificate that
+//! is self-issued (its subject is its issuer, as an authority's own is) is trusted; any other continues our chain.
+//! Without a private key all certificates are trusted. To trust our own self-signed certificate, the program prints
+//! it twice.
 
 use std::process::Command;
 use std::time::Duration;
@@ -17,13 +18,13 @@ use crate::tls::certificate::is_self_issued;
 /// Time for the program to print and to end.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How much of what it says about an error is passed on.
+/// Most bytes of standard error that an error text quotes.
 const LONGEST_COMPLAINT: usize = 1 << 10;
 
-/// How much it may print.
+/// Longest output of the program.
 const LARGEST_OUTPUT: usize = 4 << 20;
 
-/// Runs the program, without a shell, and answers what it printed.
+/// Runs the program without a shell and returns its output.
 pub(super) fn run(argv: &[String], origin: &Origin) -> Result<Zeroizing<Vec<u8>>, MaterialError> {
     run_within(argv, origin, DEADLINE)
 }
@@ -64,7 +65,7 @@ fn run_within(
     Ok(ended.output)
 }
 
-/// Tells key, chain and authorities apart.
+/// Separates key, chain and authorities.
 pub(super) fn take_apart(
     argv: &[String],
     origin: &Origin,

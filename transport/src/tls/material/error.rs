@@ -5,11 +5,11 @@ use std::error::Error;
 use sealed_shuffle_config::AnyKey;
 use sealed_shuffle_config::{ConfigError, Issue, Origin, TlsConfig, TlsFile, TlsSource, keys};
 
-/// Keys or certificates cannot be used: the key that named them, the file, the reason and the cure.
+/// Keys or certificates cannot be used. The text has the key that named them, the file, the reason and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{issue}")]
 pub struct MaterialError {
-    /// What an operator is told.
+    /// The text for the operator.
     issue: Box<Issue>,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -22,7 +22,7 @@ impl From<MaterialError> for ConfigError {
 }
 
 impl MaterialError {
-    /// What an operator is told.
+    /// The text for the operator.
     pub fn issue(&self) -> &Issue {
         &self.issue
     }

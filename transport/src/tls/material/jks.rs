@@ -1,6 +1,7 @@
-//! JKS, Java's store of old: reader, and the writer for `certs dev`.
+//! JKS, the old store of Java: the reader, and the writer for `certs dev`.
 //!
-//! No kept crate reads it. The format is that of sun.security.provider.JavaKeyStore and KeyProtector (OpenJDK 17):
+//! No maintained crate reads it. The format is that of sun.security.provider.JavaKeyStore and KeyProtector (OpenJDK
+//! 17):
 //!
 //! ```text
 //! u32 FEEDFEED   u32 version (1, 2)   u32 entries
@@ -28,7 +29,7 @@ const PRIVATE_KEY: u32 = 1;
 const TRUSTED: u32 = 2;
 const HASH: usize = 20;
 
-/// Goes into the digest over a store, between password and content.
+/// Goes into the digest of a store, between password and content.
 const WHITENER: &[u8] = b"Mighty Aphrodite";
 
 /// The algorithm that KeyProtector names.
@@ -116,13 +117,13 @@ fn damaged(file: &TlsFile) -> MaterialError {
 /// Why a store was not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::tls) enum Refused {
-    /// The digest says that the password is another one, or that bytes were changed.
+    /// The digest does not fit: the password is wrong, or bytes were changed.
     Password,
-    /// It is no such store, or not the whole of it.
+    /// The bytes are no JKS store, or not a whole one.
     Format,
 }
 
-/// What a store holds.
+/// The entries of a store.
 pub(in crate::tls) struct Store {
     pub(in crate::tls) entries: Vec<Entry>,
 }
@@ -135,11 +136,11 @@ pub(in crate::tls) struct Entry {
 pub(in crate::tls) enum Content {
     /// A private key, protected, and its certificates.
     Key { protected: Vec<u8>, chain: Vec<CertificateDer<'static>> },
-    /// An authority.
+    /// An authority's certificate.
     Trusted(CertificateDer<'static>),
 }
 
-/// Reads a store; without a password its digest is not checked, as in Java.
+/// Reads a store. Without a password its digest is not checked, as in Java.
 pub(in crate::tls) fn parse(bytes: &[u8], password: Option<&str>) -> Result<Store, Refused> {
     let body = bytes.len().checked_sub(HASH).ok_or(Refused::Format)?;
     let (body, digest) = bytes.split_at(body);
@@ -182,7 +183,7 @@ pub(in crate::tls) fn parse(bytes: &[u8], password: Option<&str>) -> Result<Stor
     }
 }
 
-/// Opens a protected key: PKCS#8.
+/// Opens a protected key. The result is PKCS#8.
 pub(in crate::tls) fn unprotect(protected: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, Refused> {
     let octets = octets(protected).map_err(|_| Refused::Format)?;
     let inner = octets.len().checked_sub(2 * HASH).ok_or(Refused::Format)?;
@@ -236,7 +237,7 @@ fn utf16(text: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(text.encode_utf16().flat_map(u16::to_be_bytes).collect())
 }
 
-/// What is left of a store.
+/// The rest of a store that has not been read.
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -262,7 +263,7 @@ impl<'a> Reader<'a> {
         usize::try_from(self.u32()?).map_err(|_| Refused::Format)
     }
 
-    /// Java writes UTF-8 with two habits of its own, which names rarely show.
+    /// Java's modified UTF-8 differs in two points from UTF-8; names rarely show them.
     fn utf(&mut self) -> Result<String, Refused> {
         let len = self.u16()?;
         Ok(String::from_utf8_lossy(self.take(usize::from(len))?).into_owned())
@@ -277,7 +278,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes a store of version 2 with entries of one date.
+/// Writes a store of version 2. All entries have the same date.
 pub(in crate::tls) fn write(entries: &[Entry], password: &str, date_ms: u64) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::new());
     out.extend_from_slice(&MAGIC.to_be_bytes());
@@ -308,7 +309,8 @@ pub(in crate::tls) fn write(entries: &[Entry], password: &str, date_ms: u64) -> 
     out
 }
 
-/// Protects a key (PKCS#8) as KeyProtector does; whoever has the file can try passwords at the speed of SHA-1.
+/// Protects a key (PKCS#8) as KeyProtector does. An attacker who has the file can try passwords at the speed of
+/// SHA-1.
 pub(in crate::tls) fn protect(key: &[u8], password: &str, salt: [u8; HASH]) -> Vec<u8> {
     let password = utf16(password);
     let check = Sha1::new().chain_update(&*password).chain_update(key).finalize();

@@ -1,8 +1,8 @@
-//! Keys and certificates, from wherever the configuration says they are.
+//! Loads keys and certificates from the place that the configuration names.
 //!
-//! [`load`] opens the files, or runs the command, and answers with DER; it blocks. Everything is read with a bound, and
-//! what cannot be used is told with the key that named it, the file, the reason and the cure. Java's stores are told
-//! apart by their first bytes, as Java does.
+//! [`load`] opens the files, or runs the command, and returns DER; it blocks. Every read has a bound. An error has
+//! the key that named the material, the file, the reason and the remedy. Java's stores are told apart by their first
+//! bytes, as Java does.
 
 mod bundle;
 mod command;
@@ -24,24 +24,24 @@ use zeroize::Zeroizing;
 pub use self::error::MaterialError;
 use super::certificate::CertificateSummary;
 
-/// Longest file, and longest output of a command, that is read: a store of every public authority has a tenth.
+/// Longest file, and longest output of a command. A store of every public authority has a tenth of it.
 const LARGEST: u64 = 4 << 20;
 
-/// Most certificates in one chain of ours: it must fit the first words of a connection.
+/// Most certificates in our chain: it must fit into the first message of a connection.
 const LONGEST_CHAIN: usize = 10;
 
-/// Our key and certificate, and whom we trust.
+/// Our key and certificate, and the authorities that we trust.
 #[derive(Debug, Default)]
 pub struct Material {
-    /// Who we are; a client may do without.
+    /// Our identity; a client may have none.
     pub identity: Option<Identity>,
-    /// Whose signatures are believed.
+    /// The trusted authorities.
     pub trusted: Vec<CertificateDer<'static>>,
-    /// What the operator should know although the material can be used.
+    /// Warnings for the operator. The material can be used all the same.
     pub warnings: Vec<String>,
 }
 
-/// Our key and what proves that it is ours.
+/// Our key, and the certificates that prove that it is ours.
 pub struct Identity {
     /// The private key; wiped when dropped.
     pub(super) key: PrivateKeyDer<'static>,
@@ -50,7 +50,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// What our certificate says.
+    /// The summary of our certificate.
     pub fn summary(&self) -> Option<CertificateSummary> {
         CertificateSummary::of(self.chain.first()?)
     }
@@ -113,7 +113,7 @@ pub fn load(config: &TlsConfig) -> Result<Material, MaterialError> {
     Ok(material)
 }
 
-/// Every file that the material was made of: when one changes, it is time to look again.
+/// Every file that the material was made of. If one changes, the material has to be loaded again.
 pub(super) fn files(config: &TlsConfig) -> Vec<&Path> {
     let files: Vec<Option<&TlsFile>> = match &config.source {
         TlsSource::Stores { key_store, trust_store, .. } => vec![key_store.as_ref(), trust_store.as_ref()],
@@ -126,7 +126,7 @@ pub(super) fn files(config: &TlsConfig) -> Vec<&Path> {
     files.into_iter().flatten().map(|file| file.path.as_path()).collect()
 }
 
-/// A whole file; warns where others may read a key.
+/// Reads a whole file; warns if other users can read a private key in it.
 fn read(
     file: &TlsFile,
     material: &mut Material,

@@ -1,4 +1,4 @@
-//! PEM (RFC 7468): blocks of base64 between a line that begins and one that ends them.
+//! PEM (RFC 7468): blocks of base64 between a BEGIN line and an END line.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ pub(super) struct Block {
     pub(super) der: Zeroizing<Vec<u8>>,
 }
 
-/// What is wrong with a PEM text, and what to do.
+/// A fault of a PEM text, and its remedy.
 pub(super) struct Fault {
     pub(super) reason: String,
     pub(super) remedy: &'static str,
@@ -33,7 +33,7 @@ impl Fault {
     }
 }
 
-/// Every block of a text; what stands between them is passed over.
+/// Every block of a text; text between blocks is skipped.
 pub(super) fn blocks(bytes: &[u8]) -> Result<Vec<Block>, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| not_pem())?;
     let mut blocks = Vec::new();

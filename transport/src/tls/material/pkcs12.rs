@@ -7,7 +7,7 @@ use sealed_shuffle_config::{Password, TlsFile};
 
 use super::{Identity, LONGEST_CHAIN, MaterialError};
 
-/// The private key, with the certificates that lead from its own to an authority.
+/// The private key, with the chain from its own certificate to an authority.
 pub(super) fn identity(
     file: &TlsFile,
     bytes: &[u8],
@@ -31,7 +31,7 @@ pub(super) fn identity(
     }
     let id = entry.local_key_id.as_ref().map(AsRef::<[u8]>::as_ref);
     let own = archive.certs.iter().find(|bag| id.is_some() && bag.local_key_id.as_deref() == id);
-    // Without ids there is but one that can be meant.
+    // Without ids, only one certificate can be meant.
     let own = own.or(match archive.certs.as_slice() {
         [only] => Some(only),
         _ => None,
@@ -48,7 +48,7 @@ pub(super) fn identity(
     Ok(Identity { key, chain })
 }
 
-/// The certificates that are trusted: those marked so, as keytool does, or all where none is, as in stores of openssl.
+/// The trusted certificates: those that are marked so (keytool does), or all if none is marked (stores of openssl).
 pub(super) fn trusted(file: &TlsFile, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
     let archive = open(file, bytes)?;
     let marked: Vec<_> = archive.certs.iter().filter(|bag| bag.trusted).map(der).collect();
@@ -74,7 +74,7 @@ fn open(file: &TlsFile, bytes: &[u8]) -> Result<Pkcs12Archive, MaterialError> {
 
 const CONVERT: &str = "make it anew with keytool -importkeystore -deststoretype pkcs12";
 
-/// From a certificate to the one that vouches for itself, as far as they are there.
+/// The chain from a certificate to a self-issued one, as far as the certificates are there.
 fn chain<'a>(own: &'a CertificateBag, all: &'a [CertificateBag]) -> Vec<&'a CertificateBag> {
     let mut chain = vec![own];
     let mut last = own;

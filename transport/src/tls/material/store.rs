@@ -1,11 +1,11 @@
-//! Java's stores, whichever kind: PKCS12, JKS, and for authorities a PEM file, too.
+//! Java's stores of any kind: PKCS12 and JKS, and for authorities also a PEM file.
 
 use rustls::pki_types::CertificateDer;
 use sealed_shuffle_config::{Password, TlsFile};
 
 use super::{Identity, LONGEST_CHAIN, MaterialError, jks, pem, pkcs12};
 
-/// What the first bytes say.
+/// The kind of a store, by its first bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Jks,
@@ -44,7 +44,7 @@ pub(super) fn identity(
         }
         other => return Err(unknown(file, other)),
     };
-    // Beyond this it is no chain, and would not fit the first words of a connection.
+    // A longer chain is not valid, and would not fit into the first message of a connection.
     identity.chain.truncate(LONGEST_CHAIN);
     Ok(identity)
 }

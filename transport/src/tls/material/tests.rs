@@ -1,4 +1,4 @@
-//! Every format, as others write it (see `fixtures/README.md`), and what is said when it cannot be used.
+//! Reads every format as other programs write it (see `fixtures/README.md`), and checks the errors of unusable files.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ fn pems(key: &str, password: Option<&str>, chain: &str) -> TlsConfig {
     })
 }
 
-/// What a server would run with: key and certificate must fit.
+/// The material that a server would run with: key and certificate must fit.
 fn serves(config: &TlsConfig) -> Result<Material, MaterialError> {
     let mut material = load(config)?;
     ServerConfig::build(config, &mut material)?;

@@ -118,27 +118,27 @@ fn response(request: i64, body: &[u8]) -> Vec<u8> {
     out.to_vec()
 }
 
-/// A socket that gives and takes as it is told.
+/// A socket that follows a script for reads and writes.
 struct Scripted {
-    /// What reads yield, one entry each; then `end`.
+    /// The results of reads, one entry each; then `end`.
     reads: VecDeque<Vec<u8>>,
     end: End,
     /// Most bytes that a write takes.
     cap: usize,
-    /// Writes fail once so many bytes are taken.
+    /// Writes fail after so many bytes.
     fails_after: usize,
     files: Files,
     written: Vec<u8>,
 }
 
-/// What becomes of files.
+/// How the socket treats files.
 #[derive(Clone, Copy, Debug)]
 enum Files {
-    /// They are read, and written like anything else.
+    /// It does not send files; they are read and written like other bytes.
     Read,
-    /// They are sent, so much at once.
+    /// It sends files, so many bytes at once.
     Sent(usize),
-    /// Sending them fails, once so much was written.
+    /// Sending a file fails once so many bytes were written.
     FailAfter(usize),
     /// The peer never takes them.
     Stall,
@@ -148,7 +148,7 @@ enum Files {
 enum End {
     Eof,
     Reset,
-    /// The last entry again and again.
+    /// Repeats the last entry.
     Forever(&'static [u8]),
 }
 
@@ -215,7 +215,7 @@ impl Socket for Scripted {
 
 impl Socket for DuplexStream {}
 
-/// A file, all of it a region.
+/// A region that covers a whole file.
 struct File {
     region: Region,
     path: PathBuf,
@@ -237,7 +237,7 @@ impl File {
         Echo { file: Some(self.region.clone()), ..Echo::default() }
     }
 
-    /// What asks for it, and for an answer behind it.
+    /// A request for the file, and one for an answer behind it.
     fn asked() -> Vec<u8> {
         let mut out = BytesMut::new();
         Head::StreamRequest { stream: "file".to_owned() }.encode(0, &mut out).unwrap();
@@ -289,13 +289,13 @@ async fn reader_that_takes_no_file_is_cut() {
     let mut socket = Scripted::new([File::asked()], End::Eof);
     socket.files = Files::Stall;
     let began = tokio::time::Instant::now();
-    // The end of the peer's words comes only when its answers are out.
+    // The peer's side ends only when its answers are out.
     let reason = serve_by(&mut Silent(socket), file.echo()).await;
     assert!(matches!(reason, CloseReason::StalledReader(_)), "{reason:?}");
     assert_eq!(began.elapsed().as_secs(), 60);
 }
 
-/// A socket whose peer says what it says and then waits.
+/// A socket whose peer sends its bytes and then waits.
 struct Silent(Scripted);
 
 impl AsyncRead for Silent {
@@ -417,7 +417,7 @@ async fn failing_write_ends_the_connection_wherever_it_fails() {
     }
 }
 
-/// A socket that is always readable never lets a timer have its turn; deadlines hold all the same.
+/// A socket that is always readable never lets a timer run; deadlines must hold all the same.
 #[tokio::test]
 async fn deadlines_hold_against_a_peer_whose_bytes_never_run_out() {
     const NOISE: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 13, 9, 0, 0, 0, 0];
@@ -480,7 +480,7 @@ async fn sealed_bytes_that_open_to_nothing_yet_are_activity() {
     let mode = SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm };
     let mut layer = AesSession::client(keys, mode, Box::new(OsRandom));
 
-    // One GCM segment opens only when its tag is there.
+    // A GCM segment opens only when its tag has arrived.
     for byte in seal(&mut layer, &rpc(1, b"close")) {
         tokio::time::sleep(100 * SECOND).await;
         theirs.write_all(&[byte]).await.unwrap();
@@ -499,7 +499,7 @@ async fn refusal_is_readable_by_a_peer_that_keeps_sending() {
     sending.await.unwrap().unwrap();
     let reason = serving.await;
     let mut heard = Vec::new();
-    // The writing half is gone with its task; what was said before is there.
+    // The task has dropped the writing half; the bytes that it wrote before are there.
     let _end = tokio::time::timeout(5 * SECOND, reader.read_to_end(&mut heard)).await;
     assert!(heard.ends_with(b"refused"), "{heard:?}");
     assert!(matches!(reason.unwrap(), CloseReason::Refused(_)));
