@@ -60,7 +60,7 @@ pub(super) async fn run_asking(
                 connections.spawn(async move {
                     let _place: OwnedSemaphorePermit = place;
                     match serve(stream, receiver).await {
-                        Ok(()) => debug!(user, "who handed over applications has gone"),
+                        Ok(()) => debug!(user, "the peer that handed over applications has gone"),
                         Err(error) => warn!(user, %error, "closed a connection for handing over"),
                     }
                 });
@@ -72,7 +72,7 @@ pub(super) async fn run_asking(
                 );
                 connections.spawn(refuse(stream, user, place));
             }
-            Err(error) => warn!(%error, "cannot learn who wants to hand over"),
+            Err(error) => warn!(%error, "cannot learn the user of a peer that hands over"),
         }
     }
 }
@@ -124,7 +124,7 @@ async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>) -> Result<()
             Err(refused) => Err(refused),
         };
         if let Err(NotDone::Refused(text) | NotDone::Failed(text)) = &done {
-            warn!("what was handed over was not taken: {text}");
+            warn!("an event that was handed over was not taken: {text}");
         }
         answer(&mut stream, done).await?;
     }
