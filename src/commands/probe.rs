@@ -1,4 +1,4 @@
-//! `probe`: which modes a server accepts, and whether that is good enough.
+//! `probe`: tells which modes a server accepts, and whether its weakest level is good enough.
 
 use std::io::{Write, stdout};
 use std::time::Duration;
@@ -44,15 +44,15 @@ pub(crate) struct Probe {
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     minimum: Option<SecurityLevel>,
 
-    /// Application to claim to be; servers with a secret for each application know no other
+    /// Application to claim; servers with a secret for each application know no other
     #[arg(long, value_name = "APP", default_value = APP)]
     app_id: String,
 
-    /// Patience with each question
+    /// Longest wait for each answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
     timeout: u64,
 
-    /// Ask only what anybody could ask, although a secret is configured
+    /// Ask without the secret, as anybody could, although one is configured
     #[arg(long)]
     no_secret: bool,
 
@@ -129,7 +129,7 @@ fn print(text: &str) -> Result<(), Failure> {
 
 const HEAD: [&str; 5] = ["LEVEL", "HANDSHAKE", "CIPHER", "TLS", "VERDICT"];
 
-/// A table of what is spoken, then everything else a line at a time.
+/// A table of the modes, then one line for every other result.
 fn text(report: &Report) -> String {
     let mut text = format!("{}: {}\n\n", report.server, report.peer);
     let spoken = report.modes.iter().filter(|seen| !matches!(seen.verdict, Verdict::NotSpoken(_)));
@@ -178,7 +178,7 @@ fn aligned(lines: &[[String; 5]]) -> String {
     text
 }
 
-/// Why a mode is not accepted; modes that share their reason share a line.
+/// The reason why a mode is not accepted. Modes that share their reason share a line.
 fn details(report: &Report, in_tls: bool) -> String {
     let mut shared: Vec<(&Verdict, Vec<String>)> = Vec::new();
     for seen in report.modes.iter().filter(|seen| seen.mode.tls.is_some() == in_tls) {
