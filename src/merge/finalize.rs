@@ -1,4 +1,4 @@
-//! The end of merging a shuffle: what was merged is told to the driver, and nothing more is taken.
+//! The end of merging a shuffle: the driver is told of the merged blocks, and no more blocks are taken.
 //!
 //! Origin: `RemoteBlockPushResolver.finalizeShuffleMerge`, Spark 4.3.0.
 
@@ -14,7 +14,7 @@ use super::merger::{App, Counters, Merger, Phase, Shuffle};
 use super::partition::{Files, Partition};
 
 impl Merger {
-    /// Ends the merging of a shuffle. What is still arriving comes too late from here on.
+    /// Ends the merging of a shuffle. Blocks that still arrive come too late from here on.
     pub fn finalize(&self, message: &FinalizeShuffleMerge) -> Result<MergeStatuses, MergeError> {
         let FinalizeShuffleMerge { shuffle, merge, .. } = *message;
         let app = self.attempt(&message.app, message.app_attempt, "FinalizeShuffleMerge")?;
@@ -54,7 +54,7 @@ impl Merger {
         Ok(statuses)
     }
 
-    /// Switches the shuffle to finalized; the partitions that were open, if there was a merge of this id.
+    /// Marks the shuffle as finalized. Returns the partitions that were open, if there was a merge of this id.
     fn end(
         &self,
         app: &Arc<App>,

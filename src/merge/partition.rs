@@ -1,4 +1,4 @@
-//! What has been merged into one partition: the state that its pushes take turns with.
+//! The state of one partition that is being merged. Its pushes take turns.
 //!
 //! ```text
 //!               data of m            complete: bytes count, m is merged
@@ -26,20 +26,20 @@ impl Partition {
     }
 }
 
-/// What is under the lock.
+/// The state under the lock.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) files: Files,
-    /// Who is writing now.
+    /// The push that writes now.
     pub(super) writer: Option<Writing>,
     /// Merged map indexes.
     pub(super) merged: RoaringBitmap,
-    /// Those of them behind the last chunk.
+    /// The merged map indexes behind the last chunk.
     behind_chunk: RoaringBitmap,
-    /// Bytes merged, and where the last chunk ends.
+    /// Number of merged bytes, and the end of the last chunk.
     len: u64,
     chunk_end: u64,
-    /// Failures of the disk.
+    /// Number of disk errors.
     pub(super) errors: u32,
 }
 
@@ -49,9 +49,9 @@ pub(super) enum Files {
     /// Not made yet.
     #[default]
     None,
-    /// Being written.
+    /// The files are being written.
     Open(Box<dyn PartitionWriter>),
-    /// Finalized, deleted, or never made for want of a place.
+    /// The files are finalized or deleted, or were never made because there was no place.
     Closed,
 }
 
@@ -59,17 +59,17 @@ pub(super) enum Files {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Writing {
     pub(super) map: u32,
-    /// Tells pushes of the same block apart.
+    /// Number that tells pushes of the same block apart.
     pub(super) push: u64,
-    /// Bytes written.
+    /// Number of bytes written.
     pub(super) written: u64,
 }
 
-/// What became of a partition that was finalized.
+/// The result of finalizing a partition.
 pub(super) struct Finalized {
-    /// Map indexes that readers find in it.
+    /// The map indexes that readers find in it.
     pub(super) merged: RoaringBitmap,
-    /// Bytes of it.
+    /// Its length in bytes.
     pub(super) len: u64,
 }
 
@@ -83,7 +83,7 @@ impl State {
         Ok(())
     }
 
-    /// The writer's block counts from now on. An error is the disk's, and the block does not count.
+    /// Counts the writer's block from now on. An error comes from the disk; then the block does not count.
     pub(super) fn commit(&mut self, map: u32) -> io::Result<()> {
         if let Files::Open(files) = &mut self.files {
             files.commit()?;
@@ -94,7 +94,7 @@ impl State {
         Ok(())
     }
 
-    /// Ends a chunk if there is enough for one. After an error there will be more for the next.
+    /// Ends a chunk if it is long enough. After an error the next chunk takes its blocks, too.
     pub(super) fn close_chunk_from(&mut self, min_chunk: u64) -> io::Result<()> {
         let is_full = matches!(&self.files, Files::Open(files) if files.is_chunk_full());
         if self.len - self.chunk_end >= min_chunk || is_full {
@@ -103,7 +103,7 @@ impl State {
         Ok(())
     }
 
-    /// What the writer has written does not count.
+    /// Drops the bytes that the writer has written.
     pub(super) fn abort(&mut self) {
         self.writer = None;
         if let Files::Open(files) = &mut self.files {
@@ -111,7 +111,7 @@ impl State {
         }
     }
 
-    /// Ends the partition. `None` where its files could not be finished.
+    /// Ends the partition. An error means that its files could not be finished.
     pub(super) fn finalize(&mut self) -> io::Result<Finalized> {
         self.abort();
         if self.len != self.chunk_end
@@ -121,7 +121,7 @@ impl State {
         }
         let mut merged = std::mem::take(&mut self.merged);
         if self.len != self.chunk_end {
-            // Spark lists these, too, and its readers then miss them: what is in no chunk must be read elsewhere.
+            // Spark lists these, too, and its readers then miss them: blocks in no chunk must be read elsewhere.
             merged -= &self.behind_chunk;
         }
         match std::mem::replace(&mut self.files, Files::Closed) {
@@ -130,7 +130,7 @@ impl State {
         }
     }
 
-    /// Closes the files, whoever writes.
+    /// Closes the files, also beneath a writer.
     pub(super) fn close(&mut self) {
         self.files = Files::Closed;
     }
@@ -152,7 +152,7 @@ impl State {
     }
 }
 
-/// What Spark says where a file was closed beneath a writer.
+/// Spark's error when a file is closed beneath a writer.
 #[derive(Debug, thiserror::Error)]
 #[error("the files of the partition were closed")]
 pub(super) struct FilesClosed;
@@ -161,7 +161,7 @@ fn closed() -> io::Error {
     io::Error::other(FilesClosed)
 }
 
-/// A disk's error as Java would name it.
+/// A disk error under the name that Java would give it.
 pub(super) fn java_cause(error: &io::Error) -> String {
     let is_closed = error.get_ref().is_some_and(|inner| inner.is::<FilesClosed>());
     match is_closed {

@@ -1,7 +1,7 @@
-//! Reading what was merged: the chunks of a partition, and which map indexes are in them.
+//! Reads merged partitions: their chunks, and the map indexes in each chunk.
 //!
-//! A partition that is still being merged shows the chunks that it has; one that is not, what lies on disk. Readers of
-//! the latter are kept for a while, since a reducer asks for all chunks of a partition one by one.
+//! A partition that is still being merged shows its present chunks. Any other partition is read from the disk. Its
+//! reader is kept for a while, since a reducer asks for all chunks of a partition one by one.
 //!
 //! Origin: `RemoteBlockPushResolver.getMergedBlockMeta` and `getMergedBlockData`, Spark 4.3.0.
 
@@ -23,9 +23,9 @@ use super::store::{Missing, PartitionReader, ReadError};
 /// The answer to a request for merged metadata.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MergedMeta {
-    /// How many chunks there are.
+    /// Number of chunks.
     pub chunks: i32,
-    /// The bitmaps of all chunks, one behind the other.
+    /// The bitmaps of all chunks, one after the other.
     pub bitmaps: Bytes,
 }
 
@@ -38,7 +38,7 @@ impl Merger {
             ReadError::Missing(Missing { meta: true, index: false, .. }) => {
                 MergeError::NotFound { kind: "meta", path: app.dirs.shown(&partition.meta_name()) }
             }
-            // Spark would find out with the first chunk.
+            // Spark would notice it with the first chunk.
             ReadError::Missing(Missing { data: true, index: false, .. }) => {
                 MergeError::NotFound { kind: "data", path: app.dirs.shown(&partition.data_name()) }
             }
@@ -103,7 +103,7 @@ impl Merger {
         Ok(opened)
     }
 
-    /// The partition, if it is being merged; an error where a newer merge has begun.
+    /// The partition, if it is being merged; an error if a newer merge has begun.
     fn open_partition(
         &self,
         app: &App,
@@ -137,20 +137,20 @@ fn unreadable(partition: &PartitionId, path: String, error: ReadError) -> MergeE
 /// Opened partitions that are finalized.
 #[derive(Debug)]
 pub(super) struct Readers {
-    /// None where none is kept.
+    /// `None` if no reader is kept.
     cache: Option<Cache<PartitionId, Kept, ByMemory>>,
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
     reader: Arc<dyn PartitionReader>,
-    /// Used since the last sweep.
+    /// Whether it was used since the last sweep.
     is_used: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
 struct ByMemory {
-    /// So that `most` entries fill the cache, however small they are.
+    /// The lowest weight of an entry: `most` entries fill the cache, however small they are.
     least: u64,
 }
 

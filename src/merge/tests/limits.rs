@@ -1,4 +1,4 @@
-//! What peers can press on, and disks that fail.
+//! Pressure from peers, and disks that fail.
 
 use super::fixture::{APP, Fixture, answer, block, refusal};
 use crate::merge::memory::Step;
@@ -15,7 +15,7 @@ fn a_deferred_push_beyond_the_budget_is_a_collision() {
     b.data(&[&[b'B'; 60]]).unwrap();
     assert_eq!(fixture.merger.counters().deferred_bytes, 0);
     assert_eq!(answer(a.complete()), "ok");
-    // The writer is done, and still what is left of it may not be written.
+    // The writer is done, and still the rest of the push may not be written.
     b.data(&[b"b"]).unwrap();
     assert_eq!(answer(b.complete()), "2 shufflePush_0_0_2_0");
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BBB"), "ok");
@@ -115,7 +115,7 @@ fn the_fifth_disk_error_closes_the_partition_to_pushes() {
     );
     fixture.store.fail(Step::Append, false);
     assert_eq!(fixture.push(block(0, 0, 5, 0), b"xxxx"), format!("closed: {}", threshold(5)));
-    // What is merged already is known as that, and other partitions are as before.
+    // Blocks that are merged already are known as merged, and other partitions are as before.
     assert_eq!(fixture.push(block(0, 0, 9, 0), b"good"), "ok");
     assert_eq!(fixture.push(block(0, 0, 5, 1), b"xxxx"), "ok");
     fixture.finalize(0, 0).unwrap();
