@@ -1,4 +1,4 @@
-//! `apps`: who speaks to a running server, how, and whom a higher minimum would refuse.
+//! `apps`: shows the applications of a running server, their channels, and those that a higher minimum would refuse.
 
 use std::io::{Write, stdout};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use tokio::net::TcpStream;
 use super::table::columns;
 use super::{ConfigArgs, Exit, Failure};
 
-/// From connecting to the end of the answer.
+/// Time from connecting to the end of the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Longest answer that is read.
+/// Length of the longest answer that is read.
 const LONGEST: usize = 256 << 20;
 
-/// Show who speaks to a running server, how, and whom a higher minimum would refuse
+/// Show the applications of a running server, their channels, and those that a higher minimum would refuse
 ///
 /// Asks the server's admin port (serve --admin). One line for each application and channel, last seen first.
 #[derive(Args, Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct Apps {
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
 
-    /// Show who would be refused if this were the minimum: sasl-conf, aes-legacy, aes-ctr, aes-gcm or tls
+    /// Show the applications that this minimum would refuse: sasl-conf, aes-legacy, aes-ctr, aes-gcm or tls
     #[arg(long, value_name = "LEVEL")]
     target: Option<String>,
 
@@ -125,7 +125,7 @@ const HEAD: [&str; 10] = [
     "REMARK",
 ];
 
-/// The answer as aligned columns, with a line of summary.
+/// The answer as aligned columns, with a summary line.
 fn table(answer: &Value) -> String {
     let none = Vec::new();
     let applications = answer["applications"].as_array().unwrap_or(&none);
@@ -188,7 +188,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Names come from peers: whatever could move a cursor or turn a line around is escaped.
+/// Names come from peers, so every character that could move a cursor or break a line is escaped.
 fn clean(text: &str) -> String {
     match text.chars().all(|c| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()) {
         true => text.to_owned(),

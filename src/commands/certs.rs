@@ -26,18 +26,18 @@ enum What {
 /// Make a development authority and a certificate of it, in every format, with the properties to paste
 ///
 /// For localhost, 127.0.0.1, ::1 and the name of this machine, good for 30 days. Not for production: the names of the
-/// certificates say so, and a server that uses them warns.
+/// certificates say so, and a server that uses one warns.
 #[derive(Args, Debug)]
 struct Dev {
-    /// Directory to write into; made if it is not there
+    /// Directory to write into; made if it does not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
-    /// Further host name or address that the server is reached by; may be given many times
+    /// Further host name or address of the server; may be given many times
     #[arg(long, value_name = "NAME")]
     host: Vec<String>,
 
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     force: bool,
 }
@@ -94,13 +94,13 @@ impl Dev {
     }
 }
 
-/// Opens nothing but these files, which are closed to others; Java's stores want one.
+/// Opens only these files, and hides them from other users. Java's stores want a password.
 fn password() -> Result<String, Failure> {
     let bytes: [u8; 12] = random_bytes().map_err(|error| Failure::new(Exit::Failed, error))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Written beside and renamed, so that a server that looks sees the old or the new.
+/// Writes a file beside the target and renames it, so that a running server sees the old content or the new one.
 fn write(path: &Path, file: &DevFile) -> io::Result<()> {
     let beside = path.with_extension("new");
     if beside.exists() {

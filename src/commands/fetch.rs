@@ -14,7 +14,7 @@ use sealed_shuffle_protocol::shuffle::BlockId;
 use super::target::{Target, TargetArgs};
 use super::{Exit, Failure};
 
-/// Between two lines of progress where there is no terminal.
+/// Time between two lines of progress where there is no terminal.
 const QUIET: Duration = Duration::from_secs(10);
 
 const HELP: &str = "Example:
@@ -37,9 +37,8 @@ Exit codes, of the first block that failed:
 
 /// Fetch blocks from a shuffle service or a live executor
 ///
-/// Prints one line for each block on standard output: its id, its size in bytes and the CRC32C of its
-/// bytes, and with --out its file. What fails is named on standard error; everything else is still
-/// fetched.
+/// Prints one line for each block on standard output: its id, its size in bytes and the CRC32C of its bytes, and with
+/// --out its file. A block that fails is named on standard error; all other blocks are still fetched.
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct Fetch {
@@ -203,7 +202,7 @@ impl Report {
             });
             print(&object.to_string())?;
         }
-        // Without a block there may not have been a session to speak of.
+        // Without a block there may have been no session.
         if self.count > 0 {
             eprintln!(
                 "fetched {} of {wanted} blocks, {} in {seconds:.2} s, {}/s, {channel}",
@@ -230,7 +229,7 @@ fn print(line: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("standard output: {error}")))
 }
 
-/// A bar on a terminal, a line now and then elsewhere.
+/// A bar on a terminal, a line at intervals elsewhere.
 #[derive(Clone)]
 struct Bar {
     blocks: ProgressBar,

@@ -1,4 +1,4 @@
-//! `hand-over`: the end of the hand-over socket for programs that cannot speak to it.
+//! `hand-over`: the client's end of the hand-over socket, for programs that cannot speak to it.
 
 use std::io::{stdin, stdout};
 use std::path::PathBuf;

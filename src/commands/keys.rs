@@ -11,10 +11,10 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{ConfigArgs, Exit, Failure};
 
-/// What the check pretends to seal; no application of Spark's has such a name.
+/// The application of the check. No application of Spark has such a name.
 const CHECKED: &str = "sealed-shuffle keys check";
 
-/// Look after the keys that seal data at rest
+/// Manage the keys that seal data at rest
 ///
 /// Reads the same configuration as `serve`: run it with the same properties file, as the same user.
 #[derive(Args, Debug)]
@@ -25,14 +25,14 @@ pub(crate) struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List the keys in the local key file, oldest first: name, time, and which one wraps
+    /// List the keys in the local key file, oldest first: name, time, and whether it wraps
     List(ConfigArgs),
-    /// Add a key to the local key file; it wraps from now on, the others go on unwrapping
+    /// Add a key to the local key file; it wraps from now on, the older ones still unwrap
     ///
-    /// A server that runs takes it up by itself. Take an old key out of the file by hand when nothing that was sealed
-    /// under it is left.
+    /// A running server takes it up by itself. Remove an old key from the file by hand when no data sealed under it
+    /// is left.
     Rotate(ConfigArgs),
-    /// Let the key service wrap and unwrap a key, as serve will
+    /// Check that the key service wraps and unwraps a key, as serve will
     Check(ConfigArgs),
 }
 
@@ -95,8 +95,8 @@ fn check(config: &EnvelopeConfig) -> Result<(), Failure> {
         let provider = open_provider(config).await?;
         let (key, wrapped) = provider.generate(&context).await?;
         if provider.unwrap(&wrapped, &context).await? != key {
-            let reason = "another key came back than was wrapped";
-            let remedy = "look at what answers there";
+            let reason = "unwrap returned another key than the wrapped one";
+            let remedy = "check the key service";
             return Err(KeyError::new(KeyErrorKind::Misconfigured, wrapped.key_id, reason, remedy));
         }
         let other = config.context(AppId::new(format!("{CHECKED}, of another")));

@@ -83,7 +83,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-/// How a command ends, by sysexits(3) where it has a word. 0 is success, 2 is clap's wrong usage.
+/// The exit codes of a command, by sysexits(3) where it has a name. 0 is success, 2 is clap's code for wrong usage.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub(crate) enum Exit {
@@ -91,9 +91,9 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line cannot be understood.
     Usage = 2,
-    /// Bytes arrived that are not what was sent.
+    /// The bytes that arrived differ from those that were sent.
     Corrupt = 65,
-    /// The block, executor or file is not there.
+    /// The block, executor or file does not exist.
     Missing = 66,
     /// Nobody answers, or the connection broke.
     Unreachable = 69,
@@ -115,7 +115,7 @@ impl From<ErrorKind> for Exit {
     }
 }
 
-/// Why a command failed, for the person at the terminal.
+/// The failure of a command, for the person at the terminal.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -146,7 +146,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Logs go to standard error, as `spark.sealed.log` has them, in colour on a terminal alone.
+/// Logs go to standard error, with the filter of `spark.sealed.log`; they have colours on a terminal only.
 fn start_logging(log: &str) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(log_filter(log)?)

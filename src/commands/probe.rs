@@ -1,4 +1,4 @@
-//! `probe`: which modes a server accepts, and whether that is good enough.
+//! `probe`: tells which modes a server accepts, and whether its weakest level is good enough.
 
 use std::io::{Write, stdout};
 use std::time::Duration;
@@ -49,11 +49,11 @@ pub(crate) struct Probe {
     #[arg(long, value_name = "APP", default_value = Prober::APP)]
     app_id: String,
 
-    /// Patience with each question
+    /// Longest wait for each answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
     timeout: u64,
 
-    /// Ask only what anybody could ask, although a secret is configured
+    /// Ask without the secret, as anybody could, although one is configured
     #[arg(long)]
     no_secret: bool,
 

@@ -1,4 +1,4 @@
-//! `register`: tells a shuffle service where an executor keeps its files.
+//! `register`: tells a shuffle service where the directories of an executor are.
 
 use std::io::{Write, stdout};
 
@@ -10,8 +10,8 @@ use super::{Exit, Failure};
 
 /// Register an executor's directories with a shuffle service, as Spark's executors do
 ///
-/// The service must be able to read the directories, which are paths on its machine, and accepts them
-/// beneath its roots only.
+/// The service must be able to read the directories. They are paths on its machine, and it accepts only directories
+/// beneath its roots.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   sealed-shuffle register --server node-1:7337 --secret-file secret \\

@@ -1,4 +1,5 @@
-//! SIGHUP: the same sources are read again, and policy and secrets are replaced; what cannot be used is refused whole.
+//! SIGHUP: reads the same sources again and replaces policy and secrets. A configuration with a fault changes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::systemd::notify;
 
-/// Waits for SIGHUP. Exists before the server says that it is ready, so that no signal ends the process.
+/// Waits for SIGHUP. It is made before the server reports that it is ready, so that no signal ends the process.
 pub(crate) struct Reload {
     hangup: Signal,
     server: Server,
@@ -38,7 +39,7 @@ impl Reload {
         Ok(Self { hangup, server, sources, environment, started_with })
     }
 
-    /// Reads again at every signal.
+    /// Reads the configuration again at every signal.
     pub(crate) async fn watch(mut self) {
         while self.hangup.recv().await.is_some() {
             info!("SIGHUP: reading the configuration again");
@@ -90,7 +91,7 @@ fn values(effective: &[Effective]) -> BTreeMap<String, String> {
     effective.iter().map(|one| (one.key.to_string(), one.value.clone())).collect()
 }
 
-/// The process, whose standard input is read once and remembered: a secret that came from it is valid still.
+/// The environment of the process. Standard input is read once and kept, so a secret that came from it stays valid.
 #[derive(Debug, Default)]
 pub(crate) struct Remembering {
     stdin: Mutex<Option<Zeroizing<Vec<u8>>>>,

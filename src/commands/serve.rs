@@ -22,8 +22,9 @@ use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
-/// Reads the keys that Spark's own service reads, from the same file. Prints "listening on HOST:PORT"
-/// when it is ready; SIGHUP reads policy and secrets again; SIGTERM or SIGINT finishes open transfers and exits 0, a second one at once.
+/// Reads the keys that Spark's own service reads, from the same file. Prints "listening on HOST:PORT" when it is
+/// ready. SIGHUP reads policy and secrets again. SIGTERM or SIGINT finishes open transfers and exits 0; a second one
+/// exits at once.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
     /// Address to listen on; short for spark.sealed.bind [default: 0.0.0.0]
@@ -75,7 +76,7 @@ impl Serve {
             .build()
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
         let done = runtime.block_on(serve(&config, sources, environment));
-        // A read from a dead disk never returns; it must not keep the process.
+        // A read from a dead disk never returns. It must not keep the process alive.
         runtime.shutdown_timeout(Duration::from_secs(1));
         done
     }
@@ -94,7 +95,7 @@ impl Serve {
         if self.allow_plaintext {
             sources.push_flag("--allow-plaintext", &keys::SECURITY_MINIMUM, "plaintext");
         }
-        // Before the limit is looked at by the configuration.
+        // The limit is raised before the configuration reads it.
         if let Err(error) = raise_descriptor_limit() {
             eprintln!("sealed-shuffle: the descriptor limit stays as it is: {error}");
         }
@@ -134,7 +135,8 @@ async fn serve(
                 .map_err(|error| failed(&error))?,
         ),
     };
-    // After the port, so that of two servers started at once one alone looks for a stale socket.
+    // The socket is made after the port is bound, so that of two servers that start together only one looks for a
+    // stale socket.
     let handover = config.handover.as_ref().map(handover::Socket::bind).transpose();
     let handover = handover.map_err(|error| failed(&error))?;
 
@@ -150,7 +152,7 @@ async fn serve(
     let handover_task = handover.map(|socket| {
         tokio::spawn(handover::run(socket, Arc::new(server.clone()), admin_stopped.clone().cancelled_owned()))
     });
-    // The first line says all; the admin address has a line of its own for who reads line by line.
+    // The first line holds everything. The admin address also has its own line, for programs that read line by line.
     let lines = match admin_address {
         None => format!("listening on {address}\n"),
         Some(admin) => format!("listening on {address} admin on {admin}\nadmin on {admin}\n"),
@@ -170,13 +172,13 @@ async fn serve(
         drop(tokio::time::timeout(Duration::from_secs(1), task).await);
     }
     match config.recovery {
-        true => info!("stopped; what is registered is known again after the next start"),
+        true => info!("stopped; registrations are known again after the next start"),
         false => info!("stopped; registrations are forgotten, executors must register again"),
     }
     Ok(())
 }
 
-/// Says what is in effect: a summary, what was set, what has no effect, and what is probably not meant.
+/// Reports the settings in effect: a summary, the keys that are set, those without effect, and probable mistakes.
 /// Keys at their defaults are for `--check-config` and the debug level.
 fn announce(config: &ServerConfig) {
     for line in config.summary() {
@@ -210,7 +212,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The first signal stops, the second cuts.
+    /// The first signal stops the server, the second one cuts its connections.
     async fn watch(mut self, stop: CancellationToken, cut: CancellationToken) {
         let signal = self.next().await;
         info!(signal, "stopping");

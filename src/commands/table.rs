@@ -1,6 +1,7 @@
-//! Rows of cells as text: each column as wide as its widest cell, two blanks between columns, none at the end.
+//! Rows of cells as text. Each column is as wide as its widest cell; two blanks separate columns, and none end a
+//! line.
 
-/// The rows, each on a line of its own.
+/// The rows, one a line.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {

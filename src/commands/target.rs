@@ -1,4 +1,4 @@
-//! What client commands share: whom they talk to, for whom, and how.
+//! Arguments that the client commands share: the server, the application and the executor.
 
 use clap::Args;
 use sealed_shuffle_client::{Address, Client, ClientConfig};
@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::{ConfigArgs, Exit, Failure, start_logging};
 
-/// Whom a client command talks to, and for whom.
+/// The server that a client command talks to, and the application and executor of the blocks.
 #[derive(Args, Debug)]
 pub(crate) struct TargetArgs {
     /// Shuffle service or executor; without a port, that of spark.shuffle.service.port [7337]
@@ -27,7 +27,7 @@ pub(crate) struct TargetArgs {
     config: ConfigArgs,
 }
 
-/// A client that is ready to be asked.
+/// A client that is ready for requests.
 pub(crate) struct Target {
     pub(crate) client: Client,
     pub(crate) server: Address,

@@ -25,7 +25,7 @@ pub enum RelayError {
         source: io::Error,
     },
     /// A user listens there who must not get the secrets.
-    #[error("{} is served by user {user}, whom secrets are not for: name it with --server-user if they are", path.display())]
+    #[error("user {user} serves {}, and must not get secrets: allow that user with --server-user", path.display())]
     Foreign {
         /// The path of the socket.
         path: PathBuf,

@@ -75,7 +75,7 @@ pub(super) async fn run_asking(
                 );
                 connections.spawn(refuse(stream, user, place));
             }
-            Err(error) => warn!(%error, "cannot learn who wants to hand over"),
+            Err(error) => warn!(%error, "cannot learn the user of a peer that hands over"),
         }
     }
 }
@@ -127,7 +127,7 @@ async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>, lane: Lane) 
             Err(refused) => Err(refused),
         };
         if let Err(NotDone::Refused(text) | NotDone::Failed(text)) = &done {
-            warn!("what was handed over was not taken: {text}");
+            warn!("an event that was handed over was not taken: {text}");
         }
         answer(&mut stream, done).await?;
     }

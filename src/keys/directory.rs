@@ -1,8 +1,9 @@
-//! A directory with one file per application: `ID` is its secret, `ID.previous` the one before.
+//! A directory with one file per application: `ID` has its current secret, `ID.previous` the previous one.
 //!
-//! Opened beneath the directory's own handle: Kubernetes mounts secrets as symlinks to `..data/ID`, which stay beneath,
-//! and nothing that leads out is followed (`openat2`, `RESOLVE_BENEATH`). Where the kernel has no `openat2`, symlinks
-//! are not followed at all. The text of a file is the secret as it stands, as in `spark.sealed.auth.secret-file`.
+//! Files are opened beneath the directory's own handle. Kubernetes mounts secrets as symlinks to `..data/ID`, which
+//! stay beneath; a link that leads out is not followed (`openat2`, `RESOLVE_BENEATH`). If the kernel has no
+//! `openat2`, no symlink is followed. The text of a file is the secret as it stands, as in
+//! `spark.sealed.auth.secret-file`.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,7 +22,7 @@ use sealed_shuffle_transport::region::Identity;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-/// What is appended to the name of the file with the secret before.
+/// The ending of the file with the previous secret.
 const PREVIOUS: &str = ".previous";
 
 /// Longest file name that Linux's file systems take.
@@ -30,10 +31,10 @@ const LONGEST_NAME: usize = 255;
 /// Longest secret.
 const LONGEST_SECRET: usize = 64 << 10;
 
-/// Secrets that are kept; files are read again beyond.
+/// Most secrets that are kept. Further files are read again each time.
 const MOST_KEPT: usize = 10_000;
 
-/// Rounds in which a path may change under the open, as it does when Kubernetes swaps a mount's contents.
+/// Attempts to open a path that changes meanwhile, as it does when Kubernetes swaps the contents of a mount.
 const ROUNDS: usize = 8;
 
 /// A directory of secrets. Clones share it.
@@ -52,7 +53,7 @@ struct KnownSecret {
     secret: Arc<AppSecret>,
 }
 
-/// A directory that cannot be used.
+/// The directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("spark.sealed.auth.secret-dir = {path}: {errno}; name a directory that this user can open")]
 pub struct DirectoryError {
@@ -64,14 +65,14 @@ pub struct DirectoryError {
 pub(super) enum SecretFiles {
     /// The current one, then the one before, if there is one.
     Secrets(Vec<Arc<AppSecret>>),
-    /// There is no current one.
+    /// There is no current secret.
     Missing,
-    /// There is one that will not do; for the log.
+    /// There is a secret that must not be used; the reason is for the log.
     Unusable(String),
 }
 
 impl Directory {
-    /// Opens `path`. A file that is not there is waited for `wait` long.
+    /// Opens `path`. A lookup waits up to `wait` for a file that does not exist yet.
     pub fn open(path: &Path, wait: Duration) -> Result<Self, DirectoryError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())
@@ -98,7 +99,7 @@ impl Directory {
         match self.read(on, &format!("{name}{PREVIOUS}")) {
             Ok(Some(previous)) => secrets.push(previous),
             Ok(None) => {}
-            // The current one is good: whoever has it is let in.
+            // The current secret is good, so its holders are let in all the same.
             Err(reason) => warn!("{reason}"),
         }
         SecretFiles::Secrets(secrets)
@@ -171,7 +172,7 @@ impl Directory {
     }
 }
 
-/// The file of an application, whose id must be a plain file name: whatever else it is came from a peer.
+/// The file name of an application. Its id comes from a peer, and must be a plain file name.
 pub(super) fn file_name(app: &AppId) -> Result<&str, &'static str> {
     let name = app.as_str();
     let plain = !name.is_empty()
@@ -187,8 +188,9 @@ pub(super) fn file_name(app: &AppId) -> Result<&str, &'static str> {
     Ok(name)
 }
 
-/// The mode of a file that others can read. A group that may read is refused, too, but for root's file and another
-/// user's process: there it is the group through which the owner lets the process in, as Kubernetes does (fsGroup).
+/// The mode of a file that others can read. A group that may read is refused, too, with one exception: the file is
+/// root's and the process is another user's. There the owner lets the process in through the group, as Kubernetes
+/// does (fsGroup).
 pub(super) fn open_to_others(stat: &Stat) -> Option<u32> {
     let mode = stat.st_mode & 0o7777;
     let through_group = stat.st_uid == 0 && !rustix::process::geteuid().is_root();
@@ -198,7 +200,7 @@ pub(super) fn open_to_others(stat: &Stat) -> Option<u32> {
 
 fn secret_in(file: File, shown: &Path) -> Result<AppSecret, String> {
     let shown = shown.display();
-    // One allocation, so that nothing is left behind where it grew.
+    // The buffer is allocated once, so that growing leaves no copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET + 1));
     let most = u64::try_from(LONGEST_SECRET + 1).unwrap_or(u64::MAX);
     file.take(most).read_to_end(&mut bytes).map_err(|error| format!("{shown}: {error}"))?;

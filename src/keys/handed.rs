@@ -1,10 +1,10 @@
-//! Secrets that were handed over, one for each application, and what remembers them over a restart.
+//! Secrets that were handed over, one for each application, and their storage over a restart.
 //!
-//! They live in memory, and come before every other source: an application that somebody gave a secret for must prove
-//! that one. A change is first remembered and then in force, so that what was acknowledged is not lost; changes follow
-//! one another. What remembers is behind [`RememberSecrets`]: the recovery store. Where that is switched off a restart
-//! forgets, and whoever handed over does so again. At the end of an application the store forgets all of it at once:
-//! `applications` tells it.
+//! They live in memory, and come before every other source: an application with such a secret must prove it and no
+//! other. A change is stored first and then in force, so that an acknowledged change is not lost; changes are made
+//! one after the other. [`RememberSecrets`] stores them: it is the recovery store. If that is switched off, a restart
+//! loses the secrets, and the resource manager hands them over again. At the end of an application the store forgets
+//! everything about it at once: `applications` asks it to.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -19,34 +19,34 @@ use thiserror::Error;
 /// Longest secret; Spark's own have 64 characters.
 pub(crate) const LONGEST_SECRET: usize = 64 << 10;
 
-/// Applications with a secret at the same time: far more than a node ever runs.
+/// Most applications with a secret at the same time: far more than a node ever runs.
 const MOST_HELD: usize = 10_000;
 
-/// Keeps secrets that were handed over, so that they outlast a restart. Both calls may wait for a disk.
+/// Stores secrets that were handed over, so that they outlast a restart. Both calls may wait for a disk.
 pub trait RememberSecrets: fmt::Debug + Send + Sync {
-    /// Remembers the secret of an application, in the place of the one before; it is safe when this returns.
+    /// Stores the secret of an application in the place of the previous one. It is safe when this returns.
     fn remember(&self, app: &AppId, secret: &AppSecret) -> Result<(), Box<dyn Error + Send + Sync>>;
 
-    /// Forgets it; that there was none is no error.
+    /// Deletes the secret. It is no error if there was none.
     fn forget(&self, app: &AppId) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 
-/// A secret that cannot be taken.
+/// The secret cannot be taken.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HandOverError {
-    /// Nobody may hand over anything.
+    /// Handing over is switched off.
     #[error("this server takes no secrets: set spark.sealed.handover.socket")]
     NotTaken,
-    /// There are too many already.
+    /// There are too many secrets already.
     #[error(
         "secrets of {MOST_HELD} applications are held, which is the most: end some (DELETE /applications/ID)"
     )]
     TooMany,
-    /// It is none.
+    /// The text is no secret.
     #[error("a secret of {0} bytes; it has 1 to {LONGEST_SECRET}")]
     Length(usize),
-    /// It would not outlast a restart.
+    /// The secret would not outlast a restart.
     #[error("the secret cannot be remembered, or forgotten, in the state store: {0}")]
     Memory(Box<dyn Error + Send + Sync>),
 }
@@ -54,7 +54,7 @@ pub enum HandOverError {
 /// The secrets of all applications that were handed over.
 #[derive(Debug, Default)]
 pub(super) struct HandedOver {
-    /// How long a handshake waits for its secret; none where nothing is handed over.
+    /// Longest time that a handshake waits for its secret; `None` where handing over is switched off.
     wait: Option<Duration>,
     held: Mutex<HashMap<AppId, HandedSecret>>,
     memory: OnceLock<Arc<dyn RememberSecrets>>,
@@ -74,11 +74,11 @@ impl HandedOver {
     }
 
     pub(super) fn remember_in(&self, memory: Arc<dyn RememberSecrets>) {
-        // The first one stays.
+        // The first call wins.
         self.memory.set(memory).ok();
     }
 
-    /// Takes a secret; `remembered` says whether it is to outlast a restart. May wait for a disk.
+    /// Takes a secret. `remembered` tells whether it has to outlast a restart. May wait for a disk.
     pub(super) fn take(&self, app: &AppId, secret: AppSecret, remembered: bool) -> Result<(), HandOverError> {
         if self.wait.is_none() {
             return Err(HandOverError::NotTaken);
@@ -90,7 +90,7 @@ impl HandedOver {
         let _changing = lock(&self.changing);
         let before = self.held().get(app).map(|held| (Arc::clone(&held.secret), held.remembered));
         match &before {
-            // NodeManagers say it anew for every container.
+            // NodeManagers send it again for every container.
             Some((same, as_before)) if **same == secret && *as_before == remembered => return Ok(()),
             None if self.held().len() >= MOST_HELD => return Err(HandOverError::TooMany),
             _ => {}
@@ -103,12 +103,12 @@ impl HandedOver {
         Ok(())
     }
 
-    /// Takes a secret that was remembered.
+    /// Takes a secret that the store had.
     pub(super) fn restore(&self, app: AppId, secret: AppSecret) {
         self.held().insert(app, HandedSecret { secret: Arc::new(secret), remembered: true });
     }
 
-    /// Drops the secret of an application from memory; whether there was one.
+    /// Drops the secret of an application from memory. Returns whether there was one.
     pub(super) fn drop_of(&self, app: &AppId) -> bool {
         self.held().remove(app).is_some()
     }
@@ -150,7 +150,7 @@ mod tests {
         HandedOver::waiting(Some(Duration::ZERO))
     }
 
-    /// Writes down what it is told; fails while it is told to.
+    /// Records its calls; fails on request.
     #[derive(Debug, Default)]
     struct Memory {
         told: Mutex<Vec<String>>,

@@ -1,15 +1,15 @@
-//! Which secret an application proves itself with, and where it comes from.
+//! The secret with which an application proves itself, and the source of that secret.
 //!
 //! ```text
-//! handshake ──of──► what was handed over for the application, and where nothing was:
-//!                   one secret for all, or a file per application ──► the current one, then the one before
+//! handshake ──of──► the secret that was handed over for the application; if there is none:
+//!                   one secret for all, or a file per application ──► the current one, then the previous one
 //! session  ──watch──► cancelled when the application's secret is gone
 //! ```
 //!
-//! Invariants: a file is looked at anew at every handshake, so that no change needs a signal; a name that is no plain
+//! Invariants: a file is checked anew at every handshake, so that no change needs a signal; a name that is no plain
 //! file name never reaches the disk; files that other users can read are refused; secrets are wiped when dropped and
-//! appear in no log. What is waited for is bounded in time and number. The server's handshakes and housekeeping, and
-//! `applications` at the beginning and end of an application, are the callers.
+//! appear in no log; every wait is bounded in time, and the waits are bounded in number. The callers are the server's
+//! handshakes and housekeeping, and `applications` at the beginning and end of an application.
 
 mod directory;
 pub mod envelope;
@@ -34,7 +34,7 @@ pub use self::handed::{HandOverError, RememberSecrets};
 pub use self::watch::Watch;
 use self::watch::Watchers;
 
-/// Handshakes that wait for a secret at the same time; further ones are answered at once.
+/// Most handshakes that wait for a secret at the same time; further ones are answered at once.
 const MOST_WAITING: usize = 256;
 
 /// Looks at the directory at the same time.
@@ -59,42 +59,42 @@ struct Inner {
     lane: Lane,
 }
 
-/// Where secrets come from.
+/// The source of secrets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Source {
-    /// Nobody can prove anything.
+    /// There is no secret: nobody can prove anything.
     None,
     /// One secret for every application, as a standalone cluster has: any holder may claim any application id.
     Shared {
-        /// The one that is to stay.
+        /// The current secret.
         current: Arc<AppSecret>,
-        /// The one before, valid during a rotation.
+        /// The previous secret, which is valid during a rotation.
         previous: Option<Arc<AppSecret>>,
     },
     /// One file per application.
     Directory(Directory),
 }
 
-/// What is known about an application's secret.
+/// The result of looking for an application's secret.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Lookup {
     /// Each of these is valid; the current one first.
     Found(Vec<Arc<AppSecret>>),
-    /// There is none, not even after waiting for it.
+    /// There is no secret, even after the wait for one.
     NotYet {
-        /// How long was waited.
+        /// Duration of the wait.
         waited: Duration,
-        /// The file that was looked for; none where it was to be handed over.
+        /// The file that is missing; `None` if the secret was to be handed over.
         file: Option<PathBuf>,
     },
-    /// There is none for this application; the reason is for the log.
+    /// This application has no secret; the reason is for the log.
     Refused(String),
 }
 
 impl Lookup {
-    /// The secrets, or why there are none, for the log.
+    /// The secrets, or the reason why there are none, for the log.
     pub fn found(self) -> Result<Vec<Arc<AppSecret>>, String> {
         match self {
             Self::Found(secrets) => Ok(secrets),
@@ -119,7 +119,7 @@ impl Secrets {
         Self::new(source, None)
     }
 
-    /// Secrets that are handed over, which a handshake waits `wait` for, and for other applications from `source`.
+    /// Secrets that are handed over. A handshake waits up to `wait` for one. Other applications use `source`.
     pub fn handed_over_or(source: Source, wait: Duration) -> Self {
         Self::new(source, Some(wait))
     }
@@ -145,24 +145,24 @@ impl Secrets {
         Self::from_source(Source::Shared { current: Arc::new(secret), previous: None })
     }
 
-    /// What is handed over from now on is remembered there; the first call counts.
+    /// Stores secrets that are handed over from now on in `memory`. Only the first call counts.
     pub fn remember_in(&self, memory: Arc<dyn RememberSecrets>) {
         self.inner.handed.remember_in(memory);
     }
 
-    /// Takes a secret that was remembered, without remembering it anew.
+    /// Takes a secret from the store, without storing it again.
     pub fn restore(&self, app: AppId, secret: AppSecret) {
         self.inner.handed.restore(app, secret);
     }
 
-    /// Takes the secret of an application, in the place of the one before, and remembers it if it is to outlast a
-    /// restart. What has been proven stays proven. May wait for a disk.
+    /// Takes the secret of an application in the place of the previous one, and stores it if it has to outlast a
+    /// restart. Connections that proved the previous secret stay proven. May wait for a disk.
     pub fn hand_over(&self, app: &AppId, secret: AppSecret, remember: bool) -> Result<(), HandOverError> {
         self.inner.handed.take(app, secret, remember)
     }
 
-    /// Drops the secret that was handed over for an application, and ends the access of the connections that proved it;
-    /// whether there was one. It does not wait: the caller has the recovery store forget it.
+    /// Drops the secret that was handed over for an application, and ends the access of the connections that proved
+    /// it. Returns whether there was one. It does not wait: the caller has the recovery store forget the secret.
     pub fn end(&self, app: &AppId) -> bool {
         let held = self.inner.handed.drop_of(app);
         if held {
@@ -177,18 +177,18 @@ impl Secrets {
         self.inner.handed.of(app).is_some()
     }
 
-    /// Whether secrets are handed over.
+    /// Whether handing over is switched on.
     pub fn are_handed_over(&self) -> bool {
         self.inner.handed.wait().is_some()
     }
 
-    /// Applications whose secret was handed over.
+    /// Number of applications whose secret was handed over.
     pub fn handed_over(&self) -> usize {
         self.inner.handed.count()
     }
 
-    /// From now on other secrets come from `source`. What has been proven stays proven, unless the new source is a
-    /// directory that has no file for its application.
+    /// From now on other secrets come from `source`. Proven connections stay proven, unless the new source is a
+    /// directory without a file for their application.
     pub fn replace(&self, source: Source) {
         self.inner.source.store(Arc::new(source));
     }
@@ -198,7 +198,7 @@ impl Secrets {
         self.are_handed_over() || !matches!(*self.source(), Source::None)
     }
 
-    /// The secrets of `app`. Waits a while for one that is not there yet.
+    /// The secrets of `app`. Waits for a secret that does not exist yet.
     pub async fn of(&self, app: &AppId) -> Lookup {
         let source = self.source();
         let began = Instant::now();
@@ -225,13 +225,14 @@ impl Secrets {
         self.inner.watching.watch(app)
     }
 
-    /// Looks for the secrets of the applications with connections, and ends the access of those whose secret is gone:
-    /// twice in a row, since some editors replace a file by removing it first. Says which ended.
+    /// Checks the secrets of the applications with connections, and ends the access of those whose secret is gone. A
+    /// secret is gone when two checks in a row miss it, since some editors replace a file by removing it first.
+    /// Returns the applications whose access ended.
     pub async fn look_for_removed(&self) -> Vec<AppId> {
         let source = self.source();
         let directory = match &*source {
             Source::Directory(directory) => Some(directory.clone()),
-            // Who proved a secret while it was taken away.
+            // For connections that proved a secret while it was being removed.
             Source::None if self.exist() => None,
             Source::None | Source::Shared { .. } => return Vec::new(),
         };

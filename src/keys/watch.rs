@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sealed_shuffle_protocol::ids::AppId;
 use tokio_util::sync::CancellationToken;
 
-/// Looks in a row that find no file, after which it is gone.
+/// Number of checks in a row that miss the file before the secret counts as gone.
 const LOOKS: u32 = 2;
 
-/// Who is connected.
+/// The connected applications.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
     apps: Arc<Mutex<HashMap<AppId, Entry>>>,
@@ -35,7 +35,7 @@ impl Watchers {
         self.apps().keys().cloned().collect()
     }
 
-    /// What a look at the files found; answers whose access has ended by it.
+    /// Takes the result of a check of the files; returns the applications whose access ends.
     pub(super) fn looked(&self, gone: &[AppId], there: &[AppId]) -> Vec<AppId> {
         let mut apps = self.apps();
         for app in there {
@@ -48,7 +48,7 @@ impl Watchers {
             let Some(entry) = apps.get_mut(app) else { continue };
             entry.missing += 1;
             if entry.missing == LOOKS {
-                // Who proves the secret later, with a new file, has nothing to do with this.
+                // A connection that proves a new secret later is not affected.
                 std::mem::take(&mut entry.revoked).cancel();
                 entry.missing = 0;
                 ended.push(app.clone());
@@ -57,7 +57,7 @@ impl Watchers {
         ended
     }
 
-    /// The access of an application has ended, for certain.
+    /// Ends the access of an application at once.
     pub(super) fn revoke(&self, app: &AppId) {
         if let Some(entry) = self.apps().get_mut(app) {
             std::mem::take(&mut entry.revoked).cancel();
@@ -88,7 +88,7 @@ impl Watch {
         self.revoked.cancelled().await;
     }
 
-    /// Whether it was.
+    /// Whether the secret was removed.
     pub fn is_revoked(&self) -> bool {
         self.revoked.is_cancelled()
     }

@@ -1,13 +1,13 @@
 //! Blocks that wait in memory until the writer of their partition is done.
 //!
-//! All of them together stay within one budget. A piece that finds no room is dropped, and with it its push, which is
-//! answered as a collision: Spark's client takes that as the failure of one block, may try again, and leaves the block
-//! unmerged otherwise, so that readers fetch the original. Closing the connection would cost all pushes on it, and
-//! to stop reading could wait for a writer that waits for us.
+//! All of them together stay within one budget. A piece that finds no room is dropped together with its push, and the
+//! push is answered as a collision. Spark's client takes that as the failure of one block. It may try again;
+//! otherwise the block stays unmerged, and readers fetch the original. Closing the connection would cost all pushes
+//! on it. A connection that stopped reading could wait for a writer that waits for this connection.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What all deferred blocks may hold together, and do.
+/// The budget of all deferred blocks, and their present memory.
 #[derive(Debug)]
 pub(super) struct DeferredBudget {
     limit: u64,
@@ -20,12 +20,12 @@ impl DeferredBudget {
         Self { limit, bytes: AtomicU64::new(0), blocks: AtomicU64::new(0) }
     }
 
-    /// Bytes of memory held now.
+    /// Number of bytes of memory that they hold now.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Pushes that hold some now.
+    /// Number of pushes that hold some now.
     pub(super) fn blocks(&self) -> u64 {
         self.blocks.load(Ordering::Relaxed)
     }
@@ -45,7 +45,8 @@ pub(super) struct DeferredPush {
     len: u64,
 }
 
-/// Room made at once for pieces to come, so that a peer that sends byte by byte does not cost an allocation each.
+/// Room that is made at once for further pieces, so that a peer that sends byte by byte does not cost an allocation
+/// each.
 const BLOCK: usize = 64 << 10;
 
 impl DeferredPush {
@@ -89,7 +90,7 @@ impl DeferredPush {
         self.pieces.iter().map(Vec::as_slice)
     }
 
-    /// Forgets the pieces and gives their memory back; how many bytes they had.
+    /// Drops the pieces and returns their memory to the budget. Returns how many bytes they had.
     pub(super) fn clear(&mut self, budget: &DeferredBudget) -> u64 {
         let len = self.len;
         let charged = self.charged;

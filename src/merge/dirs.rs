@@ -1,7 +1,7 @@
-//! Where merged partitions lie: beside the directories of the executor that registered first.
+//! The place of merged partitions: beside the directories of the executor that registered first.
 //!
 //! `…/blockmgr-<uuid>` and `…/merge_manager_1` are siblings. The executor makes the merge directory with its
-//! sub-directories before it registers; nothing is ever made here but files.
+//! sub-directories before it registers. The server makes only files here.
 //!
 //! Origin: `RemoteBlockPushResolver.AppPathsInfo` and `ExecutorDiskUtils.getFilePath`, Spark 4.3.0.
 
@@ -20,14 +20,14 @@ pub struct MergeDirs {
     sub_dirs: i32,
 }
 
-/// Where one file lies.
+/// The place of one file.
 #[derive(Debug)]
 pub struct MergePlace<'a> {
     /// The merge directory.
     pub dir: &'a LocalDir,
     /// The path of the file below the directory's root.
     pub path: String,
-    /// The path as it is shown.
+    /// The path for logs and answers.
     pub shown: String,
 }
 
@@ -37,7 +37,7 @@ impl MergeDirs {
         Self { dirs, sub_dirs }
     }
 
-    /// The merge directories that follow from an executor's directories, in their order.
+    /// The merge directories that belong to an executor's directories, in the same order.
     pub(super) fn resolve<'a>(
         on: &OnLane,
         local_dirs: impl IntoIterator<Item = &'a str>,
@@ -51,7 +51,7 @@ impl MergeDirs {
         Ok(Self::new(dirs, sub_dirs))
     }
 
-    /// The directories, as they are told to executors.
+    /// The directories in the form that executors are told.
     pub fn texts(&self) -> impl ExactSizeIterator<Item = &str> {
         self.dirs.iter().map(LocalDir::text)
     }
@@ -61,12 +61,12 @@ impl MergeDirs {
         &self.dirs
     }
 
-    /// Sub-directories of each; any number that a peer can send.
+    /// Number of sub-directories of each; a peer may send any number.
     pub fn sub_dirs(&self) -> i32 {
         self.sub_dirs
     }
 
-    /// Where the file `name` lies; nowhere where there are no directories, or no sub-directories.
+    /// The place of the file `name`; `None` if there are no directories or no sub-directories.
     pub fn place(&self, name: &str) -> Option<MergePlace<'_>> {
         let placement = Placement::of(name, self.dirs.len(), self.sub_dirs)?;
         let dir = self.dirs.get(placement.dir)?;
@@ -79,7 +79,7 @@ impl MergeDirs {
         Some(MergePlace { dir, path, shown })
     }
 
-    /// The path of the file `name`, as answers show it.
+    /// The path of the file `name` in the form of answers.
     pub(super) fn shown(&self, name: &str) -> String {
         self.place(name).map_or_else(|| name.to_owned(), |place| place.shown)
     }
@@ -125,7 +125,7 @@ fn parent(dir: &str) -> Option<String> {
     Some(if parent.is_empty() { "/".to_owned() } else { parent.to_owned() })
 }
 
-/// `Path.normalize`: by the text alone.
+/// `Path.normalize`: it works on the text only.
 fn normalized(path: &str) -> String {
     let is_absolute = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();

@@ -1,5 +1,5 @@
-//! What failed in merging: in the log's words (Display), and in the words that Spark's clients read
-//! ([`MergeError::spark_text`]).
+//! The failures of merging. Display is the text for the log; [`MergeError::spark_text`] is the text that Spark's
+//! clients read.
 //!
 //! Texts that Spark has are Spark's to the letter (RemoteBlockPushResolver, `TransportRequestHandler`, Spark 4.3.0).
 
@@ -9,52 +9,52 @@ use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use super::names::PartitionId;
 use crate::disk::DirRefused;
 
-/// What failed.
+/// A failure of merging.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MergeError {
-    /// A registration without a merge directory.
+    /// The registration has no merge directory.
     #[error("an executor that pushes blocks names no merge directory")]
     NoMergeDir {
-        /// The shuffle manager as it was sent.
+        /// The shuffle manager as the executor sent it.
         meta: String,
     },
-    /// A merge directory that is no plain name.
+    /// The merge directory is no plain name.
     #[error("{dir:?} is no name of a merge directory")]
     InvalidMergeDir {
         /// The name.
         dir: String,
-        /// The shuffle manager as it was sent.
+        /// The shuffle manager as the executor sent it.
         meta: String,
     },
-    /// A merge directory that is a link to elsewhere.
+    /// The merge directory is a link to another place.
     #[error("merge directory {name:?} does not lie in {parent}")]
     Escapes {
         /// The name.
         name: String,
-        /// Where it should lie.
+        /// The path where the directory should lie.
         parent: String,
         /// The application.
         app: AppId,
     },
-    /// A local directory that has nothing beside it.
+    /// The local directory cannot have a directory beside it.
     #[error("local directory {dir:?} has no parent, so there is no place for a merge directory")]
     NoParent {
         /// The directory.
         dir: String,
     },
-    /// A merge directory that lies beneath no root.
+    /// The merge directory lies beneath no root.
     #[error("merge directory refused: {0}")]
     Dir(DirRefused),
-    /// What the store needs for an application is not to be had.
+    /// The store cannot prepare the application.
     #[error("application {app} cannot merge: {why}")]
     Store {
         /// The application.
         app: AppId,
-        /// What is missing.
+        /// The reason.
         why: String,
     },
-    /// Text where a number should be.
+    /// A number was expected, and there is other text.
     #[error("{text:?} is no 32-bit number")]
     NotANumber {
         /// The text.
@@ -66,75 +66,75 @@ pub enum MergeError {
         /// The application.
         app: AppId,
     },
-    /// Another attempt of the application.
+    /// The message is of another attempt of the application.
     #[error("{message} names attempt {named} of application {app}, and {stored} is the current one")]
     Attempt {
         /// The message.
         message: &'static str,
         /// The application.
         app: AppId,
-        /// The attempt that it names.
+        /// The attempt that the message names.
         named: i32,
         /// The attempt that is registered.
         stored: i32,
     },
-    /// The files of a partition cannot be made.
+    /// The files of the partition cannot be made.
     #[error("cannot make the files of {partition}: {why}")]
     Create {
         /// The partition.
         partition: PartitionId,
-        /// What happened.
+        /// The reason.
         why: String,
     },
-    /// A push with numbers that no application has.
+    /// The push has numbers that no application has.
     #[error("a pushed block with {what} is refused")]
     Absurd {
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
-    /// A partition that had too many disk errors.
+    /// The partition had too many disk errors.
     #[error("too many disk errors while merging into the partition of {block}: it takes no more blocks")]
     Threshold {
         /// The block.
         block: String,
     },
-    /// A piece of a block cannot be written.
+    /// A piece of the block cannot be written.
     #[error("cannot write a piece of {block}: {cause}")]
     Write {
         /// The block.
         block: String,
-        /// What happened, as a line of Java's.
+        /// The cause, as a line of Java's.
         cause: String,
     },
-    /// A block cannot be completed.
+    /// The block cannot be completed.
     #[error("cannot complete {block}: {cause}")]
     Complete {
         /// The block.
         block: String,
-        /// What happened, as a line of Java's.
+        /// The cause, as a line of Java's.
         cause: String,
     },
-    /// A merge that was finalized before, or has a successor.
+    /// The merge was finalized before, or has a successor.
     #[error("shuffle {shuffle} cannot be finalized with merge id {merge}: it was, or a later one has begun")]
     StaleFinalize {
         /// The shuffle.
         shuffle: ShuffleId,
-        /// The attempt of merging it.
+        /// The attempt of merging the shuffle.
         merge: ShuffleMergeId,
     },
-    /// A finalization that no more state can be kept of.
+    /// There is no room to keep the state of this finalization.
     #[error("shuffle {shuffle} of {app} is not finalized: {why}")]
     Finalize {
         /// The application.
         app: AppId,
         /// The shuffle.
         shuffle: ShuffleId,
-        /// The attempt of merging it.
+        /// The attempt of merging the shuffle.
         merge: ShuffleMergeId,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
-    /// Data of a merge that has a successor.
+    /// The data are of a merge that has a successor.
     #[error("{what} of {partition} was asked for, and a later merge has begun")]
     StaleFetch {
         /// `MergedBlockMeta` or `MergedBlockData`.
@@ -142,7 +142,7 @@ pub enum MergeError {
         /// The partition.
         partition: PartitionId,
     },
-    /// A file that is not there.
+    /// The file does not exist.
     #[error("merged {kind} file {path} is not there")]
     NotFound {
         /// `index`, `meta` or `data`.
@@ -150,33 +150,33 @@ pub enum MergeError {
         /// The file.
         path: String,
     },
-    /// A partition without a chunk.
+    /// The partition has no chunk.
     #[error("{path} lists no chunk")]
     EmptyIndex {
         /// The index file.
         path: String,
     },
-    /// A chunk that the partition has not.
+    /// The partition does not have this chunk.
     #[error("{partition} has {chunks} chunks, and {asked} was asked for")]
     NoSuchChunk {
         /// The partition.
         partition: PartitionId,
-        /// Chunks that there are.
+        /// Number of chunks that there are.
         chunks: usize,
-        /// The chunk.
+        /// The number of the chunk that was asked for.
         asked: i32,
     },
-    /// Files that do not open.
+    /// The files do not open.
     #[error("cannot read {partition}: {why}")]
     Unreadable {
         /// The partition.
         partition: PartitionId,
         /// Path of its index.
         path: String,
-        /// What happened.
+        /// The reason.
         why: String,
     },
-    /// Files whose key is not at hand: [`Merger::fetch_key`](super::Merger::fetch_key), and ask again.
+    /// The key of the files is not in memory: call [`Merger::fetch_key`](super::Merger::fetch_key), and ask again.
     #[error("cannot read {partition}: {why}")]
     AwaitsKey {
         /// The partition.
@@ -185,19 +185,19 @@ pub enum MergeError {
         path: String,
         /// The key.
         key: Box<WrappedKey>,
-        /// Why it is not.
+        /// The reason why the key is missing.
         why: String,
     },
-    /// A removal of a merge that has a successor.
+    /// The removal is of a merge that has a successor.
     #[error("merge {merge} of shuffle {shuffle} is not the current one ({current}), and is not removed")]
     StaleRemove {
         /// The application.
         app: AppId,
         /// The shuffle.
         shuffle: ShuffleId,
-        /// The merge that was named.
+        /// The merge that the message names.
         merge: ShuffleMergeId,
-        /// The current one.
+        /// The current merge.
         current: ShuffleMergeId,
     },
 }
@@ -225,7 +225,7 @@ impl MergeError {
         }
     }
 
-    /// What the peer reads: the first line of a failure in Spark, with its cause where that has one.
+    /// The text for the peer: the first line of a failure in Spark, with its cause if it has one.
     pub fn spark_text(&self) -> String {
         match self {
             Self::NoMergeDir { meta } => illegal(format!(
@@ -297,7 +297,7 @@ impl MergeError {
     }
 }
 
-/// What a partition with too many errors answers.
+/// The answer of a partition with too many errors.
 pub(super) fn threshold_text(block: &str) -> String {
     format!("java.lang.IllegalStateException: IOExceptions exceeded the threshold when merging {block}")
 }

@@ -1,4 +1,4 @@
-//! The end of merging a shuffle: what was merged is told to the driver, and nothing more is taken.
+//! The end of merging a shuffle: the driver is told of the merged blocks, and no more blocks are taken.
 //!
 //! Origin: `RemoteBlockPushResolver.finalizeShuffleMerge`, Spark 4.3.0.
 
@@ -55,7 +55,7 @@ impl Merger {
         Ok(statuses)
     }
 
-    /// Switches the shuffle to finalized; the partitions that were open, if there was a merge of this id.
+    /// Marks the shuffle as finalized. Returns the partitions that were open, if there was a merge of this id.
     fn end(
         &self,
         app: &Arc<App>,

@@ -1,12 +1,11 @@
-//! What of merging survives a restart, and who writes it down.
+//! The state of merging that survives a restart, and the interface that stores it.
 //!
-//! | what | written | removed |
+//! | state | written | removed |
 //! |---|---|---|
 //! | an attempt of an application: its directories, its wrapped key | when its first executor registers | when it is over |
 //! | a finalized merge of a shuffle | before its partitions are closed; when a merge is removed | when a newer one begins, or the attempt is over |
-//!
-//! Nothing else does: open merges are forgotten, and which partitions a finalized merge has is known by its files alone,
-//! so that removing a shuffle that was finalized before a restart deletes none of them, as in Spark.
+//! Nothing else survives. Open merges are forgotten. Only the files tell which partitions a finalized merge has. So a
+//! removal of a shuffle that was finalized before a restart deletes none of them, as in Spark.
 //!
 //! Origin: the recovery store of RemoteBlockPushResolver, Spark 4.3.0.
 
@@ -17,12 +16,12 @@ use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::dirs::MergeDirs;
 
-/// Writes down what survives a restart.
+/// Stores the state that survives a restart.
 ///
-/// Called under the lock that orders the events of an application, on a thread that may wait for a disk. What cannot be
-/// written is the journal's to log: merging goes on, as in Spark.
+/// It is called under the lock that orders the events of an application, on a thread that may wait for a disk. If a
+/// change cannot be written, the journal logs it, and merging goes on, as in Spark.
 pub trait Journal: fmt::Debug + Send + Sync {
-    /// An attempt of an application merges into these directories, and seals with this key where it seals.
+    /// An attempt of an application merges into these directories. `key` is the key of its files, if they are sealed.
     fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>);
 
     /// The attempt is over, with all its merges.
@@ -35,7 +34,7 @@ pub trait Journal: fmt::Debug + Send + Sync {
     fn superseded(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId);
 }
 
-/// An application as it was written down.
+/// The stored state of an application.
 #[derive(Clone, Debug)]
 pub struct Remembered {
     /// The application.
@@ -44,15 +43,15 @@ pub struct Remembered {
     pub attempt: i32,
     /// The merge directories, as [`MergeDirs::texts`] gave them.
     pub dirs: Vec<String>,
-    /// Sub-directories of each.
+    /// Number of sub-directories of each.
     pub sub_dirs: i32,
-    /// What its files are sealed with, so that new ones need no new key.
+    /// The key of its files, so that new files need no new key.
     pub key: Option<WrappedKey>,
     /// The newest merge of each shuffle that was finalized.
     pub finalized: Vec<(ShuffleId, ShuffleMergeId)>,
 }
 
-/// Writes nothing down.
+/// Stores nothing.
 #[derive(Debug)]
 pub(super) struct Forgetful;
 

@@ -1,7 +1,7 @@
-//! A store of merged partitions in memory: for tests, of ours and of who embeds the server.
+//! A store of merged partitions in memory, for tests of this project and of embedders.
 //!
-//! It keeps what Spark's files would hold, to the byte, under the names that they would have, so that a test can look
-//! at them; and its disk can be told to fail. Nothing of it survives the process.
+//! It keeps the content of Spark's files, to the byte and under their names, so that a test can look at them. A test
+//! can make its disk fail. Nothing of it survives the process.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -31,7 +31,7 @@ struct Shared {
     removed_dirs: Vec<String>,
 }
 
-/// A step that can be told to fail.
+/// A step that a test can make fail.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Step {
     /// Making the files of a partition.
@@ -59,7 +59,7 @@ impl MemoryStore {
         };
     }
 
-    /// What the file at `path` holds; bytes of an aborted block behind its end are not shown.
+    /// The content of the file at `path`; bytes of an aborted block behind its end are not shown.
     pub fn file(&self, path: &str) -> Option<Vec<u8>> {
         self.lock().files.get(path).cloned()
     }
@@ -211,7 +211,7 @@ impl PartitionWriter for Writer {
         let end = self.committed + self.appended;
         let fails = self.store.check(Step::Append);
         let mut bytes = pieces.concat();
-        // A disk that fails may have taken some.
+        // A disk that fails may have taken some bytes.
         bytes.truncate(if fails.is_ok() { bytes.len() } else { bytes.len() / 2 });
         self.with(&self.paths.data, |data| {
             data.truncate(end);
@@ -224,7 +224,7 @@ impl PartitionWriter for Writer {
     fn abort(&mut self) {
         self.appended = 0;
         let committed = self.committed;
-        // Deleted meanwhile, it has nothing to be forgotten.
+        // If the files were deleted meanwhile, there is nothing to forget.
         drop(self.with(&self.paths.data, |data| data.truncate(committed)));
     }
 
@@ -285,7 +285,7 @@ impl PartitionReader for Reader {
     }
 }
 
-/// Gives its bytes in small parts, every other one only to who waits for it, as a disk might.
+/// Gives its bytes in small parts, every other one only to a caller that waits for it, as a disk might.
 #[derive(Debug)]
 struct Chunk {
     left: Bytes,

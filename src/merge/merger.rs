@@ -1,4 +1,4 @@
-//! Applications, their attempts and shuffles: who may merge, where to, and what is to be cleaned up.
+//! Applications, their attempts and shuffles: which may merge, the place of their files, and the cleaning up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,27 +22,27 @@ use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::store::{AppStore, Store};
 use crate::disk::{Directories, Roots};
 
-/// How merging behaves.
+/// The settings of merging.
 #[derive(Clone, Debug)]
 pub struct MergeSettings {
-    /// A chunk ends with the block that makes it so long. Default 2 MiB,
+    /// Shortest chunk: a chunk ends with the block that reaches this length. Default 2 MiB,
     /// `spark.shuffle.push.server.minChunkSizeInMergedShuffleFile`.
     pub min_chunk: u64,
-    /// Disk errors that a partition survives. Default 4,
+    /// Most disk errors that a partition survives. Default 4,
     /// `spark.shuffle.push.server.ioExceptionsThresholdDuringMerge`.
     pub io_errors: u32,
-    /// Memory for opened partitions that are read. Default 100 MiB,
+    /// Most memory for opened partitions that are read. Default 100 MiB,
     /// `spark.shuffle.push.server.mergedIndexCacheSize`.
     pub reader_bytes: u64,
-    /// Opened partitions that are kept for further reads; sealed ones hold no file. Default 65,536.
+    /// Most opened partitions that are kept for further reads; sealed ones hold no file. Default 65,536.
     pub readers: usize,
-    /// Memory for blocks that wait for another one to be merged. Default 64 MiB.
+    /// Most memory for blocks that wait for another one to be merged. Default 64 MiB.
     pub deferred_bytes: u64,
-    /// Partitions being merged at once; each costs a few hundred bytes, and three files on the disk. Default 100,000.
+    /// Most open partitions at once; each costs a few hundred bytes, and three files on the disk. Default 100,000.
     pub partitions: u64,
-    /// Shuffles that are remembered, of all applications; about 100 bytes each. Default 1,000,000.
+    /// Most shuffles that are remembered, of all applications; about 100 bytes each. Default 1,000,000.
     pub shuffles: u64,
-    /// How long the end of the server waits for deletions. Default 60 s,
+    /// Longest wait for deletions when the server ends. Default 60 s,
     /// `spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout`.
     pub cleaner_timeout: Duration,
 }
@@ -63,22 +63,22 @@ impl Default for MergeSettings {
     }
 }
 
-/// Merging in numbers, under the names that Spark gives them (push-merge metrics since Spark 3.4).
+/// Figures of merging, under the names that Spark gives them (push-merge metrics since Spark 3.4).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MergeCounters {
     /// Counter: pushes that met another writer (`blockAppendCollisions`).
     pub collisions: u64,
-    /// Counter: pushes after finalization, and pushes of what was merged already (`lateBlockPushes`).
+    /// Counter: pushes after finalization, and pushes of blocks that were merged already (`lateBlockPushes`).
     pub late: u64,
     /// Counter: pushes that a newer merge overtook (`staleBlockPushes`).
     pub stale: u64,
     /// Counter: bytes written (`blockBytesWritten`).
     pub written_bytes: u64,
-    /// Counter: bytes that came and were not merged (`ignoredBlockBytes`).
+    /// Counter: bytes that arrived and were not merged (`ignoredBlockBytes`).
     pub ignored_bytes: u64,
     /// Counter: chunks that were handed out to readers.
     pub read_chunks: u64,
-    /// Counter: their bytes.
+    /// Counter: bytes of these chunks.
     pub read_bytes: u64,
     /// Gauge: memory of deferred blocks (`deferredBlockBytes`).
     pub deferred_bytes: u64,
@@ -130,8 +130,8 @@ pub struct Merger {
     apps: RwLock<HashMap<AppId, Arc<App>>>,
     chores: Mutex<VecDeque<Chore>>,
     pub(super) cleaning: Mutex<()>,
-    /// Held while an attempt begins or ends, so that the journal hears of it in the same order. The journal may wait for
-    /// a disk; `apps` is never held over that, since who must not wait looks there.
+    /// Held while an attempt begins or ends, so that the journal hears of it in the same order. The journal may wait
+    /// for a disk; `apps` is never held during that, since callers that must not wait look there.
     changing: Mutex<()>,
 }
 
@@ -143,7 +143,7 @@ pub(super) struct App {
     pub(super) dirs: Arc<MergeDirs>,
     pub(super) files: Arc<dyn AppStore>,
     shuffles: Mutex<HashMap<ShuffleId, Shuffle>>,
-    /// Another attempt took its place, or it was forgotten: nothing is made for it any more.
+    /// Another attempt took its place, or it was forgotten: nothing more is made for it.
     pub(super) is_over: AtomicBool,
 }
 
@@ -200,18 +200,18 @@ impl App {
     }
 }
 
-/// What is cleaned up when nobody waits for it.
+/// Work that is done while nobody waits for it.
 #[derive(Debug)]
 enum Chore {
     /// Close and delete partitions of one merge.
     Partitions(Arc<App>, ShuffleId, Shuffle),
-    /// The attempt is over: close what is open and delete what it made. Where another one took its place, its directories
-    /// go, too, except those that the new one uses.
+    /// The attempt is over: close its open files and delete the files that it made. If another attempt took its
+    /// place, its directories are removed, too, except those that the new one uses.
     Attempt { old: Arc<App>, new: Option<Arc<App>> },
 }
 
 impl Merger {
-    /// Merging into what `store` keeps.
+    /// A merger that writes into `store`.
     pub fn new(mut settings: MergeSettings, store: Arc<dyn Store>) -> Self {
         // An empty block is never a chunk.
         settings.min_chunk = settings.min_chunk.max(1);
@@ -230,7 +230,7 @@ impl Merger {
         }
     }
 
-    /// The same with somebody who remembers it across a restart.
+    /// The same merger with a journal that survives a restart.
     pub fn with_journal(self, journal: Arc<dyn Journal>) -> Self {
         Self { journal, ..self }
     }
@@ -252,9 +252,9 @@ impl Merger {
         Ok(())
     }
 
-    /// Has at hand what the store needs, where [`Merger::register`] will take up a new attempt. Cancel safe.
+    /// Prepares the store, if [`Merger::register`] will take up a new attempt. Cancel safe.
     pub async fn prepare(&self, app: &AppId, shuffle_manager: &str) -> Result<(), MergeError> {
-        // What cannot be read is refused when it is registered.
+        // A text that cannot be parsed is refused when it is registered.
         let Ok(Some(info)) = MergeInfo::parse(shuffle_manager) else { return Ok(()) };
         if !self.is_newer(app, info.attempt) {
             return Ok(());
@@ -263,9 +263,9 @@ impl Merger {
         self.store.prepare(app, None).await.map_err(refused)
     }
 
-    /// Has at hand what the store needs to make and open files of an application, before a thread of the disks does:
-    /// call it before [`Merger::begin`], [`Merger::meta`] and [`Merger::chunk`], which say what is wrong where it is
-    /// not to be had. Cancel safe.
+    /// Prepares the store for making and opening files of an application, before a thread of the disks does it. Call
+    /// it before [`Merger::begin`], [`Merger::meta`] and [`Merger::chunk`]; these report the fault if the key is
+    /// missing. Cancel safe.
     pub async fn at_hand(&self, app: &AppId) {
         let Some(known) = self.find(app) else { return };
         if let Some(key) = known.files.key() {
@@ -278,8 +278,8 @@ impl Merger {
         self.store.prepare(app, Some(key)).await.ok();
     }
 
-    /// Takes what an executor says about merging when it registers. The first executor of an attempt decides where the
-    /// application merges to; a newer attempt drops what the older one merged.
+    /// Takes the merge information of an executor that registers. The first executor of an attempt decides where the
+    /// application merges to; a newer attempt drops the merges of the older one.
     pub fn register<'a>(
         &self,
         on: &OnLane,
@@ -313,7 +313,7 @@ impl Merger {
         Ok(())
     }
 
-    /// An attempt is over, with its application or because of a `new` one. The caller holds `changing`.
+    /// Ends an attempt, with its application or because of a `new` one. The caller holds `changing`.
     fn end_attempt(&self, old: Arc<App>, new: Option<Arc<App>>) {
         self.journal.over(&old.id, old.attempt);
         self.later(Chore::Attempt { old, new });
@@ -323,12 +323,12 @@ impl Merger {
         self.find(app).is_none_or(|known| supersedes(attempt, known.attempt))
     }
 
-    /// The merge directories of an application, as executors are told.
+    /// The merge directories of an application, in the form that executors are told.
     pub fn local_dirs(&self, app: &AppId) -> Result<Vec<String>, MergeError> {
         Ok(self.app(app)?.dirs.texts().map(str::to_owned).collect())
     }
 
-    /// How it behaves.
+    /// The settings.
     pub fn settings(&self) -> &MergeSettings {
         &self.settings
     }
@@ -338,14 +338,14 @@ impl Merger {
         self.store.is_plain()
     }
 
-    /// Forgets an application and deletes what it merged; whether it was known.
+    /// Forgets an application and deletes its merged files. Returns whether it was known.
     pub fn forget(&self, app: &AppId) -> bool {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = self.apps_mut().remove(app);
         gone.map(|gone| self.end_attempt(gone, None)).is_some()
     }
 
-    /// Merging in numbers.
+    /// The figures of merging.
     pub fn counters(&self) -> MergeCounters {
         let Counters {
             collisions,
@@ -414,7 +414,7 @@ impl Merger {
         }
     }
 
-    /// Forgets readers that nobody used since the last call; call it every minute or so.
+    /// Drops readers that nobody used since the last call; call it every minute or so.
     pub fn sweep_readers(&self) {
         self.readers.sweep();
     }
@@ -460,7 +460,7 @@ impl Merger {
         let open: Vec<_> = shuffles.values().flat_map(Shuffle::partitions).cloned().collect();
         drop(shuffles);
         Counters::sub(&self.counters.open_partitions, open.len() as u64);
-        // They stay in the table: a push that is still arriving learns that its file is closed.
+        // They stay in the table, so that a push that is still arriving learns that its file is closed.
         open.iter().for_each(|partition| partition.lock().close());
         self.readers.forget(&app.id);
         if let Err(error) = app.files.delete_all(on, dirs, directories) {
@@ -503,7 +503,7 @@ impl Merger {
     }
 }
 
-/// Whether an attempt takes the place of another. One without a number never does.
+/// Whether an attempt takes the place of another. An attempt without a number never does.
 fn supersedes(new: i32, old: i32) -> bool {
     new != NO_ATTEMPT && new > old
 }

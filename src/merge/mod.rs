@@ -1,4 +1,4 @@
-//! Push-based shuffle: map tasks push their blocks here, and blocks of one reduce partition become one file.
+//! Push-based shuffle: map tasks push their blocks to the server, and blocks of one reduce partition become one file.
 //!
 //! ```text
 //! application ─► shuffle (its newest merge id) ─► open:      partition ─► one writer, others deferred or refused
@@ -7,20 +7,20 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`registration`] | what an executor says about merging when it registers |
-//! | [`dirs`], [`names`] | where a partition's files lie and what they are called |
-//! | [`store`] | what keeps the bytes: the seam to the files; `memory` is the one for tests |
+//! | [`registration`] | the merge information of an executor that registers |
+//! | [`dirs`], [`names`] | the place and the names of a partition's files |
+//! | [`store`] | the interface to the files; `memory` implements it for tests |
 //! | `deferred` | blocks that wait in memory for the writer of their partition, within one budget |
-//! | `partition` | what has been merged into one partition |
+//! | `partition` | the state of one partition that is being merged |
 //! | [`merger`] | applications, attempts, shuffles: registration, clean-up |
 //! | [`push`], `finalize`, `remove`, `serve` | the requests |
-//! | [`journal`] | what survives a restart |
-//! | [`error`] | what failed, in the log's words and in Spark's |
+//! | [`journal`] | the state that survives a restart |
+//! | [`error`] | the failures, in the log's words and in Spark's |
 //!
-//! Invariants: a partition has one writer at a time, and what it wrote counts only once it is complete; a map index is
-//! merged at most once; what is deferred never exceeds its budget; files are made only beneath merge directories that
-//! lie beneath a root, with names of our own making. Nothing here knows a socket or a message's bytes. Everything may
-//! wait for a disk: the caller decides on which thread it runs.
+//! Invariants: a partition has one writer at a time, and its bytes count only once its block is complete; a map index
+//! is merged at most once; deferred blocks never exceed their budget; files are made only beneath merge directories
+//! that lie beneath a root, under names that the server makes. Nothing here knows a socket or a message's bytes.
+//! Every call may wait for a disk: the caller decides on which thread it runs.
 //!
 //! Lock order: a partition, then the shuffles of its application; never the other way round.
 //!

@@ -1,4 +1,4 @@
-//! What merged partitions and pushed blocks are called.
+//! The names of merged partitions and pushed blocks.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ impl PartitionId {
         format!("{self}.meta")
     }
 
-    /// Whether its names can be names of files: application ids are opaque text.
+    /// Whether its names can be file names: application ids are opaque text.
     pub fn is_nameable(&self) -> bool {
         !self.app.as_str().contains(['/', '\\', '\0'])
     }
@@ -48,8 +48,8 @@ impl fmt::Display for PartitionId {
     }
 }
 
-/// Whether `name` is the name of a merged file of `app`, which may have an application beside it whose id goes on where
-/// its own ends.
+/// Whether `name` is the name of a merged file of `app`. The id of another application may begin with the id of
+/// `app`.
 pub fn is_file_of(app: &AppId, name: &str) -> bool {
     let ids = name.strip_prefix("shuffleMerged_").and_then(|rest| rest.strip_prefix(app.as_str()));
     let Some((stem, kind)) = ids.and_then(|ids| ids.strip_prefix('_')?.rsplit_once('.')) else {
@@ -61,7 +61,7 @@ pub fn is_file_of(app: &AppId, name: &str) -> bool {
         && stem.split('_').all(is_number)
 }
 
-/// Name of a pushed block, as answers carry it.
+/// The name of a pushed block, as answers carry it.
 pub(super) fn push_name(push: &PushBlockStream) -> String {
     let PushBlockStream { shuffle, merge, map_index, reduce, .. } = *push;
     BlockId::ShufflePush { shuffle, merge, map_index, reduce }.to_string()
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(id("app_1").meta_name(), "shuffleMerged_app_1_5_2_9.meta");
         for name in [id("app_1").data_name(), id("app_1").index_name(), id("app_1").meta_name()] {
             assert!(is_file_of(&AppId::new("app_1"), &name), "{name}");
-            // An application whose id is the beginning of another one.
+            // The id of this application is the beginning of another id.
             assert!(!is_file_of(&AppId::new("app"), &name), "{name}");
         }
         for other in

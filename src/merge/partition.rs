@@ -1,4 +1,4 @@
-//! What has been merged into one partition: the state that its pushes take turns with.
+//! The state of one partition that is being merged. Its pushes take turns.
 //!
 //! ```text
 //!               data of m            complete: bytes count, m is merged
@@ -27,20 +27,20 @@ impl Partition {
     }
 }
 
-/// What is under the lock.
+/// The state under the lock.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) files: Files,
-    /// Who is writing now.
+    /// The push that writes now.
     pub(super) writer: Option<Writing>,
     /// Merged map indexes.
     pub(super) merged: RoaringBitmap,
-    /// Those of them behind the last chunk.
+    /// The merged map indexes behind the last chunk.
     behind_chunk: RoaringBitmap,
-    /// Bytes merged, and where the last chunk ends.
+    /// Number of merged bytes, and the end of the last chunk.
     len: u64,
     chunk_end: u64,
-    /// Failures of the disk.
+    /// Number of disk errors.
     pub(super) errors: u32,
 }
 
@@ -50,9 +50,9 @@ pub(super) enum Files {
     /// Not made yet.
     #[default]
     None,
-    /// Being written.
+    /// The files are being written.
     Open(Box<dyn PartitionWriter>),
-    /// Finalized, deleted, or never made for want of a place.
+    /// The files are finalized or deleted, or were never made because there was no place.
     Closed,
 }
 
@@ -60,9 +60,9 @@ pub(super) enum Files {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Writing {
     pub(super) map: u32,
-    /// Tells pushes of the same block apart.
+    /// Number that tells pushes of the same block apart.
     pub(super) push: u64,
-    /// Bytes written.
+    /// Number of bytes written.
     pub(super) written: u64,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Writing {
 pub(super) struct Finalization {
     /// Map indexes that readers find in it.
     pub(super) merged: RoaringBitmap,
-    /// Bytes of it.
+    /// Its length in bytes.
     pub(super) len: u64,
 }
 
@@ -84,7 +84,7 @@ impl State {
         Ok(())
     }
 
-    /// The writer's block counts from now on. An error is the disk's, and the block does not count.
+    /// Counts the writer's block from now on. An error comes from the disk; then the block does not count.
     pub(super) fn commit(&mut self, map: u32) -> io::Result<()> {
         if let Files::Open(files) = &mut self.files {
             files.commit()?;
@@ -104,7 +104,7 @@ impl State {
         Ok(())
     }
 
-    /// What the writer has written does not count.
+    /// Drops the bytes that the writer has written.
     pub(super) fn abort(&mut self) {
         self.writer = None;
         if let Files::Open(files) = &mut self.files {
@@ -122,7 +122,7 @@ impl State {
         }
         let mut merged = std::mem::take(&mut self.merged);
         if self.len != self.chunk_end {
-            // Spark lists these, too, and its readers then miss them: what is in no chunk must be read elsewhere.
+            // Spark lists these, too, and its readers then miss them: blocks in no chunk must be read elsewhere.
             merged -= &self.behind_chunk;
         }
         match std::mem::replace(&mut self.files, Files::Closed) {
@@ -131,7 +131,7 @@ impl State {
         }
     }
 
-    /// Closes the files, whoever writes.
+    /// Closes the files, also beneath a writer.
     pub(super) fn close(&mut self) {
         self.files = Files::Closed;
     }
@@ -153,7 +153,7 @@ impl State {
     }
 }
 
-/// What Spark says where a file was closed beneath a writer.
+/// Spark's error when a file is closed beneath a writer.
 #[derive(Debug, thiserror::Error)]
 #[error("the files of the partition were closed")]
 pub(super) struct FilesClosed;
@@ -162,7 +162,7 @@ fn closed() -> io::Error {
     io::Error::other(FilesClosed)
 }
 
-/// A disk's error as Java would name it.
+/// A disk error under the name that Java would give it.
 pub(super) fn java_cause(error: &io::Error) -> String {
     let is_closed = error.get_ref().is_some_and(|inner| inner.is::<FilesClosed>());
     match is_closed {

@@ -1,11 +1,11 @@
 //! One pushed block: its header, its bytes as they come, and its end.
 //!
-//! Bytes go straight into the partition while nobody else writes there, else they wait in memory. A push that is
-//! dropped before its end was lost with its connection, and what it wrote does not count.
+//! Bytes go directly into the partition while nobody else writes there; otherwise they wait in memory. A push that is
+//! dropped before its end was lost with its connection, and its bytes do not count.
 //!
-//! Stricter than Spark in one thing: where bytes of a push were ignored (another push of the same block was writing,
-//! or the deferred blocks have used up their memory), the rest of them is never written, whatever becomes of the other
-//! writer; such a push ends as a collision.
+//! One rule is stricter than Spark's. If bytes of a push were ignored (another push of the same block was writing, or
+//! the deferred blocks have used up their memory), the rest of the push is never written, even if the other writer
+//! fails. Such a push ends as a collision.
 //!
 //! Origin: `RemoteBlockPushResolver.receiveBlockDataAsStream` and its `PushBlockStreamCallback`, Spark 4.3.0.
 
@@ -34,11 +34,11 @@ pub struct Push {
 
 #[derive(Debug)]
 enum Fate {
-    /// Its bytes are ignored; this is how it will be answered.
+    /// Its bytes are ignored; the code is its answer.
     Ignored(ReturnCode),
-    /// It may be merged.
+    /// The block may still be merged.
     Merging(Merging),
-    /// It was answered, or failed.
+    /// The push was answered, or failed.
     Over,
 }
 
@@ -50,19 +50,19 @@ struct Merging {
     merge: ShuffleMergeId,
     reduce: ReduceId,
     map: u32,
-    /// Tells it from other pushes of the same block.
+    /// Number that tells it from other pushes of the same block.
     push: u64,
     deferred: DeferredPush,
     /// Bytes of it were ignored.
     has_gaps: bool,
 }
 
-/// Why no bytes of a pushed block are taken: the connection ends behind the answer, since they cannot be skipped.
+/// Why no bytes of a pushed block are taken. They cannot be skipped, so the connection ends after the answer.
 #[derive(Debug)]
 pub enum PushRefused {
-    /// Of an attempt that is not the current one.
+    /// The push is of an attempt that is not the current one.
     Code(BlockPushReturnCode),
-    /// Anything else.
+    /// Any other failure.
     Failed(MergeError),
 }
 
@@ -72,7 +72,7 @@ impl From<MergeError> for PushRefused {
     }
 }
 
-/// A block of so many bytes could not be served: chunks travel in one frame.
+/// The longest block. A longer one could not be served, since a chunk travels in one frame.
 const MOST_BYTES: u64 = i32::MAX as u64;
 
 impl Merger {
@@ -109,7 +109,7 @@ impl Merger {
             Some(shuffle) if shuffle.merge == push.merge => shuffle,
             Some(shuffle) => {
                 let old = std::mem::replace(shuffle, Shuffle::open(push.merge));
-                // Files of a finalized merge stay, in case that somebody reads them.
+                // Files of a finalized merge stay, since somebody may read them.
                 match old.phase {
                     Phase::Open(_) => self.delete_later(app, push.shuffle, old),
                     Phase::Finalized(_) => {
@@ -139,7 +139,7 @@ impl Merger {
         Ok(Found::Partition(partition))
     }
 
-    /// Makes the partition's files if this is its first push, and looks whether the block is merged already.
+    /// Makes the partition's files if this is its first push, and checks whether the block is merged already.
     fn join(
         &self,
         on: &OnLane,
@@ -204,7 +204,7 @@ impl Merger {
         }
     }
 
-    /// Takes a partition that has no files out of the table, so that the next push tries anew.
+    /// Takes a partition without files out of the table, so that the next push tries again.
     fn take_out(&self, app: &App, push: &PushBlockStream, partition: &Arc<Partition>) {
         let mut shuffles = app.shuffles();
         let Some(shuffle) = shuffles.get_mut(&push.shuffle).filter(|shuffle| shuffle.merge == push.merge)
@@ -231,7 +231,7 @@ impl Merger {
         Ok(())
     }
 
-    /// Counts a disk error; the cause that the peer reads.
+    /// Counts a disk error; returns the cause for the peer.
     fn count_error(&self, state: &mut State, block: &str, error: &io::Error) -> String {
         state.errors = state.errors.saturating_add(1);
         warn!(block, %error, errors = state.errors, "a disk error while merging");
@@ -248,9 +248,10 @@ enum Found {
     Over(ReturnCode),
 }
 
-/// The map index, where all numbers are such as an application can have.
+/// Checks the numbers of a push and returns the map index.
 ///
-/// Spark takes negative ones, with a negative map index even as nobody's: two of them would be written at once.
+/// Spark accepts negative numbers. It would even treat a negative map index as that of no writer, so that two such
+/// pushes would be written at once.
 fn check(push: &PushBlockStream, len: u64) -> Result<u32, MergeError> {
     let absurd = |what: String| MergeError::Absurd { what };
     for (name, number) in [
@@ -270,7 +271,7 @@ fn check(push: &PushBlockStream, len: u64) -> Result<u32, MergeError> {
 }
 
 impl Push {
-    /// The block's name, as answers carry it.
+    /// The name of the block, as answers carry it.
     pub fn block(&self) -> &str {
         &self.block
     }
@@ -279,7 +280,7 @@ impl Push {
     pub fn data(&mut self, on: &OnLane, pieces: &[&[u8]]) -> Result<(), MergeError> {
         let merger = &self.merger;
         let bytes = bytes_of(pieces);
-        // No bytes make nobody the writer.
+        // A push without bytes does not become the writer.
         if bytes == 0 {
             return Ok(());
         }
@@ -303,7 +304,7 @@ impl Push {
                     return Err(error);
                 }
             },
-            // A caller that goes on after an error has nothing to complete.
+            // If a caller goes on after an error, there is nothing to complete.
             Fate::Over => ReturnCode::BlockAppendCollisionDetected,
         };
         self.fate = Fate::Over;
@@ -396,7 +397,7 @@ impl Merging {
         let Err(error) = state.close_chunk_from(on, merger.settings.min_chunk) else {
             return Ok(ReturnCode::Success);
         };
-        // A chunk more or less does no harm, until there are too many errors. The block stays merged even then.
+        // A chunk more or less does no harm until there are too many errors. The block stays merged even then.
         merger.count_error(&mut state, block, &error);
         merger.check_errors(&state, block).map_err(|error| failed(error.spark_text()))?;
         Ok(ReturnCode::Success)
@@ -426,8 +427,8 @@ impl Merging {
         Ok(())
     }
 
-    /// The code of a push whose merge has ended meanwhile: too late goes before stale, so that a newer merge that has
-    /// not this partition makes a push too late.
+    /// The code of a push whose merge has ended meanwhile. "Too late" goes before "stale": a push is too late if a
+    /// newer merge does not have this partition.
     fn ended(&self) -> Option<ReturnCode> {
         let shuffles = self.app.shuffles();
         let Some(shuffle) = shuffles.get(&self.shuffle) else { return Some(ReturnCode::TooLateBlockPush) };

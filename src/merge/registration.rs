@@ -1,8 +1,8 @@
-//! What an executor says about merging when it registers.
+//! The merge information in an executor's registration.
 //!
 //! ```text
 //! org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}
-//! └ class                                          └ one JSON object, and whatever follows it
+//! └ class                                          └ one JSON object; text after it is ignored
 //! ```
 //!
 //! Origin: `RemoteBlockPushResolver.registerExecutor`, Spark 4.3.0; names of directories are checked since 4.0.
@@ -12,12 +12,12 @@ use tracing::warn;
 
 use super::error::MergeError;
 
-/// What an application with push-based shuffle says of itself.
+/// The merge information of an application with push-based shuffle.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MergeInfo {
     /// Name of the merge directory.
     pub dir: String,
-    /// The attempt of the application; [`NO_ATTEMPT`] where it has no number.
+    /// The attempt of the application; [`NO_ATTEMPT`] if it has no number.
     pub attempt: i32,
 }
 
@@ -25,7 +25,7 @@ pub struct MergeInfo {
 pub const NO_ATTEMPT: i32 = -1;
 
 impl MergeInfo {
-    /// Reads the shuffle manager of a registration; `None` where the application does not push.
+    /// Parses the shuffle manager of a registration; `None` if the application does not push.
     pub fn parse(shuffle_manager: &str) -> Result<Option<Self>, MergeError> {
         let Some((_, json)) = shuffle_manager.split_once(':') else { return Ok(None) };
         let object = Deserializer::from_str(json).into_iter::<Map<String, Value>>().next();

@@ -1,4 +1,4 @@
-//! Dropping a merged shuffle that the driver no longer needs (Spark 3.4 and later).
+//! Removes a merged shuffle that the driver no longer needs (Spark 3.4 and later).
 //!
 //! Origin: `RemoteBlockPushResolver.removeShuffleMerge`, Spark 4.3.0.
 
@@ -8,17 +8,17 @@ use sealed_shuffle_protocol::shuffle::RemoveShuffleMerge;
 use super::error::MergeError;
 use super::merger::{Counters, Merger, Phase, Shuffle};
 
-/// Whichever merge is current.
+/// Stands for the current merge.
 const CURRENT: ShuffleMergeId = ShuffleMergeId(-1);
 
 impl Merger {
-    /// Deletes what was merged of a shuffle; later pushes of it come too late.
+    /// Deletes the merged files of a shuffle; later pushes of it come too late.
     pub fn remove(&self, message: &RemoveShuffleMerge) -> Result<(), MergeError> {
         let RemoveShuffleMerge { shuffle, merge, .. } = *message;
         let app = self.attempt(&message.app, message.app_attempt, "RemoveShuffleMerge")?;
         let mut shuffles = app.shuffles();
         let Some(known) = shuffles.get_mut(&shuffle) else {
-            // One that cannot be remembered has nothing to be deleted either.
+            // If the shuffle cannot be remembered, it has nothing to delete either.
             if merge != CURRENT && Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
                 shuffles.insert(shuffle, Shuffle::finalized(merge));
                 self.journal.finalized(&app.id, app.attempt, shuffle, merge);

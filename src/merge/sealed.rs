@@ -1,16 +1,17 @@
-//! The store of merged partitions on disk: everything it writes is sealed.
+//! The store of merged partitions on disk. It seals everything that it writes.
 //!
-//! It joins the rules of merging with the files of [`stored`] and the data keys of applications. A piece
-//! is copied once, into a segment in which it is sealed; segments are kept for the next piece.
+//! It joins the rules of merging with the files of [`stored`] and the data keys of applications. A piece is copied
+//! once, into a segment in which it is sealed; segments are kept for the next piece.
 //!
-//! A chunk that turned out damaged on its way is remembered as long as its partition is kept open: its connection had to
-//! be closed, since the head was out, and whoever comes back for it is told at once, and reads the original blocks.
+//! A chunk that turned out damaged while it was sent is remembered as long as its partition is kept open. Its
+//! connection had to be closed, since the head was out. The next request for the chunk is refused at once, and its
+//! reader fetches the original blocks.
 //!
-//! Keys come from the ring of [`EnvelopeKeys`]. An application's key is made when it registers, and its wrapped form is
-//! known from then on, after a restart, too: one call to make it, and one to unwrap it after a restart, when it is first
-//! needed. Opening a partition takes the key that its header carries, which is the same unless nothing was remembered.
-//! No thread of the disks ever waits for a key service, which may be slow, and may need such a thread itself: whoever
-//! comes here has awaited [`Store::prepare`], and a key that is not at hand all the same is an error.
+//! Keys come from the ring of [`EnvelopeKeys`]. An application's key is made when it registers. Its wrapped form is
+//! known from then on, also after a restart: one call makes the key, and one call unwraps it after a restart, when it
+//! is first needed. Opening a partition takes the key that its header carries. That is the same key unless the record
+//! was lost. No thread of the disks ever waits for a key service, which may be slow and may need such a thread
+//! itself. Callers have awaited [`Store::prepare`] before; a key that is still missing is an error.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -78,7 +79,7 @@ struct Keys {
 }
 
 impl Keys {
-    /// The key that a file of `app` carries wrapped, or the one for its first files.
+    /// The key that a file of `app` carries in wrapped form, or the key of its first files.
     fn at_hand(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Arc<AppKey>, KeyError> {
         let _runtime = self.runtime.enter();
         self.ring.at_hand(app, wrapped)
@@ -139,12 +140,12 @@ impl Store for SealedMerges {
     }
 }
 
-/// Memory between two uses: segments in which pieces are sealed, buffers in which chunks are opened. A new one would be
-/// cleared and paged in for each.
+/// Memory that is kept for the next use: segments in which pieces are sealed, buffers in which chunks are opened. New
+/// memory would have to be cleared and paged in for each use.
 #[derive(Debug)]
 struct BufferShelf<T>(Mutex<Vec<T>>);
 
-/// As many as there are threads of the disks, about.
+/// About the number of threads of the disks.
 const MOST_KEPT: usize = 16;
 
 impl<T> BufferShelf<T> {
@@ -172,7 +173,7 @@ struct AppFiles {
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
     roots: Arc<Roots>,
-    /// Of new files. Those that are there carry their own.
+    /// The key of new files. Existing files carry their own.
     key: WrappedKey,
     keys: Keys,
     segments: Arc<BufferShelf<Segment>>,
@@ -204,7 +205,8 @@ impl AppFiles {
         ReadError::Missing(missing)
     }
 
-    /// Why a partition's key is not to be had. A wrapped key that nothing fits was most likely changed in its file.
+    /// The reason why a partition's key is missing. If no key fits, the wrapped key was most likely changed in its
+    /// file.
     fn key_error(&self, partition: SealedId, key: WrappedKey, error: &KeyError) -> ReadError {
         let why = error.to_string();
         if error.is_retryable() {
@@ -219,13 +221,13 @@ impl AppFiles {
     }
 }
 
-/// Why a file is not served. One that was changed is named in the log.
+/// The reason why a file is not served. A file that was changed is named in the log.
 fn read_error(error: StoredError) -> ReadError {
     let why = error.to_string();
     if !error.is_refused() {
         return ReadError::Unreadable { why };
     }
-    // Whoever asked reads the original blocks; nobody else would ever tell of the file.
+    // The client reads the original blocks, and nobody else would ever report the file.
     warn!("{why}");
     ReadError::Damaged { why }
 }
@@ -355,7 +357,7 @@ impl Reader {
     }
 }
 
-/// Chunks of a partition that are damaged, and what was found.
+/// The damaged chunks of a partition, each with the fault.
 #[derive(Debug, Default)]
 struct DamagedChunks(Mutex<BTreeMap<usize, String>>);
 
@@ -399,7 +401,7 @@ impl PartitionReader for Reader {
     }
 }
 
-/// A chunk on its way out.
+/// A chunk that is being sent.
 #[derive(Debug)]
 struct Chunk {
     region: SealedRegion,
@@ -410,7 +412,7 @@ struct Chunk {
 }
 
 impl Chunk {
-    /// One that waits for its turn has no memory; it gets some with its first byte.
+    /// A chunk that waits for its turn has no memory; it gets some with its first byte.
     fn begin(&mut self) -> &mut SealedRegion {
         if !self.is_lent {
             self.is_lent = true;
@@ -508,14 +510,14 @@ mod tests {
             Self { temp, keys: tempfile::tempdir().unwrap(), roots, runtime: Runtime::new().unwrap() }
         }
 
-        /// With nothing in memory, as after a restart.
+        /// Nothing is in memory, as after a restart.
         fn ring(&self) -> EnvelopeKeys {
             let (provider, _) = LocalKeyFile::open_or_make(&self.keys.path().join("keys")).unwrap();
             let settings = RingSettings::new(OutagePolicy::Refuse, Duration::from_secs(10));
             EnvelopeKeys::new(Arc::new(provider), settings, KeyCalls::default())
         }
 
-        /// Takes up what was known before a restart.
+        /// Takes up the state from before a restart.
         fn restored(&self, key: Option<WrappedKey>, finalized: &[i32]) -> Arc<Merger> {
             let merger = self.merger();
             let finalized =
@@ -606,7 +608,7 @@ mod tests {
         PartitionId { app: AppId::new(APP), shuffle, merge, reduce }
     }
 
-    /// As the server does: with the key at hand.
+    /// The key is in memory, as in the server.
     fn read(disk: &Disk, merger: &Merger, chunk: i32) -> Result<Vec<u8>, String> {
         let app = AppId::new(APP);
         disk.runtime.block_on(merger.at_hand(&app));
@@ -686,7 +688,7 @@ mod tests {
         assert_eq!(disk.key(), key);
     }
 
-    /// Key services, too, need threads that may wait (the local key file does), and may take their time.
+    /// Key services also need threads that may wait (the local key file does), and may be slow.
     #[test]
     fn keys_are_had_although_all_threads_of_the_disks_wait_for_them() {
         let mut disk = Disk::new();
@@ -747,7 +749,7 @@ mod tests {
         drop(merger);
         let merger = disk.merger();
         disk.register(&merger, 1);
-        // Open merges are forgotten: what is left of them is refused, and the next push begins anew.
+        // Open merges are forgotten: their files are refused, and the next push begins anew.
         assert!(read(&disk, &merger, 0).unwrap_err().contains("Failed to open merged shuffle index file"));
         assert_eq!(whole(&merger, 2, &[CANARY; 4]), ReturnCode::Success);
         assert_eq!(read(&disk, &merger, 0).unwrap(), CANARY.repeat(4));

@@ -1,4 +1,4 @@
-//! Reading what was merged: the chunks of a partition, and which map indexes are in them.
+//! Reads merged partitions: their chunks, and the map indexes in each chunk.
 //!
 //! A partition that is still being merged shows the chunks that it has; one that is not, what lies on disk. Readers of
 //! the latter are kept for a while.
@@ -20,9 +20,9 @@ use super::store::{MissingFiles, PartitionReader, ReadError};
 /// The answer to a request for merged metadata.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct MergedMeta {
-    /// How many chunks there are.
+    /// Number of chunks.
     pub chunks: i32,
-    /// The bitmaps of all chunks, one behind the other.
+    /// The bitmaps of all chunks, one after the other.
     pub bitmaps: Bytes,
 }
 
@@ -106,7 +106,7 @@ impl Merger {
         Ok(opened)
     }
 
-    /// The partition, if it is being merged; an error where a newer merge has begun.
+    /// The partition, if it is being merged; an error if a newer merge has begun.
     fn open_partition(
         &self,
         app: &App,

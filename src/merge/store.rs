@@ -1,10 +1,10 @@
-//! What keeps the bytes of merged partitions: the seam between the rules of merging and files.
+//! The interface between the rules of merging and the files that keep the bytes.
 //!
 //! ```text
 //! append* ─► commit        the block is merged
 //! append* ─► abort         the next append begins where the last committed block ended
-//! close_chunk              what was committed since the last one is a chunk
-//! finalize                 what follows the last closed chunk is cut off; nothing more is written
+//! close_chunk              the blocks that were committed since the last chunk are a chunk
+//! finalize                 bytes behind the last closed chunk are cut off; nothing more is written
 //! ```
 //!
 //! What may wait for a disk takes an [`OnLane`].
@@ -26,11 +26,10 @@ use super::dirs::MergeDirs;
 use super::names::PartitionId;
 use crate::disk::Directories;
 
-/// Where applications merge to.
+/// Stores the merged partitions of applications.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Has at hand what an application needs: the key of its files, a new one where there is none. All else here finds it
-    /// without waiting for anything but disks. The text of an error says what to do, and goes to the executor that
-    /// registers. Cancel safe.
+    /// Gets the key of an application's files into memory, a new key if there is none. All other calls then wait only
+    /// for disks. The text of an error has a remedy, and goes to the executor that registers. Cancel safe.
     fn prepare<'a>(
         &'a self,
         _app: &'a AppId,
@@ -49,10 +48,10 @@ pub trait Store: fmt::Debug + Send + Sync {
         key: Option<WrappedKey>,
     ) -> Result<Arc<dyn AppStore>, String>;
 
-    /// Whether executors on this machine can read the files by themselves. Sealed ones they cannot.
+    /// Whether executors on this machine can read the files by themselves. They cannot read sealed ones.
     fn is_plain(&self) -> bool;
 
-    /// The application has ended and its files are deleted: what was had at hand for it goes.
+    /// The application has ended and its files are deleted: drops everything that was prepared for it.
     fn forget(&self, _app: &AppId) {}
 
     /// Lets go of what was not used for a while; called every few seconds.
@@ -61,7 +60,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 
 /// Makes, opens and deletes the merged partitions of one attempt of an application.
 pub trait AppStore: fmt::Debug + Send + Sync {
-    /// What its files are sealed with, where they are: to be written down, so that after a restart no other key is made.
+    /// The wrapped key of its files, if they are sealed. It is stored, so that after a restart no other key is made.
     fn key(&self) -> Option<&WrappedKey> {
         None
     }
@@ -85,10 +84,10 @@ pub trait PartitionWriter: fmt::Debug + Send {
     /// Writes pieces of a block behind what was committed and appended. On an error the block is aborted next.
     fn append(&mut self, on: &OnLane, pieces: &[&[u8]]) -> io::Result<()>;
 
-    /// Forgets what was appended since the last commit.
+    /// Drops the bytes that were appended since the last commit.
     fn abort(&mut self);
 
-    /// What was appended is merged. Fails only where an append did, and then it is aborted.
+    /// Marks the appended bytes as merged. Fails only if an append has failed; then the caller aborts.
     fn commit(&mut self) -> io::Result<()>;
 
     /// Ends a chunk with the last committed block; `bitmap` are the map indexes in it, in RoaringBitmap's portable
@@ -109,7 +108,7 @@ pub trait PartitionWriter: fmt::Debug + Send {
 
 /// A partition that can be read.
 pub trait PartitionReader: fmt::Debug + Send + Sync {
-    /// How many chunks there are.
+    /// Number of chunks.
     fn chunks(&self) -> usize;
 
     /// The bitmaps of all chunks, one behind the other.
@@ -118,18 +117,18 @@ pub trait PartitionReader: fmt::Debug + Send + Sync {
     /// One chunk; `None` beyond the last.
     fn chunk(&self, on: &OnLane, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError>;
 
-    /// Bytes of memory that it holds.
+    /// Bytes of memory that the reader holds.
     fn weight(&self) -> u64;
 }
 
-/// Which of a partition's files are not there.
+/// The missing files of a partition.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MissingFiles {
     /// The data file.
     pub data: bool,
-    /// The index file.
+    /// Whether the index file is missing.
     pub index: bool,
-    /// The meta file.
+    /// Whether the meta file is missing.
     pub meta: bool,
 }
 
@@ -137,27 +136,27 @@ pub struct MissingFiles {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// Not all of its files are there.
+    /// Some of its files are missing.
     #[error("merged files are missing: {0:?}")]
     Missing(MissingFiles),
     /// The bytes are not the ones that were written.
     #[error("damaged: {why}")]
     Damaged {
-        /// Which file, and what does not fit.
+        /// The file and the fault.
         why: String,
     },
-    /// The system says no.
+    /// The system reports an error.
     #[error("unreadable: {why}")]
     Unreadable {
-        /// Which file, and what was said.
+        /// The file and the error.
         why: String,
     },
-    /// The key that the files carry is not at hand: [`Store::prepare`] it, and try again.
+    /// The key that the files carry is not in memory: call [`Store::prepare`] with it, and try again.
     #[error("unreadable: {why}")]
     AwaitsKey {
         /// The key.
         key: WrappedKey,
-        /// Why it is not.
+        /// The reason why it is missing.
         why: String,
     },
 }

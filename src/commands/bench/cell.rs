@@ -1,4 +1,4 @@
-//! One line of the table: an operation on blocks of one size over so many connections, done by a server of one mode.
+//! One line of the table: an operation on blocks of one size over a number of connections, by a server of one mode.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use super::merging::{self, Ids, MergedShuffle};
 use super::service::Service;
 use crate::commands::{Exit, Failure};
 
-/// What is done with blocks.
+/// The operation on blocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Operation {
-    /// Takes blocks that executors wrote.
+    /// Fetches blocks that executors wrote.
     Fetch,
     /// Pushes blocks, which the server merges and seals.
     Push,
-    /// Takes what was merged of pushed blocks, chunk by chunk.
+    /// Fetches merged blocks, chunk by chunk.
     Merged,
 }
 
 impl Operation {
-    /// As the table calls it.
+    /// The name in the table.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
@@ -33,7 +33,7 @@ impl Operation {
         }
     }
 
-    /// Whether the server has to merge for it.
+    /// Whether the server has to merge.
     pub(super) fn merges(self) -> bool {
         self != Self::Fetch
     }
@@ -47,19 +47,19 @@ pub(super) struct Cell {
     pub(super) connections: usize,
 }
 
-/// A server whose lines are measured, and what its clients need.
+/// A server whose lines are measured, and the data that its clients need.
 pub(super) struct Subject<'a> {
     pub(super) service: &'a Service,
     pub(super) settings: &'a Settings,
-    /// Of each size that is fetched.
+    /// Blocks of each size that is fetched.
     pub(super) blocks: &'a [Arc<Blocks>],
-    /// Bytes of one size that are merged.
+    /// Bytes of each block size that are merged.
     pub(super) data: u64,
-    /// How long a line goes on; a cold one is read once.
+    /// Duration of a line. A cold line reads each block once instead.
     pub(super) time: Duration,
     pub(super) is_cold: bool,
     pub(super) ids: Arc<Ids>,
-    /// What was merged last, of blocks of this size.
+    /// The shuffle that was merged last, with blocks of this size.
     pub(super) merged: Option<(u64, MergedShuffle)>,
 }
 
@@ -80,7 +80,7 @@ impl Subject<'_> {
         }
     }
 
-    /// Has the server delete what was merged to be read.
+    /// Has the server delete the merged shuffle that was read.
     pub(super) async fn remove_merged(&mut self) -> Result<(), Failure> {
         match self.merged.take() {
             Some((_, merged)) => merged.remove().await,
@@ -98,7 +98,7 @@ impl Subject<'_> {
         load::run(self.service, self.settings, Arc::clone(blocks), connections, until).await
     }
 
-    /// A shuffle that was merged of blocks of this size: the last one, if it is.
+    /// A merged shuffle with blocks of this size. The last one is used again if it has them.
     async fn merged(&mut self, size: u64) -> Result<MergedShuffle, Failure> {
         if let Some((of, merged)) = &self.merged
             && *of == size

@@ -1,4 +1,4 @@
-//! A map output with blocks of one size, where an executor would have put it.
+//! A map output with blocks of one size, at the place where an executor would put it.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -17,9 +17,9 @@ const MAP: MapId = MapId(0);
 /// Blocks of one size.
 pub(super) struct Blocks {
     shuffle: ShuffleId,
-    /// Bytes of each.
+    /// Size of each block in bytes.
     pub(super) size: u64,
-    /// How many there are.
+    /// Number of blocks.
     pub(super) count: i32,
     data: PathBuf,
 }
@@ -39,14 +39,15 @@ impl Blocks {
             left -= take as u64;
         }
         file.flush()?;
-        // Only clean pages can be dropped for a cold run, and nobody should write them back in mid-measurement.
+        // A cold run can drop only clean pages, and no write-back should happen during the measurement.
         file.get_ref().sync_all()?;
 
         write_index(executor, shuffle, size, count)?;
         Ok(Self { shuffle, size, count, data })
     }
 
-    /// `count` blocks of `size` that take no room on the disk: zeros, from the page cache once they have been read.
+    /// `count` blocks of `size` that take no room on the disk: they are zeros, and come from the page cache after one
+    /// read.
     pub(super) fn sparse(executor: &Path, shuffle: i32, size: u64, count: i32) -> io::Result<Self> {
         let shuffle = ShuffleId(shuffle);
         let data = path(executor, &data_name(shuffle, MAP))?;
@@ -55,7 +56,7 @@ impl Blocks {
         Ok(Self { shuffle, size, count, data })
     }
 
-    /// `count` blocks, from the one at `first`, wrapping around.
+    /// Picks `count` blocks from the one at `first` on, and wraps around.
     pub(super) fn some(&self, first: u64, count: usize) -> Vec<BlockId> {
         let all = u64::from(self.count.unsigned_abs());
         (first..)
@@ -65,14 +66,14 @@ impl Blocks {
             .collect()
     }
 
-    /// Makes the next reads go to the disk.
+    /// Drops the files from the page cache, so that the next reads go to the disk.
     pub(super) fn evict(&self) -> io::Result<()> {
         let file = File::open(&self.data)?;
         Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 }
 
-/// A megabyte that no layer could squeeze.
+/// A megabyte that no layer can compress.
 pub(super) fn noise() -> Vec<u8> {
     Noise::default().bytes(1 << 20)
 }

@@ -1,4 +1,4 @@
-//! The executor whose blocks are served: its names, and what it says when it registers.
+//! The executor whose blocks are served: its names and its registration.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
 
 use crate::commands::{Exit, Failure};
 
-/// Its application.
+/// The id of its application.
 pub(super) const APP: &str = "app-bench";
 
-/// Its id.
+/// The id of the executor.
 pub(super) const EXECUTOR: &str = "1";
 
 /// Spark's default number of sub-directories.
@@ -18,7 +18,7 @@ pub(super) const SUB_DIRS: i32 = 64;
 /// The shuffle manager of an application that does not push.
 pub(super) const SORT_MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
 
-/// What an executor whose directory is `dir` says when it registers.
+/// The registration of an executor whose directory is `dir`.
 pub(super) fn info(dir: &Path, manager: &str) -> Result<ExecutorShuffleInfo, Failure> {
     let dirs = Strings::try_from_iter([dir.display().to_string().as_str()]);
     Ok(ExecutorShuffleInfo {

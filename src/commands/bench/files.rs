@@ -1,4 +1,4 @@
-//! Files that both ends of a run need, in the directory of the run.
+//! Files that both ends of a run need. They lie in the directory of the run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) const NO_PROPERTIES: &str = "empty.conf";
 /// The server's root.
 pub(super) const ROOTS: &str = "roots";
 
-/// Puts what every mode needs into `dir`; answers the directory of an executor.
+/// Puts the files that every mode needs into `dir`, and returns the directory of an executor.
 pub(super) fn prepare(dir: &Path) -> Result<PathBuf, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     fs::write(dir.join(NO_PROPERTIES), "").map_err(|error| failed(&error))?;

@@ -1,4 +1,4 @@
-//! One cell: so many connections that do the same, and what that took; fetching blocks of one size.
+//! One cell: a number of connections that do the same, and the cost of it; and the fetching of blocks of one size.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,32 +16,32 @@ use super::executor::{APP, EXECUTOR};
 use super::service::Service;
 use crate::commands::{Exit, Failure};
 
-/// Bytes of a request, and blocks at most.
+/// Most bytes, and most blocks, of a request.
 pub(super) const REQUEST: u64 = 4 << 20;
 const BLOCKS: u64 = 64;
 
-/// How often memory is looked at.
+/// Interval between two readings of the memory.
 const SAMPLE: Duration = Duration::from_millis(50);
 
-/// How long a cell goes on.
+/// The end of a cell.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Until {
-    /// So long.
+    /// After this time.
     Time(Duration),
-    /// Until every block was read once: from files that the page cache does not have.
+    /// After every block was read once, from files that are not in the page cache.
     OnceThrough,
 }
 
-/// What a cell took.
+/// The cost of a cell.
 #[derive(Debug)]
 pub(super) struct Figures {
     pub(super) bytes: u64,
     pub(super) wall: f64,
     pub(super) server_cpu: f64,
     pub(super) client_cpu: f64,
-    /// Largest anonymous resident memory of the server that was seen.
+    /// The largest anonymous resident memory of the server that was seen.
     pub(super) server_memory: u64,
-    /// Seconds from a request to its last byte, or from a pushed block to its answer.
+    /// Seconds from each request to its last byte, or from each pushed block to its answer.
     pub(super) latencies: Sample,
 }
 
@@ -67,8 +67,8 @@ pub(super) async fn run(
     .await
 }
 
-/// Measures both processes while workers, which say how many bytes they moved and how long each piece took, do their
-/// work. Each of them has connected before it waits for the others.
+/// Measures both processes while workers do their work. Each worker returns the bytes that it moved and the time of
+/// each piece. Each has connected before it waits for the others.
 pub(super) async fn measure<W>(
     service: &Service,
     connections: usize,
@@ -82,7 +82,7 @@ where
     for _ in 0..connections {
         workers.spawn(worker(Arc::clone(&ready)));
     }
-    // Whoever cannot connect never comes to the barrier.
+    // A worker that cannot connect never comes to the barrier.
     tokio::select! {
         _ = ready.wait() => {}
         Some(Ok(Err(failure))) = workers.join_next() => return Err(failure),
@@ -104,12 +104,12 @@ where
     Ok(Figures { bytes, wall, server_cpu: server.cpu, client_cpu, server_memory: server.memory, latencies })
 }
 
-/// One connection's worth of fetching.
+/// The fetching over one connection.
 struct Worker {
     client: Client,
     server: Address,
     blocks: Arc<Blocks>,
-    /// The first block that nobody has asked for yet, counted on and on.
+    /// The number of the first block that nobody has asked for yet; it only grows.
     next: Arc<AtomicU64>,
     until: Until,
 }
@@ -117,7 +117,7 @@ struct Worker {
 impl Worker {
     async fn run(self, ready: Arc<Barrier>) -> Result<(u64, Vec<f64>), Failure> {
         let request = (REQUEST / self.blocks.size).clamp(1, BLOCKS);
-        // The connection and its handshake are not what is measured here.
+        // The connection and its handshake are not part of the measurement.
         self.fetch(0, 1).await?;
         ready.wait().await;
         let begun = Instant::now();
@@ -192,7 +192,7 @@ pub(super) async fn handshakes(
     Ok((all as f64 / wall, cpu / all as f64))
 }
 
-/// Anonymous resident bytes that the server holds for each of `connections` that are open and idle.
+/// Anonymous resident bytes of the server for each of `connections` that are open and idle.
 pub(super) async fn idle(
     service: &Service,
     settings: &Settings,
@@ -211,7 +211,7 @@ pub(super) async fn idle(
         };
         worker.fetch(0, 1).await?;
         open.push(worker);
-        // The first one brings what there is once.
+        // The first connection makes the memory that is needed only once.
         if at == 0 {
             before = anonymous_memory(service.process()).map_err(unmeasured)?;
         }
@@ -220,7 +220,7 @@ pub(super) async fn idle(
     Ok(after.saturating_sub(before) / connections as u64)
 }
 
-/// A figure that the system does not give.
+/// The system does not give this figure.
 pub(super) fn unmeasured(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Failed, format!("cannot measure: {error}"))
 }

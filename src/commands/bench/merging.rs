@@ -1,12 +1,13 @@
-//! The operations of push-based merging, which the server seals at rest.
+//! The operations of push-based merging. The server seals merged data at rest.
 //!
 //! ```text
 //! push      a connection ─► a shuffle of its own ─► finalized ─► removed ─► the next one
 //! merged    pushed once, finalized ─► all connections read its chunks, as fetch reads blocks
 //! ```
 //!
-//! A shuffle of its own: no two pushes of one partition meet, so that none waits in memory or is refused. What a cell
-//! takes on the disk stays within the bytes that were asked for, but for what waits to be deleted.
+//! Each connection has its own shuffle, so that no two pushes meet in one partition, and none waits in memory or is
+//! refused. A cell uses no more room on the disk than the configured bytes, except for files that wait for their
+//! deletion.
 
 use std::ops::Range;
 use std::path::Path;
@@ -25,19 +26,19 @@ use super::load::{Figures, REQUEST, measure};
 use super::service::Service;
 use crate::commands::{Exit, Failure};
 
-/// What switches merging on.
+/// The settings that switch merging on.
 pub(super) const CONF: [&str; 1] = [
     "spark.shuffle.push.server.mergedShuffleFileManagerImpl=org.apache.spark.network.shuffle.RemoteBlockPushResolver",
 ];
 
-/// What an executor says of its shuffle manager, with the name of its merge directory.
+/// The shuffle manager in an executor's registration, with the name of its merge directory.
 pub(super) const MANAGER: &str =
     r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}"#;
 
 /// Partitions of a shuffle.
 const PARTITIONS: i32 = 4;
 
-/// Blocks of a connection that wait for their answers, and their bytes.
+/// Most blocks of a connection that wait for their answers, and most bytes of them.
 const AHEAD: u64 = 32;
 const BYTES_AHEAD: u64 = 1 << 20;
 
@@ -58,7 +59,7 @@ impl Ids {
     }
 }
 
-/// Pushes for a while: what that took, latencies being those of blocks.
+/// Pushes for a while and returns the cost. The latencies are those of blocks.
 pub(super) async fn push(
     service: &Service,
     settings: &Settings,
@@ -95,7 +96,7 @@ pub(super) async fn push(
     .await
 }
 
-/// A shuffle that was merged to be read.
+/// A merged shuffle that is read.
 #[derive(Clone)]
 pub(super) struct MergedShuffle {
     pusher: Pusher,
@@ -133,7 +134,7 @@ impl MergedShuffle {
         Ok(Self { pusher, merge, requests: Arc::new(requests) })
     }
 
-    /// Reads its chunks for a while.
+    /// Reads the chunks for a while.
     pub(super) async fn read(
         &self,
         service: &Service,
@@ -170,7 +171,7 @@ impl MergedShuffle {
         .await
     }
 
-    /// Has the server delete it.
+    /// Has the server delete the shuffle.
     pub(super) async fn remove(&self) -> Result<(), Failure> {
         self.pusher.remove(self.merge).await
     }
@@ -181,18 +182,18 @@ impl MergedShuffle {
 struct Pusher {
     client: Client,
     server: Address,
-    /// What every block has in it.
+    /// The content of every block.
     block: Bytes,
 }
 
 impl Pusher {
-    /// Opens the connection, which is not what is measured here.
+    /// Opens the connection. This is not part of the measurement.
     async fn connect(&self) -> Result<(), Failure> {
         self.client.local_dirs(&self.server, &[ExecutorId::new(EXECUTOR)]).await?;
         Ok(())
     }
 
-    /// Pushes so many blocks, fewer where time is up; the seconds from each one's begin to its answer.
+    /// Pushes `count` blocks, fewer if the time is up. Returns the seconds from the beginning of each to its answer.
     async fn push(&self, merge: Merge, blocks: i32, until: Instant) -> Result<Vec<f64>, Failure> {
         let next = Arc::new(AtomicI32::new(0));
         let lanes = (BYTES_AHEAD / self.block.len().max(1) as u64).clamp(1, AHEAD);
@@ -203,7 +204,7 @@ impl Pusher {
                 let mut took = Vec::new();
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    // Something is pushed, however little time there is.
+                    // At least one block is pushed, however short the time is.
                     if at >= blocks || (at > 0 && Instant::now() >= until) {
                         return Ok::<_, Failure>(took);
                     }
@@ -256,7 +257,7 @@ fn partition(merge: Merge, reduce: ReduceId) -> MergedPartition {
     MergedPartition { shuffle: merge.shuffle, merge: merge.merge, reduce }
 }
 
-/// Blocks of a shuffle of about so many bytes: at least one for each partition.
+/// Number of blocks of a shuffle of about so many bytes; at least one for each partition.
 fn count(bytes: u64, size: u64) -> i32 {
     small(bytes / size).max(PARTITIONS)
 }

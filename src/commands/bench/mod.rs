@@ -1,4 +1,4 @@
-//! `bench`: what serving costs on this machine, in every mode.
+//! `bench`: measures the cost of serving on this machine, in every mode.
 
 mod cell;
 mod data;
@@ -34,19 +34,20 @@ use self::report::{ConnectionFigures, Row};
 use self::service::Service;
 use super::{Exit, Failure};
 
-/// Measure what serving costs on this machine
+/// Measure the cost of serving on this machine
 ///
-/// Our server, as a process of its own, and our client in this one, over loopback: throughput, CPU seconds per GB of each
-/// side, latency of a request (4 MiB or 64 blocks, whichever is less; of a block where it is pushed) and the server's memory;
-/// then connections a second, and memory for idle ones. What is pushed is merged, sealed, finalized and removed by the same
-/// clock; merged chunks are of 2 MiB at least. Figures of a machine that does something else meanwhile say little.
+/// Our server runs as a process of its own and our client in this one, over loopback. Measured are throughput, CPU
+/// seconds per GB of each side, the latency of a request (4 MiB or 64 blocks, whichever is less; of a block where it
+/// is pushed) and the server's memory; then connections a second, and the memory of idle ones. Pushed blocks are
+/// merged, sealed, finalized and removed by the same clock; merged chunks are of 2 MiB at least. The figures say
+/// little if the machine does something else at the same time.
 #[derive(Args, Debug)]
 pub(crate) struct Bench {
     /// Modes, separated by commas [default: plaintext,aes-ctr,aes-gcm,tls]
     #[arg(long, value_enum, value_delimiter = ',')]
     modes: Vec<Mode>,
 
-    /// What is done with blocks, separated by commas [default: fetch; push and merged with blocks of 128k over 4 connections]
+    /// Operations on blocks, separated by commas [default: fetch; push and merged with blocks of 128k over 4 connections]
     #[arg(long, value_enum, value_delimiter = ',')]
     operations: Vec<Operation>,
 
@@ -66,19 +67,19 @@ pub(crate) struct Bench {
     #[arg(long)]
     cold: bool,
 
-    /// Bytes in the files of each block size, and in those that are merged
+    /// Bytes in the files of each block size, and in merged files
     #[arg(long, value_name = "SIZE", default_value = "256m")]
     data: String,
 
-    /// Idle connections that are opened to see what they hold
+    /// Idle connections that are opened to measure their memory
     #[arg(long, value_name = "N", default_value = "1000")]
     idle: usize,
 
-    /// Where the blocks are written; removed at the end [default: the temporary directory]
+    /// Directory for the blocks; removed at the end [default: the temporary directory]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 
-    /// Show instead how cost grows with load: connections, executors, sizes, partitions, memory [mode: aes-ctr]
+    /// Show how cost grows with load instead: connections, executors, sizes, partitions, memory [mode: aes-ctr]
     #[arg(long)]
     growth: bool,
 
@@ -212,7 +213,7 @@ impl Bench {
         for &operation in operations {
             for &size in sizes {
                 let all = self.connections.iter().map(|&connections| Cell { operation, size, connections });
-                // All of them would take three times as long.
+                // All operations together would take three times as long.
                 let is_shown = |cell: &Cell| {
                     !self.operations.is_empty()
                         || cell.operation == Operation::Fetch
@@ -250,10 +251,10 @@ impl Bench {
     }
 }
 
-/// Size and connections with which merging is measured unless it is asked for.
+/// Size and number of connections for merging, unless the user names others.
 const USUAL: (u64, usize) = (128 << 10, 4);
 
-/// Lines as they come, or everything at once as JSON.
+/// Prints each line when it is measured, or everything at once as JSON.
 struct Table {
     json: bool,
     rows: Vec<Row>,

@@ -1,4 +1,4 @@
-//! The modes that are compared, and how each end is told.
+//! The modes that are compared, and the settings of each end.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use sealed_shuffle_transport::tls::LiveClientTls;
 use super::files::{BUNDLE, NO_PROPERTIES};
 use crate::commands::{Exit, Failure};
 
-/// A way to speak.
+/// A mode of the connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Mode {
-    /// In clear, proving nothing: what framing, sockets and files cost.
+    /// In clear and without authentication: the cost of framing, sockets and files.
     Plaintext,
     /// AES-CTR, engine version 1: Spark's default.
     AesCtr,
@@ -31,10 +31,10 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    /// Those that are measured unless others are named; 3DES would take minutes.
+    /// The default modes. 3DES would take minutes.
     pub(super) const USUAL: [Self; 4] = [Self::Plaintext, Self::AesCtr, Self::AesGcm, Self::Tls];
 
-    /// As the table calls it.
+    /// The name in the table.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plaintext => "plaintext",
@@ -45,7 +45,7 @@ impl Mode {
         }
     }
 
-    /// What the server is told.
+    /// The settings of the server.
     pub(super) fn server_conf(self, dir: &Path) -> Vec<String> {
         let set = |conf: &[&str]| conf.iter().map(|conf| (*conf).to_owned()).collect();
         match self {
@@ -63,7 +63,7 @@ impl Mode {
         }
     }
 
-    /// A client's settings.
+    /// The settings of the client.
     pub(super) fn client(self, secret: &str, dir: &Path) -> Result<Settings, Failure> {
         let secret = Arc::new(AppSecret::new(secret.to_owned()));
         let aes = |version, cipher| Security::Aes {

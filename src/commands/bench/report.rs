@@ -14,14 +14,14 @@ pub(super) struct Row {
     pub(super) figures: Figures,
 }
 
-/// What a mode costs beside bytes.
+/// The cost of a mode apart from bytes.
 pub(super) struct ConnectionFigures {
     pub(super) mode: Mode,
-    /// Connections a second that were opened, authenticated and used once.
+    /// Number of connections a second that were opened, authenticated and used once.
     pub(super) per_second: f64,
-    /// Server CPU seconds for one of them.
+    /// CPU seconds of the server for one connection.
     pub(super) cpu: f64,
-    /// Server memory for each idle connection.
+    /// Memory of the server for each idle connection.
     pub(super) idle: u64,
 }
 

@@ -1,4 +1,5 @@
-//! The server under measurement: this program as a process of its own, so that its time can be told from the client's.
+//! The server under measurement. It is this program as a process of its own, so that its CPU time is apart from the
+//! client's.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -12,7 +13,7 @@ use super::files::{NO_PROPERTIES, ROOTS};
 use super::mode::Mode;
 use crate::commands::{Exit, Failure};
 
-/// What a user's environment might say to either end.
+/// Variables of the user's environment that could change the settings of either end.
 const INHERITED: [&str; 6] = [
     "SPARK_EXECUTOR_DIRS",
     "SPARK_LOCAL_DIRS",
@@ -22,16 +23,16 @@ const INHERITED: [&str; 6] = [
     "SPARK_USER",
 ];
 
-/// A running server; ends with its handle.
+/// A running server. It is killed when dropped.
 pub(super) struct Service {
     child: Child,
     pub(super) address: Address,
-    /// Its keys and what it remembers; each server has its own.
+    /// The directory of its keys and its state; each server has its own.
     _state: TempDir,
 }
 
 impl Service {
-    /// Starts it, with `conf` on top of what the mode needs, and waits until it is ready.
+    /// Starts a server with `conf` on top of the settings of the mode, and waits until it is ready.
     pub(super) fn start(mode: Mode, secret: &str, dir: &Path, conf: &[&str]) -> Result<Self, Failure> {
         let failed =
             |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, format!("the server: {error}"));
@@ -69,7 +70,7 @@ impl Service {
         Ok(Self { child, address, _state: state })
     }
 
-    /// Its process.
+    /// The id of its process.
     pub(super) fn process(&self) -> u32 {
         self.child.id()
     }
@@ -77,7 +78,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It holds nothing worth a drain.
+        // It has nothing to drain.
         drop(self.child.kill());
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {

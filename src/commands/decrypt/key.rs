@@ -1,4 +1,4 @@
-//! The key of `spark.io.encryption`: from a file, or from the environment, never from the command line.
+//! The key of `spark.io.encryption`: from a file or from the environment, never from the command line.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 use super::super::{Exit, Failure};
 
-/// Holds the key in hexadecimal.
+/// The variable with the key in hexadecimal.
 pub(crate) const VARIABLE: &str = "SPARK_IO_ENCRYPTION_KEY";
 
-/// The key from `file` where one is named, else from the environment.
+/// The key from `file` if one is named, else from the environment.
 pub(crate) fn resolve(file: Option<&str>, environment: &dyn Environment) -> Result<IoKey, Failure> {
     match (file, environment.var(VARIABLE)) {
         (Some(file), other) => {
@@ -59,8 +59,8 @@ fn from_file(path: &str, environment: &dyn Environment) -> Result<IoKey, Failure
     Ok(key)
 }
 
-/// Hexadecimal digits of a key (white space around them does not matter), or else the bytes themselves. No random key
-/// of 16 bytes or more consists of digits alone.
+/// Parses hexadecimal digits (white space around them does not matter), or else takes the bytes themselves. A random
+/// key of 16 bytes or more does not consist of digits alone.
 fn parse(bytes: &[u8]) -> Result<IoKey, IoEncryptionError> {
     let text = bytes.trim_ascii();
     let is_hex = !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit);

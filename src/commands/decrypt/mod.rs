@@ -1,4 +1,4 @@
-//! `decrypt`: what `spark.io.encryption` wrote, in clear.
+//! `decrypt`: decrypts files that Spark wrote under `spark.io.encryption`.
 
 mod key;
 mod output;
@@ -62,7 +62,7 @@ pub(crate) struct Decrypt {
     #[arg(long, value_name = "PATH")]
     out: Option<PathBuf>,
 
-    /// This partition alone
+    /// Decrypt only this partition
     #[arg(long, value_name = "N", conflicts_with_all = ["offset", "length"])]
     partition: Option<u64>,
 
@@ -74,15 +74,15 @@ pub(crate) struct Decrypt {
     #[arg(long, value_name = "DIR")]
     local_dir: Vec<PathBuf>,
 
-    /// Where the stream begins in the file
+    /// Offset of the stream in the file
     #[arg(long, value_name = "BYTES")]
     offset: Option<u64>,
 
-    /// How long the stream is, its IV counted
+    /// Length of the stream, including its IV
     #[arg(long, value_name = "BYTES")]
     length: Option<u64>,
 
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     force: bool,
 
@@ -90,7 +90,7 @@ pub(crate) struct Decrypt {
     #[arg(long, value_name = "NAME", default_value = TRANSFORMATION)]
     transformation: String,
 
-    /// Print the outcome as one JSON object; needs --out
+    /// Print the result as one JSON object; needs --out
     #[arg(long, requires = "out")]
     json: bool,
 }
@@ -118,7 +118,7 @@ impl Decrypt {
         self.report(&done)
     }
 
-    /// The index, where the file has partitions.
+    /// The index, if the file has partitions.
     fn index(&self) -> Result<Option<PathBuf>, Failure> {
         if self.index.is_some() || self.offset.is_some() || self.length.is_some() {
             return Ok(self.index.clone());
@@ -173,7 +173,7 @@ impl Decrypt {
                 text,
             )
         };
-        // The whole index is looked at before the first byte is written.
+        // The whole index is checked before the first byte is written.
         let walk = || -> Result<Partitions<&File>, Failure> {
             let mut file = &file;
             let len = |file: &File| file.metadata().map(|stat| stat.len()).map_err(PartitionsError::Io);
@@ -268,10 +268,10 @@ impl Decrypt {
     }
 }
 
-/// Read, decrypted and written at a time.
+/// Number of bytes that are read, decrypted and written at once.
 const BUFFER: usize = 256 << 10;
 
-/// The one buffer, which is wiped at the end, and what it is filled from.
+/// The one buffer, which is wiped at the end, and its source.
 struct Work<'w> {
     key: &'w IoKey,
     data: &'w File,
@@ -296,7 +296,7 @@ impl Work<'_> {
         Ok(bytes)
     }
 
-    /// Decrypts all segments of a spill, where lz4 tells them apart.
+    /// Decrypts all segments of a spill, if lz4 tells them apart.
     fn spill(&mut self, output: &mut Output) -> Result<u64, Failure> {
         let mut head = [0; MARK.len()];
         let is_lz4 = match DecryptingReader::new(self.data, self.key).read_exact(&mut head) {
@@ -310,14 +310,14 @@ impl Work<'_> {
             return self.copy(Lz4Segments::new(file, self.key), output, "it");
         }
         eprintln!(
-            "sealed-shuffle: {}: the first segment of this spill is not compressed with lz4, so where it ends is not \
-             known: if there are more, they come out as noise, and --offset and --length pick them",
+            "sealed-shuffle: {}: the first segment of this spill is not compressed with lz4, so its end is not \
+             known: further segments come out as noise, and --offset and --length pick them",
             self.path.display()
         );
         self.stream(None, output, "it")
     }
 
-    /// Decrypts the stream that begins where the file stands, to its end or after `length` bytes.
+    /// Decrypts the stream at the file's position, to the end of the file or for `length` bytes.
     fn stream(&mut self, length: Option<u64>, output: &mut Output, what: &str) -> Result<u64, Failure> {
         self.copy(DecryptingReader::new(self.data.take(length.unwrap_or(u64::MAX)), self.key), output, what)
     }
@@ -349,23 +349,23 @@ impl Work<'_> {
     }
 }
 
-/// Plain bytes that are looked at for a warning.
+/// Number of plain bytes that are checked for the warning.
 const SAMPLE: usize = 4096;
 
-/// Says so when what comes out looks as random as what went in.
+/// Warns if the plain bytes look as random as the encrypted ones.
 fn warn_of_noise(path: &Path, what: &str, plain: &[u8]) -> bool {
     let is_noise = Mark::of(plain).is_none() && Measurement::of(plain).judge() == Judgement::LooksRandom;
     if is_noise {
         eprintln!(
-            "sealed-shuffle: {}: what {what} decrypts to looks random and begins like nothing that Spark writes: is this \
-             the application's key, and is the file encrypted?",
+            "sealed-shuffle: {}: {what} decrypts to bytes that look random and begin like nothing that Spark writes: is \
+             this the application's key, and is the file encrypted?",
             path.display()
         );
     }
     is_noise
 }
 
-/// What was decrypted.
+/// Counts of the decrypted files.
 struct Done {
     bytes: u64,
     partitions: Option<Counts>,

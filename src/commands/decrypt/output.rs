@@ -1,4 +1,4 @@
-//! Where plain bytes go: standard output, or files that appear whole, under their name, or not at all.
+//! The target of plain bytes: standard output, or files that appear whole under their name, or not at all.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, StdoutLock, Write};
@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::super::{Exit, Failure};
 
-/// One output. What is dropped before [`Output::finish`] leaves no file.
+/// One output. If it is dropped before [`Output::finish`], it leaves no file.
 pub(super) enum Output {
     Standard(StdoutLock<'static>),
     File { temporary: NamedTempFile, path: PathBuf, replace: bool },
@@ -20,7 +20,7 @@ impl Output {
         Self::Standard(io::stdout().lock())
     }
 
-    /// A file for its owner alone. It is written under another name of the same directory.
+    /// A file that only its owner can read. It is first written under another name in the same directory.
     pub(super) fn file(path: &Path, replace: bool) -> Result<Self, Failure> {
         if !replace && path.symlink_metadata().is_ok() {
             return Err(in_the_way(path));
@@ -59,7 +59,7 @@ impl Output {
     }
 }
 
-/// A directory for its owner alone, unless it is there.
+/// Makes a directory that only its owner can read, unless it exists.
 pub(super) fn make_dir(dir: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     match made.and_then(|()| fs::metadata(dir)) {

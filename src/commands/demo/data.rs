@@ -5,9 +5,9 @@
 //! index file   0, end of the 1st, end of the 2nd, …               u64, big-endian
 //! ```
 //!
-//! `spark.io.encryption` of Spark 2.4.8 to 4.3.0: 16 random bytes, then the payload under AES/CTR with
-//! these bytes as the first counter. Every block can be made again from its numbers, so that what was
-//! fetched is compared with what was meant and not with what lies on the disk.
+//! `spark.io.encryption` of Spark 2.4.8 to 4.3.0: 16 random bytes, then the payload under AES/CTR with these bytes as
+//! the first counter. Every block can be computed again from its numbers. So a fetched block is compared with the
+//! computed one, and not with the bytes on the disk.
 
 use std::fs::{File, create_dir_all};
 use std::io::{self, BufWriter, Write};
@@ -23,7 +23,7 @@ use sealed_shuffle_protocol::shuffle::BlockId;
 use sealed_shuffle_transport::random::random_bytes;
 use zeroize::Zeroizing;
 
-/// What is in every row and must never be seen on the wire.
+/// The canary: it is in every row and must never be seen on the wire.
 pub(super) const CANARY: &str = "canary-4e1243bd22c66e76";
 
 /// Sub-directories of an executor's directory (`spark.diskStore.subDirectories`).
@@ -37,17 +37,17 @@ pub(super) struct Shuffle {
     pub(super) maps: i64,
     pub(super) reduces: i32,
     rows: usize,
-    /// `None` is `spark.io.encryption.enabled=false`.
+    /// `None` stands for `spark.io.encryption.enabled=false`.
     encryption: Option<Encryption>,
 }
 
 struct Encryption {
     key: Zeroizing<[u8; 16]>,
-    /// One for each block, map by map.
+    /// The checksums of all blocks, map by map.
     ivs: Vec<[u8; IV]>,
 }
 
-/// What was written: bytes, and CRC32C of each block and of each map output.
+/// The written bytes, and CRC32C of each block and of each map output.
 #[derive(Debug, Default)]
 pub(super) struct WrittenData {
     pub(super) bytes: u64,
@@ -59,7 +59,7 @@ pub(super) struct WrittenData {
 const ROW: usize = 128;
 
 impl Shuffle {
-    /// About `bytes` in `maps` outputs of `reduces` partitions.
+    /// Makes a shuffle of about `bytes` in `maps` outputs of `reduces` partitions.
     pub(super) fn new(id: i32, maps: i64, reduces: i32, bytes: u64, encrypted: bool) -> io::Result<Self> {
         let blocks = u64::try_from(maps).unwrap_or(1) * u64::try_from(reduces).unwrap_or(1);
         let rows = usize::try_from(bytes / blocks / ROW as u64).unwrap_or(1).max(1);
@@ -98,7 +98,7 @@ impl Shuffle {
             // Writing to a vector cannot fail.
             write!(out, "row {row:07} of shuffle_{}_{map}_{reduce} {CANARY} ", self.id).ok();
             while out.len() < from + ROW - 1 {
-                // xorshift64: anything that does not repeat will do.
+                // xorshift64: any sequence that does not repeat will do.
                 noise ^= noise << 13;
                 noise ^= noise >> 7;
                 noise ^= noise << 17;
@@ -119,7 +119,7 @@ impl Shuffle {
         [&iv[..], &rows].concat()
     }
 
-    /// The rows that a reader gets out of a block's bytes.
+    /// The rows that a reader gets from the bytes of a block.
     pub(super) fn opened(&self, stored: &[u8]) -> Vec<u8> {
         let Some(encryption) = &self.encryption else { return stored.to_vec() };
         let Some((iv, rows)) = stored.split_first_chunk::<IV>() else { return Vec::new() };
@@ -153,7 +153,7 @@ impl Shuffle {
         Ok(written)
     }
 
-    /// The place of a block among [`Shuffle::blocks`].
+    /// The position of a block in [`Shuffle::blocks`].
     pub(super) fn position(&self, map: i64, reduce: i32) -> usize {
         usize::try_from(map * i64::from(self.reduces) + i64::from(reduce)).expect("a block of this shuffle")
     }

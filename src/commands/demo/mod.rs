@@ -1,7 +1,7 @@
 //! `demo`: the whole path on loopback, with proof that the wire is sealed.
 //!
-//! Everything is made for this run and removed after it: directory, secrets, data, ports. What arrives is
-//! compared with what was meant to be written, never with what the server read.
+//! Directory, secrets, data and ports are made for this run and removed after it. The fetched bytes are compared with
+//! the computed data, never with the bytes that the server read.
 
 mod data;
 mod service;
@@ -86,7 +86,7 @@ impl Demo {
                 _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Failed, "interrupted")),
             }
         });
-        // Tasks of the server and the tap hold files of the directory.
+        // Tasks of the server and of the tap hold files of the directory.
         runtime.shutdown_timeout(Duration::from_secs(2));
         let removed = dir.close().map_err(|error| failed("cannot remove the data", error));
         let (summary, result) = done?;
@@ -104,7 +104,7 @@ impl Demo {
         };
         self.tell(&format!("A shuffle server and its client in this process, on loopback, {mode}"))?;
 
-        // Something to serve.
+        // The data to serve.
         let blockmgr = dir.path().join("blockmgr-demo");
         let started = Instant::now();
         let shuffles =
@@ -125,7 +125,7 @@ impl Demo {
         register(&client, &server.address, &blockmgr).await?;
         self.tell(&format!("registered executor {} of application {}", executor(), app()))?;
 
-        // The ways to fetch.
+        // Every way to fetch.
         let single =
             self.timed("one by one", "FetchShuffleBlocks", fetch_single(&client, &server, &shuffles)).await?;
         let batch =
@@ -134,7 +134,7 @@ impl Demo {
             .timed("to a file", "StreamRequest", fetch_to_file(&client, &server, &shuffles, dir.path()))
             .await?;
 
-        // What the wire shows.
+        // The bytes on the wire.
         let tapped = self.tapped(&server.address, &security, &shuffles, &blockmgr).await?;
         let control = self.control(dir.path(), &shuffles, &blockmgr).await?;
         let refused = self.wrong_secret(&server.address).await?;
@@ -200,7 +200,7 @@ impl Demo {
         Ok(seen.bytes)
     }
 
-    /// The same tap on a server in clear does see the canary: silence above was not deafness.
+    /// Control: on a server in clear the same tap sees the canary, so the silence above is not a fault of the tap.
     async fn control(&self, root: &Path, shuffles: &Shuffles, blockmgr: &Path) -> Result<u64, Failure> {
         let server = service::start(root, None, SecurityLevel::Plaintext)?;
         let tap = Tap::start(&server.address, shuffles.texts(blockmgr)).await;
@@ -270,7 +270,7 @@ impl Demo {
     }
 }
 
-/// What is looked for on the wire, in words; the texts are [`Shuffles::texts`].
+/// Names of the texts that are searched on the wire; the texts are [`Shuffles::texts`].
 const SOUGHT: [&str; 4] =
     ["the canary of every row", "bytes of the disk", "the shuffle manager's name", "the directory's name"];
 
@@ -288,13 +288,13 @@ impl Timing {
     }
 }
 
-/// What is served.
+/// The shuffles that are served.
 struct Shuffles {
     main: Shuffle,
     written: WrittenData,
     /// Not encrypted on the disk.
     clear: Shuffle,
-    /// One block that fits one segment, to be shown.
+    /// One block that fits into one segment; it is shown.
     small: Shuffle,
 }
 
@@ -309,7 +309,7 @@ impl Shuffles {
         Ok(Self { main, written, clear, small })
     }
 
-    /// What must not be seen on the wire, in the order of [`SOUGHT`].
+    /// The texts that must not be seen on the wire, in the order of [`SOUGHT`].
     fn texts(&self, blockmgr: &Path) -> Vec<Vec<u8>> {
         let stored = self.main.stored(0, 0);
         vec![
@@ -360,7 +360,7 @@ async fn fetch_ranges(
     fetch_checksums(client, server, shuffles.main.ranges(), expected).await
 }
 
-/// Fetches blocks and compares checksums with those of what was written.
+/// Fetches blocks and compares their checksums with those of the written blocks.
 async fn fetch_checksums(
     client: &Client,
     server: &Service,
@@ -382,7 +382,7 @@ async fn fetch_checksums(
     Ok((count, bytes))
 }
 
-/// Fetches one range as a stream, and compares the file's checksum.
+/// Fetches one range as a stream and compares the checksum of the file.
 async fn fetch_to_file(
     client: &Client,
     server: &Service,
@@ -407,7 +407,7 @@ async fn fetch_to_file(
     }
 }
 
-/// Fetches a whole shuffle and compares every byte with what was meant.
+/// Fetches a whole shuffle and compares every byte with the computed one.
 async fn fetch_and_compare(client: &Client, server: &Address, shuffle: &Shuffle) -> Result<usize, Failure> {
     let blocks = shuffle.blocks();
     let wanted = blocks.len();
@@ -451,7 +451,7 @@ fn all_there(count: usize, wanted: usize) -> Result<(), Failure> {
     Err(Failure::new(Exit::Failed, format!("{count} of {wanted} blocks arrived")))
 }
 
-/// Nothing on loopback is worth waiting for.
+/// Nothing on loopback takes long.
 fn quick(security: Security) -> Settings {
     Settings::new(security).max_retries(0).registration_attempts(1).answer_timeout(Duration::from_secs(30))
 }

@@ -25,7 +25,7 @@ pub(super) struct Service {
     _stop: DropGuard,
 }
 
-/// Serves `root` under `secret` with nothing below `minimum`; without a secret in clear, to anyone.
+/// Serves `root` under `secret`, and refuses channels below `minimum`. Without a secret it serves anyone in clear.
 pub(super) fn start(root: &Path, secret: Option<&str>, minimum: SecurityLevel) -> Result<Service, Failure> {
     let settings = Settings {
         limits: Limits::default(),

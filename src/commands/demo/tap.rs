@@ -1,4 +1,4 @@
-//! A tap on the wire: a proxy that looks for texts in what it forwards, and keeps what passed last.
+//! A tap on the wire: a proxy that looks for texts in the bytes that it forwards, and keeps the last ones.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Bytes from the server that are kept.
+/// Number of bytes from the server that are kept.
 const KEPT: usize = 4 << 10;
 
 /// A running tap; stops when dropped.
@@ -20,12 +20,12 @@ pub(super) struct Tap {
     _task: AbortOnDropHandle<()>,
 }
 
-/// What passed, in both directions.
+/// The traffic of the tap, in both directions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traffic {
     /// Bytes.
     pub(super) bytes: u64,
-    /// How often each of the texts passed.
+    /// Number of times that each of the texts passed.
     pub(super) found: Vec<u64>,
     /// The last bytes that came from the server.
     last: VecDeque<u8>,
@@ -76,7 +76,7 @@ async fn forward_all(
     }
 }
 
-/// Forwards one direction to its end. A text that is cut by two reads is found too.
+/// Forwards one direction to its end. It also finds a text that two reads cut apart.
 async fn forward(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -90,7 +90,7 @@ async fn forward(
     loop {
         let Ok(n) = from.read(&mut buffer[kept..]).await else { return };
         if n == 0 {
-            // The other side may already be gone.
+            // The other side may be gone already.
             to.shutdown().await.ok();
             return;
         }
@@ -99,7 +99,7 @@ async fn forward(
             let mut seen = lock(seen);
             seen.bytes += n as u64;
             for (text, found) in texts.iter().zip(&mut seen.found) {
-                // Only what ends in the new bytes; the rest was counted before.
+                // Counts only texts that end in the new bytes; the rest was counted before.
                 let from = new.start.saturating_sub(text.len() - 1);
                 *found += memmem::find_iter(&buffer[from..new.end], text).count() as u64;
             }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::{Exit, Failure};
 
-/// Partitions of a data file that are looked at.
+/// Most partitions of a data file that are sampled.
 const PARTITIONS: u64 = 64;
 
 pub(super) fn run(paths: &[PathBuf], local_dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
@@ -47,11 +47,11 @@ pub(super) fn run(paths: &[PathBuf], local_dirs: &[PathBuf], as_json: bool) -> R
     first.map_or(Ok(()), Err)
 }
 
-/// What is told of one file, in both forms.
+/// The report about one file, in both forms.
 struct Report {
     text: String,
     json: Value,
-    /// What does not fit.
+    /// The faults.
     wrong: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `inspect`: what is in these files, and how much beneath these directories anybody can read.
+//! `inspect`: tells what some files hold, and how much beneath some directories anybody can read.
 
 mod file;
 mod scan;
@@ -89,7 +89,7 @@ fn round(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
 
-/// How much of everything was looked at, for reports that outlive this help text.
+/// The extent of the samples, for reports that outlive this help text.
 fn sampling(partitions: u64) -> Value {
     json!({
         "bytes_of_each_partition": HEAD, "partitions_of_each_file": partitions,

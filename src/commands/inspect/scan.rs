@@ -1,4 +1,4 @@
-//! `inspect --scan DIR...`: a line an application.
+//! `inspect --scan DIR...`: one line for each application.
 
 use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::super::{Exit, Failure};
 use crate::commands::table::columns;
 
-/// Failures that the JSON names; standard error names all.
+/// Most failures that the JSON names; standard error names all of them.
 const NAMED: usize = 1000;
 
-/// Between two lines of progress where there is no terminal.
+/// Time between two lines of progress where there is no terminal.
 const QUIET: Duration = Duration::from_secs(10);
 
 pub(super) fn run(dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
@@ -56,7 +56,7 @@ pub(super) fn run(dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
     }
 }
 
-/// The directories by their own names, none within another.
+/// The directories by their canonical names; none lies within another.
 fn roots(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut roots: Vec<PathBuf> = Vec::new();
     for dir in dirs {
@@ -105,7 +105,7 @@ fn text(scan: &Scan, total: &Tally) -> String {
     text
 }
 
-/// Whose is last: directories are long.
+/// The owner stands last, since directories are long.
 const HEAD: [&str; 7] =
     ["SEALED", "ENCRYPTED (LIKELY)", "READABLE", "CANNOT TELL", "METADATA", "OTHER", "APPLICATION"];
 
@@ -172,7 +172,7 @@ fn owner_json(owner: Option<&Owner>, tally: &Tally) -> Value {
     })
 }
 
-/// Names on a disk may hold anything: whatever could move a cursor or turn a line around is escaped.
+/// Names on a disk may hold anything, so every character that could move a cursor or break a line is escaped.
 fn clean(text: &str) -> String {
     match text.chars().all(|c| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()) {
         true => text.to_owned(),
@@ -180,7 +180,7 @@ fn clean(text: &str) -> String {
     }
 }
 
-/// A spinner on a terminal, a line now and then elsewhere.
+/// A spinner on a terminal, a line at intervals elsewhere.
 struct Progress {
     bar: ProgressBar,
     terminal: bool,

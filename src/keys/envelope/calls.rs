@@ -1,4 +1,4 @@
-//! Calls to the key service, by provider, call and outcome, and how long they take.
+//! Counts calls to the key service by provider, call and outcome, and measures their duration.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Upper bounds in seconds: a local file takes microseconds, a key service in the same region some ten milliseconds,
-/// one that is not there all of `spark.sealed.keys.timeout`.
+/// Upper bounds in seconds. A local file takes microseconds, a key service in the same region some ten milliseconds.
+/// An unreachable one takes the whole of `spark.sealed.keys.timeout`.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 20.0];
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -39,7 +39,7 @@ impl Default for KeyCalls {
 }
 
 impl KeyCalls {
-    /// Puts them on the metrics page.
+    /// Registers the counters with the metrics page.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let help = "Calls to the key service, by provider, call (generate, unwrap) and outcome";
         registry.register("key_calls", help, self.calls.clone());
@@ -51,13 +51,13 @@ impl KeyCalls {
         );
     }
 
-    /// A call came to its end.
+    /// Counts a call that has ended.
     pub fn ended(&self, provider: &'static str, call: &'static str, outcome: &'static str, took: Duration) {
         self.calls.get_or_create(&CallLabels { provider, call, outcome }).inc();
         self.seconds.get_or_create(&LatencyLabels { provider, call }).observe(took.as_secs_f64());
     }
 
-    /// Calls of that kind with that outcome so far.
+    /// Number of calls of that kind with that outcome so far.
     pub fn count(&self, provider: &'static str, call: &'static str, outcome: &'static str) -> u64 {
         self.calls.get_or_create(&CallLabels { provider, call, outcome }).get()
     }

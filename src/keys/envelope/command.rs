@@ -1,7 +1,8 @@
-//! A program that wraps and unwraps: the way to any key service that is not built in.
+//! The provider that runs a program to wrap and unwrap. It reaches any key service that is not built in.
 //!
-//! The data key is made here. The program is run without a shell, once a call, with `wrap` or `unwrap` as its last
-//! argument. It gets one line of JSON on standard input and writes one JSON object to standard output:
+//! This process makes the data key. It runs the program without a shell, once for each call, with `wrap` or `unwrap`
+//! as the last argument. The program gets one line of JSON on standard input and writes one JSON object to standard
+//! output:
 //!
 //! ```text
 //! wrap    in   {"version":1,"operation":"wrap","context":{NAME:VALUE,…},"plaintext":BASE64}
@@ -10,8 +11,8 @@
 //!         out  {"plaintext":BASE64}
 //! ```
 //!
-//! It must bind the ciphertext to the whole context: with another one `unwrap` must fail. The names of a context are
-//! those of [`Context::pairs`]; members that are not known are to be ignored, by both. How it ends says what happened:
+//! The program must bind the ciphertext to the whole context: `unwrap` must fail with any other context. The names of
+//! a context are those of [`Context::pairs`]. Both sides ignore unknown members. The exit code tells the outcome:
 //!
 //! | exit code (sysexits(3) where it has a word) | means |
 //! |---|---|
@@ -21,11 +22,12 @@
 //! | 76 | the key is disabled |
 //! | 77 | denied |
 //! | 78 | wrongly configured |
-//! | 75, and every other | unavailable: it is asked again later |
+//! | 75, and every other | unavailable: the call is made again later |
 //!
-//! What it writes to standard error goes to the log, cut after [`LONGEST_COMPLAINT`] bytes. It must end within
-//! `spark.sealed.keys.timeout`; then it is killed, with whatever it started. Keys are in no argument and no
-//! environment, and the variables with which Spark hands secrets on (`_SPARK_…`) are taken out of the program's.
+//! The program's standard error goes to the log, cut after [`LONGEST_COMPLAINT`] bytes. The program must end within
+//! `spark.sealed.keys.timeout`; otherwise it is killed together with its children. Keys are in no argument and no
+//! environment. The variables in which Spark passes secrets on (`_SPARK_…`) are removed from the program's
+//! environment.
 
 use std::io;
 use std::process::{Command, ExitStatus};
@@ -47,10 +49,10 @@ use super::error::{KeyError, KeyErrorKind};
 use super::key_text;
 use super::provider::{Answer, KeyProvider};
 
-/// Longest answer: a wrapped key and its name, as text, with room.
+/// Length of the longest answer: a wrapped key and its name as text, with room.
 const LONGEST_ANSWER: usize = 32 << 10;
 
-/// How much of what it says on standard error is passed on.
+/// Most bytes of standard error that are passed on.
 const LONGEST_COMPLAINT: usize = 1 << 10;
 
 /// The provider `command`.
@@ -61,7 +63,7 @@ pub struct CommandKeys {
 }
 
 impl CommandKeys {
-    /// With that program and its arguments, and that much time for a call. `argv` must not be empty.
+    /// A provider with this program and its arguments, and this time for a call. `argv` must not be empty.
     pub fn new(argv: Vec<String>, deadline: Duration) -> Self {
         Self { argv, deadline }
     }
@@ -105,7 +107,7 @@ impl CommandKeys {
             .ok_or_else(|| self.nonsense("a plaintext that is not 32 bytes in Base64".into()))
     }
 
-    /// Runs the program to its end and answers the object that it wrote.
+    /// Runs the program to its end and returns the object that it wrote.
     async fn run(
         &self,
         operation: &str,
@@ -123,7 +125,7 @@ impl CommandKeys {
         };
         let mut request = request;
         let input = Zeroizing::new(std::mem::take(&mut *request).into_bytes());
-        // A thread of its own: a program that hangs holds up nobody who waits for a disk.
+        // A program that hangs has its own thread, and holds up no caller that waits for a disk.
         let (to, answer) = oneshot::channel();
         let ask = move || drop(to.send(program::run(command, input, limits)));
         let started = Builder::new().name("key-program".into()).spawn(ask).map_err(ProgramError::Start);
@@ -159,12 +161,12 @@ impl CommandKeys {
         }
         match serde_json::from_slice(&said.output) {
             Ok(Value::Object(answer)) => Ok(answer),
-            // The text itself may be a key.
+            // The error does not quote the text: it may be a key.
             _ => Err(self.nonsense("something that is not one JSON object".into())),
         }
     }
 
-    /// Without the variables that hold secrets of Spark's.
+    /// Removes the variables that hold secrets of Spark.
     fn command(&self, operation: &str) -> Command {
         let mut command = Command::new(self.program());
         command.args(self.argv.iter().skip(1)).arg(operation);
@@ -239,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    /// A key service of shell and files: what it wraps it keeps, by the hash of the context.
+    /// A key service made of shell and files: it keeps each wrapped text under the hash of the context.
     const KEEPER: &str = r#"
         set -eu
         read -r line
@@ -257,7 +259,7 @@ mod tests {
         esac
     "#;
 
-    /// A program with that text in `sh`.
+    /// A program that runs this text in `sh`.
     fn program(text: &str, deadline: Duration) -> (CommandKeys, TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("wrapper");
@@ -329,7 +331,7 @@ mod tests {
         let child = fs::read_to_string(dir.path().join("pid")).unwrap();
         let gone = || {
             let stat = fs::read_to_string(Path::new("/proc").join(child.trim()).join("stat"));
-            // Gone, or a zombie that nobody has collected yet.
+            // The process is gone, or a zombie that nobody has collected yet.
             stat.map_or(true, |stat| stat.contains(") Z "))
         };
         while !gone() {

@@ -1,12 +1,12 @@
-//! Why a data key is not to be had.
+//! Why a data key cannot be had.
 
 use std::borrow::Cow;
 
-/// What stands between us and a data key.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum KeyErrorKind {
-    /// The provider knows us and does not let us, or does not know us.
+    /// The provider denies us the call, or does not know us.
     Denied,
     /// The wrapping key is disabled, or waits for its deletion.
     Disabled,
@@ -14,9 +14,9 @@ pub enum KeyErrorKind {
     NotFound,
     /// The wrapped key belongs to another application, cluster or node, or was changed.
     WrongContext,
-    /// No answer, or one that says to come again: the only kind that passes by itself.
+    /// There is no answer, or one that asks to come again. Only this kind passes by itself.
     Unavailable,
-    /// What was configured cannot work.
+    /// The configuration cannot work.
     Misconfigured,
 }
 
@@ -34,8 +34,8 @@ impl KeyErrorKind {
     }
 }
 
-/// A data key that is not to be had: what happened, with which wrapping key, and what to do. For the log: peers are
-/// told [`KeyError::for_peer`]. No key is in it.
+/// A data key cannot be had: the fault, the wrapping key and the remedy. The text is for the log; peers get
+/// [`KeyError::for_peer`]. It contains no key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{reason} (key {key}); {remedy}")]
 pub struct KeyError {
@@ -46,7 +46,7 @@ pub struct KeyError {
 }
 
 impl KeyError {
-    /// With the name of the wrapping key, as its provider names it; `reason` and `remedy` are halves of a sentence.
+    /// `key_id` is the name of the wrapping key at its provider; `reason` and `remedy` are halves of a sentence.
     pub fn new(
         kind: KeyErrorKind,
         key: impl Into<String>,
@@ -56,7 +56,7 @@ impl KeyError {
         Self { kind, key: key.into(), reason: reason.into(), remedy: remedy.into() }
     }
 
-    /// What kind it is.
+    /// The kind of the fault.
     pub fn kind(&self) -> KeyErrorKind {
         self.kind
     }
@@ -66,7 +66,7 @@ impl KeyError {
         self.kind == KeyErrorKind::Unavailable
     }
 
-    /// What a peer is told whose request needs the key: enough to decide about trying again, and no more.
+    /// The text for a peer whose request needs the key: enough to decide whether to try again, and no more.
     pub fn for_peer(&self) -> String {
         if self.is_retryable() {
             return "the sealed data of this application waits for the key service, which gives no answer now: \

@@ -1,4 +1,4 @@
-//! 32 secret bytes as Base64 and back, without copies that nobody wipes.
+//! 32 secret bytes as Base64 and back, without unwiped copies.
 
 use std::convert::Infallible;
 
@@ -10,20 +10,20 @@ use zeroize::Zeroizing;
 /// Characters of a key.
 pub(super) const LEN: usize = 44;
 
-/// Appends a key; `text` must have room for [`LEN`] more bytes, or what was in it before is left behind.
+/// Appends a key. `text` must have room for [`LEN`] more bytes; growing it would leave a copy behind.
 pub(super) fn push(text: &mut String, key: &Secret<32>) {
     STANDARD.encode_string(key.as_bytes(), text);
 }
 
-/// The key that the text is; `None` when it is none.
+/// Decodes a key; `None` if the text is none.
 pub(super) fn parse(text: &str) -> Option<Secret<32>> {
-    // The decoder wants room for the padding, too.
+    // The decoder also wants room for the padding.
     let mut bytes = Zeroizing::new([0; 36]);
     let decoded = STANDARD.decode_slice(text, &mut bytes[..]).ok()?;
     from_slice(&bytes[..decoded])
 }
 
-/// The key that the bytes are; `None` when they are more or fewer.
+/// Makes a key of the bytes; `None` if they are more or fewer.
 pub(super) fn from_slice(bytes: &[u8]) -> Option<Secret<32>> {
     if bytes.len() != 32 {
         return None;

@@ -1,13 +1,14 @@
 //! AWS KMS, through the SDK of AWS.
 //!
-//! `GenerateDataKey` makes a data key, `Decrypt` opens its wrapped form; the encryption context of both is
-//! [`Context::pairs`], which KMS authenticates and writes to its audit log (CloudTrail), so that the names in it are
-//! no secrets. A wrapped key carries the ARN of the key that wrapped it: an alias may lead elsewhere later, and data
-//! that was sealed before still opens. The SDK finds credentials (environment, profile, web identity, container,
-//! instance), renews them, signs, and tries again what may pass: [`ATTEMPTS`] times at most, with growing pauses, and
-//! never beyond `spark.sealed.keys.timeout`.
+//! `GenerateDataKey` makes a data key, and `Decrypt` opens its wrapped form. The encryption context of both is
+//! [`Context::pairs`]. KMS authenticates it and writes it to its audit log (CloudTrail), so the names in it are no
+//! secrets. A wrapped key carries the ARN of the key that wrapped it: an alias may lead elsewhere later, and older
+//! data still opens. The SDK finds credentials (environment, profile, web identity, container, instance), renews them
+//! and signs. It repeats calls that may succeed later: [`ATTEMPTS`] attempts at most, with growing pauses, and never
+//! beyond `spark.sealed.keys.timeout`.
 //!
-//! Data keys are wiped once they have left the SDK; what its HTTP client held of an answer is not ours to wipe.
+//! Data keys are wiped once they have left the SDK. The SDK's HTTP client may keep parts of an answer; this code
+//! cannot wipe them.
 
 use std::error::Error;
 use std::time::Duration;
@@ -31,31 +32,31 @@ use super::provider::{Answer, KeyProvider};
 /// Attempts of one call, the first one included.
 const ATTEMPTS: u32 = 4;
 
-/// The pause before the second attempt, at most; it doubles, with jitter.
+/// The longest pause before the second attempt; it doubles, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// No pause is longer.
+/// The longest pause at all.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// No attempt takes longer, nor more than a third of the call's time.
+/// The longest time of an attempt; it is also at most a third of the call's time.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(3);
 
-/// Which key, and how it is reached.
+/// The key, and the way to reach it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KmsSettings {
     /// Id, ARN or alias (`spark.sealed.keys.kms.key-id`).
     pub key_id: String,
-    /// Another place than the region's (`spark.sealed.keys.kms.endpoint`).
+    /// An endpoint other than that of the region (`spark.sealed.keys.kms.endpoint`).
     pub endpoint: Option<String>,
-    /// `None` leaves it to the SDK (`spark.sealed.keys.kms.region`).
+    /// The region; `None` leaves it to the SDK (`spark.sealed.keys.kms.region`).
     pub region: Option<String>,
     /// Time for one call (`spark.sealed.keys.timeout`).
     pub timeout: Duration,
 }
 
 impl KmsSettings {
-    /// That key, with that much time for a call; the rest as the SDK finds it.
+    /// Settings with this key and this time for a call. The SDK finds everything else.
     pub fn new(key_id: impl Into<String>, timeout: Duration) -> Self {
         Self { key_id: key_id.into(), endpoint: None, region: None, timeout }
     }
@@ -70,8 +71,8 @@ pub struct KmsKeys {
 }
 
 impl KmsKeys {
-    /// Finds region and credentials as the SDK does, and looks at the key: one that cannot work is an error now.
-    /// Where the look is not allowed or nobody answers, that is logged, and no error.
+    /// Finds region and credentials as the SDK does, and checks the key. A key that cannot work is an error. If the
+    /// check is denied or nobody answers, that is logged and is no error.
     pub async fn open(settings: KmsSettings) -> Result<Self, KeyError> {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
         if let Some(region) = &settings.region {
@@ -80,7 +81,7 @@ impl KmsKeys {
         Self::with_sdk(settings, &loader.load().await).await
     }
 
-    /// The same with a configuration of the SDK that is there; ours for key, endpoint, region and time come before it.
+    /// The same with an existing configuration of the SDK. Our key, endpoint, region and time override it.
     pub async fn with_sdk(settings: KmsSettings, sdk: &SdkConfig) -> Result<Self, KeyError> {
         let region = settings.region.clone().or_else(|| sdk.region().map(ToString::to_string));
         let Some(region) = region else {
@@ -191,7 +192,7 @@ impl KmsKeys {
         )
     }
 
-    /// Where the calls go.
+    /// The target of the calls.
     fn place(&self) -> String {
         match &self.settings.endpoint {
             Some(endpoint) => format!("AWS KMS at {endpoint}"),
@@ -199,7 +200,7 @@ impl KmsKeys {
         }
     }
 
-    /// What an error of the SDK means to us.
+    /// The kind of an error of the SDK.
     fn error<E>(&self, key_id: &str, call: &str, error: &SdkError<E>) -> KeyError
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -214,7 +215,7 @@ impl KmsKeys {
                     KeyErrorKind::Misconfigured,
                     "give the server credentials of AWS: environment, profile, web identity or instance role",
                 ),
-                // Who hands out credentials may be away, too.
+                // The source of the credentials may be away, too.
                 None if matches!(error, SdkError::ConstructionFailure(_)) => {
                     (KeyErrorKind::Misconfigured, "look at spark.sealed.keys.kms.*")
                 }
@@ -255,7 +256,7 @@ impl KeyProvider for KmsKeys {
     }
 }
 
-/// What is wrong with our credentials, if that is what it is.
+/// The fault of our credentials, if they are the cause.
 fn credentials_fault<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CredentialsError> {
     let mut causes =
         std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source());
@@ -295,8 +296,8 @@ fn fitness(key_id: &str, metadata: &KeyMetadata) -> Result<(), KeyError> {
     }
 }
 
-/// What a named error of KMS means (AWS KMS API reference, GenerateDataKey, Decrypt and common errors), and what is
-/// to be done.
+/// The kind of a named error of KMS (AWS KMS API reference, GenerateDataKey, Decrypt and common errors), and its
+/// remedy.
 fn meaning(code: &str) -> (KeyErrorKind, &'static str) {
     match code {
         "AccessDeniedException" | "AccessDenied" | "DryRunOperationException" => (
@@ -337,7 +338,7 @@ fn meaning(code: &str) -> (KeyErrorKind, &'static str) {
         | "ValidationError" => {
             (KeyErrorKind::Misconfigured, "name a symmetric key with spark.sealed.keys.kms.key-id")
         }
-        // Throttling, KMSInternalException, DependencyTimeoutException, KeyUnavailableException, and what is not known.
+        // Throttling, KMSInternalException, DependencyTimeoutException, KeyUnavailableException, and unknown names.
         _ => (KeyErrorKind::Unavailable, "it is asked again later"),
     }
 }

@@ -1,24 +1,24 @@
-//! Envelope keys: for each application a data key that seals what the server writes for it, wrapped by a key service.
+//! Envelope keys: each application has a data key that seals its data at rest, and a key service wraps that key.
 //!
 //! ```text
-//! who seals or opens a file ──► ring ──► provider: local key file | AWS KMS | a program
-//!                               keys in memory, one call each, outages
+//! code that seals or opens ──► ring ──► provider: local key file | AWS KMS | a program
+//!                              keys in memory, one call each, outages
 //! ```
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`ring`](EnvelopeKeys) | the data keys of the applications, and when to ask for them |
-//! | [`provider`](KeyProvider) | what a key service must be able to do |
+//! | [`ring`](EnvelopeKeys) | the data keys of the applications, and the times to ask for them |
+//! | [`provider`](KeyProvider) | the interface of a key service |
 //! | [`local`](LocalKeyFile) | wrapping keys in a file of this machine |
 //! | `kms` (feature `aws-kms`) | AWS KMS |
-//! | [`command`](CommandKeys) | a program that stands before any other key service |
+//! | [`command`](CommandKeys) | a program that speaks to any other key service |
 //! | `key_text` | keys as Base64 |
-//! | [`error`](KeyError) | why a data key is not to be had |
+//! | [`error`](KeyError) | the reasons why a data key cannot be had |
 //!
-//! Invariants: key bytes are in memory alone, wiped, never logged, in no argument list and no environment; a data key
-//! is bound to its application, cluster and, where one is named, node
-//! ([`Context`](sealed_shuffle_protocol::stored::envelope::Context)); a key that is not to be had is an error with a
-//! remedy, and never clear text.
+//! Invariants: key bytes are in memory only, wiped, never logged, in no argument list and no environment; a data key
+//! is bound to its application, cluster and, if one is named, node
+//! ([`Context`](sealed_shuffle_protocol::stored::envelope::Context)); a missing key is an error with a remedy, and
+//! data is never written in clear instead.
 
 mod calls;
 mod command;
@@ -46,8 +46,8 @@ pub use self::provider::{Answer, KeyProvider};
 pub use self::ring::{AppKey, EnvelopeKeys, RingSettings};
 
 impl EnvelopeKeys {
-    /// The keys of a server with this configuration. Makes the local key file where there is none; looks whether a
-    /// key of AWS KMS can work. An outage of the key service at start is logged, and no error.
+    /// The keys of a server with this configuration. Makes the local key file if there is none; checks whether a key
+    /// of AWS KMS can work. An outage of the key service at start is logged and is no error.
     pub async fn from_config(config: &ServerConfig, metrics: KeyCalls) -> Result<Self, KeyError> {
         for warning in warnings(config) {
             warn!("{warning}");
@@ -62,7 +62,7 @@ impl EnvelopeKeys {
     }
 }
 
-/// The provider that the configuration names. Makes the local key file where there is none.
+/// The provider that the configuration names. Makes the local key file if there is none.
 pub async fn open_provider(config: &EnvelopeConfig) -> Result<Arc<dyn KeyProvider>, KeyError> {
     match &config.source {
         KeySource::LocalFile { path } => {
@@ -98,7 +98,7 @@ pub async fn open_provider(config: &EnvelopeConfig) -> Result<Arc<dyn KeyProvide
     }
 }
 
-/// What the operator should know of where keys are kept; looks at file systems, makes nothing.
+/// Warnings about the place of the keys. It looks at file systems and makes nothing.
 pub fn warnings(config: &ServerConfig) -> Vec<String> {
     let KeySource::LocalFile { path } = &config.envelope.source else { return Vec::new() };
     let shared = shared_file_system(path, &config.roots.paths).map(|root| {

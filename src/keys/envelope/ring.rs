@@ -2,29 +2,29 @@
 //!
 //! ```text
 //! current(app)         ─► in memory? ─► yes: at once
-//! unwrap(app, wrapped) ─►            └► no: one call to the provider, whoever else asks waits for the same
+//! unwrap(app, wrapped) ─►            └► no: one call to the provider; other callers for the key wait for it
 //! at_hand(app, …)      ─► in memory? ─► yes: at once; no: the same call, and an error
-//! forget(app)          ─► its keys are gone, a call on its way brings nothing
+//! forget(app)          ─► its keys are dropped; the result of a running call is dropped, too
 //! ```
 //!
 //! Invariants:
 //!
-//! - one call at a time for one key, however many ask, and it goes on when they go away; at most [`MOST_CALLS`] calls
-//!   for all; after a call that failed the same answer is given for [`HOLD_OFF`], so that a storm of requests is not a
-//!   storm of calls;
-//! - keys are in memory alone, wiped when the ring and the last file that uses them let go;
+//! - one call at a time for one key, for any number of callers, and it goes on when they go away; at most [`MOST_CALLS`]
+//! calls for all; a failed call gives the same answer for [`HOLD_OFF`], so that a storm of requests is not a storm of
+//! calls;
+//! - keys are in memory only, and wiped when the ring and the last file that uses them drop them;
 //! - the number of applications, and of keys of one application, is bounded;
-//! - a key that was unwrapped serves the application's new files, too: after a restart none is generated for it.
+//! - a key that was unwrapped also serves the application's new files: after a restart no new one is generated.
 //!
-//! **An outage** ([`OutagePolicy`]). Under `refuse` a key that is in memory stays good until its application ends: the
-//! provider is not asked about it again, so that only applications that have no key yet meet an outage, and they are
+//! **An outage** ([`OutagePolicy`]). Under `refuse` a key in memory stays good until its application ends. The
+//! provider is not asked about it again, so an outage affects only applications that have no key yet, and they are
 //! refused. Under `use-cached` a key in memory is a loan. At half of `spark.sealed.keys.cache-ttl` the provider is
-//! asked to unwrap it again, while it goes on being used. When the provider confirms it, the time begins anew; when
-//! the provider refuses it, it is gone at once; while the provider cannot be reached, it may be used until the whole
-//! time since the provider last confirmed it has passed, and is then gone, too: the application is refused until the
-//! provider is back. So `use-cached` costs calls, and bounds how long a key is used that was withdrawn, or whose
-//! provider is not there. After a restart nothing is in memory, and data waits under both. Nothing is ever written in
-//! clear instead.
+//! asked to unwrap it again, while it stays in use. If the provider confirms it, the time begins anew. If the
+//! provider refuses it, it is dropped at once. While the provider cannot be reached, the key may be used until the
+//! whole time since the last confirmation has passed; then it is dropped, and the application is refused until the
+//! provider is back. So `use-cached` costs calls. It bounds the use of a key that was withdrawn or whose provider
+//! cannot be reached. After a restart nothing is in memory, and under both policies data waits for the provider.
+//! Nothing is ever written in clear instead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,32 +41,32 @@ use super::calls::KeyCalls;
 use super::error::{KeyError, KeyErrorKind};
 use super::provider::KeyProvider;
 
-/// Calls to the provider at the same time.
+/// Most calls to the provider at the same time.
 const MOST_CALLS: usize = 16;
 
-/// For so long a call that failed is not made again.
+/// Time for which a failed call is not repeated.
 const HOLD_OFF: Duration = Duration::from_secs(1);
 
-/// Keys of one application: what it was given before restarts of ours that did not know it any more.
+/// Most keys of one application. It has more than one after restarts that lost the record of its key.
 const MOST_KEYS: usize = 16;
 
-/// Calls of one application under way or just failed.
+/// Most calls of one application that are running or have just failed.
 const MOST_FLIGHTS: usize = 16;
 
-/// Beyond the time that a provider has for a call, before it is given up from outside.
+/// Time after a provider's own timeout until its call is given up from outside.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A data key of an application and the form in which its files carry it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct AppKey {
-    /// What files are sealed with.
+    /// The key that seals files.
     pub key: DataKey,
-    /// What goes into their headers.
+    /// The wrapped form for the headers of files.
     pub wrapped: WrappedKey,
 }
 
-/// How a ring behaves.
+/// The settings of a ring.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RingSettings {
@@ -74,22 +74,22 @@ pub struct RingSettings {
     pub cluster: String,
     /// The node that keys are bound to (`spark.sealed.node.id`).
     pub node: Option<String>,
-    /// What an outage means (`spark.sealed.keys.on-unavailable`, `spark.sealed.keys.cache-ttl`).
+    /// The policy for an outage (`spark.sealed.keys.on-unavailable`, `spark.sealed.keys.cache-ttl`).
     pub outage: OutagePolicy,
     /// Time for one call, retries included (`spark.sealed.keys.timeout`).
     pub timeout: Duration,
-    /// Applications with keys (`spark.sealed.applications.max`).
+    /// Most applications with keys (`spark.sealed.applications.max`).
     pub most_applications: usize,
 }
 
 impl RingSettings {
-    /// Bound to no cluster and no node, for 10,000 applications.
+    /// Settings without cluster and node, for 10,000 applications.
     pub fn new(outage: OutagePolicy, timeout: Duration) -> Self {
         Self { cluster: String::new(), node: None, outage, timeout, most_applications: 10_000 }
     }
 }
 
-/// The data keys that this server has, and the provider that it gets them from. Clones share them.
+/// The data keys of this server, and their provider. Clones share them.
 #[derive(Clone)]
 pub struct EnvelopeKeys {
     inner: Arc<Inner>,
@@ -103,7 +103,7 @@ struct Inner {
     metrics: KeyCalls,
 }
 
-/// What is known of one application. Flights that find another entry than theirs bring nothing.
+/// The keys and calls of one application. A flight whose entry was replaced meanwhile drops its result.
 #[derive(Default)]
 struct Entry {
     born: Arc<()>,
@@ -135,40 +135,40 @@ enum KeyWish {
     Known(WrappedKey),
 }
 
-/// What a call brought.
+/// The result of a call.
 type Outcome = Result<Arc<AppKey>, KeyError>;
 
-/// What a look at the ring brought.
+/// The result of a look at the ring.
 enum Look {
     Ready(Arc<AppKey>),
     Wait(watch::Receiver<Option<Outcome>>),
 }
 
 impl EnvelopeKeys {
-    /// None yet; they come from `provider`.
+    /// An empty ring. Its keys come from `provider`.
     pub fn new(provider: Arc<dyn KeyProvider>, settings: RingSettings, metrics: KeyCalls) -> Self {
         let inner =
             Inner { provider, settings, apps: Mutex::default(), calls: Semaphore::new(MOST_CALLS), metrics };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Where the keys come from.
+    /// The provider of the keys.
     pub fn provider(&self) -> &Arc<dyn KeyProvider> {
         &self.inner.provider
     }
 
-    /// The key for new files of `app`: the one that is known, else a new one. Cancel safe.
+    /// The key for new files of `app`: the known one, else a new one. Cancel safe.
     pub async fn current(&self, app: &AppId) -> Result<Arc<AppKey>, KeyError> {
         self.obtain(app, None).await
     }
 
-    /// The key that a file of `app` carries wrapped. Cancel safe.
+    /// The key that a file of `app` carries in wrapped form. Cancel safe.
     pub async fn unwrap(&self, app: &AppId, wrapped: &WrappedKey) -> Result<Arc<AppKey>, KeyError> {
         self.obtain(app, Some(wrapped)).await
     }
 
-    /// The same without waiting, for threads that others wait for: where the key is not in memory, the call for it is
-    /// set off, and the error says to come back. Within a runtime.
+    /// The same without waiting, for threads that others wait for. If the key is not in memory, it starts the call
+    /// for the key, and the error asks to come back. Must be called within a runtime.
     pub fn at_hand(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Arc<AppKey>, KeyError> {
         match self.look(app, wrapped)? {
             Look::Ready(key) => Ok(key),
@@ -181,14 +181,14 @@ impl EnvelopeKeys {
         }
     }
 
-    /// The application has ended: its keys are out of the ring, and wiped as soon as no open file uses them. What was
-    /// sealed under them can be opened by nobody but the provider, with the wrapped form that the files carry.
+    /// The application has ended: drops its keys, which are wiped as soon as no open file uses them. After that only
+    /// the provider can open data that was sealed under them, with the wrapped form in the files.
     pub fn forget(&self, app: &AppId) {
         let gone = self.inner.apps().remove(app);
         drop(gone);
     }
 
-    /// Lets go of keys whose loan is over. For housekeeping: without it they go when they are asked for.
+    /// Drops keys whose loan is over. It is for housekeeping: without it they are dropped when they are asked for.
     pub fn sweep(&self) {
         let now = Instant::now();
         for entry in self.inner.apps().values_mut() {
@@ -201,17 +201,17 @@ impl EnvelopeKeys {
         }
     }
 
-    /// Applications with a key in memory.
+    /// Number of applications with a key in memory.
     pub fn len(&self) -> usize {
         self.inner.apps().values().filter(|entry| entry.held.iter().any(|held| held.key.is_some())).count()
     }
 
-    /// Whether there is none.
+    /// Whether no application has a key in memory.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What keys of `app` are bound to.
+    /// The context that binds the keys of `app`.
     pub fn context(&self, app: &AppId) -> Context {
         let mut context = Context::of(app.clone());
         context.cluster.clone_from(&self.inner.settings.cluster);
@@ -224,7 +224,7 @@ impl EnvelopeKeys {
             Look::Ready(key) => return Ok(key),
             Look::Wait(waiting) => waiting,
         };
-        // The flight sets it before it ends; one that was torn apart did not.
+        // The flight sets the outcome before it ends, unless it was cut short.
         match waiting.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(self.torn())),
             Err(_) => Err(self.torn()),
@@ -240,7 +240,7 @@ impl EnvelopeKeys {
         )
     }
 
-    /// What there is, without waiting; sets off the call that is needed.
+    /// Looks without waiting; starts the call that is needed.
     fn look(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Look, KeyError> {
         let now = Instant::now();
         let outage = &self.inner.settings.outage;
@@ -265,13 +265,13 @@ impl EnvelopeKeys {
         let (key, wanted) = (held.key.clone(), KeyWish::Known(held.wrapped.clone()));
         let Some(key) = key else { return Ok(Look::Wait(self.fly(app, entry, wanted)?)) };
         if outage.wants_confirmation(age) {
-            // While it is on its way, and when it fails for want of an answer, the key is good.
+            // The key stays good while the call runs, and if the call gets no answer.
             self.fly(app, entry, wanted).ok();
         }
         Ok(Look::Ready(key))
     }
 
-    /// The call for what is wanted: the one under way, or a new one; or the error of the one that just failed.
+    /// The call for the wanted key: the running one or a new one; or the error of the one that has just failed.
     fn fly(
         &self,
         app: &AppId,
@@ -295,7 +295,7 @@ impl EnvelopeKeys {
         let (done, waiting) = watch::channel(None);
         entry.flights.push(Flight { wanted: wanted.clone(), state: FlightState::Under(waiting.clone()) });
         let (ring, app, born) = (self.clone(), app.clone(), Arc::clone(&entry.born));
-        // A task of its own: who asked may go away, and others wait for it.
+        // The call is a task of its own: its caller may go away, and others wait for it.
         tokio::spawn(async move {
             let outcome = ring.inner.call(&ring.context(&app), &wanted).await;
             ring.inner.arrived(&app, &born, &wanted, &outcome);
@@ -352,7 +352,7 @@ impl Inner {
         outcome
     }
 
-    /// What a provider answers must fit into a header.
+    /// The answer of a provider must fit into a header.
     fn sound(&self, key: DataKey, wrapped: WrappedKey) -> Outcome {
         if wrapped.key_id.len() > WrappedKey::MAX_ID || wrapped.bytes.len() > WrappedKey::MAX_BYTES {
             return Err(KeyError::new(
@@ -383,7 +383,7 @@ impl Inner {
                 if !error.is_retryable()
                     && let KeyWish::Known(wrapped) = wanted
                 {
-                    // Withdrawn: it is not kept although its loan may last.
+                    // The key was withdrawn: it is dropped although its loan may last.
                     entry.held.retain(|held| held.wrapped != *wrapped);
                 }
                 let state = FlightState::Failed(now, error.clone());
@@ -392,7 +392,7 @@ impl Inner {
         }
     }
 
-    /// There is a place for one more application, or an error.
+    /// Makes a place for one more application, or fails.
     fn make_room(&self, apps: &mut HashMap<AppId, Entry>, now: Instant) -> Result<(), KeyError> {
         let most = self.settings.most_applications;
         if apps.len() < most {
@@ -419,7 +419,7 @@ impl Inner {
 }
 
 impl Entry {
-    /// Drops what is over: failures that may be tried again, calls that were torn apart.
+    /// Drops finished flights: failures that may be tried again, and calls that were cut short.
     fn land(&mut self, now: Instant) {
         self.flights.retain(|flight| match &flight.state {
             FlightState::Under(waiting) => waiting.has_changed().is_ok(),
@@ -430,12 +430,12 @@ impl Entry {
     fn hold(&mut self, key: &Arc<AppKey>, now: Instant) {
         if let Some(held) = self.held.iter_mut().find(|held| held.wrapped == key.wrapped) {
             held.confirmed = now;
-            // Files that are open have the older one: it stays the only one in memory.
+            // Open files have the older key, so it stays the only one in memory.
             held.key.get_or_insert_with(|| Arc::clone(key));
             return;
         }
         if self.held.len() >= MOST_KEYS {
-            // Files name it again when they are opened again.
+            // Files name the key again when they are opened again.
             self.held.remove(1);
         }
         let held = HeldKey { wrapped: key.wrapped.clone(), key: Some(Arc::clone(key)), confirmed: now };

@@ -1,4 +1,4 @@
-//! What Spark 4.3.0 answered, and what its files held, in the scenarios that were run against it.
+//! The answers of Spark 4.3.0, and the content of its files, in the scenarios that were run against it.
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::ReduceId;
@@ -73,7 +73,7 @@ fn files_grow_as_in_spark() {
 fn finalization_answers_as_in_spark() {
     let fixture = pushed();
     let mut statuses = fixture.finalize(0, 0).unwrap();
-    // The order of partitions is open; the bytes are those of Spark's in this one.
+    // The order of partitions is open. The bytes of this one are those of Spark.
     if statuses.reduces[0] == ReduceId(1) {
         statuses.reduces.reverse();
         statuses.bitmaps.reverse();
@@ -93,7 +93,7 @@ fn finalization_answers_as_in_spark() {
             "java.lang.RuntimeException: Shuffle merge finalize request for shuffle 0 with shuffleMergeId 0 {STALE_FINALIZE}"
         )
     );
-    // A higher id meets the same, as long as nothing was pushed for it.
+    // A higher id gets the same answer, as long as nothing was pushed for it.
     assert!(fixture.finalize(0, 1).unwrap_err().contains(STALE_FINALIZE));
 }
 
@@ -133,7 +133,7 @@ fn a_partition_without_a_chunk_is_empty() {
     let empty = format!("java.lang.RuntimeException: Merged shuffle index file {path} is empty");
     assert_eq!(fixture.meta(0, 0, 0).unwrap_err(), empty);
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap_err(), "java.lang.IndexOutOfBoundsException");
-    // So is one that got nothing but empty blocks, although it is in the result.
+    // A partition that got only empty blocks is empty, too, although it is in the result.
     let fixture = Fixture::new();
     assert_eq!(fixture.push(block(0, 0, 3, 0), b""), "ok");
     assert_eq!(statuses(&fixture, 0, 0), (vec![ReduceId(0)], vec![0]));
@@ -245,7 +245,7 @@ fn a_deferred_block_follows_the_writer() {
     assert_eq!(answer(b.complete(&OnLane::here())), "ok");
     fixture.finalize(0, 0).unwrap();
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"AAaaBBbb");
-    // And one that was deferred to its end.
+    // This time the push is deferred to its end.
     let (mut a, mut b) = (fixture.started(block(1, 0, 1, 0)), fixture.started(block(1, 0, 2, 0)));
     a.data(&OnLane::here(), &[b"A"]).unwrap();
     b.data(&OnLane::here(), &[b"B"]).unwrap();
@@ -301,7 +301,7 @@ fn a_newer_attempt_replaces_the_older_one() {
     assert_eq!(writer.data(&OnLane::here(), &[b"aa"]).unwrap_err().spark_text(), closed);
     assert_eq!(deferred.data(&OnLane::here(), &[b"bb"]).unwrap_err().spark_text(), closed);
     assert_eq!(fixture.push(block(0, 0, 1, 0), b"x"), "closed: 4 shufflePush_0_0_1_0");
-    // The older one again: taken, and without effect.
+    // The older one registers again: it is accepted and has no effect.
     fixture.register_attempt(1).unwrap();
     assert_eq!(fixture.push(block(0, 0, 1, 0), b"x"), "closed: 4 shufflePush_0_0_1_0");
     let dirs = fixture.merger.local_dirs(&sealed_shuffle_protocol::ids::AppId::new(APP)).unwrap();
@@ -331,13 +331,13 @@ fn removal_deletes_and_ends_the_merge() {
     fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
     assert_eq!(fixture.push(block(0, 0, 9, 0), b"x"), "1 shufflePush_0_0_9_0");
-    // Open, by its id.
+    // The merge is open and removed by its id.
     assert_eq!(fixture.push(block(1, 3, 0, 0), b"x"), "ok");
     fixture.remove(1, 3).unwrap();
     fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
     assert_eq!(fixture.push(block(1, 3, 0, 0), b"x"), "1 shufflePush_1_3_0_0");
-    // A later id: the current data go, and the later one is over, too.
+    // A later id: the current data are deleted, and the later merge is over, too.
     assert_eq!(fixture.push(block(2, 0, 0, 0), b"x"), "ok");
     fixture.remove(2, 4).unwrap();
     fixture.merger.clean_up(&OnLane::here());
@@ -350,7 +350,7 @@ fn removal_deletes_and_ends_the_merge() {
              shuffleMergeId 3, but current shuffleMergeId 4 "
         )
     );
-    // Unknown: the current one is none, a named one is over from now on.
+    // The shuffle is unknown: "current" removes nothing, and a named merge is over from now on.
     fixture.remove(7, -1).unwrap();
     assert_eq!(fixture.push(block(7, 0, 0, 0), b"x"), "ok");
     fixture.remove(8, 0).unwrap();

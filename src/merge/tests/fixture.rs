@@ -23,7 +23,7 @@ pub(super) struct Fixture {
     pub(super) merger: Arc<Merger>,
     pub(super) store: MemoryStore,
     pub(super) roots: Roots,
-    /// What stands for `/b` in the examples.
+    /// Stands for `/b` in the examples.
     pub(super) base: PathBuf,
     _temp: TempDir,
 }
@@ -69,7 +69,7 @@ impl Fixture {
         self.base.join(below).to_str().unwrap().to_owned()
     }
 
-    /// A file of the examples: below `/b`, by hand.
+    /// A file of the examples: its path below `/b` is written by hand.
     pub(super) fn file(&self, below: &str) -> Vec<u8> {
         let path = self.path(below);
         self.store.file(&path).unwrap_or_else(|| panic!("{path} is not among {:#?}", self.store.paths()))
@@ -79,12 +79,12 @@ impl Fixture {
         self.merger.begin(&OnLane::here(), &push, 0)
     }
 
-    /// A push that has begun.
+    /// Begins a push.
     pub(super) fn started(&self, push: PushBlockStream) -> Push {
         self.begin(push).unwrap()
     }
 
-    /// A whole push, in one piece; none where it is empty.
+    /// Makes a whole push in one piece; no piece if it is empty.
     pub(super) fn push(&self, push: PushBlockStream, data: &[u8]) -> String {
         let mut push = match self.begin(push) {
             Ok(push) => push,

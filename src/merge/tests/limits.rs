@@ -1,4 +1,4 @@
-//! What peers can press on, and disks that fail.
+//! Pressure from peers, and disks that fail.
 
 use super::fixture::{APP, Fixture, answer, block, refusal};
 use crate::merge::memory::Step;
@@ -116,7 +116,7 @@ fn the_fifth_disk_error_closes_the_partition_to_pushes() {
     );
     fixture.store.fail(Step::Append, false);
     assert_eq!(fixture.push(block(0, 0, 5, 0), b"xxxx"), format!("closed: {}", threshold(5)));
-    // What is merged already is known as that, and other partitions are as before.
+    // Blocks that are merged already are known as merged, and other partitions are as before.
     assert_eq!(fixture.push(block(0, 0, 9, 0), b"good"), "ok");
     assert_eq!(fixture.push(block(0, 0, 5, 1), b"xxxx"), "ok");
     fixture.finalize(0, 0).unwrap();

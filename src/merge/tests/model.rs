@@ -1,8 +1,8 @@
-//! The rules again, written down naively: random conversations are held with both, and every answer must agree.
+//! The rules again, in a naive form. Random conversations run against both, and every answer must agree.
 //!
-//! The model is made from the tables of push-based merging, not from the code: it keeps whole byte strings, copies
+//! The model is made from the tables of push-based merging, not from the code. It keeps whole byte strings, copies
 //! them when in doubt, and looks everything up anew. It knows one application of attempt 1 and a disk that never
-//! fails; what differs from Spark (pushes with gaps) is said there.
+//! fails. The comments name the differences from Spark (pushes with gaps).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -19,9 +19,7 @@ pub enum TlsError {
         source: Error,
     },
     /// The peer's handshake message does not end.
-    #[error(
-        "the peer's handshake message is not complete after {bytes} bytes: it sends no such thing in earnest"
-    )]
+    #[error("the peer's handshake message is not complete after {bytes} bytes: no real one is so long")]
     HandshakeTooLong {
         /// Number of bytes that have come.
         bytes: usize,

@@ -188,8 +188,8 @@ fn look_at_own(identity: &Identity, serves: bool, warnings: &mut Vec<String>) {
 
 fn development(own: &CertificateSummary) -> String {
     format!(
-        "our own certificate {:?} was made by `certs dev`, for trying out: whoever has its directory can pose as this \
-         server",
+        "our own certificate {:?} was made by `certs dev`, for trying out: everybody who has its directory can pose as \
+         this server",
         own.subject
     )
 }

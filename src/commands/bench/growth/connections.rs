@@ -10,7 +10,7 @@ use crate::commands::Failure;
 
 const CONNECTIONS: [usize; 5] = [1, 4, 16, 64, 256];
 
-/// Throughput, and what it costs either side.
+/// The throughput and its cost at either side.
 pub(super) const COLUMNS: &[Column] = &[
     Column { key: "bytes_per_second", heading: "MB/S", scale: 1e-6, digits: 0 },
     Column { key: "server_cpu_seconds_per_byte", heading: "SERVER CPU-S/GB", scale: 1e9, digits: 3 },
@@ -35,7 +35,7 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
     Ok(series)
 }
 
-/// What [`COLUMNS`] names.
+/// The values of [`COLUMNS`].
 pub(super) fn values(figures: &Figures, block: u64) -> Vec<f64> {
     let bytes = figures.bytes as f64;
     vec![

@@ -1,4 +1,4 @@
-//! Latency over registered executors: a server for each number, and requests for blocks of any of its executors.
+//! Latency over registered executors: one server for each number, and requests for blocks of any of its executors.
 
 use sealed_shuffle_protocol::ids::ExecutorId;
 
@@ -18,7 +18,7 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
     for count in EXECUTORS {
         let service = ground.service(&[]).await?;
         let client = ground.client()?;
-        // The first one is there. All of them have the same directory, and so the same blocks.
+        // The first one is registered already. All of them have the same directory, and so the same blocks.
         let others = (2..=count).map(|executor| ExecutorId::new(executor.to_string()));
         client.register_all(&service.address, others, info(ground.executor, SORT_MANAGER)?).await?;
         all.push((count, service, Asker::new(client)));

@@ -1,4 +1,4 @@
-//! What all series are measured on: a mode, the directory of the run, and servers in it.
+//! The common ground of all series: a mode, the directory of the run, and its servers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use super::super::mode::Mode;
 use super::super::service::Service;
 use crate::commands::Failure;
 
-/// What all series are measured on.
+/// The common ground of all series.
 pub(in super::super) struct Ground<'a> {
     pub(in super::super) mode: Mode,
     pub(in super::super) secret: &'a str,
     /// The directory of the run.
     pub(in super::super) dir: &'a Path,
-    /// An executor's directory beneath it.
+    /// The directory of an executor beneath it.
     pub(in super::super) executor: &'a Path,
-    /// For each point, in each round.
+    /// Duration of the measurement of each point in each round.
     pub(in super::super) time: Duration,
     pub(in super::super) rounds: usize,
     pub(in super::super) progress: &'a ProgressBar,
 }
 
 impl Ground<'_> {
-    /// A server that knows one executor.
+    /// Starts a server that knows one executor.
     pub(super) async fn service(&self, conf: &[&str]) -> Result<Service, Failure> {
         let service = Service::start(self.mode, self.secret, self.dir, conf)?;
         let executor = ExecutorId::new(EXECUTOR);

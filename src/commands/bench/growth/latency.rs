@@ -13,17 +13,17 @@ use super::super::service::Service;
 use super::series::Column;
 use crate::commands::Failure;
 
-/// What [`Asker::values`] gives.
+/// The columns of [`Asker::values`].
 pub(super) const COLUMNS: &[Column] = &[
     Column { key: "request_seconds_p50", heading: "P50 US", scale: 1e6, digits: 1 },
     Column { key: "request_seconds_p99", heading: "P99 US", scale: 1e6, digits: 1 },
     Column { key: "server_anonymous_bytes", heading: "SERVER MB", scale: 1e-6, digits: 1 },
 ];
 
-/// Slices of a round, so that points that are compared are measured under the same weather.
+/// Slices of a round. The points take turns by slices, so that they share the state of the machine.
 pub(super) const SLICES: u32 = 10;
 
-/// A connection, and what it saw in this round.
+/// A connection and its latencies in this round.
 pub(super) struct Asker {
     pub(super) client: Client,
     latencies: Vec<f64>,
@@ -35,7 +35,7 @@ impl Asker {
         Self { client, latencies: Vec::new(), random: Noise::default() }
     }
 
-    /// Asks for a while for what `choose` makes of a random number.
+    /// Asks for a while. `choose` makes each request from a random number.
     pub(super) async fn ask(
         &mut self,
         server: &Address,

@@ -1,5 +1,5 @@
-//! The server's anonymous resident memory: just started, with 1,000 idle connections, and with 64 readers that are slower
-//! than it.
+//! The server's anonymous resident memory: after its start, with 1,000 idle connections, and with 64 readers that are
+//! slower than the server.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::commands::{Exit, Failure};
 const IDLE: usize = 1_000;
 const READERS: usize = 64;
 
-/// How long a slow reader waits before it takes another block.
+/// Pause of a slow reader before it takes the next block.
 const PAUSE: Duration = Duration::from_millis(100);
 const SAMPLE: Duration = Duration::from_millis(10);
 
@@ -32,7 +32,7 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
     let large = Blocks::sparse(ground.executor, 401, 4 << 20, 64).map_err(unmeasured)?;
     let mut series = Series::new("memory", COLUMNS, "");
     for _ in 0..ground.rounds {
-        // Each with a server of its own: an allocator keeps what it once had.
+        // Each point has its own server, because an allocator keeps memory that it once had.
         let service = ground.service(&[]).await?;
         series.add("just started", vec![resident(&service)?]);
         series.add("1,000 idle connections", vec![idle(ground, &service, &small).await?]);
@@ -57,7 +57,7 @@ async fn idle(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result
     resident(service)
 }
 
-/// The most that was seen.
+/// The largest value that was seen.
 async fn slow(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result<f64, Failure> {
     // One block at a time: then the socket stops.
     let settings = ground.settings()?.max_size_in_flight(blocks.size);

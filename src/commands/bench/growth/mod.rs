@@ -1,7 +1,8 @@
-//! How cost grows with load: series of points, measured in turn over several rounds, because a machine is seldom quiet.
+//! Measures how cost grows with load. Each series has points, which are measured in turn over several rounds, because
+//! a machine is seldom quiet.
 //!
-//! What stays flat, and what `docs/performance.md` states of it: bytes per second over connections, latency over registered executors,
-//! and the server's memory.
+//! These figures stay flat, and `docs/performance.md` states them: bytes per second over connections, latency over
+//! registered executors, and the server's memory.
 
 mod connections;
 mod executors;
@@ -19,7 +20,7 @@ use self::series::Series;
 pub(super) use self::ground::Ground;
 use crate::commands::Failure;
 
-/// A series that can be asked for.
+/// A series that a user can ask for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum SeriesKind {
     /// Throughput over connections.

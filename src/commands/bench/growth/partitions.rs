@@ -1,5 +1,5 @@
-//! Latency over the partitions of an index file: from the index cache, and without one, where each request reads the
-//! whole file.
+//! Latency over the partitions of an index file: from the index cache, and without a cache, where each request reads
+//! the whole file.
 
 use sealed_shuffle_protocol::ids::ExecutorId;
 
@@ -13,7 +13,7 @@ use crate::commands::Failure;
 
 const PARTITIONS: [i32; 3] = [100, 10_000, 100_000];
 
-/// Bytes of a partition: small, so that finding it is what takes the time.
+/// Bytes of a partition. It is small, so that the search for it takes most of the time.
 const SIZE: u64 = 64;
 
 pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {

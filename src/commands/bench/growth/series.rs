@@ -1,4 +1,4 @@
-//! A table of points, each with what several rounds gave.
+//! A table of points, each with the values of several rounds.
 
 use std::fmt::Write;
 
@@ -9,27 +9,27 @@ use super::super::mode::Mode;
 
 /// A quantity of a series.
 pub(super) struct Column {
-    /// In JSON, in the unit that was measured.
+    /// The name in JSON. The value is in the unit of the measurement.
     pub(super) key: &'static str,
-    /// In the table.
+    /// The heading in the table.
     pub(super) heading: &'static str,
-    /// From the unit that was measured to that of the table.
+    /// The factor from the unit of the measurement to that of the table.
     pub(super) scale: f64,
     pub(super) digits: usize,
 }
 
-/// Points in the order in which they were first measured.
+/// Points in the order of their first measurement.
 pub(in super::super) struct Series {
     title: &'static str,
     columns: &'static [Column],
-    /// The point that the others are divided by, in the first column, round by round.
+    /// The point by which the others are divided, in the first column, round by round.
     reference: &'static str,
     points: Vec<Point>,
 }
 
 struct Point {
     label: String,
-    /// What each round gave, for each column.
+    /// The values of each round, for each column.
     rounds: Vec<Vec<f64>>,
 }
 
@@ -41,7 +41,7 @@ impl Series {
         Self { title, columns, reference, points: Vec::new() }
     }
 
-    /// What the next round gave at a point; as many values as there are columns.
+    /// Adds the values of the next round at a point: as many values as there are columns.
     pub(super) fn add(&mut self, label: impl Into<String>, values: Vec<f64>) {
         let label = label.into();
         debug_assert_eq!(values.len(), self.columns.len(), "{label}");
@@ -51,10 +51,10 @@ impl Series {
         }
     }
 
-    /// For people: medians, and the least and the most of the ratios.
+    /// The table for people: medians, and the smallest and largest ratio.
     pub(in super::super) fn text(&self, mode: Mode) -> String {
         let mut text = format!("\n{} ({})\n{:<LABEL$}", self.title, mode.name(), "");
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         for column in self.columns {
             write!(text, "{:>WIDTH$}", column.heading).ok();
         }

@@ -18,7 +18,7 @@ use super::ground::Ground;
 use super::series::Series;
 use crate::commands::Failure;
 
-/// Bytes of a block, how many of them, and how many connections fetch them.
+/// Size of a block, number of blocks, and number of connections that fetch them.
 const SIZES: [(u64, i32, usize); 6] = [
     (1 << 10, 4096, 4),
     (16 << 10, 4096, 4),
@@ -38,7 +38,7 @@ pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
     };
     let all: Vec<(Arc<Blocks>, usize)> =
         (100..).zip(SIZES).map(sparse).collect::<Result<_, std::io::Error>>().map_err(unmeasured)?;
-    // Into the page cache.
+    // Reads them into the page cache.
     for (blocks, _) in &all {
         load::run(&service, &settings, Arc::clone(blocks), 1, Until::OnceThrough).await?;
     }

@@ -1,8 +1,8 @@
 //! The key file on disk.
 //!
-//! It is made and replaced as a [`private_file`]; what exists is never written into. Making takes the name only if it is
-//! free, so that of two servers that start together one makes the file and both read it. Rotations hold a lock on the
-//! file that they replace.
+//! The file is made and replaced as a [`private_file`]; an existing file is never written into. A new file takes the
+//! name only if the name is free. So if two servers start together, one of them makes the file and both read it. A
+//! rotation holds a lock on the file that it replaces.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -26,15 +26,15 @@ use crate::private_file::{self, directory_of};
 /// Longest key file.
 const LONGEST: usize = 64 << 10;
 
-/// How often a file may be replaced while it is being locked.
+/// Most times that a file may be replaced while it is being locked.
 const ROUNDS: usize = 8;
 
-/// What a file held when it was read.
+/// The content of a file when it was read.
 #[derive(Debug)]
 pub(super) struct Contents {
-    /// Oldest first, at least one.
+    /// The keys, oldest first, at least one.
     pub(super) generations: Vec<Generation>,
-    /// Which file that was.
+    /// The identity of the file.
     pub(super) identity: Identity,
 }
 
@@ -48,12 +48,12 @@ impl Contents {
     }
 }
 
-/// What is wrong with a file.
+/// The fault of a file.
 #[derive(Debug)]
 pub(super) enum FileError {
-    /// There is none.
+    /// The file does not exist.
     Missing,
-    /// It cannot be used; the reason and the remedy.
+    /// The file cannot be used; the reason and the remedy.
     Unusable(String, &'static str),
 }
 
@@ -86,7 +86,7 @@ pub(super) fn read(path: &Path) -> Result<Contents, FileError> {
 }
 
 fn open_existing(path: &Path) -> Result<File, FileError> {
-    // Not to be held up by a pipe.
+    // A pipe must not hold up the open.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     match open(path, flags, Mode::empty()) {
         Ok(file) => Ok(File::from(file)),
@@ -95,7 +95,7 @@ fn open_existing(path: &Path) -> Result<File, FileError> {
     }
 }
 
-/// What it holds, and its text.
+/// The keys of the file, and its text.
 fn contents_of(file: &File) -> Result<(Contents, Zeroizing<String>), FileError> {
     let stat = fstat(file).map_err(|errno| FileError::io("read", errno))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -119,7 +119,7 @@ fn contents_of(file: &File) -> Result<(Contents, Zeroizing<String>), FileError> 
 }
 
 fn text_of(file: &File) -> Result<Zeroizing<String>, FileError> {
-    // One allocation, so that nothing is left behind where it grew.
+    // The buffer is allocated once, so that growing leaves no copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
     let most = u64::try_from(LONGEST + 1).unwrap_or(u64::MAX);
     file.take(most).read_to_end(&mut bytes).map_err(|error| FileError::io("read", error))?;
@@ -137,7 +137,7 @@ fn text_of(file: &File) -> Result<Zeroizing<String>, FileError> {
     }
 }
 
-/// Makes the file with one new key. Answers whether it was this call that made it, and not another at the same time.
+/// Makes the file with one new key. Returns true if this call made it, and not another one at the same time.
 pub(super) fn make(path: &Path) -> Result<bool, FileError> {
     let failed = |error: io::Error| FileError::io("made", error);
     private_file::make_directory(directory_of(path)).map_err(failed)?;
@@ -146,9 +146,9 @@ pub(super) fn make(path: &Path) -> Result<bool, FileError> {
     private_file::take_name(new, path).map_err(failed)
 }
 
-/// Adds a new key at the end of the file, and answers its name.
+/// Adds a new key at the end of the file, and returns its name.
 pub(super) fn rotate(path: &Path) -> Result<String, FileError> {
-    // Where the path is a link, its target is replaced.
+    // If the path is a link, its target is replaced.
     let path = path.canonicalize().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => FileError::Missing,
         _ => FileError::io("found", error),
@@ -197,12 +197,12 @@ fn fresh() -> Result<Generation, FileError> {
     Ok(Generation::new(key, now.replace_nanosecond(0).unwrap_or(now)))
 }
 
-/// A file beside with that text, on the disk.
+/// Writes a file with this text beside the target, and syncs it to the disk.
 fn beside(path: &Path, text: &str) -> io::Result<NamedTempFile> {
     private_file::beside(path, |mut file| file.write_all(text.as_bytes()))
 }
 
-/// What lies beside the file.
+/// The other files in the directory of the key file.
 #[cfg(test)]
 pub(super) fn left_behind(path: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(directory_of(path)).expect("the directory is there");

@@ -6,8 +6,8 @@
 //! key 2026-11-22T22:10:00Z local:0123456789abcdef0123456789abcdef BASE64-OF-32-BYTES
 //! ```
 //!
-//! One line a key, oldest first: the last one wraps, all of them unwrap. The name follows from the key, so that a
-//! damaged line is found when it is read and not when data does not open.
+//! One line for each key, oldest first. The last key wraps, all keys unwrap. The name is derived from the key, so a
+//! damaged line is found when it is read, and not only when data does not open.
 
 use sealed_shuffle_protocol::secret::Secret;
 use time::OffsetDateTime;
@@ -21,20 +21,20 @@ use super::wrap::name_of;
 const MAGIC: &str = "sealed-shuffle-keys";
 const VERSION: &str = "1";
 
-/// What is written above the keys.
+/// The comment above the keys.
 const HEAD: &str = "sealed-shuffle-keys 1\n\
     # Wraps the data keys of sealed shuffle files. The last key wraps, all unwrap: what was sealed under a key that is\n\
     # taken out cannot be read again. Keep a copy elsewhere; `sealed-shuffle keys rotate` adds a key.\n";
 
-/// Keys that one file may hold.
+/// Most keys of one file.
 pub(super) const MOST_KEYS: usize = 256;
 
 /// One key of the file.
 #[derive(Debug)]
 pub(super) struct Generation {
-    /// Its name, as wrapped keys carry it.
+    /// The name, as wrapped keys carry it.
     pub(super) name: String,
-    /// When it was made, as the file says.
+    /// The time when it was made, as the file tells it.
     pub(super) made: OffsetDateTime,
     pub(super) key: Secret<32>,
 }
@@ -47,7 +47,7 @@ impl Generation {
     /// The line, with its end.
     pub(super) fn line(&self) -> Zeroizing<String> {
         let made = self.made.format(&Rfc3339).expect("the year has four digits");
-        // In one allocation, so that nothing is left behind where it grew.
+        // The line is allocated once, so that growing leaves no copy behind.
         let mut line = Zeroizing::new(String::with_capacity(256));
         line.push_str("key ");
         line.push_str(&made);
@@ -69,7 +69,7 @@ pub(super) fn first(generation: &Generation) -> Zeroizing<String> {
     text
 }
 
-/// Reads the text of a file; the error says what is wrong with which line, and shows nothing of it.
+/// Parses the text of a file. The error names the line and its fault, and quotes nothing of it.
 pub(super) fn parse(text: &str) -> Result<Vec<Generation>, String> {
     let mut lines = text.lines().enumerate();
     let head = lines.next().map_or("", |(_, line)| line);

@@ -1,15 +1,15 @@
-//! Wrapping keys in a file of this machine: the provider that needs nothing else.
+//! The provider with wrapping keys in a file of this machine. It needs nothing else.
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`mod@file`] | making, reading and rotating the file, safely against crashes and against others who do the same |
+//! | [`mod@file`] | making, reading and rotating the file, safe against crashes and concurrent processes |
 //! | [`mod@format`] | its text |
 //! | [`wrap`] | the wrapped form of a data key |
 //!
 //! Invariants: the file appears whole and with mode 0600, and is refused when other users can read it; the newest key
-//! wraps, all unwrap; the file is looked at before every call, so that a rotation, and a key that was taken out, need
-//! no signal. It protects against the loss of the disks that it does not lie on: [`shared_file_system`] says
-//! when it lies on one of those.
+//! wraps, all unwrap; the file is checked before every call, so that a rotation, or a removed key, needs no signal.
+//! It protects data on disks that are lost, unless the file lies on the same disk; [`shared_file_system`] tells that
+//! case.
 
 mod file;
 mod format;
@@ -48,20 +48,20 @@ struct Inner {
     lane: Lane,
 }
 
-/// One key of a file, without the key.
+/// The description of a key of the file, without the key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct KeyInFile {
-    /// Its name, as wrapped keys carry it.
+    /// The name, as wrapped keys carry it.
     pub name: String,
-    /// When it was made.
+    /// The time when it was made.
     pub made: OffsetDateTime,
-    /// Whether it is the one that wraps.
+    /// Whether this key wraps.
     pub wraps: bool,
 }
 
 impl LocalKeyFile {
-    /// Reads the file, or makes it if there is none. Touches the disk. Answers whether it was made now, too.
+    /// Reads the file, or makes it if there is none. Touches the disk. Also returns whether this call made it.
     pub fn open_or_make(path: &Path) -> Result<(Self, bool), KeyError> {
         let opened = match file::read(path) {
             Err(FileError::Missing) => file::make(path).and_then(|made| Ok((file::read(path)?, made))),
@@ -71,7 +71,7 @@ impl LocalKeyFile {
         Ok((Self::of(path, contents), made))
     }
 
-    /// Reads a file that must be there. Touches the disk.
+    /// Reads a file that must exist. Touches the disk.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let contents = file::read(path).map_err(|error| error.at(path))?;
         Ok(Self::of(path, contents))
@@ -82,12 +82,12 @@ impl LocalKeyFile {
         Self { inner: Arc::new(Inner { path: path.to_owned(), read, lane: Lane::new(THREADS) }) }
     }
 
-    /// Adds a key, which wraps from now on, and answers its name. Touches the disk.
+    /// Adds a key, which wraps from now on, and returns its name. Touches the disk.
     pub fn rotate(path: &Path) -> Result<String, KeyError> {
         file::rotate(path).map_err(|error| error.at(path))
     }
 
-    /// What the file holds, oldest first. Touches the disk.
+    /// The keys of the file, oldest first. Touches the disk.
     pub fn list(&self) -> Result<Vec<KeyInFile>, KeyError> {
         let contents = self.inner.current()?;
         let newest = contents.generations.len() - 1;
@@ -186,12 +186,12 @@ impl Inner {
         })
     }
 
-    /// What was read last.
+    /// The content that was read last.
     fn known(&self) -> Arc<Contents> {
         Arc::clone(&self.read.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the file holds now.
+    /// The current content of the file.
     fn current(&self) -> Result<Arc<Contents>, KeyError> {
         let known = self.known();
         match stat(&self.path) {
@@ -204,8 +204,8 @@ impl Inner {
     }
 }
 
-/// The first of `protected` that lies on the same file system as `path`, or as the nearest directory above it that
-/// is there: who takes that disk away takes the keys along. Touches the disk.
+/// The first of `protected` that lies on the same file system as `path`, or as its nearest existing parent. A person
+/// who takes that disk away takes the keys along. Touches the disk.
 pub fn shared_file_system<'a>(path: &Path, protected: &'a [PathBuf]) -> Option<&'a Path> {
     let device = path.ancestors().find_map(|place| {
         let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };

@@ -55,7 +55,7 @@ async fn the_newest_key_wraps_and_older_ones_unwrap_without_a_restart() {
     assert_eq!(new.key_id, name);
     assert_ne!(old.key_id, new.key_id);
     assert_eq!(keys.unwrap(&old, &app).await.unwrap(), old_key);
-    // The other one has not looked at the file since.
+    // The other provider has not read the file since.
     assert_eq!(other.unwrap(&new, &app).await.unwrap(), new_key);
     let listed = keys.list().unwrap();
     assert_eq!(listed.iter().map(|key| key.wraps).collect::<Vec<_>>(), [false, true]);

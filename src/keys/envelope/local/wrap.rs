@@ -4,9 +4,9 @@
 //! version 1 (1 byte) | nonce (12 bytes) | data key, encrypted (32 bytes) | tag (16 bytes)
 //! ```
 //!
-//! AES-256-GCM. Associated data: a label, a zero byte, then [`Context::encode`]. The AES key is derived from the key
-//! in the file (HKDF-SHA256, without salt), as is the name by which it is called: the name tells nothing about the
-//! key. Nonces are random: 2^32 data keys may be wrapped under one key, one an application.
+//! AES-256-GCM. The associated data is a label, a zero byte, then [`Context::encode`]. The AES key is derived from
+//! the key in the file (HKDF-SHA256, without salt). So is the name of the key, so that the name tells nothing about
+//! the key. Nonces are random: 2^32 data keys may be wrapped under one key, and each application takes one.
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::crypto::gcm::{GcmKey, NONCE, TAG};
@@ -20,7 +20,7 @@ use sealed_shuffle_transport::random::random_bytes;
 
 const VERSION: u8 = 1;
 const KEY: usize = 32;
-/// Bytes of a wrapped key.
+/// Length of a wrapped key.
 const WRAPPED: usize = 1 + NONCE + KEY + TAG;
 const LABEL: &[u8] = b"sealed-shuffle local key file, wrapped data key, version 1\0";
 const WRAPPING: &[u8] = b"sealed-shuffle local key file: wrapping key";
@@ -29,9 +29,9 @@ const NAME: &[u8] = b"sealed-shuffle local key file: name of the key";
 /// Why a wrapped key does not open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
-    /// It is not of this form.
+    /// The bytes do not have this form.
     Shape,
-    /// It does not verify: another context, another key, or changed bytes.
+    /// The tag does not verify: the context or the key differs, or bytes were changed.
     Tag,
 }
 

@@ -1,4 +1,4 @@
-//! The ring before a provider that does what a test says.
+//! The ring with a scripted provider.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,11 +10,11 @@ use tokio::time::advance;
 use super::super::provider::Answer;
 use super::*;
 
-/// Wraps by writing the context behind the key, which nobody should do.
+/// Wraps by writing the context behind the key, which no real provider may do.
 #[derive(Default)]
 struct Scripted {
     calls: AtomicUsize,
-    /// What the next calls fail with; none succeeds by itself.
+    /// The errors of the next calls; a call without an error succeeds.
     failures: Mutex<VecDeque<KeyErrorKind>>,
     /// Calls wait here while it is closed.
     gate: tokio::sync::RwLock<()>,
@@ -270,13 +270,13 @@ async fn applications_keys_and_calls_are_bounded() {
     let error = keys.current(&app("one too many")).await.unwrap_err();
     assert!(error.to_string().contains("spark.sealed.applications.max"), "{error}");
     keys.forget(&app("7"));
-    // Who fails leaves the place to others.
+    // A caller that fails leaves its place to others.
     provider.fail(&[KeyErrorKind::Denied]);
     keys.current(&app("denied")).await.unwrap_err();
     advance(HOLD_OFF).await;
     keys.current(&app("one too many")).await.unwrap();
 
-    // Many wrapped keys of one application: the oldest goes, the one for new files stays.
+    // Many wrapped keys of one application: the oldest is dropped, the one for new files stays.
     let context = keys.context(&app("0"));
     let current = keys.current(&app("0")).await.unwrap();
     for byte in 100..200 {

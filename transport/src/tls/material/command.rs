@@ -51,7 +51,7 @@ fn run_within(
             refuse(format!("it has not ended after {} s", deadline.as_secs()), "make it faster")
         }
         ProgramError::Pipe(cause) => {
-            refuse(format!("what it prints cannot be read: {cause}"), "print PEM alone").caused_by(cause)
+            refuse(format!("its output cannot be read: {cause}"), "print PEM alone").caused_by(cause)
         }
     })?;
     if !ended.status.success() {
@@ -60,7 +60,7 @@ fn run_within(
         return Err(refuse(reason, "run it by hand as this user"));
     }
     if ended.output.len() > LARGEST_OUTPUT {
-        return Err(refuse("what it prints cannot be read: longer than 4 MiB".into(), "print PEM alone"));
+        return Err(refuse("its output cannot be read: longer than 4 MiB".into(), "print PEM alone"));
     }
     Ok(ended.output)
 }
@@ -73,8 +73,7 @@ pub(super) fn take_apart(
     material: &mut Material,
 ) -> Result<(), MaterialError> {
     let refuse = |reason: String, remedy: &str| MaterialError::of_command(argv, origin, reason, remedy);
-    let of =
-        |fault: pem::Fault| refuse(format!("what it prints cannot be used: {}", fault.reason), fault.remedy);
+    let of = |fault: pem::Fault| refuse(format!("its output cannot be used: {}", fault.reason), fault.remedy);
     let blocks = pem::blocks(output).map_err(of)?;
     let mut certificates = pem::certificates_of(&blocks);
     if !blocks.iter().any(|block| block.label.ends_with("PRIVATE KEY")) {
