@@ -10,8 +10,8 @@
 //! Invariants:
 //!
 //! - one call at a time for one key, for any number of callers, and it goes on when they go away; at most [`MOST_CALLS`]
-//! calls for all; a failed call gives the same answer for [`HOLD_OFF`], so that a storm of requests is not a storm of
-//! calls;
+//!   calls for all; a failed call gives the same answer for [`HOLD_OFF`], so that a storm of requests is not a storm of
+//!   calls;
 //! - keys are in memory only, and wiped when the ring and the last file that uses them drop them;
 //! - the number of applications, and of keys of one application, is bounded;
 //! - a key that was unwrapped also serves the application's new files: after a restart no new one is generated.
