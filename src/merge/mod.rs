@@ -15,7 +15,7 @@
 //! | [`merger`] | applications, attempts, shuffles: registration, clean-up |
 //! | [`push`], `finalize`, `remove`, `serve` | the requests |
 //! | [`journal`] | what survives a restart |
-//! | [`error`] | what failed, in the log's words and in Spark's |
+//! | [`error`] | what failed |
 //!
 //! Invariants: a partition has one writer at a time, and what it wrote counts only once it is complete; a map index is
 //! merged at most once; what is deferred never exceeds its budget; files are made only beneath merge directories that
@@ -45,7 +45,7 @@ pub mod store;
 mod tests;
 
 pub use dirs::MergeDirs;
-pub use error::MergeError;
+pub use error::{MergeError, WriteCause};
 pub use journal::{Journal, Remembered};
 pub use memory::MemoryStore;
 pub use merger::{MergeCounters, MergeSettings, Merger};

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use roaring::RoaringBitmap;
 use tracing::warn;
 
+use super::error::WriteCause;
 use super::store::PartitionWriter;
 
 /// One partition of an open shuffle.
@@ -152,7 +153,7 @@ impl State {
     }
 }
 
-/// What Spark says where a file was closed beneath a writer.
+/// A file was closed beneath a writer.
 #[derive(Debug, thiserror::Error)]
 #[error("the files of the partition were closed")]
 pub(super) struct FilesClosed;
@@ -161,11 +162,11 @@ fn closed() -> io::Error {
     io::Error::other(FilesClosed)
 }
 
-/// A disk's error as Java would name it.
-pub(super) fn java_cause(error: &io::Error) -> String {
+/// What a disk's error means for the block that was to be written.
+pub(super) fn cause(error: &io::Error) -> WriteCause {
     let is_closed = error.get_ref().is_some_and(|inner| inner.is::<FilesClosed>());
     match is_closed {
-        true => "java.nio.channels.ClosedChannelException".to_owned(),
-        false => format!("java.io.IOException: {error}"),
+        true => WriteCause::FilesClosed,
+        false => WriteCause::Disk(error.to_string()),
     }
 }

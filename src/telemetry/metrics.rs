@@ -34,7 +34,7 @@ macro_rules! words {
 
 words! {
     /// Why somebody was refused.
-    Refusal {
+    RefusalReason {
         /// The challenge does not verify: wrong secret or tampered with.
         Authentication = "authentication_failed",
         /// A request without a handshake where one is wanted.
@@ -100,7 +100,7 @@ impl From<Channel> for ChannelLabels {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct RefusalLabels {
-    reason: Refusal,
+    reason: RefusalReason,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -352,7 +352,7 @@ impl Metrics {
     }
 
     /// Somebody was refused.
-    pub fn refused(&self, reason: Refusal) {
+    pub fn refused(&self, reason: RefusalReason) {
         self.refusals.get_or_create(&RefusalLabels { reason }).inc();
     }
 
@@ -437,7 +437,7 @@ mod tests {
         let metrics = Metrics::new();
         let mode = SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm };
         metrics.blocks_served(Channel::aes(mode), 3, 4096);
-        metrics.refused(Refusal::Authentication);
+        metrics.refused(RefusalReason::Authentication);
         let page = metrics.render(Snapshot { executors: 7, ..Snapshot::default() }).unwrap();
         for line in [
             r#"sealed_shuffle_blocks_total{channel="aes-gcm",handshake="aes-x25519-v2",cipher="AES/GCM/NoPadding"} 3"#,
