@@ -5,11 +5,11 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix spark-suites fuzz fuzz-smoke nightly lint docs deny bench \
-	bench-spark cost floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
+.PHONY: help demo test unit interop interop-full interop-matrix restarts-100 spark-suites fuzz fuzz-smoke nightly lint docs \
+	deny bench bench-spark cost floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
 
 help: ## what there is
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: setup-build ## proves the whole path on loopback with generated secrets and data
 	$(CARGO) run --quiet --bin sealed-shuffle -- demo
@@ -31,6 +31,7 @@ OUR_BINARY = $(CARGO) test --quiet $(OURS) --test cli --no-run
 interop: setup ## a representative part of the matrix of Spark versions and modes
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests
+	@cat target/spark-suites/summary/*
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
 interop-full: interop ## the whole matrix
@@ -40,6 +41,14 @@ interop-matrix: setup ## every mode of Spark 2.4 to 4.3 in both roles, as a tabl
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests --test matrix --test pem_clients
 	@cat target/interop-matrix.md
+
+# One application, which is asked after each restart what it did again.
+restarts-100: export SEALED_SHUFFLE_RESTARTS = 200
+restarts-100: export SEALED_SHUFFLE_RESTARTS_APART = 0
+restarts-100: setup ## a hundred rounds of a drain and a kill under an application that pushes
+	$(OUR_BINARY)
+	$(CARGO) test --package sealed-shuffle-interop-tests --test restarts -- --exact --nocapture \
+		restarts_under_an_application_that_pushes_cost_no_stage_retry
 
 spark-suites: export SEALED_SHUFFLE_SUITES = required
 spark-suites: setup ## Spark's own published suites, on our server and, as the control, on Spark's own

@@ -1,4 +1,5 @@
-//! What a lookup costs: with everything cached (two stats), and with an index of 100,000 partitions to read.
+//! What a lookup costs: with everything open (one look at a descriptor), with everything cached (two stats), and with an
+//! index of 100,000 partitions to read.
 
 use std::fs;
 use std::hint::black_box;
@@ -6,8 +7,9 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use sealed_shuffle::disk::index::Index;
 use sealed_shuffle::disk::layout::{self, Placement};
-use sealed_shuffle::disk::{BlockStore, DiskLimits, Proof, Roots};
+use sealed_shuffle::disk::{BlockStore, DiskLimits, Lookup, Proof, Roots};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
+use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;
 
 const SHUFFLE: ShuffleId = ShuffleId(0);
@@ -36,13 +38,29 @@ impl Prepared {
         let store = BlockStore::new(roots, DiskLimits { index_cache_bytes, ..DiskLimits::default() });
         let (app, executor) = (AppId::new("app-1"), ExecutorId::new("1"));
         let dirs = [dir.to_str().expect("a UTF-8 path")];
-        store.register(&app, &executor, &dirs, 64, "sort", Proof::Proven).expect("a registration");
+        store
+            .register(&OnLane::here(), &app, &executor, &dirs, 64, "sort", Proof::Proven)
+            .expect("a registration");
         Self { store, app, executor, _temp: temp }
     }
 
     fn look_up(&self, reduce: i32) -> u64 {
-        let output = self.store.resolve_map(&self.app, &self.executor, SHUFFLE, MAP).expect("a map output");
-        output.block(ReduceId(reduce)).expect("a partition").len()
+        let on = &OnLane::here();
+        let output =
+            self.store.resolve_map(on, &self.app, &self.executor, SHUFFLE, MAP).expect("a map output");
+        output.block(on, ReduceId(reduce)).expect("a partition").len()
+    }
+
+    fn look_up_now(&self, reduce: i64) -> u64 {
+        let known = self.store.resolve_now(&self.app, &self.executor, SHUFFLE, MAP).expect("a registration");
+        match known {
+            Lookup::Found(output) => {
+                let region = output.range_now(reduce, reduce + 1).expect("a kept index");
+                region.expect("a partition").len()
+            }
+            // As a server does, every few seconds.
+            Lookup::Waits(_) => self.look_up(100),
+        }
     }
 }
 
@@ -53,9 +71,12 @@ fn index(partitions: usize) -> Vec<u8> {
 fn lookup(c: &mut Criterion) {
     let cached = Prepared::new(200, 100 << 20);
     c.bench_function("lookup/cached", |b| b.iter(|| cached.look_up(black_box(100))));
-    let output = cached.store.resolve_map(&cached.app, &cached.executor, SHUFFLE, MAP).expect("a map output");
+    c.bench_function("lookup/open", |b| b.iter(|| cached.look_up_now(black_box(100))));
+    let on = &OnLane::here();
+    let output =
+        cached.store.resolve_map(on, &cached.app, &cached.executor, SHUFFLE, MAP).expect("a map output");
     c.bench_function("lookup/next partition of the same request", |b| {
-        b.iter(|| output.block(ReduceId(black_box(100))).expect("a partition").len())
+        b.iter(|| output.block(on, ReduceId(black_box(100))).expect("a partition").len())
     });
     let uncached = Prepared::new(200, 0);
     c.bench_function("lookup/index of 200 partitions from file", |b| {

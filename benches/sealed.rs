@@ -19,6 +19,7 @@ use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{
     ChunkOpener, Index, MAX_SEGMENT, OVERHEAD, PIECE, PartitionId, PartitionSealer, Salt,
 };
+use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;
 
 const SIZES: [usize; 3] = [3 << 10, 32 << 10, 128 << 10];
@@ -81,13 +82,15 @@ fn file(criterion: &mut Criterion) {
 
         append(&mut writer, &mut buffer, size);
         writer.commit().expect("all was written");
-        writer.close_chunk(b"bits").expect("room on the disk");
-        writer.finalize(Fsync::Never).expect("room on the disk");
-        let opened = files.store.open(&files.place, id(1), &key()).expect("as it was sealed");
+        writer.close_chunk(&OnLane::here(), b"bits").expect("room on the disk");
+        writer.finalize(&OnLane::here(), Fsync::Never).expect("room on the disk");
+        let opened =
+            files.store.open(&OnLane::here(), &files.place, id(1), &key()).expect("as it was sealed");
         let mut lent = Some(OpenBuffer::default());
         group.bench_function(BenchmarkId::new("read-2MiB", size), |bencher| {
             bencher.iter(|| {
-                let mut region = files.store.chunk(&files.place, &opened, 0).expect("one chunk");
+                let mut region =
+                    files.store.chunk(&OnLane::here(), &files.place, &opened, 0).expect("one chunk");
                 region.lend(lent.take().unwrap_or_default());
                 while region.remaining() > 0 {
                     region.fill_now().expect("as it was sealed");
@@ -121,14 +124,18 @@ impl Files {
         let temp = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(temp.path().join("00")).expect("a sub-directory");
         let roots = Roots::open([temp.path()]).expect("it is there");
-        let dir = roots.accept(temp.path().to_str().expect("its name is text")).expect("it is the root");
+        let dir = roots
+            .accept(&OnLane::here(), temp.path().to_str().expect("its name is text"))
+            .expect("it is the root");
         let place = Arc::new(MergedFiles::new(context(), [dir], 1));
         let store = Arc::new(SealedStore::new(roots, SealedLimits::default()));
         Self { store, place, temp }
     }
 
     fn create(&self, reduce: i32) -> SealedWriter {
-        self.store.create(&self.place, id(reduce), &key(), &wrapped()).expect("room on the disk")
+        self.store
+            .create(&OnLane::here(), &self.place, id(reduce), &key(), &wrapped())
+            .expect("room on the disk")
     }
 
     fn plain(&self) -> fs::File {
@@ -142,7 +149,7 @@ fn append(writer: &mut SealedWriter, buffer: &mut Segment, size: usize) {
     while left > 0 {
         let n = left.min(size);
         fill(buffer, n);
-        writer.append(buffer).expect("room on the disk");
+        writer.append(&OnLane::here(), buffer).expect("room on the disk");
         left -= n;
     }
 }

@@ -7,6 +7,24 @@
 //! ```
 //!
 //! `seal` and `wire` are rooms of `sealed-shuffle-transport`, which the client library stands on, too.
+//!
+//! A program that a server is part of says in a [`ServerConfig`](sealed_shuffle_config::ServerConfig) where it differs
+//! from the defaults; no properties file is needed.
+//!
+//! ```no_run
+//! use sealed_shuffle::server::Server;
+//! use sealed_shuffle_config::{ConfiguredSecret, MergeConfig, ServerConfig};
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut config = ServerConfig::new(["/data/spark".into()], "/var/lib/engine");
+//! config.secret = Some(ConfiguredSecret::new("the applications' secret"));
+//! config.merging = Some(MergeConfig::default());
+//! let server = Server::from_config(&config).await?;
+//! let listener = tokio::net::TcpListener::bind(config.listen).await?;
+//! server.run(listener, std::future::pending()).await;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod admin;
 mod applications;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use sealed_shuffle::admin;
 use sealed_shuffle_protocol::ids::ChunkIndex;
 use sealed_shuffle_protocol::message::Head;
+use sealed_shuffle_transport::lane::OnLane;
 use tokio_util::sync::CancellationToken;
 
 use running::{APP, CTR, GCM, PATIENCE, Peer, Running, eventually};
@@ -45,6 +46,26 @@ fn open_stream_may_finish_when_the_server_stops() {
     assert!(peer.next().is_none(), "closed once the stream is read");
     drop(peer);
     assert_eq!(running.drained().cut, 0);
+}
+
+/// Spark's client asks for all chunks of a stream at once, and opens another one for what failed. A drain that waited for
+/// more would take its whole time, and refuse connections for longer than clients retry.
+#[test]
+fn stream_with_a_failed_chunk_is_waited_for_until_all_its_chunks_are_asked_for() {
+    let running = Running::start();
+    running.write_map(1, &[1000, 2000]);
+    let mut peer = running.registered(CTR);
+    let stream = peer.open(1, &[0, 7, 1]).unwrap().stream;
+    assert_eq!(peer.chunk(stream, 0).unwrap().len(), 1000);
+    assert!(peer.chunk(stream, 1).is_err(), "there are two partitions");
+    let began = Instant::now();
+    running.stop.cancel();
+    eventually("it drains", || running.server.is_draining());
+    assert!(peer.chunk(stream, 2).is_err(), "the chunk that failed is what the next index gets");
+    assert!(peer.next().is_none(), "closed once all are asked for");
+    drop(peer);
+    assert_eq!(running.drained().cut, 0);
+    assert!(began.elapsed() < Duration::from_secs(10), "without waiting for the drain timeout");
 }
 
 #[test]
@@ -231,7 +252,7 @@ fn application_is_forgotten_when_its_directories_vanish() {
     let mut later = start;
     eventually("a sweep forgets it", || {
         later += Duration::from_secs(60);
-        running.server.sweep(later);
+        running.server.sweep(&OnLane::here(), later);
         running.metric("sealed_shuffle_applications") == 0
     });
     assert!(peer.chunk(stream, 0).is_err());
@@ -248,7 +269,7 @@ fn deleted_file_is_closed_by_a_sweep() {
     peer.chunk(stream, 0).unwrap();
     eventually("only the cache holds it", || running.store.counters().files_open == 1);
     fs::remove_file(data).unwrap();
-    running.store.sweep(Instant::now());
+    running.store.sweep(&OnLane::here(), Instant::now());
     assert_eq!(running.store.counters().files_open, 0);
 }
 

@@ -15,8 +15,9 @@ use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, StreamId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::secret::Secret;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::Region;
-use sealed_shuffle_transport::seal::{Body, Budget, Lane, Outbound, Outbox, SegmentPool, Stack};
+use sealed_shuffle_transport::seal::{Body, Budget, Outbound, Outbox, SegmentPool, Stack};
 use tempfile::TempDir;
 
 /// Bytes of a segment: the server's default.
@@ -190,8 +191,10 @@ impl File {
         fs::create_dir_all(&sub_dir).unwrap();
         fs::write(sub_dir.join(name), vec![7; len]).unwrap();
         let store = BlockStore::new(Roots::open([&root]).unwrap(), DiskLimits::default());
-        store.register(&app, &executor, &[root.to_str().unwrap()], 64, "sort", Proof::Proven).unwrap();
-        let whole = store.rdd_block(&app, &executor, 1, 2).unwrap().unwrap();
+        store
+            .register(&OnLane::here(), &app, &executor, &[root.to_str().unwrap()], 64, "sort", Proof::Proven)
+            .unwrap();
+        let whole = store.rdd_block(&OnLane::here(), &app, &executor, 1, 2).unwrap().unwrap();
         Self { whole, _dir: dir }
     }
 

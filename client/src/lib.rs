@@ -14,18 +14,22 @@
 //! to. A live executor takes any application id in the handshake and refuses the chunks of a wrong one, and
 //! keeps cached blocks locked until they are read or the connection ends.
 
+#![deny(missing_docs)]
+
 mod address;
+mod body;
 mod calls;
 mod connection;
 mod error;
 mod fetch;
 mod files;
 mod memory;
+mod merge;
 mod merged;
 mod merging;
 mod opening;
 mod pool;
-pub mod probe;
+mod probe;
 mod push;
 mod session;
 mod settings;
@@ -36,19 +40,40 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
-use sealed_shuffle_protocol::shuffle::BlockId;
 use sealed_shuffle_transport::seal::Ticket;
 
+// Ours.
 pub use self::address::{Address, AddressError};
+pub use self::body::BlockBody;
 pub use self::calls::Suspect;
 pub use self::error::{ClientError, ErrorKind, FetchError};
 pub use self::fetch::Fetch;
 pub use self::files::{OnProgress, Progress, Saved};
+pub use self::merge::{Merge, MergedPartition};
 pub use self::merged::{FallBack, FallBackReason, Merged, MergedChunk, MergedRead};
-pub use self::merging::{Merge, MergeStatus, MergedPartition, PushedBlock};
-pub use self::push::{BlockBody, BlockReport, MapOutput, PushReport, Pushed, merger_of};
-pub use self::settings::{Security, Settings};
+pub use self::merging::{MergeStatus, PushedBlock};
+pub use self::probe::{
+    Judgement, Observation, Peer, Probe, ProbeConfig, ProbeReport, TlsReport, Trust, Verdict, WrongSecret,
+};
+pub use self::push::{BlockReport, MapOutput, PushReport, Pushed, merger_of};
+pub use self::settings::{ClientConfig, Security, Settings};
+
+// Of the packages below, so that an embedder names one package.
+pub use bytes::Bytes;
+pub use roaring::RoaringBitmap;
+pub use sealed_shuffle_config::{ConfigError, Environment, ProcessEnvironment, Sources, TlsConfig};
+pub use sealed_shuffle_protocol::auth::EngineVersion;
+pub use sealed_shuffle_protocol::auth::legacy::{LegacyKdf, LegacySettings};
+pub use sealed_shuffle_protocol::channel::{Channel, SecurityLevel, TlsVersion};
+pub use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
+pub use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
+pub use sealed_shuffle_protocol::limits::Limits;
+pub use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
+pub use sealed_shuffle_protocol::secret::AppSecret;
+pub use sealed_shuffle_protocol::shuffle::{
+    Bitmap, BlockId, BlockIdError, CorruptionCause, ExecutorShuffleInfo, ReturnCode, Strings,
+};
+pub use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls, MaterialError};
 
 use self::files::Files;
 use self::memory::Memory;
@@ -56,6 +81,21 @@ use self::pool::Pool;
 use self::session::Carrier;
 
 /// A client of one application. Cheap to clone; clones share connections.
+///
+/// ```no_run
+/// use sealed_shuffle_client::{Address, AppId, Client, ExecutorId, Security, Settings};
+///
+/// # async fn fetch() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::new(Settings::new(Security::Plaintext), AppId::new("app-20261122052236-0000"));
+/// let server = Address::parse("node-1:7337", 7337)?;
+/// let mut blocks = client.fetch(&server, &ExecutorId::new("0"), vec!["shuffle_0_0_0".parse()?]);
+/// while let Some(outcome) = blocks.next().await {
+///     let (block, bytes) = outcome?;
+///     println!("{block}: {} bytes", bytes.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,

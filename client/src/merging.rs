@@ -15,30 +15,7 @@ use sealed_shuffle_protocol::shuffle::{
 
 use super::calls::unexpected;
 use super::connection::{Connection, Uploading};
-use super::push::BlockBody;
-use super::{Address, Client, ClientError, Fetch};
-
-/// One attempt of merging a shuffle.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Merge {
-    /// The attempt of the application that its executors registered; -1 where it has none.
-    pub app_attempt: i32,
-    /// The shuffle.
-    pub shuffle: ShuffleId,
-    /// The attempt of merging it: 0, and one more whenever an indeterminate stage runs again.
-    pub merge: ShuffleMergeId,
-}
-
-/// A partition of one attempt of merging.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct MergedPartition {
-    /// The shuffle.
-    pub shuffle: ShuffleId,
-    /// The attempt of merging it.
-    pub merge: ShuffleMergeId,
-    /// The partition.
-    pub reduce: ReduceId,
-}
+use super::{Address, BlockBody, Client, ClientError, Fetch, Merge, MergedPartition};
 
 /// A partition of one map task, as it is pushed.
 #[derive(Clone, Debug)]

@@ -99,7 +99,7 @@ pub(crate) fn resolve(values: &mut Values<'_>, policy: &Policy) -> (Authenticati
 }
 
 /// Unless a secret was named and could not be used, which has been refused already.
-pub(crate) fn refuse_without_secret(values: &mut Values<'_>, reason: String, otherwise: String) {
+pub fn refuse_without_secret(values: &mut Values<'_>, reason: String, otherwise: String) {
     let secret = &keys::AUTHENTICATE_SECRET as &dyn AnyKey;
     let named = [secret, &keys::SECRET_FILE, &keys::SECRET_DIR, &keys::HANDOVER_SOCKET];
     if values.refused(&[secret::VARIABLE]) || values.refused(&named.map(AnyKey::name)) {

@@ -13,10 +13,10 @@ use super::environment::Environment;
 use super::error::{ConfigError, Issue};
 use super::key::{AnyKey, Key, Reader};
 use super::keys;
-use super::load::{Loaded, Sources};
+use super::load::Sources;
 use super::origin::Origin;
-use super::value::{Choice, Text};
-use super::values::Values;
+use super::value::{Choice, KeySourceName, OnUnavailable, Text};
+use super::values::{Values, read_sources};
 
 /// Everything about envelope keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,43 +57,6 @@ pub enum KeySource {
         /// The program, and its arguments; never empty (`spark.sealed.keys.command`).
         argv: Vec<String>,
     },
-}
-
-/// Who wraps data keys, as `spark.sealed.keys.provider` names it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum KeySourceName {
-    /// `local-file`
-    LocalFile,
-    /// `aws-kms`
-    AwsKms,
-    /// `command`
-    Command,
-}
-
-impl Choice<KeySourceName> {
-    /// Every provider.
-    pub const KEY_SOURCE: Self = Self {
-        words: &[
-            ("local-file", KeySourceName::LocalFile),
-            ("aws-kms", KeySourceName::AwsKms),
-            ("command", KeySourceName::Command),
-        ],
-    };
-}
-
-/// What an outage of the key service means, as `spark.sealed.keys.on-unavailable` names it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OnUnavailable {
-    /// `refuse`
-    Refuse,
-    /// `use-cached`
-    UseCached,
-}
-
-impl Choice<OnUnavailable> {
-    /// Both policies.
-    pub const ON_UNAVAILABLE: Self =
-        Self { words: &[("refuse", OnUnavailable::Refuse), ("use-cached", OnUnavailable::UseCached)] };
 }
 
 /// What an outage of the key service means.
@@ -150,13 +113,16 @@ impl fmt::Display for EnvelopeConfig {
 }
 
 impl EnvelopeConfig {
+    /// The defaults of all keys, with everything that outlives the server in this directory: its key file, too.
+    pub fn in_dir(state_dir: impl Into<PathBuf>) -> Self {
+        let state_dir = state_dir.into();
+        let source = KeySource::LocalFile { path: state_dir.join(KEY_FILE) };
+        Self { source, state_dir, ..read(&mut Values::defaults()) }
+    }
+
     /// Of a server with these sources; what else it reads is not looked at.
     pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
-        let loaded = Loaded::from_sources(sources, environment, Reader::Serve);
-        let mut values = Values::new(&loaded, environment);
-        let config = read(&mut values);
-        values.finish()?;
-        Ok(config)
+        Ok(read_sources(sources, environment, Reader::Serve, read)?.0)
     }
 
     /// What a data key of `app` is bound to.
@@ -167,6 +133,9 @@ impl EnvelopeConfig {
         context
     }
 }
+
+/// The key file of the provider `local-file`, in the state directory.
+const KEY_FILE: &str = "keys";
 
 /// Reads it.
 pub(crate) fn read(values: &mut Values<'_>) -> EnvelopeConfig {
@@ -204,7 +173,7 @@ fn source(values: &mut Values<'_>, state_dir: &Path) -> KeySource {
     }
     match provider {
         KeySourceName::LocalFile => {
-            let path = file.map_or_else(|| state_dir.join("keys"), |(path, _)| path.into());
+            let path = file.map_or_else(|| state_dir.join(KEY_FILE), |(path, _)| path.into());
             KeySource::LocalFile { path }
         }
         KeySourceName::AwsKms => {

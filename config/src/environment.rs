@@ -81,6 +81,40 @@ impl Environment for ProcessEnvironment {
     }
 }
 
+/// The machine, and nothing that anybody set: no variable and no file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EmptyEnvironment;
+
+impl Environment for EmptyEnvironment {
+    fn var(&self, _name: &str) -> Option<OsString> {
+        None
+    }
+
+    fn read(&self, _path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn stat(&self, _path: &Path) -> io::Result<PathStat> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn user_id(&self) -> u32 {
+        ProcessEnvironment.user_id()
+    }
+
+    fn descriptor_limit(&self) -> Option<u64> {
+        ProcessEnvironment.descriptor_limit()
+    }
+
+    fn processors(&self) -> usize {
+        ProcessEnvironment.processors()
+    }
+}
+
 /// Raises the soft limit of open descriptors to the hard one, as JVMs do at start. Answers the limit that is
 /// then in force; `None` is unlimited. For the beginning of `main`, before configuration is read.
 pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn no_key_is_both_read_and_ignored() {
-        for key in keys::ALL {
+        for key in keys::all() {
             assert_eq!(find(key.name()), None, "{}", key.name());
         }
     }

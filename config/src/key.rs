@@ -13,6 +13,8 @@ pub struct Key<G> {
     literal: bool,
     old_names: &'static [&'static str],
     spark: Option<&'static str>,
+    inherits: Option<&'static str>,
+    reloads: bool,
 }
 
 /// What a key is when nobody set it.
@@ -62,7 +64,18 @@ impl<G> Key<G> {
         reader: Reader,
         meaning: &'static str,
     ) -> Self {
-        Self { name, grammar, default, reader, meaning, literal: false, old_names: &[], spark: None }
+        Self {
+            name,
+            grammar,
+            default,
+            reader,
+            meaning,
+            literal: false,
+            old_names: &[],
+            spark: None,
+            inherits: None,
+            reloads: false,
+        }
     }
 
     /// `${…}` is plain text in this key, as in every key that Spark's transport reads for itself.
@@ -74,6 +87,19 @@ impl<G> Key<G> {
     /// Names that Spark still honours when the key itself is not set, first one first.
     pub(super) const fn formerly(mut self, names: &'static [&'static str]) -> Self {
         self.old_names = names;
+        self
+    }
+
+    /// Where it is not set, the key with `prefix` before the last part of its name stands in for it, which makes that a
+    /// key, too. Its default is that of neither being set.
+    pub(super) const fn inherits(mut self, prefix: &'static str) -> Self {
+        self.inherits = Some(prefix);
+        self
+    }
+
+    /// SIGHUP takes up what it says; other keys wait for a restart.
+    pub(super) const fn reloads(mut self) -> Self {
+        self.reloads = true;
         self
     }
 
@@ -109,6 +135,10 @@ pub trait AnyKey: Send + Sync {
     fn old_names(&self) -> &'static [&'static str];
     /// For a key of ours, the nearest one of Spark's.
     fn nearest_of_spark(&self) -> Option<&'static str>;
+    /// The prefix of the key that stands in for it where it is not set.
+    fn inherits(&self) -> Option<&'static str>;
+    /// Whether SIGHUP takes up what it says.
+    fn reloads(&self) -> bool;
     /// Whether values must never be printed.
     fn is_secret(&self) -> bool;
     /// Whether a value can be read.
@@ -146,6 +176,14 @@ impl<G: Grammar> AnyKey for Key<G> {
 
     fn nearest_of_spark(&self) -> Option<&'static str> {
         self.spark
+    }
+
+    fn inherits(&self) -> Option<&'static str> {
+        self.inherits
+    }
+
+    fn reloads(&self) -> bool {
+        self.reloads
     }
 
     fn is_secret(&self) -> bool {

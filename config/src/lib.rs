@@ -1,19 +1,18 @@
 //! Configuration: Spark's keys, Spark's files, and what Spark has no key for.
 //!
 //! ```text
-//! flags, --conf, environment, file ──► Loaded ──► ServerConfig or ClientConfig
-//!                                       texts       types, checked, with a report
+//! flags, --conf, environment, file ──► Loaded ──► Values ──► ServerConfig, the client's settings
+//!                                       texts       types      checked, with a report
 //! ```
 //!
 //! [`keys`] is the one table of everything that can be set. Sources are read once into [`Loaded`], which knows
-//! where each value came from; [`ServerConfig`] and [`ClientConfig`] turn texts into types. Invariants: a bad
+//! where each value came from; [`Values`] turns texts into types, from which each room fills its settings. Invariants: a bad
 //! value of a key that is read refuses the start, with all others that are bad; no secret is ever printed, by
 //! `Debug` neither; the process environment and the file system are seen through [`Environment`] alone. The
 //! commands call this before anything else is opened.
 
-mod authentication;
+pub mod authentication;
 mod bytes;
-mod client;
 mod envelope;
 mod environment;
 mod error;
@@ -28,24 +27,23 @@ mod merging;
 mod notice;
 mod origin;
 mod policy;
-mod probe;
 pub mod properties;
+mod report;
 mod roots;
 mod sasl;
-mod secret;
+pub mod secret;
 mod server;
 mod substitute;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub mod tls;
 mod unknown;
 pub mod value;
 mod values;
 
 pub use self::authentication::Authentication;
 pub use self::bytes::ByteCount;
-pub use self::client::{ClientConfig, ClientSecurity, ClientTimeouts};
-pub use self::envelope::{EnvelopeConfig, KeySource, KeySourceName, OnUnavailable, OutagePolicy};
+pub use self::envelope::{EnvelopeConfig, KeySource, OutagePolicy};
 #[cfg(any(test, feature = "fake"))]
 pub use self::environment::fake;
 pub use self::environment::{Environment, MAX_FILE, PathStat, ProcessEnvironment, raise_descriptor_limit};
@@ -58,10 +56,11 @@ pub use self::merging::MergeConfig;
 pub use self::notice::Notice;
 pub use self::origin::Origin;
 pub use self::policy::{AppPolicy, Policy, Verdict};
-pub use self::probe::ProbeConfig;
+pub use self::report::{Effective, Report};
 pub use self::roots::{RootSource, Roots};
 pub use self::sasl::SaslSettings;
 pub use self::secret::{ConfiguredSecret, SecretDirectory, SecretSource};
 pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions, admin_address};
-pub use self::tls::{ClientAuth, Password, TlsConfig, TlsFile, TlsSource, TlsVersions};
-pub use self::values::Effective;
+pub use self::tls::{Password, TlsConfig, TlsFile, TlsSource};
+pub use self::value::{ClientAuth, KeySourceName, OnUnavailable, TlsVersions};
+pub use self::values::{Values, read_sources};

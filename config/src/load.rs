@@ -7,8 +7,7 @@
 //! The two variables are looked at for a server only, as by Spark's launcher of the shuffle service. The
 //! properties file is the one that was named, else `$SPARK_CONF_DIR/spark-defaults.conf`, else
 //! `$SPARK_HOME/conf/spark-defaults.conf`; only a named one must exist. Nothing is read twice: the result keeps
-//! what the environment said, and is turned into a [`ServerConfig`](super::ServerConfig) or a
-//! [`ClientConfig`](super::ClientConfig), which report what is wrong in one go.
+//! what the environment said, and is read through [`Values`](super::Values), which report what is wrong in one go.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -101,16 +100,21 @@ pub struct IgnoredSetting {
 }
 
 impl Loaded {
-    /// Reads all sources for a server or a client. What is wrong is kept and reported by whoever reads values.
-    pub fn from_sources(sources: &Sources, environment: &dyn Environment, reader: Reader) -> Self {
-        let mut loaded = Self {
+    /// Nothing was set.
+    pub(crate) const fn nothing() -> Self {
+        Self {
             settings: BTreeMap::new(),
             system: BTreeMap::new(),
             properties_file: None,
             ignored: Vec::new(),
             issues: Vec::new(),
             notices: Vec::new(),
-        };
+        }
+    }
+
+    /// Reads all sources for a server or a client. What is wrong is kept and reported by whoever reads values.
+    pub fn from_sources(sources: &Sources, environment: &dyn Environment, reader: Reader) -> Self {
+        let mut loaded = Self::nothing();
         loaded.add_properties_file(sources.properties_file.as_deref(), environment);
         if reader.includes(Reader::Serve) {
             for variable in ["SPARK_DAEMON_JAVA_OPTS", "SPARK_SHUFFLE_OPTS"] {
@@ -341,7 +345,7 @@ fn default_file(environment: &dyn Environment) -> Option<PathBuf> {
 }
 
 fn current_name(old: &str) -> Option<&'static str> {
-    keys::ALL.iter().find(|key| key.old_names().contains(&old)).map(|key| key.name())
+    keys::all().find(|key| key.old_names().contains(&old)).map(|key| key.name())
 }
 
 /// What `${…}` may name.

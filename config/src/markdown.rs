@@ -13,8 +13,8 @@ pub fn markdown_table() -> String {
     let mut text = String::new();
     for (reader, title) in sections {
         text += &format!("{title}\n\n| key | value | default | meaning |\n|---|---|---|---|\n");
-        for key in keys::ALL.iter().filter(|key| key.reader() == reader) {
-            text += &row(*key);
+        for key in keys::all().filter(|key| key.reader() == reader) {
+            text += &row(key);
         }
         text.push('\n');
     }
@@ -24,10 +24,11 @@ pub fn markdown_table() -> String {
 }
 
 fn row(key: &dyn AnyKey) -> String {
-    let default = match key.default() {
-        DefaultValue::Text(value) => format!("`{value}`"),
-        DefaultValue::Same(other) => format!("`{}`", other.name()),
-        DefaultValue::Unset(words) => words.to_owned(),
+    let default = match (keys::ancestor(key), key.default()) {
+        (Some(ancestor), _) => format!("that of `{}`", ancestor.name()),
+        (None, DefaultValue::Text(value)) => format!("`{value}`"),
+        (None, DefaultValue::Same(other)) => format!("`{}`", other.name()),
+        (None, DefaultValue::Unset(words)) => words.to_owned(),
     };
     let near = key.nearest_of_spark().map(|name| format!(" Spark's nearest: `{name}`.")).unwrap_or_default();
     let old = match key.old_names() {
@@ -62,7 +63,7 @@ mod tests {
     #[test]
     fn every_key_has_a_row() {
         let table = markdown_table();
-        for key in keys::ALL {
+        for key in keys::all() {
             assert_eq!(table.matches(&format!("\n| `{}` |", key.name())).count(), 1, "{}", key.name());
         }
     }

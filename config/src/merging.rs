@@ -29,13 +29,23 @@ impl MergeConfig {
     /// None where merging is not switched on; a bad value is refused in either case.
     pub(crate) fn read(v: &mut Values<'_>) -> Option<Self> {
         let is_on = v.value(&keys::MERGE_MANAGER).ends_with(RESOLVER);
-        let config = Self {
+        let config = Self::of(v);
+        is_on.then_some(config)
+    }
+
+    fn of(v: &mut Values<'_>) -> Self {
+        Self {
             min_chunk: v.value(&keys::MERGE_MIN_CHUNK),
             index_cache_size: v.value(&keys::MERGE_INDEX_CACHE),
             io_errors: v.value(&keys::MERGE_IO_ERRORS),
             cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
             fsync: v.value(&keys::MERGE_FSYNC),
-        };
-        is_on.then_some(config)
+        }
+    }
+}
+
+impl Default for MergeConfig {
+    fn default() -> Self {
+        Self::of(&mut Values::defaults())
     }
 }

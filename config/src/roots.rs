@@ -24,6 +24,8 @@ pub enum RootSource {
     Environment(&'static str),
     /// `spark.local.dir`.
     Key(Origin),
+    /// The program that the server is part of.
+    Program,
 }
 
 impl fmt::Display for RootSource {
@@ -31,6 +33,7 @@ impl fmt::Display for RootSource {
         match self {
             Self::Environment(variable) => write!(f, "environment {variable}"),
             Self::Key(origin) => write!(f, "{} ({origin})", keys::LOCAL_DIR.name()),
+            Self::Program => f.write_str("the program"),
         }
     }
 }
@@ -76,10 +79,10 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Option<Roots> {
     };
     let subject = match &source {
         RootSource::Environment(name) => *name,
-        RootSource::Key(_) => keys::LOCAL_DIR.name(),
+        RootSource::Key(_) | RootSource::Program => keys::LOCAL_DIR.name(),
     };
     let issue = |reason: String, remedy: &str| match &source {
-        RootSource::Environment(_) => Issue::new(subject, reason, remedy),
+        RootSource::Environment(_) | RootSource::Program => Issue::new(subject, reason, remedy),
         RootSource::Key(origin) => Issue::new(subject, reason, remedy).with_origin(origin.clone()),
     };
     if paths.is_empty() {

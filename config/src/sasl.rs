@@ -19,8 +19,7 @@ pub struct SaslSettings {
 
 impl Default for SaslSettings {
     fn default() -> Self {
-        let max_block = ByteCount::kib(64);
-        Self { ciphers: vec![SaslCipher::TripleDes], always_encrypt: false, max_block }
+        Self::read(&mut Values::defaults())
     }
 }
 

@@ -35,6 +35,8 @@ pub enum SecretSource {
     File(PathBuf),
     /// Standard input.
     StandardInput,
+    /// The program that the server or client is part of.
+    Program,
 }
 
 impl fmt::Display for SecretSource {
@@ -44,6 +46,7 @@ impl fmt::Display for SecretSource {
             Self::Key(origin) => write!(f, "{} ({origin})", keys::AUTHENTICATE_SECRET.name()),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::StandardInput => f.write_str("standard input"),
+            Self::Program => f.write_str("the program"),
         }
     }
 }
@@ -55,6 +58,13 @@ pub struct ConfiguredSecret {
     pub source: SecretSource,
     /// The secret, never empty; wiped when dropped.
     pub text: Zeroizing<String>,
+}
+
+impl ConfiguredSecret {
+    /// A secret that the program knows.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { source: SecretSource::Program, text: Zeroizing::new(text.into()) }
+    }
 }
 
 impl fmt::Debug for ConfiguredSecret {
@@ -158,7 +168,7 @@ fn previous_from(values: &mut Values<'_>, path: &str, origin: Origin) -> Option<
 }
 
 /// The secret that the sources name first; `None` where there is none or where it cannot be used.
-pub(crate) fn resolve(values: &mut Values<'_>) -> Option<ConfiguredSecret> {
+pub fn resolve(values: &mut Values<'_>) -> Option<ConfiguredSecret> {
     let key = values.optional(&keys::AUTHENTICATE_SECRET);
     let file = values.optional(&keys::SECRET_FILE);
     if let Some((_, origin)) = &key

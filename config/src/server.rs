@@ -1,6 +1,7 @@
 //! The configuration of `serve`, typed.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sealed_shuffle_protocol::limits::Limits;
@@ -11,15 +12,15 @@ use super::environment::Environment;
 use super::error::{ConfigError, Issue};
 use super::handover::HandoverConfig;
 use super::key::{AnyKey, Reader};
-use super::load::{IgnoredSetting, Loaded, Sources};
+use super::load::Sources;
 use super::merging::MergeConfig;
-use super::notice::Notice;
 use super::policy::{self, Policy};
-use super::roots::{self, Roots};
+use super::report::Report;
+use super::roots::{self, RootSource, Roots};
 use super::sasl::SaslSettings;
 use super::secret::{ConfiguredSecret, SecretDirectory};
 use super::tls::{self, TlsConfig};
-use super::values::{Effective, Values};
+use super::values::{Values, read_sources};
 use super::{ByteCount, keys};
 
 /// Everything that a server is told from outside. Made by [`ServerConfig::from_sources`]; the key of each
@@ -58,7 +59,7 @@ pub struct ServerConfig {
     pub timeouts: ServerTimeouts,
     /// Threads that seal and move bytes (`spark.shuffle.io.serverThreads`). One per processor, at most 8.
     pub worker_threads: usize,
-    /// Threads that wait for disks (`spark.sealed.disk.threads`). 8.
+    /// Threads that wait for the disk of each root (`spark.sealed.disk.threads`). 8.
     pub disk_threads: usize,
     /// Chunks being sent on all connections (`spark.shuffle.maxChunksBeingTransferred`). No bound.
     pub max_chunks_being_transferred: u64,
@@ -88,7 +89,8 @@ pub struct ServerConfig {
     pub merging: Option<MergeConfig>,
     /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
-    report: Report,
+    /// How it came about.
+    pub report: Report,
 }
 
 /// Options of accepted and listening sockets.
@@ -117,127 +119,80 @@ pub struct ServerTimeouts {
     pub drain: Duration,
 }
 
-/// What was read, for those who ask afterwards.
-#[derive(Clone, Debug)]
-pub(crate) struct Report {
-    pub(crate) properties_file: Option<std::path::PathBuf>,
-    pub(crate) effective: Vec<Effective>,
-    pub(crate) notices: Vec<Notice>,
-    pub(crate) ignored: Vec<IgnoredSetting>,
-}
-
 impl ServerConfig {
     /// Reads all sources. The error holds everything that is wrong, not only the first thing.
     pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
-        Self::from_loaded(&Loaded::from_sources(sources, environment, Reader::Serve), environment)
+        let read = |v: &mut Values<'_>| Self::read(v, roots::resolve);
+        let (config, report) = read_sources(sources, environment, Reader::Serve, read)?;
+        Ok(Self { report, ..config.expect("roots that could not be used were refused") })
     }
 
-    /// Reads what was loaded.
-    pub fn from_loaded(loaded: &Loaded, environment: &dyn Environment) -> Result<Self, ConfigError> {
-        let mut values = Values::new(loaded, environment);
-        let v = &mut values;
+    /// The defaults of all keys, for a program that a server is part of: no file and no variable is looked at. Files are
+    /// opened beneath `roots`; a restart finds in `state_dir` what it has to know. Every peer must prove an application, so
+    /// the secrets are still to be said.
+    pub fn new(roots: impl IntoIterator<Item = PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
+        let roots = Roots { source: RootSource::Program, paths: roots.into_iter().collect() };
+        let mut config = Self::read(&mut Values::defaults(), |_| Some(roots)).expect("there are roots");
+        config.authentication = Authentication::Required;
+        config.policy.anonymous = false;
+        config.envelope = EnvelopeConfig::in_dir(state_dir);
+        config
+    }
+
+    /// `None` where the roots were refused.
+    fn read(v: &mut Values<'_>, roots: impl FnOnce(&mut Values<'_>) -> Option<Roots>) -> Option<Self> {
         let listen = SocketAddr::new(v.value(&keys::BIND), v.value(&keys::SERVICE_PORT));
-        let roots = roots::resolve(v);
+        let roots = roots(v);
         let mut policy = policy::read(v);
         let (authentication, secrets) = authentication::resolve(v, &policy);
         policy.anonymous = authentication == Authentication::Optional;
-        let sasl = SaslSettings::read(v);
-        let max_legacy_iterations = v.value(&keys::LIMIT_LEGACY_ITERATIONS);
-        let max_applications = count(v.value(&keys::APPLICATIONS_MAX));
-        let sockets = SocketOptions {
-            backlog: positive(v.value(&keys::BACK_LOG)),
-            receive_buffer: positive(v.value(&keys::RECEIVE_BUFFER)),
-            send_buffer: positive(v.value(&keys::SEND_BUFFER)),
-            keep_alive: v.value(&keys::TCP_KEEP_ALIVE),
-        };
-        let timeouts = ServerTimeouts {
-            handshake: v.value(&keys::HANDSHAKE_TIMEOUT),
-            idle: unless_zero(v.value(&keys::CONNECTION_TIMEOUT)),
-            stalled: unless_zero(v.value(&keys::STALLED_TIMEOUT)),
-            drain: v.value(&keys::DRAIN_TIMEOUT),
-        };
-        let worker_threads = match v.value(&keys::SERVER_THREADS) {
-            0 => environment.processors().clamp(1, 8),
-            threads => count(threads),
-        };
-        let disk_threads = count(v.value(&keys::DISK_THREADS));
-        let max_chunks_being_transferred = v.value(&keys::MAX_CHUNKS_BEING_TRANSFERRED).unsigned_abs();
-        let index_cache_size = v.value(&keys::INDEX_CACHE_SIZE);
-        let segment_size = v.value(&keys::SEGMENT_SIZE);
-        let memory_budget = memory_budget(v, segment_size);
-        let max_connections = count(v.value(&keys::CONNECTIONS_MAX));
-        let max_open_files = max_open_files(v, max_connections);
-        let limits = limits(v);
-        let max_executors = count(v.value(&keys::LIMIT_EXECUTORS));
-        let app_idle_ttl = unless_zero(v.value(&keys::APP_IDLE_TTL));
-        let admin = admin(v);
-        let tls = tls::resolve(v, tls::Side::Server);
-        let envelope = envelope::read(v);
-        let merging = MergeConfig::read(v);
-        let log = v.value(&keys::LOG);
-        v.value(&keys::UNKNOWN);
-        accepted_without_effect(v);
-        let recovery = v.value(&keys::DB_ENABLED);
-        if !recovery {
-            v.info(format!("a restart forgets registrations: {} = false", keys::DB_ENABLED.name()));
-        }
-
-        let (effective, notices) = values.finish()?;
-        let roots = roots.expect("roots that could not be used were refused");
-        let report = Report {
-            properties_file: loaded.properties_file().map(Into::into),
-            effective,
-            notices,
-            ignored: loaded.ignored().to_vec(),
-        };
-        Ok(Self {
+        Some(Self {
             listen,
-            roots,
             authentication,
             secret: secrets.current,
             previous_secret: secrets.previous,
             secret_directory: secrets.directory,
             handover: secrets.handover,
             policy,
-            sasl,
-            max_legacy_iterations,
-            max_applications,
-            recovery,
-            sockets,
-            timeouts,
-            worker_threads,
-            disk_threads,
-            max_chunks_being_transferred,
-            index_cache_size,
-            memory_budget,
-            segment_size,
-            max_open_files,
-            max_connections,
-            max_executors,
-            limits,
-            app_idle_ttl,
-            admin,
-            tls,
-            envelope,
-            merging,
-            log,
-            report,
+            sasl: SaslSettings::read(v),
+            max_legacy_iterations: v.value(&keys::LIMIT_LEGACY_ITERATIONS),
+            max_applications: v.count(&keys::APPLICATIONS_MAX),
+            sockets: SocketOptions {
+                backlog: v.positive(&keys::BACK_LOG),
+                receive_buffer: v.positive(&keys::RECEIVE_BUFFER),
+                send_buffer: v.positive(&keys::SEND_BUFFER),
+                keep_alive: v.value(&keys::TCP_KEEP_ALIVE),
+            },
+            timeouts: ServerTimeouts {
+                handshake: v.value(&keys::HANDSHAKE_TIMEOUT),
+                idle: v.unless_zero(&keys::CONNECTION_TIMEOUT),
+                stalled: v.unless_zero(&keys::STALLED_TIMEOUT),
+                drain: v.value(&keys::DRAIN_TIMEOUT),
+            },
+            worker_threads: match v.count(&keys::SERVER_THREADS) {
+                0 => v.environment().processors().clamp(1, 8),
+                threads => threads,
+            },
+            disk_threads: v.count(&keys::DISK_THREADS),
+            max_chunks_being_transferred: v.value(&keys::MAX_CHUNKS_BEING_TRANSFERRED).unsigned_abs(),
+            index_cache_size: v.value(&keys::INDEX_CACHE_SIZE),
+            segment_size: v.value(&keys::SEGMENT_SIZE),
+            memory_budget: memory_budget(v),
+            max_connections: v.count(&keys::CONNECTIONS_MAX),
+            max_open_files: max_open_files(v),
+            limits: limits(v),
+            max_executors: v.count(&keys::LIMIT_EXECUTORS),
+            app_idle_ttl: v.unless_zero(&keys::APP_IDLE_TTL),
+            admin: admin(v),
+            tls: tls::resolve(v, tls::Side::Server),
+            envelope: envelope::read(v),
+            merging: MergeConfig::read(v),
+            log: v.value(&keys::LOG),
+            recovery: recovery(v),
+            report: Report::default(),
+            // Last, so that everything else was looked at before.
+            roots: roots?,
         })
-    }
-
-    /// What the operator should know although the configuration can be used.
-    pub fn notices(&self) -> &[Notice] {
-        &self.report.notices
-    }
-
-    /// Every key that is in effect, with its value and origin; secrets are not shown.
-    pub fn effective(&self) -> &[Effective] {
-        &self.report.effective
-    }
-
-    /// Keys of Spark's that were set and have no effect here.
-    pub fn ignored(&self) -> &[IgnoredSetting] {
-        &self.report.ignored
     }
 
     /// The effective configuration as lines of text: the summary first, then every key, then keys without
@@ -250,7 +205,7 @@ impl ServerConfig {
 
     /// What an operator looks for first: file, roots, secret source, policy, limits.
     pub fn summary(&self) -> Vec<String> {
-        let mut lines = self.report.opening();
+        let mut lines = vec![self.report.opening()];
         let roots: Vec<_> = self.roots.paths.iter().map(|path| path.display().to_string()).collect();
         lines.push(format!("roots: {}  ({})", roots.join(", "), self.roots.source));
         lines.push(match (&self.secret, &self.previous_secret, &self.secret_directory) {
@@ -294,36 +249,17 @@ impl ServerConfig {
     }
 }
 
-impl Report {
-    pub(crate) fn opening(&self) -> Vec<String> {
-        vec![match &self.properties_file {
-            Some(path) => format!("properties file: {}", path.display()),
-            None => "properties file: none".into(),
-        }]
-    }
-
-    pub(crate) fn closing(&self) -> impl Iterator<Item = String> {
-        let effective = self.effective.iter().map(ToString::to_string);
-        let ignored = self.ignored.iter().map(|ignored| {
-            format!("{} has no effect: {}  ({})", ignored.key, ignored.because, ignored.origin)
-        });
-        effective.chain(ignored).chain(self.notices.iter().map(ToString::to_string))
-    }
-}
-
 /// Where the operator's port of a server with these sources is; `None` where it has none.
 pub fn admin_address(
     sources: &Sources,
     environment: &dyn Environment,
 ) -> Result<Option<SocketAddr>, ConfigError> {
-    let loaded = Loaded::from_sources(sources, environment, Reader::Serve);
-    let mut values = Values::new(&loaded, environment);
-    let address = values.optional(&keys::ADMIN_ADDRESS).map(|(address, _)| address);
-    values.finish()?;
-    Ok(address)
+    let read = |v: &mut Values<'_>| v.optional(&keys::ADMIN_ADDRESS).map(|(address, _)| address);
+    Ok(read_sources(sources, environment, Reader::Serve, read)?.0)
 }
 
-fn memory_budget(v: &mut Values<'_>, segment_size: ByteCount) -> ByteCount {
+fn memory_budget(v: &mut Values<'_>) -> ByteCount {
+    let segment_size = v.value(&keys::SEGMENT_SIZE);
     let budget = v.value(&keys::MEMORY_BUDGET);
     if budget.as_u64() < 2 * segment_size.as_u64() {
         let reason = format!("less than two segments of {segment_size}");
@@ -339,7 +275,8 @@ const RESERVED_DESCRIPTORS: u64 = 128;
 /// More open files than this bring nothing.
 const MOST_OPEN_FILES: u64 = 65_536;
 
-fn max_open_files(v: &mut Values<'_>, connections: usize) -> usize {
+fn max_open_files(v: &mut Values<'_>) -> usize {
+    let connections = v.count(&keys::CONNECTIONS_MAX);
     let limit = v.environment().descriptor_limit().unwrap_or(u64::MAX);
     let besides = connections as u64 + RESERVED_DESCRIPTORS;
     let asked = u64::from(v.value(&keys::FILES_MAX_OPEN));
@@ -358,12 +295,12 @@ fn max_open_files(v: &mut Values<'_>, connections: usize) -> usize {
 
 fn limits(v: &mut Values<'_>) -> Limits {
     let mut limits = Limits::default();
-    limits.handshake_frame = v.value(&keys::LIMIT_HANDSHAKE_FRAME).as_u64();
-    limits.request_frame = v.value(&keys::LIMIT_REQUEST_FRAME).as_u64();
-    limits.pipelined_requests = count(v.value(&keys::LIMIT_PIPELINED_REQUESTS));
-    limits.streams = count(v.value(&keys::LIMIT_STREAMS));
-    limits.chunks = count(v.value(&keys::LIMIT_CHUNKS));
-    limits.local_dirs = count(v.value(&keys::LIMIT_LOCAL_DIRS));
+    limits.handshake_frame = v.bytes(&keys::LIMIT_HANDSHAKE_FRAME);
+    limits.request_frame = v.bytes(&keys::LIMIT_REQUEST_FRAME);
+    limits.pipelined_requests = v.count(&keys::LIMIT_PIPELINED_REQUESTS);
+    limits.streams = v.count(&keys::LIMIT_STREAMS);
+    limits.chunks = v.count(&keys::LIMIT_CHUNKS);
+    limits.local_dirs = v.count(&keys::LIMIT_LOCAL_DIRS);
     limits
 }
 
@@ -378,8 +315,9 @@ fn admin(v: &mut Values<'_>) -> Option<SocketAddr> {
     Some(address)
 }
 
-/// Keys of Spark's service that are accepted, and what to say about them.
-fn accepted_without_effect(v: &mut Values<'_>) {
+/// Whether a restart finds its registrations again; and two keys of Spark's service that are accepted without effect.
+fn recovery(v: &mut Values<'_>) -> bool {
+    v.value(&keys::UNKNOWN);
     v.value(&keys::FETCH_RDD);
     if !v.value(&keys::VERIFY_BLOCK_PATHS) {
         v.refuse(
@@ -391,16 +329,9 @@ fn accepted_without_effect(v: &mut Values<'_>) {
             .with_value("false"),
         );
     }
-}
-
-fn positive(number: i32) -> Option<u32> {
-    u32::try_from(number).ok().filter(|number| *number > 0)
-}
-
-pub(crate) fn unless_zero(time: Duration) -> Option<Duration> {
-    (!time.is_zero()).then_some(time)
-}
-
-pub(crate) fn count(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
+    let recovery = v.value(&keys::DB_ENABLED);
+    if !recovery {
+        v.info(format!("a restart forgets registrations: {} = false", keys::DB_ENABLED.name()));
+    }
+    recovery
 }

@@ -13,7 +13,7 @@ use super::error::Issue;
 use super::key::{AnyKey, Key};
 use super::keys;
 use super::origin::Origin;
-use super::value::{Choice, Grammar, Secret, Text};
+use super::value::{ClientAuth, Secret, Text, TlsVersions};
 use super::values::Values;
 
 /// Everything about TLS; made when `spark.ssl.rpc.enabled` is true.
@@ -29,41 +29,6 @@ pub struct TlsConfig {
     pub client_auth: ClientAuth,
     /// Whether a client takes a certificate for any host (`spark.sealed.tls.danger-skip-hostname-verification`). No.
     pub skip_hostname_verification: bool,
-}
-
-/// Versions of TLS, as `spark.ssl.rpc.protocol` names them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TlsVersions {
-    /// `TLS`: 1.2 and 1.3.
-    Both,
-    /// `TLSv1.2` alone.
-    V1_2,
-    /// `TLSv1.3` alone.
-    V1_3,
-}
-
-impl Choice<TlsVersions> {
-    /// The versions that are spoken here; Spark's JVMs know older ones.
-    pub const TLS_VERSIONS: Self = Self {
-        words: &[("TLS", TlsVersions::Both), ("TLSv1.2", TlsVersions::V1_2), ("TLSv1.3", TlsVersions::V1_3)],
-    };
-}
-
-/// Whether a server asks its clients for certificates.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ClientAuth {
-    /// It does not.
-    None,
-    /// It does, and serves those that have none.
-    Want,
-    /// It serves none without.
-    Need,
-}
-
-impl Choice<ClientAuth> {
-    /// As the key names them.
-    pub const CLIENT_AUTH: Self =
-        Self { words: &[("none", ClientAuth::None), ("want", ClientAuth::Want), ("need", ClientAuth::Need)] };
 }
 
 /// Where key, certificates and authorities are.
@@ -167,11 +132,11 @@ impl TlsConfig {
 }
 
 /// Reads the keys of TLS for one side; `None` where it is off or cannot be used, which was refused.
-pub(crate) fn resolve(values: &mut Values<'_>, side: Side) -> Option<TlsConfig> {
+pub fn resolve(values: &mut Values<'_>, side: Side) -> Option<TlsConfig> {
     let enabled = values.value(&keys::SSL_RPC_ENABLED);
     let source = source(values);
-    let versions = either(values, &keys::SSL_RPC_PROTOCOL, &keys::SSL_PROTOCOL).map(|(versions, _)| versions);
-    let suites = either(values, &keys::SSL_RPC_ALGORITHMS, &keys::SSL_ALGORITHMS).map(|(suites, _)| suites);
+    let versions = values.optional(&keys::SSL_RPC_PROTOCOL).map(|(versions, _)| versions);
+    let suites = values.optional(&keys::SSL_RPC_ALGORITHMS).map(|(suites, _)| suites);
     let client_auth = match side {
         Side::Server => values.value(&keys::TLS_CLIENT_AUTH),
         Side::Client => ClientAuth::None,
@@ -201,8 +166,10 @@ pub(crate) fn resolve(values: &mut Values<'_>, side: Side) -> Option<TlsConfig> 
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Side {
+pub enum Side {
+    /// A server, which needs a key and a certificate.
     Server,
+    /// A client, which needs to know whom to trust.
     Client,
 }
 
@@ -249,34 +216,21 @@ fn source(values: &mut Values<'_>) -> Option<TlsSource> {
     let command = ours(values, &keys::TLS_COMMAND);
     let key_store = file(
         values,
-        (&keys::SSL_RPC_KEY_STORE, &keys::SSL_KEY_STORE),
-        Some((
-            "_SPARK_SSL_RPC_KEY_STORE_PASSWORD",
-            &keys::SSL_RPC_KEY_STORE_PASSWORD,
-            &keys::SSL_KEY_STORE_PASSWORD,
-        )),
+        &keys::SSL_RPC_KEY_STORE,
+        Some((&keys::SSL_RPC_KEY_STORE_PASSWORD, "_SPARK_SSL_RPC_KEY_STORE_PASSWORD")),
     );
-    let key_password =
-        password(values, "_SPARK_SSL_RPC_KEY_PASSWORD", &keys::SSL_RPC_KEY_PASSWORD, &keys::SSL_KEY_PASSWORD);
+    let key_password = password(values, &keys::SSL_RPC_KEY_PASSWORD, "_SPARK_SSL_RPC_KEY_PASSWORD");
     let trust_store = file(
         values,
-        (&keys::SSL_RPC_TRUST_STORE, &keys::SSL_TRUST_STORE),
-        Some((
-            "_SPARK_SSL_RPC_TRUST_STORE_PASSWORD",
-            &keys::SSL_RPC_TRUST_STORE_PASSWORD,
-            &keys::SSL_TRUST_STORE_PASSWORD,
-        )),
+        &keys::SSL_RPC_TRUST_STORE,
+        Some((&keys::SSL_RPC_TRUST_STORE_PASSWORD, "_SPARK_SSL_RPC_TRUST_STORE_PASSWORD")),
     );
     let private_key = file(
         values,
-        (&keys::SSL_RPC_PRIVATE_KEY, &keys::SSL_PRIVATE_KEY),
-        Some((
-            "_SPARK_SSL_RPC_PRIVATE_KEY_PASSWORD",
-            &keys::SSL_RPC_PRIVATE_KEY_PASSWORD,
-            &keys::SSL_PRIVATE_KEY_PASSWORD,
-        )),
+        &keys::SSL_RPC_PRIVATE_KEY,
+        Some((&keys::SSL_RPC_PRIVATE_KEY_PASSWORD, "_SPARK_SSL_RPC_PRIVATE_KEY_PASSWORD")),
     );
-    let chain = file(values, (&keys::SSL_RPC_CERT_CHAIN, &keys::SSL_CERT_CHAIN), None);
+    let chain = file(values, &keys::SSL_RPC_CERT_CHAIN, None);
     match (bundle, command) {
         (Some(_), Some((_, origin))) => {
             let reason = format!("{} is set, too", keys::TLS_BUNDLE.name());
@@ -323,35 +277,24 @@ fn ours(values: &mut Values<'_>, key: &'static Key<Text>) -> Option<(String, Ori
     Some((text, origin))
 }
 
+/// A file and the password that opens it: a key, and a variable of the environment, which comes before it.
 fn file(
     values: &mut Values<'_>,
-    (key, fallback): (&'static Key<Text>, &'static Key<Text>),
-    password_keys: Option<(&'static str, &'static Key<Secret>, &'static Key<Secret>)>,
+    key: &'static Key<Text>,
+    protection: Option<(&'static Key<Secret>, &'static str)>,
 ) -> Option<TlsFile> {
-    let password =
-        password_keys.and_then(|(variable, key, fallback)| password(values, variable, key, fallback));
-    let (path, origin, key) = match values.optional(key) {
-        Some((path, origin)) => (path, origin, key),
-        None => {
-            let (path, origin) = values.optional(fallback)?;
-            (path, origin, fallback)
-        }
-    };
+    let password = protection.and_then(|(key, variable)| password(values, key, variable));
+    let (path, origin, named) = values.named(key)?;
     if path.is_empty() {
-        values.refuse(Issue::new(key.name(), "it is empty", "name a file, or remove it").with_origin(origin));
+        values.refuse(Issue::new(named, "it is empty", "name a file, or remove it").with_origin(origin));
         return None;
     }
-    let password_key = password_keys.map_or_else(|| key.name(), |(_, key, _)| key.name());
-    Some(TlsFile { key: key.name(), path: path.into(), origin, password, password_key })
+    let password_key = protection.map_or(named, |(key, _)| key.name());
+    Some(TlsFile { key: named, path: path.into(), origin, password, password_key })
 }
 
-fn password(
-    values: &mut Values<'_>,
-    variable: &'static str,
-    key: &'static Key<Secret>,
-    fallback: &'static Key<Secret>,
-) -> Option<Password> {
-    let configured = either(values, key, fallback);
+fn password(values: &mut Values<'_>, key: &'static Key<Secret>, variable: &'static str) -> Option<Password> {
+    let configured = values.optional(key);
     if let Some(value) = values.environment().var(variable) {
         return match value.into_string() {
             Ok(text) => Some(Password::new(text)),
@@ -369,12 +312,4 @@ fn password(
         ));
     }
     Some(Password(text))
-}
-
-fn either<G: Grammar>(
-    values: &mut Values<'_>,
-    key: &'static Key<G>,
-    fallback: &'static Key<G>,
-) -> Option<(G::Value, Origin)> {
-    values.optional(key).or_else(|| values.optional(fallback))
 }

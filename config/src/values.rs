@@ -1,41 +1,25 @@
 //! Typed reading of what was loaded: collects what is wrong, and what is in effect.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use super::environment::Environment;
+use super::environment::{EmptyEnvironment, Environment};
 use super::error::{ConfigError, Issue};
-use super::key::{AnyKey, DefaultValue, Key};
-use super::load::Loaded;
+use super::key::{AnyKey, DefaultValue, Key, Reader};
+use super::keys;
+use super::load::{Loaded, Sources};
 use super::notice::Notice;
 use super::origin::Origin;
-use super::value::Grammar;
-
-/// One line of the effective configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Effective {
-    /// The key.
-    pub key: Cow<'static, str>,
-    /// Its value as text; secrets are replaced by `(secret)`.
-    pub value: String,
-    /// Where it came from.
-    pub origin: Origin,
-    /// The key from which the value was taken, where that is another one.
-    pub by_way_of: Option<&'static str>,
-}
-
-impl std::fmt::Display for Effective {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} = {}  ({}", self.key, self.value, self.origin)?;
-        if let Some(other) = self.by_way_of {
-            write!(f, " of {other}")?;
-        }
-        f.write_str(")")
-    }
-}
+use super::report::{Effective, Report};
+use super::value::{Grammar, Int, Size, Time};
 
 /// Reads keys one by one. A value that cannot be read becomes an issue, and its default stands in for it, so
 /// that reading goes on; [`Values::finish`] fails if there was any.
-pub(crate) struct Values<'a> {
+///
+/// A room fills its settings with one expression a field: [`Values::value`], or [`Values::count`] and its like where
+/// the field has another type. The same expressions over [`Values::defaults`] make the settings of those who
+/// configure nothing, so that a default stands in its key alone.
+pub struct Values<'a> {
     loaded: &'a Loaded,
     environment: &'a dyn Environment,
     effective: Vec<Effective>,
@@ -43,8 +27,30 @@ pub(crate) struct Values<'a> {
     notices: Vec<Notice>,
 }
 
+/// Reads all sources and lets `read` take from them what it needs. The error holds everything that is wrong, not only
+/// the first thing.
+pub fn read_sources<T>(
+    sources: &Sources,
+    environment: &dyn Environment,
+    reader: Reader,
+    read: impl FnOnce(&mut Values<'_>) -> T,
+) -> Result<(T, Report), ConfigError> {
+    let loaded = Loaded::from_sources(sources, environment, reader);
+    let mut values = Values::new(&loaded, environment);
+    let read = read(&mut values);
+    Ok((read, values.finish()?))
+}
+
+impl Values<'static> {
+    /// Over nothing: every key has its default.
+    pub fn defaults() -> Self {
+        static NOTHING: Loaded = Loaded::nothing();
+        Self::new(&NOTHING, &EmptyEnvironment)
+    }
+}
+
 impl<'a> Values<'a> {
-    pub(crate) fn new(loaded: &'a Loaded, environment: &'a dyn Environment) -> Self {
+    fn new(loaded: &'a Loaded, environment: &'a dyn Environment) -> Self {
         Self {
             loaded,
             environment,
@@ -54,12 +60,13 @@ impl<'a> Values<'a> {
         }
     }
 
-    pub(crate) fn environment(&self) -> &'a dyn Environment {
+    /// The surroundings that were given.
+    pub fn environment(&self) -> &'a dyn Environment {
         self.environment
     }
 
     /// The value of a key that has a default.
-    pub(crate) fn value<G: Grammar>(&mut self, key: &'static Key<G>) -> G::Value {
+    pub fn value<G: Grammar>(&mut self, key: &'static Key<G>) -> G::Value {
         if let Some((value, _)) = self.optional(key) {
             return value;
         }
@@ -85,29 +92,38 @@ impl<'a> Values<'a> {
         };
         let by_way_of = (source.name() != key.name()).then(|| source.name());
         let value = key.parse(&text).expect("the text was checked, or is a default, which a test checks");
-        self.effective.push(Effective { key: key.name().into(), value: text, origin, by_way_of });
+        self.is_in_effect(Effective { key: key.name().into(), value: text, origin, by_way_of });
         value
     }
 
     /// The value of a key if somebody set it, and who.
-    pub(crate) fn optional<G: Grammar>(&mut self, key: &'static Key<G>) -> Option<(G::Value, Origin)> {
-        let (text, origin) = self.text(key)?;
-        if !self.accepts(key, key, &text, &origin) {
+    pub fn optional<G: Grammar>(&mut self, key: &'static Key<G>) -> Option<(G::Value, Origin)> {
+        self.named(key).map(|(value, origin, _)| (value, origin))
+    }
+
+    /// The same with the name that it was set under: that of the key, or of the one that stands in for it.
+    pub fn named<G: Grammar>(&mut self, key: &'static Key<G>) -> Option<(G::Value, Origin, &'static str)> {
+        let mut named: &'static dyn AnyKey = key;
+        let (text, origin) = match self.text(key) {
+            Some(found) => found,
+            None => {
+                named = keys::ancestor(key)?;
+                self.text(named)?
+            }
+        };
+        if !self.accepts(key, named, &text, &origin) {
             return None;
         }
         let value = key.parse(&text).ok()?;
         let shown = if key.is_secret() { "(secret)".to_owned() } else { text.as_str().to_owned() };
-        self.effective.push(Effective {
-            key: key.name().into(),
-            value: shown,
-            origin: origin.clone(),
-            by_way_of: None,
-        });
-        Some((value, origin))
+        let effective =
+            Effective { key: named.name().into(), value: shown, origin: origin.clone(), by_way_of: None };
+        self.is_in_effect(effective);
+        Some((value, origin, named.name()))
     }
 
     /// Every member of a family of keys that somebody set: what stands in the place of the star, and the value.
-    pub(crate) fn family<G: Grammar>(&mut self, family: &'static Key<G>) -> Vec<(String, G::Value)> {
+    pub fn family<G: Grammar>(&mut self, family: &'static Key<G>) -> Vec<(String, G::Value)> {
         let loaded = self.loaded;
         let mut members = Vec::new();
         for (name, member, setting) in loaded.members(family) {
@@ -135,31 +151,65 @@ impl<'a> Values<'a> {
         members
     }
 
-    pub(crate) fn refuse(&mut self, issue: Issue) {
+    /// A key that counts.
+    pub fn count(&mut self, key: &'static Key<Int<u32>>) -> usize {
+        usize::try_from(self.value(key)).unwrap_or(usize::MAX)
+    }
+
+    /// A key whose numbers below 1 leave the matter to the system.
+    pub fn positive(&mut self, key: &'static Key<Int<i32>>) -> Option<u32> {
+        u32::try_from(self.value(key)).ok().filter(|number| *number > 0)
+    }
+
+    /// A number of bytes.
+    pub fn bytes(&mut self, key: &'static Key<Size>) -> u64 {
+        self.value(key).as_u64()
+    }
+
+    /// A deadline that 0 switches off.
+    pub fn unless_zero(&mut self, key: &'static Key<Time>) -> Option<Duration> {
+        Some(self.value(key)).filter(|time| !time.is_zero())
+    }
+
+    /// What is wrong, whatever else is read.
+    pub fn refuse(&mut self, issue: Issue) {
         if !self.issues.contains(&issue) {
             self.issues.push(issue);
         }
     }
 
     /// Whether one of these subjects was refused already.
-    pub(crate) fn refused(&self, subjects: &[&str]) -> bool {
+    pub fn refused(&self, subjects: &[&str]) -> bool {
         self.issues.iter().any(|issue| subjects.contains(&issue.subject.as_str()))
     }
 
-    pub(crate) fn info(&mut self, text: impl Into<String>) {
+    /// Something worth knowing.
+    pub fn info(&mut self, text: impl Into<String>) {
         self.notices.push(Notice::Info(text.into()));
     }
 
-    pub(crate) fn warn(&mut self, text: impl Into<String>) {
+    /// Something that is probably not meant.
+    pub fn warn(&mut self, text: impl Into<String>) {
         self.notices.push(Notice::Warning(text.into()));
     }
 
     /// What is in effect, and what is worth knowing about it.
-    pub(crate) fn finish(self) -> Result<(Vec<Effective>, Vec<Notice>), ConfigError> {
-        if self.issues.is_empty() {
-            Ok((self.effective, self.notices))
-        } else {
-            Err(ConfigError { issues: self.issues })
+    fn finish(self) -> Result<Report, ConfigError> {
+        if !self.issues.is_empty() {
+            return Err(ConfigError { issues: self.issues });
+        }
+        Ok(Report {
+            properties_file: self.loaded.properties_file().map(Into::into),
+            effective: self.effective,
+            notices: self.notices,
+            ignored: self.loaded.ignored().to_vec(),
+        })
+    }
+
+    /// A key that is read by two rooms is in effect once.
+    fn is_in_effect(&mut self, one: Effective) {
+        if !self.effective.contains(&one) {
+            self.effective.push(one);
         }
     }
 

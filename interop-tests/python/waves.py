@@ -3,48 +3,96 @@
 Takes one argument: a JSON file with
   master             for example local-cluster[2,1,1024]
   conf               Spark configuration
-  event_log          directory for the event log, which is read after the end
+  event_log          directory for the event log
+  acquainted         whether each executor knows the directories of the other before the first wave
 
-Each wave reads the first shuffle again and writes and reads one of its own. Prints one line WAVE for each, with its
-number and a hash of what it computed, and at the end one that begins with RESULT and goes on in JSON:
+Executors that may read each other's files on one host ask the service once for the directories, when they need them
+first, and do not ask again where that fails: the task fails to fetch (HostLocalDirManager and
+BlockStoreClient.getHostLocalDirs, Spark 4.3.0). A service that is away in that moment costs a stage, whoever's it is.
+
+Each wave reads the first shuffle again and writes and reads one of its own. Prints a line for each that begins with
+WAVE and its number, and at the end one that begins with RESULT. Both go on in JSON, which says of all that was so far:
   waves              how many there were
-  results            the different hashes
+  results            the different hashes of what they computed, without the waves that took a block twice
+  twice              waves in which a task took a merged block twice
   again              stages with an attempt after the first
   resubmitted        map tasks of the first shuffle that ended well, beyond the first time
   fetch_failures     tasks that ended with FetchFailed
   failures           tasks that ended otherwise than well
   lost               executors that went away before the end
+
+The event log may tell of a wave a little later than its line.
+
+A reader whose connection breaks as it asks for a merged block's metadata is told so twice, and then reads the original
+blocks twice (PushBasedFetchHelper and TransportClient, Spark 4.3.0; SPARK-45134): what it computes is wrong, whoever's
+the service is. Such a task counts two fallbacks, where it reads one merged block and could have one.
 """
 
+import glob
 import hashlib
 import json
+import os
 import sys
 import threading
 import time
 
-from driver import CANARY, events, options_and_conf, say, wait_for_executors
+from driver import CANARY, options_and_conf, say, wait_for_executors
 from pyspark import SparkContext
 
 MAPS = 8
 REDUCES = 16
 ROWS = 40000
+EXECUTORS = 2
+# Larger than what is pushed (spark.shuffle.push.maxBlockSizeToPush), so that it is read from the executor that wrote it.
+UNPUSHED = 2 << 20
+# Job groups of waves begin so.
+WAVE = "wave "
 
 
 def main():
     options, conf = options_and_conf("waves", event_log=True)
     sc = SparkContext(conf=conf)
     wait_for_executors(sc)
+    if options["acquainted"]:
+        acquaint(sc)
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     shuffled = sc.parallelize(range(ROWS), MAPS).map(lambda n: (n % 499, CANARY + str(n))).groupByKey(REDUCES)
-    results = []
+    log, results = EventLog(options["event_log"]), []
+
+    def so_far():
+        counts = log.summary()
+        sound = {results[number] for number in log.ended - log.twice}
+        counts.update(waves=len(results), results=sorted(sound), twice=len(log.twice))
+        return counts
+
     while not ended.is_set():
+        sc.setJobGroup(WAVE + str(len(results)), "a wave")
         results.append(wave(shuffled))
-        print("WAVE %d %s" % (len(results), results[-1]), flush=True)
+        say("WAVE %d" % len(results), so_far())
     sc.stop()
-    result = {"waves": len(results), "results": sorted(set(results))}
-    result.update(event_log_summary(options["event_log"]))
-    say("RESULT", result)
+    say("RESULT", so_far())
+
+
+def acquaint(sc):
+    """Has each executor read a block of the other's."""
+
+    def executor():
+        # The parent of an executor's Python workers.
+        return os.getppid()
+
+    def write(number):
+        time.sleep(0.5)
+        return [(to, (executor(), "x" * UNPUSHED)) for to in range(EXECUTORS)]
+
+    def read(blocks):
+        time.sleep(0.5)
+        return [(executor(), writer) for _, (writer, _) in blocks]
+
+    met = set()
+    while len(met) < EXECUTORS * (EXECUTORS - 1):
+        blocks = sc.parallelize(range(EXECUTORS), EXECUTORS).flatMap(write).partitionBy(EXECUTORS, int)
+        met.update(pair for pair in blocks.mapPartitions(read).collect() if pair[0] != pair[1])
 
 
 def wave(shuffled):
@@ -60,30 +108,58 @@ def hash_of(values):
     return hashlib.sha256("\n".join(sorted(values)).encode()).hexdigest()
 
 
-def event_log_summary(directory):
-    """What was done more than once, in all stages, and what failed."""
-    again, fetch_failures, failures, lost, first_maps = 0, 0, 0, 0, 0
-    first = None
-    for event in events(directory):
-        kind = event["Event"]
-        if kind == "SparkListenerStageSubmitted":
+class EventLog:
+    """What was done more than once, in all stages, and what failed; read on where the last summary ended."""
+
+    def __init__(self, directory):
+        # Opened once: it is renamed at the end.
+        (path,) = [path for path in glob.glob(directory + "/*") if os.path.isfile(path)]
+        self.file = open(path, errors="replace")
+        self.begun = ""
+        self.first = None
+        # By number: the wave of a job and of a stage, those that have ended, those that took a block twice.
+        self.of_job, self.of_stage, self.ended, self.twice = {}, {}, set(), set()
+        self.counts = dict.fromkeys(["again", "resubmitted", "fetch_failures", "failures", "lost"], 0)
+
+    def summary(self):
+        *lines, self.begun = (self.begun + self.file.read()).split("\n")
+        for line in lines:
+            self.take(json.loads(line))
+        counts = dict(self.counts)
+        counts["resubmitted"] -= MAPS
+        return counts
+
+    def take(self, event):
+        kind, counts = event["Event"], self.counts
+        if kind == "SparkListenerJobStart":
+            group = event["Properties"].get("spark.jobGroup.id", "")
+            if group.startswith(WAVE):
+                wave = int(group.removeprefix(WAVE))
+                self.of_job[event["Job ID"]] = wave
+                self.of_stage.update(dict.fromkeys(event["Stage IDs"], wave))
+        elif kind == "SparkListenerJobEnd":
+            if event["Job ID"] in self.of_job:
+                self.ended.add(self.of_job[event["Job ID"]])
+        elif kind == "SparkListenerStageSubmitted":
             info = event["Stage Info"]
-            again += info["Stage Attempt ID"] > 0
-            first = info["Stage ID"] if first is None else first
+            counts["again"] += info["Stage Attempt ID"] > 0
+            if self.first is None and info["Number of Tasks"] == MAPS:
+                self.first = info["Stage ID"]
         elif kind == "SparkListenerTaskEnd":
             reason = event["Task End Reason"]["Reason"]
-            fetch_failures += reason == "FetchFailed"
-            failures += reason != "Success"
-            first_maps += reason == "Success" and event["Stage ID"] == first
+            counts["fetch_failures"] += reason == "FetchFailed"
+            counts["failures"] += reason != "Success"
+            counts["resubmitted"] += reason == "Success" and event["Stage ID"] == self.first
+            if fallbacks(event) > 1 and event["Stage ID"] in self.of_stage:
+                self.twice.add(self.of_stage[event["Stage ID"]])
         elif kind == "SparkListenerExecutorRemoved":
-            lost += 1
-    return {
-        "again": again,
-        "resubmitted": first_maps - MAPS,
-        "fetch_failures": fetch_failures,
-        "failures": failures,
-        "lost": lost,
-    }
+            counts["lost"] += 1
+
+
+def fallbacks(task_end):
+    """How often a task took original blocks in the place of merged ones."""
+    read = (task_end.get("Task Metrics") or {}).get("Shuffle Read Metrics", {})
+    return read.get("Push Based Shuffle", {}).get("Merged Fetch Fallback Count", 0)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ fn fetches_with_the_older_open_blocks(f: &Fixture) {
     let (executor, [three, four]) = with_maps(f);
     executor.write("rdd_7_0", &content(11, 400));
     let client =
-        OurClient::with(&f.mode, f.address(), APP, SECRET, |settings| settings.old_fetch_protocol = true);
+        OurClient::with(&f.mode, f.address(), APP, SECRET, |settings| settings.old_fetch_protocol(true));
     let names = ["shuffle_0_4_2", "shuffle_0_3_1", "shuffle_0_3_0", "rdd_7_0"];
     let fetched = client.fetch("1", &names);
     for (name, bytes) in names.iter().zip([&four[2], &Vec::new(), &three[0], &content(11, 400)]) {
@@ -137,9 +137,8 @@ fn fetches_blocks_larger_than_any_buffer(f: &Fixture) {
     let executor = f.executor("1");
     let map = vec![content(1, 12_345_678), content(2, 1 << 20), content(3, 32 * 1024 + 1)];
     executor.write_map(0, 3, &map);
-    let client = OurClient::with(&f.mode, f.address(), APP, SECRET, |settings| {
-        settings.max_fetch_to_memory = 2 << 20;
-    });
+    let client =
+        OurClient::with(&f.mode, f.address(), APP, SECRET, |settings| settings.max_fetch_to_memory(2 << 20));
     let fetched = client.fetch("1", &["shuffle_0_3_0", "shuffle_0_3_1", "shuffle_0_3_2"]);
     assert_eq!(kind(&fetched["shuffle_0_3_0"]), ErrorKind::Local);
     assert_eq!(digest(&fetched["shuffle_0_3_1"]), Digest::of(&map[1]));
@@ -152,8 +151,7 @@ fn fetches_many_blocks_over_several_connections(f: &Fixture) {
     let partitions: Vec<Vec<u8>> = (0..1000).map(|n| content(n, (n % 97) as usize)).collect();
     executor.write_map(0, 3, &partitions);
     let client = OurClient::with(&f.mode, f.address(), APP, SECRET, |settings| {
-        settings.connections_per_peer = 3;
-        settings.max_blocks_in_flight = 50;
+        settings.connections_per_peer(3).max_blocks_in_flight(50)
     });
     let names: Vec<String> = (0..1000).map(|n| format!("shuffle_0_3_{n}")).collect();
     let fetched = client.fetch("1", &names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -80,7 +80,7 @@ fn fetches_every_way(live: &LiveApplication, mode: &Mode) {
     assert_eq!(all(client.fetch_to_files(executor, &[&range, &one], dir.path())), expected);
 
     let older = OurClient::with(mode, address(live, rdd_executor), &live.app, SECRET, |settings| {
-        settings.old_fetch_protocol = true;
+        settings.old_fetch_protocol(true)
     });
     assert_eq!(all(older.fetch(rdd_executor, &[rdd]))[rdd], Digest::of(&live.file(rdd)));
 }

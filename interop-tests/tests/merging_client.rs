@@ -63,7 +63,7 @@ impl Scene {
     fn start(mode: Mode) -> Self {
         let merger = Merger::start_of(Service::Spark, mode, "16", &[]);
         let client = OurClient::with(&mode, merger.f.address(), APP, SECRET, |settings| {
-            settings.connections_per_peer = 2;
+            settings.connections_per_peer(2)
         });
         let executor = Executor::merging_beneath(merger.f.root(), "1");
         client.register_merging("1", &executor).expect("the directories lie beneath the root");

@@ -1,7 +1,16 @@
 //! The service is restarted under a running Spark application, which computes nothing again.
 //!
-//! By default twice, a few seconds apart; with `SEALED_SHUFFLE_MATRIX=full`, or `SEALED_SHUFFLE_RESTARTS=N`, twenty times
-//! (N times), thirty seconds apart. It is asked to end and killed by turns, and comes back on its port with its state.
+//! It is asked to end and killed by turns, and comes back on its port with its state, at once or after two seconds by
+//! turns. The next restart follows when a wave is through that began after the last one, so that each fetch meets one
+//! restart at most: Spark tries a fetch again after 5, 10 and 15 seconds, and then gives it up. After each restart
+//! the application is asked what it had to do again.
+//!
+//! | variable | restarts |
+//! |---|---|
+//! | none | 2 |
+//! | `SEALED_SHUFFLE_RESTARTS=N` | N, thirty seconds apart |
+//! | `SEALED_SHUFFLE_MATRIX=full` | 20, thirty seconds apart |
+//! | `SEALED_SHUFFLE_RESTARTS_APART=S` | as many, but S seconds apart |
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -13,12 +22,13 @@ use std::{
 
 use sealed_shuffle_interop_tests::{
     applications::Waves,
-    fixture::{BLOCK_BYTES, SECRET},
+    fixture::{APP, BLOCK_BYTES, SECRET},
     machine::files,
     merger,
     modes::{Cipher, Mode, Service},
-    oracle::CANARY,
+    oracle::{CANARY, Digest, Executor, content},
     ours::Server,
+    spark::{Credentials, Peer, Store},
     wire::contains,
 };
 use tempfile::TempDir;
@@ -30,75 +40,149 @@ const EXPECTED: [&str; 3] =
 /// A wave takes a second or two.
 const SERVED_LIMIT: Duration = Duration::from_secs(60);
 
+/// Requests for the directories of executors.
+const DIRECTORIES: &str = r#"sealed_shuffle_requests_total{request="get_local_dirs"}"#;
+
 struct Plan {
-    restarts: usize,
+    restarts: u32,
     apart: Duration,
+}
+
+/// One restart.
+struct Restart {
+    /// Before it, in the midst of the waves.
+    pause: Duration,
+    /// SIGKILL instead of SIGTERM.
+    kills: bool,
+    /// From the end of the server to the start of the next one.
+    away: Duration,
 }
 
 impl Plan {
     fn chosen() -> Self {
-        let times = std::env::var("SEALED_SHUFFLE_RESTARTS").ok().filter(|times| !times.is_empty());
+        let number = |name: &str| {
+            let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+            Some(text.parse::<u32>().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+        };
         let full = std::env::var("SEALED_SHUFFLE_MATRIX").is_ok_and(|value| value == "full");
-        match times {
-            Some(times) => Self::long(times.parse().expect("SEALED_SHUFFLE_RESTARTS is a number")),
-            None if full => Self::long(20),
-            None => Self { restarts: 2, apart: Duration::from_secs(3) },
-        }
+        let (restarts, apart) = match number("SEALED_SHUFFLE_RESTARTS") {
+            Some(restarts) => (restarts, 30),
+            None if full => (20, 30),
+            None => (2, 0),
+        };
+        let apart = number("SEALED_SHUFFLE_RESTARTS_APART").unwrap_or(apart);
+        Self { restarts, apart: Duration::from_secs(apart.into()) }
     }
 
-    fn long(restarts: usize) -> Self {
-        Self { restarts, apart: Duration::from_secs(30) }
+    fn restarts(&self) -> impl Iterator<Item = Restart> {
+        (0..self.restarts).map(move |n| Restart {
+            // In another part of a wave each time: multiples of the golden ratio spread evenly.
+            pause: self.apart + Duration::from_secs(3).mul_f64((f64::from(n + 1) * 0.618_034).fract()),
+            kills: n % 2 == 1,
+            away: Duration::from_secs(if matches!(n % 4, 1 | 2) { 2 } else { 0 }),
+        })
     }
 }
 
 #[test]
 fn restarts_under_a_running_application_cost_no_stage_retry() {
-    restarts(Plan::chosen(), Mode::newest(Cipher::Gcm, 2), false);
+    restarts(&Plan::chosen(), Mode::newest(Cipher::Gcm, 2), false);
 }
 
 /// What was merged before a restart is served after it.
 #[test]
 fn restarts_under_an_application_that_pushes_cost_no_stage_retry() {
-    restarts(Plan::chosen(), Mode::newest(Cipher::Ctr, 2), true);
+    restarts(&Plan::chosen(), Mode::newest(Cipher::Ctr, 2), true);
 }
 
-fn restarts(plan: Plan, mode: Mode, pushing: bool) {
+/// A service that is away for a second is asked again for blocks, and never again for directories. This is why executors
+/// that read each other's files get to know them before the first restart ([`Waves::start_pushing`]): no service can be
+/// restarted so that they do not notice.
+#[test]
+fn client_of_spark_asks_again_for_blocks_and_not_for_directories() {
+    let mode = Mode::newest(Cipher::Ctr, 2);
     let (root, state) = (TempDir::with_prefix("interop-"), TempDir::with_prefix("interop-state-"));
     let (root, state) = (root.expect("writable"), state.expect("writable"));
     let port = port_for_long();
     let start = || serve(mode, port, root.path(), state.path());
 
-    let mut server = Some(start());
+    let server = start();
+    let block = content(1, 1000);
+    let executor = Executor::beneath(root.path(), "1");
+    executor.write_map(0, 3, std::slice::from_ref(&block));
+    let store =
+        Store::open(&Peer::shared(mode.version), server.address(), &Credentials::new(&mode, APP, SECRET));
+    store.register("1", &executor).answer();
+    let (asked, server) = asked_of_nobody(server, start, || store.local_dirs(&["1"]));
+    eprintln!("directories: {:?}", asked.failure());
+    let name = "shuffle_0_3_0".to_owned();
+    let (mut fetched, server) =
+        asked_of_nobody(server, start, || store.fetch("1", std::slice::from_ref(&name), false));
+    assert_eq!(fetched.remove(&name).expect("an outcome").digest(), Digest::of(&block));
+    store.local_dirs(&["1"]).answer();
+    server.finish(&EXPECTED);
+}
+
+/// Asks while the service is away, which comes back a second later.
+fn asked_of_nobody<T>(
+    server: Server,
+    start: impl FnOnce() -> Server + Send,
+    ask: impl FnOnce() -> T,
+) -> (T, Server) {
+    server.finish(&EXPECTED);
+    thread::scope(|scope| {
+        let coming = scope.spawn(|| {
+            thread::sleep(Duration::from_secs(1));
+            start()
+        });
+        (ask(), coming.join().expect("it starts"))
+    })
+}
+
+fn restarts(plan: &Plan, mode: Mode, pushing: bool) {
+    let (root, state) = (TempDir::with_prefix("interop-"), TempDir::with_prefix("interop-state-"));
+    let (root, state) = (root.expect("writable"), state.expect("writable"));
+    let port = port_for_long();
+    let start = || serve(mode, port, root.path(), state.path());
+
+    let mut server = start();
     let mut waves = match pushing {
         true => Waves::start_pushing(&mode, port, SECRET, root.path()),
         false => Waves::start(&mode, port, SECRET, root.path()),
     };
+    if pushing {
+        let asked = server.metrics().get(DIRECTORIES).copied().unwrap_or_default();
+        assert!(asked >= 2.0, "the executors do not know each other's directories: {asked} requests");
+    }
     let began = Instant::now();
-    for restart in 0..plan.restarts {
-        thread::sleep(plan.apart);
-        let running = server.take().expect("started by the round before");
-        await_served(&running, pushing);
-        let log = match restart % 2 {
-            0 => running.finish(&EXPECTED),
-            _ => running.kill(),
+    for (restart, Restart { pause, kills, away }) in plan.restarts().enumerate() {
+        thread::sleep(pause);
+        await_served(&server, pushing);
+        let gone = Instant::now();
+        let log = match kills {
+            true => server.kill(),
+            false => server.finish(&EXPECTED),
         };
         assert!(log.iter().all(|line| !line.contains(SECRET)), "the log shows the secret");
         assert_sealed(state.path());
-        server = Some(start());
-        eprintln!("restart {} after {:?}, in wave {}", restart + 1, began.elapsed(), waves.count() + 1);
+        thread::sleep(away);
+        server = start();
+        let (at, away, wave) = (began.elapsed(), gone.elapsed(), waves.count() + 1);
+        let waved = waves.whole();
+        eprintln!("restart {} after {at:?}, away for {away:?}, in wave {wave}: {waved:?}", restart + 1);
+        waved.assert_unharmed();
     }
-    // One that only the last server has served.
-    waves.next();
-    waves.next();
     let took = began.elapsed();
     let waved = waves.finish();
     eprintln!("{} restarts in {took:?}: {waved:?}", plan.restarts);
-    assert_eq!((waved.again, waved.resubmitted), (0, 0), "stages ran again: {waved:?}");
-    assert_eq!((waved.fetch_failures, waved.failures, waved.lost), (0, 0, 0), "{waved:?}");
-    assert_eq!(waved.results.len(), 1, "not each wave computed the same: {waved:?}");
-    let last = server.take().expect("started by the last round");
-    await_served(&last, pushing);
-    last.finish(&EXPECTED);
+    waved.assert_unharmed();
+    assert_eq!(
+        (waved.resubmitted, waved.results.len()),
+        (0, 1),
+        "the event log does not tell of all: {waved:?}"
+    );
+    await_served(&server, pushing);
+    server.finish(&EXPECTED);
 }
 
 /// Waits until the waves have gone through this server.

@@ -4,6 +4,8 @@
 //! Bytes and a clock reading go in; facts and bytes to write come out. Nothing here opens a socket
 //! or a file, reads a clock, or knows a secret that it was not handed.
 //!
+//! `WIRE.md` beside this crate has all byte layouts in one page, with Spark's classes and releases.
+//!
 //! | module | knows |
 //! |---|---|
 //! | [`codec`] | Spark's primitive encodings, and the one "too short" error |
@@ -14,7 +16,7 @@
 //! | [`shuffle`] | block-transfer messages, ids 0 to 19, and block ids |
 //! | [`auth`] | the X25519 handshake of Spark 3.1 and later, and the older one of 2.2 to 3.0 |
 //! | [`sasl`] | DIGEST-MD5, which authenticates where `spark.network.crypto.enabled` is off, and its privacy layer |
-//! | [`stored`] | sealed files and wrapped keys |
+//! | [`stored`] | sealed files, wrapped keys, and the streams of `spark.io.encryption` |
 //! | [`channel`] | how a connection is protected, and the ladder of that |
 //! | [`cipher`] | session ciphers as layers over byte streams |
 //! | [`crypto`] | the primitives that the two above stand on |

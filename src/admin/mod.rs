@@ -4,13 +4,11 @@
 //! |---|---|
 //! | `GET /metrics` | counters in the text format that Prometheus reads |
 //! | `GET /healthz` | `200 ok`, or `503 draining` while the server stops |
-//! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` asks who would be refused there |
-//! | `GET /policy` | what is served and wanted, as JSON |
-//! | `DELETE /applications/ID` | forgets the application, and its secret if that was handed over; `404` where it is not known |
+//! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` marks those that LEVEL would refuse |
+//! | `GET /policy` | the policy as JSON: the levels that are served and targeted |
+//! | `DELETE /applications/ID` | forgets the application, and its secret if that was handed over; `404` for an unknown one |
 //!
-//! `ID` may be percent-encoded. There is no authentication: bind it to loopback, as the default does. Answers reveal no secret.
-
-mod percent;
+//! `ID` may be percent-encoded. There is no authentication: bind it to loopback, as the default does. Answers hold no secret.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -24,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use percent_encoding::percent_decode_str;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::wire::accept_loop;
@@ -33,13 +32,13 @@ use tracing::debug;
 
 use crate::server::Server;
 
-/// Operators at once.
+/// Most connections at once.
 const PLACES: usize = 64;
 
-/// From the first byte of a request to the end of its head.
+/// Time from the first byte of a request to the end of its head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// From accepting a connection to its end.
+/// Time from accepting a connection to its end.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 const PROMETHEUS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -61,7 +60,7 @@ async fn connection(socket: TcpStream, server: Server, _place: OwnedSemaphorePer
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        // Who says all it has to say and closes its end still gets the answer.
+        // A client that sends its request and then closes its writing side still gets the answer.
         .half_close(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(16 << 10)
@@ -85,7 +84,7 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<B
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
         }
         ("/healthz", _, &Method::GET) => response(StatusCode::OK, TEXT, "ok\n"),
-        (_, Some(app), &Method::DELETE) => forget(server.clone(), AppId::new(percent::decode(app))).await,
+        (_, Some(app), &Method::DELETE) => forget(server.clone(), app_id(app)).await,
         ("/applications", _, &Method::GET) => match target(request.uri().query()) {
             Ok(target) => response(StatusCode::OK, JSON, server.applications(target).to_string()),
             Err(text) => response(StatusCode::BAD_REQUEST, TEXT, text),
@@ -101,9 +100,14 @@ async fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<B
     }
 }
 
-/// Has it forgotten where it may wait for a disk.
+/// The application that a path names, percent-decoded (RFC 3986, section 2.1).
+fn app_id(encoded: &str) -> AppId {
+    AppId::new(percent_decode_str(encoded).decode_utf8_lossy())
+}
+
+/// Forgets the application on a thread that may wait for a disk.
 async fn forget(server: Server, app: AppId) -> Response<Full<Bytes>> {
-    match tokio::task::spawn_blocking(move || server.forget(&app)).await {
+    match server.told().clone().run(move |_| server.forget(&app)).await {
         Ok(Some(executors)) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
         Ok(None) => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
         Err(_) => {
@@ -112,7 +116,7 @@ async fn forget(server: Server, app: AppId) -> Response<Full<Bytes>> {
     }
 }
 
-/// The target that a question is about; `None` for the policy's own.
+/// The target that a question names; `None` for the target of the policy.
 fn target(query: Option<&str>) -> Result<Option<SecurityLevel>, String> {
     let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
     let level = query.strip_prefix("target=").and_then(SecurityLevel::named);
@@ -133,4 +137,23 @@ fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> R
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_is_named_percent_encoded_or_plain() {
+        for (text, decoded) in [
+            ("app-1", "app-1"),
+            ("a%2Fb%20c", "a/b c"),
+            ("%C3%a9", "é"),
+            ("100%", "100%"),
+            ("%zz%4", "%zz%4"),
+            ("%ff", "\u{fffd}"),
+        ] {
+            assert_eq!(app_id(text).as_str(), decoded, "{text}");
+        }
+    }
 }

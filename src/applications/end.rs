@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::info;
 
 use super::Applications;
@@ -81,10 +82,10 @@ impl Applications {
         Some(End { executors: was_known.then(|| executors.unwrap_or(0)), written })
     }
 
-    /// Ends applications that are over, and closes files that nobody reads or that were deleted. Call it every few seconds,
-    /// on a thread that may wait for a disk.
-    pub(crate) fn sweep(&self, now: Instant) {
-        for finding in self.store.sweep(now).findings {
+    /// Ends applications that are over, and closes files that nobody reads or that were deleted. Call it every few
+    /// seconds.
+    pub(crate) fn sweep(&self, on: &OnLane, now: Instant) {
+        for finding in self.store.sweep(on, now).findings {
             // The records go soon: nobody is told.
             drop(self.end(&finding.app, EndReason::Finding(&finding)));
         }

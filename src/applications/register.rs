@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::RegisterExecutor;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::Applications;
 use super::usage::owner;
@@ -24,9 +25,9 @@ pub(crate) struct Enrolment {
 
 impl Applications {
     /// Registers an executor of a peer with that `proof`. [`Merger::prepare`](crate::merge::Merger::prepare) comes before.
-    /// May wait for a disk.
     pub(crate) fn register(
         &self,
+        on: &OnLane,
         message: &RegisterExecutor,
         proof: Proof,
     ) -> Result<Enrolment, RegisterError> {
@@ -34,7 +35,7 @@ impl Applications {
         let dirs: Vec<&str> = info.local_dirs.iter().collect();
         let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
         // Directories are judged outside the turn: executors of one application do not wait for each other's disks.
-        let registration = self.store.accept(&dirs, sub_dirs, manager)?;
+        let registration = self.store.accept(on, &dirs, sub_dirs, manager)?;
         let turn = self.turns.take(app);
         let registered =
             self.store.executors().register(app, executor, registration, proof, Instant::now())?;
@@ -42,13 +43,13 @@ impl Applications {
             self.overrule(app);
         }
         let merging = self.merger.as_ref().map_or(Ok(()), |merger| {
-            merger.register(app, dirs.iter().copied(), sub_dirs, manager, self.store.roots())
+            merger.register(on, app, dirs.iter().copied(), sub_dirs, manager, self.store.roots())
         });
         let written =
             self.state.as_ref().map(|state| state.executor(app, executor, &dirs, sub_dirs, manager, proof));
         drop(turn);
         if registered == Registered::First
-            && let Some(user) = owner(dirs)
+            && let Some(user) = owner(on, dirs)
         {
             self.usage.owned_by(app, user);
         }

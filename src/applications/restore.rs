@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
 
 use super::Applications;
@@ -25,24 +26,25 @@ pub(crate) struct Restoration {
 }
 
 impl Applications {
-    /// Takes up what the recovery store had. Call it before the first connection, on a thread that may wait for a disk.
+    /// Takes up what the recovery store had. Call it before the first connection.
     ///
     /// Without a merger, what is known of merging is removed. Merging of an application whose executors are all gone is
     /// taken up and forgotten in one, which deletes its files. Secrets of applications that nobody would ever end are
     /// removed.
-    pub(crate) fn restore(&self, recovered: Recovered) -> Restoration {
+    pub(crate) fn restore(&self, on: &OnLane, recovered: Recovered) -> Restoration {
         let Some(state) = &self.state else { return Restoration::default() };
         let Recovered { executors, secrets, merges, stale, .. } = recovered;
         let mut restored = Restoration::default();
-        self.restore_executors(state, executors, &mut restored);
+        self.restore_executors(on, state, executors, &mut restored);
         for (app, attempt) in stale {
             state.over(&app, attempt);
         }
         if self.merger.is_none() && !merges.is_empty() {
             info!(applications = merges.len(), "merging is off: what is known of merges is removed");
         }
-        restored.merges = merges.into_iter().filter_map(|known| self.restore_merges(state, known)).count();
-        self.merger.as_ref().inspect(|merger| merger.clean_up());
+        restored.merges =
+            merges.into_iter().filter_map(|known| self.restore_merges(on, state, known)).count();
+        self.merger.as_ref().inspect(|merger| merger.clean_up(on));
         if !self.secrets.are_handed_over() && !secrets.is_empty() {
             let applications = secrets.len();
             warn!(
@@ -59,6 +61,7 @@ impl Applications {
 
     fn restore_executors(
         &self,
+        on: &OnLane,
         state: &State,
         executors: Vec<RecoveredExecutor>,
         restored: &mut Restoration,
@@ -69,7 +72,7 @@ impl Applications {
             // Whatever has become of the executor that brought the proof.
             let overruled = proven.contains(&known.app) && Proof::Proven.overrules(known.proof);
             let registered =
-                if overruled { Err(OVERRULED.to_owned()) } else { self.restore_executor(&known) };
+                if overruled { Err(OVERRULED.to_owned()) } else { self.restore_executor(on, &known) };
             match registered {
                 Ok(()) => restored.executors += 1,
                 Err(why) => {
@@ -82,8 +85,8 @@ impl Applications {
         }
     }
 
-    fn restore_executor(&self, known: &RecoveredExecutor) -> Result<(), String> {
-        let accepted = self.store.accept(&known.dirs, known.sub_dirs, &known.shuffle_manager);
+    fn restore_executor(&self, on: &OnLane, known: &RecoveredExecutor) -> Result<(), String> {
+        let accepted = self.store.accept(on, &known.dirs, known.sub_dirs, &known.shuffle_manager);
         let registration = accepted.map_err(|refused| refused.to_string())?;
         let dirs = registration.dirs();
         if !dirs.is_empty() && !dirs.iter().any(LocalDir::existed) {
@@ -96,13 +99,13 @@ impl Applications {
     }
 
     /// Takes up what an application merged; `None` where that is over.
-    fn restore_merges(&self, state: &State, known: Remembered) -> Option<()> {
+    fn restore_merges(&self, on: &OnLane, state: &State, known: Remembered) -> Option<()> {
         let (app, attempt) = (known.app.clone(), known.attempt);
         let Some(merger) = &self.merger else {
             state.over(&app, attempt);
             return None;
         };
-        if let Err(error) = merger.restore(known, self.store.roots()) {
+        if let Err(error) = merger.restore(on, known, self.store.roots()) {
             warn!(%app, attempt, %error, "what the application merged before the restart is not known any more");
             state.over(&app, attempt);
             return None;

@@ -16,6 +16,7 @@ mod probe;
 mod register;
 mod reload;
 mod serve;
+mod systemd;
 mod table;
 mod target;
 
@@ -147,14 +148,19 @@ impl From<ClientError> for Failure {
 
 /// Logs go to standard error, as `spark.sealed.log` has them, in colour on a terminal alone.
 fn start_logging(log: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(log)
-        .map_err(|error| Failure::new(Exit::Config, format!("spark.sealed.log = {log:?}: {error}")))?;
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter(log)?)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())
+}
+
+/// The filter of `spark.sealed.log`, whose spans are looked at here alone.
+fn log_filter(log: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::builder()
+        .parse(log)
+        .map_err(|error| Failure::new(Exit::Config, format!("spark.sealed.log = {log:?}: {error}")))
 }
 
 /// Where every command's configuration comes from.

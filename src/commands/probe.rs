@@ -4,9 +4,10 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use clap::Args;
-use sealed_shuffle_client::probe::{APP, Judgement, Observation, Probe as Prober, Report, Trust, Verdict};
-use sealed_shuffle_client::{Address, ClientError};
-use sealed_shuffle_config::{ProbeConfig, ProcessEnvironment};
+use sealed_shuffle_client::{
+    Address, ClientError, Judgement, Observation, Probe as Prober, ProbeConfig, ProbeReport, Trust, Verdict,
+};
+use sealed_shuffle_config::ProcessEnvironment;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use serde_json::json;
@@ -45,7 +46,7 @@ pub(crate) struct Probe {
     minimum: Option<SecurityLevel>,
 
     /// Application to claim to be; servers with a secret for each application know no other
-    #[arg(long, value_name = "APP", default_value = APP)]
+    #[arg(long, value_name = "APP", default_value = Prober::APP)]
     app_id: String,
 
     /// Patience with each question
@@ -78,11 +79,11 @@ impl Probe {
         let server = Address::parse(&self.server, config.service_port)
             .map_err(|error| Failure::new(Exit::Usage, error))?;
         start_logging(&config.log)?;
-        for notice in config.notices() {
+        for notice in &config.report.notices {
             eprintln!("sealed-shuffle: {notice}");
         }
         let minimum = self.minimum.or(config.minimum).unwrap_or(SecurityLevel::AesGcm);
-        let mut prober = Prober::try_from(&config).map_err(|error| Failure::new(Exit::Config, error))?;
+        let mut prober = config.probe().map_err(|error| Failure::new(Exit::Config, error))?;
         prober.app = AppId::new(self.app_id);
         prober.timeout = Duration::from_secs(self.timeout);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -130,7 +131,7 @@ fn print(text: &str) -> Result<(), Failure> {
 const HEAD: [&str; 5] = ["LEVEL", "HANDSHAKE", "CIPHER", "TLS", "VERDICT"];
 
 /// A table of what is spoken, then everything else a line at a time.
-fn text(report: &Report) -> String {
+fn text(report: &ProbeReport) -> String {
     let mut text = format!("{}: {}\n\n", report.server, report.peer);
     let spoken = report.modes.iter().filter(|seen| !matches!(seen.verdict, Verdict::NotSpoken(_)));
     let lines: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(spoken.map(line)).collect();
@@ -179,7 +180,7 @@ fn aligned(lines: &[[String; 5]]) -> String {
 }
 
 /// Why a mode is not accepted; modes that share their reason share a line.
-fn details(report: &Report, in_tls: bool) -> String {
+fn details(report: &ProbeReport, in_tls: bool) -> String {
     let mut shared: Vec<(&Verdict, Vec<String>)> = Vec::new();
     for seen in report.modes.iter().filter(|seen| seen.mode.tls.is_some() == in_tls) {
         if seen.verdict.detail().is_none() {
@@ -203,7 +204,7 @@ fn details(report: &Report, in_tls: bool) -> String {
     text
 }
 
-fn tls(report: &Report) -> String {
+fn tls(report: &ProbeReport) -> String {
     let Some(tls) = &report.tls else { return "TLS: not spoken\n".to_owned() };
     let mut text = String::new();
     for (version, seen) in &tls.versions {

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use super::serve::notify;
+use super::systemd::notify;
 
 /// Waits for SIGHUP. Exists before the server says that it is ready, so that no signal ends the process.
 pub(crate) struct Reload {
@@ -34,7 +34,7 @@ impl Reload {
         config: &ServerConfig,
     ) -> io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
-        let started_with = values(config.effective());
+        let started_with = values(&config.report.effective);
         Ok(Self { hangup, server, sources, environment, started_with })
     }
 
@@ -69,12 +69,12 @@ impl Reload {
     }
 
     fn say(&self, config: &ServerConfig) {
-        for notice in config.notices() {
+        for notice in &config.report.notices {
             if let Notice::Warning(text) = notice {
                 warn!("{text}");
             }
         }
-        let now = values(config.effective());
+        let now = values(&config.report.effective);
         let keys = self.started_with.keys().chain(now.keys()).filter(|key| !Server::reloads(key));
         let mut changed: Vec<&str> =
             keys.filter(|key| self.started_with.get(*key) != now.get(*key)).map(String::as_str).collect();

@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use sealed_shuffle::admin;
 use sealed_shuffle::handover;
 use sealed_shuffle::keys::envelope;
-use sealed_shuffle::server::{Drained, Server};
+use sealed_shuffle::server::{self, Drained, Server};
 use sealed_shuffle_config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
 use sealed_shuffle_transport::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::reload::{Reload, Remembering};
-use super::{ConfigArgs, Exit, Failure, start_logging};
+use super::systemd::notify;
+use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
@@ -56,6 +57,7 @@ impl Serve {
         let sources = self.sources();
         let config = ServerConfig::from_sources(&sources, &*environment)?;
         if check_only {
+            log_filter(&config.log)?;
             Server::check(&config).map_err(|error| Failure::new(Exit::Config, error))?;
             let mut lines = config.describe();
             lines.extend(
@@ -67,7 +69,7 @@ impl Serve {
         start_logging(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads)
-            .max_blocking_threads(config.disk_threads)
+            .max_blocking_threads(server::blocking_threads(&config))
             .thread_name("sealed-shuffle")
             .enable_all()
             .build()
@@ -180,27 +182,20 @@ fn announce(config: &ServerConfig) {
     for line in config.summary() {
         info!("{line}");
     }
-    for effective in config.effective() {
+    for effective in &config.report.effective {
         match effective.origin {
             Origin::Default => debug!("{effective}"),
             _ => info!("{effective}"),
         }
     }
-    for ignored in config.ignored() {
+    for ignored in &config.report.ignored {
         info!("{} has no effect: {}  ({})", ignored.key, ignored.because, ignored.origin);
     }
-    for notice in config.notices() {
+    for notice in &config.report.notices {
         match notice {
             Notice::Warning(text) => warn!("{text}"),
             other => info!("{}", other.text()),
         }
-    }
-}
-
-/// Tells systemd, where it started us; without it this does nothing.
-pub(super) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!(%error, "cannot tell systemd");
     }
 }
 

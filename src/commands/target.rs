@@ -1,8 +1,8 @@
 //! What client commands share: whom they talk to, for whom, and how.
 
 use clap::Args;
-use sealed_shuffle_client::{Address, Client, Settings};
-use sealed_shuffle_config::{ClientConfig, ProcessEnvironment};
+use sealed_shuffle_client::{Address, Client, ClientConfig};
+use sealed_shuffle_config::ProcessEnvironment;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tokio::runtime::Runtime;
 
@@ -42,10 +42,10 @@ impl TargetArgs {
         let server = Address::parse(&self.server, config.service_port)
             .map_err(|error| Failure::new(Exit::Usage, format!("--server: {error}")))?;
         start_logging(&config.log)?;
-        for notice in config.notices() {
+        for notice in &config.report.notices {
             eprintln!("sealed-shuffle: {notice}");
         }
-        let settings = Settings::try_from(&config).map_err(|error| Failure::new(Exit::Config, error))?;
+        let settings = config.settings().map_err(|error| Failure::new(Exit::Config, error))?;
         let client = Client::new(settings, AppId::new(self.app_id));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

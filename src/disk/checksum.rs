@@ -3,6 +3,7 @@
 //! They are 32 bits wide, stored as i64. An empty partition has the checksum's initial value: 1 for ADLER32, else 0.
 //! Origin: `ShuffleChecksumHelper` and `ShuffleChecksumSupport`, Spark 4.3.0.
 
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{ReadError, Region, read_blocking};
 use std::io::IoSliceMut;
 
@@ -79,13 +80,13 @@ impl Checksum {
 }
 
 /// Reads a region in segments and computes its checksum.
-pub fn of_region(algorithm: Algorithm, region: &Region) -> Result<i64, ReadError> {
+pub fn of_region(on: &OnLane, algorithm: Algorithm, region: &Region) -> Result<i64, ReadError> {
     let mut checksum = Checksum::new(algorithm);
     let room = usize::try_from(region.len()).unwrap_or(usize::MAX).min(READ_AT_ONCE);
     let mut buffer = vec![0; room];
     let mut at = 0;
     while at < region.len() {
-        let n = read_blocking(region, at, &mut [IoSliceMut::new(&mut buffer)])?;
+        let n = read_blocking(on, region, at, &mut [IoSliceMut::new(&mut buffer)])?;
         checksum.update(&buffer[..n]);
         at += n as u64;
     }

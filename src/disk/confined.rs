@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{Identity, ShownPath};
 
 /// How a path is kept beneath its root.
@@ -35,10 +36,11 @@ impl Confinement {
     /// Opens the regular file `path` beneath `root` for reading.
     pub(super) fn open_file(
         self,
+        on: &OnLane,
         root: BorrowedFd<'_>,
         path: &str,
     ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        let fd = self.open(root, path, FILE)?;
+        let fd = self.open(on, root, path, FILE)?;
         let stat = rustix::fs::fstat(&fd)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok((fd, Identity::of(&stat))),
@@ -50,6 +52,7 @@ impl Confinement {
     /// removed first: whoever has it open, or a further name for it, keeps what was there.
     pub(super) fn create(
         self,
+        on: &OnLane,
         root: BorrowedFd<'_>,
         dir: &str,
         name: &str,
@@ -57,7 +60,7 @@ impl Confinement {
         if !is_plain(name) {
             return Err(OpenFailure::Escapes);
         }
-        let dir = self.open(root, dir, DIRECTORY)?;
+        let dir = self.open(on, root, dir, DIRECTORY)?;
         match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
@@ -70,10 +73,11 @@ impl Confinement {
     /// Opens the regular file `path` beneath `root` for writing.
     pub(super) fn open_for_writing(
         self,
+        on: &OnLane,
         root: BorrowedFd<'_>,
         path: &str,
     ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        let fd = self.open(root, path, WRITTEN_FILE)?;
+        let fd = self.open(on, root, path, WRITTEN_FILE)?;
         let stat = rustix::fs::fstat(&fd)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok((fd, Identity::of(&stat))),
@@ -82,22 +86,29 @@ impl Confinement {
     }
 
     /// Writes the names in the directory `dir` beneath `root` to the disk.
-    pub(super) fn sync_dir(self, root: BorrowedFd<'_>, dir: &str) -> Result<(), OpenFailure> {
-        let dir = self.open(root, dir, READ_DIRECTORY)?;
+    pub(super) fn sync_dir(self, on: &OnLane, root: BorrowedFd<'_>, dir: &str) -> Result<(), OpenFailure> {
+        let dir = self.open(on, root, dir, READ_DIRECTORY)?;
         Ok(rustix::fs::fsync(dir)?)
     }
 
     /// Removes the file `name` from the directory `dir` beneath `root`. A link is removed itself.
-    pub(super) fn unlink(self, root: BorrowedFd<'_>, dir: &str, name: &str) -> Result<(), OpenFailure> {
+    pub(super) fn unlink(
+        self,
+        on: &OnLane,
+        root: BorrowedFd<'_>,
+        dir: &str,
+        name: &str,
+    ) -> Result<(), OpenFailure> {
         if !is_plain(name) {
             return Err(OpenFailure::Escapes);
         }
-        let dir = self.open(root, dir, DIRECTORY)?;
+        let dir = self.open(on, root, dir, DIRECTORY)?;
         Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
     }
 
     pub(super) fn open(
         self,
+        _: &OnLane,
         root: BorrowedFd<'_>,
         path: &str,
         flags: OFlags,
@@ -114,7 +125,7 @@ impl Confinement {
 /// This stat is **not** confined: an intermediate symlink is followed. That is safe, because the answer is only
 /// compared with the identity of a file that a confined open returned (or tells whether a directory is still
 /// there): a path that leads elsewhere yields another identity, and then a confined open decides.
-pub(super) fn identity(root: BorrowedFd<'_>, path: &str) -> Result<Option<Identity>, Errno> {
+pub(super) fn identity(_: &OnLane, root: BorrowedFd<'_>, path: &str) -> Result<Option<Identity>, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
     match rustix::fs::statat(root, path, flags) {
         Ok(stat) => Ok(Some(Identity::of(&stat))),

@@ -11,13 +11,15 @@ use std::time::Instant;
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 use sealed_shuffle_protocol::shuffle::CorruptionCause;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::Region;
 
 use super::checksum::{self, Algorithm};
 use super::confined::OpenFailure;
 use super::layout;
 use super::lookup_error::LookupError;
-use super::store::{BlockStore, place};
+use super::place::place;
+use super::store::BlockStore;
 
 /// What a reader says about a block that it could not use.
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +40,16 @@ impl BlockStore {
     /// Says what damaged a block. Reads all of it.
     pub fn diagnose(
         &self,
+        on: &OnLane,
         app: &AppId,
         executor: &ExecutorId,
         block: &Diagnosis<'_>,
     ) -> Result<CorruptionCause, LookupError> {
-        let data = match self.resolve_map(app, executor, block.shuffle, block.map) {
+        let data = match self.resolve_map(on, app, executor, block.shuffle, block.map) {
             Err(LookupError::NotRegistered { app, executor }) => {
                 return Err(LookupError::NotRegisteredForDiagnosis { app, executor });
             }
-            output => output?.block(block.reduce),
+            output => output?.block(on, block.reduce),
         };
         let data = match data {
             Err(error @ (LookupError::OutOfBounds { .. } | LookupError::NegativeLength { .. })) => {
@@ -58,13 +61,14 @@ impl BlockStore {
             return Ok(CorruptionCause::UnsupportedChecksumAlgorithm);
         };
         let name = layout::checksum_name(block.shuffle, block.map, algorithm.name());
-        let stored = self.stored_checksum(app, executor, name, block.reduce)?;
-        Ok(compare(algorithm, stored, data, block.checksum))
+        let stored = self.stored_checksum(on, app, executor, name, block.reduce)?;
+        Ok(compare(on, algorithm, stored, data, block.checksum))
     }
 
     /// The writer's checksum of a partition, if it can be had.
     fn stored_checksum(
         &self,
+        on: &OnLane,
         app: &AppId,
         executor: &ExecutorId,
         name: String,
@@ -74,7 +78,7 @@ impl BlockStore {
         let file = place(&registration, app, executor, name)?;
         let position = u64::try_from(reduce.0).ok().and_then(|reduce| reduce.checked_mul(8));
         let Some(position) = position else { return Ok(None) };
-        let fd = match self.roots().open_file(file.dir.root(), &file.path) {
+        let fd = match self.roots().disk(file.dir).open_file(on, &file.path) {
             Ok((fd, _)) => fd,
             Err(OpenFailure::Escapes) => return Err(LookupError::Escapes { path: file.shown() }),
             Err(_) => return Ok(None),
@@ -94,13 +98,16 @@ impl BlockStore {
 }
 
 fn compare(
+    on: &OnLane,
     algorithm: Algorithm,
     stored: Option<i64>,
     data: Option<Region>,
     received: i64,
 ) -> CorruptionCause {
     let (Some(stored), Some(data)) = (stored, data) else { return CorruptionCause::UnknownIssue };
-    let Ok(computed) = checksum::of_region(algorithm, &data) else { return CorruptionCause::UnknownIssue };
+    let Ok(computed) = checksum::of_region(on, algorithm, &data) else {
+        return CorruptionCause::UnknownIssue;
+    };
     match (computed == stored, stored == received) {
         (false, _) => CorruptionCause::DiskIssue,
         (true, false) => CorruptionCause::NetworkIssue,

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
+use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::root::{LocalDir, Presence, Roots};
 
@@ -40,7 +42,8 @@ pub struct RegistryLimits {
 
 impl Default for RegistryLimits {
     fn default() -> Self {
-        Self { executors: 100_000, bytes: 256 << 20, idle_ttl: None }
+        let executors = Values::defaults().count(&keys::LIMIT_EXECUTORS);
+        Self { executors, bytes: 256 << 20, idle_ttl: None }
     }
 }
 
@@ -284,7 +287,7 @@ impl Executors {
     /// A call looks at no more than [`SWEEP_SLICE`] directories and goes on where the last one stopped, so that it
     /// takes milliseconds whatever is registered. An application that lives costs one look a round: at the
     /// directory that was found last time.
-    pub fn sweep(&self, now: Instant, roots: &Roots) -> Vec<Finding> {
+    pub fn sweep(&self, on: &OnLane, now: Instant, roots: &Roots) -> Vec<Finding> {
         let mut round = lock(&self.round);
         let mut findings = Vec::new();
         let mut budget = SWEEP_SLICE;
@@ -303,13 +306,13 @@ impl Executors {
                     findings.push(idle);
                     continue;
                 }
-                if !self.witness_is_there(&app, roots) {
+                if !self.witness_is_there(on, &app, roots) {
                     round.scan = self.begin_scan(app);
                 }
                 continue;
             }
             let Some(mut scan) = round.scan.take() else { continue };
-            match scan.advance(roots, &mut budget) {
+            match scan.advance(on, roots, &mut budget) {
                 Progress::Alive(witness) => self.remember_witness(&scan.app, witness),
                 Progress::Gone => findings.extend(self.find_gone(scan, now)),
                 Progress::Unfinished => round.scan = Some(scan),
@@ -350,9 +353,9 @@ impl Executors {
         Some(Finding { app: scan.app, reason, at: now, generation })
     }
 
-    fn witness_is_there(&self, app: &AppId, roots: &Roots) -> bool {
+    fn witness_is_there(&self, on: &OnLane, app: &AppId, roots: &Roots) -> bool {
         let witness = self.read().apps.get(app).and_then(|entry| entry.witness.clone());
-        witness.is_some_and(|witness| roots.presence(witness.dir()) != Presence::Absent)
+        witness.is_some_and(|witness| roots.presence(on, witness.dir()) != Presence::Absent)
     }
 
     fn remember_witness(&self, app: &AppId, witness: Witness) {
@@ -478,7 +481,7 @@ enum Progress {
 }
 
 impl Scan {
-    fn advance(&mut self, roots: &Roots, budget: &mut usize) -> Progress {
+    fn advance(&mut self, on: &OnLane, roots: &Roots, budget: &mut usize) -> Progress {
         while let Some(registration) = self.registrations.get(self.next) {
             let Some(dir) = registration.dirs.get(self.next_dir) else {
                 (self.next, self.next_dir) = (self.next + 1, 0);
@@ -489,7 +492,7 @@ impl Scan {
             }
             *budget -= 1;
             // A directory that we may not look at is not known to be gone.
-            if roots.presence(dir) != Presence::Absent {
+            if roots.presence(on, dir) != Presence::Absent {
                 return Progress::Alive(Witness { registration: registration.clone(), dir: self.next_dir });
             }
             self.next_dir += 1;

@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{OpenFile, ReadError, ReadNow, Region, read_blocking, read_now};
 
 use super::index::{OFFSET, RangeError, between};
@@ -112,11 +113,12 @@ impl FarOffsets {
     }
 
     /// The same, and waits.
-    pub(super) fn range_blocking(&self) -> Result<(u64, u64), FarError> {
+    pub(super) fn range_blocking(&self, on: &OnLane) -> Result<(u64, u64), FarError> {
         let read = |region: &Region, bytes: &mut [u8]| {
             let mut filled = 0;
             while filled < bytes.len() {
-                filled += read_blocking(region, filled as u64, &mut [IoSliceMut::new(&mut bytes[filled..])])?;
+                filled +=
+                    read_blocking(on, region, filled as u64, &mut [IoSliceMut::new(&mut bytes[filled..])])?;
             }
             Ok(true)
         };

@@ -1,7 +1,7 @@
-//! Open data files, bounded in number and time.
+//! Open data files of one disk, bounded in number and time. Keys are paths below the root.
 //!
 //! Reducers ask for neighbouring ranges of the same files, so a file stays open for a while. An entry is used only
-//! while a stat of its path shows the same file. A sweep closes what was idle or has been deleted, so that
+//! while a stat of its path shows the same file, or the open file itself tells that nothing became of it. A sweep closes what was idle or has been deleted, so that
 //! no deleted file pins a disk; what a [`Region`](sealed_shuffle_transport::region::Region) still holds closes with the region. Index files are among
 //! them where their offsets are not kept (`far_index`).
 
@@ -13,23 +13,24 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::{Identity, OpenFile, ShownPath};
 
 use super::confined::OpenFailure;
-use super::index_cache::{FileKey, FileKeyRef};
-use super::root::Roots;
 
 /// The cache of open files.
 #[derive(Debug)]
 pub(super) struct Files {
     /// None where nothing is to be kept.
-    cache: Option<Cache<FileKey, Arc<Kept>>>,
+    cache: Option<Cache<Box<str>, Arc<Kept>>>,
     idle: Duration,
     started: Instant,
     /// Open now, in the cache and outside of it.
     open: Arc<AtomicU64>,
     hits: AtomicU64,
     misses: AtomicU64,
+    /// Of the disk that they lie on.
+    lane: Lane,
 }
 
 #[derive(Debug)]
@@ -41,8 +42,8 @@ struct Kept {
 }
 
 impl Files {
-    /// Keeps at most `limit` files open, none for longer than `idle` after its last use.
-    pub(super) fn new(limit: usize, idle: Duration, now: Instant) -> Self {
+    /// Keeps at most `limit` files of the disk of `lane` open, none for longer than `idle` after its last use.
+    pub(super) fn new(limit: usize, idle: Duration, now: Instant, lane: Lane) -> Self {
         // One shard: rounding up for several would pass the limit.
         let options = OptionsBuilder::new()
             .shards(1)
@@ -64,48 +65,62 @@ impl Files {
             open: Arc::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
+            lane,
         }
     }
 
-    /// The file at `key`, which was `seen` there a moment ago: the open one if that is it, else opened now. What was
-    /// opened may be another than was seen; the caller compares.
+    /// The file that was `seen` at `path`, if it is open and nothing became of it since. Waits for nothing.
+    pub(super) fn find_unchanged(&self, path: &str, seen: &Identity, now: Instant) -> Option<Arc<OpenFile>> {
+        let kept = self.cache.as_ref()?.get(path)?;
+        if kept.file.identity() != seen || !kept.file.is_unchanged() {
+            return None;
+        }
+        self.used(&kept, now);
+        Some(kept.file.clone())
+    }
+
+    fn used(&self, kept: &Kept, now: Instant) {
+        kept.last_use.fetch_max(self.since_start(now), Ordering::Relaxed);
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The file at `path`, which was `seen` there a moment ago: the open one if that is it, else what `open` opens now.
+    /// What was opened may be another than was seen; the caller compares.
     pub(super) fn open(
         &self,
-        roots: &Roots,
-        key: FileKeyRef<'_>,
+        path: &str,
         seen: &Identity,
         app: &AppId,
         shown: impl FnOnce() -> ShownPath,
         now: Instant,
+        open: impl FnOnce() -> Result<(OwnedFd, Identity), OpenFailure>,
     ) -> Result<Arc<OpenFile>, OpenFailure> {
-        let since_start = self.since_start(now);
-        if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(&key))
+        if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(path))
             && kept.file.identity() == seen
         {
-            kept.last_use.fetch_max(since_start, Ordering::Relaxed);
-            self.hits.fetch_add(1, Ordering::Relaxed);
+            self.used(&kept, now);
             return Ok(kept.file.clone());
         }
-        let (fd, identity) = roots.open_file(key.root, key.path).inspect_err(|_| self.missed())?;
-        Ok(self.adopt(key, (fd, identity), app, shown(), now))
+        let (fd, identity) = open().inspect_err(|_| self.missed())?;
+        Ok(self.adopt(path, (fd, identity), app, shown(), now))
     }
 
-    /// Takes the file that was opened at `key` just now.
+    /// Takes the file that was opened at `path` just now.
     pub(super) fn adopt(
         &self,
-        key: FileKeyRef<'_>,
+        path: &str,
         (fd, identity): (OwnedFd, Identity),
         app: &AppId,
-        path: ShownPath,
+        shown: ShownPath,
         now: Instant,
     ) -> Arc<OpenFile> {
         let since_start = self.since_start(now);
         self.missed();
-        let file = Arc::new(OpenFile::new(fd, identity, path, self.open.clone()));
+        let file = Arc::new(OpenFile::new(fd, identity, shown, self.lane.clone(), self.open.clone()));
         if let Some(cache) = &self.cache {
             let last_use = AtomicU64::new(since_start);
             let kept = Kept { file: file.clone(), app: app.clone(), last_use };
-            cache.insert(key.to_key(), Arc::new(kept));
+            cache.insert(path.into(), Arc::new(kept));
         }
         file
     }
@@ -114,8 +129,8 @@ impl Files {
         self.misses.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn remove(&self, key: FileKeyRef<'_>) {
-        self.cache.as_ref().and_then(|cache| cache.remove(&key));
+    pub(super) fn remove(&self, path: &str) {
+        self.cache.as_ref().and_then(|cache| cache.remove(path));
     }
 
     pub(super) fn forget(&self, app: &AppId) {
@@ -123,7 +138,7 @@ impl Files {
     }
 
     /// Drops what was idle or has been deleted; how many.
-    pub(super) fn sweep(&self, now: Instant) -> usize {
+    pub(super) fn sweep(&self, _: &OnLane, now: Instant) -> usize {
         let now = self.since_start(now);
         let idle = u64::try_from(self.idle.as_nanos()).unwrap_or(u64::MAX);
         self.retain(|kept| {

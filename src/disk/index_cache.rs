@@ -1,4 +1,5 @@
-//! Parsed indexes, and the ends of those too large to be kept, bounded by weight.
+//! Parsed indexes of one disk, and the ends of those too large to be kept, bounded by weight. Keys are paths below the
+//! root.
 //!
 //! An entry remembers which index file and which data file it was read with; [`super::store`] compares both before
 //! it uses one, so a rewritten pair is read anew (Spark 2.4 repeats map ids; later versions never do, and Spark's
@@ -8,41 +9,15 @@
 //! and one pass over many cold map outputs does not push out the hot ones (S3-FIFO), which is how reducers ask.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::region::Identity;
 
 use super::far_index::Ends;
 use super::index::Index;
-use super::root::RootId;
-
-/// Where a file lies.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct FileKey {
-    pub(super) root: RootId,
-    pub(super) path: Box<str>,
-}
-
-/// A [`FileKey`] that borrows; hashes alike.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct FileKeyRef<'a> {
-    pub(super) root: RootId,
-    pub(super) path: &'a str,
-}
-
-impl Equivalent<FileKey> for FileKeyRef<'_> {
-    fn equivalent(&self, key: &FileKey) -> bool {
-        self.root == key.root && *self.path == *key.path
-    }
-}
-
-impl FileKeyRef<'_> {
-    pub(super) fn to_key(self) -> FileKey {
-        FileKey { root: self.root, path: self.path.into() }
-    }
-}
 
 /// An index, and the pair of files that it holds for.
 #[derive(Debug)]
@@ -52,6 +27,8 @@ pub(super) struct IndexEntry {
     /// None where there is no data file, because nothing was written to it.
     pub(super) data_file: Option<Identity>,
     pub(super) app: AppId,
+    /// When both paths last led to these two files, in nanoseconds since the store began.
+    pub(super) looked: AtomicU64,
 }
 
 /// What is known of an index without another read.
@@ -82,7 +59,7 @@ impl Known {
 /// The cache; holds nothing when its limit is 0.
 #[derive(Debug)]
 pub(super) struct IndexCache {
-    cache: Option<Cache<FileKey, Arc<IndexEntry>, ByOffsets>>,
+    cache: Option<Cache<Box<str>, Arc<IndexEntry>, ByOffsets>>,
 }
 
 impl IndexCache {
@@ -107,18 +84,18 @@ impl IndexCache {
         Self { cache }
     }
 
-    pub(super) fn find(&self, key: FileKeyRef<'_>) -> Option<Arc<IndexEntry>> {
-        self.cache.as_ref()?.get(&key)
+    pub(super) fn find(&self, path: &str) -> Option<Arc<IndexEntry>> {
+        self.cache.as_ref()?.get(path)
     }
 
-    pub(super) fn insert(&self, key: FileKeyRef<'_>, entry: Arc<IndexEntry>) {
+    pub(super) fn insert(&self, path: &str, entry: Arc<IndexEntry>) {
         if let Some(cache) = &self.cache {
-            cache.insert(key.to_key(), entry);
+            cache.insert(path.into(), entry);
         }
     }
 
-    pub(super) fn remove(&self, key: FileKeyRef<'_>) {
-        self.cache.as_ref().and_then(|cache| cache.remove(&key));
+    pub(super) fn remove(&self, path: &str) {
+        self.cache.as_ref().and_then(|cache| cache.remove(path));
     }
 
     pub(super) fn forget(&self, app: &AppId) {
@@ -147,8 +124,8 @@ const SHARD_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug)]
 struct ByOffsets;
 
-impl Weighter<FileKey, Arc<IndexEntry>> for ByOffsets {
-    fn weight(&self, _: &FileKey, entry: &Arc<IndexEntry>) -> u64 {
+impl Weighter<Box<str>, Arc<IndexEntry>> for ByOffsets {
+    fn weight(&self, _: &Box<str>, entry: &Arc<IndexEntry>) -> u64 {
         let kept = match &entry.index {
             Known::Whole(index) => index.count(),
             Known::Ends(_) => 2,

@@ -1,19 +1,24 @@
 //! Hop 1: bytes at rest.
 //!
 //! Block ids go in, [`Region`](sealed_shuffle_transport::region::Region)s (a range of an open file) come out.
-//! Nothing here knows a key, a socket or a message; everything is synchronous, and the caller decides on which
-//! thread it runs.
+//! Nothing here knows a key, a socket or a message. Everything is synchronous, and what may wait for a disk takes an
+//! [`OnLane`](sealed_shuffle_transport::lane::OnLane), so that it runs on the disk's own lane and on no other thread.
 //!
 //! | module | knows |
 //! |---|---|
 //! | [`layout`] | where Spark puts a file, and what it calls it |
+//! | [`device`] | one disk: its handle, its lane, its caches, its health |
+//! | [`limits`] | what bounds all of it |
 //! | [`root`] | the configured directories beneath which executors' directories must lie |
 //! | `confined` | opening, removing and looking at a file without leaving a root |
 //! | [`executors`] | which application and executor registered which directories, and when an application ends |
 //! | [`index`], `index_cache` | the offsets of a map output, and a bounded cache of them |
 //! | `far_index` | the same where there are too many to keep: two offsets are read when they are needed |
 //! | [`files`] | open data files, bounded in number and time |
-//! | [`store`] | block id to region: the lookup that the server uses |
+//! | [`search`] | block id to map output: the lookup that the server uses, a step for each disk |
+//! | [`map_output`] | partition to region |
+//! | `place` | where a file of an executor lies |
+//! | [`store`] | the blocks of all registered executors, over the disks |
 //! | [`purge`] | all files of certain names in a directory that Spark laid out |
 //! | [`own`] | files that this service makes itself, beneath the same roots |
 //! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
@@ -25,6 +30,7 @@
 
 pub mod checksum;
 mod confined;
+pub mod device;
 pub mod diagnose;
 pub mod executors;
 mod far_index;
@@ -32,24 +38,34 @@ pub mod files;
 pub mod index;
 mod index_cache;
 pub mod layout;
+pub mod limits;
 pub mod lookup_error;
+pub mod map_output;
 pub mod own;
+mod place;
 pub mod purge;
 pub mod remove;
 pub mod root;
+mod root_error;
+pub mod search;
 pub mod store;
 #[cfg(test)]
 mod tests;
 
 pub use confined::{Confinement, OpenError};
+pub use device::{Disk, Health, Space};
 pub use diagnose::Diagnosis;
 pub use executors::{
     AppSummary, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
     RegistryLimits,
 };
+pub use limits::DiskLimits;
 pub use lookup_error::LookupError;
+pub use map_output::MapOutput;
 pub use own::{OwnFile, OwnFiles, WriteError, Writing};
 pub use purge::Directories;
 pub use remove::Removed;
-pub use root::{DirRefused, LocalDir, Presence, RootError, Roots};
-pub use store::{BlockStore, DiskCounters, DiskLimits, MapOutput, RegisterError, Swept};
+pub use root::{DirRefused, LocalDir, Presence, Roots};
+pub use root_error::RootError;
+pub use search::{Lookup, Search};
+pub use store::{BlockStore, DiskCounters, RegisterError, Swept};

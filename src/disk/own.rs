@@ -5,7 +5,7 @@
 //! very file that was made ([`OwnFile`] keeps device and inode): executors may write beneath the roots, and a file
 //! that was put in its place is not written to.
 //!
-//! Everything here may wait for a disk. [`crate::sealed_files`] is the caller.
+//! [`crate::sealed_files`] is the caller.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -17,20 +17,20 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{OpenFile, ShownPath};
 
 use super::confined::{OpenError, OpenFailure};
 use super::files::Files;
-use super::index_cache::FileKeyRef;
 use super::layout::{self, Placement};
-use super::root::{LocalDir, Roots};
+use super::root::{LocalDir, Roots, share_of_files};
 
 /// Files of our own: making, writing, reading, removing.
 #[derive(Debug)]
 pub struct OwnFiles {
     roots: Arc<Roots>,
-    /// Data files that are being read.
-    reading: Files,
+    /// Data files that are being read, of each disk.
+    reading: Vec<Files>,
     /// Descriptors of files that are being written; none where nothing is to be kept.
     writing: Option<Cache<(u64, u64), Arc<OwnedFd>>>,
     reopened: AtomicU64,
@@ -93,13 +93,23 @@ impl OwnFiles {
                 DefaultLifecycle::default(),
             )
         });
-        let reading = Files::new(read_handles, idle, Instant::now());
+        let (number, now) = (roots.disks().len(), Instant::now());
+        let reading = roots.disks().iter().enumerate().map(|(n, disk)| {
+            Files::new(share_of_files(read_handles, number, n), idle, now, disk.lane().clone())
+        });
+        let reading = reading.collect();
         Self { roots, reading, writing, reopened: AtomicU64::new(0) }
     }
 
     /// Makes a file anew, in place of what was there, and writes `content` to it.
-    pub fn create(&self, file: &OwnFile<'_>, content: &[u8], keep_open: bool) -> Result<Writing, WriteError> {
-        let made = self.roots.create(file.dir.root(), &file.parent, &file.name);
+    pub fn create(
+        &self,
+        on: &OnLane,
+        file: &OwnFile<'_>,
+        content: &[u8],
+        keep_open: bool,
+    ) -> Result<Writing, WriteError> {
+        let made = self.roots.disk(file.dir).create(on, &file.parent, &file.name);
         let (fd, identity) = made.map_err(|failure| failure.at(file.shown()))?;
         let writing = Writing { inode: identity.inode() };
         write_all(&fd, content, 0).map_err(|errno| file.io(errno))?;
@@ -112,25 +122,27 @@ impl OwnFiles {
     /// Writes `bytes` at `position`, all of them or an error. `keep_open` where more will follow soon.
     pub fn write_at(
         &self,
+        on: &OnLane,
         file: &OwnFile<'_>,
         writing: Writing,
         bytes: &[u8],
         position: u64,
         keep_open: bool,
     ) -> Result<(), WriteError> {
-        let fd = self.handle(file, writing, keep_open)?;
+        let fd = self.handle(on, file, writing, keep_open)?;
         write_all(&fd, bytes, position).map_err(|errno| file.io(errno))
     }
 
     /// Cuts the file to `len`; with `to_disk`, waits until what it has is on the disk.
     pub fn cut(
         &self,
+        on: &OnLane,
         file: &OwnFile<'_>,
         writing: Writing,
         len: u64,
         to_disk: bool,
     ) -> Result<(), WriteError> {
-        let fd = self.handle(file, writing, false)?;
+        let fd = self.handle(on, file, writing, false)?;
         retry(|| rustix::fs::ftruncate(&fd, len)).map_err(|errno| file.io(errno))?;
         match to_disk {
             true => retry(|| rustix::fs::fsync(&fd)).map_err(|errno| file.io(errno)),
@@ -139,8 +151,8 @@ impl OwnFiles {
     }
 
     /// Waits until the file's name is on the disk.
-    pub fn sync_dir(&self, file: &OwnFile<'_>) -> Result<(), WriteError> {
-        let synced = self.roots.sync_dir(file.dir.root(), &file.parent);
+    pub fn sync_dir(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<(), WriteError> {
+        let synced = self.roots.disk(file.dir).sync_dir(on, &file.parent);
         Ok(synced.map_err(|failure| failure.at(file.shown()))?)
     }
 
@@ -152,23 +164,27 @@ impl OwnFiles {
     }
 
     /// Opens the file for reading, by a cache: the open one as long as its path leads to it and it is unchanged.
-    pub fn open(&self, file: &OwnFile<'_>, app: &AppId) -> Result<Arc<OpenFile>, OpenError> {
-        let path = file.path();
-        let key = FileKeyRef { root: file.dir.root(), path: &path };
-        let seen = self.roots.identity(file.dir.root(), &path);
+    pub fn open(&self, on: &OnLane, file: &OwnFile<'_>, app: &AppId) -> Result<Arc<OpenFile>, OpenError> {
+        let (path, disk, reading) = (file.path(), self.roots.disk(file.dir), self.reading(file));
+        let seen = disk.identity(on, &path);
         let seen = seen.map_err(|errno| OpenFailure::from(errno).at(file.shown()))?;
         let Some(seen) = seen else {
-            self.reading.remove(key);
+            reading.remove(&path);
             return Err(OpenError::Missing { path: file.shown() });
         };
         let now = Instant::now();
-        let opened = self.reading.open(&self.roots, key, &seen, app, || file.shown(), now);
+        let opened = reading.open(&path, &seen, app, || file.shown(), now, || disk.open_file(on, &path));
         opened.map_err(|failure| failure.at(file.shown()))
     }
 
     /// The first `most` bytes of the file, or all that it has; and how long it is.
-    pub fn read_front(&self, file: &OwnFile<'_>, most: usize) -> Result<(Vec<u8>, u64), OpenError> {
-        let opened = self.roots.open_file(file.dir.root(), &file.path());
+    pub fn read_front(
+        &self,
+        on: &OnLane,
+        file: &OwnFile<'_>,
+        most: usize,
+    ) -> Result<(Vec<u8>, u64), OpenError> {
+        let opened = self.roots.disk(file.dir).open_file(on, &file.path());
         let (fd, identity) = opened.map_err(|failure| failure.at(file.shown()))?;
         let size = usize::try_from(identity.size()).unwrap_or(usize::MAX);
         let mut bytes = vec![0; size.min(most)];
@@ -185,10 +201,15 @@ impl OwnFiles {
         Ok((bytes, identity.size()))
     }
 
+    /// Whether something bears the file's name.
+    pub fn is_there(&self, on: &OnLane, file: &OwnFile<'_>) -> bool {
+        matches!(self.roots.disk(file.dir).identity(on, &file.path()), Ok(Some(_)))
+    }
+
     /// Removes the file; whether it was there.
-    pub fn remove(&self, file: &OwnFile<'_>) -> Result<bool, OpenError> {
-        self.reading.remove(FileKeyRef { root: file.dir.root(), path: &file.path() });
-        match self.roots.unlink(file.dir.root(), &file.parent, &file.name) {
+    pub fn remove(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<bool, OpenError> {
+        self.reading(file).remove(&file.path());
+        match self.roots.disk(file.dir).unlink(on, &file.parent, &file.name) {
             Ok(()) => Ok(true),
             Err(failure) => match failure.at(file.shown()) {
                 OpenError::Missing { .. } => Ok(false),
@@ -198,13 +219,13 @@ impl OwnFiles {
     }
 
     /// Closes files that were read and are idle or deleted; how many. Call it every few seconds.
-    pub fn sweep(&self, now: Instant) -> usize {
-        self.reading.sweep(now)
+    pub fn sweep(&self, on: &OnLane, now: Instant) -> usize {
+        self.reading.iter().map(|files| files.sweep(on, now)).sum()
     }
 
     /// Closes what is open for reading of an application.
     pub fn forget(&self, app: &AppId) {
-        self.reading.forget(app);
+        self.reading.iter().for_each(|files| files.forget(app));
     }
 
     /// Descriptors that the cache holds for writing.
@@ -219,11 +240,16 @@ impl OwnFiles {
 
     /// Files that are open for reading.
     pub fn open_now(&self) -> u64 {
-        self.reading.open_now()
+        self.reading.iter().map(Files::open_now).sum()
+    }
+
+    fn reading(&self, file: &OwnFile<'_>) -> &Files {
+        &self.reading[file.dir.disk_number()]
     }
 
     fn handle(
         &self,
+        on: &OnLane,
         file: &OwnFile<'_>,
         writing: Writing,
         keep_open: bool,
@@ -231,7 +257,7 @@ impl OwnFiles {
         if let Some(fd) = self.writing.as_ref().and_then(|cache| cache.get(&writing.inode)) {
             return Ok(fd);
         }
-        let opened = self.roots.open_for_writing(file.dir.root(), &file.path());
+        let opened = self.roots.disk(file.dir).open_for_writing(on, &file.path());
         let (fd, identity) = opened.map_err(|failure| failure.at(file.shown()))?;
         if identity.inode() != writing.inode {
             return Err(WriteError::ReplacedFile { path: file.shown() });

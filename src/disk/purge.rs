@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::ShownPath;
 
 use super::confined::{OpenError, OpenFailure};
@@ -28,11 +29,12 @@ impl Roots {
     /// Files that cannot be removed stop it: those that are left can be removed by another call.
     pub fn purge(
         &self,
+        on: &OnLane,
         dir: &LocalDir,
         directories: Directories,
         is_meant: impl Fn(&str) -> bool,
     ) -> Result<u64, OpenError> {
-        match self.try_purge(dir, directories, &is_meant) {
+        match self.try_purge(on, dir, directories, &is_meant) {
             Ok(removed) => Ok(removed),
             Err(OpenFailure::Errno(Errno::NOENT)) => Ok(0),
             Err(failure) => Err(failure.at(ShownPath::new(dir.text()))),
@@ -41,13 +43,14 @@ impl Roots {
 
     fn try_purge(
         &self,
+        on: &OnLane,
         dir: &LocalDir,
         directories: Directories,
         is_meant: &dyn Fn(&str) -> bool,
     ) -> Result<u64, OpenFailure> {
-        let root = self.handle(dir.root());
+        let disk = self.disk(dir);
         let path = dir.relative();
-        let open = self.confinement().open(root, if path.is_empty() { "." } else { path }, READ_DIRECTORY)?;
+        let open = disk.open_as(on, if path.is_empty() { "." } else { path }, READ_DIRECTORY)?;
         let mut removed = 0;
         for (name, _) in entries(&open)? {
             if !is_sub_dir(&name) {
@@ -66,7 +69,7 @@ impl Roots {
         drop(open);
         if directories == Directories::Remove && !path.is_empty() {
             let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
-            let parent = self.confinement().open(root, parent, READ_DIRECTORY)?;
+            let parent = disk.open_as(on, parent, READ_DIRECTORY)?;
             let name = CString::new(name).map_err(|_| OpenFailure::Escapes)?;
             remove_if_empty(parent.as_fd(), &name)?;
         }
@@ -145,8 +148,8 @@ mod tests {
     }
 
     fn purge(tree: &Tree, dir: &str, directories: Directories) -> Result<u64, OpenError> {
-        let dir = tree.roots.accept(tree.root.join(dir).to_str().unwrap()).unwrap();
-        tree.roots.purge(&dir, directories, |name| name.starts_with("a_"))
+        let dir = tree.roots.accept(&OnLane::here(), tree.root.join(dir).to_str().unwrap()).unwrap();
+        tree.roots.purge(&OnLane::here(), &dir, directories, |name| name.starts_with("a_"))
     }
 
     #[test]
@@ -178,10 +181,10 @@ mod tests {
     #[test]
     fn a_directory_that_became_a_link_is_refused() {
         let tree = tree();
-        let dir = tree.roots.accept(tree.root.join("m").to_str().unwrap()).unwrap();
+        let dir = tree.roots.accept(&OnLane::here(), tree.root.join("m").to_str().unwrap()).unwrap();
         fs::rename(tree.root.join("m"), tree.root.join("n")).unwrap();
         symlink(tree.root.join("n"), tree.root.join("m")).unwrap();
-        let refused = tree.roots.purge(&dir, Directories::Remove, |_| true);
+        let refused = tree.roots.purge(&OnLane::here(), &dir, Directories::Remove, |_| true);
         assert!(matches!(refused, Err(OpenError::Escapes { .. })), "{refused:?}");
         assert!(tree.root.join("n/00/a_1").exists());
     }

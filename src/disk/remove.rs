@@ -6,10 +6,12 @@
 use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::confined::OpenError;
 use super::lookup_error::LookupError;
-use super::store::{BlockStore, place};
+use super::place::place;
+use super::store::BlockStore;
 
 /// What was removed.
 #[derive(Debug, Default)]
@@ -28,6 +30,7 @@ impl BlockStore {
     /// not there.
     pub fn remove_blocks<S: AsRef<str>>(
         &self,
+        on: &OnLane,
         app: &AppId,
         executor: &ExecutorId,
         names: impl IntoIterator<Item = S>,
@@ -40,10 +43,10 @@ impl BlockStore {
                 continue;
             }
             let file = place(&registration, app, executor, name.to_owned())?;
-            match self.roots().unlink(file.dir.root(), &file.parent, name) {
+            match self.roots().disk(file.dir).unlink(on, &file.parent, name) {
                 Ok(()) => {
                     removed.count = removed.count.saturating_add(1);
-                    self.drop_file(file.key());
+                    self.drop_file(&file);
                 }
                 Err(failure) => match failure.at(file.shown()) {
                     OpenError::Missing { .. } => {}

@@ -1,89 +1,111 @@
 //! The configured directories beneath which executors' directories must lie.
 //!
-//! Each root is opened once, at start; every file is opened relative to that handle. An executor's directory is
+//! Each root is one [`Disk`], opened once, at start. An executor's directory is
 //! accepted as `LocalDirValidator` (Spark 3.5.9 and later) accepts it, and remembered as text and place, without a
 //! handle of its own.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
-use sealed_shuffle_transport::region::Identity;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 
-use super::confined::{self, Confinement, OpenFailure, our_uid};
+#[cfg(test)]
+use super::confined::Confinement;
+use super::device::{Disk, beneath};
+use super::files::Files;
+use super::index_cache::IndexCache;
+use super::root_error::RootError;
 
-/// The roots, opened.
+/// Threads of each lane unless told otherwise (`spark.sealed.disk.threads`).
+pub const THREADS: usize = 8;
+
+/// The roots, opened: one disk each.
 #[derive(Debug)]
 pub struct Roots {
-    roots: Vec<Root>,
-    confinement: Confinement,
-}
-
-#[derive(Debug)]
-struct Root {
-    /// Canonical and absolute; ends in no slash, and is empty for `/`.
-    path: String,
-    handle: OwnedFd,
+    disks: Vec<Disk>,
+    across: Lane,
 }
 
 impl Roots {
-    /// Opens the configured directories, in order. Entries are taken as they are: trim them before.
+    /// Opens the configured directories, in order. Entries are taken as they are: trim them before. Call it at start,
+    /// before anybody is served: it waits for the disks.
     pub fn open<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, RootError> {
-        let roots = paths.into_iter().map(|path| Root::open(path.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        let confinement = Confinement::detect(roots.first().ok_or(RootError::None)?.handle.as_fd());
-        Ok(Self { roots, confinement })
+        let disks = paths.into_iter().map(|path| Disk::open(path.as_ref(), THREADS));
+        let disks = disks.collect::<Result<Vec<_>, _>>()?;
+        if disks.is_empty() {
+            return Err(RootError::None);
+        }
+        Ok(Self { disks, across: Lane::new(THREADS) })
+    }
+
+    /// The same with so many threads for each disk, and for what concerns several. Default [`THREADS`].
+    pub fn with_threads(self, threads: usize) -> Self {
+        let disks = self.disks.into_iter().map(|disk| disk.with_threads(threads)).collect();
+        Self { disks, across: Lane::new(threads) }
+    }
+
+    /// The same with caches of so many bytes of indexes and so many open files, which the disks share.
+    pub(super) fn with_caches(self, index_bytes: u64, files: usize, idle: Duration, now: Instant) -> Self {
+        let number = self.disks.len();
+        let caches = |(n, disk): (usize, Disk)| {
+            let indexes = IndexCache::new(share(index_bytes, number, n));
+            let files = Files::new(share_of_files(files, number, n), idle, now, disk.lane().clone());
+            disk.with_caches(indexes, files)
+        };
+        Self { disks: self.disks.into_iter().enumerate().map(caches).collect(), across: self.across }
     }
 
     /// The same roots with a way of confinement that was not detected.
     #[cfg(test)]
     pub(super) fn with_confinement(self, confinement: Confinement) -> Self {
-        Self { confinement, ..self }
+        let disks = self.disks.into_iter().map(|disk| disk.with_confinement(confinement)).collect();
+        Self { disks, across: self.across }
     }
 
-    /// How paths are kept beneath the roots.
-    pub fn confinement(&self) -> Confinement {
-        self.confinement
+    /// The disks, in the order in which they were configured; at least one.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
     }
 
-    /// The canonical paths.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.roots.iter().map(|root| Path::new(if root.path.is_empty() { "/" } else { &root.path }))
+    /// The disk that an executor's directory lies on.
+    pub fn disk(&self, dir: &LocalDir) -> &Disk {
+        &self.disks[dir.disk_number()]
+    }
+
+    /// Where everything runs that concerns more than one disk, or a path of which nobody knows yet where it leads.
+    pub fn across(&self) -> &Lane {
+        &self.across
     }
 
     /// Says which root's path no longer leads to the directory that was opened at start (it was removed and made
     /// anew, or something was mounted over it). Files there cannot be served until a restart.
-    pub fn replaced(&self) -> Option<&Path> {
-        let same = |root: &Root, path: &Path| {
-            let there = rustix::fs::stat(path).ok()?;
-            let held = rustix::fs::fstat(&root.handle).ok()?;
-            Some((there.st_dev, there.st_ino) == (held.st_dev, held.st_ino))
-        };
-        let found = self.roots.iter().zip(self.paths()).find(|(root, path)| same(root, path) != Some(true));
-        found.map(|(_, path)| path)
+    pub fn replaced(&self, on: &OnLane) -> Option<&Path> {
+        self.disks.iter().find(|disk| disk.is_replaced(on)).map(Disk::path)
     }
 
     /// Accepts a directory as an executor registers it, or says why not.
     ///
     /// Relative paths start at this process's working directory, as in Spark. The directory need not exist.
-    pub fn accept(&self, dir: &str) -> Result<LocalDir, DirRefused> {
+    pub fn accept(&self, on: &OnLane, dir: &str) -> Result<LocalDir, DirRefused> {
         if dir.is_empty() {
             return Err(DirRefused::Empty);
         }
         let unclear = || DirRefused::NotCanonicalizable { dir: dir.into() };
-        let canonical = Canonical::of(dir).map_err(|_| unclear())?;
+        let canonical = Canonical::of(on, dir).map_err(|_| unclear())?;
         // Java would hand on a mangled name; one that we could never open is refused here instead.
         let path = canonical.path.into_os_string().into_string().map_err(|_| unclear())?;
-        let (number, root, rel) = self
-            .roots
+        let (number, disk, rel) = self
+            .disks
             .iter()
             .enumerate()
-            .find_map(|(number, root)| Some((number, root, beneath(&path, &root.path)?)))
+            .find_map(|(number, disk)| Some((number, disk, disk.beneath(&path)?)))
             .ok_or_else(|| DirRefused::NotUnderRoot { dir: dir.into() })?;
         // Mostly the text is the root's path, a slash and the place: then one copy of it does for both.
-        let plain = dir.strip_prefix(&root.path).and_then(|rest| rest.strip_prefix('/')) == Some(rel);
+        let plain = disk.strip(dir) == Some(rel);
         let place = match u32::try_from(dir.len() - rel.len().min(dir.len())) {
             Ok(start) if plain => Place::Tail(start),
             _ => Place::Own(rel.into()),
@@ -93,72 +115,29 @@ impl Roots {
     }
 
     /// Whether an executor's directory is there.
-    pub fn presence(&self, dir: &LocalDir) -> Presence {
-        match confined::identity(self.handle(dir.root), dir.relative()) {
+    pub fn presence(&self, on: &OnLane, dir: &LocalDir) -> Presence {
+        match self.disk(dir).identity(on, dir.relative()) {
             Ok(Some(_)) => Presence::Present,
             Ok(None) => Presence::Absent,
             Err(_) => Presence::Unknown,
         }
     }
-
-    pub(super) fn open_file(&self, root: RootId, path: &str) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.confinement.open_file(self.handle(root), path)
-    }
-
-    pub(super) fn identity(&self, root: RootId, path: &str) -> Result<Option<Identity>, Errno> {
-        confined::identity(self.handle(root), path)
-    }
-
-    pub(super) fn create(
-        &self,
-        root: RootId,
-        dir: &str,
-        name: &str,
-    ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.confinement.create(self.handle(root), dir, name)
-    }
-
-    pub(super) fn open_for_writing(
-        &self,
-        root: RootId,
-        path: &str,
-    ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.confinement.open_for_writing(self.handle(root), path)
-    }
-
-    pub(super) fn sync_dir(&self, root: RootId, dir: &str) -> Result<(), OpenFailure> {
-        self.confinement.sync_dir(self.handle(root), dir)
-    }
-
-    pub(super) fn unlink(&self, root: RootId, dir: &str, name: &str) -> Result<(), OpenFailure> {
-        self.confinement.unlink(self.handle(root), dir, name)
-    }
-
-    pub(super) fn handle(&self, root: RootId) -> BorrowedFd<'_> {
-        self.roots[usize::from(root.0)].handle.as_fd()
-    }
 }
 
-impl Root {
-    fn open(path: &Path) -> Result<Self, RootError> {
-        let failed = |errno: Errno| RootError::from_errno(path, errno);
-        let canonical = std::fs::canonicalize(path)
-            .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let handle = rustix::fs::openat(CWD, &canonical, flags, Mode::empty()).map_err(failed)?;
-        // O_PATH asks for no permission on the directory itself; a step inside does.
-        rustix::fs::openat(&handle, c".", flags, Mode::empty()).map_err(failed)?;
-        let path = canonical
-            .into_os_string()
-            .into_string()
-            .map_err(|odd| RootError::NotUtf8 { path: PathBuf::from(odd) })?;
-        Ok(Self { path: if path == "/" { String::new() } else { path }, handle })
-    }
+/// The part of `total` that the `n`th of `number` has, so that all of them together have it all.
+fn share(total: u64, number: usize, n: usize) -> u64 {
+    let (number, n) = (number as u64, n as u64);
+    total / number + u64::from(n < total % number)
+}
+
+/// The same for a number of files.
+pub(super) fn share_of_files(total: usize, number: usize, n: usize) -> usize {
+    usize::try_from(share(total as u64, number, n)).unwrap_or(usize::MAX)
 }
 
 /// Position of a root among the configured ones.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct RootId(u16);
+struct RootId(u16);
 
 /// An executor's directory that lies beneath a root: the text as it was registered, and its canonical place.
 #[derive(Clone)]
@@ -213,8 +192,9 @@ impl LocalDir {
         self.root == parent.root && place
     }
 
-    pub(super) fn root(&self) -> RootId {
-        self.root
+    /// Position of its disk among the configured ones.
+    pub(super) fn disk_number(&self) -> usize {
+        usize::from(self.root.0)
     }
 
     /// Bytes of text that it holds.
@@ -242,65 +222,6 @@ pub enum Presence {
     Absent,
     /// The kernel would not say (no permission, an IO error).
     Unknown,
-}
-
-/// Why a root cannot be used. All of them refuse the start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RootError {
-    /// Nothing is configured.
-    #[error("no local directories are configured; without them any path on this machine could be registered")]
-    None,
-    /// It is not there.
-    #[error("local directory {} does not exist; create it or correct the configuration", path.display())]
-    Missing {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// It is something else.
-    #[error("local directory {} is not a directory", path.display())]
-    NotDirectory {
-        /// The path.
-        path: PathBuf,
-    },
-    /// We may not go in.
-    #[error(
-        "no permission to enter local directory {} as uid {uid}; run the service as the user that runs the \
-         executors, or give that user access",
-        path.display()
-    )]
-    Denied {
-        /// The directory.
-        path: PathBuf,
-        /// The effective user id of this process.
-        uid: u32,
-    },
-    /// Its canonical name is no text that an executor could send.
-    #[error("the name of local directory {} is not valid UTF-8", path.display())]
-    NotUtf8 {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Anything else the kernel said.
-    #[error("cannot open local directory {}: {errno}", path.display())]
-    Io {
-        /// The directory.
-        path: PathBuf,
-        /// What the kernel said.
-        errno: Errno,
-    },
-}
-
-impl RootError {
-    fn from_errno(path: &Path, errno: Errno) -> Self {
-        let path = path.to_path_buf();
-        match errno {
-            Errno::NOENT => Self::Missing { path },
-            Errno::NOTDIR => Self::NotDirectory { path },
-            Errno::ACCESS | Errno::PERM => Self::Denied { path, uid: our_uid() },
-            errno => Self::Io { path, errno },
-        }
-    }
 }
 
 /// Why an executor's directory is refused. Display is Spark's message, to the letter.
@@ -335,7 +256,7 @@ struct Canonical {
 }
 
 impl Canonical {
-    fn of(text: &str) -> Result<Self, Errno> {
+    fn of(_: &OnLane, text: &str) -> Result<Self, Errno> {
         if text.contains('\0') {
             return Err(Errno::INVAL);
         }
@@ -388,12 +309,4 @@ fn push_front(rest: &mut VecDeque<Vec<u8>>, path: &[u8]) {
 
 fn to_os(component: &[u8]) -> &std::ffi::OsStr {
     std::os::unix::ffi::OsStrExt::from_bytes(component)
-}
-
-/// What is left of `path` below `root`, by whole components.
-fn beneath<'a>(path: &'a str, root: &str) -> Option<&'a str> {
-    match path.strip_prefix(root)? {
-        "" => Some(""),
-        rest => rest.strip_prefix('/'),
-    }
 }

@@ -1,4 +1,4 @@
-//! Lines of bounded length, each within a bounded time, read into one buffer that is wiped.
+//! Reads lines of bounded length, each within a bounded time, into one buffer that is wiped.
 
 use std::io;
 use std::ops::Range;
@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 use zeroize::{Zeroize, Zeroizing};
 
-/// Longest line, its end included: the longest secret in base64, and some.
+/// The longest line with its end: room for the longest secret in base64.
 pub(super) const LONGEST_LINE: usize = 96 << 10;
 
-/// Why there is no next line.
+/// The reason why there is no next line.
 #[derive(Debug, Error)]
 pub(super) enum LineError {
     #[error("a line of more than {LONGEST_LINE} bytes")]
@@ -23,11 +23,11 @@ pub(super) enum LineError {
     Io(#[from] io::Error),
 }
 
-/// What was read and not yet taken.
+/// Bytes that were read and not yet taken.
 pub(super) struct Lines {
     buffer: Zeroizing<Vec<u8>>,
     filled: usize,
-    /// The line that was taken last, with its end.
+    /// Length of the line that was taken last, with its end.
     taken: usize,
 }
 
@@ -36,8 +36,8 @@ impl Lines {
         Self { buffer: Zeroizing::new(vec![0; LONGEST_LINE]), filled: 0, taken: 0 }
     }
 
-    /// The next line without its end; `None` where the peer has ended, be it within a line. A line may take `within`
-    /// from its first byte on, and the first byte, too, where `now` says so.
+    /// The next line without its end; `None` where the peer has closed, even in the middle of a line. A line must end
+    /// within `within` of its first byte. With `now` the first byte has to come within that time, too.
     pub(super) async fn next(
         &mut self,
         from: &mut (impl AsyncRead + Unpin),

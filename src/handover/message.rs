@@ -1,4 +1,4 @@
-//! What a line says, and what an application's payload means.
+//! Parses a line, and the payload of an application.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,16 +12,16 @@ use super::{Given, NotDone};
 /// Longest application id.
 const LONGEST_ID: usize = 255;
 
-/// What stands for a payload of no bytes.
+/// Stands for a payload without bytes.
 const NOTHING: &str = "-";
 
-/// The flag of an application of which nothing is to be stored (YarnShuffleService, Spark 4.3.0).
+/// The flag of an application of which nothing may be stored (YarnShuffleService, Spark 4.3.0).
 const RECOVERY_DISABLED: &str = "spark.yarn.shuffle.server.recovery.disabled";
 
 /// The secret beside that flag.
 const SECRET: &str = "secret";
 
-/// One thing that happened.
+/// The beginning or the end of an application.
 #[derive(Debug)]
 pub(super) enum Message {
     Started(AppId, Given),
@@ -29,7 +29,7 @@ pub(super) enum Message {
 }
 
 impl Message {
-    /// Reads a line without its end.
+    /// Parses a line without its end.
     pub(super) fn parse(line: &[u8]) -> Result<Self, NotDone> {
         let line = std::str::from_utf8(line).map_err(|_| refused("the line is not UTF-8"))?;
         let mut words = line.split(' ');
@@ -64,8 +64,8 @@ fn given(payload: &str) -> Result<Given, NotDone> {
     read(text)
 }
 
-/// Either form of the payload: JSON where it is an object, and otherwise the secret itself
-/// (YarnShuffleService.initializeApplication, Spark 4.3.0; the first form since 3.5).
+/// Parses either form of the payload: a JSON object, or the secret itself (YarnShuffleService.initializeApplication,
+/// Spark 4.3.0; the JSON form since 3.5).
 fn read(payload: &str) -> Result<Given, NotDone> {
     let Ok(mut object) = serde_json::from_str::<Map<String, Value>>(payload) else {
         return Ok(Given { secret: secret(payload.to_owned()), remember: true });
@@ -77,7 +77,7 @@ fn read(payload: &str) -> Result<Given, NotDone> {
     };
     match object.remove(SECRET) {
         None | Some(Value::Null) => Ok(Given { secret: None, remember }),
-        // Moved, not copied.
+        // The secret is moved, not copied.
         Some(Value::String(text)) => Ok(Given { secret: secret(text), remember }),
         Some(_) => Err(refused("the payload's secret is no text")),
     }

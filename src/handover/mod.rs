@@ -1,29 +1,29 @@
-//! Applications that a resource manager hands over: their secrets at their beginning, and their end.
+//! Applications that a resource manager hands over: it tells their secrets when they begin, and it tells their end.
 //!
 //! ```text
 //! YARN's NodeManager ─► yarn/ ─► sealed-shuffle hand-over ═══ Unix socket ═══► run ─► Receiver (the server)
-//!                                 relay, and looks who listens                 looks who says it
-//! ```
+//! YARN's NodeManager ─► yarn/ ─► sealed-shuffle hand-over ═══ Unix socket ═══► run ─► Receiver (the server)
+//!                                 relay, checks the server                     checks the client
 //!
-//! The protocol is lines of UTF-8, so that no parser is needed on the other side. The client says which version it
-//! speaks, then what happened, one line after the answer to the line before; the connection stays open, so that its
-//! end tells the client to say everything again to the next server.
+//! The protocol is lines of UTF-8, so that the other side needs no parser. The client first says which version it
+//! speaks. Then it reports one event a line, and sends the next line after the answer to the last one. The connection
+//! stays open: when it ends, the client knows that it has to report everything again to the next server.
 //!
 //! | client | means |
 //! |---|---|
-//! | `sealed-shuffle-handover 1` | first of all: the version |
+//! | `sealed-shuffle-handover 1` | the version; this is the first line |
 //! | `started ID PAYLOAD` | the application runs; the payload in base64 as the application gave it, `-` for none |
-//! | `ended ID` | it is over |
+//! | `ended ID` | the application is over |
 //!
 //! | server | means |
 //! |---|---|
-//! | `ok` | done, remembered where there is a state store |
-//! | `refused TEXT` | never will be, said again it is refused again |
-//! | `failed TEXT` | not now; say it again later |
+//! | `ok` | done; stored, too, where there is a state store |
+//! | `refused TEXT` | refused for good: the same line is refused again |
+//! | `failed TEXT` | not done now; send the line again later |
 //!
-//! Invariants: who is not ourselves, root or a named user gets no further than one line of refusal; lines,
-//! connections and the time for a line are bounded; a line that is cut off changes nothing; everything can be said
-//! twice; buffers that held secrets are wiped. `serve` calls [`run`], the command `hand-over` calls [`relay()`].
+//! Invariants: a peer that is not our own user, root or a named user gets one line of refusal and nothing else;
+//! lines, connections and the time for a line are bounded; a line that is cut off changes nothing; every line may be
+//! repeated; buffers that held secrets are wiped. `serve` calls [`run`], the command `hand-over` calls [`relay()`].
 
 mod lines;
 mod message;
@@ -43,38 +43,38 @@ pub use self::socket::{Socket, SocketError};
 /// The first line of a client.
 const GREETING: &str = "sealed-shuffle-handover 1";
 
-/// Who is told.
+/// Receives the events that are handed over.
 pub trait Receiver: Send + Sync + 'static {
-    /// An application runs. May wait for a disk.
+    /// An application runs. The call may wait for a disk.
     fn started(&self, app: &AppId, given: Given) -> Result<(), NotDone>;
 
-    /// An application is over, known or not. May wait for a disk.
+    /// An application is over; it need not be known. The call may wait for a disk.
     fn ended(&self, app: &AppId) -> Result<(), NotDone>;
 }
 
-/// What an application gave to the shuffle service when it began.
+/// The payload that an application gave to the shuffle service when it began.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Given {
-    /// Its secret; none where it authenticates nobody.
+    /// The application's secret. `None`: the application does not authenticate.
     pub secret: Option<AppSecret>,
-    /// Whether its secret and state are to outlast a restart.
+    /// Whether the secret and the state of the application may be stored for the next start.
     pub remember: bool,
 }
 
 impl Given {
-    /// A secret, and whether it is to outlast a restart.
+    /// Makes a payload from a secret and from whether it may be stored.
     pub fn new(secret: Option<AppSecret>, remember: bool) -> Self {
         Self { secret, remember }
     }
 }
 
-/// Why something was not done; the text is for the other side's log.
+/// The reason why an event was not taken. The text is for the log of the other side.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum NotDone {
-    /// It never will be.
+    /// The event is refused for good.
     Refused(String),
-    /// It may be later.
+    /// The event may be taken later.
     Failed(String),
 }

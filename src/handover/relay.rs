@@ -1,5 +1,5 @@
-//! The other end for programs that cannot speak to Unix sockets, as Java below 16: standard input goes to the
-//! socket, its answers come out of standard output.
+//! The client's end, for programs that cannot speak to Unix sockets, such as Java below 16. Standard input goes to
+//! the socket, and the answers go to standard output.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -12,24 +12,24 @@ use std::thread;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Why relaying ended.
+/// The reason why relaying ended.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RelayError {
-    /// Nobody answers there.
+    /// Nobody listens at the socket.
     #[error("cannot connect to {}: {source}; does the server run, with spark.sealed.handover.socket?", path.display())]
     Unreachable {
-        /// Where.
+        /// The path of the socket.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Somebody else listens there, and would get the secrets.
+    /// A user listens there who must not get the secrets.
     #[error("{} is served by user {user}, whom secrets are not for: name it with --server-user if they are", path.display())]
     Foreign {
-        /// Where.
+        /// The path of the socket.
         path: PathBuf,
-        /// Who listens.
+        /// The user who listens.
         user: u32,
     },
     /// The server closed the connection.
@@ -58,13 +58,13 @@ pub fn relay(
     }
     let ended = Arc::new(AtomicBool::new(false));
     let sending = (socket.try_clone()?, Arc::clone(&ended));
-    // Not joined: it may wait for input for as long as it likes.
+    // This thread is not joined: it may wait for input without end.
     thread::spawn(move || {
         let (mut to, ended) = sending;
         if copy(input, &mut to).is_ok() {
             ended.store(true, Ordering::Release);
         }
-        // Where it is closed already, the other direction knows.
+        // If this direction is closed already, the other one notices.
         to.shutdown(Shutdown::Write).ok();
     });
     copy(&socket, output)?;

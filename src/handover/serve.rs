@@ -1,9 +1,10 @@
-//! The server's end: accepts, looks who it is, does what is said and answers.
+//! The server's end: accepts a connection, checks its user, takes its lines and answers them.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealed_shuffle_transport::lane::Lane;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,21 +16,21 @@ use super::lines::{LineError, Lines};
 use super::message::Message;
 use super::{GREETING, NotDone, Receiver, Socket};
 
-/// Connections at once; further ones wait in the backlog. One is used.
+/// Most connections at once. Further ones wait in the backlog. One is enough in practice.
 const PLACES: usize = 8;
 
-/// For the greeting, for a line that has begun, and for the peer to take an answer.
+/// Time for the greeting, for the rest of a line, and for the peer to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After a connection that could not be accepted.
+/// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Takes what is handed over at `socket` until `stop` resolves; the socket is removed then.
+/// Takes events at `socket` until `stop` resolves. The socket is removed then.
 pub async fn run(socket: Socket, receiver: Arc<dyn Receiver>, stop: impl Future<Output = ()>) {
     run_asking(socket, receiver, stop, peer_user).await;
 }
 
-/// The same with another way to learn who a peer is.
+/// The same as [`run`], with another way to learn the user of a peer.
 pub(super) async fn run_asking(
     socket: Socket,
     receiver: Arc<dyn Receiver>,
@@ -37,6 +38,8 @@ pub(super) async fn run_asking(
     peer_user: impl Fn(&UnixStream) -> io::Result<u32>,
 ) {
     let places = Arc::new(Semaphore::new(PLACES));
+    // What is handed over may wait for the disk of the recovery store.
+    let lane = Lane::new(PLACES);
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -56,10 +59,10 @@ pub(super) async fn run_asking(
         match peer_user(&stream) {
             Ok(user) if socket.admits(user) => {
                 debug!(user, "applications are handed over from now on");
-                let receiver = Arc::clone(&receiver);
+                let (receiver, lane) = (Arc::clone(&receiver), lane.clone());
                 connections.spawn(async move {
                     let _place: OwnedSemaphorePermit = place;
-                    match serve(stream, receiver).await {
+                    match serve(stream, receiver, lane).await {
                         Ok(()) => debug!(user, "who handed over applications has gone"),
                         Err(error) => warn!(user, %error, "closed a connection for handing over"),
                     }
@@ -90,11 +93,11 @@ fn peer_user(stream: &UnixStream) -> io::Result<u32> {
 
 async fn refuse(mut stream: UnixStream, user: u32, _place: OwnedSemaphorePermit) {
     let text = format!("user {user} may not hand over applications: name it in spark.sealed.handover.users");
-    // Whoever does not read it has been refused all the same.
+    // A peer that does not read the answer is refused all the same.
     answer(&mut stream, Err(NotDone::Refused(text))).await.ok();
 }
 
-async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>) -> Result<(), LineError> {
+async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>, lane: Lane) -> Result<(), LineError> {
     let mut lines = Lines::new();
     let mut greeted = false;
     loop {
@@ -120,7 +123,7 @@ async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>) -> Result<()
             continue;
         }
         let done = match Message::parse(line) {
-            Ok(message) => perform(message, &receiver).await,
+            Ok(message) => perform(message, &receiver, &lane).await,
             Err(refused) => Err(refused),
         };
         if let Err(NotDone::Refused(text) | NotDone::Failed(text)) = &done {
@@ -130,9 +133,9 @@ async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>) -> Result<()
     }
 }
 
-async fn perform(message: Message, receiver: &Arc<dyn Receiver>) -> Result<(), NotDone> {
+async fn perform(message: Message, receiver: &Arc<dyn Receiver>, lane: &Lane) -> Result<(), NotDone> {
     let receiver = Arc::clone(receiver);
-    let done = tokio::task::spawn_blocking(move || match message {
+    let done = lane.run(move |_| match message {
         Message::Started(app, given) => {
             debug!(%app, with_secret = given.secret.is_some(), "an application was handed over");
             receiver.started(&app, given)

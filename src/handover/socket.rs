@@ -1,7 +1,7 @@
 //! The socket in the file system.
 //!
-//! Its mode is set before anybody can connect. What lies there already is removed only where it is a socket that
-//! nobody listens on, as a killed server leaves it; a socket that was replaced in the meantime is not removed at the end.
+//! The mode is set before anybody can connect. A file that lies at the path is removed only if it is a socket on
+//! which nobody listens; a killed server leaves one. At the end the socket is removed only if nobody has replaced it.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -19,39 +19,39 @@ use sealed_shuffle_config::HandoverConfig;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 16;
 
-/// A socket that cannot be had.
+/// The socket cannot be made.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// Another process listens there.
+    /// Another process listens at the path.
     #[error(
         "{} (spark.sealed.handover.socket): another server listens there: stop it, or name another path",
         path.display()
     )]
     Taken {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// Something else lies there.
+    /// A file that is no socket lies at the path.
     #[error(
         "{} (spark.sealed.handover.socket) is no socket: name a path at which nothing lies",
         path.display()
     )]
     NotASocket {
-        /// Where.
+        /// The path.
         path: PathBuf,
     },
-    /// Anything else.
+    /// Any other error.
     #[error("cannot listen on {} (spark.sealed.handover.socket): {source}", path.display())]
     Io {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// A listening socket, and who may say something there. Removed when dropped.
+/// A listening socket, and the users who may use it. It is removed when dropped.
 #[derive(Debug)]
 pub struct Socket {
     pub(super) listener: UnixListener,
@@ -60,7 +60,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket of a configuration and listens there. Within a runtime.
+    /// Makes the socket of a configuration and listens on it. Must be called within a runtime.
     pub fn bind(config: &HandoverConfig) -> Result<Self, SocketError> {
         let path = &config.socket;
         let failed = |source| SocketError::Io { path: path.clone(), source };
@@ -75,7 +75,7 @@ impl Socket {
         Ok(Self { listener, users: config.users.clone(), _file: file })
     }
 
-    /// Whether a user may hand over.
+    /// Whether a user may hand applications over.
     pub(super) fn admits(&self, user: u32) -> bool {
         let own = rustix::process::geteuid().as_raw();
         user == own || user == 0 || self.users.contains(&user)
@@ -94,7 +94,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
     match knock(path) {
         Err(Errno::CONNREFUSED) => {}
-        // It listens, and may be busy.
+        // A server listens there, and may be busy.
         Ok(()) | Err(Errno::AGAIN) => return Err(SocketError::Taken { path: path.to_owned() }),
         Err(errno) => return Err(failed(errno.into())),
     }
@@ -109,7 +109,7 @@ fn knock(path: &Path) -> Result<(), Errno> {
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
-/// The file of a socket.
+/// The identity of the socket's file.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -125,7 +125,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|now| now == self.identity) {
-            // Left behind, the next server finds it stale.
+            // A socket that is left behind is stale for the next server, which removes it.
             fs::remove_file(&self.path).ok();
         }
     }

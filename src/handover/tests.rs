@@ -14,7 +14,7 @@ use super::lines::LONGEST_LINE;
 use super::serve::run_asking;
 use super::*;
 
-/// Writes down what it is told; `never` and `later` are not done.
+/// Records its calls. It refuses `never`, and fails for `later`.
 #[derive(Debug, Default)]
 struct Told(Mutex<Vec<String>>);
 
@@ -93,7 +93,7 @@ impl Peer {
         self.0.get_mut().write_all(bytes).await.ok();
     }
 
-    /// A line, or none where the server has closed.
+    /// The next line, or `None` once the server has closed.
     async fn answer(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.0.read_line(&mut line).await {

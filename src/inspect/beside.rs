@@ -1,20 +1,20 @@
-//! Finding the other files of a map output: index, data and checksums usually lie in different sub-directories.
+//! Finds the other files of a map output: index, data and checksums usually lie in different sub-directories.
 //!
-//! An executor with one local directory has every file where its name alone says. With several, name and number of
-//! directories say in which directory and sub-directory ([`Placement`]), and nothing in a path tells either: so the
-//! places that any number up to 24 makes are tried in each directory that is known.
+//! With one local directory, the name of a file alone says where the file lies. With several, the name and the number
+//! of directories say in which directory and sub-directory it lies ([`Placement`]). No path tells that number. So
+//! [`find`] tries the places that any number up to 24 gives, in each directory that is known.
 
 use std::path::{Path, PathBuf};
 
 use crate::disk::layout::Placement;
 
-/// Local directories of one executor, at most; machines have a disk or two for each.
+/// Most local directories of one executor. Machines have one or two for each disk.
 const MANY: usize = 24;
 
-/// `spark.diskStore.subDirectories`, unless somebody changed it.
+/// The default of `spark.diskStore.subDirectories`.
 pub const SUB_DIRS: i32 = 64;
 
-/// The local directory (`blockmgr-…`) that `path` lies in, if it lies in a sub-directory that Spark would make.
+/// The local directory (`blockmgr-…`) that `path` lies in, if `path` lies in a sub-directory that Spark would make.
 pub fn local_dir(path: &Path) -> Option<&Path> {
     let sub = path.parent()?;
     let name = sub.file_name()?.to_str()?;
@@ -22,17 +22,17 @@ pub fn local_dir(path: &Path) -> Option<&Path> {
     sub.parent().filter(|_| is_sub_dir)
 }
 
-/// The file `name` of the executor that `path` is a file of: beside `path`, or where Spark puts it in the same local
-/// directory, or in one of `more` (the executor's others, in any order).
+/// Finds the file `name` of the executor that also wrote `path`. It lies beside `path`, or where Spark puts it in the
+/// same local directory, or in one of `more` (the other directories of the executor, in any order).
 pub fn find(path: &Path, name: &str, more: &[PathBuf]) -> Option<PathBuf> {
     candidates(path, name, more).find(|candidate| candidate.is_file())
 }
 
-/// Where [`find`] looks, the likeliest first.
+/// The places where [`find`] looks, the likeliest first.
 pub fn candidates(path: &Path, name: &str, more: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
     let same = path.parent().map(|dir| dir.join(name));
     let locals: Vec<&Path> = local_dir(path).into_iter().chain(more.iter().map(PathBuf::as_path)).collect();
-    // Another number of directories may name the same sub-directory again.
+    // Two numbers of directories may give the same sub-directory.
     let mut subs: Vec<String> = Vec::new();
     for dirs in 1..=MANY {
         let sub = Placement::of(name, dirs, SUB_DIRS).map(Placement::sub_dir);

@@ -1,8 +1,9 @@
-//! What protects the bytes of a file, judged from a bounded sample of them.
+//! Judges from a bounded sample how the bytes of a file are protected.
 //!
-//! Of a file with partitions each begins anew, so each is looked at where its index tells where it begins; of any
-//! other the beginning. What has no mark and is too short to judge alone is judged together with the other partitions
-//! of its file. The gravest finding is the file's: something readable makes it readable.
+//! Each partition of a data file is a stream of its own, so a sample is taken at the beginning of each; the index
+//! tells where. Of any other file the sample is its beginning. Samples that have no mark and are too short to judge
+//! alone are judged together with those of the other partitions of the file. The gravest finding counts for the whole
+//! file: one readable partition makes the file readable.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,42 +16,42 @@ use super::sealed::{SEALED_HEAD, SealedHeader, may_be_sealed, sealed_header};
 use crate::io_encryption::partitions::{Partition, Partitions, PartitionsError};
 use crate::io_encryption::segments::fill;
 
-/// Bytes looked at of the beginning of a partition, or of a file without partitions.
+/// Length of the sample from the beginning of a partition, or of a file without partitions.
 pub const HEAD: usize = 4096;
 
-/// Unmarked bytes of one file that are judged together, at most.
+/// Most unmarked bytes of one file that are judged together.
 const POOL: usize = 16 << 10;
 
-/// What protects the content.
+/// How the content is protected.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Protection {
-    /// No bytes.
+    /// The file has no bytes.
     Empty,
-    /// Sealed by this project's server.
+    /// This project's server sealed it.
     Sealed(SealedHeader),
-    /// Looks random and has no known mark: consistent with `spark.io.encryption`, which has none.
+    /// It looks random and has no known mark. That is consistent with `spark.io.encryption`, which leaves no mark.
     LikelyEncrypted(Measured),
-    /// Anybody who can read the file can read its content: marks say how, or the bytes are not random.
+    /// Everybody who can read the file can read its content: it has a known mark, or its bytes are not random.
     Readable(Measured),
-    /// Neither can be said.
+    /// The sample decides neither way.
     CannotTell(Reason, Measured),
 }
 
-/// Why it cannot be told.
+/// The reason why the sample does not decide.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Too few bytes without a mark.
+    /// Too few bytes, and no mark.
     TooShort,
-    /// Neither random nor clearly not.
+    /// The bytes are neither random nor clearly not random.
     Between,
-    /// The bytes begin in the middle of something that may be compressed.
+    /// The sample begins in the middle of a value that may be compressed.
     NoBeginning,
 }
 
 impl Reason {
-    /// In words.
+    /// The reason in words.
     pub fn describe(self) -> &'static str {
         match self {
             Self::TooShort => "too few bytes and no known mark",
@@ -60,33 +61,33 @@ impl Reason {
     }
 }
 
-/// A file's content after a look.
+/// The finding about the content of a file.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Content {
     /// The finding.
     pub protection: Protection,
-    /// Partitions, or the one beginning, by the mark that each had.
+    /// The number of partitions (1 for a file without partitions) for each mark.
     pub marks: BTreeMap<Mark, u64>,
-    /// Partitions (or 1) that were looked at, empty ones not counted.
+    /// Partitions (or 1) that were sampled; empty ones are not counted.
     pub looked_at: u64,
     /// Partitions (or 1) that are not empty.
     pub filled: u64,
 }
 
-/// Collects what was seen of one file.
+/// Collects the samples of one file.
 #[derive(Debug, Default)]
 pub struct Look {
     marks: BTreeMap<Mark, u64>,
     looked_at: u64,
     sealed: Option<SealedHeader>,
-    /// A beginning without mark that is not random.
+    /// A sample without a mark that is not random was seen.
     unmarked: Option<Measured>,
     pool: Vec<u8>,
 }
 
 impl Look {
-    /// Looks at the beginning of a stream.
+    /// Adds the sample `head` from the beginning of a stream.
     pub fn at(&mut self, head: &[u8]) {
         if head.is_empty() {
             return;
@@ -109,7 +110,7 @@ impl Look {
         self.pool.extend_from_slice(&head[..head.len().min(room)]);
     }
 
-    /// The finding about a file with so many streams.
+    /// The finding about a file of which `filled` partitions (or 1) are not empty.
     pub fn judge(self, filled: u64) -> Content {
         let protection = self.protection();
         Content { protection, marks: self.marks, looked_at: self.looked_at, filled }
@@ -132,7 +133,7 @@ impl Look {
     }
 }
 
-/// The content of a file that is one stream, or whose partitions are not known: its beginning.
+/// Judges the content of a file that is one stream, or whose partitions are not known, from its beginning.
 pub fn of_beginning(file: &File) -> io::Result<Content> {
     let mut look = Look::default();
     let mut head = vec![0; HEAD];
@@ -145,9 +146,9 @@ pub fn of_beginning(file: &File) -> io::Result<Content> {
     Ok(look.judge(u64::from(n > 0)))
 }
 
-/// The content of a shuffle data file: of its partitions at most `most`, evenly spread.
+/// Judges the content of a shuffle data file from at most `most` of its partitions, evenly spread.
 ///
-/// The index is checked whole; one that is not of this data file is an error.
+/// The whole index is checked. An index that does not fit this data file is an error.
 pub fn of_partitions(data: &File, index: &File, most: u64) -> Result<Content, PartitionsError> {
     let data_len = data.metadata()?.len();
     let index_len = index.metadata()?.len();
@@ -172,7 +173,7 @@ pub fn of_partitions(data: &File, index: &File, most: u64) -> Result<Content, Pa
     Ok(look.judge(filled))
 }
 
-/// Reads an open file from an offset on, wherever its own position is.
+/// Reads an open file from an offset on. It neither uses nor moves the file's own position.
 pub(super) struct From0<'f>(pub(super) &'f File, pub(super) u64);
 
 impl io::Read for From0<'_> {
@@ -183,7 +184,7 @@ impl io::Read for From0<'_> {
     }
 }
 
-/// As many bytes as there are, from `at`.
+/// Reads at most `most` bytes at `at`; fewer where the file ends.
 pub(super) fn read_at(file: &File, out: &mut [u8], at: u64) -> io::Result<usize> {
     fill(&mut From0(file, at), out)
 }

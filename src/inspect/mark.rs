@@ -1,20 +1,20 @@
-//! What content begins with, where codecs and serializers leave a mark.
+//! Recognizes content by its first bytes, where codecs and serializers leave a mark.
 //!
 //! | mark | first bytes |
 //! |---|---|
 //! | lz4 (Spark's default) | `LZ4Block`, a token of lz4-java's block stream |
 //! | zstd | `28 b5 2f fd`, a descriptor whose reserved bit is clear (RFC 8878) |
 //! | snappy | `82 SNAPPY 00` of snappy-java's stream |
-//! | lzf | `ZV`, type 0 or 1, a chunk length that can be |
+//! | lzf | `ZV`, type 0 or 1, a possible chunk length |
 //! | Java serialization | `ac ed 00 05` |
-//! | UnsafeRow | lengths (i32, big-endian, a multiple of 8) each before so many bytes: two at least, or one whose row ends with the content |
+//! | UnsafeRow | two rows at least, each after its length (i32, big-endian, a multiple of 8); or one row that is the whole content |
 //!
-//! Ciphertext begins with any of these once in 2^24 streams (lzf), and far more rarely with the others. Kryo and
-//! pickled data have no mark: [`super::randomness`] tells that they are not random.
+//! Ciphertext begins with one of these marks once in 2^24 streams by chance (lzf), and far more rarely with the
+//! others. Kryo and pickled data have no mark; [`super::randomness`] tells that they are not random.
 
 use std::fmt;
 
-/// A recognized beginning.
+/// A recognized mark.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Mark {
@@ -33,7 +33,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// The mark at the beginning of `head`, which may be cut off anywhere.
+    /// The mark at the beginning of `head`. `head` may be cut off anywhere.
     pub fn of(head: &[u8]) -> Option<Self> {
         match head {
             [b'L', b'Z', b'4', b'B', b'l', b'o', b'c', b'k', token, ..] if matches!(token >> 4, 1 | 2) => {
@@ -49,7 +49,7 @@ impl Mark {
         }
     }
 
-    /// Its name.
+    /// The name of the mark.
     pub fn name(self) -> &'static str {
         match self {
             Self::Lz4Block => "lz4",
@@ -68,10 +68,10 @@ impl fmt::Display for Mark {
     }
 }
 
-/// The longest row that is believed.
+/// The longest row that counts as one.
 const LONGEST_ROW: usize = 1 << 20;
 
-/// Two lengths at least, since one alone may be chance unless its row is all that follows.
+/// Asks for two rows at least: one length alone may be chance, unless its row is all that follows.
 fn is_rows(head: &[u8]) -> bool {
     let mut rest = head;
     let mut lengths = 0;

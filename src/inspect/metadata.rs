@@ -1,8 +1,8 @@
-//! Index, checksum and merged meta files: what they say, and whether the files beside them agree.
+//! Reads index, checksum and merged meta files, and compares them with the files beside them.
 //!
-//! Every file is walked, never held whole, but for merged meta, which is small and bounded ([`LARGEST_META`]).
-//! Layouts: [`crate::io_encryption::partitions`], [`crate::disk::checksum`]; merged meta is one bitmap of map indexes a chunk, one
-//! after the other (`RemoteBlockPushResolver`, Spark 4.3.0).
+//! Files are read piece by piece, never held whole. Merged meta is the exception: it is small and bounded
+//! ([`LARGEST_META`]). Layouts: [`crate::io_encryption::partitions`], [`crate::disk::checksum`]; merged meta is one
+//! bitmap of map indexes for each chunk, one after the other (`RemoteBlockPushResolver`, Spark 4.3.0).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,20 +17,20 @@ use super::name::SparkName;
 use crate::disk::checksum::{Algorithm, Checksum};
 use crate::io_encryption::partitions::{Partitions, PartitionsError, Summary};
 
-/// Longest merged meta file that is read.
+/// Length of the longest merged meta file that is read.
 pub const LARGEST_META: u64 = 64 << 20;
 
-/// Wrong partitions that are named.
+/// Most wrong partitions that are named.
 const NAMED: usize = 16;
 
-/// Why a file cannot be told about.
+/// Why the content of a metadata file cannot be reported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MetadataError {
-    /// An index that cannot be one.
+    /// The index is not valid.
     #[error(transparent)]
     Index(#[from] PartitionsError),
-    /// The bytes are not what the name says.
+    /// The bytes are not those of a file with this name.
     #[error("{0}")]
     Corrupt(String),
     /// The file cannot be read.
@@ -38,31 +38,31 @@ pub enum MetadataError {
     Io(#[from] io::Error),
 }
 
-/// Whether the file that should fit does.
+/// Whether the other file of the output agrees with this one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Agreement {
-    /// It does.
+    /// It agrees.
     With(PathBuf),
-    /// It does not, for this reason.
+    /// It does not agree, for this reason.
     Not(PathBuf, String),
-    /// It is neither beside the file nor where Spark puts it.
+    /// The other file is neither beside this one nor where Spark puts it.
     NotFound(String),
-    /// There is none, and need not be: every partition is empty.
+    /// There is no other file, and none is needed: every partition is empty.
     NotNeeded,
 }
 
-/// What an index says.
+/// The content of an index.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct IndexReport {
     /// Partitions, or chunks of a merged index.
     pub summary: Summary,
-    /// Whether the data file is as long.
+    /// Whether the length of the data file is the last offset.
     pub data: Agreement,
 }
 
-/// Looks at an index, of a map output or merged, and at the data file that it is of.
+/// Reads an index, of a map output or merged, and compares it with its data file.
 pub fn index(path: &Path, name: &SparkName, more: &[PathBuf]) -> Result<IndexReport, MetadataError> {
     let file = File::open(path)?;
     let summary = Partitions::new(&file, file.metadata()?.len(), None)?.sum_up()?;
@@ -84,26 +84,26 @@ pub fn index(path: &Path, name: &SparkName, more: &[PathBuf]) -> Result<IndexRep
     Ok(IndexReport { summary, data })
 }
 
-/// What a checksum file says.
+/// The content of a checksum file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ChecksumReport {
-    /// Values in it: partitions.
+    /// Number of values: one for each partition.
     pub partitions: u64,
     /// The first values.
     pub first: Vec<u64>,
-    /// Whether the data file has them.
+    /// Whether the data file has these checksums.
     pub data: Agreement,
-    /// Partitions whose bytes have another checksum.
+    /// Number of partitions whose bytes have another checksum.
     pub wrong: u64,
-    /// The first of them.
+    /// The first of these partitions.
     pub first_wrong: Vec<u64>,
 }
 
-/// Looks at a checksum file and computes the checksums of the data again.
+/// Reads a checksum file and computes the checksums of the data again.
 ///
-/// A difference need not be damage: with `spark.io.encryption` the checksums of a map task that spilled more than once
-/// are those of its spills (Spark 3.5.9 and 4.3.0).
+/// A difference need not be damage. Under `spark.io.encryption` the file of a map task that spilled more than once
+/// holds the checksums of its spills (Spark 3.5.9 and 4.3.0).
 pub fn checksums(
     path: &Path,
     name: &SparkName,
@@ -193,19 +193,19 @@ fn of_range(algorithm: Algorithm, file: &File, start: u64, len: u64, buffer: &mu
     Ok(checksum.value().cast_unsigned())
 }
 
-/// What a merged meta file says.
+/// The content of a merged meta file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct MetaReport {
-    /// Chunks: bitmaps in the file.
+    /// Number of chunks: the file has one bitmap for each.
     pub chunks: u64,
-    /// Map outputs in all of them.
+    /// Number of map outputs in all chunks.
     pub maps: u64,
     /// Whether the merged index has as many chunks.
     pub index: Agreement,
 }
 
-/// Looks at a merged meta file and at the index beside it.
+/// Reads a merged meta file and compares it with the index beside it.
 pub fn merged_meta(path: &Path, name: &SparkName, more: &[PathBuf]) -> Result<MetaReport, MetadataError> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST_META + 1).read_to_end(&mut bytes)?;
@@ -214,7 +214,7 @@ pub fn merged_meta(path: &Path, name: &SparkName, more: &[PathBuf]) -> Result<Me
     }
     let mut from = Decoder::new(bytes.into());
     let (mut chunks, mut maps) = (0_u64, 0_u64);
-    // One at a time: a bitmap may take more room than its bytes.
+    // Reads one bitmap at a time: in memory it may be larger than its bytes.
     while from.remaining() > 0 {
         let bitmap: Bitmap = from
             .read()

@@ -1,18 +1,18 @@
-//! What lies in a file, told from its name and its bytes.
+//! Tells from the name and the bytes of a file what it holds.
 //!
 //! | module | knows |
 //! |---|---|
 //! | [`name`] | what a file is, by the name that Spark gave it |
 //! | [`beside`] | where the other files of the same output lie |
-//! | [`mark`] | what codecs and serializers begin with |
+//! | [`mark`] | the marks that codecs and serializers leave at the beginning |
 //! | [`randomness`] | whether bytes look like ciphertext |
-//! | [`sealed`] | files that this project's server sealed |
-//! | [`content`] | what protects the bytes of a file, from a bounded sample |
+//! | [`sealed`] | the files that this project's server sealed |
+//! | [`content`] | how the bytes of a file are protected, from a bounded sample |
 //! | [`metadata`] | index, checksum and merged meta files, and whether they fit the data |
-//! | [`owner`] | whose a file is, as far as its path tells |
-//! | [`scan`] | what protects everything beneath some directories, by application |
+//! | [`owner`] | the owner of a file, as far as its path tells |
+//! | [`scan`] | how everything beneath some directories is protected, by application |
 //!
-//! Nothing here needs a key, writes, or follows a symbolic link that it was not named.
+//! Nothing here needs a key or writes. Symbolic links are not followed, except one that the caller names.
 
 pub mod beside;
 pub mod content;

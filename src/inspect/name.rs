@@ -1,30 +1,31 @@
-//! What a file is, by the name that Spark gave it.
+//! Tells what a file is by the name that Spark gave it.
 //!
 //! ```text
 //! shuffle_S_M_0.data  .index  .checksum.ALG        a map output
 //! shuffleMerged_APP_S_MERGE_R.data  .index  .meta  merged partitions of push-based shuffle
 //! temp_shuffle_UUID  temp_local_UUID               spills
-//! rdd_R_P  input-S-N  broadcast_N[_pieceK]         blocks that were stored
-//! NAME.UUID                                        any of these while it is being written
+//! rdd_R_P  input-S-N  broadcast_N[_pieceK]         stored blocks
+//! NAME.UUID                                        any of these while Spark writes it
 //! ```
 //!
 //! Origin: `BlockId` and `Utils.tempFileWith`, Spark 4.3.0; `RemoteBlockPushResolver` for merged files.
 
 use sealed_shuffle_protocol::ids::AppId;
 
-/// A name in parts.
+/// The parts of a file name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SparkName {
-    /// What the file holds.
+    /// The content of the file.
     pub kind: Kind,
-    /// The name without what tells files of one output apart: `shuffle_S_M_0`, `shuffleMerged_…`, else the whole name.
+    /// The part of the name that all files of one output share: `shuffle_S_M_0` or `shuffleMerged_…`; else the whole
+    /// name.
     pub stem: String,
-    /// Whether it was still being written, or left behind so.
+    /// Whether the file was not complete: Spark was writing it, or left it behind.
     pub temporary: bool,
 }
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Kind {
@@ -32,24 +33,24 @@ pub enum Kind {
     Data,
     /// The offsets of a map output.
     Index,
-    /// The checksums of a map output, by this algorithm.
+    /// The checksums of a map output, computed with this algorithm.
     Checksum(String),
-    /// Pushed blocks.
+    /// Blocks of merged partitions.
     MergedData,
     /// The ends of the chunks of merged data.
     MergedIndex,
-    /// Which maps are in which chunk of merged data.
+    /// The maps in each chunk of merged data.
     MergedMeta,
-    /// What did not fit in memory.
+    /// Data that did not fit in memory.
     Spill,
-    /// A stored block, from its beginning to its end.
+    /// A stored block as a whole.
     Block,
-    /// A piece of a stored value that is not the first: its bytes begin somewhere in the middle.
+    /// A piece of a stored value, but not the first: its bytes begin in the middle of the value.
     LaterPiece,
 }
 
 impl Kind {
-    /// In words.
+    /// The content in words.
     pub fn describe(&self) -> &'static str {
         match self {
             Self::Data => "shuffle data",
@@ -64,14 +65,14 @@ impl Kind {
         }
     }
 
-    /// Whether it holds lengths, checksums and map numbers, and no data.
+    /// Whether the file holds lengths, checksums or map numbers, and no data.
     pub fn is_metadata(&self) -> bool {
         matches!(self, Self::Index | Self::Checksum(_) | Self::MergedIndex | Self::MergedMeta)
     }
 }
 
 impl SparkName {
-    /// Takes a file name apart; `None` if it is none of Spark's.
+    /// Parses a file name. `None` if Spark gives no such name.
     pub fn parse(name: &str) -> Option<Self> {
         let (whole, temporary) = match name.rsplit_once('.') {
             Some((whole, uuid)) if is_uuid(uuid) => (whole, true),
@@ -81,18 +82,18 @@ impl SparkName {
         Some(Self { kind, stem: stem.to_owned(), temporary })
     }
 
-    /// The name of another file of the same output, by its ending.
+    /// The name of another file of the same output, with the ending `ending`.
     pub fn sibling(&self, ending: &str) -> String {
         format!("{}.{ending}", self.stem)
     }
 
-    /// The name of one partition of a map output, as blocks are called.
+    /// The block id of one partition of a map output.
     pub fn partition(&self, number: u64) -> Option<String> {
         let stem = self.stem.strip_suffix("_0").filter(|_| self.stem.starts_with("shuffle_"))?;
         Some(format!("{stem}_{number}"))
     }
 
-    /// The application, where the name says it: that of merged files does.
+    /// The application that the name tells: only the names of merged files do.
     pub fn app(&self) -> Option<AppId> {
         let rest = self.stem.strip_prefix("shuffleMerged_")?;
         rest.rsplitn(4, '_').nth(3).map(AppId::new)
@@ -150,7 +151,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// As `java.util.UUID` prints them.
+/// A UUID in the form that `java.util.UUID` prints.
 pub(super) fn is_uuid(text: &str) -> bool {
     let groups = [8, 4, 4, 4, 12];
     let parts: Vec<&str> = text.split('-').collect();

@@ -1,11 +1,11 @@
-//! Whose a file is, as far as its path tells.
+//! The owner of a file, as far as its path tells.
 //!
-//! | where | path | named by |
+//! | where | path | owner |
 //! |---|---|---|
 //! | YARN | `…/usercache/USER/appcache/APP/blockmgr-…/` | the application |
 //! | fallback storage | `…/APP/SHUFFLE/HASH/` | the application |
 //! | merged files | `shuffleMerged_APP_…` | the application |
-//! | standalone | `…/spark-UUID/executor-UUID/blockmgr-…/` | the executor's directory: no application is in it |
+//! | standalone | `…/spark-UUID/executor-UUID/blockmgr-…/` | the executor's directory: the path names no application |
 //! | anything else | `…/blockmgr-UUID/` | that directory |
 
 use std::ffi::OsStr;
@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::name::{SparkName, is_uuid};
 
-/// Whose files are counted together.
+/// The owner whose files are counted together.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Owner {
     /// An application, by its id.
@@ -55,7 +55,7 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// As YARN, standalone masters, Kubernetes and local masters name applications.
+/// Whether `name` is an application id as YARN, standalone, Kubernetes and local masters make them.
 fn is_app_id(name: &str) -> bool {
     let digits =
         |text: &str, len: usize| text.len() >= len && text.bytes().all(|digit| digit.is_ascii_digit());

@@ -1,7 +1,8 @@
-//! Whether bytes look random, as ciphertext does: encryption has no mark of its own.
+//! Tells whether bytes look random, as ciphertext does. Encryption leaves no mark of its own.
 //!
-//! Pearson's chi-square over the 256 values of a byte. For random bytes it is 255 on average with a standard deviation
-//! of 22.6, whatever the size of the sample; for text or rows it grows with the sample, a dozen for each byte.
+//! The measure is Pearson's chi-square over the 256 values of a byte. For random bytes its mean is 255 with a
+//! standard deviation of 22.6, at any size of the sample. For text or rows it grows with the sample, by a dozen for
+//! each byte.
 //!
 //! | chi-square | at least so many bytes | judgement | random bytes fall outside |
 //! |---|---|---|---|
@@ -9,41 +10,41 @@
 //! | above 500 | 32 | not random | once in 10^9 samples |
 //! | else | | cannot tell | |
 //!
-//! "Looks random" is what it says and no more: compressed bytes without their beginning look so, too.
+//! "Looks random" means no more than these words: compressed bytes without their beginning look random, too.
 
-/// Bytes below which nothing can look random.
+/// Fewer bytes than this never look random.
 pub const ENOUGH: usize = 256;
 
-/// Bytes below which nothing is judged at all.
+/// Fewer bytes than this are not judged.
 pub const FEWEST: usize = 32;
 
-/// What was measured.
+/// The figures of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Measured {
-    /// Bytes that were looked at.
+    /// Length of the sample.
     pub bytes: usize,
     /// Pearson's chi-square against the even distribution.
     pub chi_square: f64,
-    /// Shannon's entropy of the sample, in bits for each byte. For people: it cannot reach 8 in a small sample.
+    /// Shannon's entropy of the sample, in bits for each byte. It is for people: it cannot reach 8 in a small sample.
     pub entropy: f64,
 }
 
-/// What that means.
+/// The judgement of a sample.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Judgement {
-    /// As ciphertext does.
+    /// The bytes look like ciphertext.
     LooksRandom,
-    /// No cipher makes this.
+    /// No cipher makes such bytes.
     NotRandom,
-    /// Too few bytes to say.
+    /// The sample is too short.
     TooFew,
-    /// Enough bytes, and neither the one nor the other.
+    /// The sample is long enough, and is neither random nor clearly not random.
     Between,
 }
 
 impl Measured {
-    /// Measures all of `sample`.
+    /// Measures the whole of `sample`.
     pub fn of(sample: &[u8]) -> Self {
         let mut counts = [0_u32; 256];
         for byte in sample {
@@ -60,7 +61,7 @@ impl Measured {
         Self { bytes: sample.len(), chi_square, entropy: entropy.max(0.0) }
     }
 
-    /// What that means.
+    /// Judges the figures.
     pub fn judge(&self) -> Judgement {
         match self.chi_square {
             _ if self.bytes < FEWEST => Judgement::TooFew,

@@ -1,10 +1,10 @@
-//! What protects everything beneath some directories.
+//! Tells how everything beneath some directories is protected.
 //!
-//! Directories are walked one entry at a time, relative to their own handles, and no symbolic link is followed; memory
-//! does not grow with what there is, but for one line an owner ([`MOST_OWNERS`] at most). Looked into are the files
-//! of block managers: what has one of Spark's names, and everything in the sub-directories of `blockmgr-…` and
-//! `merge_manager…`. Other files (jars, logs, staging) are counted and not judged, since every jar would be readable.
-//! What cannot be looked at is told as it is met.
+//! Directories are walked one entry at a time, relative to their own handles, and no symbolic link is followed.
+//! Memory does not grow with the number of files: it holds one entry for each owner ([`MOST_OWNERS`] at most). The
+//! scan judges the files of block managers: files with one of Spark's names, and everything in the sub-directories of
+//! `blockmgr-…` and `merge_manager…`. Other files (jars, logs, staging) are counted and not judged, since every jar
+//! would be readable. Files and directories that cannot be judged are reported as the scan meets them.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -23,21 +23,21 @@ use super::mark::Mark;
 use super::name::{Kind, SparkName};
 use super::owner::Owner;
 
-/// Partitions of one data file that are looked at, evenly spread.
+/// Most partitions of one data file that are sampled, evenly spread.
 pub const PARTITIONS: u64 = 16;
 
-/// Owners that are told apart; the files of further ones are counted together.
+/// Most owners that are counted apart; the files of further ones are counted together.
 pub const MOST_OWNERS: usize = 10_000;
 
-/// Directories beneath directories that are followed: block managers need six.
+/// Most directories beneath each other that are followed. Block managers need six.
 const DEEPEST: usize = 64;
 
 /// Files and their bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Count {
-    /// How many.
+    /// Number of files.
     pub files: u64,
-    /// How large together.
+    /// Their size together, in bytes.
     pub bytes: u64,
 }
 
@@ -48,29 +48,29 @@ impl Count {
     }
 }
 
-/// What one owner's files are.
+/// The files of one owner, by how they are protected.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Tally {
-    /// Sealed by this project's server.
+    /// This project's server sealed them.
     pub sealed: Count,
-    /// Consistent with `spark.io.encryption`.
+    /// They are consistent with `spark.io.encryption`.
     pub encrypted: Count,
-    /// Readable by whoever can read the file.
+    /// Everybody who can read the file can read its content.
     pub readable: Count,
-    /// Not to be told.
+    /// The sample does not decide.
     pub cannot_tell: Count,
-    /// Index, checksum and meta files of Spark, which hold no data and which Spark never encrypts.
+    /// Index, checksum and meta files of Spark. They hold no data, and Spark never encrypts them.
     pub metadata: Count,
-    /// Not of a block manager; not judged.
+    /// Files that are not of a block manager. They are not judged.
     pub other: Count,
-    /// Readable files by the marks in them.
+    /// Number of readable files for each mark.
     pub marks: BTreeMap<Mark, u64>,
     /// One of the readable files.
     pub example: Option<PathBuf>,
 }
 
-/// The finding.
+/// The result of a scan.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Scan {
@@ -78,20 +78,20 @@ pub struct Scan {
     pub owners: BTreeMap<Owner, Tally>,
     /// The files of owners beyond [`MOST_OWNERS`].
     pub further: Option<Box<Tally>>,
-    /// Files and directories that could not be looked at, or not wholly.
+    /// Number of files and directories that could not be read, or only in part.
     pub failures: u64,
-    /// Symbolic links, which were not followed.
+    /// Number of symbolic links. None was followed.
     pub links: u64,
-    /// Files that were deleted while this looked.
+    /// Number of files that were deleted during the scan.
     pub vanished: u64,
-    /// Data files whose index was not found: only their beginning was looked at.
+    /// Number of data files whose index was not found: only their beginning was sampled.
     pub without_index: u64,
-    /// Files seen.
+    /// Number of files seen.
     pub files: u64,
 }
 
 impl Scan {
-    /// Everything together.
+    /// The sum over all owners.
     pub fn total(&self) -> Tally {
         let mut total = Tally::default();
         for tally in self.owners.values().chain(self.further.as_deref()) {
@@ -115,13 +115,13 @@ impl Scan {
     }
 }
 
-/// Told while it runs.
+/// Receives reports while the scan runs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// One more file was counted.
     Counted(u64),
-    /// This was not looked at, or not wholly.
+    /// This path could not be read, or only in part.
     Failed(&'a Path, &'a str),
 }
 
@@ -270,7 +270,7 @@ impl Walk<'_> {
     }
 }
 
-/// The beginning of a file; one that begins in the middle of a value tells nothing by looking random.
+/// Judges the beginning of a file. A file that begins in the middle of a value may look random without encryption.
 fn of_beginning(file: &File, name: Option<&SparkName>) -> io::Result<Content> {
     let mut content = content::of_beginning(file)?;
     if let Protection::LikelyEncrypted(measured) = content.protection
@@ -281,7 +281,7 @@ fn of_beginning(file: &File, name: Option<&SparkName>) -> io::Result<Content> {
     Ok(content)
 }
 
-/// Whether a file without one of Spark's names lies where only block managers and mergers write.
+/// Whether a file without one of Spark's names lies in a directory where only block managers and mergers write.
 fn is_of_block_manager(path: &Path) -> bool {
     let local = beside::local_dir(path).and_then(Path::file_name).and_then(|name| name.to_str());
     local.is_some_and(|name| name.starts_with("blockmgr-") || name.starts_with("merge_manager"))
@@ -307,7 +307,7 @@ impl Level {
         Self::new(openat(self.dir.as_fd(), name, DIRECTORY, Mode::empty())?, path.to_owned())
     }
 
-    /// Some file systems do not say it in the listing.
+    /// Some file systems do not give the type of an entry in the listing.
     fn kind_of(&self, name: &CStr, listed: FileType) -> Result<FileType, Errno> {
         if listed != FileType::Unknown {
             return Ok(listed);
@@ -354,7 +354,7 @@ mod tests {
             dir
         }
 
-        /// Puts a file where a block manager with one directory would.
+        /// Puts a file where a block manager with one directory would put it.
         fn put(&self, local: &str, name: &str, content: &[u8]) {
             let sub = Placement::of(name, 1, beside::SUB_DIRS).unwrap().sub_dir();
             fs::write(self.dir(local).join(&sub).join(name), content)

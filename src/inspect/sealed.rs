@@ -1,16 +1,16 @@
-//! Recognizing files that this project's server sealed.
+//! Recognizes files that this project's server sealed.
 //!
-//! The one place where [`crate::inspect`] asks; the format is [`sealed_shuffle_protocol::stored::sealed`]'s.
+//! [`crate::inspect`] asks only here. [`sealed_shuffle_protocol::stored::sealed`] owns the format.
 
 use sealed_shuffle_protocol::stored::sealed::{Header, MAGIC, SealedError, VERSION};
 
-/// What the clear header of a sealed file says. Nothing of it was verified: that takes the key.
+/// The fields of the clear header of a sealed file. None of them is verified: that takes the key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SealedHeader {
     /// Version of the format.
     pub version: u32,
-    /// What the file holds, in words.
+    /// The content of the file, in words.
     pub kind: String,
     /// The key that wraps the file's data key.
     pub key_id: String,
@@ -18,16 +18,16 @@ pub struct SealedHeader {
     pub app: String,
 }
 
-/// So many bytes of a file have any header whole.
+/// Number of bytes that contain every possible header whole.
 pub const SEALED_HEAD: usize = Header::MAX_LEN;
 
-/// Whether a file begins as sealed ones do.
+/// Whether a file begins as sealed files do.
 pub fn may_be_sealed(head: &[u8]) -> bool {
     head.starts_with(&MAGIC)
 }
 
-/// The header at the beginning of `head`, if it is one. A header that is not whole, or of a newer version, is
-/// recognized without what it would say.
+/// The header at the beginning of `head`, if it is one. A header that is cut, or of a newer version, is recognized
+/// without its fields.
 pub fn sealed_header(head: &[u8]) -> Option<SealedHeader> {
     let unknown = |version, kind: &str| {
         let (key_id, app) = ("unknown".to_owned(), "unknown".to_owned());

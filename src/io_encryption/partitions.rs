@@ -1,42 +1,42 @@
-//! The partitions of a shuffle data file, walked through its index without holding it.
+//! Walks the partitions of a shuffle data file through its index, without holding the index in memory.
 //!
 //! ```text
 //! index:  | 0 (8 B) | end of part 0 | end of part 1 | ... | end of part n-1 |      i64, big-endian
 //! ```
 //!
-//! The server's own [`crate::disk::index`] answers single ranges from a parsed index and forgives what Spark forgives.
-//! This is for whoever reads a whole file and wants to know first that the two belong together: every offset is
-//! checked, and the last must be the length of the data. The index of a merged file has the same form, with an end for
-//! each chunk. `decrypt` and [`crate::inspect`] are the callers.
+//! The server's own [`crate::disk::index`] answers single ranges from a parsed index and accepts all that Spark
+//! accepts. This module is for a caller that reads a whole file and first has to know that the two files belong
+//! together. It checks every offset, and the last one must be the length of the data. The index of a merged file has
+//! the same form, with an end for each chunk. The callers are `decrypt` and [`crate::inspect`].
 //!
 //! Origin: `IndexShuffleBlockResolver.checkIndexAndDataFile`, Spark 4.3.0.
 
 use std::io::{self, BufReader, Read};
 
-/// Bytes of an offset.
+/// Length of an offset.
 const OFFSET: u64 = 8;
 
-/// Why an index is not that of its data file.
+/// The reason why an index does not fit its data file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartitionsError {
-    /// Not a whole number of offsets, or none.
+    /// The index has no offset, or not a whole number of them.
     #[error("an index has 8 bytes for each offset and at least one offset, this has {0} bytes")]
     Length(u64),
-    /// The first partition does not begin where the data does.
+    /// The first offset is not 0.
     #[error("the first offset is {0}, not 0")]
     FirstNotZero(i64),
     /// An offset is smaller than the one before.
     #[error("partition {partition} ends at {end}, before its beginning at {start}")]
     Descending {
-        /// Which.
+        /// The number of the partition.
         partition: u64,
-        /// Where it begins.
+        /// The offset where it begins.
         start: u64,
-        /// The offset that follows.
+        /// The offset that follows, which is smaller.
         end: i64,
     },
-    /// The last offset is not where the data ends.
+    /// The last offset is not the length of the data file.
     #[error("the index ends at {index} and the data file at {data}: they do not belong together")]
     OtherLength {
         /// The last offset.
@@ -49,10 +49,10 @@ pub enum PartitionsError {
     Io(#[from] io::Error),
 }
 
-/// One partition: its bytes are those from `start` to before `end`.
+/// One partition: the bytes from `start` to before `end`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Partition {
-    /// Its number, from 0.
+    /// The number of the partition, from 0.
     pub number: u64,
     /// Where it begins in the data file.
     pub start: u64,
@@ -61,18 +61,18 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Its bytes.
+    /// Length of the partition in bytes.
     pub fn len(&self) -> u64 {
         self.end - self.start
     }
 
-    /// Whether it has none.
+    /// Whether the partition has no bytes.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 }
 
-/// Iterates over the partitions of an index. Ends after the first error.
+/// Iterates over the partitions of an index. It ends after the first error.
 #[derive(Debug)]
 pub struct Partitions<R> {
     from: BufReader<R>,
@@ -83,8 +83,8 @@ pub struct Partitions<R> {
 }
 
 impl<R: Read> Partitions<R> {
-    /// Walks the index of `index_len` bytes that `from` is about to give. Where `data_len` is given, the last offset
-    /// must be it.
+    /// Walks the index of `index_len` bytes that `from` is about to give. If `data_len` is given, the last offset
+    /// must be equal to it.
     pub fn new(from: R, index_len: u64, data_len: Option<u64>) -> Result<Self, PartitionsError> {
         if index_len == 0 || !index_len.is_multiple_of(OFFSET) {
             return Err(PartitionsError::Length(index_len));
@@ -101,12 +101,12 @@ impl<R: Read> Partitions<R> {
         }
     }
 
-    /// How many there are in all.
+    /// The number of all partitions.
     pub fn total(&self) -> u64 {
         self.count
     }
 
-    /// Walks to the end: what there is in all, if nothing is wrong.
+    /// Walks to the end and sums everything up, if nothing is wrong.
     pub fn sum_up(self) -> Result<Summary, PartitionsError> {
         let mut summary = Summary { partitions: self.count, ..Summary::default() };
         for partition in self {
@@ -156,14 +156,14 @@ impl<R: Read> Iterator for Partitions<R> {
     }
 }
 
-/// What an index says in all.
+/// The sum over a whole index.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Summary {
-    /// Partitions.
+    /// Number of partitions.
     pub partitions: u64,
-    /// Those that are not empty.
+    /// Number of partitions that are not empty.
     pub filled: u64,
-    /// Bytes of the largest.
+    /// Length of the largest partition.
     pub largest: u64,
     /// The last offset: the length of the data file.
     pub end: u64,

@@ -1,12 +1,12 @@
-//! Spill files under `spark.io.encryption`: one encrypted stream for each segment, back to back.
+//! Spill files under `spark.io.encryption`: one encrypted stream for each segment, one directly after the other.
 //!
 //! ```text
 //!  | IV | ciphertext of one compressed stream | IV | ciphertext of the next | ...
 //! ```
 //!
-//! Where a segment ends is in the memory of the executor alone. With lz4 (Spark's default codec) it can be found: the
-//! compressed stream has a length in front of each block and a block without bytes at its end, and each segment
-//! holds one such stream. Other codecs and uncompressed spills cannot be taken apart this way.
+//! Only the executor's memory knows where a segment ends. With lz4 (Spark's default codec) the file itself tells it:
+//! the compressed stream has a length in front of each block and an empty block at its end, and each segment holds
+//! one such stream. With another codec, or without compression, a spill cannot be taken apart this way.
 //!
 //! ```text
 //!  | "LZ4Block" | token u8 | compressed i32 LE | original i32 LE | checksum i32 LE | compressed bytes |
@@ -19,40 +19,40 @@ use std::io::{self, Read};
 
 use sealed_shuffle_protocol::stored::io_encryption::{Decryptor, IV_LEN, IoEncryptionError, IoKey};
 
-/// What every block begins with.
+/// The bytes that every block begins with.
 pub const MARK: &[u8] = b"LZ4Block";
 
-/// Bytes before the bytes of a block.
+/// Length of the head of a block.
 const HEAD: usize = 21;
 
-/// lz4-java makes blocks of at most 32 MiB; incompressible ones are stored as they are.
+/// lz4-java makes blocks of at most 32 MiB. It stores incompressible ones as they are.
 const LARGEST: u32 = 32 << 20;
 
-/// The compressed streams of all segments, one after the other, as lz4's own reader takes them.
+/// Yields the compressed streams of all segments, one after the other, in the form that lz4's own reader takes.
 pub struct Lz4Segments<'k, R> {
     inner: R,
     key: &'k IoKey,
-    /// Of the segment at hand; none before the first and after the end of each.
+    /// The current segment. `None` before the first one and after the end of each.
     decryptor: Option<Decryptor<'k>>,
     head: [u8; HEAD],
-    /// So many bytes at its end have not been given out yet.
+    /// Number of bytes at the end of the buffer that have not been given out yet.
     head_left: usize,
     block_left: usize,
     segments: u64,
 }
 
 impl<'k, R: Read> Lz4Segments<'k, R> {
-    /// Reads the spill that `inner` is about to give, to its end. Nothing is read yet.
+    /// Reads the spill that `inner` is about to give, to its end. The constructor reads nothing yet.
     pub fn new(inner: R, key: &'k IoKey) -> Self {
         Self { inner, key, decryptor: None, head: [0; HEAD], head_left: 0, block_left: 0, segments: 0 }
     }
 
-    /// Segments that have begun.
+    /// Number of segments that have begun.
     pub fn segments(&self) -> u64 {
         self.segments
     }
 
-    /// Opens the next head; `false` where the file ends between two segments.
+    /// Opens the next head. `false`: the file ends between two segments.
     fn next_head(&mut self) -> io::Result<bool> {
         let decryptor = match &mut self.decryptor {
             Some(decryptor) => decryptor,
@@ -127,7 +127,7 @@ impl<R> fmt::Debug for Lz4Segments<'_, R> {
     }
 }
 
-/// As many bytes as there are.
+/// Reads until `buf` is full or the stream ends.
 pub(crate) fn fill(from: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < out.len() {
@@ -154,7 +154,8 @@ mod tests {
         IoKey::from_bytes(&[4; 16]).unwrap()
     }
 
-    /// A stream of blocks, with the empty one at its end. The compressed bytes need not be that here.
+    /// A stream of blocks with the empty one at its end. The reader does not decompress, so the bytes need not be
+    /// lz4.
     fn stream(blocks: &[&[u8]]) -> Vec<u8> {
         let mut out = Vec::new();
         for block in blocks.iter().chain([&&[][..]]) {

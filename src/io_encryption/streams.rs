@@ -20,9 +20,9 @@
 //! # }
 //! ```
 //!
-//! One stream each: a cached block, or one partition of a shuffle data file (give the reader the part between two
-//! offsets, [`Read::take`]). Nothing is authenticated: what comes out under a wrong key is noise, not an error.
-//! `sealed-shuffle decrypt` is the caller in this crate; embedders that read what Spark's executors wrote are others.
+//! Each value is for one stream: a cached block, or one partition of a shuffle data file (give the reader the bytes
+//! between two offsets, [`Read::take`]). Nothing is authenticated: a wrong key yields noise and no error. In this
+//! crate `sealed-shuffle decrypt` is the caller; embedders use it to read files that Spark's executors wrote.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -33,14 +33,13 @@ use sealed_shuffle_protocol::stored::io_encryption::{
 
 use sealed_shuffle_transport::random::random_bytes;
 
-/// Payload encrypted at a time.
+/// Number of payload bytes that are encrypted at once.
 const BUFFER: usize = 64 << 10;
 
 /// The payload of a stream that lies in another reader.
 ///
-/// Decrypts in the caller's own buffer. A stream that ends inside its IV reads as
-/// [`io::ErrorKind::UnexpectedEof`], as with Spark; a wholly empty one too, since an encrypted stream is never empty
-/// (an empty *partition* has no stream).
+/// It decrypts in the caller's own buffer. A stream that ends inside its IV gives [`io::ErrorKind::UnexpectedEof`],
+/// as in Spark. So does an empty one, since an encrypted stream is never empty (an empty *partition* has no stream).
 pub struct DecryptingReader<'k, R> {
     inner: R,
     decryptor: Decryptor<'k>,
@@ -49,17 +48,17 @@ pub struct DecryptingReader<'k, R> {
 }
 
 impl<'k, R: Read> DecryptingReader<'k, R> {
-    /// Reads the stream that `inner` is about to give, to the end of `inner`. Nothing is read yet.
+    /// Reads the stream that `inner` is about to give, to the end of `inner`. The constructor reads nothing yet.
     pub fn new(inner: R, key: &'k IoKey) -> Self {
         Self { inner, decryptor: Decryptor::new(key), iv: [0; IV_LEN], iv_filled: 0 }
     }
 
-    /// The other reader, wherever it stands.
+    /// Returns the other reader, at its present position.
     pub fn into_inner(self) -> R {
         self.inner
     }
 
-    /// Where this fails, the next call goes on.
+    /// If this fails, the next call goes on.
     fn read_iv(&mut self) -> io::Result<()> {
         while self.iv_filled < IV_LEN {
             match self.inner.read(&mut self.iv[self.iv_filled..]) {
@@ -94,28 +93,28 @@ impl<R> fmt::Debug for DecryptingReader<'_, R> {
     }
 }
 
-/// Writes a stream that Spark reads, under a random IV of its own.
+/// Writes a stream that Spark can read, under its own random IV.
 ///
-/// Ends with [`EncryptingWriter::finish`]; what is dropped before may lack its end. When the other writer fails,
-/// what was encrypted is kept for the next call, so that no position of the key stream is used twice.
+/// End it with [`EncryptingWriter::finish`]: a writer that is dropped before may lose the end of the stream. If the
+/// other writer fails, the ciphertext is kept for the next call, so that no position of the key stream is used twice.
 pub struct EncryptingWriter<W> {
     inner: W,
     encryptor: Encryptor,
-    /// The IV, then ciphertext: nothing that anybody may not see.
+    /// The IV, then ciphertext. Neither is secret.
     sealed: Vec<u8>,
-    /// So many bytes of it have been written.
+    /// Number of these bytes that have been written.
     written: usize,
 }
 
 impl<W: Write> EncryptingWriter<W> {
-    /// Begins a stream. Its IV is written with the first bytes, or by [`Write::flush`].
+    /// Begins a stream. The first write, or [`Write::flush`], writes its IV.
     pub fn new(inner: W, key: &IoKey) -> io::Result<Self> {
         let iv = random_bytes().map_err(io::Error::other)?;
         let encryptor = Encryptor::new(key, iv);
         Ok(Self { inner, encryptor, sealed: iv.to_vec(), written: 0 })
     }
 
-    /// Writes what is left, flushes, and gives the other writer back.
+    /// Writes the rest, flushes, and returns the other writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.flush()?;
         Ok(self.inner)
@@ -135,7 +134,7 @@ impl<W: Write> EncryptingWriter<W> {
 }
 
 impl<W: Write> Write for EncryptingWriter<W> {
-    /// Takes at most 64 KiB, and writes what was taken before.
+    /// Takes at most 64 KiB, after it has written what it took before.
     fn write(&mut self, payload: &[u8]) -> io::Result<usize> {
         if self.sealed.len() >= BUFFER {
             self.write_sealed()?;
@@ -175,7 +174,7 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    /// Gives and takes a byte at a time, and fails at every other call.
+    /// Reads and writes one byte at a time, and fails at every other call.
     struct Stubborn<T> {
         inner: T,
         fails: bool,

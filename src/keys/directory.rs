@@ -16,6 +16,7 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::Identity;
 use tracing::warn;
 use zeroize::Zeroizing;
@@ -86,15 +87,15 @@ impl Directory {
         self.wait
     }
 
-    /// The secrets in the file `name` and in the one before it. Touches the disk.
-    pub(super) fn look(&self, name: &str) -> Found {
-        let current = match self.read(name) {
+    /// The secrets in the file `name` and in the one before it.
+    pub(super) fn look(&self, on: &OnLane, name: &str) -> Found {
+        let current = match self.read(on, name) {
             Ok(Some(secret)) => secret,
             Ok(None) => return Found::Missing,
             Err(reason) => return Found::Unusable(reason),
         };
         let mut secrets = vec![current];
-        match self.read(&format!("{name}{PREVIOUS}")) {
+        match self.read(on, &format!("{name}{PREVIOUS}")) {
             Ok(Some(previous)) => secrets.push(previous),
             Ok(None) => {}
             // The current one is good: whoever has it is let in.
@@ -103,14 +104,14 @@ impl Directory {
         Found::Secrets(secrets)
     }
 
-    /// Whether there is certainly no such file any more. Touches the disk.
-    pub(super) fn is_gone(&self, name: &str) -> bool {
-        matches!(self.open_file(name), Err(Errno::NOENT))
+    /// Whether there is certainly no such file any more.
+    pub(super) fn is_gone(&self, on: &OnLane, name: &str) -> bool {
+        matches!(self.open_file(on, name), Err(Errno::NOENT))
     }
 
-    fn read(&self, name: &str) -> Result<Option<Arc<AppSecret>>, String> {
+    fn read(&self, on: &OnLane, name: &str) -> Result<Option<Arc<AppSecret>>, String> {
         let shown = self.shown(name);
-        let file = match self.open_file(name) {
+        let file = match self.open_file(on, name) {
             Ok(file) => file,
             Err(Errno::NOENT) => {
                 self.kept().remove(name);
@@ -146,7 +147,7 @@ impl Directory {
         Ok(Some(secret))
     }
 
-    fn open_file(&self, name: &str) -> Result<OwnedFd, Errno> {
+    fn open_file(&self, _: &OnLane, name: &str) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..ROUNDS {

@@ -17,11 +17,13 @@ mod handed;
 mod watch;
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -35,6 +37,9 @@ use self::watch::Watching;
 /// Handshakes that wait for a secret at the same time; further ones are answered at once.
 const MOST_WAITING: usize = 256;
 
+/// Looks at the directory at the same time.
+const THREADS: usize = 4;
+
 /// Between two looks for a secret that is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -46,10 +51,12 @@ pub struct Secrets {
 
 #[derive(Debug)]
 struct Inner {
-    source: RwLock<Arc<Source>>,
+    source: ArcSwap<Source>,
     handed: HandedOver,
     watching: Watching,
     waiting: Semaphore,
+    /// Where the directory is looked at: secrets do not wait for disks with blocks.
+    lane: Lane,
 }
 
 /// Where secrets come from.
@@ -119,10 +126,11 @@ impl Secrets {
 
     fn new(source: Source, wait: Option<Duration>) -> Self {
         let inner = Inner {
-            source: RwLock::new(Arc::new(source)),
+            source: ArcSwap::from_pointee(source),
             handed: HandedOver::waiting(wait),
             watching: Watching::default(),
             waiting: Semaphore::new(MOST_WAITING),
+            lane: Lane::new(THREADS),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -182,7 +190,7 @@ impl Secrets {
     /// From now on other secrets come from `source`. What has been proven stays proven, unless the new source is a
     /// directory that has no file for its application.
     pub fn replace(&self, source: Source) {
-        *self.inner.source.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(source);
+        self.inner.source.store(Arc::new(source));
     }
 
     /// Whether anybody can prove anything.
@@ -233,11 +241,12 @@ impl Secrets {
             return Vec::new();
         }
         let Some(directory) = directory else { return self.inner.watching.looked(&apps, &[]) };
-        let look = move || {
-            let gone = |app: &AppId| directory::file_name(app).map_or(true, |name| directory.is_gone(name));
+        let look = move |on: &OnLane| {
+            let gone =
+                |app: &AppId| directory::file_name(app).map_or(true, |name| directory.is_gone(on, name));
             apps.into_iter().partition::<Vec<_>, _>(gone)
         };
-        match tokio::task::spawn_blocking(look).await {
+        match self.inner.lane.run(look).await {
             Ok((gone, there)) => self.inner.watching.looked(&gone, &there),
             Err(_) => Vec::new(),
         }
@@ -263,7 +272,7 @@ impl Secrets {
             Err(reason) => return Looked::Done(Lookup::Refused(reason.to_owned())),
         };
         let (wait, file) = (directory.wait(), directory.path().join(&name));
-        match tokio::task::spawn_blocking(move || directory.look(&name)).await {
+        match self.inner.lane.run(move |on| directory.look(on, &name)).await {
             Ok(Found::Secrets(secrets)) => Looked::Done(Lookup::Found(secrets)),
             Ok(Found::Unusable(reason)) => Looked::Done(Lookup::Refused(reason)),
             Ok(Found::Missing) => Looked::NotYet { wait, file: Some(file) },
@@ -274,7 +283,7 @@ impl Secrets {
     }
 
     fn source(&self) -> Arc<Source> {
-        Arc::clone(&self.inner.source.read().unwrap_or_else(PoisonError::into_inner))
+        self.inner.source.load_full()
     }
 }
 

@@ -6,6 +6,7 @@
 //! Origin: `RemoteBlockPushResolver.AppPathsInfo` and `ExecutorDiskUtils.getFilePath`, Spark 4.3.0.
 
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::error::MergeError;
 use super::registration::MergeInfo;
@@ -38,6 +39,7 @@ impl MergeDirs {
 
     /// The merge directories that follow from an executor's directories, in their order.
     pub(super) fn resolve<'a>(
+        on: &OnLane,
         local_dirs: impl IntoIterator<Item = &'a str>,
         sub_dirs: i32,
         info: &MergeInfo,
@@ -45,7 +47,7 @@ impl MergeDirs {
         roots: &Roots,
     ) -> Result<Self, MergeError> {
         let dirs =
-            local_dirs.into_iter().map(|dir| beside(dir, info, app, roots)).collect::<Result<_, _>>()?;
+            local_dirs.into_iter().map(|dir| beside(on, dir, info, app, roots)).collect::<Result<_, _>>()?;
         Ok(Self::new(dirs, sub_dirs))
     }
 
@@ -90,7 +92,13 @@ impl MergeDirs {
     }
 }
 
-fn beside(dir: &str, info: &MergeInfo, app: &AppId, roots: &Roots) -> Result<LocalDir, MergeError> {
+fn beside(
+    on: &OnLane,
+    dir: &str,
+    info: &MergeInfo,
+    app: &AppId,
+    roots: &Roots,
+) -> Result<LocalDir, MergeError> {
     let parent = parent(dir).ok_or_else(|| MergeError::NoParent { dir: dir.to_owned() })?;
     let parent = normalized(&parent);
     let text = match parent.as_str() {
@@ -98,9 +106,9 @@ fn beside(dir: &str, info: &MergeInfo, app: &AppId, roots: &Roots) -> Result<Loc
         "/" => format!("/{}", info.dir),
         parent => format!("{parent}/{}", info.dir),
     };
-    let accepted = roots.accept(&text).map_err(MergeError::Dir)?;
+    let accepted = roots.accept(on, &text).map_err(MergeError::Dir)?;
     // A link would lead elsewhere, where another application's files may lie.
-    let strays = roots.accept(&parent).is_ok_and(|parent| !accepted.is_child(&parent, &info.dir));
+    let strays = roots.accept(on, &parent).is_ok_and(|parent| !accepted.is_child(&parent, &info.dir));
     if strays {
         return Err(MergeError::Escapes { name: info.dir.clone(), parent, app: app.clone() });
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use sealed_shuffle_protocol::ids::ReduceId;
 use sealed_shuffle_protocol::shuffle::{FinalizeShuffleMerge, MergeStatuses};
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
 
 use super::error::MergeError;
@@ -15,7 +16,7 @@ use super::partition::{Files, Partition};
 
 impl Merger {
     /// Ends the merging of a shuffle. What is still arriving comes too late from here on.
-    pub fn finalize(&self, message: &FinalizeShuffleMerge) -> Result<MergeStatuses, MergeError> {
+    pub fn finalize(&self, on: &OnLane, message: &FinalizeShuffleMerge) -> Result<MergeStatuses, MergeError> {
         let FinalizeShuffleMerge { shuffle, merge, .. } = *message;
         let app = self.attempt(&message.app, message.app_attempt, "FinalizeShuffleMerge")?;
         let mut statuses =
@@ -31,7 +32,7 @@ impl Merger {
             }
             // The files stay, whether or not the driver hears of them.
             kept.push(reduce);
-            match state.finalize() {
+            match state.finalize(on) {
                 Ok(finalized) if finalized.merged.is_empty() => {}
                 Ok(finalized) => {
                     statuses.bitmaps.push(finalized.merged.into());

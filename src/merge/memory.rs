@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Buf, Bytes};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::{Pull, PullError};
 
 use super::dirs::MergeDirs;
@@ -127,7 +128,7 @@ struct AppFiles {
 }
 
 impl AppStore for AppFiles {
-    fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
+    fn create(&self, _: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
         self.store.check(Step::Create)?;
         let paths =
             Paths::of(&self.dirs, partition).ok_or_else(|| io::Error::other("no merge directories"))?;
@@ -139,12 +140,12 @@ impl AppStore for AppFiles {
         Ok(Box::new(Writer { store, paths, committed: 0, appended: 0, chunk_end: 0 }))
     }
 
-    fn open(&self, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
+    fn open(&self, _: &OnLane, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
         let none = ReadError::Missing(Missing { data: true, index: true, meta: true });
         self.store.reader(&Paths::of(&self.dirs, partition).ok_or(none)?)
     }
 
-    fn delete(&self, partition: &PartitionId) -> io::Result<()> {
+    fn delete(&self, _: &OnLane, partition: &PartitionId) -> io::Result<()> {
         let Some(Paths { data, index, meta }) = Paths::of(&self.dirs, partition) else { return Ok(()) };
         let mut shared = self.store.lock();
         for path in [data, index, meta] {
@@ -153,7 +154,7 @@ impl AppStore for AppFiles {
         Ok(())
     }
 
-    fn delete_all(&self, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
+    fn delete_all(&self, _: &OnLane, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
         let mut shared = self.store.lock();
         for dir in dirs.texts() {
             let beneath = format!("{dir}/");
@@ -206,7 +207,7 @@ impl Writer {
 }
 
 impl PartitionWriter for Writer {
-    fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+    fn append(&mut self, _: &OnLane, pieces: &[&[u8]]) -> io::Result<()> {
         let end = self.committed + self.appended;
         let fails = self.store.check(Step::Append);
         let mut bytes = pieces.concat();
@@ -232,7 +233,7 @@ impl PartitionWriter for Writer {
         Ok(())
     }
 
-    fn close_chunk(&mut self, bitmap: &[u8]) -> io::Result<()> {
+    fn close_chunk(&mut self, _: &OnLane, bitmap: &[u8]) -> io::Result<()> {
         self.store.check(Step::CloseChunk)?;
         let end = self.committed;
         self.with(&self.paths.index, |index| index.extend_from_slice(&(end as u64).to_be_bytes()))?;
@@ -241,14 +242,14 @@ impl PartitionWriter for Writer {
         Ok(())
     }
 
-    fn finalize(self: Box<Self>) -> io::Result<u64> {
+    fn finalize(self: Box<Self>, _: &OnLane) -> io::Result<u64> {
         self.store.check(Step::Finalize)?;
         let end = self.chunk_end;
         self.with(&self.paths.data, |data| data.truncate(end))?;
         Ok(end as u64)
     }
 
-    fn reader(&self) -> Result<Arc<dyn PartitionReader>, ReadError> {
+    fn reader(&self, _: &OnLane) -> Result<Arc<dyn PartitionReader>, ReadError> {
         self.store.reader(&self.paths)
     }
 }
@@ -265,11 +266,11 @@ impl PartitionReader for Reader {
         self.offsets.len().saturating_sub(1)
     }
 
-    fn meta(&self) -> Result<Bytes, ReadError> {
+    fn meta(&self, _: &OnLane) -> Result<Bytes, ReadError> {
         Ok(self.meta.clone())
     }
 
-    fn chunk(&self, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError> {
+    fn chunk(&self, _: &OnLane, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError> {
         let Some(&[start, end]) = self.offsets.get(chunk..chunk.saturating_add(2)) else { return Ok(None) };
         if end > self.data.len() || start > end {
             let why = format!("chunk {chunk} ends at {end} of {}", self.data.len());
@@ -310,7 +311,7 @@ impl Pull for Chunk {
         Ok(self.ready > 0)
     }
 
-    fn fill_blocking(&mut self) -> Result<(), PullError> {
+    fn fill_blocking(&mut self, _: &OnLane) -> Result<(), PullError> {
         self.has_waited = true;
         self.ready = self.left.len().min(AT_ONCE);
         Ok(())

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
+use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
 
 use super::deferred::DeferredBudget;
@@ -15,8 +17,8 @@ use super::error::MergeError;
 use super::journal::{Forgetful, Journal, Remembered};
 use super::names::PartitionId;
 use super::partition::Partition;
+use super::readers::Readers;
 use super::registration::{MergeInfo, NO_ATTEMPT};
-use super::serve::Readers;
 use super::store::{AppStore, Store};
 use crate::disk::{Directories, Roots};
 
@@ -47,15 +49,16 @@ pub struct MergeSettings {
 
 impl Default for MergeSettings {
     fn default() -> Self {
+        let mut v = Values::defaults();
         Self {
-            min_chunk: 2 << 20,
-            io_errors: 4,
-            reader_bytes: 100 << 20,
+            min_chunk: v.bytes(&keys::MERGE_MIN_CHUNK),
+            io_errors: v.value(&keys::MERGE_IO_ERRORS),
+            reader_bytes: v.bytes(&keys::MERGE_INDEX_CACHE),
             readers: 65_536,
             deferred_bytes: 64 << 20,
             partitions: 100_000,
             shuffles: 1_000_000,
-            cleaner_timeout: Duration::from_secs(60),
+            cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
         }
     }
 }
@@ -235,8 +238,8 @@ impl Merger {
     /// Takes up an application as it was before a restart: the newest of its attempts that the journal has, and of each
     /// shuffle the newest merge that was finalized. Its directories are judged anew. What was being merged is forgotten:
     /// the next push makes its files anew.
-    pub fn restore(&self, known: Remembered, roots: &Roots) -> Result<(), MergeError> {
-        let dirs = known.dirs.iter().map(|dir| roots.accept(dir)).collect::<Result<_, _>>();
+    pub fn restore(&self, on: &OnLane, known: Remembered, roots: &Roots) -> Result<(), MergeError> {
+        let dirs = known.dirs.iter().map(|dir| roots.accept(on, dir)).collect::<Result<_, _>>();
         let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
         let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;
@@ -279,6 +282,7 @@ impl Merger {
     /// application merges to; a newer attempt drops what the older one merged.
     pub fn register<'a>(
         &self,
+        on: &OnLane,
         app: &AppId,
         local_dirs: impl IntoIterator<Item = &'a str>,
         sub_dirs: i32,
@@ -289,7 +293,7 @@ impl Merger {
         if !self.is_newer(app, info.attempt) {
             return Ok(());
         }
-        let dirs = Arc::new(MergeDirs::resolve(local_dirs, sub_dirs, &info, app, roots)?);
+        let dirs = Arc::new(MergeDirs::resolve(on, local_dirs, sub_dirs, &info, app, roots)?);
         let refused = |why| MergeError::Store { app: app.clone(), why };
         let files = self.store.application(app, &dirs, None).map_err(refused)?;
         let new = Arc::new(App::new(app, info.attempt, dirs, files));
@@ -375,36 +379,36 @@ impl Merger {
     }
 
     /// Closes and deletes what is no longer wanted; one thread at a time does, in the order that it came up.
-    pub fn clean_up(&self) {
+    pub fn clean_up(&self, on: &OnLane) {
         let turn = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
-        self.work_off_chores(&turn);
+        self.work_off_chores(on, &turn);
     }
 
     /// The same, unless somebody does so already: a long deletion keeps one thread, however many ask for it. What came up
     /// as that one was about to leave is left to the next call.
-    pub fn clean_up_unless_busy(&self) {
+    pub fn clean_up_unless_busy(&self, on: &OnLane) {
         match self.cleaning.try_lock() {
-            Ok(turn) => self.work_off_chores(&turn),
-            Err(TryLockError::Poisoned(turn)) => self.work_off_chores(&turn.into_inner()),
+            Ok(turn) => self.work_off_chores(on, &turn),
+            Err(TryLockError::Poisoned(turn)) => self.work_off_chores(on, &turn.into_inner()),
             Err(TryLockError::WouldBlock) => {}
         }
     }
 
-    fn work_off_chores(&self, _turn: &MutexGuard<'_, ()>) {
+    fn work_off_chores(&self, on: &OnLane, _turn: &MutexGuard<'_, ()>) {
         loop {
             let Some(chore) = self.chores().pop_front() else { return };
             match chore {
-                Chore::Partitions(app, shuffle, old) => self.delete_shuffle(&app, shuffle, old),
+                Chore::Partitions(app, shuffle, old) => self.delete_shuffle(on, &app, shuffle, old),
                 // The directories may be others', too, and whoever made them removes them.
                 Chore::Attempt { old, new: None } => {
-                    self.drop_application(&old, &old.dirs, Directories::Keep);
+                    self.drop_application(on, &old, &old.dirs, Directories::Keep);
                     // One that has registered anew meanwhile goes on with what it has.
                     if self.find(&old.id).is_none() {
                         self.store.forget(&old.id);
                     }
                 }
                 Chore::Attempt { old, new: Some(new) } => {
-                    self.drop_application(&old, &old.dirs.without(&new.dirs), Directories::Remove);
+                    self.drop_application(on, &old, &old.dirs.without(&new.dirs), Directories::Remove);
                 }
             }
         }
@@ -416,8 +420,8 @@ impl Merger {
     }
 
     /// Closes files that nobody used for a while; call it every few seconds.
-    pub fn sweep_files(&self, now: Instant) {
-        self.store.sweep(now);
+    pub fn sweep_files(&self, on: &OnLane, now: Instant) {
+        self.store.sweep(on, now);
     }
 
     pub(super) fn delete_later(&self, app: &Arc<App>, shuffle: ShuffleId, old: Shuffle) {
@@ -430,7 +434,7 @@ impl Merger {
         }
     }
 
-    fn delete_shuffle(&self, app: &App, shuffle: ShuffleId, old: Shuffle) {
+    fn delete_shuffle(&self, on: &OnLane, app: &App, shuffle: ShuffleId, old: Shuffle) {
         let merge = old.merge;
         let reduces: Vec<ReduceId> = match old.phase {
             Phase::Finalized(reduces) => reduces,
@@ -443,13 +447,13 @@ impl Merger {
         for reduce in reduces {
             let partition = app.partition_id(shuffle, merge, reduce);
             self.readers.remove(&partition);
-            if let Err(error) = app.files.delete(&partition) {
+            if let Err(error) = app.files.delete(on, &partition) {
                 warn!(%partition, %error, "cannot delete a merged partition");
             }
         }
     }
 
-    fn drop_application(&self, app: &App, dirs: &MergeDirs, directories: Directories) {
+    fn drop_application(&self, on: &OnLane, app: &App, dirs: &MergeDirs, directories: Directories) {
         app.is_over.store(true, Ordering::SeqCst);
         let shuffles = app.shuffles();
         Counters::sub(&self.counters.shuffles, shuffles.len() as u64);
@@ -459,7 +463,7 @@ impl Merger {
         // They stay in the table: a push that is still arriving learns that its file is closed.
         open.iter().for_each(|partition| partition.lock().close());
         self.readers.forget(&app.id);
-        if let Err(error) = app.files.delete_all(dirs, directories) {
+        if let Err(error) = app.files.delete_all(on, dirs, directories) {
             warn!(app = %app.id, %error, "cannot delete all that an application merged");
         }
     }

@@ -36,6 +36,7 @@ pub mod merger;
 pub mod names;
 mod partition;
 pub mod push;
+mod readers;
 pub mod registration;
 mod remove;
 pub mod sealed;

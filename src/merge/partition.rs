@@ -12,6 +12,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use roaring::RoaringBitmap;
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::warn;
 
 use super::error::WriteCause;
@@ -76,8 +77,8 @@ pub(super) struct Finalized {
 
 impl State {
     /// Writes pieces for the writer.
-    pub(super) fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
-        self.open()?.append(pieces)?;
+    pub(super) fn append(&mut self, on: &OnLane, pieces: &[&[u8]]) -> io::Result<()> {
+        self.open()?.append(on, pieces)?;
         if let Some(writing) = &mut self.writer {
             writing.written += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         }
@@ -96,10 +97,10 @@ impl State {
     }
 
     /// Ends a chunk if there is enough for one. After an error there will be more for the next.
-    pub(super) fn close_chunk_from(&mut self, min_chunk: u64) -> io::Result<()> {
+    pub(super) fn close_chunk_from(&mut self, on: &OnLane, min_chunk: u64) -> io::Result<()> {
         let is_full = matches!(&self.files, Files::Open(files) if files.is_chunk_full());
         if self.len - self.chunk_end >= min_chunk || is_full {
-            return self.close_chunk();
+            return self.close_chunk(on);
         }
         Ok(())
     }
@@ -113,10 +114,10 @@ impl State {
     }
 
     /// Ends the partition. `None` where its files could not be finished.
-    pub(super) fn finalize(&mut self) -> io::Result<Finalized> {
+    pub(super) fn finalize(&mut self, on: &OnLane) -> io::Result<Finalized> {
         self.abort();
         if self.len != self.chunk_end
-            && let Err(error) = self.close_chunk()
+            && let Err(error) = self.close_chunk(on)
         {
             warn!(%error, "the last chunk of a merged partition cannot be written: what is in it is left out");
         }
@@ -126,7 +127,7 @@ impl State {
             merged -= &self.behind_chunk;
         }
         match std::mem::replace(&mut self.files, Files::Closed) {
-            Files::Open(files) => Ok(Finalized { merged, len: files.finalize()? }),
+            Files::Open(files) => Ok(Finalized { merged, len: files.finalize(on)? }),
             Files::None | Files::Closed => Err(closed()),
         }
     }
@@ -136,10 +137,10 @@ impl State {
         self.files = Files::Closed;
     }
 
-    fn close_chunk(&mut self) -> io::Result<()> {
+    fn close_chunk(&mut self, on: &OnLane) -> io::Result<()> {
         let mut bitmap = Vec::with_capacity(self.behind_chunk.serialized_size());
         self.behind_chunk.serialize_into(&mut bitmap)?;
-        self.open()?.close_chunk(&bitmap)?;
+        self.open()?.close_chunk(on, &bitmap)?;
         self.chunk_end = self.len;
         self.behind_chunk.clear();
         Ok(())

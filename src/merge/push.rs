@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream, ReturnCode};
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::warn;
 
 use super::deferred::Deferred;
@@ -76,7 +77,12 @@ const MOST_BYTES: u64 = i32::MAX as u64;
 
 impl Merger {
     /// Takes the header of a pushed block of `len` bytes.
-    pub fn begin(self: &Arc<Self>, push: &PushBlockStream, len: u64) -> Result<Push, PushRefused> {
+    pub fn begin(
+        self: &Arc<Self>,
+        on: &OnLane,
+        push: &PushBlockStream,
+        len: u64,
+    ) -> Result<Push, PushRefused> {
         let app = self.app(&push.app)?;
         let block = push_name(push);
         if app.attempt != push.app_attempt {
@@ -89,7 +95,7 @@ impl Merger {
                 Counters::add(&self.counters.late, 1);
                 Fate::Ignored(code)
             }
-            Found::Partition(partition) => self.join(app, partition, push, map, &block)?,
+            Found::Partition(partition) => self.join(on, app, partition, push, map, &block)?,
         };
         Ok(Push { merger: Arc::clone(self), block, fate })
     }
@@ -136,6 +142,7 @@ impl Merger {
     /// Makes the partition's files if this is its first push, and looks whether the block is merged already.
     fn join(
         &self,
+        on: &OnLane,
         app: Arc<App>,
         partition: Arc<Partition>,
         push: &PushBlockStream,
@@ -144,7 +151,7 @@ impl Merger {
     ) -> Result<Fate, MergeError> {
         let mut state = partition.lock();
         if matches!(state.files, Files::None)
-            && let Err(error) = self.create(&app, &mut state, push)
+            && let Err(error) = self.create(on, &app, &mut state, push)
         {
             drop(state);
             self.take_out(&app, push, &partition);
@@ -170,12 +177,18 @@ impl Merger {
         }))
     }
 
-    fn create(&self, app: &App, state: &mut State, push: &PushBlockStream) -> Result<(), MergeError> {
+    fn create(
+        &self,
+        on: &OnLane,
+        app: &App,
+        state: &mut State,
+        push: &PushBlockStream,
+    ) -> Result<(), MergeError> {
         let partition = app.partition_id(push.shuffle, push.merge, push.reduce);
         let made = match () {
             () if app.is_over.load(Ordering::SeqCst) => Err(io::Error::other("the attempt is over")),
             () if !partition.is_nameable() => Err(io::Error::other("the application's id names no file")),
-            () => app.files.create(&partition),
+            () => app.files.create(on, &partition),
         };
         match made {
             Ok(files) => {
@@ -263,7 +276,7 @@ impl Push {
     }
 
     /// Takes the next bytes. After an error the push is over, and so is its connection.
-    pub fn data(&mut self, pieces: &[&[u8]]) -> Result<(), MergeError> {
+    pub fn data(&mut self, on: &OnLane, pieces: &[&[u8]]) -> Result<(), MergeError> {
         let merger = &self.merger;
         let bytes = bytes_of(pieces);
         // No bytes make nobody the writer.
@@ -274,16 +287,16 @@ impl Push {
             Counters::add(&merger.counters.ignored_bytes, bytes);
             return Ok(());
         };
-        let Err(error) = merging.data(merger, &self.block, pieces) else { return Ok(()) };
+        let Err(error) = merging.data(on, merger, &self.block, pieces) else { return Ok(()) };
         self.give_up();
         Err(error)
     }
 
     /// All bytes have come: the block is merged, or the answer says why not. The connection goes on in either case.
-    pub fn complete(mut self) -> Result<BlockPushReturnCode, MergeError> {
+    pub fn complete(mut self, on: &OnLane) -> Result<BlockPushReturnCode, MergeError> {
         let code = match &mut self.fate {
             Fate::Ignored(code) => *code,
-            Fate::Merging(merging) => match merging.complete(&self.merger, &self.block) {
+            Fate::Merging(merging) => match merging.complete(on, &self.merger, &self.block) {
                 Ok(code) => code,
                 Err(error) => {
                     self.give_up();
@@ -320,7 +333,13 @@ impl Drop for Push {
 }
 
 impl Merging {
-    fn data(&mut self, merger: &Merger, block: &str, pieces: &[&[u8]]) -> Result<(), MergeError> {
+    fn data(
+        &mut self,
+        on: &OnLane,
+        merger: &Merger,
+        block: &str,
+        pieces: &[&[u8]],
+    ) -> Result<(), MergeError> {
         let partition = Arc::clone(&self.partition);
         let mut state = partition.lock();
         if self.ended().is_some() || self.is_duplicate(&state) {
@@ -339,11 +358,11 @@ impl Merging {
             }
             return Ok(());
         }
-        let written = self.write(merger, &mut state, pieces);
+        let written = self.write(on, merger, &mut state, pieces);
         written.map_err(|error| failed(merger.count_error(&mut state, block, &error)))
     }
 
-    fn complete(&mut self, merger: &Merger, block: &str) -> Result<ReturnCode, MergeError> {
+    fn complete(&mut self, on: &OnLane, merger: &Merger, block: &str) -> Result<ReturnCode, MergeError> {
         let partition = Arc::clone(&self.partition);
         let mut state = partition.lock();
         if let Some(code) = self.ended() {
@@ -369,9 +388,9 @@ impl Merging {
         if !is_writer && !self.deferred.is_empty() {
             merger.check_errors(&state, block).map_err(|_| failed(WriteCause::TooManyErrors))?;
         }
-        let written = self.write(merger, &mut state, &[]).and_then(|()| state.commit(self.map));
+        let written = self.write(on, merger, &mut state, &[]).and_then(|()| state.commit(self.map));
         written.map_err(|error| failed(merger.count_error(&mut state, block, &error)))?;
-        let Err(error) = state.close_chunk_from(merger.settings.min_chunk) else {
+        let Err(error) = state.close_chunk_from(on, merger.settings.min_chunk) else {
             return Ok(ReturnCode::Success);
         };
         // A chunk more or less does no harm, until there are too many errors. The block stays merged even then.
@@ -391,15 +410,15 @@ impl Merging {
     }
 
     /// Writes what was deferred, then `pieces`.
-    fn write(&mut self, merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
+    fn write(&mut self, on: &OnLane, merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
         if state.writer.is_none() {
             state.writer = Some(Writing { map: self.map, push: self.push, written: 0 });
         }
         if self.deferred.is_empty() {
-            return append(merger, state, pieces);
+            return append(on, merger, state, pieces);
         }
         let all: Vec<_> = self.deferred.pieces().chain(pieces.iter().copied()).collect();
-        append(merger, state, &all)?;
+        append(on, merger, state, &all)?;
         self.deferred.clear(&merger.deferred);
         Ok(())
     }
@@ -437,10 +456,10 @@ impl Merging {
     }
 }
 
-fn append(merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
+fn append(on: &OnLane, merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
     let bytes = bytes_of(pieces);
     if bytes > 0 {
-        state.append(pieces)?;
+        state.append(on, pieces)?;
         Counters::add(&merger.counters.written_bytes, bytes);
     }
     Ok(())

@@ -24,6 +24,7 @@ use sealed_shuffle_protocol::cipher::Segment;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId as SealedId};
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::seal::{Pull, PullError};
 use tokio::runtime::Handle;
 use tracing::warn;
@@ -132,8 +133,8 @@ impl Store for SealedMerges {
         self.keys.ring.forget(app);
     }
 
-    fn sweep(&self, now: Instant) {
-        self.files.sweep(now);
+    fn sweep(&self, on: &OnLane, now: Instant) {
+        self.files.sweep(on, now);
         self.keys.ring.sweep();
     }
 }
@@ -189,15 +190,12 @@ fn io_error(error: StoredError) -> io::Error {
 
 impl AppFiles {
     /// Why a partition does not open: files that are not there, or something worse.
-    fn read_error(&self, partition: SealedId, error: StoredError) -> ReadError {
+    fn read_error(&self, on: &OnLane, partition: SealedId, error: StoredError) -> ReadError {
         if !error.is_missing() {
             return read_error(error);
         }
-        let is_missing = |kind| {
-            let shown = self.place.shown(partition, kind);
-            // Only told apart for the text: which one is asked for anew.
-            shown.is_ok_and(|path| !std::path::Path::new(path.as_str()).exists())
-        };
+        // Only told apart for the text: which one is asked for anew.
+        let is_missing = |kind| self.files.is_missing(on, &self.place, partition, kind);
         let missing = Missing {
             data: is_missing(Kind::Data),
             index: is_missing(Kind::Index),
@@ -237,9 +235,9 @@ impl AppStore for AppFiles {
         Some(&self.key)
     }
 
-    fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
+    fn create(&self, on: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
         let key = self.keys.at_hand(&self.app, Some(&self.key)).map_err(io::Error::other)?;
-        let made = self.files.create(&self.place, id(partition), &key.key, &key.wrapped);
+        let made = self.files.create(on, &self.place, id(partition), &key.key, &key.wrapped);
         Ok(Box::new(Writer {
             writer: made.map_err(io_error)?,
             key,
@@ -251,24 +249,24 @@ impl AppStore for AppFiles {
         }))
     }
 
-    fn open(&self, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
+    fn open(&self, on: &OnLane, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
         let id = id(partition);
-        let failed = |error| self.read_error(id, error);
-        let header = self.files.header(&self.place, id).map_err(failed)?;
+        let failed = |error| self.read_error(on, id, error);
+        let header = self.files.header(on, &self.place, id).map_err(failed)?;
         let key = self.keys.at_hand(&self.app, Some(&header.key));
         let key = key.map_err(|error| self.key_error(id, header.key.clone(), &error))?;
-        let opened = self.files.open(&self.place, id, &key.key).map_err(failed)?;
+        let opened = self.files.open(on, &self.place, id, &key.key).map_err(failed)?;
         Ok(Arc::new(Reader::new(opened, &self.place, &self.files, &self.buffers)))
     }
 
-    fn delete(&self, partition: &PartitionId) -> io::Result<()> {
-        self.files.remove(&self.place, id(partition)).map(|_| ()).map_err(io_error)
+    fn delete(&self, on: &OnLane, partition: &PartitionId) -> io::Result<()> {
+        self.files.remove(on, &self.place, id(partition)).map(|_| ()).map_err(io_error)
     }
 
-    fn delete_all(&self, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
+    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
         self.files.forget(&self.app);
         for dir in dirs.dirs() {
-            let purged = self.roots.purge(dir, directories, |name| is_file_of(&self.app, name));
+            let purged = self.roots.purge(on, dir, directories, |name| is_file_of(&self.app, name));
             purged.map_err(io::Error::other)?;
         }
         Ok(())
@@ -287,7 +285,7 @@ struct Writer {
 }
 
 impl PartitionWriter for Writer {
-    fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+    fn append(&mut self, on: &OnLane, pieces: &[&[u8]]) -> io::Result<()> {
         let kept = self.segments.take();
         let mut segment = kept.unwrap_or_else(|| Segment::with_capacity(MAX_SEGMENT));
         segment.reset(PIECE);
@@ -297,13 +295,13 @@ impl PartitionWriter for Writer {
                 let n = segment.put(&piece[..piece.len().min(room)]);
                 (piece, room) = (&piece[n..], room - n);
                 if room == 0 || n == 0 {
-                    self.writer.append(&mut segment).map_err(io_error)?;
+                    self.writer.append(on, &mut segment).map_err(io_error)?;
                     segment.reset(PIECE);
                     room = MAX_PIECE;
                 }
             }
         }
-        self.writer.append(&mut segment).map_err(io_error)?;
+        self.writer.append(on, &mut segment).map_err(io_error)?;
         self.segments.give_back(segment);
         Ok(())
     }
@@ -316,21 +314,21 @@ impl PartitionWriter for Writer {
         self.writer.commit().map_err(io_error)
     }
 
-    fn close_chunk(&mut self, bitmap: &[u8]) -> io::Result<()> {
-        self.writer.close_chunk(bitmap).map_err(io_error)
+    fn close_chunk(&mut self, on: &OnLane, bitmap: &[u8]) -> io::Result<()> {
+        self.writer.close_chunk(on, bitmap).map_err(io_error)
     }
 
     fn is_chunk_full(&self) -> bool {
         self.writer.is_chunk_full()
     }
 
-    fn finalize(self: Box<Self>) -> io::Result<u64> {
-        Ok(self.writer.finalize(self.fsync).map_err(io_error)?.len)
+    fn finalize(self: Box<Self>, on: &OnLane) -> io::Result<u64> {
+        Ok(self.writer.finalize(on, self.fsync).map_err(io_error)?.len)
     }
 
-    fn reader(&self) -> Result<Arc<dyn PartitionReader>, ReadError> {
+    fn reader(&self, on: &OnLane) -> Result<Arc<dyn PartitionReader>, ReadError> {
         let progress = self.writer.progress();
-        let opened = self.files.open_unfinished(&self.place, self.writer.id(), &self.key.key, &progress);
+        let opened = self.files.open_unfinished(on, &self.place, self.writer.id(), &self.key.key, &progress);
         let opened = opened.map_err(read_error)?;
         Ok(Arc::new(Reader::new(opened, &self.place, &self.files, &self.buffers)))
     }
@@ -380,16 +378,16 @@ impl PartitionReader for Reader {
         self.opened.chunks()
     }
 
-    fn meta(&self) -> Result<Bytes, ReadError> {
-        self.files.meta(&self.place, &self.opened).map_err(read_error)
+    fn meta(&self, on: &OnLane) -> Result<Bytes, ReadError> {
+        self.files.meta(on, &self.place, &self.opened).map_err(read_error)
     }
 
-    fn chunk(&self, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError> {
+    fn chunk(&self, on: &OnLane, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError> {
         if let Some(why) = self.damaged.of(chunk) {
             return Err(ReadError::Damaged { why });
         }
         let (damaged, buffers) = (Arc::clone(&self.damaged), Arc::clone(&self.buffers));
-        match self.files.chunk(&self.place, &self.opened, chunk) {
+        match self.files.chunk(on, &self.place, &self.opened, chunk) {
             Ok(region) => Ok(Some(Box::new(Chunk { region, chunk, damaged, buffers, is_lent: false }))),
             Err(StoredError::NoChunk { .. }) => Ok(None),
             Err(error) => Err(read_error(error)),
@@ -440,8 +438,12 @@ impl Pull for Chunk {
         Ok(filled == Filled::Ready)
     }
 
-    fn fill_blocking(&mut self) -> Result<(), PullError> {
-        self.begin().fill_blocking().map_err(|error| self.failed(&error))
+    fn fill_blocking(&mut self, on: &OnLane) -> Result<(), PullError> {
+        self.begin().fill_blocking(on).map_err(|error| self.failed(&error))
+    }
+
+    fn lane(&self) -> Lane {
+        self.region.lane().clone()
     }
 
     fn put_now(&mut self, out: &mut [u8]) -> Result<Option<usize>, PullError> {
@@ -523,7 +525,7 @@ mod tests {
             if known.key.is_none() {
                 self.runtime.block_on(merger.prepare(&known.app, &self.manager(1))).unwrap();
             }
-            merger.restore(known, &self.roots).unwrap();
+            merger.restore(&OnLane::here(), known, &self.roots).unwrap();
             merger
         }
 
@@ -556,7 +558,9 @@ mod tests {
             let local = format!("{}/../blockmgr-1", self.dir());
             let manager = self.manager(attempt);
             self.runtime.block_on(merger.prepare(&AppId::new(APP), &manager)).unwrap();
-            merger.register(&AppId::new(APP), [local.as_str()], 64, &manager, &self.roots).unwrap();
+            merger
+                .register(&OnLane::here(), &AppId::new(APP), [local.as_str()], 64, &manager, &self.roots)
+                .unwrap();
         }
 
         fn files(&self) -> Vec<Vec<u8>> {
@@ -592,9 +596,9 @@ mod tests {
     }
 
     fn whole(merger: &Arc<Merger>, map: i32, pieces: &[&[u8]]) -> ReturnCode {
-        let mut push = merger.begin(&push(map), 0).unwrap();
-        pieces.iter().for_each(|piece| push.data(&[piece]).unwrap());
-        push.complete().unwrap().code
+        let mut push = merger.begin(&OnLane::here(), &push(map), 0).unwrap();
+        pieces.iter().for_each(|piece| push.data(&OnLane::here(), &[piece]).unwrap());
+        push.complete(&OnLane::here()).unwrap().code
     }
 
     fn partition() -> PartitionId {
@@ -606,10 +610,10 @@ mod tests {
     fn read(disk: &Disk, merger: &Merger, chunk: i32) -> Result<Vec<u8>, String> {
         let app = AppId::new(APP);
         disk.runtime.block_on(merger.at_hand(&app));
-        let found = match merger.chunk(&partition(), chunk) {
+        let found = match merger.chunk(&OnLane::here(), &partition(), chunk) {
             Err(MergeError::AwaitsKey { key, .. }) => {
                 disk.runtime.block_on(merger.fetch_key(&app, &key));
-                merger.chunk(&partition(), chunk)
+                merger.chunk(&OnLane::here(), &partition(), chunk)
             }
             found => found,
         };
@@ -617,7 +621,7 @@ mod tests {
         let mut bytes = Vec::new();
         while chunk.remaining() > 0 {
             if !chunk.fill_now().map_err(|error| error.to_string())? {
-                chunk.fill_blocking().map_err(|error| error.to_string())?;
+                chunk.fill_blocking(&OnLane::here()).map_err(|error| error.to_string())?;
             }
             let n = chunk.plain().len();
             bytes.extend_from_slice(chunk.plain());
@@ -638,8 +642,8 @@ mod tests {
         disk.register(&merger, 1);
         let long: Vec<u8> = CANARY.iter().copied().cycle().take(700_000).collect();
         assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
-        let mut lost = merger.begin(&push(2), 0).unwrap();
-        lost.data(&[CANARY]).unwrap();
+        let mut lost = merger.begin(&OnLane::here(), &push(2), 0).unwrap();
+        lost.data(&OnLane::here(), &[CANARY]).unwrap();
         disk.assert_no_canary();
         drop(lost);
         assert_eq!(whole(&merger, 3, &[&long[..300_000], &long[300_000..]]), ReturnCode::Success);
@@ -648,9 +652,9 @@ mod tests {
         assert!(read(&disk, &merger, 0).unwrap() == first);
         assert_eq!(whole(&merger, 5, &[CANARY]), ReturnCode::Success);
         disk.assert_no_canary();
-        let statuses = merger.finalize(&finalize()).unwrap();
+        let statuses = merger.finalize(&OnLane::here(), &finalize()).unwrap();
         assert_eq!(statuses.sizes, [i64::try_from(first.len() + CANARY.len()).unwrap()]);
-        let meta = merger.meta(&partition()).unwrap();
+        let meta = merger.meta(&OnLane::here(), &partition()).unwrap();
         let maps = Bitmap::decode_all(meta.bitmaps).unwrap();
         assert_eq!(maps, [[1, 3].into_iter().collect(), [4, 5].into_iter().collect()]);
         disk.assert_no_canary();
@@ -663,7 +667,7 @@ mod tests {
         assert_eq!(read(&disk, &merger, 2).unwrap_err(), "java.lang.IndexOutOfBoundsException");
         assert_eq!(whole(&merger, 9, &[CANARY]), ReturnCode::TooLateBlockPush);
         disk.register(&merger, 2);
-        merger.clean_up();
+        merger.clean_up(&OnLane::here());
         assert!(disk.files().is_empty());
         assert!(!Path::new(&disk.dir()).exists());
     }
@@ -689,7 +693,7 @@ mod tests {
         let merger = disk.merger();
         disk.register(&merger, 1);
         assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
-        merger.finalize(&finalize()).unwrap();
+        merger.finalize(&OnLane::here(), &finalize()).unwrap();
         drop(merger);
         let key = disk.key();
         for key in [key, None] {
@@ -704,7 +708,8 @@ mod tests {
             disk.runtime.block_on(async {
                 let chunk = |merger: &Arc<Merger>| {
                     let merger = Arc::clone(merger);
-                    tokio::task::spawn_blocking(move || merger.chunk(&partition(), 0).map(drop))
+                    let lane = Lane::new(1);
+                    async move { lane.run(move |on| merger.chunk(on, &partition(), 0).map(drop)).await }
                 };
                 let began = Instant::now();
                 merger.at_hand(&AppId::new(APP)).await;
@@ -731,7 +736,13 @@ mod tests {
         let merger = disk.merger();
         disk.register(&merger, 1);
         assert!(read(&disk, &merger, 0).unwrap_err().contains("Merged shuffle data file"));
-        assert!(merger.meta(&partition()).unwrap_err().spark_text().contains("Merged shuffle index file"));
+        assert!(
+            merger
+                .meta(&OnLane::here(), &partition())
+                .unwrap_err()
+                .spark_text()
+                .contains("Merged shuffle index file")
+        );
         assert_eq!(whole(&merger, 1, &[CANARY; 4]), ReturnCode::Success);
         drop(merger);
         let merger = disk.merger();
@@ -742,7 +753,7 @@ mod tests {
         assert_eq!(read(&disk, &merger, 0).unwrap(), CANARY.repeat(4));
         let (shuffle, merge) = (ShuffleId(0), ShuffleMergeId(-1));
         merger.remove(&RemoveShuffleMerge { app: AppId::new(APP), app_attempt: 1, shuffle, merge }).unwrap();
-        merger.clean_up();
+        merger.clean_up(&OnLane::here());
         assert!(disk.files().is_empty());
     }
 }

@@ -1,17 +1,14 @@
 //! Reading what was merged: the chunks of a partition, and which map indexes are in them.
 //!
 //! A partition that is still being merged shows the chunks that it has; one that is not, what lies on disk. Readers of
-//! the latter are kept for a while, since a reducer asks for all chunks of a partition one by one.
+//! the latter are kept for a while.
 //!
 //! Origin: `RemoteBlockPushResolver.getMergedBlockMeta` and `getMergedBlockData`, Spark 4.3.0.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
-use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 
 use super::error::MergeError;
@@ -31,10 +28,10 @@ pub struct MergedMeta {
 
 impl Merger {
     /// The chunks of a partition, as bitmaps of their map indexes.
-    pub fn meta(&self, partition: &PartitionId) -> Result<MergedMeta, MergeError> {
+    pub fn meta(&self, on: &OnLane, partition: &PartitionId) -> Result<MergedMeta, MergeError> {
         let app = self.app(&partition.app)?;
         let index = || app.dirs.shown(&partition.index_name());
-        let reader = self.reader(&app, partition, "MergedBlockMeta")?.map_err(|error| match error {
+        let reader = self.reader(on, &app, partition, "MergedBlockMeta")?.map_err(|error| match error {
             ReadError::Missing(Missing { meta: true, index: false, .. }) => {
                 MergeError::NotFound { kind: "meta", path: app.dirs.shown(&partition.meta_name()) }
             }
@@ -49,15 +46,20 @@ impl Merger {
         if chunks == 0 {
             return Err(MergeError::EmptyIndex { path: index() });
         }
-        let bitmaps = reader.meta().map_err(|error| unreadable(partition, index(), error))?;
+        let bitmaps = reader.meta(on).map_err(|error| unreadable(partition, index(), error))?;
         Ok(MergedMeta { chunks, bitmaps })
     }
 
     /// One chunk of a partition.
-    pub fn chunk(&self, partition: &PartitionId, chunk: i32) -> Result<Box<dyn Pull>, MergeError> {
+    pub fn chunk(
+        &self,
+        on: &OnLane,
+        partition: &PartitionId,
+        chunk: i32,
+    ) -> Result<Box<dyn Pull>, MergeError> {
         let app = self.app(&partition.app)?;
         let index = || app.dirs.shown(&partition.index_name());
-        let reader = self.reader(&app, partition, "MergedBlockData")?.map_err(|error| match error {
+        let reader = self.reader(on, &app, partition, "MergedBlockData")?.map_err(|error| match error {
             ReadError::Missing(Missing { data: true, .. }) => {
                 MergeError::NotFound { kind: "data", path: app.dirs.shown(&partition.data_name()) }
             }
@@ -65,7 +67,7 @@ impl Merger {
         })?;
         let chunks = reader.chunks();
         let found = match usize::try_from(chunk) {
-            Ok(chunk) => reader.chunk(chunk).map_err(|error| unreadable(partition, index(), error))?,
+            Ok(chunk) => reader.chunk(on, chunk).map_err(|error| unreadable(partition, index(), error))?,
             Err(_) => None,
         };
         let found = found.ok_or_else(|| MergeError::NoSuchChunk {
@@ -80,6 +82,7 @@ impl Merger {
 
     fn reader(
         &self,
+        on: &OnLane,
         app: &App,
         partition: &PartitionId,
         what: &'static str,
@@ -87,14 +90,14 @@ impl Merger {
         if let Some(open) = self.open_partition(app, partition, what)? {
             let state = open.lock();
             if let Files::Open(files) = &state.files {
-                return Ok(files.reader());
+                return Ok(files.reader(on));
             }
         }
         if let Some(reader) = self.readers.find(partition) {
             return Ok(Ok(reader));
         }
         let opened = match partition.is_nameable() {
-            true => app.files.open(partition),
+            true => app.files.open(on, partition),
             false => Err(ReadError::Missing(Missing { data: true, index: true, meta: true })),
         };
         if let Ok(reader) = &opened {
@@ -131,68 +134,5 @@ fn unreadable(partition: &PartitionId, path: String, error: ReadError) -> MergeE
             MergeError::AwaitsKey { partition, path, key: Box::new(key), why }
         }
         _ => MergeError::Unreadable { partition, path, why },
-    }
-}
-
-/// Opened partitions that are finalized.
-#[derive(Debug)]
-pub(super) struct Readers {
-    /// None where none is kept.
-    cache: Option<Cache<PartitionId, Kept, ByMemory>>,
-}
-
-#[derive(Clone, Debug)]
-struct Kept {
-    reader: Arc<dyn PartitionReader>,
-    /// Used since the last sweep.
-    is_used: Arc<AtomicBool>,
-}
-
-#[derive(Clone, Debug)]
-struct ByMemory {
-    /// So that `most` entries fill the cache, however small they are.
-    least: u64,
-}
-
-impl Weighter<PartitionId, Kept> for ByMemory {
-    fn weight(&self, _: &PartitionId, kept: &Kept) -> u64 {
-        kept.reader.weight().max(self.least)
-    }
-}
-
-impl Readers {
-    pub(super) fn new(bytes: u64, most: usize) -> Self {
-        let least = bytes.checked_div(most as u64).unwrap_or(0).max(1);
-        let cache = (bytes > 0 && most > 0).then(|| Cache::with_weighter(most, bytes, ByMemory { least }));
-        Self { cache }
-    }
-
-    fn find(&self, partition: &PartitionId) -> Option<Arc<dyn PartitionReader>> {
-        let kept = self.cache.as_ref()?.get(partition)?;
-        kept.is_used.store(true, Ordering::Relaxed);
-        Some(kept.reader)
-    }
-
-    fn keep(&self, partition: &PartitionId, reader: &Arc<dyn PartitionReader>) {
-        if let Some(cache) = &self.cache {
-            let is_used = Arc::new(AtomicBool::new(true));
-            cache.insert(partition.clone(), Kept { reader: Arc::clone(reader), is_used });
-        }
-    }
-
-    pub(super) fn remove(&self, partition: &PartitionId) {
-        self.cache.as_ref().and_then(|cache| cache.remove(partition));
-    }
-
-    pub(super) fn forget(&self, app: &AppId) {
-        if let Some(cache) = &self.cache {
-            cache.retain(|partition, _| partition.app != *app);
-        }
-    }
-
-    pub(super) fn sweep(&self) {
-        if let Some(cache) = &self.cache {
-            cache.retain(|_, kept| kept.is_used.swap(false, Ordering::Relaxed));
-        }
     }
 }

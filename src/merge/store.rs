@@ -7,8 +7,7 @@
 //! finalize                 what follows the last closed chunk is cut off; nothing more is written
 //! ```
 //!
-//! Everything here may wait for a disk, except [`PartitionWriter::abort`], [`PartitionWriter::commit`] and
-//! [`Pull::fill_now`].
+//! What may wait for a disk takes an [`OnLane`].
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -20,6 +19,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 
 use super::dirs::MergeDirs;
@@ -41,7 +41,7 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Takes up an application: called for each attempt of it, before anything is merged, and after a restart with the
     /// `key` that it had ([`AppStore::key`]); executors that register at the same time may cause further calls, whose
-    /// results are dropped. An error as for [`Store::prepare`]. May wait for a disk.
+    /// results are dropped. An error as for [`Store::prepare`].
     fn application(
         &self,
         app: &AppId,
@@ -56,7 +56,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn forget(&self, _app: &AppId) {}
 
     /// Lets go of what was not used for a while; called every few seconds.
-    fn sweep(&self, _now: Instant) {}
+    fn sweep(&self, _: &OnLane, _now: Instant) {}
 }
 
 /// Makes, opens and deletes the merged partitions of one attempt of an application.
@@ -67,23 +67,23 @@ pub trait AppStore: fmt::Debug + Send + Sync {
     }
 
     /// Makes the files of a partition, empty, in the place of what bears their names.
-    fn create(&self, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>>;
+    fn create(&self, on: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>>;
 
     /// Opens a partition that was finalized, possibly before a restart.
-    fn open(&self, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError>;
+    fn open(&self, on: &OnLane, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError>;
 
     /// Deletes the files of a partition; those that are not there are no error.
-    fn delete(&self, partition: &PartitionId) -> io::Result<()>;
+    fn delete(&self, on: &OnLane, partition: &PartitionId) -> io::Result<()>;
 
     /// Deletes all merged files of the application beneath `dirs`, which are directories of its own
     /// ([`Roots::purge`](crate::disk::Roots::purge) with [`names::is_file_of`](super::names::is_file_of) does that).
-    fn delete_all(&self, dirs: &MergeDirs, directories: Directories) -> io::Result<()>;
+    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs, directories: Directories) -> io::Result<()>;
 }
 
 /// A partition that is being merged. Dropping it leaves the files as they are.
 pub trait PartitionWriter: fmt::Debug + Send {
     /// Writes pieces of a block behind what was committed and appended. On an error the block is aborted next.
-    fn append(&mut self, pieces: &[&[u8]]) -> io::Result<()>;
+    fn append(&mut self, on: &OnLane, pieces: &[&[u8]]) -> io::Result<()>;
 
     /// Forgets what was appended since the last commit.
     fn abort(&mut self);
@@ -93,7 +93,7 @@ pub trait PartitionWriter: fmt::Debug + Send {
 
     /// Ends a chunk with the last committed block; `bitmap` are the map indexes in it, in RoaringBitmap's portable
     /// form. On an error no chunk has ended: the next one begins where this one would have.
-    fn close_chunk(&mut self, bitmap: &[u8]) -> io::Result<()>;
+    fn close_chunk(&mut self, on: &OnLane, bitmap: &[u8]) -> io::Result<()>;
 
     /// Whether the chunk should be closed however small it is.
     fn is_chunk_full(&self) -> bool {
@@ -101,10 +101,10 @@ pub trait PartitionWriter: fmt::Debug + Send {
     }
 
     /// Cuts off what follows the last chunk, and makes the partition one that [`AppStore::open`] opens. Its length.
-    fn finalize(self: Box<Self>) -> io::Result<u64>;
+    fn finalize(self: Box<Self>, on: &OnLane) -> io::Result<u64>;
 
     /// The chunks that were closed so far.
-    fn reader(&self) -> Result<Arc<dyn PartitionReader>, ReadError>;
+    fn reader(&self, on: &OnLane) -> Result<Arc<dyn PartitionReader>, ReadError>;
 }
 
 /// A partition that can be read.
@@ -113,10 +113,10 @@ pub trait PartitionReader: fmt::Debug + Send + Sync {
     fn chunks(&self) -> usize;
 
     /// The bitmaps of all chunks, one behind the other.
-    fn meta(&self) -> Result<Bytes, ReadError>;
+    fn meta(&self, on: &OnLane) -> Result<Bytes, ReadError>;
 
     /// One chunk; `None` beyond the last.
-    fn chunk(&self, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError>;
+    fn chunk(&self, on: &OnLane, chunk: usize) -> Result<Option<Box<dyn Pull>>, ReadError>;
 
     /// Bytes of memory that it holds.
     fn weight(&self) -> u64;

@@ -18,7 +18,7 @@
 //! Invariants: no plaintext reaches a file of ours; nothing is handed out before its segment has verified; a partition
 //! that was not finalized is read through its writer's [`Progress`](sealed_shuffle_protocol::stored::sealed::Progress)
 //! or not at all; an open partition holds neither a buffer nor a descriptor of its own. The caller is `merge`;
-//! everything but [`SealedRegion::fill_now`] may wait for a disk.
+//! what may wait for a disk takes an [`OnLane`](sealed_shuffle_transport::lane::OnLane).
 
 pub mod error;
 pub mod place;

@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use sealed_shuffle_protocol::stored::sealed::{ChunkOpener, HEAD, MAX_SEGMENT, OVERHEAD, SealedError};
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::{OpenFile, ReadNow, Region, read_blocking, read_now};
 
 use super::error::StoredError;
@@ -76,11 +77,16 @@ impl SealedRegion {
     }
 
     /// The same, and waits for the disk where it has to.
-    pub fn fill_blocking(&mut self) -> Result<(), StoredError> {
+    pub fn fill_blocking(&mut self, on: &OnLane) -> Result<(), StoredError> {
         let read = |region: &Region, position, buf: &mut [u8]| {
-            Ok(Some(read_blocking(region, position, &mut [IoSliceMut::new(buf)])?))
+            Ok(Some(read_blocking(on, region, position, &mut [IoSliceMut::new(buf)])?))
         };
         self.fill(read).map(|_| ())
+    }
+
+    /// The lane of the disk that it lies on, where [`SealedRegion::fill_blocking`] runs.
+    pub fn lane(&self) -> &Lane {
+        self.file().lane()
     }
 
     /// Opens the next segment into the front of `out`: how many bytes, and 0 where there is no room for all of it. `None`
@@ -203,8 +209,11 @@ impl SealedRegion {
     }
 
     fn refused(&self, source: SealedError) -> StoredError {
-        let path = self.region.file().map(|file| file.path().clone());
-        StoredError::Refused { path: path.expect("a sealed region has its file"), source }
+        StoredError::Refused { path: self.file().path().clone(), source }
+    }
+
+    fn file(&self) -> &OpenFile {
+        self.region.file().expect("a sealed region has its file")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Making, finding and removing partitions.
+//! Finding and removing partitions. `writer` makes them.
 
 use std::io::IoSliceMut;
 use std::sync::Arc;
@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_protocol::stored::envelope::{DataKey, WrappedKey};
+use sealed_shuffle_protocol::stored::envelope::DataKey;
 use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, Header, Index, Kind, PartitionId, PartitionSealer, Progress, Salt,
+    ChunkOpener, Header, Index, Kind, PartitionId, Progress, Salt,
 };
-use sealed_shuffle_transport::random::random_bytes;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{Identity, OpenFile, Region, read_blocking};
 
 use super::error::StoredError;
 use super::place::MergedFiles;
 use super::region::SealedRegion;
-use super::writer::{SealedWriter, Writings};
 use crate::disk::{OwnFiles, Roots};
 
 /// The sealed files of a server.
@@ -58,35 +57,15 @@ impl SealedStore {
         Self { files: OwnFiles::new(roots.into(), write_handles, read_handles, read_idle), limits }
     }
 
-    /// Makes the three files of a partition anew, in place of any that are there.
-    pub fn create(
-        self: &Arc<Self>,
-        place: &Arc<MergedFiles>,
-        partition: PartitionId,
-        key: &DataKey,
-        wrapped: &WrappedKey,
-    ) -> Result<SealedWriter, StoredError> {
-        let salt = Salt(random_bytes()?);
-        let (sealer, headers) = PartitionSealer::new(key, wrapped, place.context(), partition, salt)
-            .map_err(|source| {
-                place.failed(partition, Kind::Data, |path| StoredError::Seal { path, source })
-            })?;
-        let make = |kind, keep_open| {
-            let file = place.file(partition, kind)?;
-            Ok::<_, StoredError>(self.files.create(&file, headers.of(kind), keep_open)?)
-        };
-        // The index first: without it, what is left of an earlier opening is nothing.
-        let index = make(Kind::Index, false)?;
-        let meta = make(Kind::Meta, false)?;
-        let data = make(Kind::Data, true)?;
-        let files = Writings { data, index, meta };
-        Ok(SealedWriter::new(self.clone(), place.clone(), partition, salt, sealer, files))
-    }
-
     /// The header of a partition's index file, which holds the wrapped key: what a key service needs after a restart.
-    pub fn header(&self, place: &MergedFiles, partition: PartitionId) -> Result<Header, StoredError> {
+    pub fn header(
+        &self,
+        on: &OnLane,
+        place: &MergedFiles,
+        partition: PartitionId,
+    ) -> Result<Header, StoredError> {
         let file = place.file(partition, Kind::Index)?;
-        let (front, _) = self.files.read_front(&file, Header::MAX_LEN)?;
+        let (front, _) = self.files.read_front(on, &file, Header::MAX_LEN)?;
         let header = Header::decode(&front).and_then(|(header, _)| {
             header.expect(Kind::Index, partition, place.context())?;
             Ok(header)
@@ -97,48 +76,56 @@ impl SealedStore {
     /// Opens a finalized partition: verifies its index, and the fronts and lengths of its two other files.
     pub fn open(
         &self,
+        on: &OnLane,
         place: &MergedFiles,
         partition: PartitionId,
         key: &DataKey,
     ) -> Result<SealedPartition, StoredError> {
-        self.open_index(place, partition, key, None)
+        self.open_index(on, place, partition, key, None)
     }
 
-    /// Opens a partition that is still being merged, as far as its writer was ([`SealedWriter::progress`]).
+    /// Opens a partition that is still being merged, as far as its writer was ([`SealedWriter::progress`](super::SealedWriter::progress)).
     pub fn open_unfinished(
         &self,
+        on: &OnLane,
         place: &MergedFiles,
         partition: PartitionId,
         key: &DataKey,
         progress: &Progress,
     ) -> Result<SealedPartition, StoredError> {
-        self.open_index(place, partition, key, Some(progress))
+        self.open_index(on, place, partition, key, Some(progress))
     }
 
     fn open_index(
         &self,
+        on: &OnLane,
         place: &MergedFiles,
         partition: PartitionId,
         key: &DataKey,
         progress: Option<&Progress>,
     ) -> Result<SealedPartition, StoredError> {
-        let mut bytes = self.read(place, partition, Kind::Index)?;
+        let mut bytes = self.read(on, place, partition, Kind::Index)?;
         let index = Index::open(&mut bytes, partition, place.context(), key, progress);
         let index = index.map_err(|source| {
             place.failed(partition, Kind::Index, |path| StoredError::Refused { path, source })
         })?;
         let mut opened = SealedPartition { partition, index: Arc::new(index), checked: None };
-        opened.checked = Some(*self.open_data(place, &opened)?.identity());
+        opened.checked = Some(*self.open_data(on, place, &opened)?.identity());
         let meta = place.file(partition, Kind::Meta)?;
-        let (front, size) = self.files.read_front(&meta, opened.index.header_len())?;
+        let (front, size) = self.files.read_front(on, &meta, opened.index.header_len())?;
         let checked = opened.index.check(Kind::Meta, &front, size);
         checked.map_err(|source| StoredError::Refused { path: meta.shown(), source })?;
         Ok(opened)
     }
 
     /// All bitmaps, one behind the other: the body of a MergedBlockMetaSuccess.
-    pub fn meta(&self, place: &MergedFiles, opened: &SealedPartition) -> Result<Bytes, StoredError> {
-        let mut bytes = self.read(place, opened.partition, Kind::Meta)?;
+    pub fn meta(
+        &self,
+        on: &OnLane,
+        place: &MergedFiles,
+        opened: &SealedPartition,
+    ) -> Result<Bytes, StoredError> {
+        let mut bytes = self.read(on, place, opened.partition, Kind::Meta)?;
         let meta = opened.index.open_meta(&mut bytes);
         meta.map_err(|source| {
             place.failed(opened.partition, Kind::Meta, |path| StoredError::Refused { path, source })
@@ -148,6 +135,7 @@ impl SealedStore {
     /// One chunk, to be read and opened as it is pulled.
     pub fn chunk(
         &self,
+        on: &OnLane,
         place: &MergedFiles,
         opened: &SealedPartition,
         chunk: usize,
@@ -156,21 +144,31 @@ impl SealedStore {
             let path = place.shown(opened.partition, Kind::Index)?;
             return Err(StoredError::NoChunk { path, chunk, chunks: opened.chunks() });
         };
-        Ok(SealedRegion::new(opener, self.open_data(place, opened)?))
+        Ok(SealedRegion::new(opener, self.open_data(on, place, opened)?))
     }
 
     /// Removes the files of a partition; whether there were any.
-    pub fn remove(&self, place: &MergedFiles, partition: PartitionId) -> Result<bool, StoredError> {
+    pub fn remove(
+        &self,
+        on: &OnLane,
+        place: &MergedFiles,
+        partition: PartitionId,
+    ) -> Result<bool, StoredError> {
         let mut found = false;
         for kind in [Kind::Index, Kind::Meta, Kind::Data] {
-            found |= self.files.remove(&place.file(partition, kind)?)?;
+            found |= self.files.remove(on, &place.file(partition, kind)?)?;
         }
         Ok(found)
     }
 
+    /// Whether a file of a partition is not there.
+    pub fn is_missing(&self, on: &OnLane, place: &MergedFiles, partition: PartitionId, kind: Kind) -> bool {
+        place.file(partition, kind).is_ok_and(|file| !self.files.is_there(on, &file))
+    }
+
     /// Closes files that were read and are idle or deleted; how many. Call it every few seconds.
-    pub fn sweep(&self, now: Instant) -> usize {
-        self.files.sweep(now)
+    pub fn sweep(&self, on: &OnLane, now: Instant) -> usize {
+        self.files.sweep(on, now)
     }
 
     /// Closes what is open for reading of an application.
@@ -184,9 +182,14 @@ impl SealedStore {
     }
 
     /// The data file, checked against the index.
-    fn open_data(&self, place: &MergedFiles, opened: &SealedPartition) -> Result<Arc<OpenFile>, StoredError> {
+    fn open_data(
+        &self,
+        on: &OnLane,
+        place: &MergedFiles,
+        opened: &SealedPartition,
+    ) -> Result<Arc<OpenFile>, StoredError> {
         let file = place.file(opened.partition, Kind::Data)?;
-        let open = self.files.open(&file, &place.context().app)?;
+        let open = self.files.open(on, &file, &place.context().app)?;
         if opened.checked == Some(*open.identity()) {
             return Ok(open);
         }
@@ -195,17 +198,24 @@ impl SealedStore {
         let mut filled = 0;
         let region = Region::new(open.clone(), 0, size.min(front.len() as u64));
         while (filled as u64) < region.len() {
-            filled += read_blocking(&region, filled as u64, &mut [IoSliceMut::new(&mut front[filled..])])?;
+            filled +=
+                read_blocking(on, &region, filled as u64, &mut [IoSliceMut::new(&mut front[filled..])])?;
         }
         let checked = opened.index.check(Kind::Data, &front[..filled], size);
         checked.map_err(|source| StoredError::Refused { path: file.shown(), source })?;
         Ok(open)
     }
 
-    fn read(&self, place: &MergedFiles, partition: PartitionId, kind: Kind) -> Result<Vec<u8>, StoredError> {
+    fn read(
+        &self,
+        on: &OnLane,
+        place: &MergedFiles,
+        partition: PartitionId,
+        kind: Kind,
+    ) -> Result<Vec<u8>, StoredError> {
         let file = place.file(partition, kind)?;
         let limit = self.limits.max_read_bytes;
-        let (bytes, size) = self.files.read_front(&file, limit)?;
+        let (bytes, size) = self.files.read_front(on, &file, limit)?;
         match size > limit as u64 {
             true => Err(StoredError::TooLarge { path: file.shown(), limit }),
             false => Ok(bytes),

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use sealed_shuffle_protocol::cipher::Segment;
+use sealed_shuffle_protocol::stored::envelope::{DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{
     Kind, PartitionId, PartitionSealer, Progress, Salt, SealedCommit, SealedError,
 };
+use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::random::random_bytes;
 
 use super::error::StoredError;
 use super::place::MergedFiles;
@@ -65,6 +68,34 @@ pub struct Finalized {
     pub salt: Salt,
 }
 
+impl SealedStore {
+    /// Makes the three files of a partition anew, in place of any that are there.
+    pub fn create(
+        self: &Arc<Self>,
+        on: &OnLane,
+        place: &Arc<MergedFiles>,
+        partition: PartitionId,
+        key: &DataKey,
+        wrapped: &WrappedKey,
+    ) -> Result<SealedWriter, StoredError> {
+        let salt = Salt(random_bytes()?);
+        let (sealer, headers) = PartitionSealer::new(key, wrapped, place.context(), partition, salt)
+            .map_err(|source| {
+                place.failed(partition, Kind::Data, |path| StoredError::Seal { path, source })
+            })?;
+        let make = |kind, keep_open| {
+            let file = place.file(partition, kind)?;
+            Ok::<_, StoredError>(self.files.create(on, &file, headers.of(kind), keep_open)?)
+        };
+        // The index first: without it, what is left of an earlier opening is nothing.
+        let index = make(Kind::Index, false)?;
+        let meta = make(Kind::Meta, false)?;
+        let data = make(Kind::Data, true)?;
+        let files = Writings { data, index, meta };
+        Ok(SealedWriter::new(self.clone(), place.clone(), partition, salt, sealer, files))
+    }
+}
+
 impl SealedWriter {
     pub(super) fn new(
         store: Arc<SealedStore>,
@@ -82,7 +113,7 @@ impl SealedWriter {
     /// nothing to do.
     ///
     /// After an error the block has to be aborted.
-    pub fn append(&mut self, piece: &mut Segment) -> Result<(), StoredError> {
+    pub fn append(&mut self, on: &OnLane, piece: &mut Segment) -> Result<(), StoredError> {
         if piece.is_empty() {
             return Ok(());
         }
@@ -93,7 +124,7 @@ impl SealedWriter {
         let sealed = self.sealer().seal(piece);
         let position = sealed.map_err(|source| self.sealing(source))?;
         let file = self.place.file(self.partition, Kind::Data)?;
-        self.store.files.write_at(&file, self.files.data, piece.sealed(), position, true)?;
+        self.store.files.write_at(on, &file, self.files.data, piece.sealed(), position, true)?;
         self.lost = false;
         Ok(())
     }
@@ -116,20 +147,20 @@ impl SealedWriter {
 
     /// Ends a chunk with the last committed block. `bitmap` says which map outputs are in it, as Spark's meta files
     /// have it. After an error the chunk stays open, and may be ended again.
-    pub fn close_chunk(&mut self, bitmap: &[u8]) -> Result<(), StoredError> {
+    pub fn close_chunk(&mut self, on: &OnLane, bitmap: &[u8]) -> Result<(), StoredError> {
         let sealed = self.sealer().seal_chunk(bitmap);
         let chunk = sealed.map_err(|source| self.sealing(source))?;
         let (place, files) = (&self.place, &self.store.files);
         let meta = place.file(self.partition, Kind::Meta)?;
-        files.write_at(&meta, self.files.meta, &chunk.meta, chunk.meta_at, false)?;
+        files.write_at(on, &meta, self.files.meta, &chunk.meta, chunk.meta_at, false)?;
         let index = place.file(self.partition, Kind::Index)?;
-        files.write_at(&index, self.files.index, &chunk.index, chunk.index_at, false)?;
+        files.write_at(on, &index, self.files.index, &chunk.index, chunk.index_at, false)?;
         self.sealer().chunk_written(&chunk).map_err(|source| self.sealing(source))
     }
 
     /// Ends the partition with its last closed chunk: cuts the files to it and commits their lengths. A block that is
     /// being written, and blocks in no chunk, are lost.
-    pub fn finalize(mut self, fsync: Fsync) -> Result<Finalized, StoredError> {
+    pub fn finalize(mut self, on: &OnLane, fsync: Fsync) -> Result<Finalized, StoredError> {
         let Progress { chunks, plain, .. } = self.progress();
         let sealer = self.sealer.take().expect(OPEN);
         let SealedCommit { index_at, index, data_len, meta_len } =
@@ -139,23 +170,23 @@ impl SealedWriter {
         let [data, index_file, meta] =
             [Kind::Data, Kind::Index, Kind::Meta].map(|kind| place.file(self.partition, kind));
         let (data, index_file, meta) = (data?, index_file?, meta?);
-        files.cut(&data, self.files.data, data_len, to_disk)?;
-        files.cut(&meta, self.files.meta, meta_len, to_disk)?;
-        files.cut(&index_file, self.files.index, index_at, false)?;
-        files.write_at(&index_file, self.files.index, &index, index_at, false)?;
+        files.cut(on, &data, self.files.data, data_len, to_disk)?;
+        files.cut(on, &meta, self.files.meta, meta_len, to_disk)?;
+        files.cut(on, &index_file, self.files.index, index_at, false)?;
+        files.write_at(on, &index_file, self.files.index, &index, index_at, false)?;
         let index_len = index_at + index.len() as u64;
         if to_disk {
-            files.cut(&index_file, self.files.index, index_len, true)?;
+            files.cut(on, &index_file, self.files.index, index_len, true)?;
             for file in [&data, &meta, &index_file] {
-                files.sync_dir(file)?;
+                files.sync_dir(on, file)?;
             }
         }
         Ok(Finalized { chunks, len: plain, sealed_len: data_len + index_len + meta_len, salt: self.salt })
     }
 
     /// Gives the partition up and removes its files.
-    pub fn remove(self) -> Result<(), StoredError> {
-        self.store.remove(&self.place, self.partition).map(|_| ())
+    pub fn remove(self, on: &OnLane) -> Result<(), StoredError> {
+        self.store.remove(on, &self.place, self.partition).map(|_| ())
     }
 
     /// Which partition.

@@ -10,7 +10,8 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
 use tracing::{debug, warn};
 
-use super::refusals::{Failure, Refusal};
+use super::Failure;
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use crate::applications::{Evidence, Speaker};
 use crate::keys::Watched;

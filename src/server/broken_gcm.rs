@@ -8,7 +8,8 @@ use sealed_shuffle_protocol::connection::{CloseReason, Identity};
 use sealed_shuffle_protocol::ids::{RequestId, StreamId};
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, StreamHandle};
 
-use super::refusals::{Failure, Refusal};
+use super::Failure;
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use crate::applications::Evidence;
 use crate::applications::broken_gcm::{Answer, Listening, Peer, Refused};

@@ -16,9 +16,12 @@ use sealed_shuffle_protocol::connection::{Agreement, Challenge, CloseReason};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{self, Judgement, Offer, Protection, SaslCipher, SaslError, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::OsRandom;
 
-use super::refusals::{Failure, Refusal};
+use super::Failure;
+use super::conversation::Conversation;
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use crate::telemetry::SecretUsed;
 
@@ -62,13 +65,6 @@ fn refusal(
         }
         Protection::Auth | Protection::Conf(_) => None,
     }
-}
-
-/// A SASL exchange between its two messages.
-pub(super) struct Conversation {
-    /// The application of the first message; the second one's is ignored, as Spark does.
-    app: AppId,
-    server: sasl::Server,
 }
 
 impl Session {
@@ -122,7 +118,8 @@ impl Session {
         let judged = self.prove_slowly(&app, move |secret| {
             let (challenge, lane) = (Arc::clone(&challenge), lane.clone());
             async move {
-                let judge = move || legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
+                let judge =
+                    move |_: &OnLane| legacy::Responder::respond(&challenge, &secret, &limits, &mut OsRandom);
                 lane.run(judge).await.map_err(Unproven::because)?.map_err(Unproven::because)
             }
         });

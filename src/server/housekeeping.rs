@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_measure::process::anonymous_memory;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -35,10 +36,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
         rounds.tick().await;
         let sweep = {
             let shared = Arc::clone(&shared);
-            move || sweep(&shared)
+            move |on: &OnLane| sweep(on, &shared)
         };
         renew_tls(&shared).await;
-        match tokio::task::spawn_blocking(sweep).await {
+        match shared.store.roots().across().run(sweep).await {
             Ok(replaced) => {
                 if let Some(root) = replaced.filter(|_| !replaced_said) {
                     replaced_said = true;
@@ -60,19 +61,19 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Closes files, and ends applications that are over; on a thread that may wait for a disk. Says which root was replaced.
-fn sweep(shared: &Shared) -> Option<PathBuf> {
+/// Closes files, and ends applications that are over. Says which root was replaced.
+fn sweep(on: &OnLane, shared: &Shared) -> Option<PathBuf> {
     let now = Instant::now();
-    shared.applications.sweep(now);
-    shared.merger.as_ref().inspect(|merger| merger.sweep_files(now));
-    shared.store.roots().replaced().map(Path::to_owned)
+    shared.applications.sweep(on, now);
+    shared.merger.as_ref().inspect(|merger| merger.sweep_files(on, now));
+    shared.store.roots().replaced(on).map(Path::to_owned)
 }
 
 /// Takes up renewed keys and certificates: connections that begin now use them.
 async fn renew_tls(shared: &Shared) {
     let Some(tls) = shared.tls() else { return };
     let live = Arc::clone(&tls);
-    match tokio::task::spawn_blocking(move || live.refresh_if_changed()).await {
+    match shared.material.run(move |_| live.refresh_if_changed()).await {
         Ok(Refresh::Replaced) => {
             info!("took up new TLS material; connections that run keep theirs");
             say_tls(&tls);

@@ -1,6 +1,6 @@
 //! The requests of push-based merging, for a server that merges.
 //!
-//! Everything here may wait for a disk, so it runs on the blocking pool; what is to be cleaned up follows there without
+//! Everything here may wait for several disks, so it runs on their common lane; what is to be cleaned up follows there without
 //! anybody waiting for it. Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
 
 use std::sync::Arc;
@@ -14,16 +14,17 @@ use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
     RemoveShuffleMerge,
 };
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tracing::warn;
 
-use super::Shared;
-use super::refusals::{Failure, Refusal};
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::Answer;
+use super::{Failure, Shared};
 use crate::disk::Roots;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};
@@ -127,7 +128,8 @@ impl Session {
             merger.at_hand(&app).await;
         }
         let Some(work) = self.uploads.take() else { return Ok(()) };
-        let done = tokio::task::spawn_blocking(move || work.run(&merger));
+        let lane = self.shared.store.roots().across();
+        let done = lane.run(move |on| work.run(on, &merger));
         let timeout = self.shared.settings.stalled_timeout;
         let worked = match tokio::time::timeout(timeout, done).await {
             Ok(Ok(worked)) => worked,
@@ -171,7 +173,7 @@ impl Session {
         &mut self,
         message: FinalizeShuffleMerge,
     ) -> Result<BlockTransferMessage, Failure> {
-        let statuses = self.merging(move |merger| merger.finalize(&message)).await?;
+        let statuses = self.merging(move |on, merger| merger.finalize(on, &message)).await?;
         Ok(statuses.into())
     }
 
@@ -179,7 +181,7 @@ impl Session {
         if self.shared.merger.is_none() {
             return Err(self.refuse(&Refusal::NoMergingToRemove));
         }
-        self.merging(move |merger| merger.remove(&message)).await
+        self.merging(move |_, merger| merger.remove(&message)).await
     }
 
     pub(super) async fn merged_meta(
@@ -193,7 +195,7 @@ impl Session {
             Err(text) => return engine.fail_rpc(request, &text),
         };
         let app = partition.app.clone();
-        let found = reading(&self.shared, merger, &app, move |merger| merger.meta(&partition)).await;
+        let found = reading(&self.shared, merger, &app, move |on, merger| merger.meta(on, &partition)).await;
         clean_up(&self.shared);
         match found.and_then(|found| found.map_err(|error| self.failed(error))) {
             Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
@@ -226,7 +228,7 @@ impl Session {
 
     async fn merging<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Merger) -> Result<T, MergeError> + Send + 'static,
+        work: impl FnOnce(&OnLane, &Merger) -> Result<T, MergeError> + Send + 'static,
     ) -> Result<T, Failure> {
         let merger = self.merger()?;
         let done = merging(&self.shared, merger, work).await?;
@@ -249,7 +251,7 @@ pub(super) async fn merged_chunk(
     };
     let MergedChunk { reduce, chunk } = chunk;
     let partition = PartitionId { app: app.clone(), shuffle, merge, reduce };
-    reading(shared, merger, &app, move |merger| merger.chunk(&partition, chunk)).await
+    reading(shared, merger, &app, move |on, merger| merger.chunk(on, &partition, chunk)).await
 }
 
 /// Reads with the key at hand: the one that the application is known with, and where files carry another, that one.
@@ -257,7 +259,7 @@ async fn reading<T: Send + 'static>(
     shared: &Arc<Shared>,
     merger: Arc<Merger>,
     app: &AppId,
-    work: impl Fn(&Merger) -> Result<T, MergeError> + Clone + Send + 'static,
+    work: impl Fn(&OnLane, &Merger) -> Result<T, MergeError> + Clone + Send + 'static,
 ) -> Result<Result<T, MergeError>, Failure> {
     merger.at_hand(app).await;
     let found = merging(shared, Arc::clone(&merger), work.clone()).await?;
@@ -284,10 +286,11 @@ pub(super) fn partition(
 async fn merging<T: Send + 'static>(
     shared: &Arc<Shared>,
     merger: Arc<Merger>,
-    work: impl FnOnce(&Merger) -> T + Send + 'static,
+    work: impl FnOnce(&OnLane, &Merger) -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let timeout = shared.settings.stalled_timeout;
-    match tokio::time::timeout(timeout, tokio::task::spawn_blocking(move || work(&merger))).await {
+    let done = shared.store.roots().across().run(move |on| work(on, &merger));
+    match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
             warn!(%error, "a request of merging was lost");
@@ -303,7 +306,7 @@ async fn merging<T: Send + 'static>(
 /// Has cleaned up what is to be cleaned up; nobody waits.
 pub(super) fn clean_up(shared: &Shared) {
     if let Some(merger) = shared.merger.clone().filter(|merger| merger.has_chores()) {
-        drop(tokio::task::spawn_blocking(move || merger.clean_up_unless_busy()));
+        shared.store.roots().across().send(move |on| merger.clean_up_unless_busy(on));
     }
 }
 
@@ -311,7 +314,7 @@ pub(super) fn clean_up(shared: &Shared) {
 pub(super) async fn clean_up_last(shared: &Shared) {
     let Some(merger) = shared.merger.clone().filter(|merger| merger.has_chores()) else { return };
     let timeout = merger.settings().cleaner_timeout;
-    let cleaning = tokio::task::spawn_blocking(move || merger.clean_up());
+    let cleaning = shared.store.roots().across().run(move |on| merger.clean_up(on));
     if tokio::time::timeout(timeout, cleaning).await.is_err() {
         warn!(?timeout, "merged files that nobody wants were not all deleted in time");
     }

@@ -10,6 +10,7 @@
 
 mod admission;
 mod broken_gcm;
+mod conversation;
 mod ending;
 mod handshake;
 mod housekeeping;
@@ -23,9 +24,10 @@ mod streams;
 mod uploads;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use sealed_shuffle_config::{Policy, SaslSettings, ServerConfig};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::channel::SecurityLevel;
@@ -33,8 +35,9 @@ use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, 
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::random::random_bytes;
-use sealed_shuffle_transport::seal::{Budget, Lane, SegmentPool, Stack};
+use sealed_shuffle_transport::seal::{Budget, SegmentPool, Stack};
 use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
 use sealed_shuffle_transport::wire::{Counted, WireSettings, accept_loop, drive};
 use thiserror::Error;
@@ -91,11 +94,28 @@ pub struct Settings {
 /// Stands for a deadline that was switched off.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Threads for slow ciphers: of the disks' threads, so that most of them stay free.
+/// Threads for slow ciphers.
 const SLOW_LANE: usize = 2;
 
 /// Threads for the key derivations of the older handshake, which strangers may ask for: they hold up each other alone.
 const DERIVATIONS: usize = 1;
+
+/// Threads that look at keys and certificates of TLS.
+const MATERIAL: usize = 1;
+
+/// Threads for what operators tell.
+const TOLD: usize = 4;
+
+/// Threads for what has a lane of its own elsewhere (secrets, keys, recovery store, cluster managers).
+const OTHERS: usize = 16;
+
+/// The threads of all lanes together: what the runtime's blocking pool must have room for. Threads are made when they
+/// are needed.
+pub fn blocking_threads(config: &ServerConfig) -> usize {
+    // One lane a root, and the one for what concerns several.
+    let disks = (config.roots.paths.len() + 1) * config.disk_threads;
+    disks + SLOW_LANE + DERIVATIONS + MATERIAL + TOLD + OTHERS
+}
 
 /// Segments kept for the next transfer while nobody uses them.
 const KEPT_SEGMENTS: usize = 32;
@@ -139,11 +159,14 @@ impl StartError {
     }
 }
 
+/// The text of a failed request, for the peer.
+type Failure = String;
+
 /// What all connections share.
 pub(crate) struct Shared {
     settings: Settings,
-    policy: RwLock<Arc<Policy>>,
-    tls: RwLock<Option<Arc<LiveServerTls>>>,
+    policy: ArcSwap<Policy>,
+    tls: ArcSwapOption<LiveServerTls>,
     /// All that lives as long as an application.
     applications: Applications,
     /// Where blocks are looked up.
@@ -157,18 +180,22 @@ pub(crate) struct Shared {
     slow_lane: Lane,
     /// Where keys are derived for peers that have proven nothing yet.
     derivations: Lane,
+    /// Where keys and certificates of TLS are looked at.
+    material: Lane,
+    /// What operators tell.
+    told: Lane,
     draining: CancellationToken,
 }
 
 impl Shared {
     /// The key and certificates that connections are shown from now on.
     fn tls(&self) -> Option<Arc<LiveServerTls>> {
-        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tls.load_full()
     }
 
     /// The policy that connections are judged by from now on.
     fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+        self.policy.load_full()
     }
 }
 
@@ -218,8 +245,8 @@ impl Server {
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
         let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
-        let tls = RwLock::new(settings.tls.clone());
-        let policy = RwLock::new(Arc::new(settings.policy.clone()));
+        let tls = ArcSwapOption::new(settings.tls.clone());
+        let policy = ArcSwap::from_pointee(settings.policy.clone());
         let applications = Applications::new(
             settings.applications,
             secrets,
@@ -240,6 +267,8 @@ impl Server {
             stream_ids,
             slow_lane: Lane::new(SLOW_LANE),
             derivations: Lane::new(DERIVATIONS),
+            material: Lane::new(MATERIAL),
+            told: Lane::new(TOLD),
             draining: CancellationToken::new(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -276,7 +305,7 @@ impl Server {
             Some(handover) => Secrets::handed_over_or(source, handover.wait),
             None => Secrets::from_source(source),
         };
-        let roots = Roots::open(&config.roots.paths)?;
+        let roots = Roots::open(&config.roots.paths)?.with_threads(config.disk_threads);
         let registry = RegistryLimits {
             executors: config.max_executors,
             idle_ttl: config.app_idle_ttl,
@@ -387,6 +416,11 @@ impl Server {
         })
     }
 
+    /// Where [`Server::forget`] runs.
+    pub(crate) fn told(&self) -> &Lane {
+        &self.shared.told
+    }
+
     /// The policy as JSON.
     pub fn policy(&self) -> serde_json::Value {
         self.shared.policy().to_json()
@@ -398,9 +432,9 @@ impl Server {
     }
 
     /// One sweep of housekeeping at the time `now`: closes files, and ends applications that are over. [`Server::run`] does
-    /// so every few seconds. May wait for a disk.
-    pub fn sweep(&self, now: Instant) {
-        self.shared.applications.sweep(now);
+    /// so every few seconds.
+    pub fn sweep(&self, on: &OnLane, now: Instant) {
+        self.shared.applications.sweep(on, now);
     }
 
     /// Whether the server is stopping.

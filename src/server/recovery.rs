@@ -30,7 +30,8 @@ pub(super) async fn take_up(
     recovered: Recovered,
 ) -> Result<(), StartError> {
     let taking = Arc::clone(shared);
-    let taken = tokio::task::spawn_blocking(move || taking.applications.restore(recovered)).await;
+    let lane = shared.store.roots().across();
+    let taken = lane.run(move |on| taking.applications.restore(on, recovered)).await;
     let Restoration { executors, dropped, merges, secrets } = taken.map_err(StartError::Recovery)?;
     let file = state.path().display();
     info!(executors, dropped, merging = merges, secrets, %file, "took up what was known before the restart");
@@ -40,7 +41,8 @@ pub(super) async fn take_up(
 /// Writes what waits. The last thing that a server does; a disk that does not answer does not keep the process.
 pub(super) async fn close(shared: &Shared) {
     let Some(state) = shared.applications.state().cloned() else { return };
-    let closing = tokio::task::spawn_blocking(move || state.close());
+    let lane = state.lane().clone();
+    let closing = lane.run(move |_| state.close());
     if !matches!(tokio::time::timeout(CLOSING, closing).await, Ok(Ok(()))) {
         warn!("the recovery store was not closed in time: what was answered is in it");
     }

@@ -3,9 +3,9 @@
 //! Everything new is built in full before anything old is replaced, so that a reload either happens or does not.
 //! Connections go on as they were judged; the next one meets what is new.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use sealed_shuffle_config::{AnyKey, ConfiguredSecret, ServerConfig, keys};
+use sealed_shuffle_config::{ConfiguredSecret, ServerConfig, keys};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
 use tracing::info;
@@ -14,50 +14,10 @@ use super::housekeeping::say_tls;
 use super::{Server, StartError};
 use crate::keys::{Directory, DirectoryError, Source};
 
-/// The keys that a reload replaces.
-static RELOADED: &[&dyn AnyKey] = &[
-    &keys::AUTHENTICATE,
-    &keys::AUTHENTICATE_SECRET,
-    &keys::SECRET_FILE,
-    &keys::PREVIOUS_SECRET_FILE,
-    &keys::SECRET_DIR,
-    &keys::SECRET_WAIT,
-    &keys::SECURITY_MINIMUM,
-    &keys::SECURITY_TARGET,
-    &keys::SECURITY_ALLOW,
-    &keys::SECURITY_APP_MINIMUM,
-    &keys::SECURITY_APP_TARGET,
-    &keys::SECURITY_APP_ALLOW,
-    &keys::SSL_RPC_ENABLED,
-    &keys::SSL_RPC_PROTOCOL,
-    &keys::SSL_RPC_ALGORITHMS,
-    &keys::SSL_RPC_KEY_STORE,
-    &keys::SSL_RPC_KEY_STORE_PASSWORD,
-    &keys::SSL_RPC_KEY_PASSWORD,
-    &keys::SSL_RPC_TRUST_STORE,
-    &keys::SSL_RPC_TRUST_STORE_PASSWORD,
-    &keys::SSL_RPC_PRIVATE_KEY,
-    &keys::SSL_RPC_PRIVATE_KEY_PASSWORD,
-    &keys::SSL_RPC_CERT_CHAIN,
-    &keys::SSL_PROTOCOL,
-    &keys::SSL_ALGORITHMS,
-    &keys::SSL_KEY_STORE,
-    &keys::SSL_KEY_STORE_PASSWORD,
-    &keys::SSL_KEY_PASSWORD,
-    &keys::SSL_TRUST_STORE,
-    &keys::SSL_TRUST_STORE_PASSWORD,
-    &keys::SSL_PRIVATE_KEY,
-    &keys::SSL_PRIVATE_KEY_PASSWORD,
-    &keys::SSL_CERT_CHAIN,
-    &keys::TLS_BUNDLE,
-    &keys::TLS_COMMAND,
-    &keys::TLS_CLIENT_AUTH,
-];
-
 impl Server {
     /// Whether a reload replaces what this key says; other keys need a restart.
     pub fn reloads(key: &str) -> bool {
-        keys::find(key).is_some_and(|key| RELOADED.iter().any(|reloaded| reloaded.name() == key.name()))
+        keys::find(key).is_some_and(|key| key.reloads())
     }
 
     /// Counts what became of a configuration that was read again.
@@ -74,8 +34,8 @@ impl Server {
         if let Some(tls) = &tls {
             say_tls(tls);
         }
-        *shared.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
-        *shared.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config.policy.clone());
+        shared.tls.store(tls);
+        shared.policy.store(Arc::new(config.policy.clone()));
         info!(policy = %config.policy, "policy, secrets and TLS are in force as they were read");
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What each request means: authorization first, then the disk.
 //!
 //! Order of checks and texts are those of ExternalBlockHandler, Spark 4.3.0. Whatever may wait for a
-//! disk runs on the blocking pool; what the caches know is answered on the spot.
+//! disk runs on that disk's lane; what the caches and the open files know is answered on the spot.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,17 +16,18 @@ use sealed_shuffle_protocol::shuffle::{
     LocalDirsForExecutors, OpenBlocks, OpenRequest, ReduceRange, RegisterExecutor, RemoveBlocks,
     SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
 };
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::Region;
 use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
 use tracing::{debug, info, warn};
 
-use super::Shared;
 use super::merging::{clean_up, merged_chunk, partition};
-use super::refusals::{Failure, Refusal};
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, Wanted};
+use super::{Failure, Shared};
 use crate::applications::Enrolment;
-use crate::disk::{BlockStore, Diagnosis, LookupError, MapOutput, Proof, Registered};
+use crate::disk::{BlockStore, Diagnosis, Lookup, LookupError, MapOutput, Proof, Registered};
 use crate::merge::MergeError;
 use crate::telemetry::{RefusalReason, RequestKind};
 
@@ -180,7 +181,8 @@ impl Session {
         let (app, executor) = (message.app.clone(), message.executor.clone());
         self.prepare_merging(&app, &message.info.shuffle_manager).await?;
         let shared = Arc::clone(&self.shared);
-        let registered = self.on_disk(move |_| shared.applications.register(&message, proof)).await?;
+        let work = move |on: &OnLane, _: &BlockStore| shared.applications.register(on, &message, proof);
+        let registered = self.across_disks(work).await?;
         let Enrolment { registered, merging, written } = registered.map_err(|error| {
             self.refuse(&Refusal::Register { app: app.clone(), executor: executor.clone(), error })
         })?;
@@ -306,9 +308,16 @@ impl Session {
         let owner = app.clone();
         let found = match wanted {
             Wanted::Rdd(block) => {
-                on_disk(&shared, move |store| store.rdd_block(&app, &executor, block.rdd, block.split))
-                    .await?
-                    .map(|region| region.map(|region| (1, region)))
+                let found = match shared.store.rdd_lane(&app, &executor, block.rdd, block.split) {
+                    Ok(lane) => {
+                        let find = move |on: &OnLane, store: &BlockStore| {
+                            store.rdd_block(on, &app, &executor, block.rdd, block.split)
+                        };
+                        on_lane(&shared, &lane, find).await?
+                    }
+                    Err(error) => Err(error),
+                };
+                found.map(|region| region.map(|region| (1, region)))
             }
             Wanted::Shuffle(shuffle, range) => {
                 let last = stream.resolved.as_ref().filter(|(map, _)| *map == range.map);
@@ -318,7 +327,7 @@ impl Session {
                 };
                 let region = match again {
                     Some(region) => region,
-                    None => match find_map(&shared, app, executor, shuffle, range.map).await? {
+                    None => match find_map(&shared, &app, &executor, shuffle, range.map).await? {
                         Ok(output) => {
                             let region = find_range(&shared, &output, range).await?;
                             stream.resolved = Some((range.map, output));
@@ -378,7 +387,9 @@ impl Session {
 
     async fn remove(&mut self, message: RemoveBlocks) -> Result<BlockTransferMessage, Failure> {
         let removed = self
-            .on_disk(move |store| store.remove_blocks(&message.app, &message.executor, &message.blocks))
+            .across_disks(move |on, store| {
+                store.remove_blocks(on, &message.app, &message.executor, &message.blocks)
+            })
             .await?
             .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
         for failure in &removed.failures {
@@ -423,10 +434,10 @@ impl Session {
     async fn diagnose(&mut self, message: DiagnoseCorruption) -> Result<BlockTransferMessage, Failure> {
         let (shuffle, map, reduce) = (message.shuffle, message.map, message.reduce);
         let cause = self
-            .on_disk(move |store| {
+            .across_disks(move |on, store| {
                 let algorithm = &message.algorithm;
                 let block = Diagnosis { shuffle, map, reduce, checksum: message.checksum, algorithm };
-                store.diagnose(&message.app, &message.executor, &block)
+                store.diagnose(on, &message.app, &message.executor, &block)
             })
             .await?
             .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
@@ -442,11 +453,13 @@ impl Session {
         self.refuse(&Refusal::Unexpected { message: message.name() })
     }
 
-    async fn on_disk<T: Send + 'static>(
+    /// Runs what concerns more than one disk.
+    async fn across_disks<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&BlockStore) -> T + Send + 'static,
+        work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        on_disk(&self.shared, work).await.map_err(|missing| match missing {
+        let lane = self.shared.store.roots().across();
+        on_lane(&self.shared, lane, work).await.map_err(|missing| match missing {
             Missing::Failed(text) => text,
             Missing::Absent => Refusal::NoSuchChunk.text(),
         })
@@ -462,7 +475,7 @@ enum Missing {
 }
 
 /// Whether the open data file is still as long as it was when the map output was found: what was truncated
-/// since must fail before its frame begins. One stat, without IO. A file that was deleted or replaced meanwhile
+/// since must fail before its frame begins. Looks at the descriptor alone. A file that was deleted or replaced meanwhile
 /// still has its bytes.
 fn is_whole(region: &Result<Region, LookupError>) -> bool {
     let region = match region {
@@ -471,18 +484,17 @@ fn is_whole(region: &Result<Region, LookupError>) -> bool {
         Err(LookupError::Changing { .. }) => return false,
         Err(_) => return true,
     };
-    let Some(file) = region.file() else { return true };
-    rustix::fs::fstat(file.fd())
-        .is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size == file.identity().size()))
+    region.file().is_none_or(|file| file.has_its_size())
 }
 
-/// Runs `work` where waiting for a disk holds nobody up, and gives up on a disk that does not answer.
-async fn on_disk<T: Send + 'static>(
+/// Runs `work` on the lane of its disk, and gives up on a disk that does not answer.
+async fn on_lane<T: Send + 'static>(
     shared: &Arc<Shared>,
-    work: impl FnOnce(&BlockStore) -> T + Send + 'static,
+    lane: &Lane,
+    work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
 ) -> Result<T, Missing> {
     let store = Arc::clone(&shared.store);
-    let done = tokio::task::spawn_blocking(move || work(&store));
+    let done = lane.run(move |on| work(on, &store));
     let timeout = shared.settings.stalled_timeout;
     match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),
@@ -500,26 +512,28 @@ async fn on_disk<T: Send + 'static>(
     }
 }
 
-/// Finds a map output: on the spot where the caches have it, else on the blocking pool.
+/// Finds a map output: on the spot where it is known, else on the lanes of its disks.
 async fn find_map(
     shared: &Arc<Shared>,
-    app: AppId,
-    executor: ExecutorId,
+    app: &AppId,
+    executor: &ExecutorId,
     shuffle: ShuffleId,
     map: MapId,
 ) -> Result<Result<Arc<MapOutput>, LookupError>, Missing> {
-    match shared.store.resolve_cached(&app, &executor, shuffle, map) {
-        Ok(Some(found)) => Ok(Ok(Arc::new(found))),
-        Err(error) => Ok(Err(error)),
-        Ok(None) => {
-            let found =
-                on_disk(shared, move |store| store.resolve_map(&app, &executor, shuffle, map)).await?;
-            Ok(found.map(Arc::new))
+    let mut known = shared.store.resolve_now(app, executor, shuffle, map);
+    loop {
+        match known {
+            Ok(Lookup::Found(found)) => return Ok(Ok(Arc::new(found))),
+            Err(error) => return Ok(Err(error)),
+            Ok(Lookup::Waits(search)) => {
+                let lane = search.lane().clone();
+                known = on_lane(shared, &lane, move |on, store| search.step(on, store)).await?;
+            }
         }
     }
 }
 
-/// Finds a range of it: on the spot where the offsets are at hand, else on the blocking pool.
+/// Finds a range of it: on the spot where the offsets are at hand, else on the lane of its index.
 async fn find_range(
     shared: &Arc<Shared>,
     output: &Arc<MapOutput>,
@@ -529,8 +543,9 @@ async fn find_range(
     match output.range_now(start, end) {
         Some(found) => Ok(found),
         None => {
+            let lane = output.lane().unwrap_or_else(|| shared.store.roots().across()).clone();
             let output = Arc::clone(output);
-            on_disk(shared, move |_| output.range(start, end)).await
+            on_lane(shared, &lane, move |on, _| output.range(on, start, end)).await
         }
     }
 }

@@ -19,11 +19,11 @@ use sealed_shuffle_transport::tls::{TlsFacts, TlsLayer};
 use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
 
-use super::Shared;
-use super::handshake::Conversation;
-use super::refusals::{Failure, Refusal};
+use super::conversation::Conversation;
+use super::refusals::Refusal;
 use super::streams::Streams;
 use super::uploads::Uploads;
+use super::{Failure, Shared};
 use crate::applications::Speaker;
 use crate::applications::broken_gcm::Listening;
 use crate::disk::Proof;
@@ -65,11 +65,12 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
         let streams = Streams::new(shared.settings.limits.streams, shared.settings.limits.chunks);
+        let uploads = Uploads::new(shared.store.roots().across().clone());
         Self {
             shared,
             peer,
             streams,
-            uploads: Uploads::default(),
+            uploads,
             channel: None,
             claimed: None,
             tls: None,
@@ -101,7 +102,7 @@ impl Session {
     }
 
     fn close_when_drained(&self, engine: &mut Engine) {
-        if self.draining && self.streams.is_empty() && self.uploads.is_empty() {
+        if self.draining && !self.streams.are_read_on() && self.uploads.is_empty() {
             engine.close(CloseReason::ShuttingDown);
         }
     }

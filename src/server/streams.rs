@@ -101,6 +101,11 @@ impl Stream {
     pub(super) fn new(app: AppId, executor: ExecutorId, plan: Plan) -> Self {
         Self { app, executor, plan, expected: 0, next: 0, resolved: None, held: None }
     }
+
+    /// Whether each of its chunks was asked for.
+    fn is_asked_for(&self) -> bool {
+        usize::try_from(self.expected).is_ok_and(|asked| asked >= self.plan.len())
+    }
 }
 
 /// A stream that cannot be opened, or a chunk request that cannot be served.
@@ -137,8 +142,10 @@ impl Streams {
         Self { open: HashMap::new(), most, weight: 0, most_weight: chunks.saturating_mul(3) }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty()
+    /// Whether a chunk is still to be asked for. A stream with a chunk that failed stays open and can be asked for
+    /// more, as in Spark; but a client asks once for each chunk, and those that it asked for are answered.
+    pub(super) fn are_read_on(&self) -> bool {
+        self.open.values().any(|stream| !stream.is_asked_for())
     }
 
     /// Opens a stream and names it.

@@ -1,7 +1,7 @@
 //! Pushed blocks as they arrive on one connection.
 //!
 //! ```text
-//! headers and pieces ─► gathered, within one read's worth ─► one trip to the blocking pool ─► answers, in order
+//! headers and pieces ─► gathered, within one read's worth ─► one trip to a lane ─► answers, in order
 //! ```
 //!
 //! What has arrived is worked off together: as soon as there is enough of it, when nothing more is at hand, and before
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::{AppId, RequestId};
 use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream};
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tracing::debug;
 
 use crate::merge::{MergeError, Merger, Push, PushRefused};
@@ -24,12 +25,22 @@ const GATHERED_BYTES: usize = 256 << 10;
 const GATHERED_THINGS: usize = 256;
 
 /// The uploads of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Uploads {
+    lane: Lane,
     gathered: Vec<Arrived>,
     bytes: usize,
-    /// The push whose bytes are arriving, with the request that it will be answered as.
-    open: Option<(RequestId, Push)>,
+    /// The push whose bytes are arriving.
+    open: Option<OpenPush>,
+}
+
+/// A push whose bytes are arriving, with the request that it will be answered as.
+#[derive(Debug)]
+struct OpenPush {
+    request: RequestId,
+    /// None where it came to its end.
+    push: Option<Push>,
+    lane: Lane,
 }
 
 #[derive(Debug)]
@@ -54,17 +65,23 @@ pub(super) enum Answer {
 #[derive(Debug, Default)]
 pub(super) struct Worked {
     pub(super) answers: Vec<Answer>,
-    open: Option<(RequestId, Push)>,
+    open: Option<OpenPush>,
 }
 
-/// Work for a thread that may wait for a disk. Dropping it loses the push that is open, and with it the connection.
+/// Work for a lane. Dropping it loses the push that is open, and with it the connection.
 #[derive(Debug)]
 pub(super) struct Work {
+    lane: Lane,
     gathered: Vec<Arrived>,
-    open: Option<(RequestId, Push)>,
+    open: Option<OpenPush>,
 }
 
 impl Uploads {
+    /// None yet. What waits for a disk does so on `lane`.
+    pub(super) fn new(lane: Lane) -> Self {
+        Self { lane, gathered: Vec::new(), bytes: 0, open: None }
+    }
+
     pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64) {
         self.gathered.push(Arrived::Header { request, push, len });
     }
@@ -106,7 +123,8 @@ impl Uploads {
             return None;
         }
         self.bytes = 0;
-        Some(Work { gathered: std::mem::take(&mut self.gathered), open: self.open.take() })
+        let (lane, gathered) = (self.lane.clone(), std::mem::take(&mut self.gathered));
+        Some(Work { lane, gathered, open: self.open.take() })
     }
 
     /// Goes on where the work has ended; the answers.
@@ -116,19 +134,18 @@ impl Uploads {
     }
 }
 
-impl Drop for Uploads {
+impl Drop for OpenPush {
     /// A push that is lost gives its place up, which may take waiting for a disk that another one writes to.
     fn drop(&mut self) {
-        let Some(open) = self.open.take().filter(|(_, push)| push.is_merging()) else { return };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            drop(runtime.spawn_blocking(move || drop(open)));
+        if let Some(push) = self.push.take().filter(Push::is_merging) {
+            self.lane.send(move |_| drop(push));
         }
     }
 }
 
 impl Work {
     /// Works it off. What comes behind a push that ends the connection is not looked at.
-    pub(super) fn run(self, merger: &Arc<Merger>) -> Worked {
+    pub(super) fn run(self, on: &OnLane, merger: &Arc<Merger>) -> Worked {
         let mut worked = Worked { answers: Vec::new(), open: self.open };
         let mut pieces: Vec<Bytes> = Vec::new();
         for arrived in self.gathered {
@@ -136,42 +153,48 @@ impl Work {
                 pieces.push(piece);
                 continue;
             }
-            if !worked.write(&mut pieces) {
+            if !worked.write(on, &mut pieces) {
                 return worked;
             }
             match arrived {
-                Arrived::Header { request, push, len } => match merger.begin(&push, len) {
-                    Ok(push) => worked.open = Some((request, push)),
+                Arrived::Header { request, push, len } => match merger.begin(on, &push, len) {
+                    Ok(push) => {
+                        let (push, lane) = (Some(push), self.lane.clone());
+                        worked.open = Some(OpenPush { request, push, lane });
+                    }
                     Err(refused) => {
                         worked.answers.push(Answer::Last(request, refused));
                         return worked;
                     }
                 },
-                Arrived::End => worked.complete(),
+                Arrived::End => worked.complete(on),
                 Arrived::Piece(_) => {}
             }
         }
-        worked.write(&mut pieces);
+        worked.write(on, &mut pieces);
         worked
     }
 }
 
 impl Worked {
     /// Writes what belongs to the open push; whether the connection goes on.
-    fn write(&mut self, pieces: &mut Vec<Bytes>) -> bool {
+    fn write(&mut self, on: &OnLane, pieces: &mut Vec<Bytes>) -> bool {
         let pieces = std::mem::take(pieces);
-        let Some((_, push)) = &mut self.open else { return pieces.is_empty() };
+        let Some(push) = self.open.as_mut().and_then(|open| open.push.as_mut()) else {
+            return pieces.is_empty();
+        };
         let slices: Vec<&[u8]> = pieces.iter().map(|piece| &piece[..]).collect();
-        let Err(error) = push.data(&slices) else { return true };
-        if let Some((request, _)) = self.open.take() {
-            self.answers.push(Answer::Last(request, error.into()));
+        let Err(error) = push.data(on, &slices) else { return true };
+        if let Some(open) = self.open.take() {
+            self.answers.push(Answer::Last(open.request, error.into()));
         }
         false
     }
 
-    fn complete(&mut self) {
-        let Some((request, push)) = self.open.take() else { return };
-        self.answers.push(match push.complete() {
+    fn complete(&mut self, on: &OnLane) {
+        let Some(mut open) = self.open.take() else { return };
+        let (request, Some(push)) = (open.request, open.push.take()) else { return };
+        self.answers.push(match push.complete(on) {
             Ok(code) => Answer::Code(request, code),
             Err(error) => {
                 debug!(%error, "a pushed block failed at its end");

@@ -180,7 +180,7 @@ fn read_header(path: &Path, database: &Database) -> Result<Header, StateError> {
         HeaderFault::Newer(version) => StateError::new(
             StateErrorKind::NewerVersion,
             path,
-            format!("is in version {version}, and this release reads version {}", super::header::VERSION),
+            format!("is in version {version}, and this release reads version {}", super::seal::VERSION),
             "start the release that wrote it or a later one, or move it away to start without it",
         ),
     })

@@ -9,12 +9,10 @@
 use sealed_shuffle_protocol::secret::Secret;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
-use super::seal::StateKeys;
+use super::seal::{StateKeys, VERSION};
 
 /// First bytes of the header record.
 pub(super) const MAGIC: [u8; 8] = *b"\x89SSR\r\n\x1a\n";
-/// The one version there is.
-pub(super) const VERSION: u16 = 1;
 
 const SALT: usize = 32;
 const CHECK: usize = 32;

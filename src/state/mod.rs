@@ -89,6 +89,7 @@ use std::thread::JoinHandle;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use sealed_shuffle_transport::lane::Lane;
 use tracing::info;
 
 pub use self::error::{StateError, StateErrorKind};
@@ -118,6 +119,8 @@ pub struct State {
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Applications of which nothing is written.
     exempt: RwLock<HashSet<AppId>>,
+    /// Where the file is opened and closed: it does not wait for disks with blocks.
+    lane: Lane,
 }
 
 /// A node key and its wrapped form.
@@ -135,28 +138,31 @@ impl State {
         provider: &dyn KeyProvider,
         context: &Context,
     ) -> Result<(Arc<Self>, Recovered), StateError> {
-        let path = dir.join(FILE_NAME);
+        let (path, lane) = (dir.join(FILE_NAME), Lane::new(1));
         let asked = path.clone();
-        if let Some((database, header)) = on_disk(&path, move || file::open(&asked)).await? {
+        if let Some((database, header)) = on_disk(&lane, &path, move || file::open(&asked)).await? {
             let unwrapped = provider.unwrap(&header.key, context).await;
             let key = unwrapped.map_err(|error| StateError::key(&path, error))?;
-            return on_disk(&path.clone(), move || Self::begin(path, database, &header, &key)).await;
+            let (of, path_of) = (lane.clone(), path.clone());
+            return on_disk(&of, &path_of, move || Self::begin(path, lane, database, &header, &key)).await;
         }
         let generated = provider.generate(context).await;
         let (key, wrapped) = generated.map_err(|error| StateError::key(&path, error))?;
         let node = NodeKey { key, wrapped };
-        on_disk(&path.clone(), move || {
+        let (of, path_of) = (lane.clone(), path.clone());
+        on_disk(&of, &path_of, move || {
             file::make(&path, &node)?;
             info!(file = %path.display(), "made the recovery store");
             let opened = file::open(&path)?;
             let (database, header) = opened.ok_or_else(|| StateError::vanished(&path))?;
-            Self::begin(path, database, &header, &node.key)
+            Self::begin(path, lane, database, &header, &node.key)
         })
         .await
     }
 
     fn begin(
         path: PathBuf,
+        lane: Lane,
         database: redb::Database,
         header: &header::Header,
         key: &DataKey,
@@ -171,7 +177,8 @@ impl State {
         let queue = Arc::new(Queue::new(recovered.records));
         let writer = writer::start(path.clone(), database, Arc::clone(&keys), Arc::clone(&queue))
             .map_err(|error| StateError::io(&path, "begun with", &error))?;
-        let state = Self { path, keys, queue, writer: Mutex::new(Some(writer)), exempt: RwLock::default() };
+        let state =
+            Self { path, keys, queue, writer: Mutex::new(Some(writer)), exempt: RwLock::default(), lane };
         Ok((Arc::new(state), recovered))
     }
 
@@ -245,6 +252,11 @@ impl State {
         self.queue.counters()
     }
 
+    /// Where [`State::close`] runs.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
     /// Writes what waits and closes the file. Changes that come later are lost, and counted as that.
     pub fn close(&self) {
         self.queue.close();
@@ -270,9 +282,10 @@ impl Drop for State {
 }
 
 async fn on_disk<T: Send + 'static>(
+    lane: &Lane,
     path: &Path,
     work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, StateError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = lane.run(move |_| work()).await;
     done.unwrap_or_else(|error| Err(StateError::io(path, "opened", &error)))
 }

@@ -11,8 +11,10 @@ use sealed_shuffle_transport::random::random_bytes;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::header::VERSION;
 use super::record::{Kind, Text};
+
+/// The one version of the format that there is.
+pub(super) const VERSION: u16 = 1;
 
 /// Before what a sub-key is for.
 const LABEL: &[u8] = b"sealed-shuffle recovery store: ";

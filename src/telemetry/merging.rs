@@ -1,4 +1,4 @@
-//! Push-based merging on the metrics page, under names that follow Spark's push-merge metrics (Spark 3.4 and later).
+//! Push-based merging on the metrics page. The names follow Spark's push-merge metrics (Spark 3.4 and later).
 
 use std::sync::atomic::Ordering;
 

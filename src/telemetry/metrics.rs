@@ -33,33 +33,33 @@ macro_rules! words {
 }
 
 words! {
-    /// Why somebody was refused.
+    /// The reason of a refusal.
     RefusalReason {
-        /// The challenge does not verify: wrong secret or tampered with.
+        /// The challenge does not verify: the secret is wrong, or the challenge was changed on the way.
         Authentication = "authentication_failed",
-        /// A request without a handshake where one is wanted.
+        /// The request came without a handshake, and a handshake is required.
         Unauthenticated = "unauthenticated",
-        /// A channel below `spark.sealed.security.minimum`.
+        /// The channel is below `spark.sealed.security.minimum`.
         BelowMinimum = "below_minimum",
-        /// TLS where the server has none.
+        /// The client speaks TLS, and the server has none.
         Tls = "tls_not_configured",
-        /// AES-GCM that takes one message of a connection, as Spark 3.4's does.
+        /// The peer uses AES-GCM that takes one message of a connection, as Spark 3.4's does.
         BrokenGcm = "broken_gcm",
-        /// A message that names another application than the connection proved.
+        /// The message names another application than the one that the connection proved.
         Application = "wrong_application",
-        /// A stream that the connection did not open.
+        /// The connection did not open this stream.
         Stream = "foreign_stream",
-        /// A local directory outside the roots.
+        /// The local directory is outside the roots.
         LocalDir = "local_dir",
-        /// More than a limit allows.
+        /// The request is above a limit.
         Limit = "limit",
-        /// A request that this server does not serve.
+        /// The server does not serve such requests.
         Unsupported = "unsupported",
     }
 }
 
 words! {
-    /// What was asked.
+    /// The kind of a request.
     RequestKind {
         /// RegisterExecutor.
         Register = "register_executor",
@@ -77,14 +77,14 @@ words! {
         Chunk = "chunk_fetch",
         /// StreamRequest.
         Stream = "stream",
-        /// A request of push-based merging.
+        /// Any request of push-based merging.
         Merge = "push_merge",
-        /// Anything else, decodable or not.
+        /// Any other request, decodable or not.
         Other = "other",
     }
 }
 
-/// A channel as labels: few values each.
+/// A channel as labels. Each has few values.
 #[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct ChannelLabels {
     channel: &'static str,
@@ -108,7 +108,7 @@ struct RequestLabels {
     request: RequestKind,
 }
 
-/// A fixed word that says why something ended or failed.
+/// A fixed word for the reason of an end or a failure.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct Reason {
     /// The word.
@@ -121,20 +121,20 @@ struct HandoverLabels {
     outcome: &'static str,
 }
 
-/// Figures that others own and the metrics page shows; taken when the page is asked for.
+/// Figures that other parts own. They are read when the metrics page is asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Snapshot {
-    /// Bytes of the memory budget in use.
+    /// Bytes of the memory budget that are in use.
     pub memory_in_use: u64,
-    /// All bytes of the memory budget.
+    /// Size of the memory budget in bytes.
     pub memory_budget: u64,
-    /// Bytes of cached index offsets.
+    /// Bytes of index offsets in the cache.
     pub index_cache_bytes: u64,
     /// Lookups that the index cache answered.
     pub index_hits: u64,
     /// Lookups that read an index file.
     pub index_misses: u64,
-    /// Data files held open.
+    /// Data files that are held open.
     pub open_files: u64,
     /// Registered executors.
     pub executors: u64,
@@ -142,20 +142,20 @@ pub struct Snapshot {
     pub applications: u64,
     /// Anonymous resident memory of this process, in bytes.
     pub resident_anonymous: u64,
-    /// The table of applications in numbers.
+    /// Figures of the table of applications.
     pub applications_seen: ApplicationCounts,
-    /// Push-based merging in numbers; none where it is not switched on.
+    /// Figures of push-based merging; `None` where merging is switched off.
     pub merging: Option<MergeCounters>,
-    /// The recovery store in numbers; none where it is not switched on.
+    /// Figures of the recovery store; `None` where recovery is switched off.
     pub state: Option<StateCounters>,
     /// Applications whose secret was handed over.
     pub secrets_handed_over: u64,
 }
 
-/// The table of applications in numbers.
+/// Figures of the table of applications.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ApplicationCounts {
-    /// Applications that used a channel, in the order of [`SecurityLevel::ALL`].
+    /// Applications that used each channel, in the order of [`SecurityLevel::ALL`].
     pub by_level: [u64; SecurityLevel::ALL.len()],
     /// Applications that used a channel below their target.
     pub below_target: u64,
@@ -167,11 +167,11 @@ struct LevelLabels {
 }
 
 words! {
-    /// Which of an application's secrets a handshake proved.
+    /// The secret of an application that a handshake proved.
     SecretUsed {
-        /// The one that is to stay.
+        /// The current secret.
         Current = "current",
-        /// The one before, during a rotation.
+        /// The previous secret, which stays valid during a rotation.
         Previous = "previous",
     }
 }
@@ -185,11 +185,11 @@ struct SecretLabels {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Ciphertext bytes through sockets.
+    /// Ciphertext bytes that passed sockets.
     pub wire: Arc<WireCounters>,
-    /// Chunks being transferred now (`spark.shuffle.maxChunksBeingTransferred`).
+    /// Chunks that are being transferred (`spark.shuffle.maxChunksBeingTransferred`).
     pub chunks_in_transfer: Arc<AtomicU64>,
-    /// Connections open now.
+    /// Open connections.
     pub connections: Gauge,
     /// Calls to the key service.
     pub key_calls: KeyCalls,
@@ -235,7 +235,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// All figures at zero.
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("sealed_shuffle"),
@@ -334,55 +334,55 @@ impl Metrics {
         }
     }
 
-    /// A connection's channel became known.
+    /// Counts a connection whose channel became known.
     pub fn channel_known(&self, channel: Channel) {
         self.connections_by_channel.get_or_create(&ChannelLabels::from(channel)).inc();
     }
 
-    /// Blocks were handed out: one chunk of `blocks` blocks with `bytes` bytes.
+    /// Counts blocks that were served: one chunk of `blocks` blocks with `bytes` bytes.
     pub fn blocks_served(&self, channel: Channel, blocks: u64, bytes: u64) {
         let channel = ChannelLabels::from(channel);
         self.blocks.get_or_create(&channel).inc_by(blocks);
         self.block_bytes.get_or_create(&channel).inc_by(bytes);
     }
 
-    /// A request came.
+    /// Counts a request.
     pub fn request(&self, request: RequestKind) {
         self.requests.get_or_create(&RequestLabels { request }).inc();
     }
 
-    /// Somebody was refused.
+    /// Counts a refusal.
     pub fn refused(&self, reason: RefusalReason) {
         self.refusals.get_or_create(&RefusalLabels { reason }).inc();
     }
 
-    /// A block could not be had.
+    /// Counts a block that could not be served.
     pub fn block_failed(&self, reason: &'static str) {
         self.block_failures.get_or_create(&Reason { reason }).inc();
     }
 
-    /// The beginning or end of an application was handed over.
+    /// Counts the beginning or the end of an application that was handed over.
     pub fn handed_over(&self, message: &'static str, done: bool) {
         let outcome = if done { "done" } else { "not_done" };
         self.handover.get_or_create(&HandoverLabels { message, outcome }).inc();
     }
 
-    /// A connection ended.
+    /// Counts a connection that ended.
     pub fn closed(&self, reason: &'static str) {
         self.closes.get_or_create(&Reason { reason }).inc();
     }
 
-    /// An application was forgotten.
+    /// Counts an application that was forgotten.
     pub fn forgot(&self, reason: &'static str) {
         self.forgotten.get_or_create(&Reason { reason }).inc();
     }
 
-    /// A handshake was proven with a secret.
+    /// Counts a handshake that proved a secret.
     pub fn proven_with(&self, secret: SecretUsed) {
         self.secrets.get_or_create(&SecretLabels { secret }).inc();
     }
 
-    /// The configuration was read again: `replaced` or `refused`.
+    /// Counts a configuration that was read again; the result is `replaced` or `refused`.
     pub fn reloaded(&self, result: &'static str) {
         self.reloads.get_or_create(&Reason { reason: result }).inc();
     }
@@ -390,7 +390,7 @@ impl Metrics {
     /// The metrics page in the text format that Prometheus reads (OpenMetrics 1.0).
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
         let gauges = &self.gauges;
-        // Counted elsewhere, and only ever growing there.
+        // Other parts count these. They only grow.
         for (counter, value) in [
             (&gauges.sent, self.wire.sent.load(Ordering::Relaxed)),
             (&gauges.received, self.wire.received.load(Ordering::Relaxed)),

@@ -1,6 +1,6 @@
-//! What the server tells about itself: counters now, log lines where things happen.
+//! The figures that the server reports. Log lines are written where things happen.
 //!
-//! One [`Metrics`] is built in `main` and passed down; nothing here is global.
+//! `main` builds one [`Metrics`] and passes it down; nothing here is global.
 
 mod merging;
 mod metrics;

@@ -12,9 +12,8 @@ use crate::support::*;
 const FOUR: [&str; 4] = ["rdd_0_0", "rdd_0_1", "rdd_0_2", "rdd_0_3"];
 
 fn retrying(max_retries: u32) -> Client {
-    let mut settings = settings(Security::Plaintext);
-    settings.max_retries = max_retries;
-    settings.answer_timeout = Duration::from_millis(300);
+    let settings =
+        settings(Security::Plaintext).max_retries(max_retries).answer_timeout(Duration::from_millis(300));
     Client::new(settings, app())
 }
 
@@ -128,8 +127,7 @@ async fn a_silent_server_is_unreachable_after_the_deadline() {
 async fn a_listener_that_never_answers_ends_the_handshake() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap().into();
-    let mut settings = settings(gcm());
-    settings.handshake_timeout = Duration::from_millis(100);
+    let settings = settings(gcm()).handshake_timeout(Duration::from_millis(100));
     let client = Client::new(settings, app());
     let (_, failed) = all(client.fetch(&server, &executor(), blocks(&FOUR))).await;
     assert!(matches!(*failed[0].error, ClientError::Handshake { .. }), "{failed:?}");
@@ -139,8 +137,7 @@ async fn a_listener_that_never_answers_ends_the_handshake() {
 #[tokio::test]
 async fn nobody_listening_is_unreachable_for_every_block() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut settings = settings(gcm());
-    settings.max_retries = 2;
+    let settings = settings(gcm()).max_retries(2);
     let client = Client::new(settings, app());
     let names = ["rdd_0_0", "shuffle_0_0_0", "shuffle_1_0_0"];
     let (_, failed) = all(client.fetch(&free.into(), &executor(), blocks(&names))).await;
@@ -171,9 +168,8 @@ async fn bytes_that_are_no_frames_are_corrupt_and_not_asked_for_again() {
 async fn a_slow_taker_gets_its_blocks_and_does_not_hold_up_others() {
     let server = Running::start(&Security::Plaintext).await;
     server.write_map(0, 0, &[&vec![1; 2 << 20], b"small"]);
-    let mut settings = settings(Security::Plaintext);
-    settings.answer_timeout = Duration::from_secs(1);
-    settings.max_size_in_flight = 1 << 20;
+    let settings =
+        settings(Security::Plaintext).answer_timeout(Duration::from_secs(1)).max_size_in_flight(1 << 20);
     let client = Client::new(settings, app());
     server.register(&client).await.unwrap();
 

@@ -75,8 +75,7 @@ async fn a_small_block_holds_no_memory_but_its_own() {
 #[tokio::test]
 async fn the_old_protocol_fetches_the_same() {
     let (server, _) = with_blocks(&gcm()).await;
-    let mut settings = settings(gcm());
-    settings.old_fetch_protocol = true;
+    let settings = settings(gcm()).old_fetch_protocol(true);
     let client = Client::new(settings, app());
     let names = ["shuffle_0_3_0", "shuffle_0_4_3", "shuffle_0_3_0_2"];
     let (found, failed) = all(client.fetch(&server.address, &executor(), blocks(&names))).await;
@@ -134,9 +133,7 @@ async fn an_unknown_executor_fails_all_blocks_as_missing() {
 async fn a_wrong_secret_is_refused_and_not_tried_again() {
     let (server, _) = with_blocks(&gcm()).await;
     let wrong = Security::aes(AppSecret::new("wrong".into()), EngineVersion::V2, SessionCipher::Gcm);
-    let mut settings = settings(wrong);
-    settings.max_retries = 3;
-    settings.retry_wait = std::time::Duration::from_secs(3600);
+    let settings = settings(wrong).max_retries(3).retry_wait(std::time::Duration::from_secs(3600));
     let client = Client::new(settings, app());
     let error = server.register(&client).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
@@ -173,8 +170,7 @@ async fn a_client_that_wants_proof_is_refused_by_a_server_in_clear() {
 #[tokio::test]
 async fn a_block_over_the_memory_limit_fails_alone() {
     let (server, _) = with_blocks(&gcm()).await;
-    let mut settings = settings(gcm());
-    settings.max_fetch_to_memory = BIG as u64 - 1;
+    let settings = settings(gcm()).max_fetch_to_memory(BIG as u64 - 1);
     let client = Client::new(settings, app());
     let names = ["shuffle_0_4_1", "shuffle_0_4_2", "shuffle_0_4_3"];
     let (found, failed) = all(client.fetch(&server.address, &executor(), blocks(&names))).await;
@@ -267,8 +263,7 @@ async fn a_dropped_fetch_does_not_disturb_others() {
 #[tokio::test]
 async fn a_fetch_that_waits_for_its_taker_holds_no_more_than_its_bound() {
     let (server, _) = with_blocks(&gcm()).await;
-    let mut settings = settings(gcm());
-    settings.max_size_in_flight = BIG as u64;
+    let settings = settings(gcm()).max_size_in_flight(BIG as u64);
     let client = Client::new(settings, app());
     let fetch = client.fetch(&server.address, &executor(), blocks(&["shuffle_0_4_2"; 10]));
     let (found, failed) = all(fetch).await;
@@ -300,8 +295,7 @@ async fn asks_for_directories_removes_and_diagnoses() {
 #[tokio::test]
 async fn a_restarted_server_is_found_again_by_the_pool() {
     let (server, _) = with_blocks(&gcm()).await;
-    let mut settings = settings(gcm());
-    settings.max_retries = 5;
+    let settings = settings(gcm()).max_retries(5);
     let client = Client::new(settings, app());
     let (found, _) = all(client.fetch(&server.address, &executor(), blocks(&["shuffle_0_3_0"]))).await;
     assert_eq!(found.len(), 1);
@@ -319,9 +313,7 @@ async fn a_restarted_server_is_found_again_by_the_pool() {
 #[tokio::test]
 async fn many_fetches_share_few_connections() {
     let (server, _) = with_blocks(&gcm()).await;
-    let mut settings = settings(gcm());
-    settings.connections_per_peer = 3;
-    settings.max_blocks_in_flight = 2;
+    let settings = settings(gcm()).connections_per_peer(3).max_blocks_in_flight(2);
     let client = Client::new(settings, app());
     let names = [
         "shuffle_0_3_0",

@@ -4,6 +4,7 @@
 
 mod against_script;
 mod against_server;
+mod examples;
 mod merger;
 mod merging_script;
 mod probing;

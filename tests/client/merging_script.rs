@@ -1,5 +1,6 @@
 //! Against mergers that misbehave as told: the rules of retrying, and answers that are none.
 
+use std::convert::identity;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -22,10 +23,8 @@ const MERGE: Merge = Merge { app_attempt: -1, shuffle: ShuffleId(3), merge: Shuf
 const PARTITION: MergedPartition =
     MergedPartition { shuffle: MERGE.shuffle, merge: MERGE.merge, reduce: ReduceId(1) };
 
-fn client(change: impl FnOnce(&mut Settings)) -> Client {
-    let mut settings = settings(Security::Plaintext);
-    settings.answer_timeout = Duration::from_millis(300);
-    change(&mut settings);
+fn client(change: impl FnOnce(Settings) -> Settings) -> Client {
+    let settings = change(settings(Security::Plaintext).answer_timeout(Duration::from_millis(300)));
     Client::new(settings, app())
 }
 
@@ -65,7 +64,7 @@ async fn pushes(
 async fn what_had_no_answer_is_pushed_again_and_nothing_else() {
     // The connection ends with the third block.
     let merger = pushes(|connection, n, _| (connection > 0 || n != 2).then_some(ReturnCode::Success)).await;
-    let report = client(|s| s.max_retries = 1).push(output(6), std::slice::from_ref(&merger.address)).await;
+    let report = client(|s| s.max_retries(1)).push(output(6), std::slice::from_ref(&merger.address)).await;
     assert_eq!(labels(&report), ["merged"; 6], "{report}");
     let all = merger.pushes();
     let first: Vec<_> = all.iter().filter(|(connection, ..)| *connection == 0).collect();
@@ -76,7 +75,7 @@ async fn what_had_no_answer_is_pushed_again_and_nothing_else() {
 #[tokio::test]
 async fn a_connection_that_always_breaks_fails_after_the_retries() {
     let merger = pushes(|_, _, _| None).await;
-    let report = client(|s| s.max_retries = 2).push(output(1), std::slice::from_ref(&merger.address)).await;
+    let report = client(|s| s.max_retries(2)).push(output(1), std::slice::from_ref(&merger.address)).await;
     assert_eq!(labels(&report), ["failed"]);
     assert_eq!(merger.pushes().len(), 3);
 }
@@ -88,7 +87,7 @@ async fn a_silent_merger_is_tried_again_after_the_deadline() {
         _ => Reply::Silence,
     })
     .await;
-    let report = client(|s| s.max_retries = 1).push(output(2), std::slice::from_ref(&merger.address)).await;
+    let report = client(|s| s.max_retries(1)).push(output(2), std::slice::from_ref(&merger.address)).await;
     assert_eq!(labels(&report), ["merged"; 2], "{report}");
 }
 
@@ -113,7 +112,7 @@ async fn an_answer_is_final_whatever_it_says() {
         }
     })
     .await;
-    let report = client(|s| s.max_retries = 5).push(output(8), std::slice::from_ref(&merger.address)).await;
+    let report = client(|s| s.max_retries(5)).push(output(8), std::slice::from_ref(&merger.address)).await;
     assert_eq!(
         labels(&report),
         ["collided", "failed", "failed", "failed", "failed", "failed", "merged", "merged"],
@@ -131,8 +130,7 @@ async fn a_stop_ends_a_wait_for_another_try() {
     })
     .await;
     let client = client(|s| {
-        (s.max_retries, s.retry_wait) = (1000, Duration::from_secs(1000));
-        (s.max_push_batch, s.connections_per_peer) = (10, 2);
+        s.max_retries(1000).retry_wait(Duration::from_secs(1000)).max_push_batch(10).connections_per_peer(2)
     });
     let report = client.push(output(2), std::slice::from_ref(&merger.address)).await;
     assert!(labels(&report).iter().all(|label| ["stopped", "too_late"].contains(label)), "{report}");
@@ -143,7 +141,7 @@ async fn a_stop_ends_a_wait_for_another_try() {
 async fn one_block_is_tried_once() {
     let merger = pushes(|_, _, _| None).await;
     let block = PushedBlock { map_index: 0, reduce: ReduceId(0), body: Bytes::from_static(&[7; 10]).into() };
-    let error = client(|s| s.max_retries = 9).push_block(&merger.address, MERGE, block).await.unwrap_err();
+    let error = client(|s| s.max_retries(9)).push_block(&merger.address, MERGE, block).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unreachable, true), "{error}");
     assert_eq!(merger.pushes().len(), 1);
 }
@@ -184,7 +182,7 @@ async fn an_answer_is_heard_although_the_merger_takes_no_more() {
         });
         let body = BlockBody::from(Bytes::from(vec![7; 30 << 20]));
         let block = PushedBlock { map_index: 1, reduce: ReduceId(2), body };
-        let code = client(|_| {}).push_block(&server, MERGE, block).await.unwrap();
+        let code = client(identity).push_block(&server, MERGE, block).await.unwrap();
         assert_eq!(code, ReturnCode::TooOldAttemptPush);
         merger.await.unwrap();
     }
@@ -194,7 +192,7 @@ async fn an_answer_is_heard_although_the_merger_takes_no_more() {
 #[tokio::test]
 async fn answers_are_read_however_much_is_pushed() {
     let merger = pushes(|_, _, _| Some(ReturnCode::Success)).await;
-    let client = client(|_| {});
+    let client = client(identity);
     let mut tasks = tokio::task::JoinSet::new();
     for map_index in 0..2000 {
         let (client, server) = (client.clone(), merger.address.clone());
@@ -231,7 +229,7 @@ async fn statuses_that_cannot_be_are_refused() {
             _ => panic!("nothing else is asked"),
         })
         .await;
-        let error = client(|_| {}).finalize_shuffle_merge(&merger.address, MERGE).await.unwrap_err();
+        let error = client(identity).finalize_shuffle_merge(&merger.address, MERGE).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
@@ -250,7 +248,7 @@ async fn counts_beyond_the_bytes_are_refused() {
             _ => panic!("nothing else is asked"),
         })
         .await;
-        let error = client(|_| {}).finalize_shuffle_merge(&merger.address, MERGE).await.unwrap_err();
+        let error = client(identity).finalize_shuffle_merge(&merger.address, MERGE).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     }
 }
@@ -282,7 +280,7 @@ async fn with_meta(num_chunks: i32, bitmaps: Bytes) -> Merger {
 async fn as_many_bitmaps_as_chunks_and_no_byte_more() {
     let two = bitmaps(&[&[1, 2], &[3]]);
     let merger = with_meta(2, two.clone()).await;
-    let found = client(|_| {}).merged_block_meta(&merger.address, PARTITION).await.unwrap();
+    let found = client(identity).merged_block_meta(&merger.address, PARTITION).await.unwrap();
     assert_eq!(found, [[1, 2].into_iter().collect::<Bitmap>(), [3].into_iter().collect()]);
     for (num_chunks, bytes) in [
         (1, two.clone()),
@@ -294,7 +292,7 @@ async fn as_many_bitmaps_as_chunks_and_no_byte_more() {
         (2, Bytes::from([&two[..], b"x"].concat())),
     ] {
         let merger = with_meta(num_chunks, bytes).await;
-        let error = client(|_| {}).merged_block_meta(&merger.address, PARTITION).await.unwrap_err();
+        let error = client(identity).merged_block_meta(&merger.address, PARTITION).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol, "{num_chunks}: {error}");
     }
 }
@@ -303,7 +301,7 @@ async fn as_many_bitmaps_as_chunks_and_no_byte_more() {
 async fn chunks_that_fail_are_fallen_back_on_by_their_map_indexes() {
     let merger = with_meta(2, bitmaps(&[&[1, 2], &[3]])).await;
     let status = MergeStatus { reduce: PARTITION.reduce, size: 10, maps: [1, 2, 3, 4].into_iter().collect() };
-    let client = client(|_| {});
+    let client = client(identity);
     let mut read = client.read_merged(&merger.address, MERGE, &status);
     let mut found = Vec::new();
     while let Some(outcome) = read.next().await {
@@ -331,7 +329,7 @@ async fn an_answer_for_another_request_breaks_the_protocol() {
         Asked::Rpc(_) => panic!("nothing else is asked"),
     })
     .await;
-    let client = client(|s| s.max_retries = 5);
+    let client = client(|s| s.max_retries(5));
     let error = client.merged_block_meta(&merger.address, PARTITION).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     let report = client.push(output(1), std::slice::from_ref(&merger.address)).await;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use sealed_shuffle::server::Settings as ServerSettings;
-use sealed_shuffle_client::probe::{Judgement, Peer, Probe, Report, Trust, Verdict, WrongSecret};
-use sealed_shuffle_client::{Address, ClientError, Security};
+use sealed_shuffle_client::{
+    Address, ClientError, Judgement, Peer, Probe, ProbeReport, Security, Trust, Verdict, WrongSecret,
+};
 use sealed_shuffle_config::{Origin, Policy, TlsConfig, TlsFile, TlsSource};
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
@@ -72,12 +73,12 @@ impl Place {
 }
 
 /// Levels that were accepted, in clear or in TLS.
-fn accepted(report: &Report, in_tls: bool) -> Vec<SecurityLevel> {
+fn accepted(report: &ProbeReport, in_tls: bool) -> Vec<SecurityLevel> {
     let modes = report.modes.iter().filter(|seen| seen.mode.tls.is_some() == in_tls);
     modes.filter(|seen| seen.verdict == Verdict::Accepted).map(|seen| seen.mode.level).collect()
 }
 
-fn warned(report: &Report, words: &str) -> bool {
+fn warned(report: &ProbeReport, words: &str) -> bool {
     report.warnings.iter().any(|warning| warning.contains(words))
 }
 

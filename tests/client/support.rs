@@ -55,10 +55,7 @@ pub(crate) fn gcm() -> Security {
 
 /// Settings that fail fast.
 pub(crate) fn settings(security: Security) -> Settings {
-    let mut settings = Settings::new(security);
-    settings.max_retries = 0;
-    settings.retry_wait = Duration::from_millis(10);
-    settings
+    Settings::new(security).max_retries(0).retry_wait(Duration::from_millis(10))
 }
 
 pub(crate) fn client(security: Security) -> Client {

@@ -3,6 +3,7 @@
 //! Each script speaks for a server that wants the client to step down. The client ends with an error that says so, does
 //! not come back with less, and has said nothing of what it wanted to ask.
 
+use std::convert::identity;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -78,13 +79,14 @@ impl Hostile {
 
     /// What a fetch ends with. Retries are allowed, and must not be made.
     #[track_caller]
-    fn refused_by(&self, change: impl FnOnce(&mut Settings), security: Security) -> FetchError {
-        let mut settings = Settings::new(security);
-        settings.max_retries = 2;
-        settings.retry_wait = Duration::from_millis(1);
-        settings.handshake_timeout = PATIENCE;
-        settings.answer_timeout = PATIENCE;
-        change(&mut settings);
+    fn refused_by(&self, change: impl FnOnce(Settings) -> Settings, security: Security) -> FetchError {
+        let settings = change(
+            Settings::new(security)
+                .max_retries(2)
+                .retry_wait(Duration::from_millis(1))
+                .handshake_timeout(PATIENCE)
+                .answer_timeout(PATIENCE),
+        );
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(async {
             let client = Client::new(settings, AppId::new(APP));
@@ -101,7 +103,7 @@ impl Hostile {
     /// The same where the server must not learn the request under any key either.
     #[track_caller]
     fn told_nothing_by(&self, security: Security) -> FetchError {
-        let error = self.refused_by(|_| {}, security);
+        let error = self.refused_by(identity, security);
         assert!(!holds(&self.said.lock().unwrap().plain, CANARY), "{error}");
         error
     }
@@ -329,14 +331,14 @@ fn what_follows_a_handshake_in_clear_is_not_taken() {
             let (request, _) = talk.rpc()?;
             talk.raw(&handle(request))
         });
-        assert!(matches!(server.refused_by(|_| {}, aes(mode)).kind(), ErrorKind::Corrupt), "{mode:?}");
+        assert!(matches!(server.refused_by(identity, aes(mode)).kind(), ErrorKind::Corrupt), "{mode:?}");
     }
     let server = Hostile::start(|talk| {
         talk.sasl(&Offer { auth: true, ciphers: SaslCipher::ALL.to_vec() })?;
         let (request, _) = talk.rpc()?;
         talk.raw(&handle(request))
     });
-    says(&server.refused_by(|_| {}, conf(&SaslCipher::ALL)), ErrorKind::Corrupt, "SASL");
+    says(&server.refused_by(identity, conf(&SaslCipher::ALL)), ErrorKind::Corrupt, "SASL");
 }
 
 #[test]
@@ -364,7 +366,7 @@ fn an_answer_in_another_mode_of_the_same_keys_is_not_taken() {
             wrong.seal(&mut segment).unwrap();
             talk.raw(segment.sealed())
         });
-        assert_eq!(server.refused_by(|_| {}, aes(told)).kind(), ErrorKind::Corrupt, "{told:?} {other:?}");
+        assert_eq!(server.refused_by(identity, aes(told)).kind(), ErrorKind::Corrupt, "{told:?} {other:?}");
     }
 }
 
@@ -408,7 +410,7 @@ mod within_tls {
         for security in modes {
             let server = Hostile::start(script.clone());
             let tls = files.trust.client(TlsVersions::V1_3);
-            let error = server.refused_by(|settings| settings.tls = Some(tls), security);
+            let error = server.refused_by(|settings| settings.tls(Some(tls)), security);
             says(&error, kind, words);
             let said = server.said.lock().unwrap();
             assert_eq!(said.raw[..2], [22, 3], "it begins with TLS, whatever follows");

@@ -7,6 +7,7 @@
 mod packages;
 mod plan;
 mod sources;
+mod waiting;
 
 use std::path::Path;
 
@@ -14,8 +15,9 @@ use plan::{circles, upward};
 use sources::Package;
 
 /// The rooms of each package from the ground up: a room uses only rooms that stand before it.
-const PLAN: [(&str, &[&str]); 7] = [
+const PLAN: [(&str, &[&str]); 8] = [
     ("protocol/src", PROTOCOL),
+    ("config/src", &[]),
     ("transport/src", TRANSPORT),
     ("client/src", &[]),
     ("measure/src", &[]),
@@ -42,7 +44,7 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["program", "random", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["program", "random", "lane", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
     "private_file",

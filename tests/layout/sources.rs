@@ -44,6 +44,18 @@ impl Package {
         Self { modules: modules.collect() }
     }
 
+    /// Lines of code with one of `words`: file, line, word.
+    pub(crate) fn lines_with(&self, words: &[&'static str]) -> Vec<(String, usize, &'static str)> {
+        let mut found = Vec::new();
+        for Module { file, text } in self.modules.values() {
+            for (line, code) in text.lines().enumerate() {
+                let words = words.iter().filter(|word| code.contains(**word));
+                found.extend(words.map(|word| (file.clone(), line + 1, *word)));
+            }
+        }
+        found
+    }
+
     /// Rooms that are not in `order`.
     pub(crate) fn unknown_rooms(&self, order: &[&str]) -> Vec<String> {
         let rooms: BTreeSet<_> = self.modules.keys().filter_map(|module| module.first()).collect();

@@ -1,6 +1,7 @@
 //! Our client against our merging server: what is pushed is what is read, and each outcome has its name.
 
 use std::collections::BTreeMap;
+use std::convert::identity;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +23,13 @@ use crate::support::{APP, Merging, block, pushed, upload};
 const MERGE: Merge = Merge { app_attempt: 1, shuffle: ShuffleId(0), merge: ShuffleMergeId(0) };
 
 /// A client of the registered application, which fails fast.
-fn client(merging: &Merging, change: impl FnOnce(&mut Settings)) -> Client {
+fn client(merging: &Merging, change: impl FnOnce(Settings) -> Settings) -> Client {
     let secret = AppSecret::new(merging.server.secret.clone());
-    let mut settings = Settings::new(Security::aes(secret, merging.mode.version, merging.mode.cipher));
-    settings.max_retries = 0;
-    settings.retry_wait = Duration::from_millis(10);
-    change(&mut settings);
+    let settings = change(
+        Settings::new(Security::aes(secret, merging.mode.version, merging.mode.cipher))
+            .max_retries(0)
+            .retry_wait(Duration::from_millis(10)),
+    );
     Client::new(settings, AppId::new(APP))
 }
 
@@ -74,7 +76,7 @@ fn maps(maps: &[u32]) -> RoaringBitmap {
 fn each_request_of_merging_is_answered_in_types() {
     for mode in [CTR, GCM] {
         let merging = Merging::start(mode);
-        let (client, server) = (client(&merging, |_| {}), address(&merging));
+        let (client, server) = (client(&merging, identity), address(&merging));
         for (map, body) in [(0, "AAAA"), (5, "BBBBBBBBBB"), (2, "CCCCCC"), (7, ""), (1, "DDD"), (1, "DDD")] {
             let code = push_one(&merging, &client, map, 0, body.as_bytes()).unwrap();
             assert_eq!(code, ReturnCode::Success, "{map}");
@@ -124,7 +126,7 @@ fn blocks_larger_than_any_buffer_are_pushed_from_a_file_and_from_memory() {
     let large = |setup: &mut crate::running::Setup| setup.merging = Some(MergeSettings::default());
     let merging = Merging::unregistered(GCM, large);
     merging.peer().rpc(&merging.register(1)).unwrap();
-    let (client, server) = (client(&merging, |_| {}), address(&merging));
+    let (client, server) = (client(&merging, identity), address(&merging));
     let bytes = content(9_000_000);
     let file = Arc::new(tempfile::tempfile().unwrap());
     file.write_all_at(&bytes, 0).unwrap();
@@ -155,10 +157,11 @@ fn a_map_output_is_merged_but_for_what_is_left_out() {
     for mode in [CTR, GCM] {
         let merging = Merging::start(mode);
         let client = client(&merging, |settings| {
-            settings.connections_per_peer = 2;
-            settings.max_push_batch = 3000;
-            settings.max_blocks_in_flight = 7;
-            settings.max_block_to_push = 1000;
+            settings
+                .connections_per_peer(2)
+                .max_push_batch(3000)
+                .max_blocks_in_flight(7)
+                .max_block_to_push(1000)
         });
         let mut bodies: Vec<Vec<u8>> =
             (0..100).map(|reduce| vec![reduce; 10 * usize::from(reduce)]).collect();
@@ -182,7 +185,7 @@ fn a_map_output_is_merged_but_for_what_is_left_out() {
 #[test]
 fn many_map_outputs_at_once_share_connections() {
     let merging = Merging::start(GCM);
-    let client = client(&merging, |settings| settings.connections_per_peer = 3);
+    let client = client(&merging, |settings| settings.connections_per_peer(3));
     let file = Arc::new(tempfile::tempfile().unwrap());
     let bytes = content(400_000);
     file.write_all_at(&bytes, 0).unwrap();
@@ -210,10 +213,7 @@ fn many_map_outputs_at_once_share_connections() {
 #[test]
 fn a_finalized_merge_stops_the_push() {
     let merging = Merging::start(GCM);
-    let client = client(&merging, |settings| {
-        settings.max_push_batch = 1;
-        settings.max_requests_in_flight = 1;
-    });
+    let client = client(&merging, |settings| settings.max_push_batch(1).max_requests_in_flight(1));
     run(&merging, client.finalize_shuffle_merge(&address(&merging), MERGE)).unwrap();
     let report = run(&merging, client.push(output(0, &vec![vec![1; 10]; 20]), &[address(&merging)]));
     let mut counts = report.counts();
@@ -232,7 +232,7 @@ fn stale_and_too_old_pushes_stop_too() {
         (Merge { merge: ShuffleMergeId(0), ..MERGE }, "stale"),
     ] {
         let merging = Merging::start(GCM);
-        let client = client(&merging, |settings| settings.max_requests_in_flight = 1);
+        let client = client(&merging, |settings| settings.max_requests_in_flight(1));
         let newer = Merge { merge: ShuffleMergeId(1), ..MERGE };
         let block = PushedBlock { map_index: 0, reduce: ReduceId(0), body: Bytes::from_static(b"x").into() };
         run(&merging, client.push_block(&address(&merging), newer, block)).unwrap();
@@ -247,7 +247,7 @@ fn stale_and_too_old_pushes_stop_too() {
 #[test]
 fn a_collision_is_not_tried_again_and_hinders_no_other_block() {
     let merging = Merging::start(GCM);
-    let client = client(&merging, |_| {});
+    let client = client(&merging, identity);
     let mut writer = merging.peer();
     writer.try_say(&upload(1, block(0, 0, 9, 1), 4, b"AA")).unwrap();
     eventually("it is the writer", || merging.server.metric("sealed_shuffle_merge_written_bytes_total") == 2);
@@ -263,10 +263,11 @@ fn a_merger_that_takes_no_connection_is_dropped_and_others_go_on() {
     let merging = Merging::start(GCM);
     // Refused connections are not tried again, however often others would be.
     let client = client(&merging, |settings| {
-        settings.max_retries = 1000;
-        settings.retry_wait = Duration::from_secs(1000);
-        settings.max_push_batch = 10;
-        settings.max_requests_in_flight = 1;
+        settings
+            .max_retries(1000)
+            .retry_wait(Duration::from_secs(1000))
+            .max_push_batch(10)
+            .max_requests_in_flight(1)
     });
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mergers = [Address::from(free), address(&merging)];
@@ -279,7 +280,7 @@ fn a_merger_that_takes_no_connection_is_dropped_and_others_go_on() {
 #[test]
 fn a_service_without_merging_fails_each_block() {
     let merging = Merging::unregistered(GCM, |_| {});
-    let client = client(&merging, |settings| settings.max_retries = 5);
+    let client = client(&merging, |settings| settings.max_retries(5));
     let report = run(&merging, client.push(output(0, &vec![vec![1; 10]; 2]), &[address(&merging)]));
     assert_eq!(labels(&report), ["failed", "failed"], "{report}");
     assert!(report.stopped_by().is_none());
@@ -288,7 +289,7 @@ fn a_service_without_merging_fails_each_block() {
 #[test]
 fn a_file_that_is_too_short_stops_the_push() {
     let merging = Merging::start(GCM);
-    let client = client(&merging, |settings| settings.max_retries = 1000);
+    let client = client(&merging, |settings| settings.max_retries(1000));
     let file = Arc::new(tempfile::tempfile().unwrap());
     file.write_all_at(b"some", 0).unwrap();
     let output = MapOutput::of_file(MERGE, 0, &file, &[1000, 1000]);
@@ -301,7 +302,7 @@ fn a_file_that_is_too_short_stops_the_push() {
 #[test]
 fn what_cannot_be_read_merged_is_named_by_its_map_indexes() {
     let merging = Merging::start(GCM);
-    let (client, server) = (client(&merging, |_| {}), address(&merging));
+    let (client, server) = (client(&merging, identity), address(&merging));
     for (map, body) in [(0, &[1; 20]), (3, &[2; 20]), (4, &[3; 20])] {
         assert_eq!(push_one(&merging, &client, map, 0, body).unwrap(), ReturnCode::Success);
     }
@@ -332,7 +333,7 @@ fn what_cannot_be_read_merged_is_named_by_its_map_indexes() {
 #[test]
 fn a_partition_that_is_gone_is_fallen_back_on_whole() {
     let merging = Merging::start(GCM);
-    let client = client(&merging, |_| {});
+    let client = client(&merging, identity);
     let status = MergeStatus { reduce: ReduceId(7), size: 10, maps: [1, 2].into_iter().collect() };
     run(&merging, async {
         let mut read = client.read_merged(&address(&merging), MERGE, &status);

@@ -3,6 +3,7 @@
 
 mod client;
 mod conversation;
+mod examples;
 mod handed_over;
 mod hostile;
 #[path = "../running/mod.rs"]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod content;
+mod embedded;
 mod keys;
 mod killing;
 mod place;

@@ -189,11 +189,11 @@ impl Served {
     /// A client of an application with connections of its own, which tries nothing twice.
     pub(crate) fn reach_as(&self, app: &str) -> Reached {
         let secret = AppSecret::new(SECRET.to_owned());
-        let mut settings = Settings::new(Security::aes(secret, EngineVersion::V2, SessionCipher::Gcm));
-        settings.max_retries = 0;
-        settings.registration_attempts = 1;
-        settings.registration_timeout = PATIENCE;
-        settings.answer_timeout = PATIENCE;
+        let settings = Settings::new(Security::aes(secret, EngineVersion::V2, SessionCipher::Gcm))
+            .max_retries(0)
+            .registration_attempts(1)
+            .registration_timeout(PATIENCE)
+            .answer_timeout(PATIENCE);
         Reached { client: Client::new(settings, AppId::new(app)), server: Address::from(self.address) }
     }
 

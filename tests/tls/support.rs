@@ -50,11 +50,11 @@ pub(crate) fn sasl(running: &Running, wanted: Demand) -> Security {
 
 /// A client of `app` that tries once.
 pub(crate) fn client(app: &str, security: Security, tls: Option<Arc<LiveClientTls>>) -> Client {
-    let mut settings = Settings::new(security);
-    settings.tls = tls;
-    settings.max_retries = 0;
-    settings.registration_attempts = 1;
-    settings.registration_timeout = PATIENCE;
+    let settings = Settings::new(security)
+        .tls(tls)
+        .max_retries(0)
+        .registration_attempts(1)
+        .registration_timeout(PATIENCE);
     Client::new(settings, AppId::new(app))
 }
 

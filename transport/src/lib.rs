@@ -7,6 +7,7 @@
 //!
 //! | module | knows |
 //! |---|---|
+//! | [`lane`] | threads that may wait, and the proof that code runs on one |
 //! | [`region`] | a range of an open file, and reading it |
 //! | [`seal`] | the stack of session layers, and the segments in which bodies go through it |
 //! | [`wire`] | the one loop that joins a socket, the layers, the outbox and an engine |
@@ -16,6 +17,7 @@
 //!
 //! Server and client stand on it; it knows neither.
 
+pub mod lane;
 pub mod program;
 pub mod random;
 pub mod region;

@@ -101,10 +101,11 @@ enum Spoken {
 
 impl<'a> Asker<'a> {
     pub(super) fn new(probe: &'a Probe, server: &'a Address) -> Result<Self, ClientError> {
-        let mut settings = Settings::new(Security::Plaintext);
-        settings.connect_timeout = probe.timeout + GRACE;
-        settings.handshake_timeout = probe.timeout + GRACE;
-        settings.answer_timeout = probe.timeout + GRACE;
+        let late = probe.timeout + GRACE;
+        let mut settings = Settings::new(Security::Plaintext)
+            .connect_timeout(late)
+            .handshake_timeout(late)
+            .answer_timeout(late);
         settings.limits.response_frame = LARGEST_ANSWER;
         let nobody = format!("probe-{:032x}", u128::from_be_bytes(random_bytes()?));
         let message = OpenBlocks {

@@ -1,7 +1,7 @@
 //! The probe: asks a server in every mode which of them it answers, and says what an operator should know of it.
 //!
 //! ```text
-//! TLS 1.3, TLS 1.2 ─► sight (danger: believes everybody, nothing secret passes)
+//! TLS 1.3, TLS 1.2 ─► sight (a witness believes everybody, nothing secret passes)
 //!       │
 //!       ▼  for each way in: in clear, in TLS
 //! questions without the secret ─► which handshakes are spoken
@@ -16,7 +16,7 @@
 //! command `probe` is the caller.
 
 mod ask;
-mod danger;
+mod probe_config;
 mod report;
 mod sight;
 mod words;
@@ -25,19 +25,35 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::ClientConfig;
-use sealed_shuffle_config::ProbeConfig;
 use sealed_shuffle_protocol::auth::legacy::LegacySettings;
 use sealed_shuffle_protocol::channel::TlsVersion;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
-use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls, MaterialError, TlsFacts};
+use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls, TlsFacts, Witness};
 use tokio::net::TcpStream;
 
 use self::ask::{Asker, Seen, Way};
-pub use self::report::{Judgement, Observation, Peer, Report, TlsReport, Trust, Verdict, WrongSecret};
+pub use self::probe_config::ProbeConfig;
+pub use self::report::{Judgement, Observation, Peer, ProbeReport, TlsReport, Trust, Verdict, WrongSecret};
 use super::{Address, ClientError};
 
-/// What a probe is told.
+/// Asks a server in every mode which of them it answers.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use sealed_shuffle_client::{Address, Judgement, Probe, SecurityLevel};
+///
+/// # async fn look() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut probe = Probe::default();
+/// probe.timeout = Duration::from_secs(2);
+/// let report = probe.look_at(&Address::parse("node-1:7337", 7337)?).await?;
+/// if report.judge(SecurityLevel::AesGcm) != Judgement::Enough {
+///     println!("{} accepts {:?}", report.server, report.weakest());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Probe {
@@ -53,13 +69,10 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
-/// The application that a probe claims to be unless it is told otherwise.
-pub const APP: &str = "sealed-shuffle-probe";
-
 impl Default for Probe {
     fn default() -> Self {
         Self {
-            app: AppId::new(APP),
+            app: AppId::new(Self::APP),
             secret: None,
             tls: None,
             legacy: LegacySettings::default(),
@@ -68,20 +81,12 @@ impl Default for Probe {
     }
 }
 
-impl TryFrom<&ProbeConfig> for Probe {
-    type Error = MaterialError;
-
-    /// As it was configured. Opens key and certificates of TLS, which may fail.
-    fn try_from(config: &ProbeConfig) -> Result<Self, MaterialError> {
-        let tls = config.tls.clone().map(LiveClientTls::load).transpose()?.map(Arc::new);
-        let secret = config.secret.as_ref().map(|secret| Arc::new(AppSecret::new(secret.text.to_string())));
-        Ok(Self { secret, tls, legacy: config.legacy, ..Self::default() })
-    }
-}
-
 impl Probe {
+    /// The application that a probe claims to be unless it is told otherwise.
+    pub const APP: &str = "sealed-shuffle-probe";
+
     /// Looks at a server. Fails only where nobody takes a connection, or this end cannot ask.
-    pub async fn look_at(&self, server: &Address) -> Result<Report, ClientError> {
+    pub async fn look_at(&self, server: &Address) -> Result<ProbeReport, ClientError> {
         self.reach(server).await?;
         let (tls, way) = self.look_at_tls(server).await?;
         let asker = Asker::new(self, server)?;
@@ -92,7 +97,7 @@ impl Probe {
         }
         let peer = seen.peer.max(if way.is_some() { Peer::Tls } else { Peer::Unknown });
         let Seen { modes, wrong_secret, warnings, .. } = seen;
-        let mut report = Report { server: server.clone(), peer, modes, wrong_secret, tls, warnings };
+        let mut report = ProbeReport { server: server.clone(), peer, modes, wrong_secret, tls, warnings };
         report.warn(SystemTime::now());
         Ok(report)
     }
@@ -113,7 +118,7 @@ impl Probe {
         let mut asks_certificate = false;
         let mut way: Option<(Arc<ClientConfig>, TlsVersion, &'static str)> = None;
         for version in [TlsVersion::V1_3, TlsVersion::V1_2] {
-            let (config, witness) = danger::observing(version).map_err(|error| {
+            let (config, witness) = Witness::observing(version).map_err(|error| {
                 let source = std::io::Error::other(error);
                 ClientError::Connect { server: server.clone(), source }
             })?;

@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 /// Everything that was seen of one server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Report {
+pub struct ProbeReport {
     /// Where it was looked for.
     pub server: Address,
     /// Who seems to be there.
@@ -129,7 +129,7 @@ pub enum Judgement {
     CannotTell(String),
 }
 
-impl Report {
+impl ProbeReport {
     /// The weakest level that was accepted.
     pub fn weakest(&self) -> Option<SecurityLevel> {
         self.accepted().map(|mode| mode.level).min()
@@ -166,7 +166,7 @@ impl Report {
         Judgement::Enough
     }
 
-    /// Everything, under names that stay; `minimum` is what [`Report::judge`] gets.
+    /// Everything, under names that stay; `minimum` is what [`ProbeReport::judge`] gets.
     pub fn to_json(&self, minimum: SecurityLevel) -> Value {
         let (judgement, reason) = match self.judge(minimum) {
             Judgement::Enough => ("enough", None),

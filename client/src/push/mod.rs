@@ -17,7 +17,6 @@
 //! Pushing is done as well as can be and no better: what is not merged is fetched as it is. Sources: ShuffleBlockPusher,
 //! OneForOneBlockPusher, RetryingBlockTransferor, ErrorHandler.BlockPushErrorHandler, Spark 4.3.0.
 
-mod body;
 mod plan;
 mod report;
 mod schedule;
@@ -31,14 +30,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::body::BlockBody;
 pub use self::plan::merger_of;
 pub use self::report::{BlockReport, PushReport, Pushed};
 
 use self::plan::Plan;
 use self::schedule::Schedule;
 use self::sending::{Fact, Job};
-use super::{Address, Client, Merge};
+use super::{Address, BlockBody, Client, Merge};
 
 /// Outcomes that wait to be written down.
 const FACTS: usize = 64;

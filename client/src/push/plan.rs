@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use sealed_shuffle_protocol::ids::ReduceId;
 use sealed_shuffle_transport::random::random_bytes;
 
+use super::MapOutput;
 use super::report::Pushed;
-use super::{BlockBody, MapOutput};
-use crate::Settings;
+use crate::{BlockBody, Settings};
 
 /// The merger of a partition: neighbours go to the same one.
 ///
@@ -130,11 +130,12 @@ mod tests {
     }
 
     /// The partitions of each request with its merger, sorted.
-    fn planned(lens: &[usize], mergers: usize, change: impl FnOnce(&mut Settings)) -> Vec<(usize, Vec<i32>)> {
-        let mut settings = Settings::new(Security::Plaintext);
-        settings.max_block_to_push = 10;
-        settings.max_push_batch = 30;
-        change(&mut settings);
+    fn planned(
+        lens: &[usize],
+        mergers: usize,
+        change: impl FnOnce(Settings) -> Settings,
+    ) -> Vec<(usize, Vec<i32>)> {
+        let settings = change(Settings::new(Security::Plaintext).max_block_to_push(10).max_push_batch(30));
         let sorted = |request: Request| {
             let mut reduces: Vec<_> = request.blocks.iter().map(|block| block.reduce.0).collect();
             reduces.sort_unstable();
@@ -165,20 +166,20 @@ mod tests {
 
     #[test]
     fn neighbours_of_one_merger_are_one_request() {
-        assert_eq!(planned(&[5; 8], 2, |_| {}), [(0, vec![0, 1, 2, 3]), (1, vec![4, 5, 6, 7])]);
+        assert_eq!(planned(&[5; 8], 2, |settings| settings), [(0, vec![0, 1, 2, 3]), (1, vec![4, 5, 6, 7])]);
     }
 
     #[test]
     fn requests_end_where_they_are_full() {
-        assert_eq!(planned(&[10; 5], 1, |_| {}), [(0, vec![0, 1, 2]), (0, vec![3, 4])]);
-        let two = |settings: &mut Settings| settings.max_blocks_in_flight = 2;
+        assert_eq!(planned(&[10; 5], 1, |settings| settings), [(0, vec![0, 1, 2]), (0, vec![3, 4])]);
+        let two = |settings: Settings| settings.max_blocks_in_flight(2);
         assert_eq!(planned(&[1; 5], 1, two), [(0, vec![0, 1]), (0, vec![2, 3]), (0, vec![4])]);
-        let tiny = |settings: &mut Settings| settings.max_push_batch = 1;
+        let tiny = |settings: Settings| settings.max_push_batch(1);
         assert_eq!(planned(&[10; 2], 1, tiny), [(0, vec![0]), (0, vec![1])]);
     }
 
     #[test]
     fn empty_and_large_blocks_are_left_out_and_large_ones_separate() {
-        assert_eq!(planned(&[5, 0, 5, 11, 5], 1, |_| {}), [(0, vec![0, 2]), (0, vec![4])]);
+        assert_eq!(planned(&[5, 0, 5, 11, 5], 1, |settings| settings), [(0, vec![0, 2]), (0, vec![4])]);
     }
 }

@@ -131,9 +131,11 @@ mod tests {
         Request { merger, blocks: (0..blocks).map(block).collect() }
     }
 
-    fn schedule(requests: impl IntoIterator<Item = Request>, change: impl FnOnce(&mut Settings)) -> Schedule {
-        let mut settings = Settings::new(Security::Plaintext);
-        change(&mut settings);
+    fn schedule(
+        requests: impl IntoIterator<Item = Request>,
+        change: impl FnOnce(Settings) -> Settings,
+    ) -> Schedule {
+        let settings = change(Settings::new(Security::Plaintext));
         Schedule::new(requests.into_iter().collect(), &settings)
     }
 
@@ -149,7 +151,7 @@ mod tests {
     #[test]
     fn bytes_on_their_way_are_bounded_but_for_one_request() {
         let mut s =
-            schedule([request(0, 0, 9), request(1, 1, 2), request(2, 2, 2)], |s| s.max_size_in_flight = 40);
+            schedule([request(0, 0, 9), request(1, 1, 2), request(2, 2, 2)], |s| s.max_size_in_flight(40));
         assert_eq!(sent(&mut s), [0], "larger than the bound, and alone");
         done(&mut s, 0, 9);
         assert_eq!(sent(&mut s), [1, 2]);
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn requests_on_their_way_are_bounded() {
-        let mut s = schedule((0..3).map(|at| request(at, at, 1)), |s| s.max_requests_in_flight = 2);
+        let mut s = schedule((0..3).map(|at| request(at, at, 1)), |s| s.max_requests_in_flight(2));
         assert_eq!(sent(&mut s), [0, 1]);
         done(&mut s, 1, 1);
         assert_eq!(sent(&mut s), [2]);
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn others_pass_what_waits_for_its_merger() {
         let requests = [request(0, 0, 2), request(1, 0, 2), request(2, 1, 2)];
-        let mut s = schedule(requests, |s| s.max_blocks_in_flight = 3);
+        let mut s = schedule(requests, |s| s.max_blocks_in_flight(3));
         assert_eq!(sent(&mut s), [0, 2]);
         s.block_done(0, 10);
         assert_eq!(sent(&mut s), [1], "three of four fit once one is done");
@@ -179,7 +181,7 @@ mod tests {
     #[test]
     fn what_was_not_sent_to_a_merger_is_dropped_with_it() {
         let requests = [request(0, 0, 2), request(1, 0, 2), request(2, 1, 2), request(3, 0, 1)];
-        let mut s = schedule(requests, |s| (s.max_blocks_in_flight, s.max_size_in_flight) = (2, 40));
+        let mut s = schedule(requests, |s| s.max_blocks_in_flight(2).max_size_in_flight(40));
         assert_eq!(sent(&mut s), [0, 2]);
         let dropped: Vec<_> = s.drop_merger(0).iter().map(|request| request.blocks[0].at).collect();
         assert_eq!(dropped, [3, 1]);
@@ -191,7 +193,7 @@ mod tests {
     #[test]
     fn nothing_is_sent_after_a_stop() {
         let requests = [request(0, 0, 2), request(1, 0, 2), request(2, 1, 2)];
-        let mut s = schedule(requests, |s| (s.max_blocks_in_flight, s.max_requests_in_flight) = (2, 1));
+        let mut s = schedule(requests, |s| s.max_blocks_in_flight(2).max_requests_in_flight(1));
         assert_eq!(sent(&mut s), [0]);
         assert_eq!(s.stop().len(), 2);
         done(&mut s, 0, 2);

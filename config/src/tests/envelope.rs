@@ -42,7 +42,7 @@ fn kms_takes_its_region_from_the_arn_unless_it_is_set() {
     assert_eq!(region(&[provider, "spark.sealed.keys.kms.key-id=alias/a"]), None);
     let clear =
         serve(&[provider, arn, "spark.sealed.keys.kms.endpoint=http://kms"], &surroundings("")).unwrap();
-    assert!(warnings(clear.notices()).iter().any(|text| text.contains("learns every data key")));
+    assert!(warnings(&clear.report.notices).iter().any(|text| text.contains("learns every data key")));
 }
 
 #[test]

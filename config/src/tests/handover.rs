@@ -31,7 +31,7 @@ fn users_are_names_of_this_machine_or_numbers() {
         &["no user yarn", "id -u"],
     );
     let config = serve(&[USERS], &environment.with_var("_SPARK_AUTH_SECRET", "s")).unwrap();
-    assert!(warnings(config.notices()).iter().any(|text| text.contains("no effect")));
+    assert!(warnings(&config.report.notices).iter().any(|text| text.contains("no effect")));
 }
 
 #[test]

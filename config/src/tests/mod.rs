@@ -1,6 +1,5 @@
 //! Rules that hold over several files of this room: from sources to typed configuration.
 
-mod client;
 mod envelope;
 mod handover;
 mod names;
@@ -12,7 +11,7 @@ mod server;
 mod tls;
 
 use super::environment::fake::FakeEnvironment;
-use super::{ClientConfig, ConfigError, Notice, ServerConfig, Sources};
+use super::{ConfigError, Notice, ServerConfig, Sources};
 
 const DEFAULTS_FILE: &str = "/spark/conf/spark-defaults.conf";
 
@@ -35,10 +34,6 @@ fn conf(settings: &[&str]) -> Sources {
 
 fn serve(settings: &[&str], environment: &FakeEnvironment) -> Result<ServerConfig, ConfigError> {
     ServerConfig::from_sources(&conf(settings), environment)
-}
-
-fn client(settings: &[&str], environment: &FakeEnvironment) -> Result<ClientConfig, ConfigError> {
-    ClientConfig::from_sources(&conf(settings), environment)
 }
 
 fn warnings(notices: &[Notice]) -> Vec<&str> {

@@ -13,7 +13,7 @@ fn an_unknown_key_of_ours_refuses_the_start() {
 fn an_unknown_key_of_ours_is_a_warning_when_asked_for() {
     let environment = surroundings("spark.sealed.future.thing 3\nspark.sealed.config.unknown warn\n");
     let config = serve(&[], &environment).unwrap();
-    assert!(warnings(config.notices())[0].contains("spark.sealed.future.thing"));
+    assert!(warnings(&config.report.notices)[0].contains("spark.sealed.future.thing"));
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_mistyped_key_of_sparks_is_a_warning_that_names_the_nearest() {
         ),
     ] {
         let config = serve(&[], &surroundings(&format!("{typed} x"))).unwrap();
-        let warnings = warnings(config.notices());
+        let warnings = warnings(&config.report.notices);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(
             warnings[0].contains(typed) && warnings[0].contains(&format!("did you mean {meant}?")),
@@ -53,8 +53,8 @@ fn keys_that_only_spark_reads_are_not_warned_about() {
                     spark.shuffle.service.db.backend X\nspark.master yarn\nspark.executor.memory 1g\n\
                     spark.network.crypto.enabled nonsense\n";
     let config = serve(&[], &surroundings(settings)).unwrap();
-    assert_eq!(warnings(config.notices()), Vec::<&str>::new());
-    assert_eq!(config.ignored().len(), 6);
+    assert_eq!(warnings(&config.report.notices), Vec::<&str>::new());
+    assert_eq!(config.report.ignored.len(), 6);
     assert!(
         config
             .describe()
@@ -66,20 +66,20 @@ fn keys_that_only_spark_reads_are_not_warned_about() {
 #[test]
 fn a_key_without_effect_is_warned_about_where_somebody_would_count_on_it() {
     let config = serve(&["spark.ssl.rpc.needClientAuth=TRUE"], &surroundings("")).unwrap();
-    assert!(warnings(config.notices())[0].contains("spark.sealed.tls.client-auth"));
+    assert!(warnings(&config.report.notices)[0].contains("spark.sealed.tls.client-auth"));
     let config = serve(&["spark.ssl.rpc.needClientAuth=false"], &surroundings("")).unwrap();
-    assert!(warnings(config.notices()).is_empty());
+    assert!(warnings(&config.report.notices).is_empty());
 }
 
 #[test]
 fn lines_that_are_not_sparks_are_ignored_with_a_notice() {
     let config = serve(&[], &surroundings("other.x 1\nSpark.T 1\n")).unwrap();
-    let warnings = warnings(config.notices());
+    let warnings = warnings(&config.report.notices);
     assert!(warnings[0].contains("other.x") && warnings[1].contains("Spark.T"), "{warnings:?}");
 }
 
 #[test]
 fn a_foreign_key_on_the_command_line_is_warned_about() {
     let config = serve(&["spark.shufle.service.port=1"], &surroundings("")).unwrap();
-    assert!(warnings(config.notices())[0].contains("did you mean spark.shuffle.service.port?"));
+    assert!(warnings(&config.report.notices)[0].contains("did you mean spark.shuffle.service.port?"));
 }

@@ -20,7 +20,7 @@ fn a_secret_alone_requires_proof_over_aes() {
         (config.authentication, config.policy.minimum),
         (Authentication::Required, SecurityLevel::AesCtr)
     );
-    assert_eq!(warnings(config.notices()), Vec::<&str>::new());
+    assert_eq!(warnings(&config.report.notices), Vec::<&str>::new());
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn plaintext_without_a_secret_serves_everyone() {
     for settings in [&[PLAINTEXT][..], &[PLAINTEXT, FALSE]] {
         let config = serve(settings, &bare()).unwrap();
         assert_eq!(config.authentication, Authentication::Optional);
-        assert!(warnings(config.notices())[0].contains("anyone who reaches the port"));
+        assert!(warnings(&config.report.notices)[0].contains("anyone who reaches the port"));
     }
 }
 
@@ -58,7 +58,7 @@ fn plaintext_with_a_secret_still_requires_proof() {
     for settings in [&[PLAINTEXT][..], &[PLAINTEXT, TRUE]] {
         let config = serve(settings, &with_secret()).unwrap();
         assert_eq!(config.authentication, Authentication::Required);
-        assert!(config.notices().iter().any(|notice| notice.text().contains("changes nothing")));
+        assert!(&config.report.notices.iter().any(|notice| notice.text().contains("changes nothing")));
     }
 }
 
@@ -68,9 +68,9 @@ fn only_false_in_so_many_words_makes_proof_optional() {
     assert_eq!(config.authentication, Authentication::Optional);
     assert!(config.secret.is_some());
     let config = serve(&[FALSE], &with_secret()).unwrap();
-    assert!(warnings(config.notices())[0].contains("has no effect but over TLS"));
+    assert!(warnings(&config.report.notices)[0].contains("has no effect but over TLS"));
     let config = serve(&[FALSE, "spark.sealed.security.allow=aes-ctr"], &with_secret()).unwrap();
-    assert!(warnings(config.notices())[0].contains("neither is served"));
+    assert!(warnings(&config.report.notices)[0].contains("neither is served"));
     assert_refused(
         serve(&["spark.authenticate=no"], &with_secret()),
         "spark.authenticate",
@@ -84,9 +84,9 @@ fn peers_without_proof_may_come_in_tls() {
     let config = serve(&[tls, FALSE], &with_secret()).unwrap();
     assert_eq!(config.authentication, Authentication::Optional);
     assert!(config.policy.anonymous);
-    assert_eq!(warnings(config.notices()), Vec::<&str>::new());
+    assert_eq!(warnings(&config.report.notices), Vec::<&str>::new());
     let config = serve(&[tls, FALSE], &bare()).unwrap();
-    assert!(warnings(config.notices())[0].contains("anyone who gets a TLS connection"));
+    assert!(warnings(&config.report.notices)[0].contains("anyone who gets a TLS connection"));
     assert_refused(serve(&[tls], &bare()), "spark.authenticate.secret", &["spark.authenticate=false", "TLS"]);
 }
 

@@ -5,7 +5,7 @@ use crate::{Origin, keys};
 
 fn port(sources: &Sources, environment: &FakeEnvironment) -> (u16, Origin) {
     let config = ServerConfig::from_sources(sources, environment).unwrap();
-    let effective = config.effective().iter().find(|e| e.key == "spark.shuffle.service.port").unwrap();
+    let effective = config.report.effective.iter().find(|e| e.key == "spark.shuffle.service.port").unwrap();
     (config.listen.port(), effective.origin.clone())
 }
 
@@ -82,13 +82,7 @@ fn what_is_not_utf8_is_replaced_and_warned_about() {
     let environment = surroundings("").with_file(DEFAULTS_FILE, b"# caf\xe9\nspark.shuffle.service.port 1\n");
     let config = serve(&[], &environment).unwrap();
     assert_eq!(config.listen.port(), 1);
-    assert!(warnings(config.notices())[0].contains("not UTF-8"));
-}
-
-#[test]
-fn a_client_does_not_look_at_jvm_options() {
-    let environment = surroundings("").with_var("SPARK_SHUFFLE_OPTS", "-Dspark.shuffle.service.port=3");
-    assert_eq!(client(&[], &environment).unwrap().service_port, 7337);
+    assert!(warnings(&config.report.notices)[0].contains("not UTF-8"));
 }
 
 #[test]
@@ -153,17 +147,4 @@ fn a_circle_of_references_is_refused() {
         "spark.sealed.log",
         &["leads back to itself", "--conf"],
     );
-}
-
-#[test]
-fn old_names_count_when_the_new_one_is_not_set() {
-    let environment = surroundings("");
-    let old = "spark.reducer.maxMbInFlight=10";
-    let config = client(&[old], &environment).unwrap();
-    assert_eq!(config.max_size_in_flight.to_string(), "10m");
-    assert!(warnings(config.notices())[0].contains("use spark.reducer.maxSizeInFlight"));
-    let both = client(&[old, "spark.reducer.maxSizeInFlight=20m"], &environment).unwrap();
-    assert_eq!(both.max_size_in_flight.to_string(), "20m");
-    let two = ["spark.maxRemoteBlockSizeFetchToMem=1m", "spark.reducer.maxReqSizeShuffleToMem=2m"];
-    assert_eq!(client(&two, &environment).unwrap().max_fetch_to_memory.to_string(), "2m");
 }

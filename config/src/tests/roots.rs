@@ -36,7 +36,9 @@ fn the_first_source_that_is_set_decides() {
     let executor = (RootSource::Environment("SPARK_EXECUTOR_DIRS"), vec!["/b".into(), "/a".into()]);
     assert_eq!(roots(&key, &environment), executor);
     let config = serve(&key, &environment).unwrap();
-    assert!(warnings(config.notices())[0].contains("spark.local.dir has no effect: SPARK_EXECUTOR_DIRS"));
+    assert!(
+        warnings(&config.report.notices)[0].contains("spark.local.dir has no effect: SPARK_EXECUTOR_DIRS")
+    );
 }
 
 /// Spark's service accepts every directory then.

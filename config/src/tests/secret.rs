@@ -19,7 +19,10 @@ fn the_environment_then_the_key_then_the_file() {
     let environment = environment.with_var("_SPARK_AUTH_SECRET", "from-env");
     assert_eq!(secret(&[FILE, KEY], &environment), (SecretSource::Environment, "from-env".into()));
     let config = serve(&[FILE, KEY], &environment).unwrap();
-    assert_eq!(warnings(config.notices()).iter().filter(|text| text.contains("has no effect")).count(), 2);
+    assert_eq!(
+        warnings(&config.report.notices).iter().filter(|text| text.contains("has no effect")).count(),
+        2
+    );
 }
 
 #[test]
@@ -35,7 +38,7 @@ fn a_file_is_taken_as_it_stands_and_a_final_line_break_is_warned_about() {
     let environment = bare().with_file("/secret", " s\n");
     assert_eq!(secret(&[FILE], &environment).1, " s\n");
     let config = serve(&[FILE], &environment).unwrap();
-    assert!(warnings(config.notices())[0].contains("ends in a line break"));
+    assert!(warnings(&config.report.notices)[0].contains("ends in a line break"));
 }
 
 #[test]
@@ -52,14 +55,14 @@ fn a_file_open_to_its_group_is_warned_about_and_one_open_to_all_refused() {
     for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true)] {
         let environment = bare().with_file("/secret", "s").with_mode("/secret", mode);
         let config = serve(&[FILE], &environment).unwrap();
-        assert_eq!(!warnings(config.notices()).is_empty(), warned, "{mode:o}");
+        assert_eq!(!warnings(&config.report.notices).is_empty(), warned, "{mode:o}");
     }
 }
 
 #[test]
 fn a_secret_on_the_command_line_works_and_is_warned_about() {
     let config = serve(&[KEY], &bare()).unwrap();
-    assert!(warnings(config.notices())[0].contains("command line"));
+    assert!(warnings(&config.report.notices)[0].contains("command line"));
 }
 
 #[test]
@@ -80,15 +83,11 @@ fn the_secret_is_never_shown() {
         bare().with_var("SPARK_HOME", "/spark").with_file(DEFAULTS_FILE, "spark.authenticate.secret hunter2");
     let sources = conf(&["spark.authenticate.secret=hunter2"]);
     let loaded = Loaded::from_sources(&sources, &environment, Reader::Serve);
-    let config = ServerConfig::from_loaded(&loaded, &environment).unwrap();
-    let client = ClientConfig::from_sources(&sources, &environment).unwrap();
+    let config = ServerConfig::from_sources(&sources, &environment).unwrap();
     let failed =
         serve(&["spark.authenticate.secret=hunter2", "spark.sealed.log=?="], &environment).unwrap_err();
-    let shown = [
-        format!("{sources:?} {loaded:?} {config:?} {client:?} {failed} {failed:?}"),
-        config.describe().join("\n"),
-        client.describe().join("\n"),
-    ];
+    let shown =
+        [format!("{sources:?} {loaded:?} {config:?} {failed} {failed:?}"), config.describe().join("\n")];
     for text in shown {
         assert!(!text.contains("hunter2"), "{text}");
     }
@@ -106,7 +105,7 @@ fn a_directory_of_secrets_stands_in_the_place_of_one() {
     assert_eq!(config.secret_directory.unwrap().wait, std::time::Duration::from_secs(10));
     let config = serve(&[DIR], &environment.with_var("_SPARK_AUTH_SECRET", "s")).unwrap();
     assert!(config.secret_directory.is_none());
-    assert!(warnings(config.notices())[0].contains("has no effect"));
+    assert!(warnings(&config.report.notices)[0].contains("has no effect"));
     assert_refused(serve(&[DIR], &bare()), "spark.sealed.auth.secret-dir", &["cannot look at it"]);
 }
 

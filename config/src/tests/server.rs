@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::ByteCount;
+use crate::{Authentication, ByteCount, DefaultValue, KeySource, Reader, keys};
 
 #[test]
 fn defaults_are_sparks() {
@@ -18,7 +18,7 @@ fn defaults_are_sparks() {
     assert_eq!(config.limits.chunks, 4_194_304);
     assert_eq!(config.app_idle_ttl, Some(Duration::from_secs(604_800)));
     assert_eq!(config.admin, None);
-    assert_eq!(warnings(config.notices()), Vec::<&str>::new());
+    assert_eq!(warnings(&config.report.notices), Vec::<&str>::new());
     assert!(config.recovery);
 }
 
@@ -27,7 +27,19 @@ fn defaults_are_sparks() {
 fn default_limits_are_those_of_the_protocol() {
     let limits = sealed_shuffle_protocol::limits::Limits::default();
     assert_eq!(format!("{:?}", serve(&[], &surroundings("")).unwrap().limits), format!("{limits:?}"));
-    assert_eq!(format!("{:?}", client(&[], &surroundings("")).unwrap().limits), format!("{limits:?}"));
+}
+
+/// Whoever embeds a server has the defaults of the keys, and lets in nobody who proves nothing.
+#[test]
+fn a_server_without_a_file_has_the_defaults_and_wants_proof() {
+    let own = ServerConfig::new(["/data".into()], "/state");
+    let read = serve(&[], &surroundings("")).unwrap();
+    assert_eq!((own.authentication, own.policy.anonymous), (Authentication::Required, false));
+    assert!(own.secret.is_none() && own.recovery);
+    assert_eq!(own.envelope.source, KeySource::LocalFile { path: "/state/keys".into() });
+    assert_eq!((own.roots.paths, own.timeouts), (read.roots.paths, read.timeouts));
+    assert_eq!(own.policy.to_string(), read.policy.to_string());
+    assert_eq!(own.memory_budget, read.memory_budget);
 }
 
 #[test]
@@ -35,7 +47,7 @@ fn timeouts_fall_back_to_the_network_timeout() {
     let environment = surroundings("");
     let config = serve(&["spark.network.timeout=5m"], &environment).unwrap();
     assert_eq!(config.timeouts.stalled, Some(Duration::from_secs(300)));
-    let stalled = config.effective().iter().find(|e| e.key == "spark.sealed.stalled.timeout").unwrap();
+    let stalled = config.report.effective.iter().find(|e| e.key == "spark.sealed.stalled.timeout").unwrap();
     assert_eq!(stalled.to_string(), "spark.sealed.stalled.timeout = 5m  (--conf of spark.network.timeout)");
     let config =
         serve(&["spark.network.timeout=5m", "spark.shuffle.io.connectionTimeout=7"], &environment).unwrap();
@@ -128,7 +140,7 @@ fn merging_is_switched_on_by_the_name_of_sparks_class() {
 fn recovery_off_is_said() {
     let config = serve(&["spark.shuffle.service.db.enabled=false"], &surroundings("")).unwrap();
     assert!(!config.recovery);
-    assert!(config.notices()[0].text().contains("a restart forgets registrations"));
+    assert!(&config.report.notices[0].text().contains("a restart forgets registrations"));
 }
 
 #[test]
@@ -142,10 +154,9 @@ fn open_files_are_what_the_descriptor_limit_leaves() {
     environment.descriptor_limit = Some(1024);
     let config = serve(&[], &environment).unwrap();
     assert_eq!(config.max_open_files, 64);
-    assert!(warnings(config.notices())[0].contains("raise it to 4288"));
-    assert!(
-        warnings(serve(&["spark.sealed.connections.max=100"], &environment).unwrap().notices()).is_empty()
-    );
+    assert!(warnings(&config.report.notices)[0].contains("raise it to 4288"));
+    let config = serve(&["spark.sealed.connections.max=100"], &environment).unwrap();
+    assert!(warnings(&config.report.notices).is_empty());
 }
 
 #[test]
@@ -163,9 +174,9 @@ fn an_admin_address_beyond_loopback_is_warned_about() {
     let environment = surroundings("");
     let config = serve(&["spark.sealed.admin.address=9091"], &environment).unwrap();
     assert_eq!(config.admin, Some("127.0.0.1:9091".parse().unwrap()));
-    assert!(warnings(config.notices()).is_empty());
+    assert!(warnings(&config.report.notices).is_empty());
     let config = serve(&["spark.sealed.admin.address=0.0.0.0:9091"], &environment).unwrap();
-    assert!(warnings(config.notices())[0].contains("not on loopback"));
+    assert!(warnings(&config.report.notices)[0].contains("not on loopback"));
 }
 
 #[test]
@@ -188,19 +199,11 @@ fn description_begins_with_file_roots_secret_and_policy() {
 /// A key of the table that no configuration reads would be documented and without effect.
 #[test]
 fn every_key_with_a_default_is_read() {
-    use crate::{DefaultValue, Reader, keys};
-
-    let server = serve(&[], &surroundings("")).unwrap();
-    let client = client(&[], &surroundings("")).unwrap();
-    for key in keys::ALL.iter().filter(|key| !matches!(key.default(), DefaultValue::Unset(_))) {
-        let read = |effective: &[crate::Effective]| effective.iter().any(|e| e.key == key.name());
-        if key.reader().includes(Reader::Serve) {
-            let indirect = ["spark.network.timeout"].contains(&key.name());
-            assert!(read(server.effective()) || indirect, "{} is not read by serve", key.name());
-        }
-        if key.reader().includes(Reader::Client) {
-            let indirect = ["spark.network.timeout", "spark.sealed.security.minimum"].contains(&key.name());
-            assert!(read(client.effective()) || indirect, "{} is not read by clients", key.name());
-        }
+    let effective = serve(&[], &surroundings("")).unwrap().report.effective;
+    for key in keys::all().filter(|key| key.reader().includes(Reader::Serve)) {
+        let is_read = effective.iter().any(|one| one.key == key.name());
+        let needs_no_reading =
+            matches!(key.default(), DefaultValue::Unset(_)) || key.name() == "spark.network.timeout";
+        assert!(is_read || needs_no_reading, "{} is not read by serve", key.name());
     }
 }

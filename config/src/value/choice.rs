@@ -92,6 +92,78 @@ impl Choice<LegacyKdf> {
     };
 }
 
+/// Versions of TLS, as `spark.ssl.rpc.protocol` names them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsVersions {
+    /// `TLS`: 1.2 and 1.3.
+    Both,
+    /// `TLSv1.2` alone.
+    V1_2,
+    /// `TLSv1.3` alone.
+    V1_3,
+}
+
+impl Choice<TlsVersions> {
+    /// The versions that are spoken here; Spark's JVMs know older ones.
+    pub const TLS_VERSIONS: Self = Self {
+        words: &[("TLS", TlsVersions::Both), ("TLSv1.2", TlsVersions::V1_2), ("TLSv1.3", TlsVersions::V1_3)],
+    };
+}
+
+/// Whether a server asks its clients for certificates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClientAuth {
+    /// It does not.
+    None,
+    /// It does, and serves those that have none.
+    Want,
+    /// It serves none without.
+    Need,
+}
+
+impl Choice<ClientAuth> {
+    /// As the key names them.
+    pub const CLIENT_AUTH: Self =
+        Self { words: &[("none", ClientAuth::None), ("want", ClientAuth::Want), ("need", ClientAuth::Need)] };
+}
+
+/// Who wraps data keys, as `spark.sealed.keys.provider` names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeySourceName {
+    /// `local-file`
+    LocalFile,
+    /// `aws-kms`
+    AwsKms,
+    /// `command`
+    Command,
+}
+
+impl Choice<KeySourceName> {
+    /// Every provider.
+    pub const KEY_SOURCE: Self = Self {
+        words: &[
+            ("local-file", KeySourceName::LocalFile),
+            ("aws-kms", KeySourceName::AwsKms),
+            ("command", KeySourceName::Command),
+        ],
+    };
+}
+
+/// What an outage of the key service means, as `spark.sealed.keys.on-unavailable` names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnUnavailable {
+    /// `refuse`
+    Refuse,
+    /// `use-cached`
+    UseCached,
+}
+
+impl Choice<OnUnavailable> {
+    /// Both policies.
+    pub const ON_UNAVAILABLE: Self =
+        Self { words: &[("refuse", OnUnavailable::Refuse), ("use-cached", OnUnavailable::UseCached)] };
+}
+
 impl<T: Copy + Send + Sync> Grammar for Choice<T> {
     type Value = T;
 

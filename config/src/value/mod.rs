@@ -16,7 +16,10 @@ mod time;
 
 pub use self::address::{Address, Ip};
 pub use self::boolean::Bool;
-pub use self::choice::{Choice, Choices, ClientHandshake, Engine, UnknownKeys};
+pub use self::choice::{
+    Choice, Choices, ClientAuth, ClientHandshake, Engine, KeySourceName, OnUnavailable, TlsVersions,
+    UnknownKeys,
+};
 pub use self::filter::LogFilter;
 pub use self::integer::Int;
 pub(crate) use self::size::LARGEST;

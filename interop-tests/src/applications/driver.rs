@@ -15,7 +15,7 @@ use super::{
     keys::Keys,
 };
 use crate::{
-    machine::{Lines, Process, Turn},
+    machine::{Lines, Process, Turn, files, logs},
     spark::Spark,
 };
 
@@ -39,7 +39,7 @@ pub(super) struct Driver {
     process: Process,
     local_dirs: PathBuf,
     _turn: Option<Turn>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Driver {
@@ -57,6 +57,10 @@ impl Driver {
         let home = private_home(release, dir.path());
         // Asked for under spark.testing.
         keys.set("spark.test.home", &home.to_string_lossy());
+        if logs().is_some() {
+            // Where Spark's Workers write under spark.testing.
+            keys.use_temporary(dir.path());
+        }
         let events = dir.path().join("events");
         let mut options = json!({"master": master, "conf": keys.into_json(), "event_log": events});
         for (name, value) in more {
@@ -79,7 +83,7 @@ impl Driver {
             .env("PYTHONPATH", release.python_path());
         let name = format!("{} on Spark {}", program.file, release.version());
         let process = Process::start(&name, &mut command);
-        Self { process, local_dirs, _turn: turn, _dir: dir }
+        Self { process, local_dirs, _turn: turn, dir }
     }
 
     /// What it has printed.
@@ -104,6 +108,8 @@ impl Driver {
 
     /// Closes its standard input.
     pub(super) fn close_input(&mut self) {
+        // The logs of executors go away with them.
+        self.keep_logs();
         drop(self.process.take_input());
     }
 
@@ -116,5 +122,23 @@ impl Driver {
         let line =
             line.unwrap_or_else(|| panic!("the application printed no result\n{}", self.process.tail()));
         serde_json::from_str(&line).expect("the result is JSON")
+    }
+
+    /// Copies what the executors have logged, and the event log, to where the logs are kept.
+    fn keep_logs(&self) {
+        let Some(logs) = logs() else { return };
+        for path in files(self.dir.path()) {
+            let inner = path.strip_prefix(self.dir.path()).expect("it lies beneath").to_string_lossy();
+            if inner.ends_with("/stderr") || inner.starts_with("events/") {
+                // One that goes away meanwhile is nobody's loss.
+                fs::copy(&path, logs.join(inner.replace('/', "-"))).ok();
+            }
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.keep_logs();
     }
 }

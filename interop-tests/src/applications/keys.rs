@@ -1,5 +1,7 @@
 //! The keys of applications.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use crate::{modes::Mode, spark::Spark};
@@ -70,6 +72,12 @@ impl Keys {
     /// The driver sees the harness's own classes.
     pub(super) fn see_classes(&mut self, release: &Spark) {
         self.set("spark.driver.extraClassPath", &release.classes().to_string_lossy());
+    }
+
+    /// Temporary files of the driver lie in a directory.
+    pub(super) fn use_temporary(&mut self, dir: &Path) {
+        let options = format!("{JAVA_OPTIONS} -Djava.io.tmpdir={}", dir.display());
+        self.set("spark.driver.extraJavaOptions", &options);
     }
 
     pub(super) fn into_json(self) -> Value {

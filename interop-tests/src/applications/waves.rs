@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     driver::{Driver, Program, START_LIMIT},
@@ -21,13 +21,15 @@ pub struct Waves {
     driver: Driver,
 }
 
-/// What it came to, by its event log.
+/// What it came to so far, by its event log, which may tell of a wave a little after its end.
 #[derive(Debug)]
 pub struct WaveReport {
     /// Waves that were computed.
     pub waves: u64,
-    /// The different results of them.
+    /// The different results of them, but for those that took a block twice.
     pub results: Vec<String>,
+    /// Waves in which Spark's client took a merged block twice, which is its fault (`python/waves.py` says how).
+    pub twice: u64,
     /// Stages that were tried again.
     pub again: u64,
     /// Map tasks of the shuffle that all waves read, beyond the first time.
@@ -45,16 +47,18 @@ impl Waves {
     /// on `port` whose root is `root`. Returns when a wave is through.
     pub fn start(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
         let release = Spark::release(mode.version);
-        Self::start_on(&release, (MASTER, Self::keys(mode, port, secret)), root)
+        Self::start_on(&release, (MASTER, Self::keys(mode, port, secret)), root, false)
     }
 
-    /// The same with push-based shuffle; the service merges.
+    /// The same with push-based shuffle; the service merges. Executors of such an application read each other's files by
+    /// themselves, whatever `spark.shuffle.readHostLocalDisk` says; they know each other's directories before the first
+    /// wave (`python/waves.py` says why).
     pub fn start_pushing(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
         let release = Spark::release(mode.version);
         let mut keys = Self::keys(mode, port, secret);
         // Under another name than their own executors fetch chunks, instead of opening merged files by themselves.
         keys.push_to(&release, &[format!("localhost:{port}")]);
-        Self::start_on(&release, (PUSHING_MASTER, keys), root)
+        Self::start_on(&release, (PUSHING_MASTER, keys), root, true)
     }
 
     fn keys(mode: &Mode, port: u16, secret: &str) -> Keys {
@@ -67,8 +71,9 @@ impl Waves {
         keys
     }
 
-    fn start_on(release: &Spark, told: (&str, Keys), root: &Path) -> Self {
-        let mut driver = Driver::start(PROGRAM, release, Some(Turn::wait()), told, Some(root), &[]);
+    fn start_on(release: &Spark, told: (&str, Keys), root: &Path, acquainted: bool) -> Self {
+        let more = [("acquainted", json!(acquainted))];
+        let mut driver = Driver::start(PROGRAM, release, Some(Turn::wait()), told, Some(root), &more);
         driver.wait_for(START_LIMIT, "WAVE ");
         Self { driver }
     }
@@ -78,10 +83,12 @@ impl Waves {
         self.driver.output().all().iter().filter(|line| line.starts_with("WAVE ")).count()
     }
 
-    /// Waits until another wave is through.
-    pub fn next(&mut self) {
-        let next = format!("WAVE {} ", self.count() + 1);
-        self.driver.wait_for(WAVE_LIMIT, &next);
+    /// Waits until a wave is through that has begun after this call: none of its fetches is older. What all waves came
+    /// to.
+    pub fn whole(&mut self) -> WaveReport {
+        let under_way = self.count() + 1;
+        self.wait_for(under_way);
+        self.wait_for(under_way + 1)
     }
 
     /// Ends it after the wave that it is in.
@@ -89,9 +96,23 @@ impl Waves {
         self.driver.close_input();
         WaveReport::of(&self.driver.result(WAVE_LIMIT))
     }
+
+    fn wait_for(&mut self, wave: usize) -> WaveReport {
+        let line = self.driver.wait_for(WAVE_LIMIT, &format!("WAVE {wave} "));
+        WaveReport::of(&serde_json::from_str(&line).expect("the line is JSON"))
+    }
 }
 
 impl WaveReport {
+    /// Nothing failed, nothing was done again, and each wave computed the same, as far as the event log tells by now.
+    #[track_caller]
+    pub fn assert_unharmed(&self) {
+        assert_eq!(self.again, 0, "stages ran again: {self:?}");
+        assert!(self.resubmitted <= 0, "map tasks ran again: {self:?}");
+        assert_eq!((self.fetch_failures, self.failures, self.lost), (0, 0, 0), "{self:?}");
+        assert!(self.results.len() <= 1, "not each wave computed the same: {self:?}");
+    }
+
     fn of(value: &Value) -> Self {
         let signed = |key: &str| value[key].as_i64().unwrap_or_else(|| panic!("no {key} in {value}"));
         let number = |key: &str| u64::try_from(signed(key)).unwrap_or_else(|_| panic!("{key} in {value}"));
@@ -99,6 +120,7 @@ impl WaveReport {
         Self {
             waves: number("waves"),
             results: results.map(|hash| hash.as_str().expect("a hash").to_owned()).collect(),
+            twice: number("twice"),
             again: number("again"),
             resubmitted: signed("resubmitted"),
             fetch_failures: number("fetch_failures"),

@@ -13,5 +13,5 @@ pub(crate) use command::{clean_environment, run};
 pub use cache::cache;
 pub use files::{files, files_named};
 pub use java::java_home;
-pub use process::{Lines, Process};
+pub use process::{Lines, Process, logs};
 pub use turn::Turn;

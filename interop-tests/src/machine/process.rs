@@ -2,9 +2,14 @@
 
 use std::{
     collections::VecDeque,
-    io::{BufRead, BufReader, Read},
+    fs::File,
+    io::{BufRead, BufReader, Read, Write},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -32,8 +37,9 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {name}: {command:?}: {e}"));
-        let out = Lines::of(child.stdout.take().expect("standard output is a pipe"));
-        let err = Lines::of(child.stderr.take().expect("standard error is a pipe"));
+        let log = Log::of(name);
+        let out = Lines::kept(child.stdout.take().expect("standard output is a pipe"), log.as_ref(), "out");
+        let err = Lines::kept(child.stderr.take().expect("standard error is a pipe"), log.as_ref(), "err");
         Self { name: name.to_owned(), child, out, err }
     }
 
@@ -156,10 +162,19 @@ struct Buffer {
 
 impl Lines {
     pub(crate) fn of(source: impl Read + Send + 'static) -> Self {
+        Self::kept(source, None, "")
+    }
+
+    /// The same, with a copy of all of them where the logs are kept.
+    fn kept(source: impl Read + Send + 'static, log: Option<&Log>, stream: &str) -> Self {
         let lines = Self(Arc::default());
         let writer = lines.clone();
+        let mut copy = log.map(|log| log.file(stream));
         thread::spawn(move || {
             for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
+                if let Some(copy) = &mut copy {
+                    copy.write_all(&[&line[..], b"\n"].concat()).expect("the directory of logs is writable");
+                }
                 let mut buffer = writer.lock();
                 if buffer.lines.len() == KEPT_LINES {
                     buffer.lines.pop_front();
@@ -196,4 +211,27 @@ impl Lines {
     fn lock(&self) -> MutexGuard<'_, Buffer> {
         self.0.0.lock().expect("no reader of lines panics")
     }
+}
+
+/// Where the outputs of one program are kept whole.
+#[derive(Debug)]
+struct Log(PathBuf);
+
+impl Log {
+    /// `None` where nothing is to be kept.
+    fn of(name: &str) -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Some(Self(logs()?.join(format!("{number:03}-{}", name.replace(['/', ' '], "-")))))
+    }
+
+    fn file(&self, stream: &str) -> File {
+        let path = self.0.with_added_extension(stream);
+        File::create(&path).unwrap_or_else(|e| panic!("cannot create {}: {e}", path.display()))
+    }
+}
+
+/// The directory in which the outputs of all programs are kept whole: `SEALED_SHUFFLE_LOGS`.
+pub fn logs() -> Option<PathBuf> {
+    std::env::var_os("SEALED_SHUFFLE_LOGS").filter(|dir| !dir.is_empty()).map(PathBuf::from)
 }

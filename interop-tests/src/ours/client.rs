@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 
-use sealed_shuffle_client::{Address, Client, ClientError, Fetch, FetchError, Settings, Suspect};
-use sealed_shuffle_config::{ClientConfig, ProcessEnvironment, Sources};
+use sealed_shuffle_client::{
+    Address, Client, ClientConfig, ClientError, Fetch, FetchError, Settings, Suspect,
+};
+use sealed_shuffle_config::{ProcessEnvironment, Sources};
 use sealed_shuffle_protocol::{
     ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId},
     shuffle::{BlockId, CorruptionCause, ExecutorShuffleInfo, Strings},
@@ -38,7 +40,7 @@ pub struct OurClient {
 impl OurClient {
     /// A client that speaks as `mode` says.
     pub fn new(mode: &Mode, server: SocketAddr, app: &str, secret: &str) -> Self {
-        Self::with(mode, server, app, secret, |_| {})
+        Self::with(mode, server, app, secret, std::convert::identity)
     }
 
     /// The same with settings of choice. It does not try again: a test wants to see the first failure.
@@ -47,13 +49,11 @@ impl OurClient {
         server: SocketAddr,
         app: &str,
         secret: &str,
-        change: impl FnOnce(&mut Settings),
+        change: impl FnOnce(Settings) -> Settings,
     ) -> Self {
-        let mut settings = settings(mode, secret);
-        settings.max_retries = 0;
-        settings.registration_attempts = 1;
-        settings.registration_timeout = LIMIT;
-        change(&mut settings);
+        let settings = change(
+            settings(mode, secret).max_retries(0).registration_attempts(1).registration_timeout(LIMIT),
+        );
         Self {
             runtime: Runtime::new().expect("a runtime needs a few threads"),
             client: Client::new(settings, AppId::new(app)),
@@ -169,7 +169,7 @@ pub fn settings(mode: &Mode, secret: &str) -> Settings {
     }
     let config = ClientConfig::from_sources(&sources, &ProcessEnvironment);
     let config = config.unwrap_or_else(|e| panic!("our client cannot be told to speak {mode}: {e}"));
-    Settings::try_from(&config).unwrap_or_else(|e| panic!("our client has no TLS for {mode}: {e}"))
+    config.settings().unwrap_or_else(|e| panic!("our client has no TLS for {mode}: {e}"))
 }
 
 /// Every block has exactly one outcome.

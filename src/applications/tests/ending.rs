@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::super::{End, EndReason};
 use super::fixture::{Home, IDLE};
@@ -40,7 +41,7 @@ fn assert_nothing_is_left(reason: &str, end: impl Fn(&Home)) {
         assert_eq!(home.tables_with(&over()), ["usage"], "{reason}: one is open");
         drop(connection);
         assert_eq!(home.tables_with(&over()), [] as [&str; 0], "{reason}");
-        home.merger.clean_up();
+        home.merger.clean_up(&OnLane::here());
         assert_eq!(home.caches(), (1, 1, 1), "{reason}: the other one's");
         assert_eq!(home.merged_files(&over(), 1), 0, "{reason}");
         assert_eq!(home.forgotten(reason), 1);
@@ -73,10 +74,10 @@ fn the_resource_manager_ends_all_of_it() {
 fn directories_that_are_gone_end_all_of_it() {
     assert_nothing_is_left("directories_gone", |home| {
         let now = Instant::now();
-        home.applications.sweep(now);
+        home.applications.sweep(&OnLane::here(), now);
         assert_eq!(home.tables_with(&over())[..2], ALL[..2], "not yet");
         home.remove_directories(&over());
-        home.applications.sweep(now);
+        home.applications.sweep(&OnLane::here(), now);
     });
 }
 
@@ -85,7 +86,7 @@ fn idleness_ends_all_of_it() {
     assert_nothing_is_left("idle", |home| {
         let later = Instant::now() + IDLE * 2;
         home.applications.store.executors().touch(&control(), later);
-        home.applications.sweep(later);
+        home.applications.sweep(&OnLane::here(), later);
     });
 }
 
@@ -96,7 +97,7 @@ fn a_newer_attempt_ends_the_one_before_it_and_not_the_application() {
     let registration = home.register(&over(), 2, Proof::Proven);
     assert_eq!(registration.registered, Registered::Further);
     registration.merging.unwrap();
-    home.merger.clean_up();
+    home.merger.clean_up(&OnLane::here());
     assert_eq!(home.merged_files(&over(), 1), 0, "what the older attempt merged is gone");
     home.push(&over(), 2);
     assert!(home.merged_files(&over(), 2) > 0);
@@ -138,10 +139,10 @@ fn an_application_that_is_being_changed_is_not_over() {
     let _connection = home.run(&over(), true);
     home.remove_directories(&over());
     let turn = home.applications.turns.take(&over());
-    home.applications.sweep(Instant::now());
+    home.applications.sweep(&OnLane::here(), Instant::now());
     drop(turn);
     assert_eq!(home.tables_with(&over()), ALL);
-    home.applications.sweep(Instant::now());
+    home.applications.sweep(&OnLane::here(), Instant::now());
     assert_eq!(home.tables_with(&over()), ["usage"]);
 }
 
@@ -163,7 +164,7 @@ fn proof_takes_away_what_was_registered_without_it() {
     home.push(&over(), 1);
     let registration = home.register(&over(), 1, Proof::Proven);
     assert_eq!(registration.registered, Registered::Overruling);
-    home.merger.clean_up();
+    home.merger.clean_up(&OnLane::here());
     assert_eq!(home.merged_files(&over(), 1), 0, "what was merged without proof is gone");
     assert_eq!(home.tables_with(&over()), ["executors", "merges"]);
     home.push(&over(), 1);

@@ -14,6 +14,7 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{
     ExecutorShuffleInfo, PushBlockStream, RegisterExecutor, ReturnCode, Strings,
 };
+use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -61,10 +62,10 @@ impl Home {
         let (recovery, keys, runtime) =
             (Fixture::new(), tempfile::tempdir().unwrap(), Runtime::new().unwrap());
         let root = PathBuf::from(recovery.root()).canonicalize().unwrap();
-        let roots = Arc::new(Roots::open([&root]).unwrap());
         let registry = RegistryLimits { idle_ttl: Some(IDLE), ..RegistryLimits::default() };
         let limits = DiskLimits { registry, file_idle: IDLE * 10, ..DiskLimits::default() };
-        let store = Arc::new(BlockStore::new(Arc::clone(&roots), limits));
+        let store = Arc::new(BlockStore::new(Roots::open([&root]).unwrap(), limits));
+        let roots = Arc::clone(store.roots());
         let (provider, _) = LocalKeyFile::open_or_make(&keys.path().join("keys")).unwrap();
         let settings = RingSettings::new(OutagePolicy::Refuse, Duration::from_secs(10));
         let ring = EnvelopeKeys::new(Arc::new(provider), settings, KeyCalls::default());
@@ -107,7 +108,7 @@ impl Home {
         let local_dirs = Strings::try_from_iter([block_dir.to_str().unwrap()]).unwrap();
         let info = ExecutorShuffleInfo { local_dirs, sub_dirs_per_local_dir: 1, shuffle_manager };
         let message = RegisterExecutor { app: app.clone(), executor: ExecutorId::new(EXECUTOR), info };
-        self.applications.register(&message, proof).unwrap()
+        self.applications.register(&OnLane::here(), &message, proof).unwrap()
     }
 
     /// Merges one block of an attempt.
@@ -121,9 +122,9 @@ impl Home {
             reduce: ReduceId(0),
             index: 0,
         };
-        let mut push = self.merger.begin(&push, BLOCK.len() as u64).unwrap();
-        push.data(&[BLOCK]).unwrap();
-        assert_eq!(push.complete().unwrap().code, ReturnCode::Success);
+        let mut push = self.merger.begin(&OnLane::here(), &push, BLOCK.len() as u64).unwrap();
+        push.data(&OnLane::here(), &[BLOCK]).unwrap();
+        assert_eq!(push.complete(&OnLane::here()).unwrap().code, ReturnCode::Success);
     }
 
     /// Writes a map output and reads it, so that its index and its data file are cached.
@@ -137,8 +138,9 @@ impl Home {
         fs::write(place(layout::data_name(shuffle, map)), BLOCK).unwrap();
         let offsets = [0, BLOCK.len() as u64].map(u64::to_be_bytes).concat();
         fs::write(place(layout::index_name(shuffle, map)), offsets).unwrap();
-        let found = self.store.resolve_map(app, &ExecutorId::new(EXECUTOR), shuffle, map).unwrap();
-        found.block(ReduceId(0)).unwrap();
+        let found =
+            self.store.resolve_map(&OnLane::here(), app, &ExecutorId::new(EXECUTOR), shuffle, map).unwrap();
+        found.block(&OnLane::here(), ReduceId(0)).unwrap();
     }
 
     /// A connection that proves to be of `app`, and does not hear what is answered to it.

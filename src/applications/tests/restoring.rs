@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sealed_shuffle_protocol::ids::{ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::super::{ApplicationLimits, Applications, Restoration};
 use crate::disk::{BlockStore, Proof};
@@ -23,7 +24,7 @@ fn restore(
     let (limits, metrics) = (ApplicationLimits::default(), Arc::new(Metrics::new()));
     let state = Some(Arc::clone(state));
     let home = Applications::new(limits, secrets, Arc::clone(store), merger.cloned(), state, metrics);
-    home.restore(recovered)
+    home.restore(&OnLane::here(), recovered)
 }
 
 #[test]

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_protocol::ids::AppId;
 
@@ -39,7 +40,7 @@ pub struct ApplicationLimits {
 
 impl Default for ApplicationLimits {
     fn default() -> Self {
-        Self { rows: 10_000, idle_ttl: None }
+        Self { rows: Values::defaults().count(&keys::APPLICATIONS_MAX), idle_ttl: None }
     }
 }
 

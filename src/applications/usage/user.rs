@@ -3,10 +3,15 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 
+use sealed_shuffle_transport::lane::OnLane;
+
 /// The owner of the first directory that tells one: under YARN the name in its path, which stands after `usercache`
-/// (ContainerLocalizer, Hadoop 3), elsewhere the owner of the directory. Touches the disk.
-pub(in crate::applications) fn owner<'a>(dirs: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    dirs.into_iter().find_map(|dir| in_path(Path::new(dir)).or_else(|| on_disk(Path::new(dir))))
+/// (ContainerLocalizer, Hadoop 3), elsewhere the owner of the directory.
+pub(in crate::applications) fn owner<'a>(
+    on: &OnLane,
+    dirs: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    dirs.into_iter().find_map(|dir| in_path(Path::new(dir)).or_else(|| on_disk(on, Path::new(dir))))
 }
 
 fn in_path(dir: &Path) -> Option<String> {
@@ -18,7 +23,7 @@ fn in_path(dir: &Path) -> Option<String> {
     }
 }
 
-fn on_disk(dir: &Path) -> Option<String> {
+fn on_disk(_: &OnLane, dir: &Path) -> Option<String> {
     let uid = std::fs::symlink_metadata(dir).ok()?.uid();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     Some(name_of(uid, &users).map_or_else(|| format!("uid {uid}"), str::to_owned))
@@ -40,8 +45,8 @@ mod tests {
     #[test]
     fn yarn_names_the_user_in_the_path() {
         let dirs = ["/data/usercache/alice/appcache/application_1_1/blockmgr-1"];
-        assert_eq!(owner(dirs), Some("alice".to_owned()));
-        assert_eq!(owner(["/none/usercache/.."]), None);
+        assert_eq!(owner(&OnLane::here(), dirs), Some("alice".to_owned()));
+        assert_eq!(owner(&OnLane::here(), ["/none/usercache/.."]), None);
     }
 
     #[test]
@@ -50,7 +55,7 @@ mod tests {
         assert_eq!(name_of(185, users), Some("spark"));
         assert_eq!(name_of(7, users), None);
         let temp = tempfile::tempdir().unwrap();
-        assert!(owner([temp.path().to_str().unwrap()]).is_some());
-        assert_eq!(owner(["/nowhere/at/all"]), None);
+        assert!(owner(&OnLane::here(), [temp.path().to_str().unwrap()]).is_some());
+        assert_eq!(owner(&OnLane::here(), ["/nowhere/at/all"]), None);
     }
 }

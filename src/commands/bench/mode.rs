@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use sealed_shuffle_client::{Security, Settings};
-use sealed_shuffle_config::{ClientConfig, ProcessEnvironment, Sources};
+use sealed_shuffle_client::{ClientConfig, Security, Settings};
+use sealed_shuffle_config::{ProcessEnvironment, Sources};
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
@@ -71,19 +71,16 @@ impl Mode {
             mode: sealed_shuffle_protocol::cipher::SessionMode { version, cipher },
         };
         let sasl = |wanted| Security::Sasl { secret: Arc::clone(&secret), wanted, max_block: 64 << 10 };
-        let mut settings = Settings::new(match self {
+        let settings = Settings::new(match self {
             Self::Plaintext => Security::Plaintext,
             Self::AesCtr => aes(EngineVersion::V1, SessionCipher::Ctr),
             Self::AesGcm => aes(EngineVersion::V2, SessionCipher::Gcm),
             Self::Tls => sasl(Demand::Auth),
             Self::Sasl3des => sasl(Demand::Conf(vec![SaslCipher::TripleDes])),
         });
-        if self == Self::Tls {
-            settings.tls = Some(Arc::new(client_tls(dir)?));
-        }
-        // What fails here must be seen, not healed.
-        settings.max_retries = 0;
-        Ok(settings)
+        let tls = if self == Self::Tls { Some(Arc::new(client_tls(dir)?)) } else { None };
+        // A failure here must be seen, not healed.
+        Ok(settings.tls(tls).max_retries(0))
     }
 }
 

@@ -453,11 +453,7 @@ fn all_there(count: usize, wanted: usize) -> Result<(), Failure> {
 
 /// Nothing on loopback is worth waiting for.
 fn quick(security: Security) -> Settings {
-    let mut settings = Settings::new(security);
-    settings.max_retries = 0;
-    settings.registration_attempts = 1;
-    settings.answer_timeout = Duration::from_secs(30);
-    settings
+    Settings::new(security).max_retries(0).registration_attempts(1).answer_timeout(Duration::from_secs(30))
 }
 
 fn app() -> AppId {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ReduceId};
 
-use super::fixture::{Fixture, app, executor, text};
+use super::fixture::{Fixture, app, executor, on, text};
 use crate::disk::{
     DiskLimits, Executors, LocalDir, Proof, RegisterRefused, Registration, RegistryLimits, Roots,
 };
@@ -17,7 +17,7 @@ fn a_hundred_thousand_executors_register_and_not_one_more() {
     let root = text(&temp.path().canonicalize().unwrap());
     let (executors, now) = (Executors::new(RegistryLimits::default(), Instant::now()), Instant::now());
     let register = |number: usize| {
-        let dir = roots.accept(&format!("{root}/blockmgr-{number}")).unwrap();
+        let dir = roots.accept(&on(), &format!("{root}/blockmgr-{number}")).unwrap();
         let id = ExecutorId::new(number.to_string());
         let app = AppId::new(format!("app-{}", number % 10));
         executors.register(&app, &id, Registration::new(vec![dir], 64, "sort"), Proof::Proven, now)
@@ -69,7 +69,7 @@ fn never_keeps_more_files_open_than_the_bound() {
         let fixture = Fixture::with(DiskLimits { open_files, ..DiskLimits::default() }, None);
         for map in 0..100 {
             fixture.write_map(map, &[b"some bytes"]);
-            fixture.resolve(map).unwrap().block(ReduceId(0)).unwrap();
+            fixture.resolve(map).unwrap().block(&on(), ReduceId(0)).unwrap();
             let counters = fixture.store.counters();
             assert!(counters.files_cached <= open_files, "{counters:?}");
             assert_eq!(counters.files_open, counters.files_cached as u64);
@@ -84,7 +84,7 @@ fn regions_hold_files_that_the_cache_let_go() {
     let regions: Vec<_> = (0..5)
         .map(|map| {
             fixture.write_map(map, &[b"some bytes"]);
-            fixture.resolve(map).unwrap().block(ReduceId(0)).unwrap()
+            fixture.resolve(map).unwrap().block(&on(), ReduceId(0)).unwrap()
         })
         .collect();
     assert_eq!(fixture.store.counters().files_open, 5);
@@ -119,8 +119,8 @@ fn a_limit_of_zero_caches_no_index() {
 fn a_cached_map_output_opens_nothing() {
     let fixture = Fixture::new();
     fixture.write_example();
-    let first = fixture.resolve(3).unwrap().block(ReduceId(0)).unwrap();
-    let second = fixture.resolve(3).unwrap().block(ReduceId(2)).unwrap();
+    let first = fixture.resolve(3).unwrap().block(&on(), ReduceId(0)).unwrap();
+    let second = fixture.resolve(3).unwrap().block(&on(), ReduceId(2)).unwrap();
     assert!(Arc::ptr_eq(first.file().unwrap(), second.file().unwrap()));
     let counters = fixture.store.counters();
     assert_eq!((counters.index_misses, counters.file_misses), (1, 1));
@@ -145,7 +145,7 @@ fn one_bad_directory_refuses_the_whole_registration() {
     let fixture = Fixture::new();
     let dirs = [text(&fixture.dir), "/elsewhere".to_owned()];
     let new = ExecutorId::new("2");
-    fixture.store.register(&app(), &new, &dirs, 64, "sort", Proof::Proven).unwrap_err();
+    fixture.store.register(&on(), &app(), &new, &dirs, 64, "sort", Proof::Proven).unwrap_err();
     let now = Instant::now() + Duration::from_secs(1);
     assert!(fixture.store.executors().lookup(&app(), &new, now).is_none());
     assert!(fixture.store.executors().lookup(&app(), &executor(), now).is_some());

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sealed_shuffle_protocol::ids::{MapId, ReduceId};
 use sealed_shuffle_transport::region::Region;
 
-use super::fixture::{Fixture, SHUFFLE, SUB_DIRS, app, content, executor, replace, text};
+use super::fixture::{Fixture, SHUFFLE, SUB_DIRS, app, content, executor, on, replace, text};
 use crate::disk::{BlockStore, DiskLimits, LookupError, MapOutput, Proof, Roots};
 
 /// The fixture's files, through a store that keeps no index.
@@ -15,12 +15,12 @@ fn far(fixture: &Fixture) -> BlockStore {
     let limits = DiskLimits { kept_index_bytes: 0, ..DiskLimits::default() };
     let store = BlockStore::new(Roots::open([&fixture.root]).unwrap(), limits);
     let dirs = [text(&fixture.dir)];
-    store.register(&app(), &executor(), &dirs, SUB_DIRS, "sort", Proof::Proven).unwrap();
+    store.register(&on(), &app(), &executor(), &dirs, SUB_DIRS, "sort", Proof::Proven).unwrap();
     store
 }
 
 fn resolve(store: &BlockStore, map: i64) -> Result<MapOutput, LookupError> {
-    store.resolve_map(&app(), &executor(), SHUFFLE, MapId(map))
+    store.resolve_map(&on(), &app(), &executor(), SHUFFLE, MapId(map))
 }
 
 /// What can be told apart.
@@ -38,9 +38,9 @@ fn serves_the_worked_example_from_an_index_that_is_not_kept() {
     for _ in 0..2 {
         let output = resolve(&store, 3).unwrap();
         assert_eq!(output.partitions(), 4);
-        let block = |reduce| content(&output.block(ReduceId(reduce)).unwrap());
+        let block = |reduce| content(&output.block(&on(), ReduceId(reduce)).unwrap());
         assert_eq!([block(0), block(1), block(2), block(3)], [&b"AAAA"[..], b"", b"CCCCC", b"D"]);
-        assert_eq!(content(&output.region(ReduceId(0), ReduceId(4)).unwrap()), b"AAAACCCCCD");
+        assert_eq!(content(&output.region(&on(), ReduceId(0), ReduceId(4)).unwrap()), b"AAAACCCCCD");
     }
     let counters = store.counters();
     assert_eq!((counters.index_misses, counters.index_hits), (1, 1));
@@ -53,7 +53,7 @@ fn two_offsets_are_all_that_is_kept() {
     let fixture = Fixture::new();
     fixture.write_map(1, &vec![&b"x"[..]; 50_000]);
     let output = fixture.resolve(1).unwrap();
-    assert_eq!(output.block(ReduceId(49_999)).unwrap().offset(), 49_999);
+    assert_eq!(output.block(&on(), ReduceId(49_999)).unwrap().offset(), 49_999);
     assert_eq!(fixture.store.counters().index_cache_bytes, 8 * 2 + 176);
     fixture.write_map(2, &vec![&b"x"[..]; 8191]);
     fixture.resolve(2).unwrap();
@@ -68,10 +68,10 @@ fn rewritten_pair_is_read_anew() {
     let old = resolve(&store, 1).unwrap();
     fixture.write_map(1, &[b"a", b"newer", b"pair"]);
     let output = resolve(&store, 1).unwrap();
-    assert_eq!(content(&output.block(ReduceId(1)).unwrap()), b"newer");
+    assert_eq!(content(&output.block(&on(), ReduceId(1)).unwrap()), b"newer");
     assert_eq!(store.counters().index_hits, 0);
     // Who found the old pair keeps it.
-    assert_eq!(content(&old.block(ReduceId(1)).unwrap()), b"pair");
+    assert_eq!(content(&old.block(&on(), ReduceId(1)).unwrap()), b"pair");
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn index_that_became_shorter_is_changing() {
     fixture.write_example();
     let output = resolve(&far(&fixture), 3).unwrap();
     fs::OpenOptions::new().write(true).open(fixture.index_path(3)).unwrap().set_len(16).unwrap();
-    assert_eq!(output.block(ReduceId(0)).unwrap().len(), 4);
+    assert_eq!(output.block(&on(), ReduceId(0)).unwrap().len(), 4);
     assert!(output.range_now(2, 3).is_none());
     for (start, end) in [(2, 3), (0, 4), (1, 2)] {
-        let error = output.range(start, end).unwrap_err();
+        let error = output.range(&on(), start, end).unwrap_err();
         assert!(matches!(error, LookupError::Changing { .. }), "{error}");
     }
 }
@@ -94,14 +94,14 @@ fn index_file_that_is_not_used_is_closed() {
     fixture.write_example();
     let store = far(&fixture);
     let output = resolve(&store, 3).unwrap();
-    store.sweep(Instant::now() + Duration::from_secs(3600));
+    store.sweep(&on(), Instant::now() + Duration::from_secs(3600));
     assert_eq!(store.counters().files_cached, 0);
     // The map output holds its own.
     assert_eq!(store.counters().files_open, 2);
-    assert_eq!(content(&output.block(ReduceId(3)).unwrap()), b"D");
+    assert_eq!(content(&output.block(&on(), ReduceId(3)).unwrap()), b"D");
     drop(output);
     assert_eq!(store.counters().files_open, 0);
-    assert_eq!(content(&resolve(&store, 3).unwrap().block(ReduceId(3)).unwrap()), b"D");
+    assert_eq!(content(&resolve(&store, 3).unwrap().block(&on(), ReduceId(3)).unwrap()), b"D");
 }
 
 #[test]
@@ -124,8 +124,8 @@ fn every_range_of_an_index_in_order_is_the_same_both_ways() {
         let (whole, far) = (fixture.resolve(1).unwrap(), resolve(&store, 1).unwrap());
         prop_assert_eq!(whole.partitions(), far.partitions());
         for (start, end) in ranges {
-            let expected = shown(whole.range(start, end));
-            prop_assert_eq!(shown(far.range(start, end)), expected.clone());
+            let expected = shown(whole.range(&on(), start, end));
+            prop_assert_eq!(shown(far.range(&on(), start, end)), expected.clone());
             if let Some(now) = far.range_now(start, end) {
                 prop_assert_eq!(shown(now), expected.clone());
             }
@@ -145,8 +145,8 @@ fn range_of_a_damaged_index_fails_or_lies_within_the_data() {
         fixture.write_index(1, &offsets);
         let len = usize::try_from(offsets[offsets.len() - 1]).unwrap_or(0).min(12);
         replace(&fixture.data_path(1), &vec![7; len]);
-        let whole = shown(fixture.resolve(1).unwrap().range(start, end));
-        match shown(resolve(&store, 1).unwrap().range(start, end)) {
+        let whole = shown(fixture.resolve(1).unwrap().range(&on(), start, end));
+        match shown(resolve(&store, 1).unwrap().range(&on(), start, end)) {
             // What the whole index shows, two offsets need not: then the range is one that they agree on.
             Ok((offset, len)) => {
                 prop_assert!(offset + len <= u64::try_from(offsets[offsets.len() - 1]).unwrap());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{Region, read_blocking};
 use tempfile::TempDir;
 
@@ -40,13 +41,13 @@ impl Fixture {
         };
         let store = BlockStore::new(roots, limits);
         let text = [text(&dir)];
-        store.register(&app(), &executor(), &text, SUB_DIRS, "sort", Proof::Proven).unwrap();
+        store.register(&on(), &app(), &executor(), &text, SUB_DIRS, "sort", Proof::Proven).unwrap();
         Self { root, dir, store, _temp: temp }
     }
 
     /// Both ways of confinement, where the kernel has both.
     pub(super) fn confined_both_ways() -> Vec<Self> {
-        let detected = Self::new().store.roots().confinement();
+        let detected = Self::new().store.roots().disks()[0].confinement();
         if detected == Confinement::Walk {
             println!("this kernel has no openat2: only the fallback is tested");
         }
@@ -97,13 +98,18 @@ impl Fixture {
 
     /// One sweep, and the end of what it found; each with the executors that went.
     pub(super) fn sweep(&self, now: Instant) -> Vec<(Finding, usize)> {
-        let found = self.store.sweep(now).findings.into_iter();
+        let found = self.store.sweep(&on(), now).findings.into_iter();
         found.filter_map(|finding| Some((finding.clone(), self.store.forget_found(&finding)?))).collect()
     }
 
     pub(super) fn resolve(&self, map: i64) -> Result<MapOutput, LookupError> {
-        self.store.resolve_map(&app(), &executor(), SHUFFLE, MapId(map))
+        self.store.resolve_map(&on(), &app(), &executor(), SHUFFLE, MapId(map))
     }
+}
+
+/// The thread of a test may wait.
+pub(super) fn on() -> OnLane {
+    OnLane::here()
 }
 
 pub(super) fn app() -> AppId {
@@ -131,7 +137,7 @@ pub(super) fn content(region: &Region) -> Vec<u8> {
     let mut at = 0;
     while at < bytes.len() {
         let mut rest = [IoSliceMut::new(&mut bytes[at..])];
-        at += read_blocking(region, at as u64, &mut rest).unwrap();
+        at += read_blocking(&on(), region, at as u64, &mut rest).unwrap();
     }
     bytes
 }

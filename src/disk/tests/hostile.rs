@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::ReduceId;
 use sealed_shuffle_transport::region::ShownPath;
 
-use super::fixture::{Fixture, app, content, executor, replace, text};
+use super::fixture::{Fixture, app, content, executor, on, replace, text};
 use crate::disk::confined::OpenFailure;
 use crate::disk::{DiskLimits, LookupError, OpenError, Proof};
 
@@ -31,7 +31,7 @@ fn refuses_a_symlinked_file() {
         assert!(matches!(fixture.resolve(3), Err(LookupError::Escapes { .. })));
         symlink(&outside, fixture.place("rdd_1_2")).unwrap();
         assert!(matches!(
-            fixture.store.rdd_block(&app(), &executor(), 1, 2),
+            fixture.store.rdd_block(&on(), &app(), &executor(), 1, 2),
             Err(LookupError::Escapes { .. })
         ));
     }
@@ -74,11 +74,11 @@ fn refuses_what_is_no_regular_file_without_hanging() {
         fixture.write_example();
         fs::remove_file(fixture.data_path(3)).unwrap();
         fs::create_dir(fixture.data_path(3)).unwrap();
-        let error = fixture.resolve(3).unwrap().block(ReduceId(0)).unwrap_err();
+        let error = fixture.resolve(3).unwrap().block(&on(), ReduceId(0)).unwrap_err();
         assert!(error.to_string().contains("is a directory"), "{error}");
         fs::remove_dir(fixture.data_path(3)).unwrap();
         rustix::fs::mknodat(CWD, fixture.data_path(3), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let error = fixture.resolve(3).unwrap().block(ReduceId(0)).unwrap_err();
+        let error = fixture.resolve(3).unwrap().block(&on(), ReduceId(0)).unwrap_err();
         assert!(error.to_string().contains("is a fifo"), "{error}");
         fs::rename(fixture.data_path(3), fixture.index_path(3)).unwrap();
         let error = fixture.resolve(3).unwrap_err();
@@ -92,7 +92,7 @@ fn refuses_a_file_in_place_of_a_directory() {
     for fixture in Fixture::confined_both_ways() {
         fs::remove_dir_all(&fixture.dir).unwrap();
         fs::write(&fixture.dir, b"").unwrap();
-        let error = fixture.store.rdd_block(&app(), &executor(), 1, 2);
+        let error = fixture.store.rdd_block(&on(), &app(), &executor(), 1, 2);
         assert!(matches!(error, Ok(None)));
     }
 }
@@ -102,9 +102,9 @@ fn walks_only_plain_components() {
     for fixture in Fixture::confined_both_ways() {
         let roots = fixture.store.roots();
         fs::write(fixture.root.with_file_name("secret"), b"").unwrap();
-        let dir = roots.accept(&text(&fixture.root)).unwrap();
+        let dir = roots.accept(&on(), &text(&fixture.root)).unwrap();
         for path in ["../secret", "spark-1/../../secret", "/etc/passwd", "spark-1/../../root/../secret"] {
-            let failure = roots.open_file(dir.root(), path).map(|_| ()).unwrap_err();
+            let failure = roots.disk(&dir).open_file(&on(), path).map(|_| ()).unwrap_err();
             assert_eq!(failure, OpenFailure::Escapes, "{path}");
         }
     }
@@ -114,12 +114,12 @@ fn walks_only_plain_components() {
 fn never_mixes_an_old_index_with_new_data() {
     let fixture = Fixture::new();
     fixture.write_example();
-    assert_eq!(content(&fixture.resolve(3).unwrap().block(ReduceId(0)).unwrap()), b"AAAA");
+    assert_eq!(content(&fixture.resolve(3).unwrap().block(&on(), ReduceId(0)).unwrap()), b"AAAA");
     // The same sizes everywhere, another inode: only the identity tells.
     fixture.write_map(3, &[b"xx", b"yyyyy", b"zz", b"!"]);
     let output = fixture.resolve(3).unwrap();
-    assert_eq!(content(&output.block(ReduceId(0)).unwrap()), b"xx");
-    assert_eq!(content(&output.block(ReduceId(1)).unwrap()), b"yyyyy");
+    assert_eq!(content(&output.block(&on(), ReduceId(0)).unwrap()), b"xx");
+    assert_eq!(content(&output.block(&on(), ReduceId(1)).unwrap()), b"yyyyy");
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn reads_the_pair_anew_when_either_file_was_replaced() {
     fixture.write_example();
     fixture.resolve(3).unwrap();
     replace(&fixture.data_path(3), b"BBBBDDDDDE");
-    assert_eq!(content(&fixture.resolve(3).unwrap().block(ReduceId(0)).unwrap()), b"BBBB");
+    assert_eq!(content(&fixture.resolve(3).unwrap().block(&on(), ReduceId(0)).unwrap()), b"BBBB");
     fixture.write_index(3, &[0, 1, 4, 9, 10]);
-    assert_eq!(content(&fixture.resolve(3).unwrap().block(ReduceId(0)).unwrap()), b"B");
+    assert_eq!(content(&fixture.resolve(3).unwrap().block(&on(), ReduceId(0)).unwrap()), b"B");
     assert_eq!(fixture.store.counters().index_misses, 3);
 }
 
@@ -142,12 +142,12 @@ fn fails_blocks_whose_data_file_has_another_length() {
     for wrong in [b"AAAACCCCC".as_slice(), b"AAAACCCCCDD", b""] {
         fs::write(fixture.data_path(3), wrong).unwrap();
         let output = fixture.resolve(3).unwrap();
-        let error = output.block(ReduceId(0)).unwrap_err();
+        let error = output.block(&on(), ReduceId(0)).unwrap_err();
         assert!(matches!(error, LookupError::Mismatch { expected: 10, .. }), "{error}");
-        assert!(output.block(ReduceId(1)).unwrap().is_empty());
+        assert!(output.block(&on(), ReduceId(1)).unwrap().is_empty());
     }
     fs::write(fixture.data_path(3), b"AAAACCCCCD").unwrap();
-    assert_eq!(content(&fixture.resolve(3).unwrap().block(ReduceId(3)).unwrap()), b"D");
+    assert_eq!(content(&fixture.resolve(3).unwrap().block(&on(), ReduceId(3)).unwrap()), b"D");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn says_who_has_no_permission_and_what_to_do() {
 fn log_lines_cannot_be_forged_by_a_directory_name() {
     let fixture = Fixture::with(DiskLimits::default(), None);
     let dirs = [format!("{}/a\nERROR forged", text(&fixture.root))];
-    fixture.store.register(&app(), &executor(), &dirs, 64, "sort", Proof::Proven).unwrap();
+    fixture.store.register(&on(), &app(), &executor(), &dirs, 64, "sort", Proof::Proven).unwrap();
     let error = fixture.resolve(3).unwrap_err();
     assert!(!error.to_string().contains('\n'), "{error}");
 }

@@ -5,6 +5,7 @@ mod far_index;
 mod fixture;
 mod hostile;
 mod lookup;
+mod on_the_spot;
 mod other_requests;
 mod own;
 mod registration;

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use sealed_shuffle_protocol::ids::{ExecutorId, MapId, ReduceId};
 use sealed_shuffle_protocol::shuffle::CorruptionCause;
 
-use super::fixture::{Fixture, SHUFFLE, app, executor, replace};
+use super::fixture::{Fixture, SHUFFLE, app, executor, on, replace};
 use crate::disk::checksum::{Algorithm, Checksum};
 
 use crate::disk::{Diagnosis, LookupError};
@@ -18,7 +18,7 @@ fn removes_by_exact_name_and_counts() {
         names.iter().for_each(|name| fs::write(fixture.place(name), b"x").unwrap());
         fs::write(fixture.dir.join("x"), b"x").unwrap();
         let ids = ["rdd_1_2", "rdd_1_2", "../x", "", "a\\b", "shuffle_0_8_0.data", ".", "..", "a\0b"];
-        let removed = fixture.store.remove_blocks(&app(), &executor(), ids).unwrap();
+        let removed = fixture.store.remove_blocks(&on(), &app(), &executor(), ids).unwrap();
         assert_eq!((removed.count, removed.failures.len()), (2, 0));
         assert!(fixture.dir.join("x").exists());
         assert!(names.iter().all(|name| !fixture.place(name).exists()));
@@ -35,7 +35,8 @@ fn removes_no_directory_and_nothing_behind_a_symlink() {
         let sub = fixture.place("rdd_1_3").parent().unwrap().to_path_buf();
         fs::remove_dir(&sub).unwrap();
         symlink(&outside, &sub).unwrap();
-        let removed = fixture.store.remove_blocks(&app(), &executor(), ["rdd_1_2", "rdd_1_3"]).unwrap();
+        let removed =
+            fixture.store.remove_blocks(&on(), &app(), &executor(), ["rdd_1_2", "rdd_1_3"]).unwrap();
         assert_eq!((removed.count, removed.failures.len()), (0, 2));
         assert!(outside.join("rdd_1_3").exists());
     }
@@ -44,7 +45,7 @@ fn removes_no_directory_and_nothing_behind_a_symlink() {
 #[test]
 fn removing_needs_a_registered_executor() {
     let fixture = Fixture::new();
-    let error = fixture.store.remove_blocks(&app(), &ExecutorId::new("9"), ["rdd_1_2"]).unwrap_err();
+    let error = fixture.store.remove_blocks(&on(), &app(), &ExecutorId::new("9"), ["rdd_1_2"]).unwrap_err();
     assert_eq!(
         error.spark_text(),
         "java.lang.RuntimeException: Executor is not registered (appId=app-1, execId=9)"
@@ -57,7 +58,7 @@ fn a_removed_file_is_no_longer_held() {
     fixture.write_example();
     fixture.resolve(3).unwrap();
     let ids = ["shuffle_0_3_0.index", "shuffle_0_3_0.data"];
-    assert_eq!(fixture.store.remove_blocks(&app(), &executor(), ids).unwrap().count, 2);
+    assert_eq!(fixture.store.remove_blocks(&on(), &app(), &executor(), ids).unwrap().count, 2);
     let counters = fixture.store.counters();
     assert_eq!((counters.files_open, counters.indexes_cached), (0, 0));
 }
@@ -93,7 +94,7 @@ fn diagnose(
 ) -> Result<CorruptionCause, LookupError> {
     let (map, reduce) = (MapId(map), ReduceId(reduce));
     let block = Diagnosis { shuffle: SHUFFLE, map, reduce, checksum, algorithm };
-    fixture.store.diagnose(&app(), &executor(), &block)
+    fixture.store.diagnose(&on(), &app(), &executor(), &block)
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn lookup_failures_come_before_the_algorithm() {
     assert!(diagnose(&fixture, 3, 9, 1, "MD5").is_err());
     let block =
         Diagnosis { shuffle: SHUFFLE, map: MapId(3), reduce: ReduceId(0), checksum: 1, algorithm: "MD5" };
-    let unknown = fixture.store.diagnose(&app(), &ExecutorId::new("9"), &block).unwrap_err();
+    let unknown = fixture.store.diagnose(&on(), &app(), &ExecutorId::new("9"), &block).unwrap_err();
     assert!(unknown.spark_text().starts_with("java.lang.NullPointerException: "));
 }
 

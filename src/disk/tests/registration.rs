@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tempfile::TempDir;
 
-use super::fixture::{app, executor, text};
+use super::fixture::{app, executor, on, text};
 use crate::disk::{
     DirRefused, Executors, LocalDir, Proof, RegisterRefused, Registered, Registration, RegistryLimits,
     RootError, Roots,
@@ -31,7 +31,7 @@ impl TwoRoots {
     }
 
     fn accept(&self, below: &str) -> Result<LocalDir, DirRefused> {
-        self.roots.accept(&format!("{}/{below}", text(&self.base)))
+        self.roots.accept(&on(), &format!("{}/{below}", text(&self.base)))
     }
 }
 
@@ -55,7 +55,7 @@ fn accepts_what_lies_beneath_a_root_by_components() {
         );
         assert_eq!(refused.spark_text(), text);
     }
-    let relative = two.roots.accept("blockmgr-1").unwrap_err();
+    let relative = two.roots.accept(&on(), "blockmgr-1").unwrap_err();
     assert_eq!(relative, DirRefused::NotUnderRoot { dir: "blockmgr-1".into() });
 }
 
@@ -63,7 +63,7 @@ fn accepts_what_lies_beneath_a_root_by_components() {
 fn refuses_empty_and_unclear_directories_in_sparks_words() {
     let two = TwoRoots::new();
     assert_eq!(
-        two.roots.accept("").unwrap_err().spark_text(),
+        two.roots.accept(&on(), "").unwrap_err().spark_text(),
         "java.lang.IllegalArgumentException: localDirs entries must be non-null and non-empty"
     );
     symlink(two.base.join("r1/loop"), two.base.join("r1/loop")).unwrap();
@@ -103,12 +103,12 @@ fn roots_fail_by_name() {
 #[test]
 fn notices_a_root_that_was_made_anew() {
     let two = TwoRoots::new();
-    assert_eq!(two.roots.replaced(), None);
+    assert_eq!(two.roots.replaced(&on()), None);
     fs::remove_dir_all(two.base.join("r2")).unwrap();
-    assert_eq!(two.roots.replaced(), Some(two.base.join("r2").as_path()));
+    assert_eq!(two.roots.replaced(&on()), Some(two.base.join("r2").as_path()));
     fs::create_dir(two.base.join("kept")).unwrap();
     fs::create_dir(two.base.join("r2")).unwrap();
-    assert_eq!(two.roots.replaced(), Some(two.base.join("r2").as_path()));
+    assert_eq!(two.roots.replaced(&on()), Some(two.base.join("r2").as_path()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ReduceId};
 
-use super::fixture::{Fixture, app, content, executor, text};
+use super::fixture::{Fixture, app, content, executor, on, text};
 use crate::disk::executors::SWEEP_SLICE;
 use crate::disk::{DiskLimits, FindingReason, Proof, RegistryLimits};
 
@@ -16,8 +16,8 @@ fn closes_idle_files() {
     fixture.write_example();
     fixture.resolve(3).unwrap();
     let now = Instant::now();
-    assert_eq!(fixture.store.sweep(now + idle / 2).closed_files, 0);
-    assert_eq!(fixture.store.sweep(now + idle).closed_files, 1);
+    assert_eq!(fixture.store.sweep(&on(), now + idle / 2).closed_files, 0);
+    assert_eq!(fixture.store.sweep(&on(), now + idle).closed_files, 1);
     assert_eq!(fixture.store.counters().files_open, 0);
 }
 
@@ -25,9 +25,9 @@ fn closes_idle_files() {
 fn closes_deleted_files_while_regions_live_on() {
     let fixture = Fixture::new();
     fixture.write_example();
-    let region = fixture.resolve(3).unwrap().block(ReduceId(0)).unwrap();
+    let region = fixture.resolve(3).unwrap().block(&on(), ReduceId(0)).unwrap();
     fs::remove_file(fixture.data_path(3)).unwrap();
-    assert_eq!(fixture.store.sweep(Instant::now()).closed_files, 1);
+    assert_eq!(fixture.store.sweep(&on(), Instant::now()).closed_files, 1);
     assert_eq!(fixture.store.counters().files_open, 1);
     assert_eq!(content(&region), b"AAAA");
     drop(region);
@@ -54,7 +54,7 @@ fn waits_for_directories_that_were_never_there() {
     let fixture = Fixture::new();
     let (other, late) = (AppId::new("app-2"), fixture.root.join("late"));
     let dirs = [text(&late)];
-    fixture.store.register(&other, &executor(), &dirs, 64, "sort", Proof::Proven).unwrap();
+    fixture.store.register(&on(), &other, &executor(), &dirs, 64, "sort", Proof::Proven).unwrap();
     let now = Instant::now();
     assert!(fixture.sweep(now).is_empty());
     fs::create_dir(&late).unwrap();
@@ -70,7 +70,7 @@ fn keeps_an_application_while_one_directory_is_left() {
     let second = fixture.root.join("second");
     fs::create_dir(&second).unwrap();
     let dirs = [text(&second)];
-    fixture.store.register(&app(), &ExecutorId::new("2"), &dirs, 64, "sort", Proof::Proven).unwrap();
+    fixture.store.register(&on(), &app(), &ExecutorId::new("2"), &dirs, 64, "sort", Proof::Proven).unwrap();
     let now = Instant::now();
     assert!(fixture.sweep(now).is_empty());
     fs::remove_dir_all(&fixture.dir).unwrap();
@@ -99,16 +99,16 @@ fn an_application_that_was_used_or_has_registered_since_it_was_found_stays() {
     let registry = RegistryLimits { idle_ttl: Some(ttl), ..RegistryLimits::default() };
     let fixture = Fixture::with(DiskLimits { registry, ..DiskLimits::default() }, None);
     let later = Instant::now() + ttl * 2;
-    let idle = fixture.store.sweep(later).findings;
+    let idle = fixture.store.sweep(&on(), later).findings;
     assert_eq!(idle[0].reason, FindingReason::Idle);
     fixture.store.executors().touch(&app(), later);
     assert_eq!(fixture.store.forget_found(&idle[0]), None);
 
     fs::remove_dir_all(&fixture.dir).unwrap();
-    let gone = fixture.store.sweep(later).findings;
+    let gone = fixture.store.sweep(&on(), later).findings;
     assert_eq!(gone[0].reason, FindingReason::DirectoriesGone);
     let dirs = [text(&fixture.root)];
-    fixture.store.register(&app(), &ExecutorId::new("2"), &dirs, 64, "sort", Proof::Proven).unwrap();
+    fixture.store.register(&on(), &app(), &ExecutorId::new("2"), &dirs, 64, "sort", Proof::Proven).unwrap();
     assert_eq!(fixture.store.forget_found(&gone[0]), None);
     assert_eq!(fixture.store.executors().count(), 2);
 }
@@ -119,7 +119,7 @@ fn a_sweep_looks_at_one_slice_and_goes_on_from_there() {
     let register = |number: usize| {
         let dirs = [text(&fixture.root.join(format!("gone-{number}")))];
         let id = ExecutorId::new(format!("x{number}"));
-        fixture.store.register(&app(), &id, &dirs, 64, "sort", Proof::Proven).unwrap();
+        fixture.store.register(&on(), &app(), &id, &dirs, 64, "sort", Proof::Proven).unwrap();
     };
     (0..2 * SWEEP_SLICE).for_each(register);
     let now = Instant::now();
@@ -135,7 +135,7 @@ fn a_registration_during_the_scan_saves_the_application() {
     let register = |number: usize, below: &str| {
         let dirs = [text(&fixture.root.join(below))];
         let id = ExecutorId::new(format!("x{number}"));
-        fixture.store.register(&app(), &id, &dirs, 64, "sort", Proof::Proven).unwrap();
+        fixture.store.register(&on(), &app(), &id, &dirs, 64, "sort", Proof::Proven).unwrap();
     };
     (0..2 * SWEEP_SLICE).for_each(|number| register(number, &format!("gone-{number}")));
     fs::remove_dir_all(&fixture.dir).unwrap();

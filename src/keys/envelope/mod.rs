@@ -33,6 +33,7 @@ mod ring;
 use std::sync::Arc;
 
 use sealed_shuffle_config::{EnvelopeConfig, KeySource, ServerConfig};
+use sealed_shuffle_transport::lane::Lane;
 use tracing::{info, warn};
 
 pub use self::calls::KeyCalls;
@@ -66,7 +67,7 @@ pub async fn open_provider(config: &EnvelopeConfig) -> Result<Arc<dyn KeyProvide
     match &config.source {
         KeySource::LocalFile { path } => {
             let asked = path.clone();
-            let opened = tokio::task::spawn_blocking(move || LocalKeyFile::open_or_make(&asked)).await;
+            let opened = Lane::new(1).run(move |_| LocalKeyFile::open_or_make(&asked)).await;
             let (keys, made) = opened.unwrap_or_else(|error| {
                 let reason = format!("the look into the key file was cut: {error}");
                 Err(KeyError::new(KeyErrorKind::Unavailable, path.display().to_string(), reason, "try again"))

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::ReduceId;
 use sealed_shuffle_protocol::shuffle::{Bitmap, BlockTransferMessage};
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{APP, CLASS, Fixture, answer, block, refusal};
 
@@ -177,7 +178,7 @@ fn a_newer_merge_makes_the_older_one_stale() {
     fixture.finalize(0, 0).unwrap();
     let files = fixture.store.paths();
     assert_eq!(fixture.push(block(0, 1, 0, 0), b"new"), "ok");
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     for path in files {
         assert!(fixture.store.file(&path).is_some(), "{path} was deleted");
     }
@@ -201,7 +202,7 @@ fn finalizing_a_newer_merge_drops_the_open_one() {
     assert_eq!(fixture.push(block(0, 1, 0, 0), b"one"), "ok");
     assert_eq!(fixture.store.paths().len(), 3);
     assert_eq!(statuses(&fixture, 0, 2), (vec![], vec![]));
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
     assert_eq!(fixture.push(block(0, 2, 0, 0), b"two"), "1 shufflePush_0_2_0_0");
 }
@@ -219,10 +220,10 @@ fn an_unknown_shuffle_is_finalized_empty() {
 fn a_block_collides_with_the_writer_and_may_come_again() {
     let fixture = Fixture::new();
     let mut a = fixture.started(block(0, 0, 1, 0));
-    a.data(&[b"AA"]).unwrap();
+    a.data(&OnLane::here(), &[b"AA"]).unwrap();
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BBBB"), "2 shufflePush_0_0_2_0");
-    a.data(&[b"aa"]).unwrap();
-    assert_eq!(answer(a.complete()), "ok");
+    a.data(&OnLane::here(), &[b"aa"]).unwrap();
+    assert_eq!(answer(a.complete(&OnLane::here())), "ok");
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BBBB"), "ok");
     fixture.finalize(0, 0).unwrap();
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"AAaaBBBB");
@@ -233,23 +234,23 @@ fn a_block_collides_with_the_writer_and_may_come_again() {
 fn a_deferred_block_follows_the_writer() {
     let fixture = Fixture::new();
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 2, 0)));
-    a.data(&[b"AA"]).unwrap();
-    b.data(&[b"BB"]).unwrap();
+    a.data(&OnLane::here(), &[b"AA"]).unwrap();
+    b.data(&OnLane::here(), &[b"BB"]).unwrap();
     assert!(fixture.merger.counters().deferred_bytes >= 2);
     assert_eq!(fixture.merger.counters().deferred_blocks, 1);
-    a.data(&[b"aa"]).unwrap();
-    assert_eq!(answer(a.complete()), "ok");
-    b.data(&[b"bb"]).unwrap();
+    a.data(&OnLane::here(), &[b"aa"]).unwrap();
+    assert_eq!(answer(a.complete(&OnLane::here())), "ok");
+    b.data(&OnLane::here(), &[b"bb"]).unwrap();
     assert_eq!(fixture.merger.counters().deferred_bytes, 0);
-    assert_eq!(answer(b.complete()), "ok");
+    assert_eq!(answer(b.complete(&OnLane::here())), "ok");
     fixture.finalize(0, 0).unwrap();
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"AAaaBBbb");
     // And one that was deferred to its end.
     let (mut a, mut b) = (fixture.started(block(1, 0, 1, 0)), fixture.started(block(1, 0, 2, 0)));
-    a.data(&[b"A"]).unwrap();
-    b.data(&[b"B"]).unwrap();
-    assert_eq!(answer(a.complete()), "ok");
-    assert_eq!(answer(b.complete()), "ok");
+    a.data(&OnLane::here(), &[b"A"]).unwrap();
+    b.data(&OnLane::here(), &[b"B"]).unwrap();
+    assert_eq!(answer(a.complete(&OnLane::here())), "ok");
+    assert_eq!(answer(b.complete(&OnLane::here())), "ok");
     fixture.finalize(1, 0).unwrap();
     assert_eq!(fixture.chunk(1, 0, 0, 0).unwrap(), b"AB");
 }
@@ -258,11 +259,11 @@ fn a_deferred_block_follows_the_writer() {
 fn a_lost_writer_is_overwritten_or_cut_off() {
     let fixture = Fixture::new();
     let mut lost = fixture.started(block(0, 0, 1, 0));
-    lost.data(&[b"partial"]).unwrap();
+    lost.data(&OnLane::here(), &[b"partial"]).unwrap();
     drop(lost);
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BB"), "ok");
     let mut lost = fixture.started(block(0, 0, 3, 0));
-    lost.data(&[b"partial"]).unwrap();
+    lost.data(&OnLane::here(), &[b"partial"]).unwrap();
     drop(lost);
     let statuses = fixture.finalize(0, 0).unwrap();
     assert_eq!(statuses.bitmaps, [[2].into_iter().collect::<Bitmap>()]);
@@ -276,11 +277,11 @@ fn a_writer_that_finalization_overtakes_is_too_late() {
     let fixture = Fixture::new();
     assert_eq!(fixture.push(block(0, 0, 1, 0), b"AA"), "ok");
     let mut late = fixture.started(block(0, 0, 2, 0));
-    late.data(&[b"BB"]).unwrap();
+    late.data(&OnLane::here(), &[b"BB"]).unwrap();
     let statuses = fixture.finalize(0, 0).unwrap();
     assert_eq!(statuses.bitmaps, [[1].into_iter().collect::<Bitmap>()]);
-    late.data(&[b"bb"]).unwrap();
-    assert_eq!(answer(late.complete()), "1 shufflePush_0_0_2_0");
+    late.data(&OnLane::here(), &[b"bb"]).unwrap();
+    assert_eq!(answer(late.complete(&OnLane::here())), "1 shufflePush_0_0_2_0");
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"AA");
 }
 
@@ -288,17 +289,17 @@ fn a_writer_that_finalization_overtakes_is_too_late() {
 fn a_newer_attempt_replaces_the_older_one() {
     let fixture = pushed();
     let (mut writer, mut deferred) = (fixture.started(block(3, 0, 1, 0)), fixture.started(block(3, 0, 2, 0)));
-    writer.data(&[b"AA"]).unwrap();
-    deferred.data(&[b"BB"]).unwrap();
+    writer.data(&OnLane::here(), &[b"AA"]).unwrap();
+    deferred.data(&OnLane::here(), &[b"BB"]).unwrap();
     fixture.register_attempt(2).unwrap();
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
     let old = ["d1", "d2"].map(|dir| fixture.path(&format!("{dir}/merge_manager_1")));
     assert_eq!(fixture.store.removed_dirs(), old);
     let closed = "java.io.IOException: Destination failed while reading stream\n\
                   Caused by: java.nio.channels.ClosedChannelException";
-    assert_eq!(writer.data(&[b"aa"]).unwrap_err().spark_text(), closed);
-    assert_eq!(deferred.data(&[b"bb"]).unwrap_err().spark_text(), closed);
+    assert_eq!(writer.data(&OnLane::here(), &[b"aa"]).unwrap_err().spark_text(), closed);
+    assert_eq!(deferred.data(&OnLane::here(), &[b"bb"]).unwrap_err().spark_text(), closed);
     assert_eq!(fixture.push(block(0, 0, 1, 0), b"x"), "closed: 4 shufflePush_0_0_1_0");
     // The older one again: taken, and without effect.
     fixture.register_attempt(1).unwrap();
@@ -327,19 +328,19 @@ fn removal_deletes_and_ends_the_merge() {
     let fixture = pushed();
     fixture.finalize(0, 0).unwrap();
     fixture.remove(0, -1).unwrap();
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
     assert_eq!(fixture.push(block(0, 0, 9, 0), b"x"), "1 shufflePush_0_0_9_0");
     // Open, by its id.
     assert_eq!(fixture.push(block(1, 3, 0, 0), b"x"), "ok");
     fixture.remove(1, 3).unwrap();
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
     assert_eq!(fixture.push(block(1, 3, 0, 0), b"x"), "1 shufflePush_1_3_0_0");
     // A later id: the current data go, and the later one is over, too.
     assert_eq!(fixture.push(block(2, 0, 0, 0), b"x"), "ok");
     fixture.remove(2, 4).unwrap();
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
     assert_eq!(fixture.push(block(2, 4, 0, 0), b"x"), "1 shufflePush_2_4_0_0");
     assert_eq!(

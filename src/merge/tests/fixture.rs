@@ -7,6 +7,7 @@ use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
     BlockPushReturnCode, FinalizeShuffleMerge, MergeStatuses, PushBlockStream, RemoveShuffleMerge, ReturnCode,
 };
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 use tempfile::TempDir;
 
@@ -59,7 +60,8 @@ impl Fixture {
     pub(super) fn register(&self, app: &str, shuffle_manager: &str) -> Result<(), String> {
         let dirs = [self.path("d1/blockmgr-a"), self.path("d2/blockmgr-a")];
         let dirs = dirs.iter().map(String::as_str);
-        let registered = self.merger.register(&AppId::new(app), dirs, 64, shuffle_manager, &self.roots);
+        let registered =
+            self.merger.register(&OnLane::here(), &AppId::new(app), dirs, 64, shuffle_manager, &self.roots);
         registered.map_err(|error| error.spark_text())
     }
 
@@ -74,7 +76,7 @@ impl Fixture {
     }
 
     pub(super) fn begin(&self, push: PushBlockStream) -> Result<Push, PushRefused> {
-        self.merger.begin(&push, 0)
+        self.merger.begin(&OnLane::here(), &push, 0)
     }
 
     /// A push that has begun.
@@ -89,11 +91,11 @@ impl Fixture {
             Err(refused) => return format!("closed: {}", refusal(refused)),
         };
         if !data.is_empty()
-            && let Err(error) = push.data(&[data])
+            && let Err(error) = push.data(&OnLane::here(), &[data])
         {
             return format!("closed: {}", error.spark_text());
         }
-        answer(push.complete())
+        answer(push.complete(&OnLane::here()))
     }
 
     pub(super) fn finalize(&self, shuffle: i32, merge: i32) -> Result<MergeStatuses, String> {
@@ -103,7 +105,7 @@ impl Fixture {
             shuffle: ShuffleId(shuffle),
             merge: ShuffleMergeId(merge),
         };
-        self.merger.finalize(&message).map_err(|error| error.spark_text())
+        self.merger.finalize(&OnLane::here(), &message).map_err(|error| error.spark_text())
     }
 
     pub(super) fn remove(&self, shuffle: i32, merge: i32) -> Result<(), String> {
@@ -117,11 +119,13 @@ impl Fixture {
     }
 
     pub(super) fn meta(&self, shuffle: i32, merge: i32, reduce: i32) -> Result<MergedMeta, String> {
-        self.merger.meta(&partition(shuffle, merge, reduce)).map_err(|error| error.spark_text())
+        self.merger
+            .meta(&OnLane::here(), &partition(shuffle, merge, reduce))
+            .map_err(|error| error.spark_text())
     }
 
     pub(super) fn chunk(&self, shuffle: i32, merge: i32, reduce: i32, chunk: i32) -> Result<Vec<u8>, String> {
-        let found = self.merger.chunk(&partition(shuffle, merge, reduce), chunk);
+        let found = self.merger.chunk(&OnLane::here(), &partition(shuffle, merge, reduce), chunk);
         found.map(|mut chunk| read_all(&mut *chunk)).map_err(|error| error.spark_text())
     }
 }
@@ -131,7 +135,7 @@ pub(super) fn read_all(chunk: &mut dyn Pull) -> Vec<u8> {
     let mut bytes = Vec::new();
     while chunk.remaining() > 0 {
         if !chunk.fill_now().unwrap() {
-            chunk.fill_blocking().unwrap();
+            chunk.fill_blocking(&OnLane::here()).unwrap();
         }
         let n = chunk.plain().len().min(7);
         bytes.extend_from_slice(&chunk.plain()[..n]);

@@ -2,6 +2,7 @@
 
 use super::fixture::{APP, Fixture, answer, block, refusal};
 use crate::merge::memory::Step;
+use sealed_shuffle_transport::lane::OnLane;
 
 const NO_SPACE: &str = "java.io.IOException: Destination failed while reading stream\n\
                         Caused by: java.io.IOException: No space left on device";
@@ -10,14 +11,14 @@ const NO_SPACE: &str = "java.io.IOException: Destination failed while reading st
 fn a_deferred_push_beyond_the_budget_is_a_collision() {
     let fixture = Fixture::with(|settings| settings.deferred_bytes = 100);
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 2, 0)));
-    a.data(&[b"A"]).unwrap();
-    b.data(&[&[b'B'; 60]]).unwrap();
-    b.data(&[&[b'B'; 60]]).unwrap();
+    a.data(&OnLane::here(), &[b"A"]).unwrap();
+    b.data(&OnLane::here(), &[&[b'B'; 60]]).unwrap();
+    b.data(&OnLane::here(), &[&[b'B'; 60]]).unwrap();
     assert_eq!(fixture.merger.counters().deferred_bytes, 0);
-    assert_eq!(answer(a.complete()), "ok");
+    assert_eq!(answer(a.complete(&OnLane::here())), "ok");
     // The writer is done, and still what is left of it may not be written.
-    b.data(&[b"b"]).unwrap();
-    assert_eq!(answer(b.complete()), "2 shufflePush_0_0_2_0");
+    b.data(&OnLane::here(), &[b"b"]).unwrap();
+    assert_eq!(answer(b.complete(&OnLane::here())), "2 shufflePush_0_0_2_0");
     assert_eq!(fixture.push(block(0, 0, 2, 0), b"BBB"), "ok");
     fixture.finalize(0, 0).unwrap();
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"ABBB");
@@ -27,11 +28,11 @@ fn a_deferred_push_beyond_the_budget_is_a_collision() {
 fn a_duplicate_whose_original_is_lost_leaves_no_half_block() {
     let fixture = Fixture::new();
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 1, 0)));
-    a.data(&[b"fir"]).unwrap();
-    b.data(&[b"fir"]).unwrap();
+    a.data(&OnLane::here(), &[b"fir"]).unwrap();
+    b.data(&OnLane::here(), &[b"fir"]).unwrap();
     drop(a);
-    b.data(&[b"st"]).unwrap();
-    assert_eq!(answer(b.complete()), "2 shufflePush_0_0_1_0");
+    b.data(&OnLane::here(), &[b"st"]).unwrap();
+    assert_eq!(answer(b.complete(&OnLane::here())), "2 shufflePush_0_0_1_0");
     assert_eq!(fixture.push(block(0, 0, 1, 0), b"first"), "ok");
     fixture.finalize(0, 0).unwrap();
     assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"first");
@@ -53,7 +54,7 @@ fn negative_numbers_and_absurd_sizes_are_refused_and_nothing_is_written() {
         );
     }
     for len in [1 << 31, u64::MAX >> 1, u64::MAX] {
-        let refused = refusal(fixture.merger.begin(&block(0, 0, 0, 0), len).unwrap_err());
+        let refused = refusal(fixture.merger.begin(&OnLane::here(), &block(0, 0, 0, 0), len).unwrap_err());
         assert!(refused.ends_with(&format!("with {len} bytes is refused")), "{refused}");
     }
     assert!(fixture.store.paths().is_empty());
@@ -153,7 +154,7 @@ fn a_partition_that_cannot_be_finished_is_left_out() {
     fixture.store.fail(Step::Finalize, true);
     assert_eq!(fixture.finalize(0, 0).unwrap().reduces, []);
     fixture.remove(0, -1).unwrap();
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
 }
 
@@ -161,12 +162,12 @@ fn a_partition_that_cannot_be_finished_is_left_out() {
 fn the_disk_error_of_a_deferred_block_leaves_the_connection() {
     let fixture = Fixture::new();
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 2, 0)));
-    a.data(&[b"AA"]).unwrap();
-    b.data(&[b"BB"]).unwrap();
-    assert_eq!(answer(a.complete()), "ok");
+    a.data(&OnLane::here(), &[b"AA"]).unwrap();
+    b.data(&OnLane::here(), &[b"BB"]).unwrap();
+    assert_eq!(answer(a.complete(&OnLane::here())), "ok");
     fixture.store.fail(Step::Append, true);
     assert_eq!(
-        answer(b.complete()),
+        answer(b.complete(&OnLane::here())),
         "java.io.IOException: Failure post-processing complete stream; failing this rpc and leaving channel active\n\
          Caused by: java.io.IOException: No space left on device"
     );

@@ -10,6 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{Bitmap, FinalizeShuffleMerge, RemoveShuffleMerge};
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{APP, Fixture, answer, block, refusal};
 use crate::merge::Push;
@@ -371,12 +372,12 @@ impl Both {
                 self.sent = self.sent.wrapping_add(1);
                 let bytes = vec![self.sent; len];
                 let (front, back) = bytes.split_at(len / 3);
-                push.data(&[front, back]).unwrap();
+                push.data(&OnLane::here(), &[front, back]).unwrap();
                 self.model.data(connection, &bytes);
             }
             Step::Complete { connection } => {
                 let Some(push) = self.pushes.remove(&connection) else { return };
-                assert_eq!(answer(push.complete()), self.model.complete(connection));
+                assert_eq!(answer(push.complete(&OnLane::here())), self.model.complete(connection));
             }
             Step::Lose { connection } => {
                 if self.pushes.remove(&connection).is_some() {
@@ -391,7 +392,7 @@ impl Both {
                     merge: ShuffleMergeId(merge),
                 };
                 let expected = self.model.finalize(attempt, shuffle, merge);
-                match self.ours.merger.finalize(&message) {
+                match self.ours.merger.finalize(&OnLane::here(), &message) {
                     Ok(statuses) => {
                         let told = statuses.reduces.iter().zip(&statuses.bitmaps).zip(&statuses.sizes);
                         let mut told: Vec<_> =
@@ -420,17 +421,17 @@ impl Both {
                     Ok(()) => assert_eq!(expected, Ok(())),
                     Err(error) => agree(&error.spark_text(), expected),
                 }
-                self.ours.merger.clean_up();
+                self.ours.merger.clean_up(&OnLane::here());
             }
             Step::Meta { shuffle, merge, reduce } => self.meta((shuffle, merge, reduce)),
             Step::Chunk { shuffle, merge, reduce, chunk } => self.chunk((shuffle, merge, reduce), chunk),
-            Step::CleanUp => self.ours.merger.clean_up(),
+            Step::CleanUp => self.ours.merger.clean_up(&OnLane::here()),
         }
     }
 
     fn meta(&mut self, at: (i32, i32, i32)) {
         // Deletion is nobody's to wait for; the model does it at once.
-        self.ours.merger.clean_up();
+        self.ours.merger.clean_up(&OnLane::here());
         let expected = self.model.find(at, "MergedBlockMeta", "index");
         match (self.ours.meta(at.0, at.1, at.2), expected) {
             (Ok(meta), Ok(chunks)) => {
@@ -451,7 +452,7 @@ impl Both {
     }
 
     fn chunk(&mut self, at: (i32, i32, i32), chunk: i32) {
-        self.ours.merger.clean_up();
+        self.ours.merger.clean_up(&OnLane::here());
         let expected = self.model.find(at, "MergedBlockData", "data").and_then(|chunks| {
             let found = usize::try_from(chunk).ok().and_then(|chunk| chunks.get(chunk));
             found

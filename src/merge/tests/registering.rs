@@ -1,6 +1,7 @@
 //! Where an application merges, and which executor's word counts.
 
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{APP, CLASS, Fixture};
 
@@ -34,7 +35,8 @@ fn without_attempts_the_first_executor_decides() {
 fn a_local_directory_needs_a_parent() {
     let fixture = Fixture::unregistered(|_| {});
     for dir in ["/", "blockmgr"] {
-        let refused = fixture.merger.register(&AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
+        let refused =
+            fixture.merger.register(&OnLane::here(), &AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
         assert_eq!(
             refused.unwrap_err().spark_text(),
             format!(
@@ -50,7 +52,8 @@ fn refuses_directories_that_no_root_holds() {
     // The executor's directory is the root itself: what is beside it lies outside.
     let dir = fixture.path("");
     let dir = dir.trim_end_matches('/');
-    let refused = fixture.merger.register(&AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
+    let refused =
+        fixture.merger.register(&OnLane::here(), &AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
     let text = refused.unwrap_err().spark_text();
     let beside = fixture.base.parent().unwrap().join("m");
     assert_eq!(
@@ -86,7 +89,7 @@ fn an_attempt_does_not_delete_the_directories_of_the_next() {
     let meta = |attempt: i32| format!(r#"{CLASS}:{{"mergeDir":"merge_manager","attemptId":"{attempt}"}}"#);
     fixture.register(APP, &meta(1)).unwrap();
     fixture.register(APP, &meta(2)).unwrap();
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.removed_dirs().is_empty());
 }
 
@@ -97,9 +100,9 @@ fn a_forgotten_application_is_unknown_and_its_files_are_gone() {
     let mut push = fixture.started(super::fixture::block(0, 0, 1, 0));
     assert!(fixture.merger.forget(&AppId::new(APP)));
     assert!(!fixture.merger.forget(&AppId::new(APP)));
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert!(fixture.store.paths().is_empty());
-    assert!(push.data(&[b"x"]).is_err());
+    assert!(push.data(&OnLane::here(), &[b"x"]).is_err());
     let unknown = format!(
         "java.lang.IllegalArgumentException: application {APP} is not registered or NM was restarted."
     );

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{APP, Fixture, block};
 use crate::merge::{Journal, MergeDirs, MergeSettings, Merger, Remembered};
@@ -76,7 +77,7 @@ fn merger(fixture: &Fixture) -> Merger {
 fn restart(mut fixture: Fixture, kept: &Kept) -> Fixture {
     fixture.merger = Arc::new(merger(&fixture));
     for known in kept.all() {
-        fixture.merger.restore(known, &fixture.roots).unwrap();
+        fixture.merger.restore(&OnLane::here(), known, &fixture.roots).unwrap();
     }
     fixture
 }
@@ -95,7 +96,7 @@ fn finalized_merges_are_served_and_closed_and_open_ones_begin_anew() {
     assert_eq!(fixture.chunk(1, 0, 0, 0).unwrap(), b"anew");
     // Of the finalized one nobody knows the partitions any more.
     fixture.remove(0, -1).unwrap();
-    fixture.merger.clean_up();
+    fixture.merger.clean_up(&OnLane::here());
     assert_eq!(fixture.store.paths().len(), 6);
 }
 
@@ -136,6 +137,6 @@ fn directories_are_judged_anew_on_the_way_back() {
     let (fixture, kept) = with_journal();
     let mut known = kept.all().remove(0);
     known.dirs[0] = "/somewhere/else".to_owned();
-    let refused = merger(&fixture).restore(known, &fixture.roots).unwrap_err();
+    let refused = merger(&fixture).restore(&OnLane::here(), known, &fixture.roots).unwrap_err();
     assert!(refused.spark_text().contains("not under any of the service's local directories"), "{refused}");
 }

@@ -5,6 +5,7 @@ use std::thread;
 
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::{Bitmap, ReturnCode};
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{APP, Fixture, block};
 
@@ -26,7 +27,7 @@ fn push(fixture: &Fixture, map: i32, reduce: i32) {
         let is_lost = attempt == 0 && map % 7 == 0;
         let given = if is_lost { bytes.len() / 2 } else { bytes.len() };
         for piece in bytes[..given].chunks(5) {
-            push.data(&[piece]).unwrap();
+            push.data(&OnLane::here(), &[piece]).unwrap();
             if map % 5 == 0 {
                 thread::yield_now();
             }
@@ -34,7 +35,7 @@ fn push(fixture: &Fixture, map: i32, reduce: i32) {
         if is_lost {
             continue;
         }
-        match push.complete().unwrap().code {
+        match push.complete(&OnLane::here()).unwrap().code {
             ReturnCode::Success => return,
             ReturnCode::BlockAppendCollisionDetected => thread::yield_now(),
             other => panic!("{other:?}"),
@@ -98,8 +99,8 @@ fn finalization_among_pushes_reports_just_what_is_merged() {
                     start.wait();
                     for map in 0..40 {
                         let mut push = fixture.started(block(0, 0, 3 * map + number, 0));
-                        push.data(&[&content(3 * map + number)]).unwrap();
-                        push.complete().unwrap();
+                        push.data(&OnLane::here(), &[&content(3 * map + number)]).unwrap();
+                        push.complete(&OnLane::here()).unwrap();
                     }
                 });
             }
@@ -120,13 +121,13 @@ fn finalization_among_pushes_reports_just_what_is_merged() {
 #[test]
 fn a_long_deletion_keeps_one_thread_however_many_ask_for_it() {
     let fixture = Fixture::new();
-    fixture.started(block(0, 0, 1, 0)).complete().unwrap();
+    fixture.started(block(0, 0, 1, 0)).complete(&OnLane::here()).unwrap();
     let deleting = fixture.merger.cleaning.lock().unwrap();
     assert!(fixture.merger.forget(&AppId::new(APP)));
-    fixture.merger.clean_up_unless_busy();
+    fixture.merger.clean_up_unless_busy(&OnLane::here());
     assert!(fixture.merger.has_chores(), "who deletes finds it, or the next call does");
     drop(deleting);
-    fixture.merger.clean_up_unless_busy();
+    fixture.merger.clean_up_unless_busy(&OnLane::here());
     assert!(!fixture.merger.has_chores());
     assert!(fixture.store.paths().is_empty());
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use sealed_shuffle_protocol::stored::sealed::Kind;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Fixture, drain, key, partition, pattern};
 use crate::sealed_files::{SealedLimits, StoredError};
@@ -34,10 +35,13 @@ fn a_file_of_another_application_or_partition_names_both() {
     let other = fixture.place_of("app-2");
     fixture.finalized(1, &[b"ours"]);
     fixture.finalized(2, &[b"its neighbour"]);
-    let mut writer = fixture.store.create(&other, partition(1), &key(), &super::fixture::wrapped()).unwrap();
+    let mut writer = fixture
+        .store
+        .create(&OnLane::here(), &other, partition(1), &key(), &super::fixture::wrapped())
+        .unwrap();
     super::fixture::Blocks::block(&mut writer, b"theirs");
-    writer.close_chunk(b"bits").unwrap();
-    writer.finalize(crate::sealed_files::Fsync::Never).unwrap();
+    writer.close_chunk(&OnLane::here(), b"bits").unwrap();
+    writer.finalize(&OnLane::here(), crate::sealed_files::Fsync::Never).unwrap();
     for kind in Kind::ALL {
         let ours = fs::read(fixture.path(1, kind)).unwrap();
         let theirs = other.shown(partition(1), kind).unwrap();
@@ -87,7 +91,7 @@ fn a_data_file_cut_while_it_is_read_is_found() {
     fixture.finalized(1, &[&pattern(600_000)]);
     let opened = fixture.open(1).unwrap();
     let mut region = fixture.chunk(&opened, 0).unwrap();
-    region.fill_blocking().unwrap();
+    region.fill_blocking(&OnLane::here()).unwrap();
     let file = fs::File::options().write(true).open(fixture.path(1, Kind::Data)).unwrap();
     file.set_len(300_000).unwrap();
     let found = drain(&mut region).unwrap_err();

@@ -9,6 +9,7 @@ use sealed_shuffle_protocol::cipher::Segment;
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId};
+use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;
 
 use crate::disk::Roots;
@@ -47,7 +48,7 @@ impl Fixture {
     }
 
     pub(super) fn create(&self, reduce: i32) -> SealedWriter {
-        self.store.create(&self.place, partition(reduce), &key(), &wrapped()).unwrap()
+        self.store.create(&OnLane::here(), &self.place, partition(reduce), &key(), &wrapped()).unwrap()
     }
 
     /// A partition of these chunks, each of one block.
@@ -55,13 +56,13 @@ impl Fixture {
         let mut writer = self.create(reduce);
         for chunk in chunks {
             writer.block(chunk);
-            writer.close_chunk(b"bits").unwrap();
+            writer.close_chunk(&OnLane::here(), b"bits").unwrap();
         }
-        writer.finalize(Fsync::Never).unwrap()
+        writer.finalize(&OnLane::here(), Fsync::Never).unwrap()
     }
 
     pub(super) fn open(&self, reduce: i32) -> Result<SealedPartition, StoredError> {
-        self.store.open(&self.place, partition(reduce), &key())
+        self.store.open(&OnLane::here(), &self.place, partition(reduce), &key())
     }
 
     pub(super) fn path(&self, reduce: i32, kind: Kind) -> PathBuf {
@@ -69,13 +70,13 @@ impl Fixture {
     }
 
     pub(super) fn chunk(&self, opened: &SealedPartition, chunk: usize) -> Result<SealedRegion, StoredError> {
-        self.store.chunk(&self.place, opened, chunk)
+        self.store.chunk(&OnLane::here(), &self.place, opened, chunk)
     }
 
     /// Everything of a partition, the way a reader takes it.
     pub(super) fn read(&self, reduce: i32) -> Result<(Vec<Vec<u8>>, Bytes), StoredError> {
         let opened = self.open(reduce)?;
-        let meta = self.store.meta(&self.place, &opened)?;
+        let meta = self.store.meta(&OnLane::here(), &self.place, &opened)?;
         let mut buffer = OpenBuffer::default();
         let mut chunks = Vec::new();
         for chunk in 0..opened.chunks() {
@@ -108,7 +109,7 @@ impl Blocks for SealedWriter {
         for piece in block.chunks(piece) {
             segment.reset(PIECE);
             segment.put(piece);
-            self.append(&mut segment)?;
+            self.append(&OnLane::here(), &mut segment)?;
         }
         Ok(())
     }
@@ -133,7 +134,7 @@ pub(super) fn drain(region: &mut SealedRegion) -> Result<Vec<u8>, StoredError> {
             continue;
         }
         if n % 2 == 1 || region.fill_now()? == Filled::WouldBlock {
-            region.fill_blocking()?;
+            region.fill_blocking(&OnLane::here())?;
         }
         let some = region.plain();
         if some.is_empty() {
@@ -171,7 +172,7 @@ fn merged(root: &std::path::Path, roots: &Roots, app: &str) -> MergedFiles {
         .map(|disk| {
             let dir = root.join(disk).join(app).join("merge_manager");
             (0..SUB_DIRS).for_each(|sub| fs::create_dir_all(dir.join(format!("{sub:02x}"))).unwrap());
-            roots.accept(dir.to_str().unwrap()).unwrap()
+            roots.accept(&OnLane::here(), dir.to_str().unwrap()).unwrap()
         })
         .collect();
     MergedFiles::new(Context::of(AppId::new(app)), dirs, SUB_DIRS)

@@ -1,5 +1,6 @@
 //! As many partitions as a large shuffle has, all open at once.
 
+use sealed_shuffle_transport::lane::OnLane;
 use std::fs;
 
 use super::fixture::{Blocks, Fixture};
@@ -27,8 +28,8 @@ fn ten_thousand_open_partitions_need_few_descriptors_and_little_memory() {
     let memory = writers.iter().map(|writer| writer.memory()).max().unwrap();
     assert!(memory <= MOST_MEMORY, "{memory} bytes each");
     for (reduce, mut writer) in (0..).zip(writers) {
-        writer.close_chunk(b"bits").unwrap();
-        writer.finalize(Fsync::Never).unwrap();
+        writer.close_chunk(&OnLane::here(), b"bits").unwrap();
+        writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
         if reduce % 1000 == 7 {
             let id = super::fixture::partition(reduce);
             let expected = format!("block 0 of {id}block 1 of {id}").into_bytes();

@@ -1,6 +1,7 @@
 //! Partitions that are merged side by side on real files, with fewer descriptors than partitions.
 
 use proptest::prelude::*;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Blocks, Fixture, drain, key, partition};
 use crate::sealed_files::{Fsync, SealedLimits, SealedWriter};
@@ -58,14 +59,14 @@ proptest! {
                 }
                 Step::Close => {
                     let bitmap = [n as u8; 3];
-                    writer.close_chunk(&bitmap).unwrap();
+                    writer.close_chunk(&OnLane::here(), &bitmap).unwrap();
                     model.chunks.push(std::mem::take(&mut model.open));
                     model.meta.extend(bitmap);
                 }
                 Step::Read => {
                     let (id, progress) = (writer.id(), writer.progress());
-                    let opened = fixture.store.open_unfinished(&fixture.place, id, &key(), &progress).unwrap();
-                    prop_assert_eq!(&fixture.store.meta(&fixture.place, &opened).unwrap()[..], &model.meta[..]);
+                    let opened = fixture.store.open_unfinished(&OnLane::here(), &fixture.place, id, &key(), &progress).unwrap();
+                    prop_assert_eq!(&fixture.store.meta(&OnLane::here(), &fixture.place, &opened).unwrap()[..], &model.meta[..]);
                     for (chunk, expected) in model.chunks.iter().enumerate() {
                         prop_assert_eq!(&drain(&mut fixture.chunk(&opened, chunk).unwrap()).unwrap(), expected);
                     }
@@ -80,7 +81,7 @@ proptest! {
         }
         for (writer, model) in writers.into_iter().zip(models) {
             let id = writer.id();
-            let finalized = writer.finalize(Fsync::Never).unwrap();
+            let finalized = writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
             prop_assert_eq!(id, partition(id.reduce.0));
             prop_assert_eq!(finalized.len, model.chunks.iter().map(Vec::len).sum::<usize>() as u64);
             let (chunks, meta) = fixture.read(id.reduce.0).unwrap();

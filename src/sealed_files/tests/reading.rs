@@ -1,4 +1,5 @@
 use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE};
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Blocks, Fixture, drain, key, partition, pattern};
 use crate::sealed_files::{Filled, Fsync, OpenBuffer, SealedRegion, StoredError};
@@ -14,14 +15,14 @@ fn chunks_of_every_size_of_segment_come_back() {
         let block = &content[..content.len().min(size * 2000)];
         writer.pieces(block, size).unwrap();
         writer.commit().unwrap();
-        writer.close_chunk(&size.to_be_bytes()).unwrap();
+        writer.close_chunk(&OnLane::here(), &size.to_be_bytes()).unwrap();
     }
     // All of them mixed, one behind the other.
     for (n, size) in sizes.iter().cycle().take(24).enumerate() {
         writer.block(&content[n..n + size]);
     }
-    writer.close_chunk(b"mixed").unwrap();
-    let finalized = writer.finalize(Fsync::Never).unwrap();
+    writer.close_chunk(&OnLane::here(), b"mixed").unwrap();
+    let finalized = writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
     let (chunks, meta) = fixture.read(1).unwrap();
     for (chunk, size) in chunks.iter().zip(sizes) {
         assert!(chunk[..] == content[..content.len().min(size * 2000)], "{size}");
@@ -55,11 +56,11 @@ fn the_length_is_known_before_the_first_byte() {
     assert_eq!((opened.chunks(), opened.len(), opened.is_final()), (2, 8, true));
     let mut region = fixture.chunk(&opened, 1).unwrap();
     assert_eq!((region.remaining(), region.plain()), (3, &b""[..]));
-    region.fill_blocking().unwrap();
+    region.fill_blocking(&OnLane::here()).unwrap();
     assert_eq!((region.remaining(), region.plain()), (3, &b"123"[..]));
     region.consume(2);
     assert_eq!((region.remaining(), region.plain()), (1, &b"3"[..]));
-    region.fill_blocking().unwrap();
+    region.fill_blocking(&OnLane::here()).unwrap();
     assert_eq!(region.plain(), b"3", "what is there is not skipped");
     region.consume(1);
     assert_eq!(region.fill_now().unwrap(), Filled::Ready);
@@ -87,10 +88,12 @@ fn a_partition_may_be_read_while_it_is_merged() {
     let mut writer = fixture.create(1);
     let mut model: Vec<Vec<u8>> = Vec::new();
     for n in 0..5_usize {
-        let opened =
-            fixture.store.open_unfinished(&fixture.place, partition(1), &key(), &writer.progress()).unwrap();
+        let opened = fixture
+            .store
+            .open_unfinished(&OnLane::here(), &fixture.place, partition(1), &key(), &writer.progress())
+            .unwrap();
         assert_eq!((opened.chunks(), opened.is_final()), (n, false));
-        assert_eq!(fixture.store.meta(&fixture.place, &opened).unwrap().len(), 4 * n);
+        assert_eq!(fixture.store.meta(&OnLane::here(), &fixture.place, &opened).unwrap().len(), 4 * n);
         writer.block(&pattern(n * 1000));
         writer.pieces(b"and another block", 5).unwrap();
         for (chunk, expected) in model.iter().enumerate() {
@@ -98,9 +101,9 @@ fn a_partition_may_be_read_while_it_is_merged() {
         }
         writer.abort();
         model.push(pattern(n * 1000));
-        writer.close_chunk(b"bits").unwrap();
+        writer.close_chunk(&OnLane::here(), b"bits").unwrap();
     }
-    writer.finalize(Fsync::Never).unwrap();
+    writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
     assert_eq!(fixture.read(1).unwrap().0, model);
 }
 
@@ -115,7 +118,7 @@ fn one_buffer_serves_chunk_after_chunk() {
     for chunk in 0..4 {
         let mut region = fixture.chunk(&opened, chunk).unwrap();
         region.lend(buffer);
-        region.fill_blocking().unwrap();
+        region.fill_blocking(&OnLane::here()).unwrap();
         // Not before it is used.
         places.push(region.plain().as_ptr());
         drain(&mut region).unwrap();
@@ -132,8 +135,8 @@ fn a_segment_is_opened_to_where_it_goes_if_all_of_it_fits() {
     let mut writer = fixture.create(1);
     writer.pieces(&content, 60_000).unwrap();
     writer.commit().unwrap();
-    writer.close_chunk(b"bits").unwrap();
-    writer.finalize(Fsync::Never).unwrap();
+    writer.close_chunk(&OnLane::here(), b"bits").unwrap();
+    writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
     let mut region = fixture.chunk(&fixture.open(1).unwrap(), 0).unwrap();
     let mut out = vec![0; 60_000];
     assert_eq!(region.put_now(&mut out[..59_999]).unwrap(), Some(0));

@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
 use sealed_shuffle_protocol::stored::sealed::{Header, Kind, SealedError};
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Blocks, Fixture, key, partition, pattern, wrapped};
 use crate::sealed_files::{Fsync, MergedFiles, SealedLimits, StoredError};
@@ -36,9 +37,9 @@ fn no_byte_of_a_block_is_on_the_disk_in_clear() {
     finds("before the block is complete");
     writer.abort();
     writer.block(CANARY);
-    writer.close_chunk(CANARY).unwrap();
+    writer.close_chunk(&OnLane::here(), CANARY).unwrap();
     finds("in merging");
-    writer.finalize(Fsync::Never).unwrap();
+    writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
     finds("finalized");
 }
 
@@ -48,9 +49,9 @@ fn says_how_long_everything_is() {
     let mut writer = fixture.create(1);
     writer.block(b"12345");
     assert_eq!((writer.len(), writer.open_chunk_len(), writer.id()), (5, 5, partition(1)));
-    writer.close_chunk(b"bits").unwrap();
+    writer.close_chunk(&OnLane::here(), b"bits").unwrap();
     assert_eq!((writer.len(), writer.open_chunk_len()), (5, 0));
-    let finalized = writer.finalize(Fsync::Always).unwrap();
+    let finalized = writer.finalize(&OnLane::here(), Fsync::Always).unwrap();
     let on_disk: u64 = Kind::ALL.iter().map(|kind| fs::metadata(fixture.path(1, *kind)).unwrap().len()).sum();
     assert_eq!((finalized.chunks, finalized.len, finalized.sealed_len), (1, 5, on_disk));
     assert_eq!(fixture.open(1).unwrap().salt(), finalized.salt);
@@ -66,8 +67,8 @@ fn an_aborted_block_is_written_over() {
     writer.abort();
     writer.block(b"after");
     assert_eq!(fs::metadata(fixture.path(1, Kind::Data)).unwrap().len(), long, "in place");
-    writer.close_chunk(b"bits").unwrap();
-    writer.finalize(Fsync::Never).unwrap();
+    writer.close_chunk(&OnLane::here(), b"bits").unwrap();
+    writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
     assert!(fs::metadata(fixture.path(1, Kind::Data)).unwrap().len() < long, "cut at the end");
     assert_eq!(fixture.read(1).unwrap().0, [b"beforeafter"]);
 }
@@ -92,8 +93,8 @@ fn a_block_that_lost_a_piece_is_not_committed() {
         }
     }
     writer.block(b"second");
-    writer.close_chunk(b"bits").unwrap();
-    writer.finalize(Fsync::Never).unwrap();
+    writer.close_chunk(&OnLane::here(), b"bits").unwrap();
+    writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
     assert_eq!(fixture.read(1).unwrap().0, [b"firstsecond"]);
 }
 
@@ -106,11 +107,11 @@ fn a_chunk_whose_end_could_not_be_written_goes_on() {
         let path = fixture.path(1, kind);
         let away = path.with_extension("away");
         fs::rename(&path, &away).unwrap();
-        assert!(writer.close_chunk(b"lost").unwrap_err().is_missing());
+        assert!(writer.close_chunk(&OnLane::here(), b"lost").unwrap_err().is_missing());
         fs::rename(&away, &path).unwrap();
         writer.block(b"two");
-        writer.close_chunk(b"bits").unwrap();
-        writer.finalize(Fsync::Never).unwrap();
+        writer.close_chunk(&OnLane::here(), b"bits").unwrap();
+        writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
         let (chunks, meta) = fixture.read(1).unwrap();
         assert_eq!((chunks, &meta[..]), (vec![b"onetwo".to_vec()], &b"bits"[..]), "{kind}");
     }
@@ -121,7 +122,7 @@ fn what_never_came_to_its_end_is_not_served() {
     let fixture = Fixture::new();
     let mut writer = fixture.create(1);
     writer.block(b"block");
-    writer.close_chunk(b"bits").unwrap();
+    writer.close_chunk(&OnLane::here(), b"bits").unwrap();
     drop(writer);
     let found = fixture.open(1).unwrap_err();
     assert!(matches!(found, StoredError::Refused { source: SealedError::NotFinalized, .. }), "{found}");
@@ -136,8 +137,8 @@ fn a_partition_that_is_made_anew_leaves_nothing_of_the_old_one() {
     let mut writer = fixture.create(1);
     assert!(fixture.open(1).is_err(), "the old one is gone at once");
     writer.block(b"new block");
-    writer.close_chunk(b"bits").unwrap();
-    let new = writer.finalize(Fsync::Never).unwrap();
+    writer.close_chunk(&OnLane::here(), b"bits").unwrap();
+    let new = writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
     assert_ne!(old.salt, new.salt);
     assert_eq!(fixture.read(1).unwrap().0, [b"new block"]);
     assert_eq!(super::fixture::drain(&mut reading).unwrap(), b"old block", "who has it open keeps it");
@@ -175,7 +176,7 @@ fn a_file_put_in_place_of_ours_is_not_written_to() {
         found.contains("is no longer the file that was made there") && found.contains("_1.data"),
         "{found}"
     );
-    assert!(writer.finalize(Fsync::Never).is_err());
+    assert!(writer.finalize(&OnLane::here(), Fsync::Never).is_err());
     assert_eq!(fs::read(&victim).unwrap(), b"untouched");
 }
 
@@ -186,7 +187,8 @@ fn a_directory_that_leads_out_of_the_root_is_not_used() {
     let sub = fixture.path(1, Kind::Data).parent().unwrap().to_owned();
     fs::remove_dir(&sub).unwrap();
     symlink(outside.path(), &sub).unwrap();
-    let found = fixture.store.create(&fixture.place, partition(1), &key(), &wrapped()).unwrap_err();
+    let found =
+        fixture.store.create(&OnLane::here(), &fixture.place, partition(1), &key(), &wrapped()).unwrap_err();
     assert!(found.to_string().contains("symlink"), "{found}");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
@@ -195,12 +197,12 @@ fn a_directory_that_leads_out_of_the_root_is_not_used() {
 fn removing_takes_all_three_files_and_may_be_repeated() {
     let fixture = Fixture::new();
     fixture.finalized(1, &[b"block"]);
-    assert!(fixture.store.remove(&fixture.place, partition(1)).unwrap());
-    assert!(!fixture.store.remove(&fixture.place, partition(1)).unwrap());
+    assert!(fixture.store.remove(&OnLane::here(), &fixture.place, partition(1)).unwrap());
+    assert!(!fixture.store.remove(&OnLane::here(), &fixture.place, partition(1)).unwrap());
     assert!(Kind::ALL.iter().all(|kind| !fixture.path(1, *kind).exists()));
     assert!(fixture.open(1).unwrap_err().is_missing());
 
-    fixture.create(2).remove().unwrap();
+    fixture.create(2).remove(&OnLane::here()).unwrap();
     assert!(Kind::ALL.iter().all(|kind| !fixture.path(2, *kind).exists()));
 }
 
@@ -208,7 +210,8 @@ fn removing_takes_all_three_files_and_may_be_repeated() {
 fn no_directories_no_files() {
     let fixture = Fixture::new();
     let nowhere = MergedFiles::new(fixture.place.context().clone(), [], 64).into();
-    let found = fixture.store.create(&nowhere, partition(1), &key(), &wrapped()).unwrap_err();
+    let found =
+        fixture.store.create(&OnLane::here(), &nowhere, partition(1), &key(), &wrapped()).unwrap_err();
     assert!(matches!(found, StoredError::NoDirectories { .. }), "{found}");
 }
 
@@ -216,7 +219,7 @@ fn no_directories_no_files() {
 fn the_header_says_which_key_is_needed_before_there_is_one() {
     let fixture = Fixture::new();
     drop(fixture.create(1));
-    let header: Header = fixture.store.header(&fixture.place, partition(1)).unwrap();
+    let header: Header = fixture.store.header(&OnLane::here(), &fixture.place, partition(1)).unwrap();
     assert_eq!((header.key, header.kind), (wrapped(), Kind::Index));
-    assert!(fixture.store.header(&fixture.place, partition(2)).unwrap_err().is_missing());
+    assert!(fixture.store.header(&OnLane::here(), &fixture.place, partition(2)).unwrap_err().is_missing());
 }

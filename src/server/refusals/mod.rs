@@ -21,13 +21,11 @@ use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tracing::{Level, debug, warn};
 
+use super::Failure;
 use super::streams::StreamError;
 use crate::disk::{LookupError, RegisterError};
 use crate::merge::MergeError;
 use crate::telemetry::{Metrics, RefusalReason};
-
-/// The text of a failed request, for the peer.
-pub(super) type Failure = String;
 
 /// Why a peer does not get what it asked for.
 #[derive(Debug)]

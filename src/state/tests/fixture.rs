@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::stored::envelope::Context;
+use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;
 
 use crate::disk::{BlockStore, DiskLimits, Proof, Roots};
@@ -75,7 +76,7 @@ impl Fixture {
     /// Merge directories of these names.
     pub(crate) fn merge_dirs(&self, names: &[&str]) -> MergeDirs {
         let roots = Roots::open([self.root()]).unwrap();
-        let dirs = names.iter().map(|name| roots.accept(&self.dir(name)).unwrap());
+        let dirs = names.iter().map(|name| roots.accept(&OnLane::here(), &self.dir(name)).unwrap());
         MergeDirs::new(dirs.collect(), 64)
     }
 }

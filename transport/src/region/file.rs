@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, Stat, Statx, StatxFlags};
+
+use crate::lane::Lane;
 
 /// A regular file, open for reading.
 #[derive(Debug)]
@@ -15,14 +17,16 @@ pub struct OpenFile {
     path: ShownPath,
     /// The file system does not answer `RWF_NOWAIT`.
     pub(crate) never_now: AtomicBool,
+    lane: Lane,
     open: Arc<AtomicU64>,
 }
 
 impl OpenFile {
-    /// The file behind `fd`, which was `identity` when it was opened. `open` counts it for as long as it lives.
-    pub fn new(fd: OwnedFd, identity: Identity, path: ShownPath, open: Arc<AtomicU64>) -> Self {
+    /// The file behind `fd`, which was `identity` when it was opened. Who must wait for its bytes does so on `lane`, and
+    /// `open` counts it for as long as it lives.
+    pub fn new(fd: OwnedFd, identity: Identity, path: ShownPath, lane: Lane, open: Arc<AtomicU64>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
-        Self { fd, identity, path, never_now: AtomicBool::new(false), open }
+        Self { fd, identity, path, never_now: AtomicBool::new(false), lane, open }
     }
 
     /// Opens the regular file at `path`.
@@ -30,7 +34,7 @@ impl OpenFile {
     pub(crate) fn open(path: &std::path::Path) -> Self {
         let fd = OwnedFd::from(std::fs::File::open(path).unwrap());
         let identity = Identity::of(&rustix::fs::fstat(&fd).unwrap());
-        Self::new(fd, identity, ShownPath::new(path.to_str().unwrap()), Arc::default())
+        Self::new(fd, identity, ShownPath::new(path.to_str().unwrap()), Lane::new(1), Arc::default())
     }
 
     /// What it was when it was opened.
@@ -41,6 +45,29 @@ impl OpenFile {
     /// Its path as Spark would print it.
     pub fn path(&self) -> &ShownPath {
         &self.path
+    }
+
+    /// The lane of the disk that it lies on.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// Whether it is known to be the file that was opened, unchanged and with as many names. It is not where somebody
+    /// wrote to it, deleted it, renamed it or another file over it, or linked it; nor where the kernel would have to ask
+    /// a server. What became of a directory above it does not show. Looks up no path and waits for nothing.
+    pub fn is_unchanged(&self) -> bool {
+        self.look().is_some_and(|now| Identity::of_statx(&now).as_ref() == Some(&self.identity))
+    }
+
+    /// Whether it is known to be as long as it was when it was opened. Waits for nothing.
+    pub fn has_its_size(&self) -> bool {
+        self.look().is_some_and(|now| now.stx_size == self.identity.size)
+    }
+
+    /// What the kernel knows of it by itself.
+    fn look(&self) -> Option<Statx> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        rustix::fs::statx(&self.fd, c"", flags, StatxFlags::BASIC_STATS).ok()
     }
 
     /// The descriptor, for positional reads only.
@@ -55,11 +82,13 @@ impl Drop for OpenFile {
     }
 }
 
-/// What makes a file the same file, unchanged: device, inode, size, time of the last write and of the last change.
+/// What makes a file the same file, unchanged: device, inode, number of names, size, time of the last write and of the
+/// last change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Identity {
     device: u64,
     inode: u64,
+    links: u64,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -73,10 +102,23 @@ impl Identity {
         Self {
             device: stat.st_dev as u64,
             inode: stat.st_ino as u64,
+            links: stat.st_nlink as u64,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             modified: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
             changed: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
+    }
+
+    /// The same from what the kernel says of an open file; `None` where it does not say all of it.
+    fn of_statx(stat: &Statx) -> Option<Self> {
+        StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BASIC_STATS).then(|| Self {
+            device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            links: u64::from(stat.stx_nlink),
+            size: stat.stx_size,
+            modified: (stat.stx_mtime.tv_sec, i64::from(stat.stx_mtime.tv_nsec)),
+            changed: (stat.stx_ctime.tv_sec, i64::from(stat.stx_ctime.tv_nsec)),
+        })
     }
 
     /// Size in bytes.

@@ -1,7 +1,7 @@
 //! Positional reads of a [`Region`] into the caller's buffers.
 //!
 //! [`read_now`] takes what the page cache has and never waits for a disk; where it says [`ReadNow::WouldBlock`], the
-//! caller goes to a thread that may wait and calls [`read_blocking`]. Neither reads past the region's end, whatever
+//! caller goes to the lane of the file ([`OpenFile::lane`]) and calls [`read_blocking`]. Neither reads past the region's end, whatever
 //! room the buffers have, and either may read less than there is room for. [`is_at_hand`] reads nothing.
 
 use std::io::IoSliceMut;
@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{OpenFile, Region, ShownPath};
+use crate::lane::OnLane;
 
 /// What the page cache had.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,6 +71,7 @@ pub fn read_now(region: &Region, position: u64, bufs: &mut [IoSliceMut<'_>]) -> 
 /// Reads from `position` (counted from the region's begin) on, waiting for the disk. At least one byte, unless
 /// nothing is left or the buffers have no room.
 pub fn read_blocking(
+    _: &OnLane,
     region: &Region,
     position: u64,
     bufs: &mut [IoSliceMut<'_>],

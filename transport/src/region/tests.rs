@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use tempfile::TempDir;
 
 use super::{OpenFile, ReadError, ReadNow, Region, read_blocking, read_now};
+use crate::lane::OnLane;
 
 /// A file, and a directory that goes with it.
 struct Fixture {
@@ -36,13 +37,13 @@ fn never_reads_past_the_regions_end() {
     let fixture = Fixture::new();
     let region = fixture.region(0, 4);
     let mut bytes = [b'.'; 8];
-    assert_eq!(read_blocking(&region, 1, &mut [IoSliceMut::new(&mut bytes)]).unwrap(), 3);
+    assert_eq!(read_blocking(&OnLane::here(), &region, 1, &mut [IoSliceMut::new(&mut bytes)]).unwrap(), 3);
     assert_eq!(&bytes, b"AAA.....");
     let (mut a, mut b, mut c) = ([b'.'; 3], [b'.'; 3], [b'.'; 3]);
     let mut at = 0;
     {
         let bufs = &mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b), IoSliceMut::new(&mut c)];
-        at += read_blocking(&region, at, bufs).unwrap() as u64;
+        at += read_blocking(&OnLane::here(), &region, at, bufs).unwrap() as u64;
     }
     assert!(at > 0 && at <= 4);
     assert_eq!((&a, &c), (b"AAA", b"..."));
@@ -55,12 +56,18 @@ fn reads_nothing_at_and_beyond_the_end() {
     let region = fixture.region(4, 5);
     let mut bytes = [0; 4];
     for position in [5, 6, u64::MAX] {
-        assert_eq!(read_blocking(&region, position, &mut [IoSliceMut::new(&mut bytes)]).unwrap(), 0);
+        assert_eq!(
+            read_blocking(&OnLane::here(), &region, position, &mut [IoSliceMut::new(&mut bytes)]).unwrap(),
+            0
+        );
         let now = read_now(&region, position, &mut [IoSliceMut::new(&mut bytes)]).unwrap();
         assert_eq!(now, ReadNow::Read(0));
     }
-    assert_eq!(read_blocking(&region, 0, &mut []).unwrap(), 0);
-    assert_eq!(read_blocking(&Region::empty(), 0, &mut [IoSliceMut::new(&mut bytes)]).unwrap(), 0);
+    assert_eq!(read_blocking(&OnLane::here(), &region, 0, &mut []).unwrap(), 0);
+    assert_eq!(
+        read_blocking(&OnLane::here(), &Region::empty(), 0, &mut [IoSliceMut::new(&mut bytes)]).unwrap(),
+        0
+    );
 }
 
 #[test]
@@ -71,7 +78,7 @@ fn skips_buffers_without_room_and_takes_any_number_of_them() {
     let mut none = [];
     let mut bufs = vec![IoSliceMut::new(&mut none)];
     bufs.extend(bytes.chunks_mut(1).map(IoSliceMut::new));
-    let n = read_blocking(&region, 0, &mut bufs).unwrap();
+    let n = read_blocking(&OnLane::here(), &region, 0, &mut bufs).unwrap();
     assert!(n > 0 && n <= 1024, "{n}");
     assert!(bytes[..n].iter().all(|byte| *byte == 7));
 }
@@ -96,9 +103,9 @@ fn a_file_that_became_shorter_is_an_error() {
     let region = fixture.region(4, 5);
     fs::OpenOptions::new().write(true).open(fixture.dir.path().join("data")).unwrap().set_len(6).unwrap();
     let mut bytes = [0; 5];
-    assert_eq!(read_blocking(&region, 0, &mut [IoSliceMut::new(&mut bytes)]).unwrap(), 2);
+    assert_eq!(read_blocking(&OnLane::here(), &region, 0, &mut [IoSliceMut::new(&mut bytes)]).unwrap(), 2);
     let now = read_now(&region, 2, &mut [IoSliceMut::new(&mut bytes)]).unwrap();
     assert_eq!(now, ReadNow::WouldBlock);
-    let error = read_blocking(&region, 2, &mut [IoSliceMut::new(&mut bytes)]).unwrap_err();
+    let error = read_blocking(&OnLane::here(), &region, 2, &mut [IoSliceMut::new(&mut bytes)]).unwrap_err();
     assert!(matches!(error, ReadError::Truncated { expected: 9, found: 6, .. }), "{error}");
 }

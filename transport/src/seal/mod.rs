@@ -9,13 +9,11 @@
 //! use holds a permit of the memory budget; session layers change at an exact byte, between two
 //! segments. Called by `wire`, calls `disk` to read.
 
-mod lane;
 mod outbox;
 mod pool;
 mod pull;
 mod stack;
 
-pub use lane::Lane;
 pub use outbox::{Body, Outbound, Outbox, OutboxError, Stretch, Ticket};
 pub use pool::{Budget, PooledSegment, SegmentPool, Share};
 pub use pull::{Pull, PullError};

@@ -37,10 +37,10 @@ use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment};
 use sealed_shuffle_protocol::connection;
 use thiserror::Error;
 
-use super::lane::Lane;
 use super::pool::{PooledSegment, SegmentPool};
 use super::pull::{Pull, PullError};
 use super::stack::Stack;
+use crate::lane::{Lane, OnLane};
 use crate::region::{OpenFile, ReadError, ReadNow, Region, is_at_hand, read_blocking, read_now};
 
 /// One thing on its way out.
@@ -367,7 +367,7 @@ impl Outbox {
         Ok(Some(n))
     }
 
-    /// The same on the blocking pool.
+    /// The same on the lane of the disk.
     async fn take_from_disk(
         &mut self,
         mut segment: PooledSegment,
@@ -379,11 +379,14 @@ impl Outbox {
             Source::Region(region) => {
                 let want = usize::try_from(left).unwrap_or(usize::MAX).min(room);
                 let (region, position) = (region.clone(), self.region_taken);
-                let read = tokio::task::spawn_blocking(move || {
-                    let n = read_blocking(&region, position, &mut pieces(&mut segment, want));
+                let Some(lane) = region.file().map(|file| file.lane().clone()) else {
+                    return Ok((segment, 0));
+                };
+                let read = move |on: &OnLane| {
+                    let n = read_blocking(on, &region, position, &mut pieces(&mut segment, want));
                     (segment, n)
-                });
-                let (back, n) = read.await?;
+                };
+                let (back, n) = lane.run(read).await?;
                 let n = n?;
                 segment = back;
                 segment.advance(n);
@@ -391,11 +394,12 @@ impl Outbox {
             }
             Source::Pull { pull: slot, .. } => {
                 let mut pull = slot.take().ok_or_else(|| cut_short(left))?;
-                let fill = tokio::task::spawn_blocking(move || {
-                    let filled = pull.fill_blocking();
+                let lane = pull.lane();
+                let fill = move |on: &OnLane| {
+                    let filled = pull.fill_blocking(on);
                     (pull, filled)
-                });
-                let (pull, filled) = fill.await?;
+                };
+                let (pull, filled) = lane.run(fill).await?;
                 filled?;
                 put(slot.insert(pull).as_mut(), &mut segment, room, left)?
             }
@@ -477,7 +481,7 @@ async fn seal(
         return Ok(segment);
     }
     let mut layers = std::mem::take(stack);
-    let work = move || {
+    let work = move |_: &OnLane| {
         let sealed = layers.seal(&mut segment);
         (layers, segment, sealed)
     };

@@ -4,6 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::lane::{Lane, OnLane};
+
 /// A body that is pulled from its begin to its end, on whichever thread may do it.
 pub trait Pull: fmt::Debug + Send + Sync {
     /// Bytes that were not taken yet.
@@ -14,7 +16,12 @@ pub trait Pull: fmt::Debug + Send + Sync {
     fn fill_now(&mut self) -> Result<bool, PullError>;
 
     /// The same, and waits. What does not authenticate is an error, and none of its bytes come out.
-    fn fill_blocking(&mut self) -> Result<(), PullError>;
+    fn fill_blocking(&mut self, on: &OnLane) -> Result<(), PullError>;
+
+    /// Where [`Pull::fill_blocking`] is called: the lane of the disk; one of its own where nobody else waits for that.
+    fn lane(&self) -> Lane {
+        Lane::new(1)
+    }
 
     /// Puts the next bytes straight into `out`: how many, and 0 where those that come together do not fit. `None` where
     /// they have to come by [`Pull::plain`], or a disk has to be waited for. What failed has left nothing in `out` that

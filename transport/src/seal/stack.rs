@@ -44,7 +44,7 @@ impl Stack {
         self.layers.iter().all(|nested| nested.layer.is_ready())
     }
 
-    /// Whether sealing belongs into a [`super::Lane`].
+    /// Whether sealing belongs into a [`Lane`](crate::lane::Lane).
     pub fn is_slow(&self) -> bool {
         self.layers.iter().any(|nested| nested.layer.is_slow())
     }

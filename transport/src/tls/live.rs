@@ -6,9 +6,10 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use rustls::{ClientConfig, ServerConfig};
 use sealed_shuffle_config::{TlsConfig, TlsSource};
 
@@ -31,7 +32,7 @@ const COMMAND_PAUSE: Duration = Duration::from_secs(30);
 /// Keys and certificates in use, and where new ones come from.
 pub struct LiveTls<S> {
     config: TlsConfig,
-    current: RwLock<Current<S>>,
+    current: ArcSwap<Current<S>>,
     watch: Mutex<Watch>,
 }
 
@@ -81,22 +82,22 @@ impl<S: TlsSide> LiveTls<S> {
         let current = open(&config)?;
         let due = due(&config, current.own.as_deref());
         let watch = Watch { stamps, due, said: None };
-        Ok(Self { config, current: RwLock::new(current), watch: Mutex::new(watch) })
+        Ok(Self { config, current: ArcSwap::from_pointee(current), watch: Mutex::new(watch) })
     }
 
     /// For a connection that begins.
     pub fn current(&self) -> Arc<S> {
-        Arc::clone(&self.read().side)
+        Arc::clone(&self.current.load().side)
     }
 
     /// Our own certificate; `None` where a client has none.
     pub fn own(&self) -> Option<Arc<CertificateSummary>> {
-        self.read().own.clone()
+        self.current.load().own.clone()
     }
 
     /// What the operator should know of what is in use.
     pub fn warnings(&self) -> Arc<[String]> {
-        Arc::clone(&self.read().warnings)
+        Arc::clone(&self.current.load().warnings)
     }
 
     /// What the configuration says.
@@ -136,7 +137,7 @@ impl<S: TlsSide> LiveTls<S> {
             Ok(current) => {
                 watch.due = due(&self.config, current.own.as_deref());
                 watch.said = None;
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+                self.current.store(Arc::new(current));
                 Ok(())
             }
             Err(error) => {
@@ -144,10 +145,6 @@ impl<S: TlsSide> LiveTls<S> {
                 Err(error)
             }
         }
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Current<S>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

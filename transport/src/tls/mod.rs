@@ -17,6 +17,7 @@ mod live;
 pub mod material;
 mod side;
 mod trust;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub use self::layer::{TlsFacts, TlsLayer};
 pub use self::live::{LiveClientTls, LiveServerTls, LiveTls, Refresh};
 pub use self::material::MaterialError;
 pub use self::side::TlsSide;
+pub use self::witness::Witness;
 
 /// Every suite that is offered, by the names of Java and IANA.
 fn suites() -> impl Iterator<Item = SupportedCipherSuite> {

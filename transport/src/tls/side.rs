@@ -13,7 +13,7 @@ use sealed_shuffle_config::{ClientAuth, TlsConfig, TlsVersions};
 use super::certificate::CertificateSummary;
 use super::error::HOW_TO_NAME;
 use super::material::{Identity, Material, MaterialError};
-use super::trust::{ClientTrust, ServerTrust};
+use super::trust::{Authorities, ClientTrust, ServerTrust};
 use super::{provider, suite_name, suites};
 
 /// One of rustls's two configurations, and how it is made of ours.
@@ -74,12 +74,10 @@ impl TlsSide for ClientConfig {
             return Err(MaterialError::nobody_trusted(config));
         }
         let roots = roots(config, material)?;
-        let trust = ServerTrust::new(
-            roots,
-            material.trusted.clone(),
-            provider.signature_verification_algorithms,
-            !config.skip_hostname_verification,
-        );
+        let algorithms = provider.signature_verification_algorithms;
+        let checks_name = !config.skip_hostname_verification;
+        let judge = Authorities::new(roots, material.trusted.clone(), algorithms, checks_name);
+        let trust = ServerTrust { judge, algorithms };
         let builder = Self::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|error| MaterialError::unusable(config, "cipher suites and versions do not fit", error))?
@@ -99,7 +97,7 @@ impl TlsSide for ClientConfig {
     }
 }
 
-fn versions(versions: TlsVersions) -> &'static [&'static SupportedProtocolVersion] {
+pub(super) fn versions(versions: TlsVersions) -> &'static [&'static SupportedProtocolVersion] {
     static BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
     match versions {
         TlsVersions::Both => &BOTH,

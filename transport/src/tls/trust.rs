@@ -19,16 +19,35 @@ use rustls::{
 
 use super::certificate::CertificateSummary;
 
-/// How a client judges servers.
+/// A judgement on the certificate that a server shows. That the server holds its key is checked besides.
+pub(super) trait Judge: std::fmt::Debug + Send + Sync {
+    /// An error refuses the server.
+    fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error>;
+}
+
+/// How a client judges servers, as rustls asks for it.
 #[derive(Debug)]
-pub(super) struct ServerTrust {
+pub(super) struct ServerTrust<J> {
+    pub(super) judge: J,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Believes authorities and known certificates.
+#[derive(Debug)]
+pub(super) struct Authorities {
     roots: RootCertStore,
     known: Known,
     algorithms: WebPkiSupportedAlgorithms,
     checks_name: bool,
 }
 
-impl ServerTrust {
+impl Authorities {
     pub(super) fn new(
         roots: RootCertStore,
         trusted: Vec<CertificateDer<'static>>,
@@ -39,15 +58,14 @@ impl ServerTrust {
     }
 }
 
-impl ServerCertVerifier for ServerTrust {
-    fn verify_server_cert(
+impl Judge for Authorities {
+    fn judge(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<(), Error> {
         let parsed = ParsedCertificate::try_from(end_entity)?;
         if self.known.contains(end_entity) {
             check_dates(end_entity, now)?;
@@ -58,6 +76,20 @@ impl ServerCertVerifier for ServerTrust {
         if self.checks_name {
             verify_server_name(&parsed, server_name)?;
         }
+        Ok(())
+    }
+}
+
+impl<J: Judge> ServerCertVerifier for ServerTrust<J> {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.judge.judge(end_entity, intermediates, server_name, now)?;
         Ok(ServerCertVerified::assertion())
     }
 

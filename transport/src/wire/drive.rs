@@ -14,7 +14,8 @@ use tokio::time::sleep_until;
 use tokio_util::io::poll_read_buf;
 
 use super::{Socket, read_buffer};
-use crate::seal::{Body, Lane, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
+use crate::lane::Lane;
+use crate::seal::{Body, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
 
 /// Bytes read at once while only requests are expected: they pass through the stack, so that an idle
 /// connection holds no buffer.

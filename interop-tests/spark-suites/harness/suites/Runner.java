@@ -18,9 +18,10 @@ import org.junit.platform.launcher.core.LauncherDiscoveryRequestBuilder;
 import org.junit.platform.launcher.core.LauncherFactory;
 
 /**
- * Runs suites and prints a line for each of their tests: {@code RESULT}, suite and test with a {@code #} between them,
- * {@code passed}, {@code idle} (no service ran), {@code failed} or {@code skipped}, milliseconds, and the cause, with tabs between them. Arguments are
- * suites; those that begin with {@code -} name tests that are found and not run, printed as {@code left-out}.
+ * Runs suites and prints a line for each of their tests: the word {@code RESULT}, suite and test with a {@code #}
+ * between them, the outcome, milliseconds, and the cause of a failure, with tabs between them. Outcomes are
+ * {@code passed}, {@code idle} (passed, and no service ran), {@code failed}, {@code skipped} and {@code left-out}.
+ * Arguments are suites; those that begin with {@code -} name tests that are left out.
  */
 public final class Runner implements TestExecutionListener {
   private static final String TEST_LIMIT = "20 s";

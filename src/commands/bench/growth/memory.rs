@@ -59,9 +59,8 @@ async fn idle(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result
 
 /// The most that was seen.
 async fn slow(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result<f64, Failure> {
-    let mut settings = ground.settings()?;
     // One block at a time: then the socket stops.
-    settings.max_size_in_flight = blocks.size;
+    let settings = ground.settings()?.max_size_in_flight(blocks.size);
     let mut readers = JoinSet::new();
     for _ in 0..READERS {
         let client = Client::new(settings.clone(), AppId::new(APP));

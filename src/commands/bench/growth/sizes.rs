@@ -32,8 +32,7 @@ const TO_FILE: &str = "1.00 GiB, to a file";
 
 pub(super) async fn measure(ground: &Ground<'_>) -> Result<Series, Failure> {
     let service = ground.service(&[]).await?;
-    let mut settings = ground.settings()?;
-    settings.max_fetch_to_memory = GIB;
+    let settings = ground.settings()?.max_fetch_to_memory(GIB);
     let sparse = |(shuffle, (size, count, connections)): (i32, (u64, i32, usize))| {
         Ok((Arc::new(Blocks::sparse(ground.executor, shuffle, size, count)?), connections))
     };

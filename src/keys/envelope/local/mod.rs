@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::stat;
 use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
+use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::random::OsRandom;
 use sealed_shuffle_transport::region::Identity;
 use time::OffsetDateTime;
@@ -29,6 +30,9 @@ use super::error::{KeyError, KeyErrorKind};
 use super::provider::{Answer, KeyProvider};
 use file::{Contents, FileError};
 use wrap::Fault;
+
+/// Looks at the file at the same time.
+const THREADS: usize = 2;
 
 /// The provider `local-file`. Clones share what was read.
 #[derive(Clone, Debug)]
@@ -40,6 +44,8 @@ pub struct LocalKeyFile {
 struct Inner {
     path: PathBuf,
     read: Mutex<Arc<Contents>>,
+    /// Where the file is looked at: keys do not wait for disks with blocks.
+    lane: Lane,
 }
 
 /// One key of a file, without the key.
@@ -62,15 +68,18 @@ impl LocalKeyFile {
             read => read.map(|contents| (contents, false)),
         };
         let (contents, made) = opened.map_err(|error| error.at(path))?;
-        let inner = Inner { path: path.to_owned(), read: Mutex::new(Arc::new(contents)) };
-        Ok((Self { inner: Arc::new(inner) }, made))
+        Ok((Self::of(path, contents), made))
     }
 
     /// Reads a file that must be there. Touches the disk.
     pub fn open(path: &Path) -> Result<Self, KeyError> {
         let contents = file::read(path).map_err(|error| error.at(path))?;
-        let inner = Inner { path: path.to_owned(), read: Mutex::new(Arc::new(contents)) };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self::of(path, contents))
+    }
+
+    fn of(path: &Path, contents: Contents) -> Self {
+        let read = Mutex::new(Arc::new(contents));
+        Self { inner: Arc::new(Inner { path: path.to_owned(), read, lane: Lane::new(THREADS) }) }
     }
 
     /// Adds a key, which wraps from now on, and answers its name. Touches the disk.
@@ -120,7 +129,7 @@ impl LocalKeyFile {
         work: impl FnOnce(&Inner) -> Result<T, KeyError> + Send + 'static,
     ) -> Result<T, KeyError> {
         let inner = Arc::clone(&self.inner);
-        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        let done = self.inner.lane.run(move |_| work(&inner)).await;
         done.unwrap_or_else(|error| {
             Err(KeyError::new(
                 KeyErrorKind::Unavailable,

@@ -521,7 +521,7 @@ impl Pull for Pulled {
         Ok(self.is_next_ready)
     }
 
-    fn fill_blocking(&mut self) -> Result<(), PullError> {
+    fn fill_blocking(&mut self, _: &OnLane) -> Result<(), PullError> {
         self.fill()
     }
 

@@ -7,7 +7,7 @@ use rustls::server::WebPkiClientVerifier;
 
 use super::*;
 use crate::tls::provider;
-use crate::tls::trust::{ClientTrust, ServerTrust};
+use crate::tls::trust::{Authorities, ClientTrust, ServerTrust};
 
 /// An authority and what it signs.
 struct Authority {
@@ -76,7 +76,8 @@ fn client_config(
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> Arc<ClientConfig> {
     let algorithms = all().signature_verification_algorithms;
-    let trust = ServerTrust::new(roots(trusts), Vec::new(), algorithms, true);
+    let judge = Authorities::new(roots(trusts), Vec::new(), algorithms, true);
+    let trust = ServerTrust { judge, algorithms };
     let config = ClientConfig::builder_with_provider(all())
         .with_protocol_versions(versions)
         .unwrap()

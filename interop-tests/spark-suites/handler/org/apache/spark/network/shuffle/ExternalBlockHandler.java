@@ -97,7 +97,10 @@ public class ExternalBlockHandler extends RpcHandler implements RpcHandler.Merge
     }
   }
 
-  /** The directories of the suite lie nowhere: the same executor is registered with some that do. */
+  /**
+   * The directories of the suite lie nowhere: the same executor is registered with some that do. The stand-ins are told
+   * once the service counts it.
+   */
   private void register(RegisterExecutor message, RpcResponseCallback callback) throws IOException {
     ByteBuffer answer;
     try (Timer.Context timed = registered.time()) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::{Body, Pull, PullError, Ticket};
 
 /// The bytes of a block. Cheap to clone: they are sent again where a connection broke.
@@ -46,7 +47,7 @@ impl BlockBody {
     /// As a connection sends it.
     pub(crate) fn outbound(&self, ticket: Ticket) -> Body {
         let pull: Box<dyn Pull> = match &self.0 {
-            Source::Bytes(bytes) => Box::new(Held(bytes.clone())),
+            Source::Bytes(bytes) => Box::new(AtHand(bytes.clone())),
             Source::File { file, offset, len } => {
                 Box::new(Reading { file: Arc::clone(file), next: *offset, unread: *len, plain: Bytes::new() })
             }
@@ -63,9 +64,9 @@ impl From<Bytes> for BlockBody {
 
 /// Bytes at hand.
 #[derive(Debug)]
-struct Held(Bytes);
+struct AtHand(Bytes);
 
-impl Pull for Held {
+impl Pull for AtHand {
     fn remaining(&self) -> u64 {
         self.0.len() as u64
     }
@@ -74,7 +75,7 @@ impl Pull for Held {
         Ok(true)
     }
 
-    fn fill_blocking(&mut self) -> Result<(), PullError> {
+    fn fill_blocking(&mut self, _: &OnLane) -> Result<(), PullError> {
         Ok(())
     }
 
@@ -141,7 +142,7 @@ impl Pull for Reading {
         }
     }
 
-    fn fill_blocking(&mut self) -> Result<(), PullError> {
+    fn fill_blocking(&mut self, _: &OnLane) -> Result<(), PullError> {
         if self.is_at_hand() {
             return Ok(());
         }
@@ -186,7 +187,7 @@ mod tests {
         let mut all = Vec::new();
         while pull.remaining() > 0 {
             if !pull.fill_now()? {
-                pull.fill_blocking()?;
+                pull.fill_blocking(&OnLane::here())?;
             }
             let n = pull.plain().len().min(1000);
             all.extend_from_slice(&pull.plain()[..n]);

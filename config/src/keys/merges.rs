@@ -1,0 +1,71 @@
+//! Push-based merging at a server.
+
+use crate::ByteCount;
+use crate::key::DefaultValue::Text as Is;
+use crate::key::Reader::Serve;
+use crate::key::{AnyKey, Key};
+use crate::value::{Bool, Int, LARGEST, Size, SizeUnit, Text, Time, TimeUnit};
+
+keys! {
+    MERGES:
+
+    /// Merging.
+    pub static MERGE_MANAGER: Key<Text> = Key::new(
+        "spark.shuffle.push.server.mergedShuffleFileManagerImpl",
+        Text { what: "class name" },
+        Is("org.apache.spark.network.shuffle.NoOpMergedShuffleFileManager"),
+        Serve,
+        "A name that ends in `RemoteBlockPushResolver` switches push-based merging on; any other leaves it off.",
+    )
+    .literal();
+
+    /// Size of merged chunks.
+    pub static MERGE_MIN_CHUNK: Key<Size> = Key::new(
+        "spark.shuffle.push.server.minChunkSizeInMergedShuffleFile",
+        Size::new(SizeUnit::Bytes, ByteCount::new(0), ByteCount::new(i32::MAX as u64)),
+        Is("2m"),
+        Serve,
+        "A merged chunk ends with the block that makes it so long; readers fetch whole chunks.",
+    )
+    .literal();
+
+    /// Memory for merged partitions that are read.
+    pub static MERGE_INDEX_CACHE: Key<Size> = Key::new(
+        "spark.shuffle.push.server.mergedIndexCacheSize",
+        Size::new(SizeUnit::Bytes, ByteCount::new(0), LARGEST),
+        Is("100m"),
+        Serve,
+        "Memory for the indexes of merged partitions that are being read, at most; 0 keeps none.",
+    )
+    .literal();
+
+    /// Disk errors of a partition.
+    pub static MERGE_IO_ERRORS: Key<Int<u32>> = Key::new(
+        "spark.shuffle.push.server.ioExceptionsThresholdDuringMerge",
+        Int::transport(0, i32::MAX as u32),
+        Is("4"),
+        Serve,
+        "Disk errors that a partition being merged survives; with one more it takes no further blocks.",
+    )
+    .literal();
+
+    /// Clean-up at the end.
+    pub static MERGE_CLEANER_TIMEOUT: Key<Time> = Key::new(
+        "spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout",
+        Time::spark(TimeUnit::Seconds),
+        Is("60s"),
+        Serve,
+        "How long a server that stops goes on deleting merged files that nobody wants.",
+    )
+    .literal();
+
+    /// Whether finalizing waits for the disk.
+    pub static MERGE_FSYNC: Key<Bool> = Key::new(
+        "spark.sealed.merge.fsync",
+        Bool::TRANSPORT,
+        Is("false"),
+        Serve,
+        "Whether a merge is announced as finalized only when the disk has it, so that it survives a power loss, too. \
+         Without it, it survives everything that leaves the kernel running; what a power loss damaged is found out.",
+    );
+}

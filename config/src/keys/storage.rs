@@ -1,0 +1,92 @@
+//! Files that are served, and what a server keeps of them.
+
+use crate::ByteCount;
+use crate::key::DefaultValue::{Text as Is, Unset};
+use crate::key::Reader::Serve;
+use crate::key::{AnyKey, Key};
+use crate::value::{Bool, Int, LARGEST, List, Size, SizeUnit, Text};
+
+keys! {
+    STORAGE:
+
+    /// Roots of executors' directories.
+    pub static LOCAL_DIR: Key<List> = Key::new(
+        "spark.local.dir",
+        List,
+        Unset("none: refused unless the environment names directories"),
+        Serve,
+        "Directories beneath which executors may register theirs and files are opened. `SPARK_EXECUTOR_DIRS`, \
+         `SPARK_LOCAL_DIRS` and, under YARN, `LOCAL_DIRS` come before it. Entries are trimmed.",
+    )
+    .literal();
+
+    /// Weight of the index cache.
+    pub static INDEX_CACHE_SIZE: Key<Size> = Key::new(
+        "spark.shuffle.service.index.cache.size",
+        Size::new(SizeUnit::Bytes, ByteCount::new(0), LARGEST),
+        Is("100m"),
+        Serve,
+        "Memory for index files that were read, at most; 0 reads the index at every request.",
+    )
+    .literal();
+
+    /// Disk-persisted RDD blocks.
+    pub static FETCH_RDD: Key<Bool> = Key::new(
+        "spark.shuffle.service.fetch.rdd.enabled",
+        Bool::TRANSPORT,
+        Is("false"),
+        Serve,
+        "Accepted, without effect on serving: RDD blocks on disk are served whenever they are asked for.",
+    )
+    .literal();
+
+    /// Confinement of paths.
+    pub static VERIFY_BLOCK_PATHS: Key<Bool> = Key::new(
+        "spark.shuffle.service.verifyBlockPathsAtRead",
+        Bool::TRANSPORT,
+        Is("true"),
+        Serve,
+        "Only `true` is accepted: files are always opened beneath their root, with the kernel's help.",
+    )
+    .literal();
+
+    /// Blocking reads.
+    pub static DISK_THREADS: Key<Int<u32>> = Key::new(
+        "spark.sealed.disk.threads",
+        Int::registry(1, 1024),
+        Is("8"),
+        Serve,
+        "Threads that wait for the disk of each root when the page cache has not got the bytes; about two per spindle or \
+         more per SSD.",
+    );
+
+    /// Cache of descriptors.
+    pub static FILES_MAX_OPEN: Key<Int<u32>> = Key::new(
+        "spark.sealed.files.max-open",
+        Int::registry(0, 1 << 20),
+        Is("0"),
+        Serve,
+        "Files kept open between requests, at most; 0 takes what the descriptor limit leaves beside the connections.",
+    );
+
+    /// Recovery.
+    pub static DB_ENABLED: Key<Bool> = Key::new(
+        "spark.shuffle.service.db.enabled",
+        Bool::REGISTRY,
+        Is("true"),
+        Serve,
+        "Whether registrations, merge state and secrets that were handed over survive a restart: sealed, in \
+         `recovery.redb` under `spark.sealed.state.dir`. `false` forgets them.",
+    );
+
+    /// Where the server keeps what outlives it.
+    pub static STATE_DIR: Key<Text> = Key::new(
+        "spark.sealed.state.dir",
+        Text { what: "directory" },
+        Unset("`$STATE_DIRECTORY` (systemd); else `/var/lib/sealed-shuffle` for root, `~/.local/state/sealed-shuffle` for others"),
+        Serve,
+        "Directory for what the server itself keeps across restarts; made with mode 0700 when it is needed. Not on the \
+         disks of `spark.local.dir`.",
+    )
+    .near("spark.shuffle.service.db.backend");
+}

@@ -1,0 +1,74 @@
+//! Readers of finalized partitions, kept for a while: a reducer asks for all chunks of a partition one by one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use sealed_shuffle_protocol::ids::AppId;
+
+use super::names::PartitionId;
+use super::store::PartitionReader;
+
+/// Opened partitions that are finalized.
+#[derive(Debug)]
+pub(super) struct Readers {
+    /// None where none is kept.
+    cache: Option<Cache<PartitionId, Kept, ByMemory>>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    reader: Arc<dyn PartitionReader>,
+    /// Used since the last sweep.
+    is_used: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Debug)]
+struct ByMemory {
+    /// So that `most` entries fill the cache, however small they are.
+    least: u64,
+}
+
+impl Weighter<PartitionId, Kept> for ByMemory {
+    fn weight(&self, _: &PartitionId, kept: &Kept) -> u64 {
+        kept.reader.weight().max(self.least)
+    }
+}
+
+impl Readers {
+    pub(super) fn new(bytes: u64, most: usize) -> Self {
+        let least = bytes.checked_div(most as u64).unwrap_or(0).max(1);
+        let cache = (bytes > 0 && most > 0).then(|| Cache::with_weighter(most, bytes, ByMemory { least }));
+        Self { cache }
+    }
+
+    pub(super) fn find(&self, partition: &PartitionId) -> Option<Arc<dyn PartitionReader>> {
+        let kept = self.cache.as_ref()?.get(partition)?;
+        kept.is_used.store(true, Ordering::Relaxed);
+        Some(kept.reader)
+    }
+
+    pub(super) fn keep(&self, partition: &PartitionId, reader: &Arc<dyn PartitionReader>) {
+        if let Some(cache) = &self.cache {
+            let is_used = Arc::new(AtomicBool::new(true));
+            cache.insert(partition.clone(), Kept { reader: Arc::clone(reader), is_used });
+        }
+    }
+
+    pub(super) fn remove(&self, partition: &PartitionId) {
+        self.cache.as_ref().and_then(|cache| cache.remove(partition));
+    }
+
+    pub(super) fn forget(&self, app: &AppId) {
+        if let Some(cache) = &self.cache {
+            cache.retain(|partition, _| partition.app != *app);
+        }
+    }
+
+    pub(super) fn sweep(&self) {
+        if let Some(cache) = &self.cache {
+            cache.retain(|_, kept| kept.is_used.swap(false, Ordering::Relaxed));
+        }
+    }
+}
