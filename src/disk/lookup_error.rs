@@ -1,9 +1,4 @@
-//! Why a block cannot be had: in the log's words (Display), and in the words that Spark's clients read
-//! ([`LookupError::spark_text`]).
-//!
-//! Texts that Spark has are Spark's to the letter (`ExternalShuffleBlockResolver`, `ShuffleIndexInformation` and
-//! `FileSegmentManagedBuffer`, Spark 4.3.0). Where Spark sends a header and then closes (a data file that is missing
-//! or short), the text is ours, in Java's form.
+//! Why a block cannot be had, in the words of the log.
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_transport::region::ShownPath;
@@ -141,40 +136,6 @@ impl LookupError {
         }
     }
 
-    /// What the peer reads: the first line of a failure in Spark.
-    pub fn spark_text(&self) -> String {
-        match self {
-            Self::NotRegistered { app, executor } => format!(
-                "java.lang.RuntimeException: Executor is not registered (appId={}, execId={})",
-                app.as_str(),
-                executor.as_str()
-            ),
-            Self::NotRegisteredForDiagnosis { .. } => {
-                r#"java.lang.NullPointerException: Cannot read field "localDirs" because "executor" is null"#
-                    .into()
-            }
-            Self::NoDirectories { .. } => "java.lang.ArithmeticException: / by zero".into(),
-            Self::Index { source } => failed_to_open(source.path()),
-            Self::IndexTooLarge { path, .. } | Self::Changing { path } => failed_to_open(path),
-            Self::OutOfBounds { .. } => "java.lang.IndexOutOfBoundsException".into(),
-            Self::NegativeLength { length, .. } => format!("count : {length} (expected: >= 0)"),
-            Self::DamagedIndex { shuffle, map } => {
-                format!("java.io.IOException: Index of shuffle_{shuffle}_{map}_0 is damaged")
-            }
-            Self::Escapes { path } => format!(
-                "java.lang.RuntimeException: Block file {} resolves outside the executor's registered local \
-                 directories",
-                path.as_str()
-            ),
-            Self::Data { source } => {
-                format!("java.io.IOException: Data file is missing or unreadable: {}", source.path().as_str())
-            }
-            Self::Mismatch { path, .. } => {
-                format!("java.io.IOException: Data file does not match its index: {}", path.as_str())
-            }
-        }
-    }
-
     pub(super) fn index(error: OpenError) -> Self {
         match error {
             OpenError::Escapes { path } => Self::Escapes { path },
@@ -188,8 +149,4 @@ impl LookupError {
             source => Self::Data { source },
         }
     }
-}
-
-fn failed_to_open(path: &ShownPath) -> String {
-    format!("java.lang.RuntimeException: Failed to open file: {}", path.as_str())
 }

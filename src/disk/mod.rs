@@ -22,7 +22,7 @@
 //! | [`purge`] | all files of certain names in a directory that Spark laid out |
 //! | [`own`] | files that this service makes itself, beneath the same roots |
 //! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
-//! | [`lookup_error`] | what failed, in the log's words and in Spark's |
+//! | [`lookup_error`] | why a block cannot be had |
 //!
 //! Invariants: a file is opened relative to a root's handle and never through a symlink; an index and a data file
 //! are used together only while both are the files that were read together (device, inode, size, times); no cache

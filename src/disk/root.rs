@@ -245,13 +245,6 @@ pub enum DirRefused {
     },
 }
 
-impl DirRefused {
-    /// What the peer reads.
-    pub fn spark_text(&self) -> String {
-        format!("java.lang.IllegalArgumentException: {self}")
-    }
-}
-
 /// As many links as Linux itself follows in one path.
 const MAX_LINKS: usize = 40;
 

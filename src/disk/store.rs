@@ -43,20 +43,6 @@ pub enum RegisterError {
     Refused(#[from] RegisterRefused),
 }
 
-impl RegisterError {
-    /// What the peer reads.
-    pub fn spark_text(&self) -> String {
-        match self {
-            Self::Dir(refused) => refused.spark_text(),
-            Self::Refused(RegisterRefused::NeedsProof { app }) => format!(
-                "java.lang.SecurityException: Client for null not authorized for application {}.",
-                app.as_str()
-            ),
-            Self::Refused(_) => "java.lang.IllegalStateException: Too many executors are registered".into(),
-        }
-    }
-}
-
 /// What a sweep did.
 #[derive(Debug, Default)]
 pub struct Swept {

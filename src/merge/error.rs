@@ -1,9 +1,6 @@
-//! The failures of merging. Display is the text for the log; [`MergeError::spark_text`] is the text that Spark's
-//! clients read.
-//!
-//! Texts that Spark has are Spark's to the letter (RemoteBlockPushResolver, `TransportRequestHandler`, Spark 4.3.0).
+//! The failures of merging, in the words of the log.
 
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::names::PartitionId;
@@ -103,16 +100,16 @@ pub enum MergeError {
     Write {
         /// The block.
         block: String,
-        /// The cause, as a line of Java's.
-        cause: String,
+        /// What happened.
+        cause: WriteCause,
     },
     /// The block cannot be completed.
     #[error("cannot complete {block}: {cause}")]
     Complete {
         /// The block.
         block: String,
-        /// The cause, as a line of Java's.
-        cause: String,
+        /// What happened.
+        cause: WriteCause,
     },
     /// The merge was finalized before, or has a successor.
     #[error("shuffle {shuffle} cannot be finalized with merge id {merge}: it was, or a later one has begun")]
@@ -202,6 +199,20 @@ pub enum MergeError {
     },
 }
 
+/// Why a pushed block is not written.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WriteCause {
+    /// The partition had too many disk errors, with this one or before.
+    #[error("too many disk errors")]
+    TooManyErrors,
+    /// The files were closed beneath the writer.
+    #[error("the files of the partition were closed")]
+    FilesClosed,
+    /// The disk's own words.
+    #[error("{0}")]
+    Disk(String),
+}
+
 impl MergeError {
     /// A short fixed word for metrics.
     pub fn label(&self) -> &'static str {
@@ -224,95 +235,4 @@ impl MergeError {
             Self::Unreadable { .. } | Self::AwaitsKey { .. } => "merge_unreadable",
         }
     }
-
-    /// The text for the peer: the first line of a failure in Spark, with its cause if it has one.
-    pub fn spark_text(&self) -> String {
-        match self {
-            Self::NoMergeDir { meta } => illegal(format!(
-                "Failed to get the merge directory information from the shuffleManagerMeta {meta} in executor \
-                 registration message"
-            )),
-            Self::InvalidMergeDir { dir, meta } => illegal(format!(
-                "Invalid merge directory name {dir} from the shuffleManagerMeta {meta} in executor registration message"
-            )),
-            Self::Escapes { name, parent, app } => illegal(format!(
-                "Merge directory {name} escapes the local dir parent {parent} for application {}",
-                app.as_str()
-            )),
-            Self::NoParent { dir } => illegal(format!("Invalid local directory without a parent dir: {dir}")),
-            Self::Dir(refused) => refused.spark_text(),
-            Self::Store { app, why } => {
-                format!("java.lang.IllegalStateException: Application {} cannot merge: {why}", app.as_str())
-            }
-            Self::NotANumber { text } => {
-                format!("java.lang.NumberFormatException: For input string: \"{text}\"")
-            }
-            Self::UnknownApp { app } => {
-                illegal(format!("application {} is not registered or NM was restarted.", app.as_str()))
-            }
-            Self::Attempt { message, app, named, stored } => illegal(format!(
-                "The attempt id {named} in this {message} message does not match with the current attempt id {stored} \
-                 stored in shuffle service for application {}",
-                app.as_str()
-            )),
-            Self::Create { partition, .. } => runtime(format!(
-                "Cannot initialize merged shuffle partition for appId {} shuffleId {} shuffleMergeId {} reduceId {}",
-                partition.app.as_str(),
-                partition.shuffle,
-                partition.merge,
-                partition.reduce
-            )),
-            Self::Absurd { what } => illegal(format!("A pushed block with {what} is refused")),
-            Self::Threshold { block } => threshold_text(block),
-            Self::Write { cause, .. } => {
-                format!("java.io.IOException: Destination failed while reading stream\nCaused by: {cause}")
-            }
-            Self::Complete { cause, .. } => format!(
-                "java.io.IOException: Failure post-processing complete stream; failing this rpc and leaving channel \
-                 active\nCaused by: {cause}"
-            ),
-            Self::StaleFinalize { shuffle, merge } => runtime(format!(
-                "Shuffle merge finalize request for shuffle {shuffle} with shuffleMergeId {merge} is stale shuffle \
-                 finalize request as shuffle blocks of a higher shuffleMergeId for the shuffle is already being pushed"
-            )),
-            Self::Finalize { app, shuffle, merge, .. } => runtime(format!(
-                "Error while finalizing shuffle merge for application {} shuffle {shuffle} with shuffleMergeId {merge}",
-                app.as_str()
-            )),
-            Self::StaleFetch { what, partition: PartitionId { shuffle, merge, reduce, .. } } => {
-                stale_fetch_text(what, *shuffle, *merge, *reduce)
-            }
-            Self::NotFound { kind, path } => runtime(format!("Merged shuffle {kind} file {path} not found")),
-            Self::EmptyIndex { path } => runtime(format!("Merged shuffle index file {path} is empty")),
-            Self::NoSuchChunk { .. } => "java.lang.IndexOutOfBoundsException".to_owned(),
-            Self::Unreadable { path, .. } | Self::AwaitsKey { path, .. } => {
-                runtime(format!("Failed to open merged shuffle index file {path}"))
-            }
-            Self::StaleRemove { app, shuffle, merge, current } => runtime(format!(
-                "Asked to remove old shuffle merged data for application {} shuffleId {shuffle} shuffleMergeId {merge}, \
-                 but current shuffleMergeId {current} ",
-                app.as_str()
-            )),
-        }
-    }
-}
-
-/// The answer of a partition with too many errors.
-pub(super) fn threshold_text(block: &str) -> String {
-    format!("java.lang.IllegalStateException: IOExceptions exceeded the threshold when merging {block}")
-}
-
-fn stale_fetch_text(what: &str, shuffle: ShuffleId, merge: ShuffleMergeId, reduce: ReduceId) -> String {
-    runtime(format!(
-        "{what} fetch for shuffle {shuffle} with shuffleMergeId {merge} reduceId {reduce} is stale shuffle block fetch \
-         request as shuffle blocks of a higher shuffleMergeId for the shuffle is available"
-    ))
-}
-
-fn illegal(text: String) -> String {
-    format!("java.lang.IllegalArgumentException: {text}")
-}
-
-fn runtime(text: String) -> String {
-    format!("java.lang.RuntimeException: {text}")
 }

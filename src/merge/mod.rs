@@ -15,7 +15,7 @@
 //! | [`merger`] | applications, attempts, shuffles: registration, clean-up |
 //! | [`push`], `finalize`, `remove`, `serve` | the requests |
 //! | [`journal`] | the state that survives a restart |
-//! | [`error`] | the failures, in the log's words and in Spark's |
+//! | [`error`] | the failures, in the words of the log |
 //!
 //! Invariants: a partition has one writer at a time, and its bytes count only once its block is complete; a map index
 //! is merged at most once; deferred blocks never exceed their budget; files are made only beneath merge directories
@@ -46,7 +46,7 @@ pub mod store;
 mod tests;
 
 pub use dirs::MergeDirs;
-pub use error::MergeError;
+pub use error::{MergeError, WriteCause};
 pub use journal::{Journal, Remembered};
 pub use memory::MemoryStore;
 pub use merger::{MergeCounters, MergeSettings, Merger};

@@ -15,6 +15,7 @@ use roaring::RoaringBitmap;
 use sealed_shuffle_transport::lane::OnLane;
 use tracing::warn;
 
+use super::error::WriteCause;
 use super::store::PartitionWriter;
 
 /// One partition of an open shuffle.
@@ -153,7 +154,7 @@ impl State {
     }
 }
 
-/// Spark's error when a file is closed beneath a writer.
+/// A file was closed beneath a writer.
 #[derive(Debug, thiserror::Error)]
 #[error("the files of the partition were closed")]
 pub(super) struct FilesClosed;
@@ -162,11 +163,11 @@ fn closed() -> io::Error {
     io::Error::other(FilesClosed)
 }
 
-/// A disk error under the name that Java would give it.
-pub(super) fn java_cause(error: &io::Error) -> String {
+/// What a disk's error means for the block that was to be written.
+pub(super) fn cause(error: &io::Error) -> WriteCause {
     let is_closed = error.get_ref().is_some_and(|inner| inner.is::<FilesClosed>());
     match is_closed {
-        true => "java.nio.channels.ClosedChannelException".to_owned(),
-        false => format!("java.io.IOException: {error}"),
+        true => WriteCause::FilesClosed,
+        false => WriteCause::Disk(error.to_string()),
     }
 }

@@ -19,10 +19,10 @@ use sealed_shuffle_transport::lane::OnLane;
 use tracing::warn;
 
 use super::deferred::DeferredPush;
-use super::error::{MergeError, threshold_text};
+use super::error::{MergeError, WriteCause};
 use super::merger::{App, Counters, Merger, Phase, Shuffle};
 use super::names::push_name;
-use super::partition::{Files, Partition, State, Writing, java_cause};
+use super::partition::{Files, Partition, State, Writing, cause};
 
 /// A pushed block that is arriving.
 #[derive(Debug)]
@@ -231,13 +231,13 @@ impl Merger {
         Ok(())
     }
 
-    /// Counts a disk error; returns the cause for the peer.
-    fn count_error(&self, state: &mut State, block: &str, error: &io::Error) -> String {
+    /// Counts a disk error, and says what it means for the block.
+    fn count_error(&self, state: &mut State, block: &str, error: &io::Error) -> WriteCause {
         state.errors = state.errors.saturating_add(1);
         warn!(block, %error, errors = state.errors, "a disk error while merging");
         match self.check_errors(state, block) {
-            Err(_) => threshold_text(block),
-            Ok(()) => java_cause(error),
+            Err(_) => WriteCause::TooManyErrors,
+            Ok(()) => cause(error),
         }
     }
 }
@@ -347,9 +347,8 @@ impl Merging {
             self.ignore(merger, bytes_of(pieces));
             return Ok(());
         }
-        let written =
-            |error: MergeError| MergeError::Write { block: block.to_owned(), cause: error.spark_text() };
-        merger.check_errors(&state, block).map_err(written)?;
+        let failed = |cause| MergeError::Write { block: block.to_owned(), cause };
+        merger.check_errors(&state, block).map_err(|_| failed(WriteCause::TooManyErrors))?;
         if self.has_gaps {
             self.ignore(merger, bytes_of(pieces));
             return Ok(());
@@ -360,10 +359,8 @@ impl Merging {
             }
             return Ok(());
         }
-        self.write(on, merger, &mut state, pieces).map_err(|error| {
-            let cause = merger.count_error(&mut state, block, &error);
-            MergeError::Write { block: block.to_owned(), cause }
-        })
+        let written = self.write(on, merger, &mut state, pieces);
+        written.map_err(|error| failed(merger.count_error(&mut state, block, &error)))
     }
 
     fn complete(&mut self, on: &OnLane, merger: &Merger, block: &str) -> Result<ReturnCode, MergeError> {
@@ -390,7 +387,7 @@ impl Merging {
         }
         let failed = |cause| MergeError::Complete { block: block.to_owned(), cause };
         if !is_writer && !self.deferred.is_empty() {
-            merger.check_errors(&state, block).map_err(|error| failed(error.spark_text()))?;
+            merger.check_errors(&state, block).map_err(|_| failed(WriteCause::TooManyErrors))?;
         }
         let written = self.write(on, merger, &mut state, &[]).and_then(|()| state.commit(self.map));
         written.map_err(|error| failed(merger.count_error(&mut state, block, &error)))?;
@@ -399,7 +396,7 @@ impl Merging {
         };
         // A chunk more or less does no harm until there are too many errors. The block stays merged even then.
         merger.count_error(&mut state, block, &error);
-        merger.check_errors(&state, block).map_err(|error| failed(error.spark_text()))?;
+        merger.check_errors(&state, block).map_err(|_| failed(WriteCause::TooManyErrors))?;
         Ok(ReturnCode::Success)
     }
 

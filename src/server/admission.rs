@@ -10,10 +10,12 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
 use tracing::{debug, warn};
 
+use super::Failure;
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use crate::applications::{Evidence, Speaker};
 use crate::keys::Watch;
-use crate::telemetry::{Refusal, SecretUsed};
+use crate::telemetry::SecretUsed;
 
 impl Session {
     /// The channel is known, and the identity with it: judges both. Called once a connection, for every mode but SASL,
@@ -27,7 +29,7 @@ impl Session {
     }
 
     /// Judges the channel of a peer that has proven `app`, or nothing; the text is what it reads where it is refused.
-    pub(super) fn judge_channel(&mut self, app: Option<&AppId>, channel: Channel) -> Option<String> {
+    pub(super) fn judge_channel(&mut self, app: Option<&AppId>, channel: Channel) -> Option<Failure> {
         let channel = self.within_tls(channel);
         self.channel = Some(channel);
         self.shared.metrics.channel_known(channel);
@@ -41,14 +43,13 @@ impl Session {
             }
             return None;
         }
-        let text = policy.refusal(app, &channel);
-        self.shared.metrics.refused(Refusal::BelowMinimum);
-        let shown = app.map_or_else(String::new, ToString::to_string);
-        let cure = policy.cure(app, &channel);
-        warn!(
-            peer = %self.peer, app = shown, channel = %channel.level, %policy,
-            "refused a connection below the minimum; {cure} in the application"
-        );
+        let text = self.refuse(&Refusal::BelowMinimum {
+            app: app.cloned(),
+            level: channel.level,
+            policy: policy.to_string(),
+            text: policy.refusal(app, &channel),
+            cure: policy.cure(app, &channel).to_string(),
+        });
         if let Some(app) = app {
             self.shared.applications.usage().refused(app, Some(channel), self.peer.ip(), &text);
         }
@@ -89,7 +90,7 @@ impl Session {
     }
 
     /// A peer that has proven nothing names `app`, which the general rules let it do; the application's own may not.
-    pub(super) fn admit_unproven(&mut self, app: &AppId) -> Result<(), String> {
+    pub(super) fn admit_unproven(&mut self, app: &AppId) -> Result<(), Failure> {
         if self.seen.as_ref().is_some_and(|seen| seen.app() == app) {
             return Ok(());
         }
@@ -97,8 +98,7 @@ impl Session {
         let policy = self.shared.policy();
         if !policy.admits_unproven(app, &channel) {
             let text = policy.refusal(Some(app), &channel);
-            self.shared.metrics.refused(Refusal::BelowMinimum);
-            warn!(peer = %self.peer, %app, channel = %channel.level, "refused a peer without identity below the application's minimum");
+            let text = self.refuse(&Refusal::BelowMinimumOf { app: app.clone(), level: channel.level, text });
             self.shared.applications.usage().refused(app, Some(channel), self.peer.ip(), &text);
             return Err(text);
         }

@@ -7,17 +7,12 @@ use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::{CloseReason, Identity};
 use sealed_shuffle_protocol::ids::{RequestId, StreamId};
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, StreamHandle};
-use tracing::{debug, warn};
 
+use super::Failure;
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use crate::applications::Evidence;
 use crate::applications::broken_gcm::{Answer, Listening, Peer, Refused};
-use crate::telemetry::Refusal;
-
-/// What a refused client reads; the table of applications and the log show it too.
-const REFUSAL: &str = "java.lang.IllegalStateException: the AES-GCM of this application takes the first message of a \
-    connection and loses all others, as Spark 3.4's does: move the application to Spark 3.5.9 or later, or set \
-    spark.network.crypto.cipher=AES/CTR/NoPadding in it.";
 
 impl Session {
     /// The session's cipher is known and the channel admitted: refuses a client that is known to be broken, and begins
@@ -30,7 +25,7 @@ impl Session {
         let peer = Peer { app: app.clone(), address: self.peer.ip() };
         match self.shared.applications.broken_gcm().listen(peer, Instant::now()) {
             Ok(listening) => self.listening = Some(listening),
-            Err(Refused) => self.refusal = Some(self.broken_gcm_refusal()),
+            Err(Refused) => self.refusal = Some(self.refuse_broken_gcm(false)),
         }
     }
 
@@ -68,13 +63,7 @@ impl Session {
             engine.set_idle_timeout(timeout.saturating_add(timeout / 2));
         }
         if answer == Answer::Refusal {
-            warn!(
-                peer = %self.peer, app = self.claimed.as_ref().map(tracing::field::display),
-                "recognised Spark 3.4 by its AES-GCM, which takes one message of a connection and loses the others: \
-                 this application is refused here; move it to Spark 3.5.9 or later, or set \
-                 spark.network.crypto.cipher=AES/CTR/NoPadding in it"
-            );
-            let text = self.broken_gcm_refusal();
+            let text = self.refuse_broken_gcm(true);
             engine.fail_rpc(request, &text)?;
             engine.close(CloseReason::Refused(text));
             return Ok(());
@@ -96,13 +85,12 @@ impl Session {
     }
 
     /// Counts and shows the refusal; the text is for the peer.
-    fn broken_gcm_refusal(&self) -> String {
-        self.shared.metrics.refused(Refusal::BrokenGcm);
+    fn refuse_broken_gcm(&self, is_news: bool) -> Failure {
+        let text = self.refuse(&Refusal::BrokenGcm { app: self.claimed.clone(), is_news });
         if let Some(seen) = &self.seen {
-            debug!(peer = %self.peer, app = %seen.app(), "refused the broken AES-GCM of Spark 3.4");
             seen.evidence(Evidence::BrokenGcm);
-            self.shared.applications.usage().refused(seen.app(), self.channel, self.peer.ip(), REFUSAL);
+            self.shared.applications.usage().refused(seen.app(), self.channel, self.peer.ip(), &text);
         }
-        REFUSAL.to_owned()
+        text
     }
 }

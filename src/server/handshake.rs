@@ -11,21 +11,19 @@ use std::sync::Arc;
 use sealed_shuffle_config::SaslSettings;
 use sealed_shuffle_protocol::auth::legacy::{self, ClientChallenge};
 use sealed_shuffle_protocol::auth::{AuthMessage, Responder};
-use sealed_shuffle_protocol::channel::Channel;
+use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_protocol::connection::{Agreement, Challenge, CloseReason};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{self, Judgement, Offer, Protection, SaslCipher, SaslError, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::OsRandom;
-use tracing::warn;
 
+use super::Failure;
 use super::conversation::Conversation;
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
-use crate::telemetry::{Refusal, SecretUsed};
-
-/// What Spark's clients read of a failed AES handshake (AuthRpcHandler, Spark 4.3.0).
-const AUTHENTICATION_FAILED: &str = "java.lang.IllegalArgumentException: Authentication failed.";
+use crate::telemetry::SecretUsed;
 
 /// Why a peer did not prove itself: for our log, and where it broke a rule of SASL's the words that it reads.
 struct ProofFailure {
@@ -51,20 +49,20 @@ fn offer(settings: &SaslSettings) -> Offer {
     Offer { auth: true, ciphers }
 }
 
-/// Why a protection is not served, whatever the policy says of its channel.
-fn refusal(settings: &SaslSettings, protection: &Protection) -> Option<String> {
+/// Why a protection of `app` is not served, whatever the policy says of its channel.
+fn refusal(
+    settings: &SaslSettings,
+    protection: &Protection,
+    app: &AppId,
+    level: SecurityLevel,
+) -> Option<Refusal> {
     match protection {
-        Protection::Auth if settings.always_encrypt => Some(
-            "java.lang.SecurityException: This server wants SASL with encryption \
-             (spark.network.sasl.serverAlwaysEncrypt): set spark.authenticate.enableSaslEncryption=true in the \
-             application, or better spark.network.crypto.enabled=true."
-                .to_owned(),
-        ),
-        Protection::Conf(_) if settings.ciphers.is_empty() => Some(
-            "java.lang.SecurityException: This server serves no cipher of SASL (spark.sealed.sasl.ciphers): set \
-             spark.network.crypto.enabled=true in the application."
-                .to_owned(),
-        ),
+        Protection::Auth if settings.always_encrypt => {
+            Some(Refusal::SaslUnencrypted { app: app.clone(), level })
+        }
+        Protection::Conf(_) if settings.ciphers.is_empty() => {
+            Some(Refusal::SaslCipher { app: app.clone(), level })
+        }
         Protection::Auth | Protection::Conf(_) => None,
     }
 }
@@ -171,10 +169,11 @@ impl Session {
         };
         self.claimed = Some(app.clone());
         // The policy's words come first: they ask for more.
-        let is_served = self.shared.policy().verdict(Some(&app), &self.within_tls(channel)).served;
-        let own = refusal(&self.shared.settings.sasl, &protection).filter(|_| is_served);
+        let inside = self.within_tls(channel);
+        let is_served = self.shared.policy().verdict(Some(&app), &inside).served;
+        let own = refusal(&self.shared.settings.sasl, &protection, &app, inside.level).filter(|_| is_served);
         let text = match own {
-            Some(text) => Some(self.refuse_sasl(&app, channel, text)),
+            Some(own) => Some(self.refuse_sasl(&app, channel, &own)),
             None => self.judge_channel(Some(&app), channel),
         };
         if let Some(text) = text {
@@ -222,13 +221,12 @@ impl Session {
     }
 
     /// The keys of SASL refuse what the policy would serve.
-    fn refuse_sasl(&mut self, app: &AppId, channel: Channel, text: String) -> String {
+    fn refuse_sasl(&mut self, app: &AppId, channel: Channel, refusal: &Refusal) -> Failure {
         let channel = self.within_tls(channel);
         self.channel = Some(channel);
         self.shared.metrics.channel_known(channel);
-        self.shared.metrics.refused(Refusal::BelowMinimum);
+        let text = self.refuse(refusal);
         self.shared.applications.usage().refused(app, Some(channel), self.peer.ip(), &text);
-        warn!(peer = %self.peer, %app, channel = %channel.level, "refused SASL: {text}");
         text
     }
 
@@ -238,13 +236,9 @@ impl Session {
         app: &AppId,
         ProofFailure { reason, text }: ProofFailure,
     ) -> Result<(), CloseReason> {
-        self.shared.metrics.refused(Refusal::Authentication);
         self.shared.applications.usage().refused(app, None, self.peer.ip(), &reason);
-        warn!(
-            peer = %self.peer, %app, reason,
-            "refused a handshake; is spark.authenticate.secret the same here and in the application?"
-        );
-        let text = text.as_deref().unwrap_or(AUTHENTICATION_FAILED);
-        engine.refuse(text, format!("handshake for application {app}: {reason}"))
+        let closing = format!("handshake for application {app}: {reason}");
+        let text = self.refuse(&Refusal::Handshake { app: app.clone(), reason, text });
+        engine.refuse(&text, closing)
     }
 }

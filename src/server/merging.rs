@@ -18,8 +18,9 @@ use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::Answer;
@@ -29,7 +30,6 @@ use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
 use crate::state::State;
-use crate::telemetry::Refusal;
 
 /// The share of the memory budget that blocks may take that wait for another one to be merged.
 const DEFERRED_SHARE: u64 = 4;
@@ -78,17 +78,14 @@ pub(super) fn from_config(
 impl Session {
     /// The merger, or Spark's own text of a service without one.
     pub(super) fn merger(&self) -> Result<Arc<Merger>, Failure> {
-        self.shared.merger.clone().ok_or_else(|| self.no_merging())
+        self.shared.merger.clone().ok_or_else(|| self.refuse(&Refusal::NoMerging))
     }
 
     /// Has at hand what the store needs for an application, before its executor takes a thread of the disks.
     pub(super) async fn prepare_merging(&self, app: &AppId, shuffle_manager: &str) -> Result<(), Failure> {
         let Some(merger) = &self.shared.merger else { return Ok(()) };
         let prepared = merger.prepare(app, shuffle_manager).await;
-        prepared.map_err(|error| {
-            warn!(peer = %self.peer, %app, %error, "an executor cannot take part in merging");
-            self.failed(&error)
-        })
+        prepared.map_err(|error| self.refuse(&Refusal::PrepareMerging { app: app.clone(), error }))
     }
 
     /// A pushed block begins; its bytes follow.
@@ -152,7 +149,7 @@ impl Session {
             Answer::Code(request, code) => {
                 engine.answer_rpc(request, &BlockTransferMessage::from(code).encode()?)
             }
-            Answer::Failed(request, error) => engine.fail_rpc(request, &self.failed(&error)),
+            Answer::Failed(request, error) => engine.fail_rpc(request, &self.failed(error)),
             Answer::Last(request, PushRefused::Code(code)) => {
                 let text = format!("{} is of another attempt than the current one", code.failure_block);
                 engine.answer_rpc(request, &BlockTransferMessage::from(code).encode()?)?;
@@ -160,19 +157,16 @@ impl Session {
                 Ok(())
             }
             Answer::Last(request, PushRefused::Failed(error)) => {
-                let text = self.failed(&error);
-                engine.fail_rpc(request, &text)?;
-                engine.close(CloseReason::Refused(error.to_string()));
+                let reason = error.to_string();
+                engine.fail_rpc(request, &self.failed(error))?;
+                engine.close(CloseReason::Refused(reason));
                 Ok(())
             }
         }
     }
 
-    /// Counts and logs a failure; the text for the peer.
-    fn failed(&self, error: &MergeError) -> Failure {
-        self.shared.metrics.block_failed(error.label());
-        debug!(peer = %self.peer, %error, "a request of merging failed");
-        error.spark_text()
+    fn failed(&self, error: MergeError) -> Failure {
+        self.refuse(&Refusal::Merging(error))
     }
 
     pub(super) async fn finalize_merge(
@@ -185,10 +179,7 @@ impl Session {
 
     pub(super) async fn remove_merge(&mut self, message: RemoveShuffleMerge) -> Result<(), Failure> {
         if self.shared.merger.is_none() {
-            self.shared.metrics.refused(Refusal::Unsupported);
-            return Err(
-                "java.lang.UnsupportedOperationException: Cannot handle merged shuffle remove".to_owned()
-            );
+            return Err(self.refuse(&Refusal::NoMergingToRemove));
         }
         self.merging(move |_, merger| merger.remove(&message)).await
     }
@@ -206,7 +197,7 @@ impl Session {
         let app = partition.app.clone();
         let found = reading(&self.shared, merger, &app, move |on, merger| merger.meta(on, &partition)).await;
         clean_up(&self.shared);
-        match found.and_then(|found| found.map_err(|error| self.failed(&error))) {
+        match found.and_then(|found| found.map_err(|error| self.failed(error))) {
             Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
             Err(text) => engine.fail_rpc(request, &text),
         }
@@ -218,7 +209,7 @@ impl Session {
     ) -> Result<BlockTransferMessage, Failure> {
         self.merger()?;
         if let Err(error) = message.check_shape() {
-            return Err(format!("java.lang.IllegalArgumentException: {error}"));
+            return Err(self.refuse(&Refusal::Malformed(error.to_string())));
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
         self.open_stream(app, executor, Plan::FetchChunks(message))
@@ -227,15 +218,11 @@ impl Session {
     /// The directories that executors on this machine may look into by themselves.
     pub(super) fn merge_dirs(&self, app: &AppId) -> Result<Vec<String>, Failure> {
         let merger = self.merger()?;
-        let dirs = merger.local_dirs(app).map_err(|error| self.failed(&error))?;
+        let dirs = merger.local_dirs(app).map_err(|error| self.failed(error))?;
         match merger.is_plain() {
             true => Ok(dirs),
             // The reader falls back to the original blocks; it would take sealed bytes for a damaged index.
-            false => {
-                Err("java.lang.UnsupportedOperationException: Merged shuffle files are sealed and cannot be \
-                          read from the local disk"
-                    .to_owned())
-            }
+            false => Err(self.refuse(&Refusal::SealedMerges)),
         }
     }
 
@@ -246,7 +233,7 @@ impl Session {
         let merger = self.merger()?;
         let done = merging(&self.shared, merger, work).await?;
         clean_up(&self.shared);
-        done.map_err(|error| self.failed(&error))
+        done.map_err(|error| self.failed(error))
     }
 }
 
@@ -260,7 +247,7 @@ pub(super) async fn merged_chunk(
 ) -> Result<Result<Box<dyn Pull>, MergeError>, Failure> {
     shared.store.executors().touch(&app, Instant::now());
     let Some(merger) = shared.merger.clone() else {
-        return Err("java.lang.UnsupportedOperationException: Cannot handle shuffle block merge".to_owned());
+        return Err(Refusal::NoMerging.text());
     };
     let MergedChunk { reduce, chunk } = chunk;
     let partition = PartitionId { app: app.clone(), shuffle, merge, reduce };
@@ -307,11 +294,11 @@ async fn merging<T: Send + 'static>(
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
             warn!(%error, "a request of merging was lost");
-            Err("java.io.IOException: the disk request was lost".to_owned())
+            Err(Refusal::DiskLost.text())
         }
         Err(_) => {
             warn!(?timeout, "a disk did not answer a request of merging");
-            Err("java.io.IOException: the disk did not answer".to_owned())
+            Err(Refusal::DiskSilent.text())
         }
     }
 }

@@ -16,6 +16,7 @@ mod handshake;
 mod housekeeping;
 mod merging;
 mod recovery;
+mod refusals;
 mod reload;
 mod requests;
 mod session;

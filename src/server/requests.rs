@@ -22,13 +22,14 @@ use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
 use tracing::{debug, info, warn};
 
 use super::merging::{clean_up, merged_chunk, partition};
+use super::refusals::Refusal;
 use super::session::{Engine, Session};
-use super::streams::{Plan, Stream, StreamError, Wanted};
+use super::streams::{Plan, Stream, Wanted};
 use super::{Failure, Shared};
 use crate::applications::Enrolment;
-use crate::disk::{BlockStore, Diagnosis, Lookup, LookupError, MapOutput, Proof, RegisterError, Registered};
+use crate::disk::{BlockStore, Diagnosis, Lookup, LookupError, MapOutput, Proof, Registered};
 use crate::merge::MergeError;
-use crate::telemetry::{Refusal, RequestKind};
+use crate::telemetry::{RefusalReason, RequestKind};
 
 /// A chunk answer is a frame with 13 bytes of head.
 const MAX_CHUNK: u64 = MAX_PAYLOAD - 13;
@@ -84,7 +85,7 @@ impl Session {
     ) -> Result<Option<BlockTransferMessage>, Failure> {
         let message = BlockTransferMessage::decode(body).map_err(|error| {
             self.shared.metrics.request(RequestKind::Other);
-            error.spark_text()
+            self.undecodable(error.spark_text())
         })?;
         self.shared.metrics.request(kind_of(&message));
         let proof = match message.app() {
@@ -134,7 +135,7 @@ impl Session {
                 }
             }
             message => {
-                self.shared.metrics.refused(Refusal::Unsupported);
+                self.shared.metrics.refused(RefusalReason::Unsupported);
                 debug!(peer = %self.peer, message = message.name(), "ignored a one-way message");
             }
         }
@@ -150,7 +151,7 @@ impl Session {
         len: u64,
     ) -> Result<(), CloseReason> {
         let text = match BlockTransferMessage::decode(meta) {
-            Err(error) => error.spark_text(),
+            Err(error) => self.undecodable(error.spark_text()),
             Ok(message) => {
                 self.shared.metrics.request(kind_of(&message));
                 let allowed = message.app().map_or(Ok(Proof::Unproven), |app| self.authorize(engine, app));
@@ -160,13 +161,7 @@ impl Session {
                         Ok(_) => return self.push(engine, request, push, len).await,
                         Err(text) => text,
                     },
-                    (Ok(_), other) => {
-                        self.shared.metrics.refused(Refusal::Unsupported);
-                        format!(
-                            "java.lang.UnsupportedOperationException: Unexpected message with #receiveStream: {}",
-                            other.name()
-                        )
-                    }
+                    (Ok(_), other) => self.refuse(&Refusal::UnexpectedUpload { message: other.name() }),
                 }
             }
         };
@@ -181,11 +176,7 @@ impl Session {
         let dirs = message.info.local_dirs.len();
         let most = self.shared.settings.limits.local_dirs;
         if dirs > most {
-            self.shared.metrics.refused(Refusal::Limit);
-            return Err(format!(
-                "java.lang.IllegalArgumentException: {dirs} localDirs are more than the {most} of \
-                 spark.sealed.limits.local-dirs"
-            ));
+            return Err(self.refuse(&Refusal::TooManyDirs { dirs, most }));
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
         self.prepare_merging(&app, &message.info.shuffle_manager).await?;
@@ -193,12 +184,7 @@ impl Session {
         let work = move |on: &OnLane, _: &BlockStore| shared.applications.register(on, &message, proof);
         let registered = self.across_disks(work).await?;
         let Enrolment { registered, merging, written } = registered.map_err(|error| {
-            self.shared.metrics.refused(match error {
-                RegisterError::Dir(_) => Refusal::LocalDir,
-                RegisterError::Refused(_) => Refusal::Limit,
-            });
-            warn!(peer = %self.peer, %app, %executor, %error, "refused to register an executor");
-            error.spark_text()
+            self.refuse(&Refusal::Register { app: app.clone(), executor: executor.clone(), error })
         })?;
         if let Some(written) = written {
             // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
@@ -212,24 +198,22 @@ impl Session {
         }
         clean_up(&self.shared);
         // The executor stays registered for its own blocks, as in Spark.
-        merging.map_err(|error| {
-            self.shared.metrics.refused(Refusal::LocalDir);
-            warn!(peer = %self.peer, %app, %executor, %error, "an executor cannot take part in merging");
-            error.spark_text()
-        })
+        merging.map_err(|error| self.refuse(&Refusal::RegisterMerging { app, executor, error }))
     }
 
     fn fetch(&mut self, message: FetchShuffleBlocks) -> Result<BlockTransferMessage, Failure> {
         // Stricter than Spark, which fails such a request at one of its chunks.
         if let Err(error) = message.check_shape() {
-            return Err(format!("java.lang.IllegalArgumentException: {error}"));
+            return Err(self.refuse(&Refusal::Malformed(error.to_string())));
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
         self.open_stream(app, executor, Plan::Fetch(message))
     }
 
     fn open(&mut self, message: &OpenBlocks) -> Result<BlockTransferMessage, Failure> {
-        let plan = match OpenRequest::parse(&message.blocks).map_err(|error| error.spark_text())? {
+        let plan = match OpenRequest::parse(&message.blocks)
+            .map_err(|error| self.undecodable(error.spark_text()))?
+        {
             OpenRequest::Shuffle { shuffle, blocks } => Plan::Shuffle { shuffle, blocks },
             OpenRequest::Rdd { blocks } => Plan::Rdd(blocks),
             OpenRequest::Chunks { shuffle, merge, chunks } => {
@@ -250,20 +234,11 @@ impl Session {
         let num_chunks = match i32::try_from(plan.len()) {
             Ok(chunks) if plan.len() <= most => chunks,
             _ => {
-                self.shared.metrics.refused(Refusal::Limit);
-                return Err(format!(
-                    "java.lang.IllegalArgumentException: {} blocks in one request are more than the {most} \
-                     of spark.sealed.limits.chunks-per-stream",
-                    plan.len()
-                ));
+                return Err(self.refuse(&Refusal::TooManyBlocks { blocks: plan.len(), most }));
             }
         };
-        let stream = self.streams.open(&self.shared.stream_ids, Stream::new(app, executor, plan)).map_err(
-            |error| {
-                self.shared.metrics.refused(Refusal::Limit);
-                error.to_string()
-            },
-        )?;
+        let opened = self.streams.open(&self.shared.stream_ids, Stream::new(app, executor, plan));
+        let stream = opened.map_err(|error| self.refuse(&Refusal::Stream(error)))?;
         Ok(StreamHandle { stream, num_chunks }.into())
     }
 
@@ -271,14 +246,14 @@ impl Session {
         self.shared.metrics.request(RequestKind::Stream);
         let parsed = match StreamName::parse(&name) {
             Ok(parsed) => parsed,
-            Err(error) => return engine.fail_stream(name, &error.spark_text()),
+            Err(error) => return engine.fail_stream(name, &self.undecodable(error.spark_text())),
         };
         self.admit_transfer()?;
         match self.take_chunk(engine, parsed.stream, parsed.chunk, u64::MAX).await {
             Ok(body) => engine.answer_stream(name, body),
             Err(Missing::Absent) => {
                 // Spark words an absent block differently here than for a chunk.
-                let text = format!("Stream '{name}' was not found.");
+                let text = self.refuse(&Refusal::NoSuchStream { name: name.clone() });
                 engine.fail_stream(name, &text)
             }
             Err(Missing::Failed(text)) => engine.fail_stream(name, &text),
@@ -295,9 +270,7 @@ impl Session {
         self.admit_transfer()?;
         match self.take_chunk(engine, stream, chunk, MAX_CHUNK).await {
             Ok(body) => engine.answer_chunk(stream, chunk, body),
-            Err(Missing::Absent) => {
-                engine.fail_chunk(stream, chunk, "java.lang.IllegalStateException: Chunk was not found")
-            }
+            Err(Missing::Absent) => engine.fail_chunk(stream, chunk, &self.refuse(&Refusal::NoSuchChunk)),
             Err(Missing::Failed(text)) => engine.fail_chunk(stream, chunk, &text),
         }
     }
@@ -310,7 +283,7 @@ impl Session {
         if now < most {
             return Ok(());
         }
-        self.shared.metrics.refused(Refusal::Limit);
+        self.shared.metrics.refused(RefusalReason::Limit);
         Err(CloseReason::Refused(format!(
             "{now} chunks are being transferred (spark.shuffle.maxChunksBeingTransferred={most})"
         )))
@@ -326,12 +299,11 @@ impl Session {
     ) -> Result<Body, Missing> {
         self.heard_of_stream(id);
         let shared = Arc::clone(&self.shared);
-        let (stream, wanted) = self.streams.ask(id, index).map_err(|error| {
-            if matches!(error, StreamError::Unknown) {
-                shared.metrics.refused(Refusal::Stream);
-            }
-            Missing::Failed(error.to_string())
-        })?;
+        let peer = self.peer;
+        let (stream, wanted) = self
+            .streams
+            .ask(id, index)
+            .map_err(|error| Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, peer)))?;
         let (app, executor) = (stream.app.clone(), stream.executor.clone());
         let owner = app.clone();
         let found = match wanted {
@@ -382,11 +354,7 @@ impl Session {
                 shared.metrics.block_failed("absent");
                 return Err(Missing::Absent);
             }
-            Err(error) => {
-                shared.metrics.block_failed(error.label());
-                warn!(peer = %self.peer, %error, "a block failed");
-                return Err(Missing::Failed(error.spark_text()));
-            }
+            Err(error) => return Err(Missing::Failed(self.refuse(&Refusal::Block(error)))),
         };
         self.hand_out(id, blocks, region.len(), most)?;
         Ok(Body::counted(region, Ticket::take(&shared.metrics.chunks_in_transfer)))
@@ -398,11 +366,7 @@ impl Session {
         found: Result<Box<dyn Pull>, MergeError>,
         most: u64,
     ) -> Result<Body, Missing> {
-        let chunk = found.map_err(|error| {
-            self.shared.metrics.block_failed(error.label());
-            warn!(peer = %self.peer, %error, "a merged chunk failed");
-            Missing::Failed(error.spark_text())
-        })?;
+        let chunk = found.map_err(|error| Missing::Failed(self.refuse(&Refusal::MergedChunk(error))))?;
         // Merged chunks count by their bytes only, as in Spark.
         self.hand_out(id, 0, chunk.remaining(), most)?;
         Ok(Body::pulled(chunk, Ticket::take(&self.shared.metrics.chunks_in_transfer)))
@@ -411,11 +375,7 @@ impl Session {
     /// A chunk of `len` bytes is on its way, if it fits.
     fn hand_out(&mut self, id: StreamId, blocks: u64, len: u64, most: u64) -> Result<(), Missing> {
         if len > most {
-            self.shared.metrics.block_failed("too_large_for_a_frame");
-            return Err(Missing::Failed(format!(
-                "java.lang.IllegalArgumentException: a block of {len} bytes does not fit a frame: lower \
-                 spark.network.maxRemoteBlockSizeFetchToMem, so that it is fetched to disk"
-            )));
+            return Err(Missing::Failed(self.refuse(&Refusal::TooLarge { len })));
         }
         self.streams.took(id);
         self.shared.metrics.blocks_served(self.channel(), blocks, len);
@@ -431,7 +391,7 @@ impl Session {
                 store.remove_blocks(on, &message.app, &message.executor, &message.blocks)
             })
             .await?
-            .map_err(|error| error.spark_text())?;
+            .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
         for failure in &removed.failures {
             warn!(peer = %self.peer, error = %failure, "cannot remove a block");
         }
@@ -445,10 +405,10 @@ impl Session {
         // One by one, so that a long list of names that are unknown or repeated costs nothing.
         for name in &message.executors {
             if name == SHUFFLE_PUSH_MERGER && self.shared.merger.is_none() {
-                return Err(self.no_merging());
+                return Err(self.refuse(&Refusal::NoMerging));
             }
             if !seen.insert(name) {
-                return Err(format!("java.lang.IllegalArgumentException: duplicate element: {name}"));
+                return Err(self.refuse(&Refusal::DuplicateExecutor { name: name.to_owned() }));
             }
             let executor = ExecutorId::new(name);
             if name == SHUFFLE_PUSH_MERGER {
@@ -456,7 +416,8 @@ impl Session {
                 continue;
             }
             let registration = self.shared.store.registration(&message.app, &executor, Instant::now());
-            found.push((executor, registration.map_err(|error| error.spark_text())?));
+            let registration = registration.map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
+            found.push((executor, registration));
         }
         let by_executor = found.iter().map(|(executor, registration)| {
             (executor, registration.dirs().iter().map(|dir| dir.text()).collect())
@@ -466,7 +427,7 @@ impl Session {
             .map(|(executor, dirs)| (executor, dirs.iter().map(String::as_str).collect::<Vec<&str>>()));
         match LocalDirsForExecutors::new(by_executor.chain(merged)) {
             Ok(answer) => Ok(answer.into()),
-            Err(error) => Err(format!("java.lang.IllegalStateException: {error}")),
+            Err(error) => Err(self.refuse(&Refusal::Unanswerable(error.to_string()))),
         }
     }
 
@@ -479,20 +440,17 @@ impl Session {
                 store.diagnose(on, &message.app, &message.executor, &block)
             })
             .await?
-            .map_err(|error| error.spark_text())?;
+            .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
         info!(peer = %self.peer, %shuffle, %map, %reduce, ?cause, "diagnosed a block that a reader called corrupt");
         Ok(cause.into())
     }
 
-    /// Spark's own text of a service without a merge manager.
-    pub(super) fn no_merging(&self) -> Failure {
-        self.shared.metrics.refused(Refusal::Unsupported);
-        "java.lang.UnsupportedOperationException: Cannot handle shuffle block merge".to_owned()
+    fn undecodable(&self, text: String) -> Failure {
+        self.refuse(&Refusal::Undecodable(text))
     }
 
     fn unexpected(&self, message: &BlockTransferMessage) -> Failure {
-        self.shared.metrics.refused(Refusal::Unsupported);
-        format!("java.lang.UnsupportedOperationException: Unexpected message: {}", message.name())
+        self.refuse(&Refusal::Unexpected { message: message.name() })
     }
 
     /// Runs what concerns more than one disk.
@@ -503,7 +461,7 @@ impl Session {
         let lane = self.shared.store.roots().across();
         on_lane(&self.shared, lane, work).await.map_err(|missing| match missing {
             Missing::Failed(text) => text,
-            Missing::Absent => "java.lang.IllegalStateException: Chunk was not found".to_owned(),
+            Missing::Absent => Refusal::NoSuchChunk.text(),
         })
     }
 }
@@ -542,14 +500,14 @@ async fn on_lane<T: Send + 'static>(
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {
             warn!(%error, "a disk request was lost");
-            Err(Missing::Failed("java.io.IOException: the disk request was lost".to_owned()))
+            Err(Missing::Failed(Refusal::DiskLost.text()))
         }
         Err(_) => {
             warn!(
                 ?timeout,
                 "a disk did not answer; are all spark.sealed.disk.threads waiting for a dead one?"
             );
-            Err(Missing::Failed("java.io.IOException: the disk did not answer".to_owned()))
+            Err(Missing::Failed(Refusal::DiskSilent.text()))
         }
     }
 }

@@ -19,15 +19,16 @@ use sealed_shuffle_transport::tls::{TlsFacts, TlsLayer};
 use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
 
-use super::Shared;
 use super::conversation::Conversation;
+use super::refusals::Refusal;
 use super::streams::Streams;
 use super::uploads::Uploads;
+use super::{Failure, Shared};
 use crate::applications::Speaker;
 use crate::applications::broken_gcm::Listening;
 use crate::disk::Proof;
 use crate::keys::Watch;
-use crate::telemetry::Refusal;
+use crate::telemetry::RefusalReason;
 
 /// The first byte of a TLS connection: the type of a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -126,36 +127,33 @@ impl Session {
     }
 
     /// Whether the peer may speak for `app`; the text is what it reads where it may not.
-    pub(super) fn authorize(&mut self, engine: &Engine, app: &AppId) -> Result<Proof, String> {
+    pub(super) fn authorize(&mut self, engine: &Engine, app: &AppId) -> Result<Proof, Failure> {
         match engine.identity() {
             Some(Identity::Proven(proven)) if proven == app => Ok(Proof::Proven),
             Some(Identity::Proven(proven)) => {
-                self.shared.metrics.refused(Refusal::Application);
-                warn!(peer = %self.peer, %proven, %app, "refused a message for another application");
-                Err(format!(
-                    "java.lang.SecurityException: Client for {proven} not authorized for application {app}."
-                ))
+                let (proven, app) = (proven.clone(), app.clone());
+                Err(self.refuse(&Refusal::OtherApplication { proven, app }))
             }
             Some(Identity::Anonymous) => {
                 self.check_reach(engine, app)?;
                 self.admit_unproven(app).map(|()| Proof::Unproven)
             }
-            None => Err("java.lang.SecurityException: Unauthenticated call.".to_owned()),
+            None => Err(self.refuse(&Refusal::Unauthenticated)),
         }
     }
 
     /// An application that was registered with proof is out of reach for a peer that has none, from that moment on.
-    pub(super) fn check_reach(&self, engine: &Engine, app: &AppId) -> Result<(), String> {
+    pub(super) fn check_reach(&self, engine: &Engine, app: &AppId) -> Result<(), Failure> {
         let is_unproven = matches!(engine.identity(), Some(Identity::Anonymous));
         if !is_unproven || self.shared.applications.proof(app) != Some(Proof::Proven) {
             return Ok(());
         }
-        self.shared.metrics.refused(Refusal::Application);
-        warn!(peer = %self.peer, %app, "refused a peer without identity: the application was registered with one");
-        Err(format!(
-            "java.lang.SecurityException: Application {app} was registered with authentication, and this connection \
-             proved no identity: set spark.authenticate=true."
-        ))
+        Err(self.refuse(&Refusal::OutOfReach { app: app.clone() }))
+    }
+
+    /// Counts a refusal and logs it; the text is for the peer.
+    pub(super) fn refuse(&self, refusal: &Refusal) -> Failure {
+        refusal.tell(&self.shared.metrics, self.peer)
     }
 }
 
@@ -166,7 +164,7 @@ impl Handler for Session {
         match event {
             ServerEvent::Challenge(challenge) => self.judge(engine, challenge).await,
             ServerEvent::Unauthenticated(what) => {
-                self.shared.metrics.refused(Refusal::Unauthenticated);
+                self.shared.metrics.refused(RefusalReason::Unauthenticated);
                 warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
                 Ok(())
             }
@@ -210,7 +208,7 @@ impl Handler for Session {
             return Ok(None);
         }
         let Some(tls) = self.shared.tls() else {
-            self.shared.metrics.refused(Refusal::Tls);
+            self.shared.metrics.refused(RefusalReason::Tls);
             let cure =
                 "set spark.ssl.rpc.enabled=true here, or spark.ssl.rpc.enabled=false in the application";
             warn!(peer = %self.peer, "refused TLS, which this server does not speak: {cure}");

@@ -1,7 +1,7 @@
 //! The open streams of one connection.
 //!
 //! A stream belongs to the connection that opened it, so the table lives in the session and dies with
-//! it. Rules and texts are those of OneForOneStreamManager, Spark 4.3.0: chunks are taken in order,
+//! it. The rules are those of OneForOneStreamManager, Spark 4.3.0: chunks are taken in order,
 //! each once; the stream is gone when its last chunk was handed out; a chunk that failed fails again.
 
 use std::collections::HashMap;
@@ -14,7 +14,6 @@ use sealed_shuffle_protocol::ids::{
 use sealed_shuffle_protocol::shuffle::{
     FetchShuffleBlockChunks, FetchShuffleBlocks, MergedChunk, RddBlock, ReduceRange, ShuffleBlock,
 };
-use thiserror::Error;
 
 use crate::disk::MapOutput;
 
@@ -109,35 +108,20 @@ impl Stream {
     }
 }
 
-/// A chunk request that cannot be served; `Display` is what Spark's client reads.
-#[derive(Debug, Error)]
+/// A stream that cannot be opened, or a chunk request that cannot be served.
+#[derive(Debug)]
 pub(super) enum StreamError {
     /// Never opened here, read to its end, or somebody else's.
-    #[error("java.lang.IllegalArgumentException: Unknown stream ID.")]
     Unknown,
     /// Chunks are taken in order.
-    #[error("java.lang.IllegalStateException: Received out-of-order chunk index {got} (expected {expected})")]
     OutOfOrder { got: ChunkIndex, expected: i32 },
     /// A stream without chunks.
-    #[error("java.lang.IllegalStateException: Requested chunk index beyond end {0}")]
     BeyondEnd(ChunkIndex),
-    /// More streams than a connection may hold.
-    #[error(
-        "java.lang.IllegalStateException: {0} streams are open on this connection, the most it may hold \
-         (spark.sealed.limits.streams-per-connection): read or close them"
-    )]
+    /// More streams than a connection may hold (`spark.sealed.limits.streams-per-connection`).
     TooMany(usize),
-    /// Streams that together keep more in memory than a connection may.
-    #[error(
-        "java.lang.IllegalStateException: the open streams of this connection would hold more than {0} \
-         numbers of blocks (3 * spark.sealed.limits.chunks-per-stream): read or close them"
-    )]
+    /// Streams that together keep more numbers in memory than a connection may.
     TooHeavy(usize),
-    /// Streams of all connections that together keep more in memory than the server may.
-    #[error(
-        "java.lang.IllegalStateException: the open streams of all connections would hold more than {0} bytes \
-         (half of spark.sealed.memory.budget): try again later"
-    )]
+    /// Streams of all connections that together keep more bytes in memory than the server may.
     NoMemory(u64),
 }
 
@@ -256,6 +240,7 @@ impl Drop for StreamBytes {
 mod tests {
     use sealed_shuffle_protocol::ids::ReduceId;
 
+    use super::super::refusals::Refusal;
     use super::*;
 
     fn two_chunks() -> Stream {
@@ -271,7 +256,7 @@ mod tests {
     }
 
     fn text<T>(result: Result<T, StreamError>) -> String {
-        result.err().unwrap().to_string()
+        Refusal::Stream(result.err().unwrap()).text()
     }
 
     #[test]

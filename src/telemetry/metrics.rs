@@ -34,7 +34,7 @@ macro_rules! words {
 
 words! {
     /// The reason of a refusal.
-    Refusal {
+    RefusalReason {
         /// The challenge does not verify: the secret is wrong, or the challenge was changed on the way.
         Authentication = "authentication_failed",
         /// The request came without a handshake, and a handshake is required.
@@ -100,7 +100,7 @@ impl From<Channel> for ChannelLabels {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct RefusalLabels {
-    reason: Refusal,
+    reason: RefusalReason,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -352,7 +352,7 @@ impl Metrics {
     }
 
     /// Counts a refusal.
-    pub fn refused(&self, reason: Refusal) {
+    pub fn refused(&self, reason: RefusalReason) {
         self.refusals.get_or_create(&RefusalLabels { reason }).inc();
     }
 
@@ -437,7 +437,7 @@ mod tests {
         let metrics = Metrics::new();
         let mode = SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm };
         metrics.blocks_served(Channel::aes(mode), 3, 4096);
-        metrics.refused(Refusal::Authentication);
+        metrics.refused(RefusalReason::Authentication);
         let page = metrics.render(Snapshot { executors: 7, ..Snapshot::default() }).unwrap();
         for line in [
             r#"sealed_shuffle_blocks_total{channel="aes-gcm",handshake="aes-x25519-v2",cipher="AES/GCM/NoPadding"} 3"#,

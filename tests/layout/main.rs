@@ -77,6 +77,12 @@ const INTEROP_TESTS: &[&str] = &[
     "suites",
 ];
 
+/// Packages of Java's own classes, as they stand in front of an exception's name.
+const JAVA: &[&str] = &["java.lang.", "java.io.", "java.nio.", "java.util."];
+
+/// The room that words failures as Java does, for peers to read.
+const REFUSALS: &[&str] = &["server", "refusals"];
+
 fn package(dir: &str) -> Package {
     Package::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(dir))
 }
@@ -116,4 +122,26 @@ fn a_use_against_the_plan_is_found_and_named() {
     assert_eq!(broken, ["seal/mod.rs:2 uses wire, which stands above seal"]);
     let found = circles(&package.uses());
     assert_eq!(found, ["seal/mod.rs:2 -> wire/mod.rs\nwire/mod.rs:2 -> seal/mod.rs"]);
+}
+
+#[test]
+fn one_room_words_failures_as_java_does() {
+    let found = package("src").lines_outside(JAVA, REFUSALS);
+    assert!(
+        found.is_empty(),
+        "they name Java classes, which server/refusals alone does:\n{}",
+        found.join("\n")
+    );
+    assert!(!package("src").lines_outside(JAVA, &["no such room"]).is_empty(), "the room itself is seen");
+
+    let files = [
+        ("server/refusals/mod.rs", "fn f() { g(\"java.io.IOException\") }\n"),
+        (
+            "disk/mod.rs",
+            "//! As `java.io.File`.\nfn f() {}\n#[cfg(test)]\nmod tests {\n    \"java.io.File\"\n}\n",
+        ),
+        ("disk/store.rs", "fn f() {\n    g(\"java.io.IOException\")\n}\n"),
+    ];
+    let found = Package::of(&files).lines_outside(JAVA, REFUSALS);
+    assert_eq!(found, ["disk/store.rs:2: g(\"java.io.IOException\")"]);
 }

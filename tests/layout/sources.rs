@@ -62,6 +62,20 @@ impl Package {
         rooms.into_iter().filter(|room| !order.contains(&&***room)).cloned().collect()
     }
 
+    /// Lines of code with one of these words in them, outside of the module `room` and those below it.
+    pub(crate) fn lines_outside(&self, words: &[&str], room: &[&str]) -> Vec<String> {
+        let outside = self
+            .modules
+            .iter()
+            .filter(|(path, _)| !path.iter().map(|step| &**step).take(room.len()).eq(room.iter().copied()));
+        let lines = outside.flat_map(|(_, module)| {
+            let numbered = module.text.lines().enumerate();
+            let found = numbered.filter(|(_, line)| words.iter().any(|word| line.contains(word)));
+            found.map(|(number, line)| format!("{}:{}: {}", module.file, number + 1, line.trim()))
+        });
+        lines.collect()
+    }
+
     /// Every use of one module by another. The root module's own list of modules is none.
     pub(crate) fn uses(&self) -> Vec<Use> {
         let mut uses = Vec::new();
