@@ -164,7 +164,8 @@ fn file_that_was_closed_is_opened_on_a_lane_only() {
 fn map_output_on_two_disks_is_looked_for_on_the_lane_of_each() {
     let temp = tempfile::tempdir().unwrap();
     let base = temp.path().canonicalize().unwrap();
-    let dirs = ["a", "b"].map(|name| base.join(name));
+    // With two directories the names of a pair always hash to the same one.
+    let dirs = ["a", "b", "c"].map(|name| base.join(name));
     dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
     let store = BlockStore::new(Roots::open(&dirs).unwrap(), DiskLimits::default());
     store
@@ -178,23 +179,23 @@ fn map_output_on_two_disks_is_looked_for_on_the_lane_of_each() {
             Proof::Proven,
         )
         .unwrap();
-    let place = |name: &str| Placement::of(name, 2, 64).unwrap();
+    let place = |name: &str| Placement::of(name, 3, 64).unwrap();
     let names = |map| (layout::index_name(SHUFFLE, map), layout::data_name(SHUFFLE, map));
     let apart = |map: &MapId| {
         let (index, data) = names(*map);
-        (place(&index).dir, place(&data).dir) == (0, 1)
+        place(&index).dir != place(&data).dir
     };
-    let map = (0..).map(MapId).find(apart).unwrap();
+    let map = (0..1000).map(MapId).find(apart).unwrap();
     let write = |name: String, bytes: &[u8]| {
         let sub = dirs[place(&name).dir].join(place(&name).sub_dir());
         fs::create_dir_all(&sub).unwrap();
         fs::write(sub.join(name), bytes).unwrap();
     };
     let (index, data) = names(map);
+    let disks = [&index, &data].map(|name| store.roots().disks()[place(name).dir].lane().clone());
     write(index, &[0_i64, 5].map(i64::to_be_bytes).concat());
     write(data, b"bytes");
 
-    let disks = [0, 1].map(|n| store.roots().disks()[n].lane().clone());
     for steps in [&[0, 1, 0][..], &[]] {
         let mut known = store.resolve_now(&app(), &executor(), SHUFFLE, map).unwrap();
         for disk in steps {
