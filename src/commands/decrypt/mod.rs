@@ -357,7 +357,7 @@ fn warn_of_noise(path: &Path, what: &str, plain: &[u8]) -> bool {
     let is_noise = Mark::of(plain).is_none() && Measurement::of(plain).judge() == Judgement::LooksRandom;
     if is_noise {
         eprintln!(
-            "sealed-shuffle: {}: {what} decrypts to bytes that look random and begin like nothing that Spark writes: is \
+            "sealed-shuffle: {}: the plain text of {what} looks random and begins like nothing that Spark writes: is \
              this the application's key, and is the file encrypted?",
             path.display()
         );
