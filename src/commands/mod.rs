@@ -156,7 +156,7 @@ fn start_logging(log: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The filter of `spark.sealed.log`, whose spans are looked at here alone.
+/// Parses the filter of `spark.sealed.log`. Filters of spans are checked only here.
 fn log_filter(log: &str) -> Result<EnvFilter, Failure> {
     EnvFilter::builder()
         .parse(log)

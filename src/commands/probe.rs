@@ -18,18 +18,18 @@ const HELP: &str = "Examples:
   sealed-shuffle probe node-1:7337
   sealed-shuffle probe node-1:7337 --secret-file secret --minimum tls --json
 
-What is asked: TLS 1.3 and 1.2; then in clear and inside TLS a request without proof, and the
-handshakes of SASL, of Spark 2.2 to 3.0 and of Spark 3.1 and later with a secret made up on the
-spot. Without a configured secret that is all. With one, each mode of the handshakes that the
-server has shown to speak is tried; inside TLS only where the configuration trusts the server's
-certificate. Whoever records one of these handshakes can try secrets against it offline, exactly
-as with Spark's own client: nothing else of the secret leaves this machine. The request is one for
-a block of an executor that does not exist; nothing is changed at the server, which may log
-refusals and shows a server of ours the application of --app-id.
+It asks for TLS 1.3 and 1.2. Then, in clear and inside TLS, it sends a request without proof, and the
+handshakes of SASL, of Spark 2.2 to 3.0 and of Spark 3.1 and later with a random secret. Without a
+configured secret that is all. With one, it tries each mode of the handshakes that the server speaks;
+inside TLS only if the configuration trusts the server's certificate. An attacker who records one of
+these handshakes can try secrets against it offline, exactly as with Spark's own client. Nothing else
+of the secret leaves this machine. The request asks for a block of an executor that does not exist.
+Nothing changes at the server; it may log refusals, and a server of ours lists the application of
+--app-id.
 
 Exit codes:
   0 everything that is accepted is at least --minimum, 1 something weaker is accepted,
-  2 wrong usage, 69 could not tell: unreachable, or what was seen does not say,
+  2 wrong usage, 69 could not tell: unreachable, or the answers do not say,
   78 wrong configuration";
 
 /// Say which modes a server accepts: ours, Spark's shuffle service, block manager or RPC port, with or without TLS

@@ -1,8 +1,8 @@
-//! Tells from the name and the bytes of a file what it holds.
+//! Tells the content of a file from its name and its bytes.
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`name`] | what a file is, by the name that Spark gave it |
+//! | [`name`] | the kind of a file, by the name that Spark gave it |
 //! | [`beside`] | where the other files of the same output lie |
 //! | [`mark`] | the marks that codecs and serializers leave at the beginning |
 //! | [`randomness`] | whether bytes look like ciphertext |

@@ -1,4 +1,4 @@
-//! Tells what a file is by the name that Spark gave it.
+//! Tells the kind of a file by the name that Spark gave it.
 //!
 //! ```text
 //! shuffle_S_M_0.data  .index  .checksum.ALG        a map output

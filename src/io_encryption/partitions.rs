@@ -54,9 +54,9 @@ pub enum PartitionsError {
 pub struct Partition {
     /// The number of the partition, from 0.
     pub number: u64,
-    /// Where it begins in the data file.
+    /// The offset in the data file where it begins.
     pub start: u64,
-    /// Where the next one begins.
+    /// The offset where the next one begins.
     pub end: u64,
 }
 

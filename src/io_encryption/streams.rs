@@ -134,7 +134,7 @@ impl<W: Write> EncryptingWriter<W> {
 }
 
 impl<W: Write> Write for EncryptingWriter<W> {
-    /// Takes at most 64 KiB, after it has written what it took before.
+    /// Takes at most 64 KiB, after it has written the bytes that it took before.
     fn write(&mut self, payload: &[u8]) -> io::Result<usize> {
         if self.sealed.len() >= BUFFER {
             self.write_sealed()?;

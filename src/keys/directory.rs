@@ -88,7 +88,7 @@ impl Directory {
         self.wait
     }
 
-    /// The secrets in the file `name` and in the one before it.
+    /// Reads the secret in the file `name` and the previous one.
     pub(super) fn look(&self, on: &OnLane, name: &str) -> SecretFiles {
         let current = match self.read(on, name) {
             Ok(Some(secret)) => secret,
@@ -105,7 +105,7 @@ impl Directory {
         SecretFiles::Secrets(secrets)
     }
 
-    /// Whether there is certainly no such file any more.
+    /// Whether the file certainly no longer exists.
     pub(super) fn is_gone(&self, on: &OnLane, name: &str) -> bool {
         matches!(self.open_file(on, name), Err(Errno::NOENT))
     }

@@ -37,7 +37,7 @@ use self::watch::Watchers;
 /// Most handshakes that wait for a secret at the same time; further ones are answered at once.
 const MOST_WAITING: usize = 256;
 
-/// Looks at the directory at the same time.
+/// Most reads of the directory at the same time.
 const THREADS: usize = 4;
 
 /// Between two looks for a secret that is not there yet.

@@ -13,20 +13,20 @@ use super::store::PartitionReader;
 /// Opened partitions that are finalized.
 #[derive(Debug)]
 pub(super) struct Readers {
-    /// None where none is kept.
+    /// `None` if no reader is kept.
     cache: Option<Cache<PartitionId, Kept, ByMemory>>,
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
     reader: Arc<dyn PartitionReader>,
-    /// Used since the last sweep.
+    /// Whether it was used since the last sweep.
     is_used: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug)]
 struct ByMemory {
-    /// So that `most` entries fill the cache, however small they are.
+    /// The lowest weight of an entry: `most` entries fill the cache, however small they are.
     least: u64,
 }
 

@@ -195,7 +195,7 @@ impl AppFiles {
         if !error.is_missing() {
             return read_error(error);
         }
-        // Only told apart for the text: which one is asked for anew.
+        // Only the text needs to know which file is missing, so the disk is asked again.
         let is_missing = |kind| self.files.is_missing(on, &self.place, partition, kind);
         let missing = MissingFiles {
             data: is_missing(Kind::Data),

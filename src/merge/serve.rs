@@ -1,7 +1,7 @@
 //! Reads merged partitions: their chunks, and the map indexes in each chunk.
 //!
-//! A partition that is still being merged shows the chunks that it has; one that is not, what lies on disk. Readers of
-//! the latter are kept for a while.
+//! A partition that is still being merged shows its present chunks. Any other partition is read from the disk, and its
+//! reader is kept for a while.
 //!
 //! Origin: `RemoteBlockPushResolver.getMergedBlockMeta` and `getMergedBlockData`, Spark 4.3.0.
 

@@ -7,7 +7,7 @@
 //! finalize                 bytes behind the last closed chunk are cut off; nothing more is written
 //! ```
 //!
-//! What may wait for a disk takes an [`OnLane`].
+//! Every call that may wait for a disk takes an [`OnLane`].
 
 use std::fmt;
 use std::future::{Future, ready};
@@ -38,9 +38,9 @@ pub trait Store: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Takes up an application: called for each attempt of it, before anything is merged, and after a restart with the
-    /// `key` that it had ([`AppStore::key`]); executors that register at the same time may cause further calls, whose
-    /// results are dropped. An error as for [`Store::prepare`].
+    /// Takes up an application. It is called for each attempt, before anything is merged, and after a restart with
+    /// the attempt's `key` ([`AppStore::key`]). Executors that register at the same time may cause further calls;
+    /// their results are dropped. The error is like that of [`Store::prepare`].
     fn application(
         &self,
         app: &AppId,

@@ -36,7 +36,7 @@ impl Choice<SecurityLevel> {
     pub const LEVEL: Self = Self { words: &words!(SecurityLevel) };
 }
 
-/// What happens on unknown keys under `spark.sealed.`.
+/// The reaction to unknown keys under `spark.sealed.`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum UnknownKeys {
     /// The server refuses to start.

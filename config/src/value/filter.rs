@@ -2,8 +2,8 @@
 
 use super::{Grammar, Reject, java_trim};
 
-/// A filter of `tracing-subscriber`: a level, or `target=level` between commas. Filters of spans, in brackets, are looked
-/// at where logging is set up.
+/// A filter of `tracing-subscriber`: a level, or entries `target=level` separated by commas. Filters of spans, in
+/// brackets, are checked when logging is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct LogFilter;
 

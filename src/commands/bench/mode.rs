@@ -79,7 +79,7 @@ impl Mode {
             Self::Sasl3des => sasl(Demand::Conf(vec![SaslCipher::TripleDes])),
         });
         let tls = if self == Self::Tls { Some(Arc::new(client_tls(dir)?)) } else { None };
-        // A failure here must be seen, not healed.
+        // A failure must be seen here, and not be retried.
         Ok(settings.tls(tls).max_retries(0))
     }
 }

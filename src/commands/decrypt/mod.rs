@@ -28,22 +28,22 @@ const HELP: &str = "Examples:
   sealed-shuffle decrypt --key-file key --out plain /data/blockmgr-…/1b/shuffle_1_6_0.data
   SPARK_IO_ENCRYPTION_KEY=… sealed-shuffle decrypt --partition 3 shuffle_1_6_0.data | strings
 
-A file with partitions is one that is called shuffle_S_M_0.data, or that --index is given for; its
-index is looked for beside it and where Spark puts it. Anything else is one stream: a cached block,
-a broadcast file, a block that was fetched. A spill (temp_shuffle_…, temp_local_…) is one stream for
-each segment that was written. Compressed with lz4, Spark's default, all of them are decrypted;
-else their lengths are in the executor's memory alone, and --offset and --length pick one.
+A file has partitions if its name is shuffle_S_M_0.data, or if --index is given. Its index is
+looked for beside it and where Spark puts it. Any other file is one stream: a cached block, a
+broadcast file, a fetched block. A spill (temp_shuffle_…, temp_local_…) has one stream for each
+segment. If they are compressed with lz4, Spark's default, all of them are decrypted. Otherwise only
+the executor's memory has their lengths, and --offset and --length pick one.
 
-The key is the application's, as SparkEnv.get().securityManager().getIOEncryptionKey() returns it
-in the driver; Spark stores it nowhere. What comes out is what Spark encrypted, so it is still
-compressed and serialized as the application did it. spark.io.encryption authenticates nothing:
-under a wrong key noise comes out, which is warned about where it shows.
+The key is the application's. SparkEnv.get().securityManager().getIOEncryptionKey() returns it in
+the driver; Spark stores it nowhere. The output is the bytes that Spark encrypted: they are still
+compressed and serialized as the application did it. spark.io.encryption authenticates nothing: a
+wrong key gives noise, and a warning where the noise is recognized.
 
 Exit codes:
   0 done, 1 failed, 2 wrong usage, 65 index and data do not belong together, or a stream is cut
   off, 66 file or index not there, 78 no usable key or another transformation";
 
-/// Decrypt what executors wrote under spark.io.encryption: a shuffle data file, a cached block, a fetched block
+/// Decrypt files of executors under spark.io.encryption: a shuffle data file, a cached block, a fetched block
 ///
 /// Prints a line for each file that it writes: name, size and path.
 #[derive(Args, Debug)]
@@ -357,7 +357,7 @@ fn warn_of_noise(path: &Path, what: &str, plain: &[u8]) -> bool {
     let is_noise = Mark::of(plain).is_none() && Measurement::of(plain).judge() == Judgement::LooksRandom;
     if is_noise {
         eprintln!(
-            "sealed-shuffle: {}: {what} decrypts to bytes that look random and begin like nothing that Spark writes: is \
+            "sealed-shuffle: {}: the plain text of {what} looks random and begins like nothing that Spark writes: is \
              this the application's key, and is the file encrypted?",
             path.display()
         );

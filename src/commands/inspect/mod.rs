@@ -20,23 +20,23 @@ const HELP: &str = "Examples:
   sealed-shuffle inspect --scan /data1 /data2 --json
 
 How it tells. Codecs and serializers leave marks: lz4, zstd, snappy, lzf, Java serialization, rows of
-SQL. spark.io.encryption leaves none: what has no mark and looks random (chi-square of the bytes
-between 140 and 400, from 256 bytes on) is called consistent with it, and could be compressed by
-something that is not Spark's. What has no mark and is not random (chi-square above 500, from 32
-bytes on) is readable. Between, and for fewer bytes, it cannot tell. Looked at are the first 4096
-bytes of each partition of a shuffle data file, found through its index, of at most 64 partitions
-(--scan: 16), evenly spread; of any other file the first 4096 bytes.
+SQL. spark.io.encryption leaves none. Content without a mark that looks random (chi-square of the
+bytes between 140 and 400, from 256 bytes on) is called consistent with it, and could be compressed
+by another program than Spark. Content without a mark that is not random (chi-square above 500, from
+32 bytes on) is readable. Between, and for fewer bytes, it cannot tell. It reads the first 4096 bytes
+of each partition of a shuffle data file, found through its index, of at most 64 partitions
+(--scan: 16), evenly spread. Of any other file it reads the first 4096 bytes.
 
 --scan counts by application where the path names one, else by the executor's directory. Index and
-checksum files hold no data and are never encrypted by Spark: METADATA. What is not a block manager's
-is counted and not judged: OTHER. Symbolic links are not followed.
+checksum files hold no data, and Spark never encrypts them: METADATA. Files that are not a block
+manager's are counted and not judged: OTHER. Symbolic links are not followed.
 
 Exit codes:
   0 done, 1 failed, 2 wrong usage, 65 a file is not what its name says, or does not fit the one
   beside it, 66 not there; with --scan: 0 nothing is readable, 1 something is, 66 a directory is
   not there, 69 nothing readable was seen, but not everything could be looked at";
 
-/// Say what is in shuffle files, or how much beneath directories is sealed, encrypted by Spark, or readable
+/// Show the content of shuffle files, or how much beneath directories is sealed, encrypted by Spark, or readable
 #[derive(Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct Inspect {

@@ -17,7 +17,7 @@ use crate::merge::Push;
 
 const MIN_CHUNK: usize = 16;
 
-/// One thing that happens.
+/// One event.
 #[derive(Clone, Debug)]
 enum Step {
     /// A push begins on a connection that has none.
@@ -96,7 +96,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     /// shuffleId to its newest merge.
     shuffles: BTreeMap<i32, (i32, Status)>,
-    /// What a reader would find: (shuffle, merge, reduce) to chunks.
+    /// The chunks that a reader would find: (shuffle, merge, reduce) to chunks.
     files: BTreeMap<(i32, i32, i32), Vec<Chunk>>,
     pushes: BTreeMap<usize, Arriving>,
 }
@@ -108,12 +108,12 @@ enum Status {
 
 #[derive(Default)]
 struct Merging {
-    /// dataPos and what is before it.
+    /// dataPos, and the bytes before it.
     data: Vec<u8>,
     merged: BTreeSet<u32>,
     since_chunk: BTreeSet<u32>,
     chunk_end: usize,
-    /// currentMap, and whose push it is.
+    /// currentMap, and the push that writes it.
     current: Option<(i32, usize)>,
 }
 
@@ -128,7 +128,7 @@ struct Arriving {
     at: (i32, i32, i32),
     map: i32,
     name: String,
-    /// What the header decided.
+    /// The decision on the header.
     verdict: Option<&'static str>,
     bytes: Vec<u8>,
     /// Some of its bytes were ignored.
@@ -196,7 +196,7 @@ impl Model {
                     _ if partition.merged.contains(&map.unsigned_abs()) => push.has_gaps = true,
                     Some((writing, by)) if writing == map && by != connection => push.has_gaps = true,
                     Some((_, by)) if by != connection => push.bytes.extend_from_slice(bytes),
-                    // Spark would write what comes behind a gap.
+                    // Spark would write the bytes behind a gap.
                     _ if push.has_gaps => {}
                     _ => {
                         partition.current = Some((map, connection));
@@ -337,7 +337,7 @@ impl Merging {
     }
 }
 
-/// Both at once.
+/// Merger and model together.
 struct Both {
     model: Model,
     ours: Fixture,
@@ -430,7 +430,7 @@ impl Both {
     }
 
     fn meta(&mut self, at: (i32, i32, i32)) {
-        // Deletion is nobody's to wait for; the model does it at once.
+        // Nobody waits for deletions; the model deletes at once.
         self.ours.merger.clean_up(&OnLane::here());
         let expected = self.model.find(at, "MergedBlockMeta", "index");
         match (self.ours.meta(at.0, at.1, at.2), expected) {
@@ -465,7 +465,7 @@ impl Both {
         }
     }
 
-    /// Whatever is left: the same files, and no memory held.
+    /// Compares the end state: the same files, and no memory held.
     fn end(mut self) {
         for connection in 0..CONNECTIONS {
             self.take(&Step::Lose { connection });

@@ -1,4 +1,4 @@
-//! Where an application merges, and which executor's word counts.
+//! The place where an application merges, and the executors that decide it.
 
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
@@ -49,7 +49,7 @@ fn a_local_directory_needs_a_parent() {
 #[test]
 fn refuses_directories_that_no_root_holds() {
     let fixture = Fixture::unregistered(|_| {});
-    // The executor's directory is the root itself: what is beside it lies outside.
+    // The executor's directory is the root itself, so a directory beside it lies outside the root.
     let dir = fixture.path("");
     let dir = dir.trim_end_matches('/');
     let refused =

@@ -1,4 +1,4 @@
-//! What survives a restart: a journal that keeps what it is told, and a second life over the same files.
+//! The state that survives a restart: a journal that keeps its records, and a second merger over the same files.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -73,7 +73,7 @@ fn merger(fixture: &Fixture) -> Merger {
     Merger::new(settings, Arc::new(fixture.store.clone()))
 }
 
-/// The same files, and what was written down.
+/// The same files, and the records of the journal.
 fn restart(mut fixture: Fixture, kept: &Kept) -> Fixture {
     fixture.merger = Arc::new(merger(&fixture));
     for known in kept.all() {
@@ -94,7 +94,7 @@ fn finalized_merges_are_served_and_closed_and_open_ones_begin_anew() {
     assert_eq!(fixture.push(block(1, 0, 2, 0), b"anew"), "ok");
     fixture.finalize(1, 0).unwrap();
     assert_eq!(fixture.chunk(1, 0, 0, 0).unwrap(), b"anew");
-    // Of the finalized one nobody knows the partitions any more.
+    // Nobody knows the partitions of the finalized merge any more.
     fixture.remove(0, -1).unwrap();
     fixture.merger.clean_up(&OnLane::here());
     assert_eq!(fixture.store.paths().len(), 6);

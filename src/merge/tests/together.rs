@@ -13,13 +13,14 @@ const THREADS: i32 = 6;
 const BLOCKS: i32 = 120;
 const PARTITIONS: i32 = 3;
 
-/// The bytes of a map task's block say whose they are; no two in a row are the same task's.
+/// The bytes of a map task's block tell the task; two bytes in a row are never of the same task.
 fn content(map: i32) -> Vec<u8> {
     let len = usize::try_from(map % 23).unwrap();
     map.to_be_bytes().repeat(len + 1)
 }
 
-/// Pushes a block in small pieces, again and again until nobody stands in its way. Every seventh try is lost midway.
+/// Pushes a block in small pieces, again and again until no other push is in its way. Every seventh try is lost
+/// midway.
 fn push(fixture: &Fixture, map: i32, reduce: i32) {
     let bytes = content(map);
     for attempt in 0.. {

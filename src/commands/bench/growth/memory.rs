@@ -59,7 +59,7 @@ async fn idle(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result
 
 /// The largest value that was seen.
 async fn slow(ground: &Ground<'_>, service: &Service, blocks: &Blocks) -> Result<f64, Failure> {
-    // One block at a time: then the socket stops.
+    // The reader asks for one block at a time: then the socket stops.
     let settings = ground.settings()?.max_size_in_flight(blocks.size);
     let mut readers = JoinSet::new();
     for _ in 0..READERS {

@@ -31,7 +31,7 @@ use super::provider::{Answer, KeyProvider};
 use file::{Contents, FileError};
 use wrap::Fault;
 
-/// Looks at the file at the same time.
+/// Most reads of the file at the same time.
 const THREADS: usize = 2;
 
 /// The provider `local-file`. Clones share what was read.
@@ -44,7 +44,7 @@ pub struct LocalKeyFile {
 struct Inner {
     path: PathBuf,
     read: Mutex<Arc<Contents>>,
-    /// Where the file is looked at: keys do not wait for disks with blocks.
+    /// The lane that reads the file, so that keys do not wait for disks with blocks.
     lane: Lane,
 }
 
