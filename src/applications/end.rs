@@ -1,4 +1,4 @@
-//! The end of an application: whoever tells it or finds it out, everything goes.
+//! The end of an application: whoever tells it or finds it out, everything goes that it could be served with.
 
 use std::time::{Instant, SystemTime};
 
@@ -71,7 +71,11 @@ impl Applications {
             state.exempt_no_more(app);
             state.forget(app)
         });
-        usage.end(app);
+        match why {
+            EndReason::Operator | EndReason::ResourceManager => usage.end(app),
+            // Its row stays: whoever raises the minimum wants to see short applications, too. It goes by its own age.
+            EndReason::Finding(_) => {}
+        }
         broken_gcm.forget(app);
         let was_known = executors.is_some() || had_secret || merged;
         if was_known {

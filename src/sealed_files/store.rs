@@ -258,7 +258,7 @@ impl SealedPartition {
         self.index.is_final()
     }
 
-    /// Which opening of the partition it is: compare with [`FinalizedFiles::salt`](super::Finalized), where that was kept,
+    /// Which opening of the partition it is: compare with [`FinalizedFiles::salt`](super::FinalizedFiles), where that was kept,
     /// and a set of older files that was put back as a whole is found out.
     pub fn salt(&self) -> Salt {
         self.index.salt()
