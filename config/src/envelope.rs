@@ -1,6 +1,6 @@
 //! Where the keys come from under which the server seals what it writes: words, nothing is opened here.
 //!
-//! [`crate::keys::envelope`] opens what is named here.
+//! The keys of the server open the names given here.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

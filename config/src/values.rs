@@ -14,7 +14,7 @@ use super::report::{Effective, Report};
 use super::value::{Grammar, Int, Size, Time};
 
 /// Reads keys one by one. A value that cannot be read becomes an issue, and its default stands in for it, so
-/// that reading goes on; [`Values::finish`] fails if there was any.
+/// that reading goes on; `finish` fails if there was any.
 ///
 /// A room fills its settings with one expression a field: [`Values::value`], or [`Values::count`] and its like where
 /// the field has another type. The same expressions over [`Values::defaults`] make the settings of those who
