@@ -115,7 +115,7 @@ bench-spark: setup ## all of it beside Spark's own service: docs/results.md with
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- --results --pairs 10 $(ARGS)
 
 # A program without what debuggers need, and that beside it: it is found by the link in the program (`.gnu_debuglink`).
-# cargo alone does not do this: its packed debug information leaves the line tables in the program.
+# objcopy does it the same way on every release of cargo.
 DIST = target/dist
 
 release: setup-build setup-strip ## builds a release: target/dist/sealed-shuffle, and its debug file beside it
@@ -134,7 +134,7 @@ setup-build:
 	@command -v cc >/dev/null || $(MAKE) --no-print-directory .apt-build-essential
 
 # Checks licences and sources of dependencies. The version is fixed: another one may judge otherwise. Not optimized, since
-# it runs for a second: that takes a third of the time to build.
+# it runs for a second and is built once.
 setup-deny: setup-build
 	@$(CARGO) deny --version >/dev/null 2>&1 || \
 		CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --quiet --locked --debug cargo-deny@0.20.2
