@@ -2,13 +2,14 @@
 //!
 //! A new file is written beside its place, under a name of its own that must not exist (`O_EXCL`) and with mode 0600. It is
 //! brought to the disk, and then given its name in one step; the directory is brought to the disk, too. So a file under
-//! its name is never half made. Everything here may wait for a disk.
+//! its name is never half made.
 
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use sealed_shuffle_transport::lane::OnLane;
 use tempfile::NamedTempFile;
 
 /// The directory that a file lies in.
@@ -21,7 +22,7 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
 }
 
 /// Makes a directory for this user alone, where there is none.
-pub(crate) fn make_directory(dir: &Path) -> io::Result<()> {
+pub(crate) fn make_directory(_: &OnLane, dir: &Path) -> io::Result<()> {
     if dir.try_exists()? {
         return Ok(());
     }
@@ -32,6 +33,7 @@ pub(crate) fn make_directory(dir: &Path) -> io::Result<()> {
 /// A file beside `path` that `fill` has filled, on the disk; removed when dropped. What it is filled by may be whatever
 /// the caller fails with.
 pub(crate) fn beside<E: From<io::Error>>(
+    _: &OnLane,
     path: &Path,
     fill: impl FnOnce(&File) -> Result<(), E>,
 ) -> Result<NamedTempFile, E> {
@@ -42,7 +44,7 @@ pub(crate) fn beside<E: From<io::Error>>(
 }
 
 /// Gives `file` the name `path` if that is free. Answers whether it was.
-pub(crate) fn take_name(file: NamedTempFile, path: &Path) -> io::Result<bool> {
+pub(crate) fn take_name(_: &OnLane, file: NamedTempFile, path: &Path) -> io::Result<bool> {
     match file.persist_noclobber(path) {
         Ok(_) => sync(directory_of(path)).map(|()| true),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -51,7 +53,7 @@ pub(crate) fn take_name(file: NamedTempFile, path: &Path) -> io::Result<bool> {
 }
 
 /// Puts `file` in the place of what is at `path`.
-pub(crate) fn replace(file: NamedTempFile, path: &Path) -> io::Result<()> {
+pub(crate) fn replace(_: &OnLane, file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.persist(path).map_err(|error| error.error)?;
     sync(directory_of(path))
 }
@@ -69,18 +71,18 @@ mod tests {
     use super::*;
 
     fn filled(path: &Path, text: &str) -> NamedTempFile {
-        beside(path, |mut file| file.write_all(text.as_bytes())).unwrap()
+        beside(&OnLane::here(), path, |mut file| file.write_all(text.as_bytes())).unwrap()
     }
 
     #[test]
     fn a_name_that_is_taken_stays_with_its_file() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("made/file");
-        make_directory(directory_of(&path)).unwrap();
-        assert!(take_name(filled(&path, "first"), &path).unwrap());
-        assert!(!take_name(filled(&path, "second"), &path).unwrap());
+        make_directory(&OnLane::here(), directory_of(&path)).unwrap();
+        assert!(take_name(&OnLane::here(), filled(&path, "first"), &path).unwrap());
+        assert!(!take_name(&OnLane::here(), filled(&path, "second"), &path).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "first");
-        replace(filled(&path, "third"), &path).unwrap();
+        replace(&OnLane::here(), filled(&path, "third"), &path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "third");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(directory_of(&path)), mode(&path)), (0o700, 0o600));
@@ -91,7 +93,7 @@ mod tests {
     fn what_is_not_filled_leaves_nothing() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("file");
-        let failed = beside(&path, |_| Err(io::Error::other("no")));
+        let failed = beside(&OnLane::here(), &path, |_| Err(io::Error::other("no")));
         assert_eq!(failed.unwrap_err().to_string(), "no");
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
     }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use sealed_shuffle::keys::envelope::{KeyError, KeyErrorKind, LocalKeyFile, open_provider};
 use sealed_shuffle_config::{EnvelopeConfig, KeySource, ProcessEnvironment};
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::lane::OnLane;
 use time::format_description::well_known::Rfc3339;
 
 use super::{ConfigArgs, Exit, Failure};
@@ -63,8 +64,8 @@ fn config(args: ConfigArgs) -> Result<EnvelopeConfig, Failure> {
 }
 
 fn list(config: &EnvelopeConfig) -> Result<(), Failure> {
-    let mut lines = String::new();
-    for key in LocalKeyFile::open(local_file(config)?)?.list()? {
+    let (on, mut lines) = (OnLane::here(), String::new());
+    for key in LocalKeyFile::open(&on, local_file(config)?)?.list(&on)? {
         let made = key.made.format(&Rfc3339).map_err(|error| Failure::new(Exit::Failed, error))?;
         let role = if key.wraps { "wraps" } else { "unwraps" };
         lines += &format!("{}\t{made}\t{role}\n", key.name);
@@ -73,7 +74,7 @@ fn list(config: &EnvelopeConfig) -> Result<(), Failure> {
 }
 
 fn rotate(config: &EnvelopeConfig) -> Result<(), Failure> {
-    let name = LocalKeyFile::rotate(local_file(config)?)?;
+    let name = LocalKeyFile::rotate(&OnLane::here(), local_file(config)?)?;
     print(&format!("{name}\n"))
 }
 

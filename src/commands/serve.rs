@@ -11,6 +11,7 @@ use sealed_shuffle::handover;
 use sealed_shuffle::keys::envelope;
 use sealed_shuffle::server::{self, DrainOutcome, Server};
 use sealed_shuffle_config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -62,7 +63,9 @@ impl Serve {
             Server::check(&config).map_err(|error| Failure::new(Exit::Config, error))?;
             let mut lines = config.describe();
             lines.extend(
-                envelope::warnings(&config).into_iter().map(|text| Notice::Warning(text).to_string()),
+                envelope::warnings(&OnLane::here(), &config)
+                    .into_iter()
+                    .map(|text| Notice::Warning(text).to_string()),
             );
             let text = lines.join("\n");
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));

@@ -15,6 +15,7 @@ use redb::{
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, open as open_file, stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::random_bytes;
 use tracing::{info, warn};
 
@@ -42,27 +43,27 @@ const CONTAINER: &[u8; 4] = b"redb";
 /// A file of this size is never compacted.
 const SMALL: u64 = 8 << 20;
 
-/// The store at `path` and its header; `None` where there is no such file. Touches the disk.
-pub(super) fn open(path: &Path) -> Result<Option<(Database, Header)>, StateError> {
-    let Some(file) = open_existing(path)? else { return Ok(None) };
+/// The store at `path` and its header; `None` where there is no such file.
+pub(super) fn open(on: &OnLane, path: &Path) -> Result<Option<(Database, Header)>, StateError> {
+    let Some(file) = open_existing(on, path)? else { return Ok(None) };
     let database = database(path, file)?;
     let header = read_header(path, &database)?;
     Ok(Some((database, header)))
 }
 
-/// Makes a store without records. Touches the disk.
-pub(super) fn make(path: &Path, node: &NodeKey) -> Result<(), StateError> {
+/// Makes a store without records.
+pub(super) fn make(on: &OnLane, path: &Path, node: &NodeKey) -> Result<(), StateError> {
     let failed = |error: &dyn std::fmt::Display| StateError::io(path, "made", error);
     if node.wrapped.key_id.len() > WrappedKey::MAX_ID || node.wrapped.bytes.len() > WrappedKey::MAX_BYTES {
         return Err(failed(&"the key service answered more than fits"));
     }
-    private_file::make_directory(directory_of(path)).map_err(|error| failed(&error))?;
+    private_file::make_directory(on, directory_of(path)).map_err(|error| failed(&error))?;
     let salt = random_bytes().map_err(|error| failed(&error))?;
     let keys = StateKeys::derive(&node.key, &salt);
     let header = Header::new(&keys, salt, node.wrapped.clone());
     let tally = keys.seal(&tally::NAME, &Tally::default().encode()).map_err(|error| failed(&error))?;
-    let new = private_file::beside(path, |file| fill(file.try_clone()?, &header, &tally));
-    match private_file::take_name(new.map_err(|error| failed(&error))?, path) {
+    let new = private_file::beside(on, path, |file| fill(file.try_clone()?, &header, &tally));
+    match private_file::take_name(on, new.map_err(|error| failed(&error))?, path) {
         Ok(true) => Ok(()),
         Ok(false) => Err(StateError::locked(path)),
         Err(error) => Err(failed(&error)),
@@ -70,7 +71,7 @@ pub(super) fn make(path: &Path, node: &NodeKey) -> Result<(), StateError> {
 }
 
 /// Gives the space of removed records back, where that is most of the file. `used` bytes are of records.
-pub(super) fn compact(path: &Path, database: &mut Database, used: u64) {
+pub(super) fn compact(_: &OnLane, path: &Path, database: &mut Database, used: u64) {
     let size = || std::fs::metadata(path).map_or(0, |found| found.len());
     let before = size();
     if before < SMALL.saturating_add(used.saturating_mul(4)) {
@@ -92,7 +93,7 @@ fn fill(file: File, header: &Header, tally: &[u8]) -> Result<(), redb::Error> {
     Ok(database.close()?)
 }
 
-fn open_existing(path: &Path) -> Result<Option<File>, StateError> {
+fn open_existing(_: &OnLane, path: &Path) -> Result<Option<File>, StateError> {
     let failed = |error: &dyn std::fmt::Display| StateError::io(path, "opened", error);
     let dir = match stat(directory_of(path)) {
         Ok(dir) => dir,

@@ -7,6 +7,7 @@ use std::path::Path;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::error::StateError;
 use super::file::RECORDS;
@@ -62,7 +63,12 @@ impl fmt::Debug for Recovered {
 }
 
 /// All records.
-pub(super) fn load(path: &Path, database: &Database, keys: &StateKeys) -> Result<Recovered, StateError> {
+pub(super) fn load(
+    _: &OnLane,
+    path: &Path,
+    database: &Database,
+    keys: &StateKeys,
+) -> Result<Recovered, StateError> {
     let damaged = |error: &dyn fmt::Display| StateError::damaged(path, error);
     let view = database.begin_read().map_err(|error| damaged(&error))?;
     let records = view.open_table(RECORDS).map_err(|error| damaged(&error))?;

@@ -89,7 +89,7 @@ use std::thread::JoinHandle;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
-use sealed_shuffle_transport::lane::Lane;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tracing::info;
 
 pub use self::error::{StateError, StateErrorKind};
@@ -140,27 +140,29 @@ impl State {
     ) -> Result<(Arc<Self>, Recovered), StateError> {
         let (path, lane) = (dir.join(FILE_NAME), Lane::new(1));
         let asked = path.clone();
-        if let Some((database, header)) = on_disk(&lane, &path, move || file::open(&asked)).await? {
+        if let Some((database, header)) = on_disk(&lane, &path, move |on| file::open(on, &asked)).await? {
             let unwrapped = provider.unwrap(&header.key, context).await;
             let key = unwrapped.map_err(|error| StateError::key(&path, error))?;
             let (of, path_of) = (lane.clone(), path.clone());
-            return on_disk(&of, &path_of, move || Self::begin(path, lane, database, &header, &key)).await;
+            return on_disk(&of, &path_of, move |on| Self::begin(on, path, lane, database, &header, &key))
+                .await;
         }
         let generated = provider.generate(context).await;
         let (key, wrapped) = generated.map_err(|error| StateError::key(&path, error))?;
         let node = NodeKey { key, wrapped };
         let (of, path_of) = (lane.clone(), path.clone());
-        on_disk(&of, &path_of, move || {
-            file::make(&path, &node)?;
+        on_disk(&of, &path_of, move |on| {
+            file::make(on, &path, &node)?;
             info!(file = %path.display(), "made the recovery store");
-            let opened = file::open(&path)?;
+            let opened = file::open(on, &path)?;
             let (database, header) = opened.ok_or_else(|| StateError::vanished(&path))?;
-            Self::begin(path, lane, database, &header, &node.key)
+            Self::begin(on, path, lane, database, &header, &node.key)
         })
         .await
     }
 
     fn begin(
+        on: &OnLane,
         path: PathBuf,
         lane: Lane,
         database: redb::Database,
@@ -172,8 +174,8 @@ impl State {
             return Err(StateError::wrong_key(&path));
         }
         let mut database = database;
-        let recovered = load::load(&path, &database, &keys)?;
-        file::compact(&path, &mut database, recovered.bytes);
+        let recovered = load::load(on, &path, &database, &keys)?;
+        file::compact(on, &path, &mut database, recovered.bytes);
         let queue = Arc::new(Queue::new(recovered.records));
         let writer = writer::start(path.clone(), database, Arc::clone(&keys), Arc::clone(&queue))
             .map_err(|error| StateError::io(&path, "begun with", &error))?;
@@ -284,8 +286,8 @@ impl Drop for State {
 async fn on_disk<T: Send + 'static>(
     lane: &Lane,
     path: &Path,
-    work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+    work: impl FnOnce(&OnLane) -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, StateError> {
-    let done = lane.run(move |_| work()).await;
+    let done = lane.run(work).await;
     done.unwrap_or_else(|error| Err(StateError::io(path, "opened", &error)))
 }

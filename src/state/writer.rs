@@ -12,6 +12,7 @@ use std::thread::{Builder, JoinHandle};
 
 use redb::{Database, ReadableTable as _, Table};
 use sealed_shuffle_protocol::ids::ShuffleMergeId;
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::{error, info};
 
 use super::file::{self, RECORDS};
@@ -86,7 +87,7 @@ impl Writer {
         let database = match self.database.take() {
             Some(database) => database,
             None => {
-                let opened = file::open(&self.path).map_err(|error| error.to_string())?;
+                let opened = file::open(&OnLane::here(), &self.path).map_err(|error| error.to_string())?;
                 let (database, header) = opened.ok_or("the file is gone")?;
                 if !header.fits(&self.keys) {
                     return Err("another store has taken its place".to_owned());

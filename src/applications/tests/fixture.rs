@@ -66,7 +66,7 @@ impl Home {
         let limits = DiskLimits { registry, file_idle: IDLE * 10, ..DiskLimits::default() };
         let store = Arc::new(BlockStore::new(Roots::open([&root]).unwrap(), limits));
         let roots = Arc::clone(store.roots());
-        let (provider, _) = LocalKeyFile::open_or_make(&keys.path().join("keys")).unwrap();
+        let provider = LocalKeyFile::for_test(&keys.path().join("keys"));
         let settings = RingSettings::new(OutagePolicy::Refuse, Duration::from_secs(10));
         let ring = EnvelopeKeys::new(Arc::new(provider), settings, KeyCalls::default());
         let files = Arc::new(SealedStore::new(Arc::clone(&roots), SealedLimits::default()));

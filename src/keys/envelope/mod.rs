@@ -33,7 +33,7 @@ mod ring;
 use std::sync::Arc;
 
 use sealed_shuffle_config::{EnvelopeConfig, KeySource, ServerConfig};
-use sealed_shuffle_transport::lane::Lane;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tracing::{info, warn};
 
 pub use self::calls::KeyCalls;
@@ -49,8 +49,9 @@ impl EnvelopeKeys {
     /// The keys of a server with this configuration. Makes the local key file if there is none; checks whether a key
     /// of AWS KMS can work. An outage of the key service at start is logged and is no error.
     pub async fn from_config(config: &ServerConfig, metrics: KeyCalls) -> Result<Self, KeyError> {
-        for warning in warnings(config) {
-            warn!("{warning}");
+        let asked = config.clone();
+        if let Ok(warnings) = Lane::new(1).run(move |on| warnings(on, &asked)).await {
+            warnings.iter().for_each(|warning| warn!("{warning}"));
         }
         let provider = open_provider(&config.envelope).await?;
         info!("envelope keys: {}", provider.describe());
@@ -67,7 +68,7 @@ pub async fn open_provider(config: &EnvelopeConfig) -> Result<Arc<dyn KeyProvide
     match &config.source {
         KeySource::LocalFile { path } => {
             let asked = path.clone();
-            let opened = Lane::new(1).run(move |_| LocalKeyFile::open_or_make(&asked)).await;
+            let opened = Lane::new(1).run(move |on| LocalKeyFile::open_or_make(on, &asked)).await;
             let (keys, made) = opened.unwrap_or_else(|error| {
                 let reason = format!("the look into the key file was cut: {error}");
                 Err(KeyError::new(KeyErrorKind::Unavailable, path.display().to_string(), reason, "try again"))
@@ -99,9 +100,9 @@ pub async fn open_provider(config: &EnvelopeConfig) -> Result<Arc<dyn KeyProvide
 }
 
 /// Warnings about the place of the keys. It looks at file systems and makes nothing.
-pub fn warnings(config: &ServerConfig) -> Vec<String> {
+pub fn warnings(on: &OnLane, config: &ServerConfig) -> Vec<String> {
     let KeySource::LocalFile { path } = &config.envelope.source else { return Vec::new() };
-    let shared = shared_file_system(path, &config.roots.paths).map(|root| {
+    let shared = shared_file_system(on, path, &config.roots.paths).map(|root| {
         format!(
             "the key file {} is on the same file system as {}, which it protects: who takes that disk has both; \
              put it elsewhere (spark.sealed.keys.file, spark.sealed.state.dir), or use a key service",
@@ -138,7 +139,9 @@ mod tests {
             "spark.sealed.node.id=n1".to_owned(),
         ];
         let config = config(dir.path(), &settings);
-        let [warning] = &warnings(&config)[..] else { panic!("the file is on the data's disk") };
+        let asked = config.clone();
+        let said = Lane::new(1).run(move |on| warnings(on, &asked)).await.unwrap();
+        let [warning] = &said[..] else { panic!("the file is on the data's disk") };
         assert!(warning.contains("state/keys"), "{warning}");
         assert!(!dir.path().join("state").exists(), "looking makes nothing");
 

@@ -40,7 +40,7 @@ impl Fixture {
     }
 
     pub(crate) fn provider(&self) -> LocalKeyFile {
-        LocalKeyFile::open_or_make(&self.path().join("keys")).unwrap().0
+        LocalKeyFile::for_test(&self.path().join("keys"))
     }
 
     pub(crate) fn try_open(&self) -> Result<(Arc<State>, Recovered), StateError> {

@@ -20,7 +20,7 @@ const ROUNDS: usize = 12;
 fn victim() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let dir = Path::new(&dir);
-    let provider = LocalKeyFile::open_or_make(&dir.join("keys")).unwrap().0;
+    let provider = LocalKeyFile::for_test(&dir.join("keys"));
     let (state, recovered) = open_with(&dir.join("state"), &provider).unwrap();
     let start = recovered.executors.len();
     state.registered(&app("m"), 1, &MergeDirs::new(Vec::new(), 64), None);

@@ -149,7 +149,7 @@ fn other_files_are_not_touched() {
 fn the_key_file_is_not_made_where_a_store_waits_for_another() {
     let fixture = Fixture::new();
     fixture.open().0.close();
-    let other = LocalKeyFile::open_or_make(&fixture.path().join("other-keys")).unwrap().0;
+    let other = LocalKeyFile::for_test(&fixture.path().join("other-keys"));
     let error = open_with(&fixture.state_dir(), &other).unwrap_err();
     assert_eq!(error.kind(), StateErrorKind::Key(KeyErrorKind::NotFound));
     fixture.open().0.close();

@@ -3,6 +3,7 @@
 use sealed_shuffle_protocol::ids::{ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
+use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Fixture, MANAGER, app, executor, lines, register};
 use crate::disk::Proof;
@@ -124,7 +125,7 @@ fn rotating_the_wrapping_key_keeps_the_store() {
     let (state, _) = fixture.open();
     register(&state, "a", "0", "/d");
     state.close();
-    LocalKeyFile::rotate(&fixture.path().join("keys")).unwrap();
+    LocalKeyFile::rotate(&OnLane::here(), &fixture.path().join("keys")).unwrap();
     assert_eq!(fixture.open().1.executors.len(), 1);
 }
 

@@ -12,6 +12,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::secret::Secret;
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::OsRandom;
 use sealed_shuffle_transport::region::Identity;
 use tempfile::NamedTempFile;
@@ -80,12 +81,12 @@ impl FileError {
 }
 
 /// Reads the file.
-pub(super) fn read(path: &Path) -> Result<Contents, FileError> {
-    let (contents, _) = contents_of(&open_existing(path)?)?;
+pub(super) fn read(on: &OnLane, path: &Path) -> Result<Contents, FileError> {
+    let (contents, _) = contents_of(&open_existing(on, path)?)?;
     Ok(contents)
 }
 
-fn open_existing(path: &Path) -> Result<File, FileError> {
+fn open_existing(_: &OnLane, path: &Path) -> Result<File, FileError> {
     // A pipe must not hold up the open.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     match open(path, flags, Mode::empty()) {
@@ -138,22 +139,22 @@ fn text_of(file: &File) -> Result<Zeroizing<String>, FileError> {
 }
 
 /// Makes the file with one new key. Returns true if this call made it, and not another one at the same time.
-pub(super) fn make(path: &Path) -> Result<bool, FileError> {
+pub(super) fn make(on: &OnLane, path: &Path) -> Result<bool, FileError> {
     let failed = |error: io::Error| FileError::io("made", error);
-    private_file::make_directory(directory_of(path)).map_err(failed)?;
+    private_file::make_directory(on, directory_of(path)).map_err(failed)?;
     let text = format::first(&fresh()?);
-    let new = beside(path, &text).map_err(failed)?;
-    private_file::take_name(new, path).map_err(failed)
+    let new = beside(on, path, &text).map_err(failed)?;
+    private_file::take_name(on, new, path).map_err(failed)
 }
 
 /// Adds a new key at the end of the file, and returns its name.
-pub(super) fn rotate(path: &Path) -> Result<String, FileError> {
+pub(super) fn rotate(on: &OnLane, path: &Path) -> Result<String, FileError> {
     // If the path is a link, its target is replaced.
     let path = path.canonicalize().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => FileError::Missing,
         _ => FileError::io("found", error),
     })?;
-    let locked = lock(&path)?;
+    let locked = lock(on, &path)?;
     let (contents, old) = contents_of(&locked)?;
     if contents.generations.len() >= MOST_KEYS {
         return Err(FileError::Unusable(
@@ -169,15 +170,15 @@ pub(super) fn rotate(path: &Path) -> Result<String, FileError> {
         text.push('\n');
     }
     text.push_str(&line);
-    let new = beside(&path, &text).map_err(|error| FileError::io("rotated", error))?;
-    private_file::replace(new, &path).map_err(|error| FileError::io("rotated", error))?;
+    let new = beside(on, &path, &text).map_err(|error| FileError::io("rotated", error))?;
+    private_file::replace(on, new, &path).map_err(|error| FileError::io("rotated", error))?;
     Ok(generation.name)
 }
 
 /// The file that has the name now, locked.
-fn lock(path: &Path) -> Result<File, FileError> {
+fn lock(on: &OnLane, path: &Path) -> Result<File, FileError> {
     for _ in 0..ROUNDS {
-        let file = open_existing(path)?;
+        let file = open_existing(on, path)?;
         file.lock().map_err(|error| FileError::io("locked", error))?;
         let (held, named) = (fstat(&file), stat(path));
         let same =
@@ -198,8 +199,8 @@ fn fresh() -> Result<Generation, FileError> {
 }
 
 /// Writes a file with this text beside the target, and syncs it to the disk.
-fn beside(path: &Path, text: &str) -> io::Result<NamedTempFile> {
-    private_file::beside(path, |mut file| file.write_all(text.as_bytes()))
+fn beside(on: &OnLane, path: &Path, text: &str) -> io::Result<NamedTempFile> {
+    private_file::beside(on, path, |mut file| file.write_all(text.as_bytes()))
 }
 
 /// The other files in the directory of the key file.

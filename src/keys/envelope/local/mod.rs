@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::stat;
 use sealed_shuffle_protocol::crypto::random::Random as _;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
-use sealed_shuffle_transport::lane::Lane;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::random::OsRandom;
 use sealed_shuffle_transport::region::Identity;
 use time::OffsetDateTime;
@@ -61,19 +61,21 @@ pub struct KeyInFile {
 }
 
 impl LocalKeyFile {
-    /// Reads the file, or makes it if there is none. Touches the disk. Also returns whether this call made it.
-    pub fn open_or_make(path: &Path) -> Result<(Self, bool), KeyError> {
-        let opened = match file::read(path) {
-            Err(FileError::Missing) => file::make(path).and_then(|made| Ok((file::read(path)?, made))),
+    /// Reads the file, or makes it if there is none. Also returns whether this call made it.
+    pub fn open_or_make(on: &OnLane, path: &Path) -> Result<(Self, bool), KeyError> {
+        let opened = match file::read(on, path) {
+            Err(FileError::Missing) => {
+                file::make(on, path).and_then(|made| Ok((file::read(on, path)?, made)))
+            }
             read => read.map(|contents| (contents, false)),
         };
         let (contents, made) = opened.map_err(|error| error.at(path))?;
         Ok((Self::of(path, contents), made))
     }
 
-    /// Reads a file that must exist. Touches the disk.
-    pub fn open(path: &Path) -> Result<Self, KeyError> {
-        let contents = file::read(path).map_err(|error| error.at(path))?;
+    /// Reads a file that must exist.
+    pub fn open(on: &OnLane, path: &Path) -> Result<Self, KeyError> {
+        let contents = file::read(on, path).map_err(|error| error.at(path))?;
         Ok(Self::of(path, contents))
     }
 
@@ -82,14 +84,14 @@ impl LocalKeyFile {
         Self { inner: Arc::new(Inner { path: path.to_owned(), read, lane: Lane::new(THREADS) }) }
     }
 
-    /// Adds a key, which wraps from now on, and returns its name. Touches the disk.
-    pub fn rotate(path: &Path) -> Result<String, KeyError> {
-        file::rotate(path).map_err(|error| error.at(path))
+    /// Adds a key, which wraps from now on, and returns its name.
+    pub fn rotate(on: &OnLane, path: &Path) -> Result<String, KeyError> {
+        file::rotate(on, path).map_err(|error| error.at(path))
     }
 
-    /// The keys of the file, oldest first. Touches the disk.
-    pub fn list(&self) -> Result<Vec<KeyInFile>, KeyError> {
-        let contents = self.inner.current()?;
+    /// The keys of the file, oldest first.
+    pub fn list(&self, on: &OnLane) -> Result<Vec<KeyInFile>, KeyError> {
+        let contents = self.inner.current(on)?;
         let newest = contents.generations.len() - 1;
         let keys = contents.generations.iter().enumerate().map(|(n, generation)| KeyInFile {
             name: generation.name.clone(),
@@ -103,12 +105,12 @@ impl LocalKeyFile {
 impl KeyProvider for LocalKeyFile {
     fn generate<'a>(&'a self, context: &'a Context) -> Answer<'a, (DataKey, WrappedKey)> {
         let context = context.clone();
-        Box::pin(self.on_disk(move |inner| inner.generate(&context)))
+        Box::pin(self.on_disk(move |on, inner| inner.generate(on, &context)))
     }
 
     fn unwrap<'a>(&'a self, wrapped: &'a WrappedKey, context: &'a Context) -> Answer<'a, DataKey> {
         let (wrapped, context) = (wrapped.clone(), context.clone());
-        Box::pin(self.on_disk(move |inner| inner.unwrap(&wrapped, &context)))
+        Box::pin(self.on_disk(move |on, inner| inner.unwrap(on, &wrapped, &context)))
     }
 
     fn describe(&self) -> String {
@@ -126,10 +128,10 @@ impl KeyProvider for LocalKeyFile {
 impl LocalKeyFile {
     async fn on_disk<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner) -> Result<T, KeyError> + Send + 'static,
+        work: impl FnOnce(&OnLane, &Inner) -> Result<T, KeyError> + Send + 'static,
     ) -> Result<T, KeyError> {
         let inner = Arc::clone(&self.inner);
-        let done = self.inner.lane.run(move |_| work(&inner)).await;
+        let done = self.inner.lane.run(move |on| work(on, &inner)).await;
         done.unwrap_or_else(|error| {
             Err(KeyError::new(
                 KeyErrorKind::Unavailable,
@@ -142,8 +144,8 @@ impl LocalKeyFile {
 }
 
 impl Inner {
-    fn generate(&self, context: &Context) -> Result<(DataKey, WrappedKey), KeyError> {
-        let contents = self.current()?;
+    fn generate(&self, on: &OnLane, context: &Context) -> Result<(DataKey, WrappedKey), KeyError> {
+        let contents = self.current(on)?;
         let newest = contents.newest();
         let random = |error| {
             KeyError::new(
@@ -158,8 +160,8 @@ impl Inner {
         Ok((data_key, WrappedKey { key_id: newest.name.clone(), bytes }))
     }
 
-    fn unwrap(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey, KeyError> {
-        let contents = self.current()?;
+    fn unwrap(&self, on: &OnLane, wrapped: &WrappedKey, context: &Context) -> Result<DataKey, KeyError> {
+        let contents = self.current(on)?;
         let Some(generation) = contents.find(&wrapped.key_id) else {
             return Err(KeyError::new(
                 KeyErrorKind::NotFound,
@@ -192,21 +194,21 @@ impl Inner {
     }
 
     /// The current content of the file.
-    fn current(&self) -> Result<Arc<Contents>, KeyError> {
+    fn current(&self, on: &OnLane) -> Result<Arc<Contents>, KeyError> {
         let known = self.known();
         match stat(&self.path) {
             Ok(now) if Identity::of(&now) == known.identity => return Ok(known),
             _ => {}
         }
-        let contents = Arc::new(file::read(&self.path).map_err(|error| error.at(&self.path))?);
+        let contents = Arc::new(file::read(on, &self.path).map_err(|error| error.at(&self.path))?);
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&contents);
         Ok(contents)
     }
 }
 
 /// The first of `protected` that lies on the same file system as `path`, or as its nearest existing parent. A person
-/// who takes that disk away takes the keys along. Touches the disk.
-pub fn shared_file_system<'a>(path: &Path, protected: &'a [PathBuf]) -> Option<&'a Path> {
+/// who takes that disk away takes the keys along.
+pub fn shared_file_system<'a>(_: &OnLane, path: &Path, protected: &'a [PathBuf]) -> Option<&'a Path> {
     let device = path.ancestors().find_map(|place| {
         let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
         Some(stat(place).ok()?.st_dev)
