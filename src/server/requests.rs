@@ -27,7 +27,7 @@ use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, Wanted};
 use super::{Failure, Shared};
 use crate::applications::Enrolment;
-use crate::disk::{BlockStore, Diagnosis, Lookup, LookupError, MapOutput, Proof, Registered};
+use crate::disk::{BATCH, BlockStore, Diagnosis, Lookup, LookupError, MapOutput, Proof, Registered, Removal};
 use crate::merge::MergeError;
 use crate::telemetry::{RefusalReason, RequestKind};
 
@@ -386,12 +386,21 @@ impl Session {
     }
 
     async fn remove(&mut self, message: RemoveBlocks) -> Result<BlockTransferMessage, Failure> {
-        let removed = self
-            .across_disks(move |on, store| {
-                store.remove_blocks(on, &message.app, &message.executor, &message.blocks)
-            })
-            .await?
-            .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
+        let RemoveBlocks { app, executor, blocks } = &message;
+        let mut removed = Removal::default();
+        let mut names = blocks.iter();
+        loop {
+            let batch: Vec<&str> = names.by_ref().take(BATCH).collect();
+            let steps = self.shared.store.removal_steps(app, executor, batch.iter().copied());
+            for step in steps.map_err(|error| self.refuse(&Refusal::Lookup(error)))? {
+                let lane = step.lane().clone();
+                let done = self.on_lane(&lane, move |on, store| step.run(on, store)).await?;
+                removed.add(done.map_err(|error| self.refuse(&Refusal::Lookup(error)))?);
+            }
+            if batch.len() < BATCH {
+                break;
+            }
+        }
         for failure in &removed.failures {
             warn!(peer = %self.peer, error = %failure, "cannot remove a block");
         }
@@ -458,7 +467,15 @@ impl Session {
         &self,
         work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let lane = self.shared.store.roots().across();
+        self.on_lane(self.shared.store.roots().across(), work).await
+    }
+
+    /// Runs what waits for a disk.
+    async fn on_lane<T: Send + 'static>(
+        &self,
+        lane: &Lane,
+        work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         on_lane(&self.shared, lane, work).await.map_err(|missing| match missing {
             Missing::Failed(text) => text,
             Missing::Absent => Refusal::NoSuchChunk.text(),

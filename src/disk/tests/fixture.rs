@@ -11,7 +11,9 @@ use sealed_shuffle_transport::region::{Region, read_blocking};
 use tempfile::TempDir;
 
 use crate::disk::layout::{self, Placement};
-use crate::disk::{BlockStore, Confinement, DiskLimits, Finding, LookupError, MapOutput, Proof, Roots};
+use crate::disk::{
+    BlockStore, Confinement, DiskLimits, Finding, LookupError, MapOutput, Proof, Removal, Roots,
+};
 
 pub(super) const SUB_DIRS: i32 = 64;
 pub(super) const SHUFFLE: ShuffleId = ShuffleId(0);
@@ -100,6 +102,15 @@ impl Fixture {
     pub(super) fn sweep(&self, now: Instant) -> Vec<(Finding, usize)> {
         let found = self.store.sweep(&on(), now).findings.into_iter();
         found.filter_map(|finding| Some((finding.clone(), self.store.forget_found(&finding)?))).collect()
+    }
+
+    /// Removes blocks of the executor, step by step.
+    pub(super) fn remove(&self, names: &[&str]) -> Result<Removal, LookupError> {
+        let mut removed = Removal::default();
+        for step in self.store.removal_steps(&app(), &executor(), names.iter().copied())? {
+            removed.add(step.run(&on(), &self.store)?);
+        }
+        Ok(removed)
     }
 
     pub(super) fn resolve(&self, map: i64) -> Result<MapOutput, LookupError> {

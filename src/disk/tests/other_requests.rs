@@ -18,7 +18,7 @@ fn removes_by_exact_name_and_counts() {
         names.iter().for_each(|name| fs::write(fixture.place(name), b"x").unwrap());
         fs::write(fixture.dir.join("x"), b"x").unwrap();
         let ids = ["rdd_1_2", "rdd_1_2", "../x", "", "a\\b", "shuffle_0_8_0.data", ".", "..", "a\0b"];
-        let removed = fixture.store.remove_blocks(&on(), &app(), &executor(), ids).unwrap();
+        let removed = fixture.remove(&ids).unwrap();
         assert_eq!((removed.count, removed.failures.len()), (2, 0));
         assert!(fixture.dir.join("x").exists());
         assert!(names.iter().all(|name| !fixture.place(name).exists()));
@@ -35,8 +35,7 @@ fn removes_no_directory_and_nothing_behind_a_symlink() {
         let sub = fixture.place("rdd_1_3").parent().unwrap().to_path_buf();
         fs::remove_dir(&sub).unwrap();
         symlink(&outside, &sub).unwrap();
-        let removed =
-            fixture.store.remove_blocks(&on(), &app(), &executor(), ["rdd_1_2", "rdd_1_3"]).unwrap();
+        let removed = fixture.remove(&["rdd_1_2", "rdd_1_3"]).unwrap();
         assert_eq!((removed.count, removed.failures.len()), (0, 2));
         assert!(outside.join("rdd_1_3").exists());
     }
@@ -45,7 +44,7 @@ fn removes_no_directory_and_nothing_behind_a_symlink() {
 #[test]
 fn removing_needs_a_registered_executor() {
     let fixture = Fixture::new();
-    let error = fixture.store.remove_blocks(&on(), &app(), &ExecutorId::new("9"), ["rdd_1_2"]).unwrap_err();
+    let error = fixture.store.removal_steps(&app(), &ExecutorId::new("9"), ["rdd_1_2"]).unwrap_err();
     assert_eq!(
         error.spark_text(),
         "java.lang.RuntimeException: Executor is not registered (appId=app-1, execId=9)"
@@ -58,7 +57,7 @@ fn a_removed_file_is_no_longer_held() {
     fixture.write_example();
     fixture.resolve(3).unwrap();
     let ids = ["shuffle_0_3_0.index", "shuffle_0_3_0.data"];
-    assert_eq!(fixture.store.remove_blocks(&on(), &app(), &executor(), ids).unwrap().count, 2);
+    assert_eq!(fixture.remove(&ids).unwrap().count, 2);
     let counters = fixture.store.counters();
     assert_eq!((counters.files_open, counters.indexes_cached), (0, 0));
 }
