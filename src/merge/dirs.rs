@@ -79,6 +79,11 @@ impl MergeDirs {
         Some(MergePlace { dir, path, shown })
     }
 
+    /// The directory of the file `name`; `None` if there are no directories or no sub-directories.
+    pub(super) fn dir_of(&self, name: &str) -> Option<&LocalDir> {
+        self.dirs.get(Placement::of(name, self.dirs.len(), self.sub_dirs)?.dir)
+    }
+
     /// The path of the file `name` in the form of answers.
     pub(super) fn shown(&self, name: &str) -> String {
         self.place(name).map_or_else(|| name.to_owned(), |place| place.shown)

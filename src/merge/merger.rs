@@ -20,7 +20,7 @@ use super::partition::Partition;
 use super::readers::Readers;
 use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::store::{AppStore, Store};
-use crate::disk::{Directories, Roots};
+use crate::disk::{Directories, Disk, Roots};
 
 /// The settings of merging.
 #[derive(Clone, Debug)]
@@ -326,6 +326,12 @@ impl Merger {
     /// The merge directories of an application, in the form that executors are told.
     pub fn local_dirs(&self, app: &AppId) -> Result<Vec<String>, MergeError> {
         Ok(self.app(app)?.dirs.texts().map(str::to_owned).collect())
+    }
+
+    /// The disk that the file of a partition lies on; `None` if the application does not merge.
+    pub fn disk<'a>(&self, partition: &PartitionId, roots: &'a Roots) -> Option<&'a Disk> {
+        let app = self.find(&partition.app)?;
+        app.dirs.dir_of(&partition.data_name()).map(|dir| roots.disk(dir))
     }
 
     /// The settings.

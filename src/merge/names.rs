@@ -19,6 +19,12 @@ pub struct PartitionId {
 }
 
 impl PartitionId {
+    /// The partition that a pushed block belongs to.
+    pub fn of_push(push: &PushBlockStream) -> Self {
+        let PushBlockStream { shuffle, merge, reduce, .. } = *push;
+        Self { app: push.app.clone(), shuffle, merge, reduce }
+    }
+
     /// Name of the file of blocks.
     pub fn data_name(&self) -> String {
         format!("{self}.data")

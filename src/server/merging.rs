@@ -1,7 +1,8 @@
 //! The requests of push-based merging, for a server that merges.
 //!
-//! Everything here may wait for several disks, so it runs on their common lane; what is to be cleaned up follows there without
-//! anybody waiting for it. Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
+//! What concerns one partition runs on the lane of its disk. What concerns a shuffle or an application may wait for
+//! several disks, so it runs on their common lane; what is to be cleaned up follows there without anybody waiting for it.
+//! Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
     RemoveShuffleMerge,
 };
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::seal::Pull;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
@@ -25,7 +26,7 @@ use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::Answer;
 use super::{Failure, Shared};
-use crate::disk::Roots;
+use crate::disk::{Disk, Roots};
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
@@ -98,7 +99,8 @@ impl Session {
     ) -> Result<(), CloseReason> {
         // An application that only pushes is in use, too.
         self.shared.store.executors().touch(&push.app, Instant::now());
-        self.uploads.header(request, push, len);
+        let lane = lane_of(&self.shared, &PartitionId::of_push(&push));
+        self.uploads.header(request, push, len, lane);
         self.work_off_if_full(engine).await
     }
 
@@ -127,18 +129,19 @@ impl Session {
         for app in self.uploads.applications() {
             merger.at_hand(&app).await;
         }
-        let Some(work) = self.uploads.take() else { return Ok(()) };
-        let lane = self.shared.store.roots().across();
-        let done = lane.run(move |on| work.run(on, &merger));
-        let timeout = self.shared.settings.stalled_timeout;
-        let worked = match tokio::time::timeout(timeout, done).await {
-            Ok(Ok(worked)) => worked,
-            // Nobody knows what of it was written: the open push is lost with the connection.
-            Ok(Err(error)) => return Err(lost(&error)),
-            Err(_) => return Err(CloseReason::Starved { what: "a disk to merge to", waited: timeout }),
-        };
-        for answer in self.uploads.resume(worked) {
-            self.answer_push(engine, answer)?;
+        while let Some((lane, work)) = self.uploads.take() {
+            let merger = Arc::clone(&merger);
+            let done = lane.run(move |on| work.run(on, &merger));
+            let timeout = self.shared.settings.stalled_timeout;
+            let worked = match tokio::time::timeout(timeout, done).await {
+                Ok(Ok(worked)) => worked,
+                // Nobody knows what of it was written: the open push is lost with the connection.
+                Ok(Err(error)) => return Err(lost(&error)),
+                Err(_) => return Err(CloseReason::Starved { what: "a disk to merge to", waited: timeout }),
+            };
+            for answer in self.uploads.resume(worked) {
+                self.answer_push(engine, answer)?;
+            }
         }
         clean_up(&self.shared);
         Ok(())
@@ -194,8 +197,7 @@ impl Session {
             Ok(merger) => merger,
             Err(text) => return engine.fail_rpc(request, &text),
         };
-        let app = partition.app.clone();
-        let found = reading(&self.shared, merger, &app, move |on, merger| merger.meta(on, &partition)).await;
+        let found = reading(&self.shared, merger, partition, Merger::meta).await;
         clean_up(&self.shared);
         match found.and_then(|found| found.map_err(|error| self.failed(error))) {
             Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
@@ -231,7 +233,8 @@ impl Session {
         work: impl FnOnce(&OnLane, &Merger) -> Result<T, MergeError> + Send + 'static,
     ) -> Result<T, Failure> {
         let merger = self.merger()?;
-        let done = merging(&self.shared, merger, work).await?;
+        let lane = self.shared.store.roots().across();
+        let done = merging(&self.shared, lane, merger, work).await?;
         clean_up(&self.shared);
         done.map_err(|error| self.failed(error))
     }
@@ -250,24 +253,28 @@ pub(super) async fn merged_chunk(
         return Err(Refusal::NoMerging.text());
     };
     let MergedChunk { reduce, chunk } = chunk;
-    let partition = PartitionId { app: app.clone(), shuffle, merge, reduce };
-    reading(shared, merger, &app, move |on, merger| merger.chunk(on, &partition, chunk)).await
+    let partition = PartitionId { app, shuffle, merge, reduce };
+    let read =
+        move |merger: &Merger, on: &OnLane, partition: &PartitionId| merger.chunk(on, partition, chunk);
+    reading(shared, merger, partition, read).await
 }
 
 /// Reads with the key at hand: the one that the application is known with, and where files carry another, that one.
 async fn reading<T: Send + 'static>(
     shared: &Arc<Shared>,
     merger: Arc<Merger>,
-    app: &AppId,
-    work: impl Fn(&OnLane, &Merger) -> Result<T, MergeError> + Clone + Send + 'static,
+    partition: PartitionId,
+    read: impl Fn(&Merger, &OnLane, &PartitionId) -> Result<T, MergeError> + Clone + Send + 'static,
 ) -> Result<Result<T, MergeError>, Failure> {
-    merger.at_hand(app).await;
-    let found = merging(shared, Arc::clone(&merger), work.clone()).await?;
+    merger.at_hand(&partition.app).await;
+    let lane = lane_of(shared, &partition);
+    let (again, named) = (read.clone(), partition.clone());
+    let found = merging(shared, &lane, Arc::clone(&merger), move |on, m| read(m, on, &named)).await?;
     match &found {
         Err(MergeError::AwaitsKey { key, .. }) => {
-            merger.fetch_key(app, key).await;
+            merger.fetch_key(&partition.app, key).await;
             // Where it is not to be had, this says why.
-            merging(shared, merger, work).await
+            merging(shared, &lane, merger, move |on, m| again(m, on, &partition)).await
         }
         _ => Ok(found),
     }
@@ -283,13 +290,22 @@ pub(super) fn partition(
     PartitionId { app, shuffle, merge, reduce }
 }
 
+/// The lane of the disk that a partition lies on. Where nobody knows it there is nothing to read, and the common lane
+/// does as well.
+fn lane_of(shared: &Shared, partition: &PartitionId) -> Lane {
+    let roots = shared.store.roots();
+    let disk = shared.merger.as_ref().and_then(|merger| merger.disk(partition, roots));
+    disk.map_or_else(|| roots.across(), Disk::lane).clone()
+}
+
 async fn merging<T: Send + 'static>(
     shared: &Arc<Shared>,
+    lane: &Lane,
     merger: Arc<Merger>,
     work: impl FnOnce(&OnLane, &Merger) -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let timeout = shared.settings.stalled_timeout;
-    let done = shared.store.roots().across().run(move |on| work(on, &merger));
+    let done = lane.run(move |on| work(on, &merger));
     match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {

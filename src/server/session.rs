@@ -65,12 +65,11 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
         let streams = Streams::new(shared.settings.limits.streams, shared.settings.limits.chunks);
-        let uploads = Uploads::new(shared.store.roots().across().clone());
         Self {
             shared,
             peer,
             streams,
-            uploads,
+            uploads: Uploads::default(),
             channel: None,
             claimed: None,
             tls: None,

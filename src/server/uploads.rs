@@ -1,8 +1,11 @@
 //! Pushed blocks as they arrive on one connection.
 //!
 //! ```text
-//! headers and pieces ─► gathered, within one read's worth ─► one trip to a lane ─► answers, in order
+//! headers and pieces ─► gathered, within one read's worth ─► a trip to the lane of a disk ─► answers, in order
 //! ```
+//!
+//! Blocks that come one after the other and go to the same disk share a trip. So a disk that hangs holds up the
+//! connections that push to it, and takes no thread of another disk.
 //!
 //! What has arrived is worked off together: as soon as there is enough of it, when nothing more is at hand, and before
 //! any other request of the connection is looked at. A block is never whole in memory unless it is small, and its
@@ -25,9 +28,8 @@ const GATHERED_BYTES: usize = 256 << 10;
 const GATHERED_THINGS: usize = 256;
 
 /// The uploads of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Uploads {
-    lane: Lane,
     gathered: Vec<Arrival>,
     bytes: usize,
     /// The push whose bytes are arriving.
@@ -45,7 +47,13 @@ struct OpenPush {
 
 #[derive(Debug)]
 enum Arrival {
-    Header { request: RequestId, push: PushBlockStream, len: u64 },
+    /// A block of `len` bytes begins; `lane` is that of the disk it goes to.
+    Header {
+        request: RequestId,
+        push: PushBlockStream,
+        len: u64,
+        lane: Lane,
+    },
     Piece(Bytes),
     End,
 }
@@ -71,19 +79,14 @@ pub(super) struct TripOutcome {
 /// Work for a lane. Dropping it loses the push that is open, and with it the connection.
 #[derive(Debug)]
 pub(super) struct Work {
-    lane: Lane,
     gathered: Vec<Arrival>,
     open: Option<OpenPush>,
 }
 
 impl Uploads {
-    /// None yet. What waits for a disk does so on `lane`.
-    pub(super) fn new(lane: Lane) -> Self {
-        Self { lane, gathered: Vec::new(), bytes: 0, open: None }
-    }
-
-    pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64) {
-        self.gathered.push(Arrival::Header { request, push, len });
+    /// A block of `len` bytes begins, whose disk has `lane`.
+    pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64, lane: Lane) {
+        self.gathered.push(Arrival::Header { request, push, len, lane });
     }
 
     pub(super) fn piece(&mut self, piece: Bytes) {
@@ -117,20 +120,43 @@ impl Uploads {
         found
     }
 
-    /// All that was gathered; `None` where that is nothing.
-    pub(super) fn take(&mut self) -> Option<Work> {
-        if self.gathered.is_empty() {
-            return None;
-        }
-        self.bytes = 0;
-        let (lane, gathered) = (self.lane.clone(), std::mem::take(&mut self.gathered));
-        Some(Work { lane, gathered, open: self.open.take() })
+    /// The next of what was gathered, as far as it goes to one disk, and the lane of that disk; `None` where nothing is
+    /// left.
+    pub(super) fn take(&mut self) -> Option<(Lane, Work)> {
+        let first = self.gathered.first()?;
+        let lane = self.open.as_ref().map(|open| &open.lane).or_else(|| first.lane())?.clone();
+        let elsewhere = |arrival: &Arrival| arrival.lane().is_some_and(|other| !other.is(&lane));
+        let end = self.gathered.iter().position(elsewhere).unwrap_or(self.gathered.len());
+        let gathered: Vec<Arrival> = self.gathered.drain(..end).collect();
+        self.bytes -= gathered.iter().map(Arrival::bytes).sum::<usize>();
+        Some((lane, Work { gathered, open: self.open.take() }))
     }
 
-    /// Goes on where the work has ended; the answers.
+    /// Goes on where the work has ended; the answers. What comes behind a push that ends the connection is dropped.
     pub(super) fn resume(&mut self, worked: TripOutcome) -> Vec<Answer> {
         self.open = worked.open;
+        if matches!(worked.answers.last(), Some(Answer::Last(..))) {
+            self.gathered.clear();
+            self.bytes = 0;
+        }
         worked.answers
+    }
+}
+
+impl Arrival {
+    /// The lane of its disk, where it begins a block.
+    fn lane(&self) -> Option<&Lane> {
+        match self {
+            Self::Header { lane, .. } => Some(lane),
+            Self::Piece(_) | Self::End => None,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Piece(piece) => piece.len(),
+            Self::Header { .. } | Self::End => 0,
+        }
     }
 }
 
@@ -157,11 +183,8 @@ impl Work {
                 return worked;
             }
             match arrived {
-                Arrival::Header { request, push, len } => match merger.begin(on, &push, len) {
-                    Ok(push) => {
-                        let (push, lane) = (Some(push), self.lane.clone());
-                        worked.open = Some(OpenPush { request, push, lane });
-                    }
+                Arrival::Header { request, push, len, lane } => match merger.begin(on, &push, len) {
+                    Ok(push) => worked.open = Some(OpenPush { request, push: Some(push), lane }),
                     Err(refused) => {
                         worked.answers.push(Answer::Last(request, refused));
                         return worked;

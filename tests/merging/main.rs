@@ -6,6 +6,7 @@ mod conversation;
 mod examples;
 mod handed_over;
 mod hostile;
+mod lanes;
 #[path = "../running/mod.rs"]
 mod running;
 mod support;
