@@ -86,10 +86,9 @@ impl Applications {
         Some(End { executors: was_known.then(|| executors.unwrap_or(0)), written })
     }
 
-    /// Ends applications that are over, and closes files that nobody reads or that were deleted. Call it every few
-    /// seconds.
+    /// Ends applications that are over. Call it every few seconds.
     pub(crate) fn sweep(&self, on: &OnLane, now: Instant) {
-        for finding in self.store.sweep(on, now).findings {
+        for finding in self.store.find_over(on, now) {
             // The records go soon: nobody is told.
             drop(self.end(&finding.app, EndReason::Finding(&finding)));
         }

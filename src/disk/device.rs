@@ -113,8 +113,9 @@ impl Disk {
         Some(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
     }
 
-    /// Whether its path leads elsewhere than to the directory that was opened at start.
-    pub(super) fn is_replaced(&self, _: &OnLane) -> bool {
+    /// Whether its path leads elsewhere than to the directory that was opened at start: it was removed and made anew,
+    /// or something was mounted over it. Files there cannot be served until a restart.
+    pub fn is_replaced(&self, _: &OnLane) -> bool {
         let same = || {
             let there = rustix::fs::stat(self.path()).ok()?;
             let held = rustix::fs::fstat(&self.handle).ok()?;

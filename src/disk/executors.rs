@@ -282,6 +282,15 @@ impl Executors {
         forgotten.map(|app| app.executors.len())
     }
 
+    /// The applications of which a directory lies on a disk, with those that nobody proved.
+    pub fn on_disk(&self, disk: usize) -> usize {
+        let lies_there = |dir: &LocalDir| dir.disk_number() == disk;
+        let apps = &self.read().apps;
+        apps.values()
+            .filter(|app| app.executors.values().any(|known| known.dirs().iter().any(lies_there)))
+            .count()
+    }
+
     /// Finds applications that are over. Call it every few seconds, on a thread that may wait for a disk.
     ///
     /// A call looks at no more than [`SWEEP_SLICE`] directories and goes on where the last one stopped, so that it

@@ -218,9 +218,9 @@ impl OwnFiles {
         }
     }
 
-    /// Closes files that were read and are idle or deleted; how many. Call it every few seconds.
-    pub fn sweep(&self, on: &OnLane, now: Instant) -> usize {
-        self.reading.iter().map(|files| files.sweep(on, now)).sum()
+    /// Closes files of one disk that were read and are idle or deleted; how many. Call it every few seconds.
+    pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) -> usize {
+        self.reading.get(disk).map_or(0, |files| files.sweep(on, now))
     }
 
     /// Closes what is open for reading of an application.

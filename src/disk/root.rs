@@ -81,12 +81,6 @@ impl Roots {
         &self.across
     }
 
-    /// Says which root's path no longer leads to the directory that was opened at start (it was removed and made
-    /// anew, or something was mounted over it). Files there cannot be served until a restart.
-    pub fn replaced(&self, on: &OnLane) -> Option<&Path> {
-        self.disks.iter().find(|disk| disk.is_replaced(on)).map(Disk::path)
-    }
-
     /// Accepts a directory as an executor registers it, or says why not.
     ///
     /// Relative paths start at this process's working directory, as in Spark. The directory need not exist.

@@ -188,12 +188,21 @@ impl BlockStore {
         Some(executors)
     }
 
-    /// Closes idle and deleted files, and finds applications that are over. Call it every few seconds; a call takes
-    /// milliseconds whatever is registered.
+    /// All that is to be done every few seconds: closes idle and deleted files, and finds applications that are over. A
+    /// call takes milliseconds whatever is registered.
     pub fn sweep(&self, on: &OnLane, now: Instant) -> Swept {
-        let findings = self.executors.sweep(on, now, &self.roots);
-        let closed = self.roots.disks().iter().map(|disk| disk.files.sweep(on, now));
-        Swept { findings, closed_files: closed.sum() }
+        let closed = (0..self.roots.disks().len()).map(|disk| self.close_files(on, disk, now));
+        Swept { closed_files: closed.sum(), findings: self.find_over(on, now) }
+    }
+
+    /// Closes idle and deleted files of one disk, on its lane; how many.
+    pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) -> usize {
+        self.roots.disks().get(disk).map_or(0, |disk| disk.files.sweep(on, now))
+    }
+
+    /// Finds applications that are over. Their directories lie on any disk.
+    pub fn find_over(&self, on: &OnLane, now: Instant) -> Vec<Finding> {
+        self.executors.sweep(on, now, &self.roots)
     }
 
     /// The store in numbers.

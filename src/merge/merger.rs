@@ -425,9 +425,14 @@ impl Merger {
         self.readers.sweep();
     }
 
-    /// Closes files that nobody used for a while; call it every few seconds.
-    pub fn sweep_files(&self, on: &OnLane, now: Instant) {
-        self.store.sweep(on, now);
+    /// Closes files of one disk that nobody used for a while; call it every few seconds, on the lane of the disk.
+    pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) {
+        self.store.close_files(on, disk, now);
+    }
+
+    /// Drops keys that nobody used for a while; call it every few seconds.
+    pub fn sweep_keys(&self) {
+        self.store.sweep_keys();
     }
 
     pub(super) fn delete_later(&self, app: &Arc<App>, shuffle: ShuffleId, old: Shuffle) {

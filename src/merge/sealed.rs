@@ -134,8 +134,11 @@ impl Store for SealedMerges {
         self.keys.ring.forget(app);
     }
 
-    fn sweep(&self, on: &OnLane, now: Instant) {
-        self.files.sweep(on, now);
+    fn close_files(&self, on: &OnLane, disk: usize, now: Instant) {
+        self.files.close_files(on, disk, now);
+    }
+
+    fn sweep_keys(&self) {
         self.keys.ring.sweep();
     }
 }
@@ -512,7 +515,7 @@ mod tests {
 
         /// Nothing is in memory, as after a restart.
         fn ring(&self) -> EnvelopeKeys {
-            let (provider, _) = LocalKeyFile::open_or_make(&self.keys.path().join("keys")).unwrap();
+            let provider = LocalKeyFile::for_test(&self.keys.path().join("keys"));
             let settings = RingSettings::new(OutagePolicy::Refuse, Duration::from_secs(10));
             EnvelopeKeys::new(Arc::new(provider), settings, KeyCalls::default())
         }

@@ -54,8 +54,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The application has ended and its files are deleted: drops everything that was prepared for it.
     fn forget(&self, _app: &AppId) {}
 
-    /// Lets go of what was not used for a while; called every few seconds.
-    fn sweep(&self, _: &OnLane, _now: Instant) {}
+    /// Closes files of one disk that were not used for a while; called every few seconds, on the lane of the disk.
+    fn close_files(&self, _: &OnLane, _disk: usize, _now: Instant) {}
+
+    /// Drops keys that were not used for a while; called every few seconds.
+    fn sweep_keys(&self) {}
 }
 
 /// Makes, opens and deletes the merged partitions of one attempt of an application.

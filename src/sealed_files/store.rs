@@ -166,9 +166,9 @@ impl SealedStore {
         place.file(partition, kind).is_ok_and(|file| !self.files.is_there(on, &file))
     }
 
-    /// Closes files that were read and are idle or deleted; how many. Call it every few seconds.
-    pub fn sweep(&self, on: &OnLane, now: Instant) -> usize {
-        self.files.sweep(on, now)
+    /// Closes files of one disk that were read and are idle or deleted; how many. Call it every few seconds.
+    pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) -> usize {
+        self.files.close_files(on, disk, now)
     }
 
     /// Closes what is open for reading of an application.

@@ -1,17 +1,18 @@
 //! What happens now and then: applications that are over end, files that nobody reads or that were deleted are closed,
 //! unused segments are given back.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::{Shared, merging};
+use crate::disk::Disk;
 
 /// Between two rounds. A deleted file pins its disk space at most this long.
 const ROUND: Duration = Duration::from_secs(5);
@@ -25,34 +26,77 @@ const QUIET_ROUNDS: u32 = 6;
 /// Rounds without a read after which a merged partition is closed.
 const READERS_ROUNDS: u64 = 12;
 
-/// Sweeps until aborted.
+/// Keeps house until dropped: one round for the server, and one for each disk, so that a disk that hangs holds up its own
+/// alone.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut rounds = interval(ROUND);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut quiet = 0;
-    let mut round = 0_u64;
+    let mut disks = JoinSet::new();
+    for disk in 0..shared.store.roots().disks().len() {
+        disks.spawn(look_after_disk(Arc::clone(&shared), disk));
+    }
+    look_after_applications(shared).await;
+}
+
+/// Closes files of a disk, and looks whether it is still the one that was opened at start.
+async fn look_after_disk(shared: Arc<Shared>, disk: usize) {
+    let mut rounds = rounds(ROUND);
     let mut replaced_said = false;
     loop {
         rounds.tick().await;
+        let Some(lane) = shared.store.roots().disks().get(disk).map(Disk::lane) else { return };
+        let work = {
+            let shared = Arc::clone(&shared);
+            move |on: &OnLane| {
+                close_files(on, &shared, disk, Instant::now());
+                shared.store.roots().disks().get(disk).is_some_and(|disk| disk.is_replaced(on))
+            }
+        };
+        match lane.run(work).await {
+            Ok(true) if !replaced_said => {
+                replaced_said = true;
+                say_replaced(&shared, disk);
+            }
+            Ok(_) => {}
+            Err(error) => warn!(%error, "a sweep of a disk was lost"),
+        }
+    }
+}
+
+/// Closes files of a disk that nobody reads or that were deleted.
+pub(super) fn close_files(on: &OnLane, shared: &Shared, disk: usize, now: Instant) {
+    shared.store.close_files(on, disk, now);
+    shared.merger.as_ref().inspect(|merger| merger.close_files(on, disk, now));
+}
+
+fn say_replaced(shared: &Shared, disk: usize) {
+    let applications = shared.store.executors().on_disk(disk);
+    if let Some(disk) = shared.store.roots().disks().get(disk) {
+        let root = disk.path().display();
+        error!(%root, applications, "a root is not the directory that was opened at start: restart to serve files there");
+    }
+}
+
+/// Ends applications that are over, and gives memory back.
+async fn look_after_applications(shared: Arc<Shared>) {
+    let mut rounds = rounds(ROUND);
+    let mut quiet = 0;
+    let mut round = 0_u64;
+    loop {
+        rounds.tick().await;
+        renew_tls(&shared).await;
         let sweep = {
             let shared = Arc::clone(&shared);
-            move |on: &OnLane| sweep(on, &shared)
+            move |on: &OnLane| shared.applications.sweep(on, Instant::now())
         };
-        renew_tls(&shared).await;
-        match shared.store.roots().across().run(sweep).await {
-            Ok(replaced) => {
-                if let Some(root) = replaced.filter(|_| !replaced_said) {
-                    replaced_said = true;
-                    let root = root.display();
-                    error!(%root, "a root is not the directory that was opened at start: restart to serve files there");
-                }
-            }
-            Err(error) => warn!(%error, "a sweep was lost"),
+        if let Err(error) = shared.store.roots().across().run(sweep).await {
+            warn!(%error, "a sweep was lost");
         }
         merging::clean_up(&shared);
         round += 1;
-        if let Some(merger) = shared.merger.as_ref().filter(|_| round.is_multiple_of(READERS_ROUNDS)) {
-            merger.sweep_readers();
+        if let Some(merger) = &shared.merger {
+            merger.sweep_keys();
+            if round.is_multiple_of(READERS_ROUNDS) {
+                merger.sweep_readers();
+            }
         }
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
         if quiet == QUIET_ROUNDS {
@@ -61,12 +105,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Closes files, and ends applications that are over. Says which root was replaced.
-fn sweep(on: &OnLane, shared: &Shared) -> Option<PathBuf> {
-    let now = Instant::now();
-    shared.applications.sweep(on, now);
-    shared.merger.as_ref().inspect(|merger| merger.sweep_files(on, now));
-    shared.store.roots().replaced(on).map(Path::to_owned)
+/// A clock that strikes now, and then every `period`; what was missed is not made up for.
+fn rounds(period: Duration) -> Interval {
+    let mut rounds = interval(period);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    rounds
 }
 
 /// Takes up renewed keys and certificates: connections that begin now use them.
@@ -98,8 +141,7 @@ pub(super) fn say_tls(tls: &LiveServerTls) {
 
 /// Ends the access of applications whose secret was removed, until aborted.
 pub(super) async fn look_for_removed_secrets(shared: Arc<Shared>) {
-    let mut rounds = interval(SECRETS_ROUND);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = rounds(SECRETS_ROUND);
     loop {
         rounds.tick().await;
         for app in shared.applications.secrets().look_for_removed().await {

@@ -434,6 +434,8 @@ impl Server {
     /// One sweep of housekeeping at the time `now`: closes files, and ends applications that are over. [`Server::run`] does
     /// so every few seconds.
     pub fn sweep(&self, on: &OnLane, now: Instant) {
+        (0..self.shared.store.roots().disks().len())
+            .for_each(|disk| housekeeping::close_files(on, &self.shared, disk, now));
         self.shared.applications.sweep(on, now);
     }
 

@@ -103,12 +103,13 @@ fn roots_fail_by_name() {
 #[test]
 fn notices_a_root_that_was_made_anew() {
     let two = TwoRoots::new();
-    assert_eq!(two.roots.replaced(&on()), None);
+    let replaced = || -> Vec<bool> { two.roots.disks().iter().map(|disk| disk.is_replaced(&on())).collect() };
+    assert_eq!(replaced(), [false, false]);
     fs::remove_dir_all(two.base.join("r2")).unwrap();
-    assert_eq!(two.roots.replaced(&on()), Some(two.base.join("r2").as_path()));
+    assert_eq!(replaced(), [false, true]);
     fs::create_dir(two.base.join("kept")).unwrap();
     fs::create_dir(two.base.join("r2")).unwrap();
-    assert_eq!(two.roots.replaced(&on()), Some(two.base.join("r2").as_path()));
+    assert_eq!(replaced(), [false, true]);
 }
 
 #[test]
