@@ -18,6 +18,7 @@
 //! Server and client stand on it; it knows neither.
 
 pub mod lane;
+pub mod pot;
 pub mod program;
 pub mod random;
 pub mod region;

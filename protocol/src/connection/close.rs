@@ -100,6 +100,9 @@ pub enum CloseReason {
         /// How long.
         waited: Duration,
     },
+    /// Others needed the memory that it held and hardly used.
+    #[error("it held memory that others waited for, and moved less than spark.sealed.memory.min-rate")]
+    Evicted,
     /// We are shutting down.
     #[error("shutting down")]
     ShuttingDown,
@@ -136,6 +139,7 @@ impl CloseReason {
             | Self::HandshakeTimeout(_)
             | Self::StalledSender(_)
             | Self::StalledReader(_)
+            | Self::Evicted
             | Self::NoAnswer(..)
             | Self::Io(_) => Blame::Network,
             Self::Refused(_)
@@ -174,6 +178,7 @@ impl CloseReason {
             Self::Io(_) => "io",
             Self::BodyFailed(_) => "body_failed",
             Self::Starved { .. } => "starved",
+            Self::Evicted => "evicted",
             Self::ShuttingDown => "shutting_down",
         }
     }

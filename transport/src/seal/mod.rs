@@ -5,10 +5,9 @@
 //! inbound:   wire ─► stack.open ─► protocol engine
 //! ```
 //!
-//! Invariants: a segment is read into once, sealed in place once and written once; each segment in use holds a permit
+//! Invariants: a segment is read into once, sealed in place once and written once; each segment in use holds a share
 //! of the memory budget; session layers change at an exact byte, between two segments. `wire` calls this room, which
-//! calls `disk` to read.
-//! segments. Called by `wire`, calls `disk` to read.
+//! calls `region` to read.
 
 mod outbox;
 mod pool;
@@ -16,6 +15,6 @@ mod pull;
 mod stack;
 
 pub use outbox::{Body, Outbound, Outbox, OutboxError, Stretch, Ticket};
-pub use pool::{Budget, PooledSegment, SegmentPool, Share};
+pub use pool::{Budget, PooledSegment, SegmentPool};
 pub use pull::{Pull, PullError};
 pub use stack::Stack;

@@ -37,7 +37,7 @@ use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment};
 use sealed_shuffle_protocol::connection;
 use thiserror::Error;
 
-use super::pool::{PooledSegment, SegmentPool};
+use super::pool::{PooledSegment, SMALL, SegmentPool};
 use super::pull::{Pull, PullError};
 use super::stack::Stack;
 use crate::lane::{Lane, OnLane};
@@ -282,7 +282,7 @@ impl Outbox {
                 return Ok(());
             }
         }
-        let mut segment = self.pool.segment(stack.buffers()).await;
+        let mut segment = self.pool.segment(stack.buffers(), self.is_small()).await;
         segment.reset(stack.layout());
         let plain_room = stack.plain_capacity(self.pool.segment_size());
         let mut room = plain_room;
@@ -325,9 +325,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// Whether all that waits are a few small answers.
+    fn is_small(&self) -> bool {
+        let is_block = |outbound: &Outbound| matches!(outbound, Outbound::Region(_));
+        self.queued_bytes <= SMALL && !self.queue.iter().any(is_block)
+    }
+
     /// A layer's own output goes out as it is, in a segment of its own.
     async fn prepare_own(&mut self, own: &[u8]) -> Result<(), OutboxError> {
-        let mut segment = self.pool.segment(1).await;
+        let mut segment = self.pool.segment(1, true).await;
         segment.reset(sealed_shuffle_protocol::cipher::Layout::BARE);
         let taken = segment.put(own);
         debug_assert_eq!(taken, own.len(), "handshakes, alerts and tickets are smaller than a segment");

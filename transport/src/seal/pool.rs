@@ -2,69 +2,68 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use sealed_shuffle_protocol::cipher::Segment;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::pot::{Account, Holding, Mover, Pot, PotFigures, Tenant};
 
 /// Bytes in flight over all connections: segments that are filled or written, and large requests that are collected.
 /// One configured number bounds them (`spark.sealed.memory.budget`). A caller that gets no share waits.
 ///
-/// Segments and requests have half of the budget each. A peer that announces a large request and never sends it holds
-/// memory that other large requests wait for, but no answer waits for it. A connection that holds a segment may wait
-/// for a share of the other half, never the other way round.
-#[derive(Clone)]
+/// Segments and requests have half of the budget each, and in each half every application has a share. A peer that
+/// announces a large request and never sends it holds memory that other large requests wait for, but no answer waits
+/// for it. A connection that holds a segment may wait for a share of the other half, never the other way round.
+#[derive(Clone, Debug)]
 pub struct Budget {
-    segments: Arc<Semaphore>,
-    requests: Arc<Semaphore>,
-    half_kib: u32,
+    segments: Pot,
+    requests: Pot,
 }
 
-/// A share of the budget, given back on drop.
-pub type Share = OwnedSemaphorePermit;
+/// The part of the segments' half that only small answers may take: handshakes, failures, registrations.
+const RESERVE: u64 = 16;
+
+/// What answers may have of a segment to count as small.
+pub(super) const SMALL: usize = 16 << 10;
 
 impl Budget {
     /// A budget of `bytes`, at least 1 MiB and at most 1 TiB.
     pub fn new(bytes: u64) -> Self {
-        let half_kib = u32::try_from((bytes >> 11).clamp(1 << 9, 1 << 29)).unwrap_or(1 << 29);
-        let half = || Arc::new(Semaphore::new(half_kib as usize));
-        Self { segments: half(), requests: half(), half_kib }
-    }
-
-    /// Waits for `bytes` of segments. A wish larger than the half is cut to the half, so that the wait ends.
-    /// Cancelling the future leaves the budget as it was.
-    pub async fn acquire(&self, bytes: u64) -> Share {
-        self.take(&self.segments, bytes).await
-    }
-
-    /// The same for a request of `bytes` that is about to be collected.
-    pub async fn acquire_for_request(&self, bytes: u64) -> Share {
-        self.take(&self.requests, bytes).await
-    }
-
-    async fn take(&self, half: &Arc<Semaphore>, bytes: u64) -> Share {
-        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(self.half_kib);
-        match Arc::clone(half).acquire_many_owned(kib).await {
-            Ok(share) => share,
-            Err(_) => unreachable!("the budget's semaphores are never closed"),
+        let half = (bytes / 2).clamp(512 << 10, 512 << 30);
+        Self {
+            segments: Pot::with_reserve("segments", half, half / RESERVE),
+            requests: Pot::new("large_requests", half),
         }
     }
 
     /// Number of bytes that are handed out.
     pub fn in_use(&self) -> u64 {
-        let free = self.segments.available_permits() as u64 + self.requests.available_permits() as u64;
-        self.total() - (free << 10)
+        self.segments.used() + self.requests.used()
     }
 
     /// Size of the whole budget in bytes.
     pub fn total(&self) -> u64 {
-        u64::from(self.half_kib) << 11
+        self.segments.total() + self.requests.total()
+    }
+
+    /// The two halves, for metrics: name and figures.
+    pub fn figures(&self) -> [(&'static str, PotFigures); 2] {
+        [&self.segments, &self.requests].map(|half| (half.name(), half.figures()))
+    }
+
+    /// Takes memory away from connections that move less than `floor` bytes a second while others wait for it; from how
+    /// many. Call it about every second.
+    pub fn evict_slow(&self, now: Instant, floor: u64) -> usize {
+        self.segments.look(now, floor) + self.requests.look(now, floor)
     }
 }
 
-/// Lends segment buffers of one size. An idle connection holds none.
+/// Lends segment buffers of one size. An idle connection holds none. Clones share the buffers, and the tenant on whose
+/// account they are: [`SegmentPool::for_connection`] makes one for another.
 #[derive(Clone)]
 pub struct SegmentPool {
     inner: Arc<Inner>,
+    borrower: Arc<Borrower>,
 }
 
 struct Inner {
@@ -74,16 +73,59 @@ struct Inner {
     free: Mutex<Vec<Segment>>,
 }
 
+/// Who takes memory, and whether what it holds moves.
+struct Borrower {
+    segments: Mutex<Account>,
+    requests: Mutex<Account>,
+    sending: Mover,
+    receiving: Mover,
+}
+
+impl Borrower {
+    fn of(budget: &Budget, tenant: &Tenant) -> Arc<Self> {
+        let (segments, requests) = (budget.segments.account(tenant), budget.requests.account(tenant));
+        let (sending, receiving) = (segments.mover(), requests.mover());
+        Arc::new(Self { segments: Mutex::new(segments), requests: Mutex::new(requests), sending, receiving })
+    }
+}
+
+fn account(of: &Mutex<Account>) -> Account {
+    of.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 impl SegmentPool {
-    /// A pool of segments of `segment_size` bytes within `budget`. It keeps up to `keep` unused segments.
+    /// A pool of segments of `segment_size` bytes within `budget`. It keeps up to `keep` unused segments. What is taken is
+    /// on this process's own account.
     pub fn new(budget: Budget, segment_size: usize, keep: usize) -> Self {
-        Self { inner: Arc::new(Inner { budget, segment_size, keep, free: Mutex::new(Vec::new()) }) }
+        let borrower = Borrower::of(&budget, &Tenant::Own);
+        Self { inner: Arc::new(Inner { budget, segment_size, keep, free: Mutex::new(Vec::new()) }), borrower }
     }
 
-    /// Waits for a segment of which `buffers` will be used ([`super::Stack::buffers`]), within the budget.
-    pub async fn segment(&self, buffers: usize) -> PooledSegment {
-        let bytes = self.inner.segment_size.saturating_mul(buffers);
-        let share = self.inner.budget.acquire(bytes as u64).await;
+    /// The same pool for a connection of which nobody knows yet whose it is.
+    pub fn for_connection(&self) -> Self {
+        let borrower = Borrower::of(&self.inner.budget, &Tenant::Strangers);
+        Self { inner: Arc::clone(&self.inner), borrower }
+    }
+
+    /// What the connection takes from now on is on the account of `tenant`.
+    pub fn belongs_to(&self, tenant: &Tenant) {
+        let change = |of: &Mutex<Account>, pot: &Pot| {
+            *of.lock().unwrap_or_else(PoisonError::into_inner) = pot.account(tenant);
+        };
+        change(&self.borrower.segments, &self.inner.budget.segments);
+        change(&self.borrower.requests, &self.inner.budget.requests);
+    }
+
+    /// Waits for a segment of which `buffers` will be used ([`super::Stack::buffers`]), within the budget. `small`: it will
+    /// hold a few small answers and no block.
+    pub async fn segment(&self, buffers: usize, small: bool) -> PooledSegment {
+        let bytes = self.inner.segment_size.saturating_mul(buffers) as u64;
+        let account = account(&self.borrower.segments);
+        let share = match small {
+            true => account.take_urgent(bytes).await,
+            false => account.take(bytes).await,
+        };
+        let share = share.moved_by(&self.borrower.sending);
         let kept = self.inner.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut segment = kept.unwrap_or_else(|| Segment::with_capacity(self.inner.segment_size));
         if buffers < 2 {
@@ -91,6 +133,30 @@ impl SegmentPool {
             segment.drop_second_buffer();
         }
         PooledSegment { segment: Some(segment), pool: Arc::clone(&self.inner), _share: share }
+    }
+
+    /// Waits for a share of the budget for a request of `bytes` that is about to be collected. A wish for more than the
+    /// account can ever have is cut, so that the wait ends. Cancel safe.
+    pub async fn for_request(&self, bytes: u64) -> Holding {
+        account(&self.borrower.requests).take(bytes).await.moved_by(&self.borrower.receiving)
+    }
+
+    /// So many bytes have gone out on this connection.
+    pub fn sent(&self, bytes: usize) {
+        self.borrower.sending.moved(bytes);
+    }
+
+    /// So many bytes have come in on this connection.
+    pub fn received(&self, bytes: usize) {
+        self.borrower.receiving.moved(bytes);
+    }
+
+    /// Resolves when others need the memory that this connection holds and hardly uses. Cancel safe.
+    pub async fn evicted(&self) {
+        tokio::select! {
+            () = self.borrower.sending.evicted() => {}
+            () = self.borrower.receiving.evicted() => {}
+        }
     }
 
     /// Size of each segment in bytes.
@@ -114,7 +180,7 @@ impl SegmentPool {
 pub struct PooledSegment {
     segment: Option<Segment>,
     pool: Arc<Inner>,
-    _share: Share,
+    _share: Holding,
 }
 
 const ON_LOAN: &str = "a segment leaves its guard on drop only";

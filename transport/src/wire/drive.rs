@@ -15,7 +15,8 @@ use tokio_util::io::poll_read_buf;
 
 use super::{Socket, read_buffer};
 use crate::lane::Lane;
-use crate::seal::{Body, Outbound, Outbox, OutboxError, SegmentPool, Share, Stack};
+use crate::pot::Holding;
+use crate::seal::{Body, Outbound, Outbox, OutboxError, SegmentPool, Stack};
 
 /// Number of bytes that are read at once while only requests are expected. They pass through the stack, so an idle
 /// connection holds no buffer.
@@ -148,7 +149,7 @@ struct Wire<'a> {
     /// Whether `inbound` is one of the thread's buffers.
     is_lent: bool,
     /// Memory for a large message that is being collected.
-    share: Option<Share>,
+    share: Option<Holding>,
     /// The length of that message.
     shared: u64,
     mode: Option<SessionMode>,
@@ -183,6 +184,8 @@ impl Wire<'_> {
         <H::Engine as Engine>::Event: Send,
     {
         let mut alarm = pin!(sleep_until(tokio::time::Instant::now()));
+        let pool = self.pool.clone();
+        let mut evicted = pin!(pool.evicted());
         loop {
             self.work_off(engine, handler).await?;
             if !self.is_ready && self.stack.is_ready() {
@@ -218,12 +221,17 @@ impl Wire<'_> {
                     engine.handle_timeout(now())?;
                     continue;
                 }
+                () = &mut evicted => return Err(CloseReason::Evicted),
             };
             match moved {
                 Movement::Read(0) => return Ok(engine.handle_eof()),
                 // Ciphertext that does not open to anything yet is progress, too.
-                Movement::Read(_) => engine.handle_bytes(now(), Bytes::new()),
+                Movement::Read(n) => {
+                    self.pool.received(n);
+                    engine.handle_bytes(now(), Bytes::new());
+                }
                 Movement::Wrote(n) => {
+                    self.pool.sent(n);
                     self.outbox.wrote(n);
                     engine.handle_output(now(), n, !self.outbox.is_empty());
                 }
@@ -332,9 +340,8 @@ impl Wire<'_> {
         // This is another message than the last one, and needs a share of its own.
         (self.share, self.shared) = (None, 0);
         if wanted > 0 {
-            let acquire = self.pool.budget().acquire_for_request(wanted);
             let waited = self.settings.budget_timeout;
-            let Ok(share) = tokio::time::timeout(waited, acquire).await else {
+            let Ok(share) = tokio::time::timeout(waited, self.pool.for_request(wanted)).await else {
                 return Err(CloseReason::Starved { what: "a large request", waited });
             };
             (self.share, self.shared) = (Some(share), wanted);
