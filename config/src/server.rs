@@ -67,6 +67,9 @@ pub struct ServerConfig {
     pub index_cache_size: ByteCount,
     /// Memory for block data in flight (`spark.sealed.memory.budget`). 256 MiB, never less than two segments.
     pub memory_budget: ByteCount,
+    /// Bytes a second that a connection moves at least which holds memory that others wait for
+    /// (`spark.sealed.memory.min-rate`). 16 KiB.
+    pub min_rate: ByteCount,
     /// Bytes read, sealed and written at a time (`spark.sealed.io.segment.size`). 256 KiB.
     pub segment_size: ByteCount,
     /// Files kept open between requests (`spark.sealed.files.max-open`). What the descriptor limit leaves.
@@ -178,6 +181,7 @@ impl ServerConfig {
             index_cache_size: v.value(&keys::INDEX_CACHE_SIZE),
             segment_size: v.value(&keys::SEGMENT_SIZE),
             memory_budget: memory_budget(v),
+            min_rate: v.value(&keys::MEMORY_MIN_RATE),
             max_connections: v.count(&keys::CONNECTIONS_MAX),
             max_open_files: max_open_files(v),
             limits: limits(v),

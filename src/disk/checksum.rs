@@ -79,19 +79,24 @@ impl Checksum {
     }
 }
 
-/// Reads a region in segments and computes its checksum.
-pub fn of_region(on: &OnLane, algorithm: Algorithm, region: &Region) -> Result<i64, ReadError> {
-    let mut checksum = Checksum::new(algorithm);
-    let room = usize::try_from(region.len()).unwrap_or(usize::MAX).min(READ_AT_ONCE);
-    let mut buffer = vec![0; room];
-    let mut at = 0;
-    while at < region.len() {
-        let n = read_blocking(on, region, at, &mut [IoSliceMut::new(&mut buffer)])?;
-        checksum.update(&buffer[..n]);
-        at += n as u64;
+impl Checksum {
+    /// Reads what follows in a region from `at` on, [`STEP`] bytes at most, and takes it in. Returns where it ended.
+    pub fn read_step(&mut self, on: &OnLane, region: &Region, at: u64) -> Result<u64, ReadError> {
+        let end = region.len().min(at.saturating_add(STEP));
+        let room = usize::try_from(end - at.min(end)).unwrap_or(usize::MAX).min(READ_AT_ONCE);
+        let mut buffer = vec![0; room];
+        let mut at = at;
+        while at < end {
+            let n = read_blocking(on, region, at, &mut [IoSliceMut::new(&mut buffer)])?;
+            self.update(&buffer[..n]);
+            at += n as u64;
+        }
+        Ok(at)
     }
-    Ok(checksum.value())
 }
+
+/// Bytes that are read before others have their turn.
+pub const STEP: u64 = 8 << 20;
 
 const READ_AT_ONCE: usize = 128 << 10;
 

@@ -64,7 +64,7 @@ impl Disk {
             .map_err(|odd| RootError::NotUtf8 { path: PathBuf::from(odd) })?;
         let path = if path == "/" { String::new() } else { path };
         let confinement = Confinement::detect(handle.as_fd());
-        let lane = Lane::new(threads);
+        let lane = Lane::shared(threads);
         let (indexes, files) =
             (IndexCache::new(0), Files::new(0, Duration::ZERO, Instant::now(), lane.clone()));
         Ok(Self { path, handle, confinement, lane, indexes, files })
@@ -78,7 +78,7 @@ impl Disk {
 
     /// The same with another number of threads. Called before [`Disk::with_caches`].
     pub(super) fn with_threads(self, threads: usize) -> Self {
-        Self { lane: Lane::new(threads), ..self }
+        Self { lane: Lane::shared(threads), ..self }
     }
 
     /// The same with these caches.

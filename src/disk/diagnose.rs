@@ -11,10 +11,10 @@ use std::time::Instant;
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 use sealed_shuffle_protocol::shuffle::CorruptionCause;
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::Region;
 
-use super::checksum::{self, Algorithm};
+use super::checksum::{Algorithm, Checksum};
 use super::confined::OpenFailure;
 use super::layout;
 use super::lookup_error::LookupError;
@@ -36,15 +36,60 @@ pub struct Diagnosis<'a> {
     pub algorithm: &'a str,
 }
 
+/// A diagnosis that has begun.
+#[derive(Debug)]
+pub enum Examination {
+    /// It is over.
+    Done(CorruptionCause),
+    /// The block is being read.
+    Reading(Box<Reading>),
+}
+
+/// A block that is read, a step at a time, so that a long one holds up nobody.
+#[derive(Debug)]
+pub struct Reading {
+    stored: i64,
+    received: i64,
+    data: Region,
+    checksum: Checksum,
+    at: u64,
+}
+
+impl Examination {
+    /// The lane of the disk that the block lies on, while it is being read.
+    pub fn lane(&self) -> Option<&Lane> {
+        match self {
+            Self::Done(_) => None,
+            Self::Reading(reading) => reading.data.file().map(|file| file.lane()),
+        }
+    }
+
+    /// Reads the next step.
+    pub fn step(self, on: &OnLane) -> Self {
+        let Self::Reading(mut reading) = self else { return self };
+        match reading.checksum.read_step(on, &reading.data, reading.at) {
+            Err(_) => Self::Done(CorruptionCause::UnknownIssue),
+            Ok(at) if at < reading.data.len() => {
+                reading.at = at;
+                Self::Reading(reading)
+            }
+            Ok(_) => {
+                let Reading { stored, received, checksum, .. } = *reading;
+                Self::Done(cause(checksum.value(), stored, received))
+            }
+        }
+    }
+}
+
 impl BlockStore {
-    /// Says what damaged a block. Reads all of it.
+    /// Begins to find out what damaged a block: looks it up, and the writer's checksum of it.
     pub fn diagnose(
         &self,
         on: &OnLane,
         app: &AppId,
         executor: &ExecutorId,
         block: &Diagnosis<'_>,
-    ) -> Result<CorruptionCause, LookupError> {
+    ) -> Result<Examination, LookupError> {
         let data = match self.resolve_map(on, app, executor, block.shuffle, block.map) {
             Err(LookupError::NotRegistered { app, executor }) => {
                 return Err(LookupError::NotRegisteredForDiagnosis { app, executor });
@@ -58,11 +103,15 @@ impl BlockStore {
             data => data.ok(),
         };
         let Some(algorithm) = Algorithm::from_name(block.algorithm) else {
-            return Ok(CorruptionCause::UnsupportedChecksumAlgorithm);
+            return Ok(Examination::Done(CorruptionCause::UnsupportedChecksumAlgorithm));
         };
         let name = layout::checksum_name(block.shuffle, block.map, algorithm.name());
         let stored = self.stored_checksum(on, app, executor, name, block.reduce)?;
-        Ok(compare(on, algorithm, stored, data, block.checksum))
+        let (Some(stored), Some(data)) = (stored, data) else {
+            return Ok(Examination::Done(CorruptionCause::UnknownIssue));
+        };
+        let (received, checksum) = (block.checksum, Checksum::new(algorithm));
+        Ok(Examination::Reading(Box::new(Reading { stored, received, data, checksum, at: 0 })))
     }
 
     /// The writer's checksum of a partition, if it can be had.
@@ -97,17 +146,7 @@ impl BlockStore {
     }
 }
 
-fn compare(
-    on: &OnLane,
-    algorithm: Algorithm,
-    stored: Option<i64>,
-    data: Option<Region>,
-    received: i64,
-) -> CorruptionCause {
-    let (Some(stored), Some(data)) = (stored, data) else { return CorruptionCause::UnknownIssue };
-    let Ok(computed) = checksum::of_region(on, algorithm, &data) else {
-        return CorruptionCause::UnknownIssue;
-    };
+fn cause(computed: i64, stored: i64, received: i64) -> CorruptionCause {
     match (computed == stored, stored == received) {
         (false, _) => CorruptionCause::DiskIssue,
         (true, false) => CorruptionCause::NetworkIssue,

@@ -54,7 +54,7 @@ mod tests;
 
 pub use confined::{Confinement, OpenError};
 pub use device::{Disk, Health, Space};
-pub use diagnose::Diagnosis;
+pub use diagnose::{Diagnosis, Examination};
 pub use executors::{
     AppSummary, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
     RegistryLimits,

@@ -39,13 +39,13 @@ impl Roots {
         if disks.is_empty() {
             return Err(RootError::None);
         }
-        Ok(Self { disks, across: Lane::new(THREADS) })
+        Ok(Self { disks, across: Lane::shared(THREADS) })
     }
 
     /// The same with so many threads for each disk, and for what concerns several. Default [`THREADS`].
     pub fn with_threads(self, threads: usize) -> Self {
         let disks = self.disks.into_iter().map(|disk| disk.with_threads(threads)).collect();
-        Self { disks, across: Lane::new(threads) }
+        Self { disks, across: Lane::shared(threads) }
     }
 
     /// The same with caches of so many bytes of indexes and so many open files, which the disks share.

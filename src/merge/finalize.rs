@@ -11,7 +11,7 @@ use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
 
 use super::error::MergeError;
-use super::merger::{App, Counters, Merger, Phase, Shuffle};
+use super::merger::{App, Merger, Phase, Shuffle};
 use super::partition::{Files, Partition};
 
 impl Merger {
@@ -64,25 +64,24 @@ impl Merger {
         let FinalizeShuffleMerge { shuffle, merge, .. } = *message;
         let mut shuffles = app.shuffles();
         let Some(known) = shuffles.get_mut(&shuffle) else {
-            if !Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
-                let why = "too many shuffles are remembered".to_owned();
-                return Err(MergeError::Finalize { app: app.id.clone(), shuffle, merge, why });
-            }
-            shuffles.insert(shuffle, Shuffle::finalized(merge));
+            let place = app.accounts.shuffles.try_take(1).map_err(|used_up| {
+                let why = used_up.to_string();
+                MergeError::Finalize { app: app.id.clone(), shuffle, merge, why }
+            })?;
+            shuffles.insert(shuffle, Shuffle::finalized(place, merge));
             self.journal.finalized(&app.id, app.attempt, shuffle, merge);
             return Ok(None);
         };
         if merge < known.merge || matches!(known.phase, Phase::Finalized(_)) {
             return Err(MergeError::StaleFinalize { shuffle, merge });
         }
-        let old = std::mem::replace(known, Shuffle::finalized(merge));
+        let old = known.finalize(merge);
         self.journal.finalized(&app.id, app.attempt, shuffle, merge);
         if old.merge < merge {
             self.delete_later(app, shuffle, old);
             return Ok(None);
         }
         let Phase::Open(partitions) = old.phase else { return Ok(None) };
-        Counters::sub(&self.counters.open_partitions, partitions.len() as u64);
         Ok(Some(partitions))
     }
 }

@@ -3,15 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::pot::{Holding, PotFigures};
 use tracing::{info, warn};
 
-use super::deferred::DeferredBudget;
 use super::dirs::MergeDirs;
 use super::error::MergeError;
 use super::journal::{Forgetful, Journal, Remembered};
@@ -19,49 +18,10 @@ use super::names::PartitionId;
 use super::partition::Partition;
 use super::readers::Readers;
 use super::registration::{MergeInfo, NO_ATTEMPT};
+use super::settings::MergeSettings;
+use super::shares::{Accounts, Pots};
 use super::store::{AppStore, Store};
 use crate::disk::{Directories, Disk, Roots};
-
-/// The settings of merging.
-#[derive(Clone, Debug)]
-pub struct MergeSettings {
-    /// Shortest chunk: a chunk ends with the block that reaches this length. Default 2 MiB,
-    /// `spark.shuffle.push.server.minChunkSizeInMergedShuffleFile`.
-    pub min_chunk: u64,
-    /// Most disk errors that a partition survives. Default 4,
-    /// `spark.shuffle.push.server.ioExceptionsThresholdDuringMerge`.
-    pub io_errors: u32,
-    /// Most memory for opened partitions that are read. Default 100 MiB,
-    /// `spark.shuffle.push.server.mergedIndexCacheSize`.
-    pub reader_bytes: u64,
-    /// Most opened partitions that are kept for further reads; sealed ones hold no file. Default 65,536.
-    pub readers: usize,
-    /// Most memory for blocks that wait for another one to be merged. Default 64 MiB.
-    pub deferred_bytes: u64,
-    /// Most open partitions at once; each costs a few hundred bytes, and three files on the disk. Default 100,000.
-    pub partitions: u64,
-    /// Most shuffles that are remembered, of all applications; about 100 bytes each. Default 1,000,000.
-    pub shuffles: u64,
-    /// Longest wait for deletions when the server ends. Default 60 s,
-    /// `spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout`.
-    pub cleaner_timeout: Duration,
-}
-
-impl Default for MergeSettings {
-    fn default() -> Self {
-        let mut v = Values::defaults();
-        Self {
-            min_chunk: v.bytes(&keys::MERGE_MIN_CHUNK),
-            io_errors: v.value(&keys::MERGE_IO_ERRORS),
-            reader_bytes: v.bytes(&keys::MERGE_INDEX_CACHE),
-            readers: 65_536,
-            deferred_bytes: 64 << 20,
-            partitions: 100_000,
-            shuffles: 1_000_000,
-            cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
-        }
-    }
-}
 
 /// Figures of merging, under the names that Spark gives them (push-merge metrics since Spark 3.4).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -97,23 +57,11 @@ pub(super) struct Counters {
     pub(super) ignored_bytes: AtomicU64,
     pub(super) read_chunks: AtomicU64,
     pub(super) read_bytes: AtomicU64,
-    pub(super) open_partitions: AtomicU64,
-    pub(super) shuffles: AtomicU64,
 }
 
 impl Counters {
     pub(super) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub(super) fn sub(counter: &AtomicU64, n: u64) {
-        counter.fetch_sub(n, Ordering::Relaxed);
-    }
-
-    /// Adds one unless there are `most` already.
-    pub(super) fn add_one_of(counter: &AtomicU64, most: u64) -> bool {
-        let add = |n: u64| Some(n + 1).filter(|after| *after <= most);
-        counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 }
 
@@ -122,7 +70,7 @@ impl Counters {
 pub struct Merger {
     pub(super) settings: MergeSettings,
     store: Arc<dyn Store>,
-    pub(super) deferred: DeferredBudget,
+    pub(super) pots: Pots,
     pub(super) counters: Counters,
     pub(super) readers: Readers,
     pub(super) next_push: AtomicU64,
@@ -142,6 +90,7 @@ pub(super) struct App {
     pub(super) attempt: i32,
     pub(super) dirs: Arc<MergeDirs>,
     pub(super) files: Arc<dyn AppStore>,
+    pub(super) accounts: Accounts,
     shuffles: Mutex<HashMap<ShuffleId, Shuffle>>,
     /// Another attempt took its place, or it was forgotten: nothing more is made for it.
     pub(super) is_over: AtomicBool,
@@ -150,6 +99,8 @@ pub(super) struct App {
 /// The newest merge of a shuffle.
 #[derive(Debug)]
 pub(super) struct Shuffle {
+    /// Its place among the shuffles that are remembered.
+    place: Arc<Holding>,
     pub(super) merge: ShuffleMergeId,
     pub(super) phase: Phase,
 }
@@ -162,12 +113,26 @@ pub(super) enum Phase {
 }
 
 impl Shuffle {
-    pub(super) fn open(merge: ShuffleMergeId) -> Self {
-        Self { merge, phase: Phase::Open(HashMap::new()) }
+    pub(super) fn open(place: Holding, merge: ShuffleMergeId) -> Self {
+        Self { place: Arc::new(place), merge, phase: Phase::Open(HashMap::new()) }
     }
 
-    pub(super) fn finalized(merge: ShuffleMergeId) -> Self {
-        Self { merge, phase: Phase::Finalized(Vec::new()) }
+    pub(super) fn finalized(place: Holding, merge: ShuffleMergeId) -> Self {
+        Self { place: Arc::new(place), merge, phase: Phase::Finalized(Vec::new()) }
+    }
+
+    /// Begins a newer merge; what was there.
+    pub(super) fn begin(&mut self, merge: ShuffleMergeId) -> Self {
+        self.replace(merge, Phase::Open(HashMap::new()))
+    }
+
+    /// Ends this merge, or a newer one; what was there.
+    pub(super) fn finalize(&mut self, merge: ShuffleMergeId) -> Self {
+        self.replace(merge, Phase::Finalized(Vec::new()))
+    }
+
+    fn replace(&mut self, merge: ShuffleMergeId, phase: Phase) -> Self {
+        std::mem::replace(self, Self { place: Arc::clone(&self.place), merge, phase })
     }
 
     /// The partitions that are being merged.
@@ -181,9 +146,15 @@ impl Shuffle {
 }
 
 impl App {
-    fn new(id: &AppId, attempt: i32, dirs: Arc<MergeDirs>, files: Arc<dyn AppStore>) -> Self {
+    fn new(
+        id: &AppId,
+        attempt: i32,
+        dirs: Arc<MergeDirs>,
+        files: Arc<dyn AppStore>,
+        accounts: Accounts,
+    ) -> Self {
         let (shuffles, is_over) = (Mutex::default(), AtomicBool::new(false));
-        Self { id: id.clone(), attempt, dirs, files, shuffles, is_over }
+        Self { id: id.clone(), attempt, dirs, files, accounts, shuffles, is_over }
     }
 
     pub(super) fn shuffles(&self) -> MutexGuard<'_, HashMap<ShuffleId, Shuffle>> {
@@ -216,7 +187,7 @@ impl Merger {
         // An empty block is never a chunk.
         settings.min_chunk = settings.min_chunk.max(1);
         Self {
-            deferred: DeferredBudget::new(settings.deferred_bytes),
+            pots: Pots::new(&settings),
             readers: Readers::new(settings.reader_bytes, settings.readers),
             settings,
             store,
@@ -243,11 +214,17 @@ impl Merger {
         let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
         let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;
-        let app = App::new(&known.app, known.attempt, dirs, files);
-        Counters::add(&self.counters.shuffles, known.finalized.len() as u64);
-        let finalized =
-            known.finalized.into_iter().map(|(shuffle, merge)| (shuffle, Shuffle::finalized(merge)));
-        app.shuffles().extend(finalized);
+        let app = App::new(&known.app, known.attempt, dirs, files, self.pots.accounts(&known.app));
+        let mut left_out = 0;
+        for (shuffle, merge) in known.finalized {
+            match app.accounts.shuffles.try_take(1) {
+                Ok(place) => _ = app.shuffles().insert(shuffle, Shuffle::finalized(place, merge)),
+                Err(_) => left_out += 1,
+            }
+        }
+        if left_out > 0 {
+            warn!(app = %app.id, left_out, "merged shuffles are not taken up: the share of the application is used up");
+        }
         self.apps_mut().insert(known.app, Arc::new(app));
         Ok(())
     }
@@ -296,7 +273,7 @@ impl Merger {
         let dirs = Arc::new(MergeDirs::resolve(on, local_dirs, sub_dirs, &info, app, roots)?);
         let refused = |why| MergeError::Store { app: app.clone(), why };
         let files = self.store.application(app, &dirs, None).map_err(refused)?;
-        let new = Arc::new(App::new(app, info.attempt, dirs, files));
+        let new = Arc::new(App::new(app, info.attempt, dirs, files, self.pots.accounts(app)));
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Another executor of the same attempt may have come first.
         if !self.is_newer(app, info.attempt) {
@@ -353,17 +330,8 @@ impl Merger {
 
     /// The figures of merging.
     pub fn counters(&self) -> MergeCounters {
-        let Counters {
-            collisions,
-            late,
-            stale,
-            written_bytes,
-            ignored_bytes,
-            read_chunks,
-            read_bytes,
-            open_partitions,
-            shuffles: _,
-        } = &self.counters;
+        let Counters { collisions, late, stale, written_bytes, ignored_bytes, read_chunks, read_bytes } =
+            &self.counters;
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         MergeCounters {
             collisions: now(collisions),
@@ -373,9 +341,21 @@ impl Merger {
             ignored_bytes: now(ignored_bytes),
             read_chunks: now(read_chunks),
             read_bytes: now(read_bytes),
-            deferred_bytes: self.deferred.bytes(),
-            deferred_blocks: self.deferred.blocks(),
-            open_partitions: now(open_partitions),
+            deferred_bytes: self.pots.deferred_bytes(),
+            deferred_blocks: self.pots.deferred_blocks(),
+            open_partitions: self.pots.open_partitions(),
+        }
+    }
+
+    /// The shares of applications in what merging has: names and figures, for metrics.
+    pub fn shares(&self) -> [(&'static str, PotFigures); 4] {
+        self.pots.figures()
+    }
+
+    /// Says in the log which share holds nobody up any more. Call it about every second.
+    pub fn look_at_shares(&self, now: Instant) {
+        for pot in self.pots.all() {
+            pot.look(now, 0);
         }
     }
 
@@ -450,7 +430,6 @@ impl Merger {
         let reduces: Vec<ReduceId> = match old.phase {
             Phase::Finalized(reduces) => reduces,
             Phase::Open(partitions) => {
-                Counters::sub(&self.counters.open_partitions, partitions.len() as u64);
                 partitions.values().for_each(|partition| partition.lock().close());
                 partitions.into_keys().collect()
             }
@@ -467,10 +446,8 @@ impl Merger {
     fn drop_application(&self, on: &OnLane, app: &App, dirs: &MergeDirs, directories: Directories) {
         app.is_over.store(true, Ordering::SeqCst);
         let shuffles = app.shuffles();
-        Counters::sub(&self.counters.shuffles, shuffles.len() as u64);
         let open: Vec<_> = shuffles.values().flat_map(Shuffle::partitions).cloned().collect();
         drop(shuffles);
-        Counters::sub(&self.counters.open_partitions, open.len() as u64);
         // They stay in the table, so that a push that is still arriving learns that its file is closed.
         open.iter().for_each(|partition| partition.lock().close());
         self.readers.forget(&app.id);

@@ -14,6 +14,8 @@
 //! | `partition` | the state of one partition that is being merged |
 //! | [`merger`] | applications, attempts, shuffles: registration, clean-up |
 //! | [`push`], `finalize`, `remove`, `serve` | the requests |
+//! | `settings` | the bounds, with their defaults |
+//! | `shares` | what merging has of memory and places, divided among applications |
 //! | [`journal`] | the state that survives a restart |
 //! | [`error`] | the failures, in the words of the log |
 //!
@@ -41,6 +43,8 @@ pub mod registration;
 mod remove;
 pub mod sealed;
 mod serve;
+mod settings;
+mod shares;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -49,9 +53,10 @@ pub use dirs::MergeDirs;
 pub use error::{MergeError, WriteCause};
 pub use journal::{Journal, Remembered};
 pub use memory::MemoryStore;
-pub use merger::{MergeCounters, MergeSettings, Merger};
+pub use merger::{MergeCounters, Merger};
 pub use names::PartitionId;
 pub use push::{Push, PushRefused};
 pub use sealed::SealedMerges;
 pub use serve::MergedMeta;
+pub use settings::MergeSettings;
 pub use store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};

@@ -13,24 +13,55 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use roaring::RoaringBitmap;
 use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::pot::{Account, Holding};
 use tracing::warn;
 
 use super::error::WriteCause;
 use super::store::PartitionWriter;
 
 /// One partition of an open shuffle.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Partition(Mutex<State>);
 
 impl Partition {
+    /// A partition without files, that has its `place` among the open ones. Its map indexes are on `account`.
+    pub(super) fn new(place: Holding, account: Account) -> Self {
+        Self(Mutex::new(State {
+            place: Some(place),
+            account,
+            charged: Vec::new(),
+            uncharged: 0,
+            files: Files::None,
+            writer: None,
+            merged: RoaringBitmap::new(),
+            behind_chunk: RoaringBitmap::new(),
+            len: 0,
+            chunk_end: 0,
+            errors: 0,
+        }))
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Map indexes that cost no memory of the share: a partition with its files costs more.
+const UNCHARGED: u32 = 256;
+
+/// Memory of map indexes is taken in such pieces.
+const CHARGE: u64 = 4 << 10;
+
 /// The state under the lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
+    /// Its place among the open partitions; none once it is closed.
+    place: Option<Holding>,
+    /// The memory of its map indexes, and the account that it is on.
+    charged: Vec<Holding>,
+    account: Account,
+    /// Map indexes that came since the memory was taken.
+    uncharged: u32,
     pub(super) files: Files,
     /// The push that writes now.
     pub(super) writer: Option<Writing>,
@@ -46,10 +77,9 @@ pub(super) struct State {
 }
 
 /// The files of a partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum Files {
     /// Not made yet.
-    #[default]
     None,
     /// The files are being written.
     Open(Box<dyn PartitionWriter>),
@@ -93,7 +123,26 @@ impl State {
         self.len += self.writer.take().map_or(0, |writing| writing.written);
         self.merged.insert(map);
         self.behind_chunk.insert(map);
+        self.uncharged += 1;
         Ok(())
+    }
+
+    /// Takes memory for the map indexes that came since it did so last, and for as many again. False where the share of
+    /// the application is used up: then no further block is merged.
+    pub(super) fn charge(&mut self) -> bool {
+        if self.uncharged < UNCHARGED {
+            return true;
+        }
+        let size = self.merged.serialized_size() + self.behind_chunk.serialized_size();
+        let charged: u64 = self.charged.iter().map(Holding::amount).sum();
+        // A vector that grows has up to twice what is in it.
+        let wanted = (2 * size as u64).saturating_sub(charged);
+        if wanted > 0 {
+            let Ok(share) = self.account.try_take(wanted.next_multiple_of(CHARGE)) else { return false };
+            self.charged.push(share);
+        }
+        self.uncharged = 0;
+        true
     }
 
     /// Ends a chunk if there is enough for one. After an error there will be more for the next.
@@ -116,6 +165,7 @@ impl State {
     /// Ends the partition. `None` where its files could not be finished.
     pub(super) fn finalize(&mut self, on: &OnLane) -> io::Result<Finalization> {
         self.abort();
+        self.place = None;
         if self.len != self.chunk_end
             && let Err(error) = self.close_chunk(on)
         {
@@ -135,6 +185,8 @@ impl State {
     /// Closes the files, also beneath a writer.
     pub(super) fn close(&mut self) {
         self.files = Files::Closed;
+        self.place = None;
+        self.charged.clear();
     }
 
     fn close_chunk(&mut self, on: &OnLane) -> io::Result<()> {

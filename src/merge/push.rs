@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream, ReturnCode};
 use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::pot::UsedUp;
 use tracing::warn;
 
 use super::deferred::DeferredPush;
@@ -108,7 +109,7 @@ impl Merger {
             }
             Some(shuffle) if shuffle.merge == push.merge => shuffle,
             Some(shuffle) => {
-                let old = std::mem::replace(shuffle, Shuffle::open(push.merge));
+                let old = shuffle.begin(push.merge);
                 // Files of a finalized merge stay, since somebody may read them.
                 match old.phase {
                     Phase::Open(_) => self.delete_later(app, push.shuffle, old),
@@ -119,10 +120,9 @@ impl Merger {
                 shuffle
             }
             None => {
-                if !Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
-                    return Err(self.no_place(app, push, "too many shuffles are being merged"));
-                }
-                shuffles.entry(push.shuffle).or_insert_with(|| Shuffle::open(push.merge))
+                let place = app.accounts.shuffles.try_take(1);
+                let place = place.map_err(|used_up| self.no_place(app, push, &used_up))?;
+                shuffles.entry(push.shuffle).or_insert_with(|| Shuffle::open(place, push.merge))
             }
         };
         let Phase::Open(partitions) = &mut shuffle.phase else {
@@ -131,10 +131,9 @@ impl Merger {
         if let Some(partition) = partitions.get(&push.reduce) {
             return Ok(Found::Partition(Arc::clone(partition)));
         }
-        if !Counters::add_one_of(&self.counters.open_partitions, self.settings.partitions) {
-            return Err(self.no_place(app, push, "too many partitions are being merged"));
-        }
-        let partition = Arc::<Partition>::default();
+        let place = app.accounts.partitions.try_take(1);
+        let place = place.map_err(|used_up| self.no_place(app, push, &used_up))?;
+        let partition = Arc::new(Partition::new(place, app.accounts.bitmaps.clone()));
         partitions.insert(push.reduce, Arc::clone(&partition));
         Ok(Found::Partition(partition))
     }
@@ -162,6 +161,11 @@ impl Merger {
             return Ok(Fate::Ignored(ReturnCode::Success));
         }
         self.check_errors(&state, block)?;
+        if !state.charge() {
+            // The block stays unmerged, and readers fetch the original.
+            Counters::add(&self.counters.collisions, 1);
+            return Ok(Fate::Ignored(ReturnCode::BlockAppendCollisionDetected));
+        }
         drop(state);
         let push_number = self.next_push.fetch_add(1, Ordering::Relaxed);
         Ok(Fate::Merging(Merging {
@@ -215,13 +219,12 @@ impl Merger {
             && partitions.get(&push.reduce).is_some_and(|there| Arc::ptr_eq(there, partition))
         {
             partitions.remove(&push.reduce);
-            Counters::sub(&self.counters.open_partitions, 1);
         }
     }
 
-    fn no_place(&self, app: &App, push: &PushBlockStream, why: &str) -> MergeError {
+    fn no_place(&self, app: &App, push: &PushBlockStream, why: &UsedUp) -> MergeError {
         let partition = app.partition_id(push.shuffle, push.merge, push.reduce);
-        MergeError::Create { partition, why: why.to_owned() }
+        MergeError::Create { partition, why: why.to_string() }
     }
 
     fn check_errors(&self, state: &State, block: &str) -> Result<(), MergeError> {
@@ -354,7 +357,9 @@ impl Merging {
             return Ok(());
         }
         if state.writer.is_some_and(|writing| writing.push != self.push) {
-            if !pieces.iter().all(|piece| self.deferred.push(piece, &merger.deferred)) {
+            if !pieces.iter().all(|piece| {
+                self.deferred.push(piece, &self.app.accounts.deferred, &merger.pots.deferred_blocks)
+            }) {
                 self.ignore(merger, bytes_of(pieces));
             }
             return Ok(());
@@ -420,7 +425,7 @@ impl Merging {
         }
         let all: Vec<_> = self.deferred.pieces().chain(pieces.iter().copied()).collect();
         append(on, merger, state, &all)?;
-        self.deferred.clear(&merger.deferred);
+        self.deferred.clear(&merger.pots.deferred_blocks);
         Ok(())
     }
 
@@ -451,7 +456,7 @@ impl Merging {
     }
 
     fn drop_deferred(&mut self, merger: &Merger) {
-        let dropped = self.deferred.clear(&merger.deferred);
+        let dropped = self.deferred.clear(&merger.pots.deferred_blocks);
         self.has_gaps |= dropped > 0;
         Counters::add(&merger.counters.ignored_bytes, dropped);
     }

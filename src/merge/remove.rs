@@ -6,7 +6,7 @@ use sealed_shuffle_protocol::ids::ShuffleMergeId;
 use sealed_shuffle_protocol::shuffle::RemoveShuffleMerge;
 
 use super::error::MergeError;
-use super::merger::{Counters, Merger, Phase, Shuffle};
+use super::merger::{Merger, Phase, Shuffle};
 
 /// Stands for the current merge.
 const CURRENT: ShuffleMergeId = ShuffleMergeId(-1);
@@ -19,8 +19,10 @@ impl Merger {
         let mut shuffles = app.shuffles();
         let Some(known) = shuffles.get_mut(&shuffle) else {
             // If the shuffle cannot be remembered, it has nothing to delete either.
-            if merge != CURRENT && Counters::add_one_of(&self.counters.shuffles, self.settings.shuffles) {
-                shuffles.insert(shuffle, Shuffle::finalized(merge));
+            if merge != CURRENT
+                && let Ok(place) = app.accounts.shuffles.try_take(1)
+            {
+                shuffles.insert(shuffle, Shuffle::finalized(place, merge));
                 self.journal.finalized(&app.id, app.attempt, shuffle, merge);
             }
             return Ok(());
@@ -30,7 +32,7 @@ impl Merger {
             return Err(MergeError::StaleRemove { app: app.id.clone(), shuffle, merge, current });
         }
         let now = current.max(merge);
-        let old = std::mem::replace(known, Shuffle::finalized(now));
+        let old = known.finalize(now);
         if matches!(old.phase, Phase::Finalized(_)) && current < now {
             self.journal.superseded(&app.id, app.attempt, shuffle, current);
         }

@@ -8,6 +8,7 @@ use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::connection::{CloseReason, Identity};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
+use sealed_shuffle_transport::pot::Tenant;
 use tracing::{debug, warn};
 
 use super::Failure;
@@ -105,6 +106,8 @@ impl Session {
         let seen = self.shared.applications.usage().connected(app, false, channel, self.peer.ip());
         self.say_if_below(&policy, &seen, None, channel);
         self.seen = Some(seen);
+        // Where nobody proves anything, a name is all that shares can go by.
+        self.memory.belongs_to(&Tenant::App(app.clone()));
         Ok(())
     }
 

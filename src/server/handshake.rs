@@ -183,7 +183,10 @@ impl Session {
             Protection::Auth => None,
             Protection::Conf(keys) => Some(Agreement::Sasl(keys)),
         };
-        engine.accept(app, &answer, agreed)
+        engine.accept(app, &answer, agreed)?;
+        // The proof answers our own nonce, so nobody else recorded it.
+        self.settle_account(engine);
+        Ok(())
     }
 
     /// Tries the secrets of `app`, the current one first, until one verifies.

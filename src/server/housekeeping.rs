@@ -17,6 +17,9 @@ use crate::disk::Disk;
 /// Between two rounds. A deleted file pins its disk space at most this long.
 const ROUND: Duration = Duration::from_secs(5);
 
+/// Between two looks at who holds memory that others wait for.
+const SHARES_ROUND: Duration = Duration::from_secs(1);
+
 /// Between two looks at the secrets of connected applications.
 const SECRETS_ROUND: Duration = Duration::from_secs(1);
 
@@ -33,7 +36,31 @@ pub(super) async fn run(shared: Arc<Shared>) {
     for disk in 0..shared.store.roots().disks().len() {
         disks.spawn(look_after_disk(Arc::clone(&shared), disk));
     }
-    look_after_applications(shared).await;
+    tokio::join!(look_after_applications(Arc::clone(&shared)), look_after_shares(&shared));
+}
+
+/// Takes memory away from connections that hold it and move nothing while others wait, and says what holds nobody up any
+/// more.
+async fn look_after_shares(shared: &Shared) {
+    let mut rounds = rounds(SHARES_ROUND);
+    loop {
+        let now = rounds.tick().await.into_std();
+        let evicted = shared.pool.budget().evict_slow(now, shared.settings.min_rate);
+        if evicted > 0 {
+            warn!(
+                connections = evicted,
+                "connections that hold memory and hardly move lose it: others wait for it"
+            );
+        }
+        shared.open_streams.look(now, 0);
+        let roots = shared.store.roots();
+        for lane in roots.disks().iter().map(Disk::lane).chain([roots.across()]) {
+            lane.places().look(now, 0);
+        }
+        if let Some(merger) = &shared.merger {
+            merger.look_at_shares(now);
+        }
+    }
 }
 
 /// Closes files of a disk, and looks whether it is still the one that was opened at start.

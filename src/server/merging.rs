@@ -16,6 +16,7 @@ use sealed_shuffle_protocol::shuffle::{
     RemoveShuffleMerge,
 };
 use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::pot::Tenant;
 use sealed_shuffle_transport::seal::Pull;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
@@ -38,8 +39,11 @@ const DEFERRED_SHARE: u64 = 4;
 /// The share of the files kept open that may be merged ones, half of them being written and half being read.
 const MERGED_FILES_SHARE: usize = 2;
 
-/// What of the memory budget is for deferred blocks.
-pub(super) fn deferred_bytes(config: &ServerConfig) -> u64 {
+/// The part of that which is for the map indexes of partitions that are being merged.
+const BITMAP_SHARE: u64 = 4;
+
+/// What of the memory budget is for merging: for deferred blocks and for map indexes.
+pub(super) fn merge_bytes(config: &ServerConfig) -> u64 {
     config.merging.as_ref().map_or(0, |_| config.memory_budget.as_u64() / DEFERRED_SHARE)
 }
 
@@ -60,7 +64,8 @@ pub(super) fn from_config(
         min_chunk: merging.min_chunk.as_u64(),
         io_errors: merging.io_errors,
         reader_bytes: merging.index_cache_size.as_u64(),
-        deferred_bytes: deferred_bytes(config),
+        deferred_bytes: merge_bytes(config) - merge_bytes(config) / BITMAP_SHARE,
+        bitmap_bytes: merge_bytes(config) / BITMAP_SHARE,
         cleaner_timeout: merging.cleaner_timeout,
         ..MergeSettings::default()
     };
@@ -131,7 +136,8 @@ impl Session {
         }
         while let Some((lane, work)) = self.uploads.take() {
             let merger = Arc::clone(&merger);
-            let done = lane.run(move |on| work.run(on, &merger));
+            let tenant = self.memory.tenant();
+            let done = lane.run_for(&tenant, move |on| work.run(on, &merger));
             let timeout = self.shared.settings.stalled_timeout;
             let worked = match tokio::time::timeout(timeout, done).await {
                 Ok(Ok(worked)) => worked,
@@ -197,7 +203,7 @@ impl Session {
             Ok(merger) => merger,
             Err(text) => return engine.fail_rpc(request, &text),
         };
-        let found = reading(&self.shared, merger, partition, Merger::meta).await;
+        let found = reading(&self.shared, &self.memory.tenant(), merger, partition, Merger::meta).await;
         clean_up(&self.shared);
         match found.and_then(|found| found.map_err(|error| self.failed(error))) {
             Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
@@ -234,7 +240,7 @@ impl Session {
     ) -> Result<T, Failure> {
         let merger = self.merger()?;
         let lane = self.shared.store.roots().across();
-        let done = merging(&self.shared, lane, merger, work).await?;
+        let done = merging(&self.shared, &self.memory.tenant(), lane, merger, work).await?;
         clean_up(&self.shared);
         done.map_err(|error| self.failed(error))
     }
@@ -243,6 +249,7 @@ impl Session {
 /// One chunk of a merged partition.
 pub(super) async fn merged_chunk(
     shared: &Arc<Shared>,
+    tenant: &Tenant,
     app: AppId,
     shuffle: ShuffleId,
     merge: ShuffleMergeId,
@@ -256,12 +263,13 @@ pub(super) async fn merged_chunk(
     let partition = PartitionId { app, shuffle, merge, reduce };
     let read =
         move |merger: &Merger, on: &OnLane, partition: &PartitionId| merger.chunk(on, partition, chunk);
-    reading(shared, merger, partition, read).await
+    reading(shared, tenant, merger, partition, read).await
 }
 
 /// Reads with the key at hand: the one that the application is known with, and where files carry another, that one.
 async fn reading<T: Send + 'static>(
     shared: &Arc<Shared>,
+    tenant: &Tenant,
     merger: Arc<Merger>,
     partition: PartitionId,
     read: impl Fn(&Merger, &OnLane, &PartitionId) -> Result<T, MergeError> + Clone + Send + 'static,
@@ -269,12 +277,12 @@ async fn reading<T: Send + 'static>(
     merger.at_hand(&partition.app).await;
     let lane = lane_of(shared, &partition);
     let (again, named) = (read.clone(), partition.clone());
-    let found = merging(shared, &lane, Arc::clone(&merger), move |on, m| read(m, on, &named)).await?;
+    let found = merging(shared, tenant, &lane, Arc::clone(&merger), move |on, m| read(m, on, &named)).await?;
     match &found {
         Err(MergeError::AwaitsKey { key, .. }) => {
             merger.fetch_key(&partition.app, key).await;
             // Where it is not to be had, this says why.
-            merging(shared, &lane, merger, move |on, m| again(m, on, &partition)).await
+            merging(shared, tenant, &lane, merger, move |on, m| again(m, on, &partition)).await
         }
         _ => Ok(found),
     }
@@ -300,12 +308,13 @@ fn lane_of(shared: &Shared, partition: &PartitionId) -> Lane {
 
 async fn merging<T: Send + 'static>(
     shared: &Arc<Shared>,
+    tenant: &Tenant,
     lane: &Lane,
     merger: Arc<Merger>,
     work: impl FnOnce(&OnLane, &Merger) -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let timeout = shared.settings.stalled_timeout;
-    let done = lane.run(move |on| work(on, &merger));
+    let done = lane.run_for(tenant, move |on| work(on, &merger));
     match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {

@@ -36,6 +36,7 @@ use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::pot::{Pot, PotFigures};
 use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::seal::{Budget, SegmentPool, Stack};
 use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
@@ -52,7 +53,7 @@ pub use crate::applications::ApplicationLimits;
 pub use crate::keys::Secrets;
 
 use crate::applications::Applications;
-use crate::disk::{BlockStore, DiskLimits, RegistryLimits, RootError, Roots};
+use crate::disk::{BlockStore, Disk, DiskLimits, RegistryLimits, RootError, Roots};
 use crate::keys::DirectoryError;
 use crate::keys::envelope::{EnvelopeKeys, KeyError};
 use crate::merge::Merger;
@@ -87,6 +88,9 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Without the peer taking a byte (`spark.sealed.stalled.timeout`).
     pub stalled_timeout: Duration,
+    /// Bytes a second that a connection moves at least which holds memory that others wait for
+    /// (`spark.sealed.memory.min-rate`).
+    pub min_rate: u64,
     /// What open transfers get to finish when the server stops (`spark.sealed.drain.timeout`).
     pub drain_timeout: Duration,
 }
@@ -176,6 +180,8 @@ pub(crate) struct Shared {
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     stream_ids: StreamIds,
+    /// Bytes of all open streams.
+    open_streams: Pot,
     /// Where slow ciphers seal.
     slow_lane: Lane,
     /// Where keys are derived for peers that have proven nothing yet.
@@ -244,7 +250,8 @@ impl Server {
         pool: SegmentPool,
         metrics: Arc<Metrics>,
     ) -> Result<Self, RandomError> {
-        let stream_ids = StreamIds::starting_at(random_bytes()?, pool.budget().total() / 2);
+        let stream_ids = StreamIds::starting_at(random_bytes()?);
+        let open_streams = Pot::new("open_streams", pool.budget().total() / 2);
         let tls = ArcSwapOption::new(settings.tls.clone());
         let policy = ArcSwap::from_pointee(settings.policy.clone());
         let applications = Applications::new(
@@ -265,6 +272,7 @@ impl Server {
             pool,
             metrics,
             stream_ids,
+            open_streams,
             slow_lane: Lane::new(SLOW_LANE),
             derivations: Lane::new(DERIVATIONS),
             material: Lane::new(MATERIAL),
@@ -299,6 +307,7 @@ impl Server {
             idle_timeout: timeouts.idle.unwrap_or(NEVER),
             stalled_timeout: timeouts.stalled.unwrap_or(NEVER),
             drain_timeout: timeouts.drain,
+            min_rate: config.min_rate.as_u64(),
         };
         let source = reload::source(config)?;
         let secrets = match &config.handover {
@@ -317,7 +326,7 @@ impl Server {
             registry,
             ..DiskLimits::default()
         };
-        let budget = Budget::new(config.memory_budget.as_u64() - merging::deferred_bytes(config));
+        let budget = Budget::new(config.memory_budget.as_u64() - merging::merge_bytes(config));
         let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
         let store = Arc::new(BlockStore::new(roots, limits));
         let metrics = Arc::new(Metrics::new());
@@ -397,7 +406,22 @@ impl Server {
             merging: shared.merger.as_ref().map(|merger| merger.counters()),
             state: shared.applications.state().map(|state| state.counters()),
             secrets_handed_over: shared.applications.secrets().handed_over() as u64,
+            shares: self.shares(),
         }
+    }
+
+    /// Everything that applications share, by name.
+    fn shares(&self) -> Vec<(&'static str, PotFigures)> {
+        let shared = &self.shared;
+        let mut shares = shared.pool.budget().figures().to_vec();
+        shares.push((shared.open_streams.name(), shared.open_streams.figures()));
+        let roots = shared.store.roots();
+        let lanes = roots.disks().iter().map(Disk::lane).chain([roots.across()]);
+        let threads = lanes.map(|lane| lane.places().figures());
+        let threads = threads.fold(PotFigures::default(), PotFigures::and);
+        shares.push((roots.across().places().name(), threads));
+        shares.extend(shared.merger.iter().flat_map(|merger| merger.shares()));
+        shares
     }
 
     /// The table of applications as JSON; `target` asks what would be if that were the target.
@@ -464,9 +488,9 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
     let open = OpenConnection::count(Arc::clone(&shared.metrics));
     let mut socket = CountingSocket::new(socket, Arc::clone(&shared.metrics.wire));
     let mut engine = ServerConnection::new(Instant::now(), engine_settings);
-    let mut session = Session::new(Arc::clone(&shared), peer);
-    let reason =
-        drive(&mut socket, &mut engine, &mut session, Stack::default(), shared.pool.clone(), &wire).await;
+    let memory = shared.pool.for_connection();
+    let mut session = Session::new(Arc::clone(&shared), peer, memory.clone());
+    let reason = drive(&mut socket, &mut engine, &mut session, Stack::default(), memory, &wire).await;
     drop(open);
     session.judge_silence(&engine, &reason);
     shared.metrics.closed(reason.label());

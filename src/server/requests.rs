@@ -12,11 +12,12 @@ use sealed_shuffle_protocol::connection::{CloseReason, Request};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, RequestId, ShuffleId, StreamId};
 use sealed_shuffle_protocol::message::MAX_PAYLOAD;
 use sealed_shuffle_protocol::shuffle::{
-    BlockTransferMessage, BlocksRemoved, DiagnoseCorruption, FetchShuffleBlocks, GetLocalDirsForExecutors,
-    LocalDirsForExecutors, OpenBlocks, OpenRequest, ReduceRange, RegisterExecutor, RemoveBlocks,
-    SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
+    BlockTransferMessage, BlocksRemoved, CorruptionCause, DiagnoseCorruption, FetchShuffleBlocks,
+    GetLocalDirsForExecutors, LocalDirsForExecutors, OpenBlocks, OpenRequest, ReduceRange, RegisterExecutor,
+    RemoveBlocks, SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
 };
 use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::pot::Tenant;
 use sealed_shuffle_transport::region::Region;
 use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
 use tracing::{debug, info, warn};
@@ -24,10 +25,12 @@ use tracing::{debug, info, warn};
 use super::merging::{clean_up, merged_chunk, partition};
 use super::refusals::Refusal;
 use super::session::{Engine, Session};
-use super::streams::{Plan, Stream, Wanted};
+use super::streams::{Plan, Stream, StreamError, Wanted};
 use super::{Failure, Shared};
 use crate::applications::Enrolment;
-use crate::disk::{BATCH, BlockStore, Diagnosis, Lookup, LookupError, MapOutput, Proof, Registered, Removal};
+use crate::disk::{
+    BATCH, BlockStore, Diagnosis, Examination, Lookup, LookupError, MapOutput, Proof, Registered, Removal,
+};
 use crate::merge::MergeError;
 use crate::telemetry::{RefusalReason, RequestKind};
 
@@ -73,7 +76,12 @@ impl Session {
             Ok(None) => engine.answer_rpc(request, &[]),
             Err(text) => {
                 debug!(peer = %self.peer, text, "a request failed");
-                engine.fail_rpc(request, &text)
+                // Spark tries again where a connection ends, and fails the stage where a request does: what will pass
+                // must not be answered.
+                match self.short_of.take() {
+                    Some(what) => Err(CloseReason::ShareUsedUp { what }),
+                    None => engine.fail_rpc(request, &text),
+                }
             }
         }
     }
@@ -237,8 +245,15 @@ impl Session {
                 return Err(self.refuse(&Refusal::TooManyBlocks { blocks: plan.len(), most }));
             }
         };
-        let opened = self.streams.open(&self.shared.stream_ids, Stream::new(app, executor, plan));
-        let stream = opened.map_err(|error| self.refuse(&Refusal::Stream(error)))?;
+        let account = self.shared.open_streams.account(&self.memory.tenant());
+        let stream = Stream::new(app, executor, plan, Instant::now());
+        let opened = self.streams.open(&self.shared.stream_ids, stream, &account);
+        let stream = opened.map_err(|error| {
+            if let StreamError::UsedUp(used_up) = &error {
+                self.short_of = Some(used_up.pot);
+            }
+            self.refuse(&Refusal::Stream(error))
+        })?;
         Ok(StreamHandle { stream, num_chunks }.into())
     }
 
@@ -249,7 +264,9 @@ impl Session {
             Err(error) => return engine.fail_stream(name, &self.undecodable(error.spark_text())),
         };
         self.admit_transfer()?;
-        match self.take_chunk(engine, parsed.stream, parsed.chunk, u64::MAX).await {
+        let taken = self.take_chunk(engine, parsed.stream, parsed.chunk, u64::MAX).await;
+        self.streams.drop_if_over(parsed.stream);
+        match taken {
             Ok(body) => engine.answer_stream(name, body),
             Err(Missing::Absent) => {
                 // Spark words an absent block differently here than for a chunk.
@@ -268,7 +285,9 @@ impl Session {
     ) -> Result<(), CloseReason> {
         self.shared.metrics.request(RequestKind::Chunk);
         self.admit_transfer()?;
-        match self.take_chunk(engine, stream, chunk, MAX_CHUNK).await {
+        let taken = self.take_chunk(engine, stream, chunk, MAX_CHUNK).await;
+        self.streams.drop_if_over(stream);
+        match taken {
             Ok(body) => engine.answer_chunk(stream, chunk, body),
             Err(Missing::Absent) => engine.fail_chunk(stream, chunk, &self.refuse(&Refusal::NoSuchChunk)),
             Err(Missing::Failed(text)) => engine.fail_chunk(stream, chunk, &text),
@@ -298,11 +317,11 @@ impl Session {
         most: u64,
     ) -> Result<Body, Missing> {
         self.heard_of_stream(id);
-        let shared = Arc::clone(&self.shared);
+        let (shared, tenant) = (Arc::clone(&self.shared), self.memory.tenant());
         let peer = self.peer;
         let (stream, wanted) = self
             .streams
-            .ask(id, index)
+            .ask(id, index, Instant::now())
             .map_err(|error| Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, peer)))?;
         let (app, executor) = (stream.app.clone(), stream.executor.clone());
         let owner = app.clone();
@@ -313,7 +332,7 @@ impl Session {
                         let find = move |on: &OnLane, store: &BlockStore| {
                             store.rdd_block(on, &app, &executor, block.rdd, block.split)
                         };
-                        on_lane(&shared, &lane, find).await?
+                        on_lane(&shared, &tenant, &lane, find).await?
                     }
                     Err(error) => Err(error),
                 };
@@ -322,14 +341,16 @@ impl Session {
             Wanted::Shuffle(shuffle, range) => {
                 let last = stream.resolved.as_ref().filter(|(map, _)| *map == range.map);
                 let again = match last {
-                    Some((_, output)) => Some(find_range(&shared, output, range).await?).filter(is_whole),
+                    Some((_, output)) => {
+                        Some(find_range(&shared, &tenant, output, range).await?).filter(is_whole)
+                    }
                     None => None,
                 };
                 let region = match again {
                     Some(region) => region,
-                    None => match find_map(&shared, &app, &executor, shuffle, range.map).await? {
+                    None => match find_map(&shared, &tenant, &app, &executor, shuffle, range.map).await? {
                         Ok(output) => {
-                            let region = find_range(&shared, &output, range).await?;
+                            let region = find_range(&shared, &tenant, &output, range).await?;
                             stream.resolved = Some((range.map, output));
                             region
                         }
@@ -340,8 +361,9 @@ impl Session {
                 region.map(|region| Some((blocks, region)))
             }
             Wanted::Merged(shuffle, merge, chunk) => {
-                let found =
-                    merged_chunk(&shared, app, shuffle, merge, chunk).await.map_err(Missing::Failed)?;
+                let found = merged_chunk(&shared, &tenant, app, shuffle, merge, chunk)
+                    .await
+                    .map_err(Missing::Failed)?;
                 self.check_reach(engine, &owner).map_err(Missing::Failed)?;
                 return self.take_merged(id, found, most);
             }
@@ -442,7 +464,7 @@ impl Session {
 
     async fn diagnose(&mut self, message: DiagnoseCorruption) -> Result<BlockTransferMessage, Failure> {
         let (shuffle, map, reduce) = (message.shuffle, message.map, message.reduce);
-        let cause = self
+        let mut examination = self
             .across_disks(move |on, store| {
                 let algorithm = &message.algorithm;
                 let block = Diagnosis { shuffle, map, reduce, checksum: message.checksum, algorithm };
@@ -450,6 +472,16 @@ impl Session {
             })
             .await?
             .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
+        let deadline = tokio::time::Instant::now() + self.shared.settings.stalled_timeout;
+        let cause = loop {
+            let lane = match &examination {
+                Examination::Done(cause) => break *cause,
+                // The answer only colours a message: a block that takes too long is not worth the disk.
+                _ if tokio::time::Instant::now() > deadline => break CorruptionCause::UnknownIssue,
+                reading => reading.lane().unwrap_or_else(|| self.shared.store.roots().across()).clone(),
+            };
+            examination = self.on_lane(&lane, move |on, _| examination.step(on)).await?;
+        };
         info!(peer = %self.peer, %shuffle, %map, %reduce, ?cause, "diagnosed a block that a reader called corrupt");
         Ok(cause.into())
     }
@@ -476,7 +508,7 @@ impl Session {
         lane: &Lane,
         work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        on_lane(&self.shared, lane, work).await.map_err(|missing| match missing {
+        on_lane(&self.shared, &self.memory.tenant(), lane, work).await.map_err(|missing| match missing {
             Missing::Failed(text) => text,
             Missing::Absent => Refusal::NoSuchChunk.text(),
         })
@@ -507,11 +539,12 @@ fn is_whole(region: &Result<Region, LookupError>) -> bool {
 /// Runs `work` on the lane of its disk, and gives up on a disk that does not answer.
 async fn on_lane<T: Send + 'static>(
     shared: &Arc<Shared>,
+    tenant: &Tenant,
     lane: &Lane,
     work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
 ) -> Result<T, Missing> {
     let store = Arc::clone(&shared.store);
-    let done = lane.run(move |on| work(on, &store));
+    let done = lane.run_for(tenant, move |on| work(on, &store));
     let timeout = shared.settings.stalled_timeout;
     match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),
@@ -532,6 +565,7 @@ async fn on_lane<T: Send + 'static>(
 /// Finds a map output: on the spot where it is known, else on the lanes of its disks.
 async fn find_map(
     shared: &Arc<Shared>,
+    tenant: &Tenant,
     app: &AppId,
     executor: &ExecutorId,
     shuffle: ShuffleId,
@@ -544,7 +578,7 @@ async fn find_map(
             Err(error) => return Ok(Err(error)),
             Ok(Lookup::Waits(search)) => {
                 let lane = search.lane().clone();
-                known = on_lane(shared, &lane, move |on, store| search.step(on, store)).await?;
+                known = on_lane(shared, tenant, &lane, move |on, store| search.step(on, store)).await?;
             }
         }
     }
@@ -553,6 +587,7 @@ async fn find_map(
 /// Finds a range of it: on the spot where the offsets are at hand, else on the lane of its index.
 async fn find_range(
     shared: &Arc<Shared>,
+    tenant: &Tenant,
     output: &Arc<MapOutput>,
     range: ReduceRange,
 ) -> Result<Result<Region, LookupError>, Missing> {
@@ -562,7 +597,7 @@ async fn find_range(
         None => {
             let lane = output.lane().unwrap_or_else(|| shared.store.roots().across()).clone();
             let output = Arc::clone(output);
-            on_lane(shared, &lane, move |on, _| output.range(on, start, end)).await
+            on_lane(shared, tenant, &lane, move |on, _| output.range(on, start, end)).await
         }
     }
 }

@@ -13,8 +13,9 @@ use sealed_shuffle_protocol::connection::{
 };
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::SaslLayer;
+use sealed_shuffle_transport::pot::Tenant;
 use sealed_shuffle_transport::random::OsRandom;
-use sealed_shuffle_transport::seal::Body;
+use sealed_shuffle_transport::seal::{Body, SegmentPool};
 use sealed_shuffle_transport::tls::{TlsFacts, TlsLayer};
 use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
@@ -60,10 +61,14 @@ pub(super) struct Session {
     pub(super) access: Option<Watch>,
     /// The server is stopping: streams that are open may finish.
     pub(super) draining: bool,
+    /// The memory of this connection, with the tenant on whose account it is.
+    pub(super) memory: SegmentPool,
+    /// What the last request found its application to have used up.
+    pub(super) short_of: Option<&'static str>,
 }
 
 impl Session {
-    pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr, memory: SegmentPool) -> Self {
         let streams = Streams::new(shared.settings.limits.streams, shared.settings.limits.chunks);
         Self {
             shared,
@@ -79,6 +84,8 @@ impl Session {
             listening: None,
             access: None,
             draining: false,
+            memory,
+            short_of: None,
         }
     }
 
@@ -123,6 +130,16 @@ impl Session {
         }
         engine.close(CloseReason::Refused(text));
         Ok(())
+    }
+
+    /// A peer with a proven identity has the share of its application from the first message that opens under its keys, or
+    /// from its first request. A proof that was recorded and sent again does not lead here.
+    pub(super) fn settle_account(&mut self, engine: &Engine) {
+        if let Some(Identity::Proven(app)) = engine.identity()
+            && self.memory.is_strangers()
+        {
+            self.memory.belongs_to(&Tenant::App(app.clone()));
+        }
     }
 
     /// Whether the peer may speak for `app`; the text is what it reads where it may not.
@@ -181,6 +198,7 @@ impl Handler for Session {
                     self.admit(engine, Channel::PLAINTEXT);
                 }
                 self.heard_request();
+                self.settle_account(engine);
                 if let Some(text) = self.refusal.clone() {
                     return self.refuse_request(engine, request, text);
                 }
@@ -236,6 +254,7 @@ impl Handler for Session {
     fn on_mode(&mut self, engine: &mut Engine, mode: SessionMode) {
         self.admit(engine, Channel::aes(mode));
         self.listen_for_broken_gcm(engine, mode);
+        self.settle_account(engine);
     }
 
     async fn wake(&mut self) {

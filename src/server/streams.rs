@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ShuffleId, ShuffleMergeId, StreamId,
@@ -15,7 +16,13 @@ use sealed_shuffle_protocol::shuffle::{
     FetchShuffleBlockChunks, FetchShuffleBlocks, MergedChunk, RddBlock, ReduceRange, ShuffleBlock,
 };
 
+use sealed_shuffle_transport::pot::{Account, Holding, UsedUp};
+
 use crate::disk::MapOutput;
+
+/// A stream that nobody asked for so long may be dropped where another one needs its room. Spark's client asks for all
+/// chunks as soon as it has the stream's name.
+const UNUSED: Duration = Duration::from_secs(60);
 
 /// What the chunks of a stream are.
 #[derive(Debug)]
@@ -93,13 +100,15 @@ pub(super) struct Stream {
     next: usize,
     /// The map output that the last chunk came from: a request takes many partitions of one map.
     pub(super) resolved: Option<(MapId, Arc<MapOutput>)>,
+    /// When it was opened or asked last.
+    last_use: Instant,
     /// Its part of what all open streams may hold.
-    held: Option<StreamBytes>,
+    held: Option<Holding>,
 }
 
 impl Stream {
-    pub(super) fn new(app: AppId, executor: ExecutorId, plan: Plan) -> Self {
-        Self { app, executor, plan, expected: 0, next: 0, resolved: None, held: None }
+    pub(super) fn new(app: AppId, executor: ExecutorId, plan: Plan, now: Instant) -> Self {
+        Self { app, executor, plan, expected: 0, next: 0, resolved: None, last_use: now, held: None }
     }
 
     /// Whether each of its chunks was asked for.
@@ -121,8 +130,8 @@ pub(super) enum StreamError {
     TooMany(usize),
     /// Streams that together keep more numbers in memory than a connection may.
     TooHeavy(usize),
-    /// Streams of all connections that together keep more bytes in memory than the server may.
-    NoMemory(u64),
+    /// Streams of all connections of the application keep as many bytes in memory as is its share.
+    UsedUp(UsedUp),
 }
 
 /// The streams of one connection.
@@ -148,20 +157,59 @@ impl Streams {
         self.open.values().any(|stream| !stream.is_asked_for())
     }
 
-    /// Opens a stream and names it.
-    pub(super) fn open(&mut self, ids: &StreamIds, mut stream: Stream) -> Result<StreamId, StreamError> {
+    /// Opens a stream and names it; what it holds is on `account`. Where there is no room, streams go first that nobody has
+    /// asked for long: a client of Spark asks for all chunks at once, and says nothing of a stream that it gave up.
+    pub(super) fn open(
+        &mut self,
+        ids: &StreamIds,
+        mut stream: Stream,
+        account: &Account,
+    ) -> Result<StreamId, StreamError> {
+        let (weight, now) = (stream.plan.weight(), stream.last_use);
+        let is_full = |streams: &Self| {
+            streams.open.len() >= streams.most || streams.weight.saturating_add(weight) > streams.most_weight
+        };
+        if is_full(self) {
+            self.drop_unused(now);
+        }
         if self.open.len() >= self.most {
             return Err(StreamError::TooMany(self.most));
         }
-        let weight = self.weight.saturating_add(stream.plan.weight());
-        if weight > self.most_weight {
+        if is_full(self) {
             return Err(StreamError::TooHeavy(self.most_weight));
         }
-        stream.held = Some(ids.hold(stream.plan.weight())?);
-        self.weight = weight;
+        // Numbers take 8 bytes each at most.
+        let bytes = (weight as u64).saturating_mul(8);
+        let held = account.try_take(bytes).or_else(|_| {
+            self.drop_unused(now);
+            account.try_take(bytes)
+        });
+        stream.held = Some(held.map_err(StreamError::UsedUp)?);
+        self.weight += weight;
         let id = ids.next();
         self.open.insert(id, stream);
         Ok(id)
+    }
+
+    fn drop_unused(&mut self, now: Instant) {
+        let is_unused = |stream: &Stream| now.saturating_duration_since(stream.last_use) >= UNUSED;
+        let unused: Vec<StreamId> =
+            self.open.iter().filter(|(_, stream)| is_unused(stream)).map(|(id, _)| *id).collect();
+        unused.into_iter().for_each(|id| self.drop_one(id));
+    }
+
+    fn drop_one(&mut self, id: StreamId) {
+        if let Some(stream) = self.open.remove(&id) {
+            self.weight -= stream.plan.weight();
+        }
+    }
+
+    /// Drops a stream whose remaining chunks can only fail: each was asked for once. One of them has failed, or the stream
+    /// would be gone.
+    pub(super) fn drop_if_over(&mut self, id: StreamId) {
+        if self.open.get(&id).is_some_and(Stream::is_asked_for) {
+            self.drop_one(id);
+        }
     }
 
     /// What chunk `index` of the stream is. The expected index moves on at once, the position only
@@ -170,8 +218,10 @@ impl Streams {
         &mut self,
         id: StreamId,
         index: ChunkIndex,
+        now: Instant,
     ) -> Result<(&mut Stream, Wanted), StreamError> {
         let stream = self.open.get_mut(&id).ok_or(StreamError::Unknown)?;
+        stream.last_use = now;
         if index.0 != stream.expected {
             return Err(StreamError::OutOfOrder { got: index, expected: stream.expected });
         }
@@ -185,60 +235,33 @@ impl Streams {
         if let Some(stream) = self.open.get_mut(&id) {
             stream.next += 1;
             if stream.next >= stream.plan.len() {
-                self.weight -= stream.plan.weight();
-                self.open.remove(&id);
+                self.drop_one(id);
             }
         }
     }
 }
 
-/// What the streams of all connections share: names, with an unguessable start and then one by one, as Spark
-/// gives them since 4.0.5; and the memory that they may hold together.
+/// The names of streams, over all connections: with an unguessable start and then one by one, as Spark gives them since
+/// 4.0.5.
 #[derive(Debug)]
 pub(super) struct StreamIds {
     next: AtomicI64,
-    held: Arc<AtomicU64>,
-    most: u64,
-}
-
-/// Bytes that a stream holds, until dropped.
-#[derive(Debug)]
-struct StreamBytes {
-    all: Arc<AtomicU64>,
-    bytes: u64,
 }
 
 impl StreamIds {
-    /// Streams may hold `most` bytes together.
-    pub(super) fn starting_at(random: [u8; 8], most: u64) -> Self {
-        let next = AtomicI64::new(i64::from_be_bytes(random) & i64::MAX);
-        Self { next, held: Arc::default(), most }
+    pub(super) fn starting_at(random: [u8; 8]) -> Self {
+        Self { next: AtomicI64::new(i64::from_be_bytes(random) & i64::MAX) }
     }
 
     fn next(&self) -> StreamId {
         StreamId(self.next.fetch_add(1, Ordering::Relaxed) & i64::MAX)
-    }
-
-    /// Takes the memory of a plan of `weight` numbers, 8 bytes each at most.
-    fn hold(&self, weight: usize) -> Result<StreamBytes, StreamError> {
-        let bytes = (weight as u64).saturating_mul(8);
-        let held = StreamBytes { all: Arc::clone(&self.held), bytes };
-        if self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > self.most {
-            return Err(StreamError::NoMemory(self.most));
-        }
-        Ok(held)
-    }
-}
-
-impl Drop for StreamBytes {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use sealed_shuffle_protocol::ids::ReduceId;
+    use sealed_shuffle_transport::pot::{Pot, Tenant};
 
     use super::super::refusals::Refusal;
     use super::*;
@@ -246,12 +269,20 @@ mod tests {
     fn two_chunks() -> Stream {
         let block = |reduce| ShuffleBlock { map: MapId(3), reduce: ReduceId(reduce) };
         let plan = Plan::Shuffle { shuffle: ShuffleId(0), blocks: vec![block(0), block(1)] };
-        Stream::new(AppId::new("app-1"), ExecutorId::new("1"), plan)
+        Stream::new(AppId::new("app-1"), ExecutorId::new("1"), plan, Instant::now())
+    }
+
+    fn account() -> Account {
+        Pot::new("test", 1 << 30).account(&Tenant::Own)
+    }
+
+    fn ids() -> StreamIds {
+        StreamIds::starting_at([0; 8])
     }
 
     fn opened() -> (Streams, StreamId) {
         let mut streams = Streams::new(2, 8);
-        let id = streams.open(&StreamIds::starting_at([0xff; 8], u64::MAX), two_chunks()).unwrap();
+        let id = streams.open(&StreamIds::starting_at([0xff; 8]), two_chunks(), &account()).unwrap();
         (streams, id)
     }
 
@@ -263,15 +294,15 @@ mod tests {
     fn chunks_are_taken_in_order_and_the_last_closes_the_stream() {
         let (mut streams, id) = opened();
         assert_eq!(
-            text(streams.ask(id, ChunkIndex(1))),
+            text(streams.ask(id, ChunkIndex(1), Instant::now())),
             "java.lang.IllegalStateException: Received out-of-order chunk index 1 (expected 0)"
         );
         for index in [0, 1] {
-            streams.ask(id, ChunkIndex(index)).unwrap();
+            streams.ask(id, ChunkIndex(index), Instant::now()).unwrap();
             streams.took(id);
         }
         assert_eq!(
-            text(streams.ask(id, ChunkIndex(2))),
+            text(streams.ask(id, ChunkIndex(2), Instant::now())),
             "java.lang.IllegalArgumentException: Unknown stream ID."
         );
     }
@@ -279,28 +310,31 @@ mod tests {
     #[test]
     fn chunk_that_failed_is_what_the_next_index_gets_again() {
         let (mut streams, id) = opened();
-        streams.ask(id, ChunkIndex(0)).unwrap();
-        let (_, wanted) = streams.ask(id, ChunkIndex(1)).unwrap();
+        streams.ask(id, ChunkIndex(0), Instant::now()).unwrap();
+        let (_, wanted) = streams.ask(id, ChunkIndex(1), Instant::now()).unwrap();
         assert!(matches!(wanted, Wanted::Shuffle(_, ReduceRange { start: ReduceId(0), .. })), "{wanted:?}");
     }
 
     #[test]
     fn stream_ids_are_never_negative() {
-        let ids = StreamIds::starting_at([0xff; 8], u64::MAX);
+        let ids = StreamIds::starting_at([0xff; 8]);
         assert!((0..3).all(|_| ids.next().0 >= 0));
     }
 
     #[test]
     fn streams_of_a_connection_share_one_bound_of_memory() {
-        let ids = StreamIds::starting_at([0; 8], u64::MAX);
+        let ids = ids();
         let mut streams = Streams::new(100, 4);
-        let open: Vec<_> = (0..3).map(|_| streams.open(&ids, two_chunks()).unwrap()).collect();
-        assert!(text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.chunks-per-stream"));
+        let open: Vec<_> = (0..3).map(|_| streams.open(&ids, two_chunks(), &account()).unwrap()).collect();
+        assert!(
+            text(streams.open(&ids, two_chunks(), &account()))
+                .contains("spark.sealed.limits.chunks-per-stream")
+        );
         for index in [0, 1] {
-            streams.ask(open[0], ChunkIndex(index)).unwrap();
+            streams.ask(open[0], ChunkIndex(index), Instant::now()).unwrap();
             streams.took(open[0]);
         }
-        streams.open(&ids, two_chunks()).unwrap();
+        streams.open(&ids, two_chunks(), &account()).unwrap();
 
         let maps_without_partitions = Plan::Fetch(FetchShuffleBlocks {
             app: AppId::new("app-1"),
@@ -310,30 +344,60 @@ mod tests {
             reduces: (0..100).map(|_| []).collect(),
             batch: false,
         });
-        let stream = Stream::new(AppId::new("app-1"), ExecutorId::new("1"), maps_without_partitions);
-        assert!(matches!(streams.open(&ids, stream), Err(StreamError::TooHeavy(_))));
+        let stream =
+            Stream::new(AppId::new("app-1"), ExecutorId::new("1"), maps_without_partitions, Instant::now());
+        assert!(matches!(streams.open(&ids, stream, &account()), Err(StreamError::TooHeavy(_))));
     }
 
     #[test]
     fn refuses_more_streams_than_the_limit() {
         let (mut streams, _) = opened();
-        let ids = StreamIds::starting_at([0; 8], u64::MAX);
-        streams.open(&ids, two_chunks()).unwrap();
+        let ids = ids();
+        streams.open(&ids, two_chunks(), &account()).unwrap();
         assert!(
-            text(streams.open(&ids, two_chunks())).contains("spark.sealed.limits.streams-per-connection")
+            text(streams.open(&ids, two_chunks(), &account()))
+                .contains("spark.sealed.limits.streams-per-connection")
         );
     }
 
     #[test]
-    fn streams_of_all_connections_share_one_bound_of_memory() {
-        let ids = StreamIds::starting_at([0; 8], two_chunks().plan.weight() as u64 * 8);
-        let (mut here, mut there) = (Streams::new(2, 100), Streams::new(2, 100));
-        let id = here.open(&ids, two_chunks()).unwrap();
-        assert!(text(there.open(&ids, two_chunks())).contains("spark.sealed.memory.budget"));
+    fn streams_of_an_application_share_its_memory_and_leave_some_to_others() {
+        let bytes = two_chunks().plan.weight() as u64 * 8;
+        let pot = Pot::new("test", 9 * bytes);
+        let (a, b) = (pot.account(&Tenant::App(AppId::new("a"))), pot.account(&Tenant::App(AppId::new("b"))));
+        let (ids, mut connections) = (ids(), [Streams::new(100, 100), Streams::new(100, 100)]);
+        let open: Vec<_> = (0..8).map(|n| connections[n % 2].open(&ids, two_chunks(), &a).unwrap()).collect();
+        let [here, there] = &mut connections;
+        assert!(matches!(there.open(&ids, two_chunks(), &a), Err(StreamError::UsedUp(_))));
+        Streams::new(100, 100).open(&ids, two_chunks(), &b).unwrap();
         for index in [0, 1] {
-            here.ask(id, ChunkIndex(index)).unwrap();
-            here.took(id);
+            here.ask(open[0], ChunkIndex(index), Instant::now()).unwrap();
+            here.took(open[0]);
         }
-        there.open(&ids, two_chunks()).unwrap();
+        there.open(&ids, two_chunks(), &a).unwrap();
+    }
+
+    #[test]
+    fn stream_whose_chunk_failed_is_over_when_each_was_asked_for() {
+        let (mut streams, id) = opened();
+        streams.ask(id, ChunkIndex(0), Instant::now()).unwrap();
+        streams.drop_if_over(id);
+        assert_eq!(streams.open.len(), 1, "the second chunk was not asked for");
+        streams.ask(id, ChunkIndex(1), Instant::now()).unwrap();
+        streams.drop_if_over(id);
+        assert_eq!((streams.open.len(), streams.weight), (0, 0));
+    }
+
+    #[test]
+    fn stream_that_nobody_asked_for_long_gives_way_to_another() {
+        let (mut streams, old) = opened();
+        let (ids, now) = (ids(), Instant::now());
+        let young = streams.open(&ids, two_chunks(), &account()).unwrap();
+        assert!(matches!(streams.open(&ids, two_chunks(), &account()), Err(StreamError::TooMany(2))));
+        streams.ask(young, ChunkIndex(0), now + UNUSED).unwrap();
+        let mut late = two_chunks();
+        late.last_use = now + UNUSED + UNUSED / 2;
+        streams.open(&ids, late, &account()).unwrap();
+        assert!(!streams.open.contains_key(&old) && streams.open.contains_key(&young));
     }
 }

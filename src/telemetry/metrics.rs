@@ -10,9 +10,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
+use sealed_shuffle_transport::pot::PotFigures;
 use sealed_shuffle_transport::wire::WireCounters;
 
 use super::merging::MergeMetrics;
+use super::shares::ShareMetrics;
 use super::state::StateMetrics;
 use crate::keys::envelope::KeyCalls;
 use crate::merge::MergeCounters;
@@ -122,7 +124,7 @@ struct HandoverLabels {
 }
 
 /// Figures that other parts own. They are read when the metrics page is asked for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Bytes of the memory budget that are in use.
     pub memory_in_use: u64,
@@ -150,6 +152,8 @@ pub struct Snapshot {
     pub state: Option<StateCounters>,
     /// Applications whose secret was handed over.
     pub secrets_handed_over: u64,
+    /// What applications share, by name.
+    pub shares: Vec<(&'static str, PotFigures)>,
 }
 
 /// Figures of the table of applications.
@@ -207,6 +211,7 @@ pub struct Metrics {
     gauges: SnapshotGauges,
     merging: MergeMetrics,
     state: StateMetrics,
+    shares: ShareMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -257,6 +262,7 @@ impl Metrics {
             gauges: SnapshotGauges::default(),
             merging: MergeMetrics::default(),
             state: StateMetrics::default(),
+            shares: ShareMetrics::default(),
         };
         metrics.register();
         metrics
@@ -295,6 +301,7 @@ impl Metrics {
         );
         self.key_calls.register(registry);
         self.merging.register(registry);
+        self.shares.register(registry);
         self.state.register(registry);
         let gauges = &self.gauges;
         registry.register(
@@ -419,6 +426,7 @@ impl Metrics {
         }
         self.merging.set(snapshot.merging.unwrap_or_default());
         self.state.set(snapshot.state.unwrap_or_default());
+        self.shares.set(&snapshot.shares);
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)

@@ -177,6 +177,7 @@ pub(crate) fn server_settings(security: &Security) -> ServerSettings {
         idle_timeout: Duration::from_secs(120),
         stalled_timeout: Duration::from_secs(120),
         drain_timeout: Duration::from_secs(1),
+        min_rate: 16 << 10,
     }
 }
 

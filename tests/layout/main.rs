@@ -44,7 +44,7 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["program", "random", "lane", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] = &["program", "random", "pot", "lane", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
     "private_file",

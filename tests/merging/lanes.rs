@@ -8,6 +8,7 @@ use sealed_shuffle::disk::root::THREADS;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, RemoveBlocks, Strings};
 use sealed_shuffle_transport::lane::Lane;
+use sealed_shuffle_transport::pot::Tenant;
 
 use crate::running::{EXECUTOR, GCM, Running};
 use crate::support::{APP, Merging, block, chunk, finalize, meta, push, pushed, send_push};
@@ -20,7 +21,9 @@ struct Hang {
 impl Hang {
     fn of(running: &Running, lane: &Lane) -> Self {
         let (hangs, all_hang) = channel();
-        let hang = |_| {
+        // One tenant alone never has all places.
+        let hang = |n| {
+            let tenant = if n == 0 { Tenant::Strangers } else { Tenant::Own };
             let (free, waits) = channel::<()>();
             let (lane, hangs) = (lane.clone(), hangs.clone());
             running.runtime.spawn(async move {
@@ -28,7 +31,7 @@ impl Hang {
                     hangs.send(()).unwrap();
                     waits.recv().unwrap_err();
                 };
-                lane.run(work).await.unwrap();
+                lane.run_for(&tenant, work).await.unwrap();
             });
             free
         };

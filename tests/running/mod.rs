@@ -109,6 +109,7 @@ impl Running {
             idle_timeout: 120 * second,
             stalled_timeout: 60 * second,
             drain_timeout: 30 * second,
+            min_rate: 16 << 10,
         };
         let mut setup = Setup {
             settings,

@@ -4,20 +4,23 @@
 //! wait runs on a lane, and lanes do not share places: work that hangs takes places of its own lane alone. What must
 //! run on a lane takes an [`OnLane`] as an argument, so that a call from elsewhere does not compile.
 //!
+//! A lane of a disk serves applications in turn, and none of them has all of its places: what one of them has waiting
+//! does not hold up another ([`Lane::shared`]).
+//!
 //! The threads are those of tokio's blocking pool. It must have room for the places of all lanes.
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinError;
+
+use crate::pot::{Pot, Tenant};
 
 /// A bounded number of threads for one kind of work, and a queue before them. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Lane {
-    places: Arc<Semaphore>,
+    places: Pot,
 }
 
 /// The thread at hand may wait for a disk. A lane lends one to its work; it cannot be kept, copied or sent to another
@@ -29,22 +32,41 @@ pub struct OnLane {
 impl Lane {
     /// A lane for `places` pieces of work at once, at least one.
     pub fn new(places: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places.max(1))) }
+        Self { places: Pot::of_turns("lane", places as u64) }
+    }
+
+    /// The same, of which no application has more than eight ninths (but one place at least).
+    pub fn shared(places: usize) -> Self {
+        Self { places: Pot::new("disk_threads", places as u64) }
+    }
+
+    /// The places, for metrics.
+    pub fn places(&self) -> &Pot {
+        &self.places
     }
 
     /// Whether it is a clone of `other`.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.places, &other.places)
+        self.places.is(&other.places)
     }
 
-    /// Runs `work` on a thread of this lane, when its turn has come. Fails only where `work` panics. If the future is
-    /// dropped, work that waits for its turn is dropped with it, and work that runs goes on.
+    /// Runs `work` of this process itself on a thread of this lane, when its turn has come. Fails only where `work`
+    /// panics. If the future is dropped, work that waits for its turn is dropped with it, and work that runs goes on.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&OnLane) -> T + Send + 'static,
     ) -> Result<T, JoinError> {
+        self.run_for(&Tenant::Own, work).await
+    }
+
+    /// The same for a tenant: tenants take turns.
+    pub async fn run_for<T: Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        work: impl FnOnce(&OnLane) -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
         // The place goes with the work: a caller that gives up does not free the thread.
-        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = self.places.account(tenant).take(1).await;
         tokio::task::spawn_blocking(move || {
             let _place = place;
             work(&OnLane { _of_this_thread: PhantomData })
@@ -80,7 +102,10 @@ impl fmt::Debug for OnLane {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use sealed_shuffle_protocol::ids::AppId;
 
     use super::*;
 
@@ -104,6 +129,25 @@ mod tests {
             .collect();
         for work in work {
             assert!(work.await.unwrap() <= 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn application_that_fills_a_shared_lane_leaves_a_place_for_another() {
+        let lane = Lane::shared(8);
+        let (a, b) = (Tenant::App(AppId::new("a")), Tenant::App(AppId::new("b")));
+        let mut hung = Vec::new();
+        for _ in 0..100 {
+            let (free, hang) = std::sync::mpsc::channel::<()>();
+            let (lane, a) = (lane.clone(), a.clone());
+            hung.push((free, tokio::spawn(async move { lane.run_for(&a, move |_| hang.recv()).await })));
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(lane.run_for(&b, |_| 7).await.unwrap(), 7);
+        assert_eq!(lane.places().figures().used, 7);
+        for (free, work) in hung {
+            drop(free);
+            assert!(work.await.unwrap().unwrap().is_err());
         }
     }
 

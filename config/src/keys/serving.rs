@@ -53,6 +53,16 @@ keys! {
         "Memory for block data on its way from disk to sockets and for large requests, half for each, all connections together; peers wait when it is used up.",
     );
 
+    /// Least movement of whoever holds memory.
+    pub static MEMORY_MIN_RATE: Key<Size> = Key::new(
+        "spark.sealed.memory.min-rate",
+        Size::new(SizeUnit::Bytes, ByteCount::new(0), ByteCount::mib(1024)),
+        Is("16k"),
+        Serve,
+        "Bytes a second that a connection moves at least which holds memory that others wait for. One that moves less \
+         for three seconds is closed, and Spark tries again. Nobody is closed while nobody waits; 0 closes nobody.",
+    );
+
     /// Unit of reading and sealing.
     pub static SEGMENT_SIZE: Key<Size> = Key::new(
         "spark.sealed.io.segment.size",

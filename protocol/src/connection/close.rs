@@ -103,6 +103,12 @@ pub enum CloseReason {
     /// Others needed the memory that it held and hardly used.
     #[error("it held memory that others waited for, and moved less than spark.sealed.memory.min-rate")]
     Evicted,
+    /// Its application holds all that it may of something. That passes, and the peer may try again.
+    #[error("the application's share of {what} is used up: it may try again")]
+    ShareUsedUp {
+        /// The thing that is shared.
+        what: &'static str,
+    },
     /// We are shutting down.
     #[error("shutting down")]
     ShuttingDown,
@@ -140,6 +146,7 @@ impl CloseReason {
             | Self::StalledSender(_)
             | Self::StalledReader(_)
             | Self::Evicted
+            | Self::ShareUsedUp { .. }
             | Self::NoAnswer(..)
             | Self::Io(_) => Blame::Network,
             Self::Refused(_)
@@ -179,6 +186,7 @@ impl CloseReason {
             Self::BodyFailed(_) => "body_failed",
             Self::Starved { .. } => "starved",
             Self::Evicted => "evicted",
+            Self::ShareUsedUp { .. } => "share_used_up",
             Self::ShuttingDown => "shutting_down",
         }
     }

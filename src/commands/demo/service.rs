@@ -40,6 +40,7 @@ pub(super) fn start(root: &Path, secret: Option<&str>, minimum: SecurityLevel) -
         idle_timeout: Duration::from_secs(120),
         stalled_timeout: Duration::from_secs(120),
         drain_timeout: Duration::from_secs(1),
+        min_rate: 16 << 10,
     };
     let secrets = match secret {
         None => Secrets::none(),

@@ -9,7 +9,7 @@ const NO_SPACE: &str = "java.io.IOException: Destination failed while reading st
 
 #[test]
 fn a_deferred_push_beyond_the_budget_is_a_collision() {
-    let fixture = Fixture::with(|settings| settings.deferred_bytes = 100);
+    let fixture = Fixture::with(|settings| settings.deferred_bytes = 120);
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 2, 0)));
     a.data(&OnLane::here(), &[b"A"]).unwrap();
     b.data(&OnLane::here(), &[&[b'B'; 60]]).unwrap();
@@ -77,7 +77,7 @@ fn a_partition_that_cannot_be_made_fails_its_push_and_is_tried_again() {
 
 #[test]
 fn partitions_and_shuffles_are_bounded() {
-    let fixture = Fixture::with(|settings| (settings.partitions, settings.shuffles) = (2, 2));
+    let fixture = Fixture::with(|settings| (settings.partitions, settings.shuffles) = (3, 3));
     assert_eq!(fixture.push(block(0, 0, 0, 0), b"x"), "ok");
     assert_eq!(fixture.push(block(0, 0, 0, 1), b"x"), "ok");
     let cannot = "closed: java.lang.RuntimeException: Cannot initialize merged shuffle partition for appId";

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use sealed_shuffle_transport::pot::UsedUp;
 use tracing::{Level, debug, warn};
 
 use super::Failure;
@@ -194,7 +195,7 @@ impl Refusal {
             Self::Register { error: RegisterError::Refused(_), .. }
             | Self::TooManyDirs { .. }
             | Self::TooManyBlocks { .. }
-            | Self::Stream(StreamError::TooMany(_) | StreamError::TooHeavy(_) | StreamError::NoMemory(_)) => {
+            | Self::Stream(StreamError::TooMany(_) | StreamError::TooHeavy(_) | StreamError::UsedUp(_)) => {
                 Count::Refused(RefusalReason::Limit)
             }
             Self::Stream(StreamError::Unknown) => Count::Refused(RefusalReason::Stream),
@@ -333,8 +334,8 @@ fn stream_text(error: &StreamError) -> String {
             "the open streams of this connection would hold more than {most} numbers of blocks (3 * \
              spark.sealed.limits.chunks-per-stream): read or close them"
         )),
-        StreamError::NoMemory(most) => illegal_state(format_args!(
-            "the open streams of all connections would hold more than {most} bytes (half of \
+        StreamError::UsedUp(UsedUp { total, .. }) => illegal_state(format_args!(
+            "the open streams of this application hold its share of {total} bytes (half of \
              spark.sealed.memory.budget): try again later"
         )),
     }

@@ -139,7 +139,9 @@ impl<W> Ledger<W> {
     /// Somebody waits no more. Whether it still did.
     pub(super) fn leave(&mut self, slot: Slot, number: u64) -> bool {
         let Some(account) = self.accounts.get_mut(&slot) else { return false };
-        let Some(at) = account.waiters.iter().position(|waiter| waiter.number == number) else { return false };
+        let Some(at) = account.waiters.iter().position(|waiter| waiter.number == number) else {
+            return false;
+        };
         account.waiters.remove(at);
         self.waiters -= 1;
         if account.waiters.is_empty() {
@@ -160,7 +162,8 @@ impl<W> Ledger<W> {
         for at in 0..self.turns.len() {
             let slot = *self.turns.get(at)?;
             let Some(account) = self.accounts.get(&slot) else { continue };
-            let Some((amount, urgent)) = account.waiters.front().map(|first| (first.amount, first.urgent)) else {
+            let Some((amount, urgent)) = account.waiters.front().map(|first| (first.amount, first.urgent))
+            else {
                 continue;
             };
             if !self.may_take(slot, amount, urgent) {

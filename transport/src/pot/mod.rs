@@ -94,6 +94,19 @@ pub struct PotFigures {
     pub refused: u64,
 }
 
+impl PotFigures {
+    /// Those of two pots of one kind together; the largest account is that of either.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            used: self.used + other.used,
+            largest: self.largest.max(other.largest),
+            waiters: self.waiters + other.waiters,
+            refused: self.refused + other.refused,
+        }
+    }
+}
+
 /// The account of one tenant. Clones share it.
 #[derive(Clone)]
 pub struct Account {
@@ -231,7 +244,14 @@ impl Inner {
         let largest = state.ledger.largest().and_then(|(slot, held)| Some((state.tenants.get(&slot)?, held)));
         let (by, most) = largest.map_or((None, 0), |(tenant, held)| (Some(tenant), held));
         let by = by.map_or_else(String::new, ToString::to_string);
-        warn!(pot = self.name, total, used, largest = by, its = most, "{tenant} is held up: its share is used up");
+        warn!(
+            pot = self.name,
+            total,
+            used,
+            largest = by,
+            its = most,
+            "{tenant} is held up: its share is used up"
+        );
     }
 
     /// Gives back, and serves those whose turn has come.

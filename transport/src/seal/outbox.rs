@@ -321,7 +321,7 @@ impl Outbox {
                 }
             }
         }
-        self.segment = Some(seal(&self.slow_lane, stack, segment).await?);
+        self.segment = Some(seal(&self.slow_lane, &self.pool, stack, segment).await?);
         Ok(())
     }
 
@@ -391,7 +391,7 @@ impl Outbox {
                     let n = read_blocking(on, &region, position, &mut pieces(&mut segment, want));
                     (segment, n)
                 };
-                let (back, n) = lane.run(read).await?;
+                let (back, n) = lane.run_for(&self.pool.tenant(), read).await?;
                 let n = n?;
                 segment = back;
                 segment.advance(n);
@@ -404,7 +404,7 @@ impl Outbox {
                     let filled = pull.fill_blocking(on);
                     (pull, filled)
                 };
-                let (pull, filled) = lane.run(fill).await?;
+                let (pull, filled) = lane.run_for(&self.pool.tenant(), fill).await?;
                 filled?;
                 put(slot.insert(pull).as_mut(), &mut segment, room, left)?
             }
@@ -478,6 +478,7 @@ fn cut_short(left: u64) -> OutboxError {
 /// Seals at once, or in the lane of slow ciphers.
 async fn seal(
     slow_lane: &Lane,
+    pool: &SegmentPool,
     stack: &mut Stack,
     mut segment: PooledSegment,
 ) -> Result<PooledSegment, OutboxError> {
@@ -490,7 +491,7 @@ async fn seal(
         let sealed = layers.seal(&mut segment);
         (layers, segment, sealed)
     };
-    let (layers, segment, sealed) = slow_lane.run(work).await?;
+    let (layers, segment, sealed) = slow_lane.run_for(&pool.tenant(), work).await?;
     *stack = layers;
     sealed?;
     Ok(segment)

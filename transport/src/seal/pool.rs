@@ -116,6 +116,16 @@ impl SegmentPool {
         change(&self.borrower.requests, &self.inner.budget.requests);
     }
 
+    /// Whether nobody knows yet whose the connection is.
+    pub fn is_strangers(&self) -> bool {
+        *account(&self.borrower.segments).tenant() == Tenant::Strangers
+    }
+
+    /// On whose account the connection takes what it takes.
+    pub fn tenant(&self) -> Tenant {
+        account(&self.borrower.segments).tenant().clone()
+    }
+
     /// Waits for a segment of which `buffers` will be used ([`super::Stack::buffers`]), within the budget. `small`: it will
     /// hold a few small answers and no block.
     pub async fn segment(&self, buffers: usize, small: bool) -> PooledSegment {

@@ -1,0 +1,77 @@
+//! What merging has of memory and places, and the share of each application.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_transport::pot::{Account, Pot, PotFigures, Tenant};
+
+use super::settings::MergeSettings;
+
+/// All that merging has.
+#[derive(Debug)]
+pub(super) struct Pots {
+    /// Shuffles that are remembered.
+    shuffles: Pot,
+    /// Partitions that are being merged.
+    partitions: Pot,
+    /// Bytes of blocks that wait for another one to be merged.
+    deferred: Pot,
+    /// Bytes of the map indexes of open partitions.
+    bitmaps: Pot,
+    /// Pushes that hold deferred bytes.
+    pub(super) deferred_blocks: AtomicU64,
+}
+
+/// The accounts of one application.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    pub(super) shuffles: Account,
+    pub(super) partitions: Account,
+    pub(super) deferred: Account,
+    pub(super) bitmaps: Account,
+}
+
+impl Pots {
+    pub(super) fn new(settings: &MergeSettings) -> Self {
+        Self {
+            shuffles: Pot::new("merge_shuffles", settings.shuffles),
+            partitions: Pot::new("merge_partitions", settings.partitions),
+            deferred: Pot::new("merge_deferred_bytes", settings.deferred_bytes),
+            bitmaps: Pot::new("merge_bitmap_bytes", settings.bitmap_bytes),
+            deferred_blocks: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn accounts(&self, app: &AppId) -> Accounts {
+        let tenant = Tenant::App(app.clone());
+        Accounts {
+            shuffles: self.shuffles.account(&tenant),
+            partitions: self.partitions.account(&tenant),
+            deferred: self.deferred.account(&tenant),
+            bitmaps: self.bitmaps.account(&tenant),
+        }
+    }
+
+    pub(super) fn open_partitions(&self) -> u64 {
+        self.partitions.used()
+    }
+
+    pub(super) fn deferred_bytes(&self) -> u64 {
+        self.deferred.used()
+    }
+
+    pub(super) fn deferred_blocks(&self) -> u64 {
+        self.deferred_blocks.load(Ordering::Relaxed)
+    }
+
+    /// Names and figures, for metrics.
+    pub(super) fn figures(&self) -> [(&'static str, PotFigures); 4] {
+        [&self.shuffles, &self.partitions, &self.deferred, &self.bitmaps]
+            .map(|pot| (pot.name(), pot.figures()))
+    }
+
+    /// Every pot.
+    pub(super) fn all(&self) -> [&Pot; 4] {
+        [&self.shuffles, &self.partitions, &self.deferred, &self.bitmaps]
+    }
+}
