@@ -64,7 +64,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr) -> Self {
-        let streams = Streams::new(shared.settings.limits.streams, shared.settings.limits.chunks);
+        let streams = Streams::new(shared.limits.streams, shared.limits.chunks);
         let uploads = Uploads::new(shared.store.roots().across().clone());
         Self {
             shared,
@@ -228,7 +228,7 @@ impl Handler for Session {
             }
             Agreement::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
             Agreement::Sasl(keys) => {
-                let max_block = self.shared.settings.sasl.max_block.as_usize();
+                let max_block = self.shared.sasl.max_block.as_usize();
                 Box::new(SaslLayer::new(keys, Role::Server, max_block))
             }
         }

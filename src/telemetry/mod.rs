@@ -6,4 +6,4 @@ mod merging;
 mod metrics;
 mod state;
 
-pub use metrics::{ApplicationCounts, Metrics, Reason, RefusalReason, RequestKind, SecretUsed, Snapshot};
+pub use metrics::{ApplicationCounts, Metrics, RefusalReason, RequestKind, SecretUsed, Snapshot};

@@ -61,8 +61,46 @@ const SERVER: &[&str] = &[
     "applications",
     "server",
     "admin",
+    "listeners",
     "commands",
+    "internals",
     "main",
+];
+
+/// What an embedder of the server sees, and `commands` and `internals`, which are there with the features `program` and
+/// `internals` alone.
+const SHOWN: &[&str] = &[
+    "AppId",
+    "AppPolicy",
+    "AppSecret",
+    "BindError",
+    "ByteCount",
+    "ConfiguredSecret",
+    "DrainOutcome",
+    "EnvelopeConfig",
+    "HandOverPayload",
+    "HandoverConfig",
+    "KeySource",
+    "Limits",
+    "Listeners",
+    "MergeConfig",
+    "NotDone",
+    "OutagePolicy",
+    "Policy",
+    "Receiver",
+    "SaslSettings",
+    "SecretDirectory",
+    "SecurityLevel",
+    "Server",
+    "ServerConfig",
+    "ServerTimeouts",
+    "SocketOptions",
+    "StartError",
+    "TlsConfig",
+    "TlsFile",
+    "TlsSource",
+    "commands",
+    "internals",
 ];
 
 const INTEROP_TESTS: &[&str] = &[
@@ -101,6 +139,13 @@ fn a_room_uses_only_rooms_below_it() {
         let broken = upward(&package.uses(), order);
         assert!(broken.is_empty(), "{dir}: against the plan:\n{}", broken.join("\n"));
     }
+}
+
+#[test]
+fn the_library_shows_what_an_embedder_needs() {
+    let mut shown = package("src").shown();
+    shown.sort();
+    assert_eq!(shown, SHOWN, "name it here if an embedder needs it, or else show it in `internals`");
 }
 
 #[test]
