@@ -5,9 +5,9 @@ use std::fs;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use sealed_shuffle::disk::index::Index;
-use sealed_shuffle::disk::layout::{self, Placement};
-use sealed_shuffle::disk::{BlockStore, DiskLimits, Lookup, Proof, Roots};
+use sealed_shuffle::internals::disk::index::Index;
+use sealed_shuffle::internals::disk::layout::{self, Placement};
+use sealed_shuffle::internals::disk::{BlockStore, DiskLimits, Lookup, Proof, Roots};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;

@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sealed_shuffle::disk::Roots;
-use sealed_shuffle::sealed_files::{Fsync, MergedFiles, OpenBuffer, SealedLimits, SealedStore, SealedWriter};
+use sealed_shuffle::internals::disk::Roots;
+use sealed_shuffle::internals::sealed_files::{
+    Fsync, MergedFiles, OpenBuffer, SealedLimits, SealedStore, SealedWriter,
+};
 use sealed_shuffle_protocol::cipher::Segment;
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};

@@ -8,34 +8,78 @@
 //!
 //! `seal` and `wire` are rooms of `sealed-shuffle-transport`, which the client library stands on, too.
 //!
-//! A program that a server is part of says in a [`ServerConfig`](sealed_shuffle_config::ServerConfig) where it differs
-//! from the defaults; no properties file is needed.
+//! # A server within another program
+//!
+//! A [`ServerConfig`] says where the server differs from the defaults: secrets, roots, policy, merging, recovery, keys, the
+//! operator's port. [`Server::from_config`] makes the server, and [`Listeners`] is what it listens on. No properties file
+//! is read, and no variable of the environment.
+//!
+//! Recovery needs no file either. It is on by default: the server seals what it has to know after a restart into
+//! `recovery.redb` in the state directory, under keys that lie there, too. The next server with the same state directory
+//! finds the registered executors and the finalized merges again. `config.recovery = false` switches it off.
 //!
 //! ```no_run
-//! use sealed_shuffle::server::Server;
-//! use sealed_shuffle_config::{ConfiguredSecret, MergeConfig, ServerConfig};
+//! use sealed_shuffle::{ConfiguredSecret, Listeners, MergeConfig, Server, ServerConfig};
 //!
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut config = ServerConfig::new(["/data/spark".into()], "/var/lib/engine");
 //! config.secret = Some(ConfiguredSecret::new("the applications' secret"));
 //! config.merging = Some(MergeConfig::default());
+//! config.admin = Some("127.0.0.1:9337".parse()?);
 //! let server = Server::from_config(&config).await?;
-//! let listener = tokio::net::TcpListener::bind(config.listen).await?;
-//! server.run(listener, std::future::pending()).await;
+//! let listeners = Listeners::bind(&config)?;
+//! println!("listening on {}", listeners.address());
+//! listeners.serve(server, std::future::pending()).await;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! | feature | default | is for |
+//! |---|---|---|
+//! | `aws-kms` | yes | envelope keys from AWS KMS |
+//! | `program` | yes | the program `sealed-shuffle`; a program that a server is part of does without |
+//! | `internals` | no | the tests and benches of this project |
 
-pub mod admin;
+// A room shows with `pub` what other rooms may use.
+#![allow(unreachable_pub)]
+// Whether something is needed is judged where everything is built.
+#![cfg_attr(not(all(feature = "program", feature = "internals")), allow(dead_code))]
+
+mod admin;
 mod applications;
-pub mod disk;
-pub mod handover;
-pub mod inspect;
-pub mod io_encryption;
-pub mod keys;
-pub mod merge;
+#[cfg(feature = "program")]
+pub mod commands;
+mod disk;
+mod handover;
+#[cfg(feature = "program")]
+mod inspect;
+#[cfg(feature = "internals")]
+pub mod internals;
+#[cfg(feature = "program")]
+mod io_encryption;
+mod keys;
+mod listeners;
+mod merge;
 mod private_file;
-pub mod sealed_files;
-pub mod server;
-pub mod state;
-pub mod telemetry;
+mod sealed_files;
+mod server;
+mod state;
+mod telemetry;
+
+// Ours.
+pub use self::handover::{HandOverPayload, NotDone, Receiver};
+pub use self::listeners::{BindError, Listeners};
+pub use self::server::{DrainOutcome, Server, StartError};
+
+// Of the packages below, so that an embedder names one package.
+pub use sealed_shuffle_config::{
+    AppPolicy, ByteCount, ConfiguredSecret, EnvelopeConfig, HandoverConfig, KeySource, MergeConfig,
+    OutagePolicy, Policy, SaslSettings, SecretDirectory, ServerConfig, ServerTimeouts, SocketOptions,
+    TlsConfig, TlsFile, TlsSource,
+};
+pub use sealed_shuffle_protocol::channel::SecurityLevel;
+pub use sealed_shuffle_protocol::ids::AppId;
+pub use sealed_shuffle_protocol::limits::Limits;
+pub use sealed_shuffle_protocol::secret::AppSecret;

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use sealed_shuffle::disk::layout::Placement;
+use sealed_shuffle::internals::disk::layout::Placement;
 use sealed_shuffle_transport::lane::OnLane;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -492,8 +492,11 @@ fn a_key_file_is_listed_and_rotated_without_a_server() {
     assert!(keys("check", dir.path(), &[]).status.success());
     assert!(!dir.path().join("keys").exists(), "a check makes nothing");
 
-    sealed_shuffle::keys::envelope::LocalKeyFile::open_or_make(&OnLane::here(), &dir.path().join("keys"))
-        .unwrap();
+    sealed_shuffle::internals::keys::envelope::LocalKeyFile::open_or_make(
+        &OnLane::here(),
+        &dir.path().join("keys"),
+    )
+    .unwrap();
     let rotated = keys("rotate", dir.path(), &[]);
     let name = String::from_utf8(rotated.stdout).unwrap();
     let listed = String::from_utf8(keys("list", dir.path(), &[]).stdout).unwrap();

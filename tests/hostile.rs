@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sealed_shuffle_config::Policy;
+use sealed_shuffle_config::{ByteCount, Policy};
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
@@ -96,7 +96,7 @@ fn every_end_is_counted_and_the_server_goes_on() {
 
 #[test]
 fn handshake_that_trickles_is_cut_in_time() {
-    let running = Running::start_with(|setup| setup.settings.handshake_timeout = SOON);
+    let running = Running::start_with(|config| config.timeouts.handshake = SOON);
     let began = Instant::now();
     let mut peers: Vec<_> = (0..8).map(|_| Peer::connect(running.address)).collect();
     for peer in &mut peers {
@@ -119,7 +119,7 @@ fn handshake_that_trickles_is_cut_in_time() {
 
 #[test]
 fn flood_does_not_outrun_the_handshake_timeout() {
-    let running = Running::start_with(|setup| setup.settings.handshake_timeout = SOON);
+    let running = Running::start_with(|config| config.timeouts.handshake = SOON);
     let mut peer = Peer::connect(running.address);
     let flood: Vec<u8> = message(&Head::OneWayMessage, &[7; 100]).repeat(1000);
     let began = Instant::now();
@@ -132,9 +132,9 @@ fn flood_does_not_outrun_the_handshake_timeout() {
 
 #[test]
 fn reader_that_stops_is_cut_and_its_memory_serves_others() {
-    let running = Running::start_with(|setup| {
-        setup.settings.stalled_timeout = SOON;
-        setup.budget = 1 << 20;
+    let running = Running::start_with(|config| {
+        config.timeouts.stalled = Some(SOON);
+        config.memory_budget = ByteCount::mib(1);
     });
     running.write_map(1, &[16 << 20]);
     let mut stalled: Vec<_> = (0..6).map(|_| running.registered(CTR)).collect();
@@ -155,7 +155,7 @@ const MOST_OF_2_MIB: u64 = (2 << 20) * 8 / 9;
 
 #[test]
 fn announced_requests_that_never_come_hold_nobody_up() {
-    let running = Running::start_with(|setup| setup.budget = 4 << 20);
+    let running = Running::start_with(|config| config.memory_budget = ByteCount::mib(4));
     let mut liars: Vec<_> = (0..8).map(|_| running.peer(GCM)).collect();
     for peer in &mut liars {
         let mut head = BytesMut::new();
@@ -175,7 +175,7 @@ fn announced_requests_that_never_come_hold_nobody_up() {
 
 #[test]
 fn each_large_request_takes_a_share_of_its_own() {
-    let running = Running::start_with(|setup| setup.budget = 4 << 20);
+    let running = Running::start_with(|config| config.memory_budget = ByteCount::mib(4));
     let mut peer = running.peer(GCM);
     let head = |request, len| {
         let mut head = BytesMut::new();
@@ -260,8 +260,7 @@ fn assert_refuses_all(running: &Running, peer: impl Fn() -> Peer, text: &str) {
 
 #[test]
 fn no_block_goes_over_ctr_where_gcm_is_the_minimum() {
-    let running =
-        Running::start_with(|setup| setup.settings.policy = Policy::at_least(SecurityLevel::AesGcm));
+    let running = Running::start_with(|config| config.policy = Policy::at_least(SecurityLevel::AesGcm));
     for mode in [CTR, CTR_2] {
         assert_refuses_all(&running, || running.peer(mode), "spark.sealed.security.minimum");
     }
@@ -271,7 +270,7 @@ fn no_block_goes_over_ctr_where_gcm_is_the_minimum() {
 
 #[test]
 fn no_block_goes_in_clear_with_the_default_minimum() {
-    let running = Running::start_with(|setup| setup.settings.policy.anonymous = true);
+    let running = Running::start_with(|config| config.policy.anonymous = true);
     assert_refuses_all(&running, || Peer::connect(running.address), "spark.sealed.security.minimum");
     running.assert_serves();
 }
@@ -376,7 +375,7 @@ fn absurd_numbers_are_refused_and_the_connection_stays() {
 
 #[test]
 fn more_streams_than_the_limit_are_refused() {
-    let running = Running::start_with(|setup| setup.settings.limits.streams = 3);
+    let running = Running::start_with(|config| config.limits.streams = 3);
     running.write_map(1, &[10]);
     let mut peer = running.registered(GCM);
     let streams: Vec<_> = (0..3).map(|_| peer.open(1, &[0]).unwrap().stream).collect();
@@ -483,7 +482,7 @@ fn upload_is_refused_readably_although_its_body_follows() {
 
 #[test]
 fn chunks_over_the_limit_end_the_connection_that_asks() {
-    let running = Running::start_with(|setup| setup.settings.max_chunks = 1);
+    let running = Running::start_with(|config| config.max_chunks_being_transferred = 1);
     running.write_map(1, &[32 << 20]);
     let mut holder = running.registered(CTR);
     let stream = holder.open(1, &[0]).unwrap().stream;
@@ -501,7 +500,7 @@ fn chunks_over_the_limit_end_the_connection_that_asks() {
 
 #[test]
 fn connections_beyond_the_places_wait_and_are_served_later() {
-    let running = Running::start_with(|setup| setup.settings.connections = 2);
+    let running = Running::start_with(|config| config.max_connections = 2);
     let first = running.peer(GCM);
     let _second = running.peer(GCM);
     let mut third = Peer::connect(running.address);

@@ -10,8 +10,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use sealed_shuffle::disk::layout::Placement;
-use sealed_shuffle::io_encryption::EncryptingWriter;
+use sealed_shuffle::internals::disk::layout::Placement;
+use sealed_shuffle::internals::io_encryption::EncryptingWriter;
 use sealed_shuffle_protocol::stored::io_encryption::IoKey;
 use serde_json::Value;
 use tempfile::TempDir;

@@ -9,11 +9,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use sealed_shuffle::admin;
 use sealed_shuffle_protocol::ids::ChunkIndex;
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_transport::lane::OnLane;
-use tokio_util::sync::CancellationToken;
 
 use running::{APP, CTR, GCM, PATIENCE, Peer, Running, eventually};
 
@@ -87,7 +85,7 @@ fn transfer_that_has_begun_is_sent_whole_when_the_server_stops() {
 
 #[test]
 fn what_does_not_finish_is_cut_at_the_deadline() {
-    let running = Running::start_with(|setup| setup.settings.drain_timeout = Duration::from_millis(200));
+    let running = Running::start_with(|config| config.timeouts.drain = Duration::from_millis(200));
     running.write_map(1, &[32 << 20]);
     let mut reader = running.registered(CTR);
     let stream = reader.open(1, &[0]).unwrap().stream;
@@ -105,7 +103,7 @@ fn what_does_not_finish_is_cut_at_the_deadline() {
 
 #[test]
 fn flood_does_not_outrun_the_drain() {
-    let running = Running::start_with(|setup| setup.settings.drain_timeout = Duration::from_millis(200));
+    let running = Running::start_with(|config| config.timeouts.drain = Duration::from_millis(200));
     let mut peer = running.peer(CTR);
     let address = running.address;
     let flood = std::thread::spawn(move || {
@@ -119,18 +117,11 @@ fn flood_does_not_outrun_the_drain() {
 }
 
 /// The admin port of a running server.
-struct Admin {
-    address: SocketAddr,
-    _stop: tokio_util::sync::DropGuard,
-}
+struct Admin(SocketAddr);
 
 impl Admin {
     fn of(running: &Running) -> Self {
-        let listener = running.runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        running.runtime.spawn(admin::run(listener, running.server.clone(), stop.clone().cancelled_owned()));
-        Self { address, _stop: stop.drop_guard() }
+        Self(running.admin)
     }
 
     /// Status and the whole answer.
@@ -142,7 +133,7 @@ impl Admin {
     }
 
     fn say(&self, bytes: &[u8]) -> String {
-        let mut socket = TcpStream::connect(self.address).unwrap();
+        let mut socket = TcpStream::connect(self.0).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         // It may have answered and closed before all was sent.
         drop(socket.write_all(bytes));
@@ -267,10 +258,10 @@ fn deleted_file_is_closed_by_a_sweep() {
     let mut peer = running.registered(GCM);
     let stream = peer.open(1, &[0]).unwrap().stream;
     peer.chunk(stream, 0).unwrap();
-    eventually("only the cache holds it", || running.store.counters().files_open == 1);
+    eventually("only the cache holds it", || running.server.store().counters().files_open == 1);
     fs::remove_file(data).unwrap();
-    running.store.sweep(&OnLane::here(), Instant::now());
-    assert_eq!(running.store.counters().files_open, 0);
+    running.server.store().sweep(&OnLane::here(), Instant::now());
+    assert_eq!(running.server.store().counters().files_open, 0);
 }
 
 #[test]

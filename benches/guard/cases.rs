@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use sealed_shuffle::disk::layout::{self, Placement};
-use sealed_shuffle::disk::{BlockStore, DiskLimits, Proof, Roots};
+use sealed_shuffle::internals::disk::layout::{self, Placement};
+use sealed_shuffle::internals::disk::{BlockStore, DiskLimits, Proof, Roots};
 use sealed_shuffle_protocol::cipher::{CtrLayer, GcmLayer, Layer, NullLayer};
 use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
 use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};

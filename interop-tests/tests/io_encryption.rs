@@ -9,7 +9,7 @@ use std::{
     process::Output,
 };
 
-use sealed_shuffle::io_encryption::{DecryptingReader, EncryptingWriter};
+use sealed_shuffle::internals::io_encryption::{DecryptingReader, EncryptingWriter};
 use sealed_shuffle_interop_tests::{
     applications::ApplicationAtRest,
     fixture::Fixture,

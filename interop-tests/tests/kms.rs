@@ -9,7 +9,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::config::Credentials;
-use sealed_shuffle::keys::envelope::{
+use sealed_shuffle::internals::keys::envelope::{
     EnvelopeKeys, KeyCalls, KeyError, KeyErrorKind, KmsKeys, KmsSettings, RingSettings,
 };
 use sealed_shuffle_config::OutagePolicy;

@@ -66,8 +66,7 @@ use crate::telemetry::Metrics;
 pub(crate) use self::end::{End, EndReason};
 pub(crate) use self::register::Enrolment;
 pub(crate) use self::restore::Restoration;
-pub use self::usage::ApplicationLimits;
-pub(crate) use self::usage::{Evidence, Speaker};
+pub(crate) use self::usage::{ApplicationLimits, Evidence, Speaker};
 
 /// All applications that a server knows.
 #[derive(Debug)]

@@ -4,9 +4,9 @@ use std::io::{stdin, stdout};
 use std::path::PathBuf;
 
 use clap::Args;
-use sealed_shuffle::handover::{RelayError, relay};
 
 use super::{Exit, Failure};
+use crate::handover::{RelayError, relay};
 
 /// Hand applications over to a running server: lines in, answers out
 ///

@@ -4,13 +4,13 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use sealed_shuffle::keys::envelope::{KeyError, KeyErrorKind, LocalKeyFile, open_provider};
 use sealed_shuffle_config::{EnvelopeConfig, KeySource, ProcessEnvironment};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
 use time::format_description::well_known::Rfc3339;
 
 use super::{ConfigArgs, Exit, Failure};
+use crate::keys::envelope::{KeyError, KeyErrorKind, LocalKeyFile, open_provider};
 
 /// The application of the check. No application of Spark has such a name.
 const CHECKED: &str = "sealed-shuffle keys check";

@@ -1,4 +1,4 @@
-//! One file per sub-command: arguments in, library calls, text out.
+//! The program `sealed-shuffle`. One file per sub-command: arguments in, library calls, text out.
 //!
 //! Results go to standard output, progress and logs to standard error. Exit codes are a contract, see
 //! [`Exit`].
@@ -58,7 +58,7 @@ enum Command {
 }
 
 /// Runs the command line of this process.
-pub(crate) fn run() -> ExitCode {
+pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sd_notify::NotifyState;
-use sealed_shuffle::server::Server;
 use sealed_shuffle_config::{
     Effective, Environment, Notice, PathStat, ProcessEnvironment, ServerConfig, Sources,
 };
@@ -17,6 +16,7 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use super::systemd::notify;
+use crate::server::Server;
 
 /// Waits for SIGHUP. It is made before the server reports that it is ready, so that no signal ends the process.
 pub(crate) struct Reload {

@@ -6,13 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use sd_notify::NotifyState;
-use sealed_shuffle::admin;
-use sealed_shuffle::handover;
-use sealed_shuffle::keys::envelope;
-use sealed_shuffle::server::{self, DrainOutcome, Server};
 use sealed_shuffle_config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
 use sealed_shuffle_transport::lane::OnLane;
-use sealed_shuffle_transport::wire::{ListenSettings, bind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -20,6 +15,9 @@ use tracing::{debug, info, warn};
 use super::reload::{Reload, Remembering};
 use super::systemd::notify;
 use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
+use crate::keys::envelope;
+use crate::listeners::Listeners;
+use crate::server::{DrainOutcome, Server};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
@@ -73,7 +71,7 @@ impl Serve {
         start_logging(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads)
-            .max_blocking_threads(server::blocking_threads(&config))
+            .max_blocking_threads(Server::blocking_threads(&config))
             .thread_name("sealed-shuffle")
             .enable_all()
             .build()
@@ -119,44 +117,10 @@ async fn serve(
     })?;
     let signals = Signals::new().map_err(|error| failed(&error))?;
     let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
-    let sockets = &config.sockets;
-    let listener = bind(
-        "spark.sealed.bind, spark.shuffle.service.port",
-        config.listen,
-        &ListenSettings {
-            backlog: sockets.backlog.unwrap_or_else(|| ListenSettings::default().backlog),
-            receive_buffer: sockets.receive_buffer.unwrap_or(0),
-            send_buffer: sockets.send_buffer.unwrap_or(0),
-            keep_alive: sockets.keep_alive,
-        },
-    )
-    .map_err(|error| failed(&error))?;
-    let admin = match config.admin {
-        None => None,
-        Some(address) => Some(
-            bind("spark.sealed.admin.address", address, &ListenSettings::default())
-                .map_err(|error| failed(&error))?,
-        ),
-    };
-    // The socket is made after the port is bound, so that of two servers that start together only one looks for a
-    // stale socket.
-    let handover = config.handover.as_ref().map(handover::Socket::bind).transpose();
-    let handover = handover.map_err(|error| failed(&error))?;
-
-    let address = listener.local_addr().map_err(|error| failed(&error))?;
-    let admin_address = match &admin {
-        None => None,
-        Some(listener) => Some(listener.local_addr().map_err(|error| failed(&error))?),
-    };
-    let admin_stopped = CancellationToken::new();
-    let admin_task = admin.map(|listener| {
-        tokio::spawn(admin::run(listener, server.clone(), admin_stopped.clone().cancelled_owned()))
-    });
-    let handover_task = handover.map(|socket| {
-        tokio::spawn(handover::run(socket, Arc::new(server.clone()), admin_stopped.clone().cancelled_owned()))
-    });
+    let listeners = Listeners::bind(config).map_err(|error| failed(&error))?;
+    let address = listeners.address();
     // The first line holds everything. The admin address also has its own line, for programs that read line by line.
-    let lines = match admin_address {
+    let lines = match listeners.admin_address() {
         None => format!("listening on {address}\n"),
         Some(admin) => format!("listening on {address} admin on {admin}\nadmin on {admin}\n"),
     };
@@ -167,12 +131,8 @@ async fn serve(
     tokio::spawn(reload.watch());
     tokio::spawn(signals.watch(stop.clone(), cut.clone()));
     tokio::select! {
-        DrainOutcome { cut } = server.run(listener, stop.cancelled()) => info!(cut, "drained"),
+        DrainOutcome { cut } = listeners.serve(server, stop.cancelled()) => info!(cut, "drained"),
         () = cut.cancelled() => warn!("a second signal: cut everything"),
-    }
-    admin_stopped.cancel();
-    for task in [admin_task, handover_task].into_iter().flatten() {
-        drop(tokio::time::timeout(Duration::from_secs(1), task).await);
     }
     match config.recovery {
         true => info!("stopped; registrations are known again after the next start"),

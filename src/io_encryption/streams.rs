@@ -3,7 +3,7 @@
 //! ```
 //! use std::io::{Read, Write};
 //!
-//! use sealed_shuffle::io_encryption::{DecryptingReader, EncryptingWriter};
+//! use sealed_shuffle::internals::io_encryption::{DecryptingReader, EncryptingWriter};
 //! use sealed_shuffle_protocol::stored::io_encryption::IoKey;
 //!
 //! # fn main() -> std::io::Result<()> {

@@ -135,16 +135,6 @@ impl Secrets {
         Self { inner: Arc::new(inner) }
     }
 
-    /// No secret: nobody can prove anything.
-    pub fn none() -> Self {
-        Self::from_source(Source::None)
-    }
-
-    /// One secret for every application.
-    pub fn shared(secret: AppSecret) -> Self {
-        Self::from_source(Source::Shared { current: Arc::new(secret), previous: None })
-    }
-
     /// Stores secrets that are handed over from now on in `memory`. Only the first call counts.
     pub fn remember_in(&self, memory: Arc<dyn RememberSecrets>) {
         self.inner.handed.remember_in(memory);

@@ -274,11 +274,6 @@ fn check(push: &PushBlockStream, len: u64) -> Result<u32, MergeError> {
 }
 
 impl Push {
-    /// The name of the block, as answers carry it.
-    pub fn block(&self) -> &str {
-        &self.block
-    }
-
     /// Takes the next bytes. After an error the push is over, and so is its connection.
     pub fn data(&mut self, on: &OnLane, pieces: &[&[u8]]) -> Result<(), MergeError> {
         let merger = &self.merger;

@@ -59,7 +59,7 @@ impl Session {
         };
         if self.listening.as_ref().is_some_and(Listening::is_open) {
             // Mostly the client's deadline is ours too; its giving up tells something, our closing nothing.
-            let timeout = self.shared.settings.idle_timeout;
+            let timeout = self.shared.idle_timeout();
             engine.set_idle_timeout(timeout.saturating_add(timeout / 2));
         }
         if answer == Answer::Refusal {

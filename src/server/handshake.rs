@@ -109,7 +109,7 @@ impl Session {
         challenge: ClientChallenge,
     ) -> Result<(), CloseReason> {
         let app = challenge.app_id().clone();
-        let limits = self.shared.settings.legacy_limits;
+        let limits = self.shared.legacy_limits;
         if let Err(error) = limits.check(&challenge) {
             return self.refuse_handshake(engine, &app, ProofFailure::because(error));
         }
@@ -137,7 +137,7 @@ impl Session {
     fn converse(&mut self, engine: &mut Engine, start: &SaslMessage) -> Result<(), CloseReason> {
         let app = start.app_id().clone();
         self.claimed = Some(app.clone());
-        match sasl::Server::start(&offer(&self.shared.settings.sasl), &mut OsRandom) {
+        match sasl::Server::start(&offer(&self.shared.sasl), &mut OsRandom) {
             Ok((server, challenge)) => {
                 self.conversation = Some(Conversation { app, server });
                 engine.proceed(&challenge)
@@ -171,7 +171,7 @@ impl Session {
         // The policy's words come first: they ask for more.
         let inside = self.within_tls(channel);
         let is_served = self.shared.policy().verdict(Some(&app), &inside).served;
-        let own = refusal(&self.shared.settings.sasl, &protection, &app, inside.level).filter(|_| is_served);
+        let own = refusal(&self.shared.sasl, &protection, &app, inside.level).filter(|_| is_served);
         let text = match own {
             Some(own) => Some(self.refuse_sasl(&app, channel, &own)),
             None => self.judge_channel(Some(&app), channel),

@@ -45,7 +45,7 @@ async fn look_after_shares(shared: &Shared) {
     let mut rounds = rounds(SHARES_ROUND);
     loop {
         let now = rounds.tick().await.into_std();
-        let evicted = shared.pool.budget().evict_slow(now, shared.settings.min_rate);
+        let evicted = shared.pool.budget().evict_slow(now, shared.min_rate);
         if evicted > 0 {
             warn!(
                 connections = evicted,

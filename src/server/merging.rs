@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use sealed_shuffle_config::ServerConfig;
+use sealed_shuffle_config::{MergeConfig, ServerConfig};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
@@ -29,7 +29,9 @@ use super::uploads::Answer;
 use super::{Failure, Shared};
 use crate::disk::{Disk, Roots};
 use crate::keys::envelope::EnvelopeKeys;
-use crate::merge::{MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges};
+use crate::merge::{
+    MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges, Store,
+};
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
 use crate::state::State;
 
@@ -52,14 +54,27 @@ pub(super) fn open_files(config: &ServerConfig) -> usize {
     config.merging.as_ref().map_or(0, |_| config.max_open_files / MERGED_FILES_SHARE)
 }
 
-/// The merger as it was configured, none where merging is not switched on. It seals what it writes beneath `roots`.
-pub(super) fn from_config(
+/// Files of merged partitions, which are sealed under `keys` beneath `roots`.
+pub(super) fn sealed_files(
     config: &ServerConfig,
+    merging: &MergeConfig,
     keys: EnvelopeKeys,
     roots: &Arc<Roots>,
+) -> Arc<dyn Store> {
+    let handles = open_files(config) / 2;
+    let limits = SealedLimits { write_handles: handles, read_handles: handles, ..SealedLimits::default() };
+    let files = Arc::new(SealedStore::new(Arc::clone(roots), limits));
+    let fsync = if merging.fsync { Fsync::Always } else { Fsync::Never };
+    Arc::new(SealedMerges::new(files, Arc::clone(roots), keys, Handle::current(), fsync))
+}
+
+/// The merger as it was configured.
+pub(super) fn merger(
+    config: &ServerConfig,
+    merging: &MergeConfig,
+    files: Arc<dyn Store>,
     state: Option<Arc<State>>,
-) -> Option<Arc<Merger>> {
-    let merging = config.merging.as_ref()?;
+) -> Merger {
     let settings = MergeSettings {
         min_chunk: merging.min_chunk.as_u64(),
         io_errors: merging.io_errors,
@@ -69,16 +84,11 @@ pub(super) fn from_config(
         cleaner_timeout: merging.cleaner_timeout,
         ..MergeSettings::default()
     };
-    let handles = open_files(config) / 2;
-    let limits = SealedLimits { write_handles: handles, read_handles: handles, ..SealedLimits::default() };
-    let files = Arc::new(SealedStore::new(Arc::clone(roots), limits));
-    let fsync = if merging.fsync { Fsync::Always } else { Fsync::Never };
-    let store = SealedMerges::new(files, Arc::clone(roots), keys, Handle::current(), fsync);
-    let merger = Merger::new(settings, Arc::new(store));
-    Some(Arc::new(match state {
+    let merger = Merger::new(settings, files);
+    match state {
         Some(state) => merger.with_journal(state),
         None => merger,
-    }))
+    }
 }
 
 impl Session {
@@ -138,7 +148,7 @@ impl Session {
             let merger = Arc::clone(&merger);
             let tenant = self.memory.tenant();
             let done = lane.run_for(&tenant, move |on| work.run(on, &merger));
-            let timeout = self.shared.settings.stalled_timeout;
+            let timeout = self.shared.stalled_timeout();
             let worked = match tokio::time::timeout(timeout, done).await {
                 Ok(Ok(worked)) => worked,
                 // Nobody knows what of it was written: the open push is lost with the connection.
@@ -313,7 +323,7 @@ async fn merging<T: Send + 'static>(
     merger: Arc<Merger>,
     work: impl FnOnce(&OnLane, &Merger) -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    let timeout = shared.settings.stalled_timeout;
+    let timeout = shared.stalled_timeout();
     let done = lane.run_for(tenant, move |on| work(on, &merger));
     match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),

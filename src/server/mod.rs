@@ -14,12 +14,16 @@ mod conversation;
 mod ending;
 mod handshake;
 mod housekeeping;
+#[cfg(feature = "internals")]
+mod internals;
 mod merging;
 mod recovery;
 mod refusals;
 mod reload;
 mod requests;
 mod session;
+mod setup;
+mod start_error;
 mod streams;
 mod uploads;
 
@@ -28,148 +32,55 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use sealed_shuffle_config::{Policy, SaslSettings, ServerConfig};
+use sealed_shuffle_config::{Policy, SaslSettings, ServerTimeouts};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, ServerSettings};
-use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::pot::{Pot, PotFigures};
-use sealed_shuffle_transport::random::random_bytes;
-use sealed_shuffle_transport::seal::{Budget, SegmentPool, Stack};
-use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
+use sealed_shuffle_transport::seal::{SegmentPool, Stack};
+use sealed_shuffle_transport::tls::LiveServerTls;
 use sealed_shuffle_transport::wire::{CountingSocket, WireSettings, accept_loop, drive};
-use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-pub use crate::applications::ApplicationLimits;
-pub use crate::keys::Secrets;
+pub use self::start_error::StartError;
 
 use crate::applications::Applications;
-use crate::disk::{BlockStore, Disk, DiskLimits, RegistryLimits, RootError, Roots};
-use crate::keys::DirectoryError;
-use crate::keys::envelope::{EnvelopeKeys, KeyError};
+use crate::disk::{BlockStore, Disk};
 use crate::merge::Merger;
-use crate::state::{State, StateError};
 use crate::telemetry::{Metrics, Snapshot};
 
 use self::session::Session;
 use self::streams::StreamIds;
 
-/// How a server behaves, beyond its port and its roots.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Every number that a peer can press on.
-    pub limits: Limits,
-    /// Who is served (`spark.sealed.security.*`, `spark.authenticate=false`), until a reload.
-    pub policy: Policy,
-    /// The table of applications (`spark.sealed.applications.max`).
-    pub applications: ApplicationLimits,
-    /// Key and certificates for TLS, until a reload; `None` where it is not spoken (`spark.ssl.rpc.enabled`).
-    pub tls: Option<Arc<LiveServerTls>>,
-    /// What of SASL is served, where the policy lets it in.
-    pub sasl: SaslSettings,
-    /// What a client of the PBKDF2 handshake may make us compute (`spark.sealed.limits.legacy-iterations`).
-    pub legacy_limits: LegacyLimits,
-    /// Connections at once; further ones wait in the backlog (`spark.sealed.connections.max`).
-    pub connections: usize,
-    /// Chunks in transfer over all connections (`spark.shuffle.maxChunksBeingTransferred`).
-    pub max_chunks: u64,
-    /// From accepting to a proven identity (`spark.sealed.handshake.timeout`).
-    pub handshake_timeout: Duration,
-    /// Without a byte in either direction (`spark.shuffle.io.connectionTimeout`).
-    pub idle_timeout: Duration,
-    /// Without the peer taking a byte (`spark.sealed.stalled.timeout`).
-    pub stalled_timeout: Duration,
-    /// Bytes a second that a connection moves at least which holds memory that others wait for
-    /// (`spark.sealed.memory.min-rate`).
-    pub min_rate: u64,
-    /// What open transfers get to finish when the server stops (`spark.sealed.drain.timeout`).
-    pub drain_timeout: Duration,
-}
-
 /// Stands for a deadline that was switched off.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-
-/// Threads for slow ciphers.
-const SLOW_LANE: usize = 2;
-
-/// Threads for the key derivations of the older handshake, which strangers may ask for: they hold up each other alone.
-const DERIVATIONS: usize = 1;
-
-/// Threads that look at keys and certificates of TLS.
-const MATERIAL: usize = 1;
-
-/// Threads for what operators tell.
-const TOLD: usize = 4;
-
-/// Threads for what has a lane of its own elsewhere (secrets, keys, recovery store, cluster managers).
-const OTHERS: usize = 16;
-
-/// The threads of all lanes together: what the runtime's blocking pool must have room for. Threads are made when they
-/// are needed.
-pub fn blocking_threads(config: &ServerConfig) -> usize {
-    // One lane a root, and the one for what concerns several.
-    let disks = (config.roots.paths.len() + 1) * config.disk_threads;
-    disks + SLOW_LANE + DERIVATIONS + MATERIAL + TOLD + OTHERS
-}
-
-/// Segments kept for the next transfer while nobody uses them.
-const KEPT_SEGMENTS: usize = 32;
-
-/// Why a server cannot be set up. The remedy is in the text.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A root cannot be used.
-    #[error(transparent)]
-    Root(#[from] RootError),
-    /// Key or certificates of TLS cannot be used.
-    #[error(transparent)]
-    Tls(#[from] MaterialError),
-    /// The directory of secrets cannot be used.
-    #[error(transparent)]
-    Secrets(#[from] DirectoryError),
-    /// The keys that seal what is merged cannot be had.
-    #[error(transparent)]
-    Keys(#[from] KeyError),
-    /// The recovery store does not open.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// What was recovered could not be taken up.
-    #[error("what was known before the restart could not be taken up: {0}")]
-    Recovery(JoinError),
-    /// The system gives no randomness.
-    #[error("no randomness for stream ids: {0}")]
-    Random(#[from] RandomError),
-}
-
-impl StartError {
-    /// Whether the next start fails, too, unless somebody changes something.
-    pub fn is_configuration(&self) -> bool {
-        match self {
-            Self::State(error) => error.is_configuration(),
-            Self::Keys(error) => !error.is_retryable(),
-            Self::Random(_) | Self::Recovery(_) => false,
-            Self::Root(_) | Self::Tls(_) | Self::Secrets(_) => true,
-        }
-    }
-}
 
 /// The text of a failed request, for the peer.
 type Failure = String;
 
 /// What all connections share.
 pub(crate) struct Shared {
-    settings: Settings,
+    /// Every number that a peer can press on.
+    limits: Limits,
+    timeouts: ServerTimeouts,
+    /// What of SASL is served, where the policy lets it in.
+    sasl: SaslSettings,
+    /// What a client of the PBKDF2 handshake may make us compute.
+    legacy_limits: LegacyLimits,
+    /// Connections at once; further ones wait in the backlog.
+    max_connections: usize,
+    /// Chunks in transfer over all connections.
+    max_chunks: u64,
+    /// Who is served, until a reload.
     policy: ArcSwap<Policy>,
+    /// Key and certificates, until a reload; none where TLS is not spoken.
     tls: ArcSwapOption<LiveServerTls>,
     /// All that lives as long as an application.
     applications: Applications,
@@ -180,6 +91,8 @@ pub(crate) struct Shared {
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     stream_ids: StreamIds,
+    /// Bytes a second that a connection moves at least which holds memory that others wait for.
+    min_rate: u64,
     /// Bytes of all open streams.
     open_streams: Pot,
     /// Where slow ciphers seal.
@@ -203,9 +116,19 @@ impl Shared {
     fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
     }
+
+    /// How long a connection may go without a byte in either direction.
+    fn idle_timeout(&self) -> Duration {
+        self.timeouts.idle.unwrap_or(NEVER)
+    }
+
+    /// How long a peer may take no byte, and a disk give none.
+    fn stalled_timeout(&self) -> Duration {
+        self.timeouts.stalled.unwrap_or(NEVER)
+    }
 }
 
-/// A server that serves as long as [`Server::run`] is polled.
+/// A server that serves as long as [`Server::run`] is polled. [`Server::from_config`] makes it.
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -219,138 +142,11 @@ pub struct DrainOutcome {
 }
 
 impl Server {
-    /// A server over `store`. Fails only where the system gives no randomness.
-    pub fn new(
-        settings: Settings,
-        secrets: Secrets,
-        store: Arc<BlockStore>,
-        pool: SegmentPool,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, RandomError> {
-        Self::with_merger(settings, secrets, store, None, pool, metrics)
-    }
-
-    /// The same with push-based merging.
-    pub fn with_merger(
-        settings: Settings,
-        secrets: Secrets,
-        store: Arc<BlockStore>,
-        merger: Option<Arc<Merger>>,
-        pool: SegmentPool,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, RandomError> {
-        Self::remembering(settings, secrets, store, (merger, None), pool, metrics)
-    }
-
-    fn remembering(
-        settings: Settings,
-        secrets: Secrets,
-        store: Arc<BlockStore>,
-        (merger, state): (Option<Arc<Merger>>, Option<Arc<State>>),
-        pool: SegmentPool,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, RandomError> {
-        let stream_ids = StreamIds::starting_at(random_bytes()?);
-        let open_streams = Pot::new("open_streams", pool.budget().total() / 2);
-        let tls = ArcSwapOption::new(settings.tls.clone());
-        let policy = ArcSwap::from_pointee(settings.policy.clone());
-        let applications = Applications::new(
-            settings.applications,
-            secrets,
-            Arc::clone(&store),
-            merger.clone(),
-            state,
-            Arc::clone(&metrics),
-        );
-        let shared = Shared {
-            settings,
-            policy,
-            tls,
-            applications,
-            store,
-            merger,
-            pool,
-            metrics,
-            stream_ids,
-            open_streams,
-            slow_lane: Lane::new(SLOW_LANE),
-            derivations: Lane::new(DERIVATIONS),
-            material: Lane::new(MATERIAL),
-            told: Lane::new(TOLD),
-            draining: CancellationToken::new(),
-        };
-        Ok(Self { shared: Arc::new(shared) })
-    }
-
-    /// What [`Server::from_config`] would refuse, as far as it can be told without making or asking anything.
-    pub fn check(config: &ServerConfig) -> Result<(), StartError> {
-        reload::tls(config)?;
-        reload::source(config)?;
-        Roots::open(&config.roots.paths)?;
-        Ok(())
-    }
-
-    /// A server as it was configured: opens the roots, takes the secret, sets up the memory, has the keys at hand.
-    pub async fn from_config(config: &ServerConfig) -> Result<Self, StartError> {
-        let timeouts = &config.timeouts;
-        let tls = reload::tls(config)?;
-        let settings = Settings {
-            limits: config.limits.clone(),
-            policy: config.policy.clone(),
-            applications: ApplicationLimits { rows: config.max_applications, idle_ttl: config.app_idle_ttl },
-            tls,
-            sasl: config.sasl.clone(),
-            legacy_limits: LegacyLimits { iterations: config.max_legacy_iterations },
-            connections: config.max_connections,
-            max_chunks: config.max_chunks_being_transferred,
-            handshake_timeout: timeouts.handshake,
-            idle_timeout: timeouts.idle.unwrap_or(NEVER),
-            stalled_timeout: timeouts.stalled.unwrap_or(NEVER),
-            drain_timeout: timeouts.drain,
-            min_rate: config.min_rate.as_u64(),
-        };
-        let source = reload::source(config)?;
-        let secrets = match &config.handover {
-            Some(handover) => Secrets::handed_over_or(source, handover.wait),
-            None => Secrets::from_source(source),
-        };
-        let roots = Roots::open(&config.roots.paths)?.with_threads(config.disk_threads);
-        let registry = RegistryLimits {
-            executors: config.max_executors,
-            idle_ttl: config.app_idle_ttl,
-            ..Default::default()
-        };
-        let limits = DiskLimits {
-            index_cache_bytes: config.index_cache_size.as_u64(),
-            open_files: config.max_open_files - merging::open_files(config),
-            registry,
-            ..DiskLimits::default()
-        };
-        let budget = Budget::new(config.memory_budget.as_u64() - merging::merge_bytes(config));
-        let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
-        let store = Arc::new(BlockStore::new(roots, limits));
-        let metrics = Arc::new(Metrics::new());
-        let keys = match config.recovery || config.merging.is_some() {
-            true => Some(EnvelopeKeys::from_config(config, metrics.key_calls.clone()).await?),
-            false => None,
-        };
-        let (state, recovered) = match keys.as_ref().filter(|_| config.recovery) {
-            Some(keys) => recovery::open(config, keys).await.map(|(state, all)| (Some(state), Some(all)))?,
-            None => (None, None),
-        };
-        let merger = keys.and_then(|keys| merging::from_config(config, keys, store.roots(), state.clone()));
-        let server = Self::remembering(settings, secrets, store, (merger, state.clone()), pool, metrics)?;
-        if let (Some(state), Some(recovered)) = (&state, recovered) {
-            recovery::take_up(&server.shared, state, recovered).await?;
-        }
-        Ok(server)
-    }
-
     /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections
     /// close, open transfers finish or are cut at the deadline.
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> DrainOutcome {
         let shared = &self.shared;
-        let places = Arc::new(Semaphore::new(shared.settings.connections));
+        let places = Arc::new(Semaphore::new(shared.max_connections));
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         if let Some(tls) = shared.tls() {
@@ -374,7 +170,7 @@ impl Server {
     }
 
     async fn drain(&self, tasks: &TaskTracker, cut: &CancellationToken) -> DrainOutcome {
-        let timeout = self.shared.settings.drain_timeout;
+        let timeout = self.shared.timeouts.drain;
         tasks.close();
         info!(connections = tasks.len(), ?timeout, "draining: no new connections, open transfers may finish");
         self.shared.draining.cancel();
@@ -389,7 +185,7 @@ impl Server {
     }
 
     /// What the metrics page shows beside the counters.
-    pub fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self) -> Snapshot {
         let shared = &self.shared;
         let disk = shared.store.counters();
         Snapshot {
@@ -455,14 +251,6 @@ impl Server {
         self.shared.metrics.render(self.snapshot())
     }
 
-    /// One sweep of housekeeping at the time `now`: closes files, and ends applications that are over. [`Server::run`] does
-    /// so every few seconds.
-    pub fn sweep(&self, on: &OnLane, now: Instant) {
-        (0..self.shared.store.roots().disks().len())
-            .for_each(|disk| housekeeping::close_files(on, &self.shared, disk, now));
-        self.shared.applications.sweep(on, now);
-    }
-
     /// Whether the server is stopping.
     pub fn is_draining(&self) -> bool {
         self.shared.draining.is_cancelled()
@@ -471,17 +259,16 @@ impl Server {
 
 /// Serves one connection to its end.
 async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
-    let settings = &shared.settings;
     let wire = WireSettings {
-        pipelined: settings.limits.pipelined_requests,
-        budget_timeout: settings.stalled_timeout,
+        pipelined: shared.limits.pipelined_requests,
+        budget_timeout: shared.stalled_timeout(),
         slow_lane: shared.slow_lane.clone(),
     };
     let engine_settings = ServerSettings {
-        limits: settings.limits.clone(),
-        handshake_timeout: settings.handshake_timeout,
-        idle_timeout: settings.idle_timeout,
-        stalled_timeout: settings.stalled_timeout,
+        limits: shared.limits.clone(),
+        handshake_timeout: shared.timeouts.handshake,
+        idle_timeout: shared.idle_timeout(),
+        stalled_timeout: shared.stalled_timeout(),
         authenticates: shared.applications.secrets().exist(),
         admits_anonymous: shared.policy().anonymous,
     };

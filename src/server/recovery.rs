@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle_config::ServerConfig;
+use tokio::task::JoinError;
 use tracing::{info, warn};
 
-use super::{Shared, StartError};
+use super::Shared;
 use crate::applications::Restoration;
 use crate::keys::envelope::EnvelopeKeys;
-use crate::state::{Recovered, State, node_app};
+use crate::state::{Recovered, State, StateError, node_app};
 
 /// For the last changes to reach the disk.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -18,9 +19,9 @@ const CLOSING: Duration = Duration::from_secs(10);
 pub(super) async fn open(
     config: &ServerConfig,
     keys: &EnvelopeKeys,
-) -> Result<(Arc<State>, Recovered), StartError> {
+) -> Result<(Arc<State>, Recovered), StateError> {
     let context = keys.context(&node_app());
-    Ok(State::open(&config.envelope.state_dir, &**keys.provider(), &context).await?)
+    State::open(&config.envelope.state_dir, &**keys.provider(), &context).await
 }
 
 /// Takes up what was recovered.
@@ -28,11 +29,11 @@ pub(super) async fn take_up(
     shared: &Arc<Shared>,
     state: &State,
     recovered: Recovered,
-) -> Result<(), StartError> {
+) -> Result<(), JoinError> {
     let taking = Arc::clone(shared);
     let lane = shared.store.roots().across();
-    let taken = lane.run(move |on| taking.applications.restore(on, recovered)).await;
-    let Restoration { executors, dropped, merges, secrets } = taken.map_err(StartError::Recovery)?;
+    let taken = lane.run(move |on| taking.applications.restore(on, recovered)).await?;
+    let Restoration { executors, dropped, merges, secrets } = taken;
     let file = state.path().display();
     info!(executors, dropped, merging = merges, secrets, %file, "took up what was known before the restart");
     Ok(())

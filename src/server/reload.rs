@@ -10,26 +10,27 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::tls::{LiveServerTls, MaterialError};
 use tracing::info;
 
+use super::Server;
 use super::housekeeping::say_tls;
-use super::{Server, StartError};
+use super::start_error::{Cause, StartError};
 use crate::keys::{Directory, DirectoryError, Source};
 
 impl Server {
     /// Whether a reload replaces what this key says; other keys need a restart.
-    pub fn reloads(key: &str) -> bool {
+    pub(crate) fn reloads(key: &str) -> bool {
         keys::find(key).is_some_and(|key| key.reloads())
     }
 
     /// Counts what became of a configuration that was read again.
-    pub fn reloaded(&self, replaced: bool) {
+    pub(crate) fn reloaded(&self, replaced: bool) {
         self.shared.metrics.reloaded(if replaced { "replaced" } else { "refused" });
     }
 
-    /// Takes policy, secrets and TLS from `config`. An error leaves everything as it was.
+    /// Takes policy, secrets and TLS from `config`, for connections that begin from now on. An error leaves everything as it was.
     pub fn reload(&self, config: &ServerConfig) -> Result<(), StartError> {
         let shared = &self.shared;
-        let source = source(config)?;
-        let tls = tls(config)?;
+        let source = source(config).map_err(Cause::from)?;
+        let tls = tls(config).map_err(Cause::from)?;
         shared.applications.secrets().replace(source);
         if let Some(tls) = &tls {
             say_tls(tls);

@@ -182,7 +182,7 @@ impl Session {
 
     async fn register(&mut self, message: RegisterExecutor, proof: Proof) -> Result<(), Failure> {
         let dirs = message.info.local_dirs.len();
-        let most = self.shared.settings.limits.local_dirs;
+        let most = self.shared.limits.local_dirs;
         if dirs > most {
             return Err(self.refuse(&Refusal::TooManyDirs { dirs, most }));
         }
@@ -196,7 +196,7 @@ impl Session {
         })?;
         if let Some(written) = written {
             // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
-            let timeout = self.shared.settings.stalled_timeout;
+            let timeout = self.shared.stalled_timeout();
             if tokio::time::timeout(timeout, written).await.is_err() {
                 warn!(%app, %executor, ?timeout, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
             }
@@ -238,7 +238,7 @@ impl Session {
         executor: ExecutorId,
         plan: Plan,
     ) -> Result<BlockTransferMessage, Failure> {
-        let most = self.shared.settings.limits.chunks;
+        let most = self.shared.limits.chunks;
         let num_chunks = match i32::try_from(plan.len()) {
             Ok(chunks) if plan.len() <= most => chunks,
             _ => {
@@ -297,7 +297,7 @@ impl Session {
     /// `spark.shuffle.maxChunksBeingTransferred`: at the limit the connection is closed, which makes
     /// Spark's client come back later (TransportRequestHandler, 4.3.0).
     fn admit_transfer(&self) -> Result<(), CloseReason> {
-        let most = self.shared.settings.max_chunks;
+        let most = self.shared.max_chunks;
         let now = self.shared.metrics.chunks_in_transfer.load(std::sync::atomic::Ordering::Relaxed);
         if now < most {
             return Ok(());
@@ -472,7 +472,7 @@ impl Session {
             })
             .await?
             .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
-        let deadline = tokio::time::Instant::now() + self.shared.settings.stalled_timeout;
+        let deadline = tokio::time::Instant::now() + self.shared.stalled_timeout();
         let cause = loop {
             let lane = match &examination {
                 Examination::Done(cause) => break *cause,
@@ -545,7 +545,7 @@ async fn on_lane<T: Send + 'static>(
 ) -> Result<T, Missing> {
     let store = Arc::clone(&shared.store);
     let done = lane.run_for(tenant, move |on| work(on, &store));
-    let timeout = shared.settings.stalled_timeout;
+    let timeout = shared.stalled_timeout();
     match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {

@@ -69,7 +69,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr, memory: SegmentPool) -> Self {
-        let streams = Streams::new(shared.settings.limits.streams, shared.settings.limits.chunks);
+        let streams = Streams::new(shared.limits.streams, shared.limits.chunks);
         Self {
             shared,
             peer,
@@ -245,7 +245,7 @@ impl Handler for Session {
             }
             Agreement::Pbkdf2(keys) => Box::new(keys.into_layer(Role::Server)),
             Agreement::Sasl(keys) => {
-                let max_block = self.shared.settings.sasl.max_block.as_usize();
+                let max_block = self.shared.sasl.max_block.as_usize();
                 Box::new(SaslLayer::new(keys, Role::Server, max_block))
             }
         }

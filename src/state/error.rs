@@ -44,7 +44,8 @@ pub(super) const START_ANEW: &str = "put it back from a copy, or move it away to
 
 impl StateError {
     /// What kind it is.
-    pub fn kind(&self) -> StateErrorKind {
+    #[cfg(test)]
+    pub(super) fn kind(&self) -> StateErrorKind {
         self.kind
     }
 

@@ -92,7 +92,7 @@ use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tracing::info;
 
-pub use self::error::{StateError, StateErrorKind};
+pub use self::error::StateError;
 pub use self::file::FILE_NAME;
 pub use self::load::{Recovered, RecoveredExecutor};
 use self::queue::{Change, Queue};

@@ -7,4 +7,4 @@ mod metrics;
 mod shares;
 mod state;
 
-pub use metrics::{ApplicationCounts, Metrics, Reason, RefusalReason, RequestKind, SecretUsed, Snapshot};
+pub use metrics::{ApplicationCounts, Metrics, RefusalReason, RequestKind, SecretUsed, Snapshot};

@@ -151,8 +151,9 @@ impl Bundle {
         Arc::new(LiveClientTls::load(config).unwrap())
     }
 
-    pub(crate) fn asking_server(&self, asks: ClientAuth) -> Arc<LiveServerTls> {
-        self.server_that(|config| config.client_auth = asks)
+    /// As a server that looks at its clients' certificates.
+    pub(crate) fn asking(&self, asks: ClientAuth) -> TlsConfig {
+        TlsConfig { client_auth: asks, ..self.config() }
     }
 }
 

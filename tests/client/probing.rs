@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sealed_shuffle::server::Settings as ServerSettings;
 use sealed_shuffle_client::{
     Address, ClientError, Judgement, Peer, Probe, ProbeReport, Security, Trust, Verdict, WrongSecret,
 };
@@ -14,7 +13,7 @@ use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::RequestId;
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::secret::AppSecret;
-use sealed_shuffle_transport::tls::{LiveClientTls, LiveServerTls, dev};
+use sealed_shuffle_transport::tls::{LiveClientTls, dev};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,12 +36,11 @@ fn probe(secret: Option<&str>) -> Probe {
 
 /// Our server with a minimum, and TLS if there is a place with its keys.
 async fn ours(minimum: SecurityLevel, tls: Option<&Place>) -> Running {
-    let settings = ServerSettings {
-        policy: Policy::at_least(minimum),
-        tls: tls.map(|place| Arc::new(LiveServerTls::load(place.config()).unwrap())),
-        ..server_settings(&gcm())
-    };
-    Running::start_with(settings, true, tempfile::tempdir().unwrap(), "127.0.0.1:0").await
+    let root = tempfile::tempdir().unwrap();
+    let mut config = server_config(&gcm(), &root);
+    config.policy = Policy::at_least(minimum);
+    config.tls = tls.map(Place::config);
+    Running::start_with(&config, root).await
 }
 
 /// Keys and certificates for development.

@@ -1,28 +1,22 @@
 //! A server with a synthetic shuffle, and clients for it.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
-use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
-use sealed_shuffle::server::{ApplicationLimits, Secrets, Server, Settings as ServerSettings};
-use sealed_shuffle::telemetry::Metrics;
+use sealed_shuffle::internals::disk::layout::{Placement, data_name, index_name};
+use sealed_shuffle::{ConfiguredSecret, Listeners, Policy, Server, ServerConfig};
 use sealed_shuffle_client::{Address, Client, ClientError, Fetch, FetchError, Security, Settings};
-use sealed_shuffle_config::{Policy, SaslSettings};
 use sealed_shuffle_protocol::auth::EngineVersion;
-use sealed_shuffle_protocol::auth::legacy::{LegacyLimits, LegacySettings};
+use sealed_shuffle_protocol::auth::legacy::LegacySettings;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::SessionCipher;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
-use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{BlockId, ExecutorShuffleInfo, Strings};
-use sealed_shuffle_transport::seal::{Budget, SegmentPool};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub(crate) const SECRET: &str = "correct horse battery staple";
@@ -87,21 +81,17 @@ impl Running {
     }
 
     pub(crate) async fn start_at(security: &Security, root: TempDir, address: &str) -> Self {
-        let plaintext = matches!(security, Security::Plaintext);
-        Self::start_with(server_settings(security), !plaintext, root, address).await
+        let mut config = server_config(security, &root);
+        config.listen = address.parse().unwrap();
+        Self::start_with(&config, root).await
     }
 
-    pub(crate) async fn start_with(
-        settings: ServerSettings,
-        has_secret: bool,
-        root: TempDir,
-        address: &str,
-    ) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let address = Address::from(listener.local_addr().unwrap());
-        let server = server(settings, has_secret, root.path());
+    pub(crate) async fn start_with(config: &ServerConfig, root: TempDir) -> Self {
+        let server = Server::from_config(config).await.unwrap();
+        let listeners = Listeners::bind(config).unwrap();
+        let address = Address::from(listeners.address());
         let task = tokio::spawn(async move {
-            server.run(listener, std::future::pending()).await;
+            listeners.serve(server, std::future::pending()).await;
         });
         Self { address, root, task }
     }
@@ -158,35 +148,19 @@ impl Running {
 }
 
 /// What a server is told that serves this mode.
-pub(crate) fn server_settings(security: &Security) -> ServerSettings {
+pub(crate) fn server_config(security: &Security, root: &TempDir) -> ServerConfig {
     let plaintext = matches!(security, Security::Plaintext);
     let minimum = match security {
         Security::Aes { .. } => SecurityLevel::AesCtr,
         _ => SecurityLevel::Plaintext,
     };
-    ServerSettings {
-        limits: Limits::default(),
-        policy: Policy { anonymous: plaintext, ..Policy::at_least(minimum) },
-        applications: ApplicationLimits::default(),
-        tls: None,
-        sasl: SaslSettings { ciphers: SaslCipher::ALL.to_vec(), ..SaslSettings::default() },
-        legacy_limits: LegacyLimits { iterations: 10_000 },
-        connections: 64,
-        max_chunks: u64::MAX,
-        handshake_timeout: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(120),
-        stalled_timeout: Duration::from_secs(120),
-        drain_timeout: Duration::from_secs(1),
-        min_rate: 16 << 10,
-    }
-}
-
-fn server(settings: ServerSettings, has_secret: bool, root: &Path) -> Server {
-    let secrets = if has_secret { Secrets::shared(AppSecret::new(SECRET.into())) } else { Secrets::none() };
-    let roots = Roots::open(&[root.to_path_buf()]).unwrap();
-    let store = Arc::new(BlockStore::new(roots, DiskLimits::default()));
-    let pool = SegmentPool::new(Budget::new(64 << 20), 256 << 10, 4);
-    Server::new(settings, secrets, store, pool, Arc::new(Metrics::new())).unwrap()
+    let mut config = ServerConfig::new([root.path().to_owned()], root.path());
+    config.recovery = false;
+    config.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    config.secret = (!plaintext).then(|| ConfiguredSecret::new(SECRET));
+    config.policy = Policy { anonymous: plaintext, ..Policy::at_least(minimum) };
+    config.sasl.ciphers = SaslCipher::ALL.to_vec();
+    config
 }
 
 /// Everything that a fetch brings, sorted by name.

@@ -39,12 +39,11 @@ impl Scene {
     fn new(policy: Policy, served: &[SecurityLevel]) -> Self {
         let authority = Authority::new("an authority");
         let files = [Bundle::new(Some(&authority.issue()), &[]), Bundle::new(None, &[&authority])];
-        let running = Running::start_with(|setup| {
-            setup.settings.tls = Some(files[0].server());
-            setup.settings.sasl =
-                SaslSettings { ciphers: SaslCipher::ALL.to_vec(), ..SaslSettings::default() };
+        let running = Running::start_with(|config| {
+            config.tls = Some(files[0].config());
+            config.sasl = SaslSettings { ciphers: SaslCipher::ALL.to_vec(), ..SaslSettings::default() };
             // The owner registers over GCM; where that is not served, over TLS below.
-            setup.settings.policy = policy;
+            config.policy = policy;
         });
         let canary: [u8; 16] = random_bytes().unwrap();
         let data = running.write_map(1, &[4096]);
@@ -240,9 +239,9 @@ scenes! {
 /// What SASL's own keys refuse is a refusal in the table, too.
 #[test]
 fn sasl_that_its_own_keys_refuse_is_no_use_of_the_table() {
-    let running = Running::start_with(|setup| {
-        setup.settings.policy = Policy::at_least(Plaintext);
-        setup.settings.sasl = SaslSettings { always_encrypt: true, ..SaslSettings::default() };
+    let running = Running::start_with(|config| {
+        config.policy = Policy::at_least(Plaintext);
+        config.sasl = SaslSettings { always_encrypt: true, ..SaslSettings::default() };
     });
     let mut attacker = Attacker::connect(running.address, &running.secret, StreamId(1));
     let start = Step::SaslStart { app: APP, knows: true, wanted: Demand::Auth };

@@ -8,8 +8,8 @@ use sealed_shuffle_protocol::message::Head;
 use crate::running::{APP, GCM, Peer, Running, fetch, register};
 
 fn lenient() -> Running {
-    Running::start_with(|setup| {
-        setup.settings.policy = Policy { anonymous: true, ..Policy::at_least(SecurityLevel::Plaintext) };
+    Running::start_with(|config| {
+        config.policy = Policy { anonymous: true, ..Policy::at_least(SecurityLevel::Plaintext) };
     })
 }
 

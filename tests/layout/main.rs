@@ -5,6 +5,7 @@
 //! file and the line that break the plan.
 
 mod packages;
+mod paths;
 mod plan;
 mod sources;
 mod waiting;
@@ -60,7 +61,46 @@ const SERVER: &[&str] = &[
     "applications",
     "server",
     "admin",
+    "listeners",
     "commands",
+    "internals",
+    "main",
+];
+
+/// What an embedder of the server sees, and `commands` and `internals`, which are there with the features `program` and
+/// `internals` alone.
+const SHOWN: &[&str] = &[
+    "AppId",
+    "AppPolicy",
+    "AppSecret",
+    "BindError",
+    "ByteCount",
+    "ConfiguredSecret",
+    "DrainOutcome",
+    "EnvelopeConfig",
+    "HandOverPayload",
+    "HandoverConfig",
+    "KeySource",
+    "Limits",
+    "Listeners",
+    "MergeConfig",
+    "NotDone",
+    "OutagePolicy",
+    "Policy",
+    "Receiver",
+    "SaslSettings",
+    "SecretDirectory",
+    "SecurityLevel",
+    "Server",
+    "ServerConfig",
+    "ServerTimeouts",
+    "SocketOptions",
+    "StartError",
+    "TlsConfig",
+    "TlsFile",
+    "TlsSource",
+    "commands",
+    "internals",
 ];
 
 const INTEROP_TESTS: &[&str] = &[
@@ -102,6 +142,13 @@ fn a_room_uses_only_rooms_below_it() {
 }
 
 #[test]
+fn the_library_shows_what_an_embedder_needs() {
+    let mut shown = package("src").shown();
+    shown.sort();
+    assert_eq!(shown, SHOWN, "name it here if an embedder needs it, or else show it in `internals`");
+}
+
+#[test]
 fn no_two_files_use_each_other_in_a_circle() {
     for (dir, _) in PLAN {
         let found = circles(&package(dir).uses());
@@ -122,6 +169,29 @@ fn a_use_against_the_plan_is_found_and_named() {
     assert_eq!(broken, ["seal/mod.rs:2 uses wire, which stands above seal"]);
     let found = circles(&package.uses());
     assert_eq!(found, ["seal/mod.rs:2 -> wire/mod.rs\nwire/mod.rs:2 -> seal/mod.rs"]);
+}
+
+#[test]
+fn a_room_is_seen_behind_a_name_that_the_root_exports_again() {
+    let order = &["seal", "wire", "server", "main"];
+    let wire = ("wire/mod.rs", "use crate::Server;\nfn f() -> crate::Fault { super::Stack::new() }\n");
+    let server = ("server/mod.rs", "use crate::wire::*;\n");
+    let main = ("main.rs", "fn main() { sealed_shuffle::Server::run() }\n");
+    let root = "pub use self::seal::Stack;\npub use self::server::{Server, StartError as Fault};\n";
+    let package = Package::of(&[("lib.rs", root), ("seal.rs", ""), wire, server, main]);
+    assert_eq!(package.shown(), ["Stack", "Server", "Fault"]);
+    let broken = upward(&package.uses(), order);
+    assert_eq!(
+        broken,
+        [
+            "wire/mod.rs:1 uses server, which stands above wire",
+            "wire/mod.rs:2 uses server, which stands above wire"
+        ]
+    );
+    assert_eq!(circles(&package.uses()), ["server/mod.rs:1 -> wire/mod.rs\nwire/mod.rs:1 -> server/mod.rs"]);
+    // The control: where the root exports nothing, the names are of nobody here.
+    let package = Package::of(&[("lib.rs", "mod seal;\n"), ("seal.rs", ""), wire, server, main]);
+    assert_eq!((package.shown(), upward(&package.uses(), order)), (vec![], vec![]));
 }
 
 #[test]

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use crate::paths::{Import, imports, paths, without_tests};
+
 /// A package's source files without its tests.
 pub(crate) struct Package {
-    /// Text by module path: `["disk", "store"]`.
+    /// Text by module path: `["disk", "store"]`. A program beside a library is the module `main`.
     modules: BTreeMap<Vec<String>, Module>,
+    /// The module behind each name that the root brings: `["server"]` for `use self::server::Server`.
+    reexports: BTreeMap<String, Vec<String>>,
 }
 
 struct Module {
@@ -38,10 +42,32 @@ impl Package {
 
     /// A package of these files.
     pub(crate) fn of(files: &[(&str, &str)]) -> Self {
+        let has_library = files.iter().any(|(file, _)| *file == "lib.rs");
         let modules = files.iter().filter(|(file, _)| !is_test(file)).map(|(file, text)| {
-            (module_of(file), Module { file: (*file).to_owned(), text: without_tests(text) })
+            let path = match *file {
+                "main.rs" if has_library => vec!["main".to_owned()],
+                file => module_of(file),
+            };
+            (path, Module { file: (*file).to_owned(), text: without_tests(text) })
         });
-        Self { modules: modules.collect() }
+        let mut package = Self { modules: modules.collect(), reexports: BTreeMap::new() };
+        package.reexports = package
+            .imports_of_the_root()
+            .filter_map(|import| Some((import.name, package.resolve(&[], &import.path)?)))
+            .collect();
+        package
+    }
+
+    fn imports_of_the_root(&self) -> impl Iterator<Item = Import> {
+        self.modules.get(&[][..]).into_iter().flat_map(|root| imports(&root.text))
+    }
+
+    /// All names that the root shows: its public modules, and what it exports again.
+    pub(crate) fn shown(&self) -> Vec<String> {
+        let root = self.modules.get(&[][..]).map_or("", |root| &root.text);
+        let modules = root.lines().filter_map(|line| line.trim().strip_prefix("pub mod ")?.strip_suffix(';'));
+        let exports = self.imports_of_the_root().filter(|import| import.public).map(|import| import.name);
+        modules.map(str::to_owned).chain(exports).collect()
     }
 
     /// Lines of code with one of `words`: file, line, word.
@@ -103,6 +129,10 @@ impl Package {
             at.pop();
             rest = &rest[1..];
         }
+        let exported = rest.first().filter(|_| at.is_empty()).and_then(|name| self.reexports.get(name));
+        if let Some(module) = exported {
+            return Some(module.clone());
+        }
         for step in rest {
             at.push(step.clone());
             if !self.modules.contains_key(&at) {
@@ -136,65 +166,4 @@ fn module_of(file: &str) -> Vec<String> {
         parts.pop();
     }
     parts
-}
-
-/// Code alone: comments are emptied, and what stands behind the first inline test module is cut.
-fn without_tests(text: &str) -> String {
-    let mut lines = Vec::new();
-    let mut source = text.lines().peekable();
-    while let Some(line) = source.next() {
-        let opens = |next: &&&str| next.trim_start().starts_with("mod ") && next.ends_with('{');
-        if line.trim() == "#[cfg(test)]" && source.peek().filter(|next| opens(next)).is_some() {
-            break;
-        }
-        lines.push(line.split_once("//").map_or(line, |(code, _)| code));
-    }
-    lines.join("\n")
-}
-
-/// Paths that begin at `crate`, `super` or `self`, with the lines in which their statements begin.
-fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
-    let mut found = Vec::new();
-    for (start, _) in ["crate::", "super::", "self::", "sealed_shuffle::"]
-        .iter()
-        .flat_map(|begin| code.match_indices(begin))
-    {
-        let before = code[..start].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
-            continue;
-        }
-        let line = code[..start].matches('\n').count() + 1;
-        expand(&code[start..], &mut Vec::new(), &mut |path| found.push((line, path)));
-    }
-    found
-}
-
-/// Every path of a `use` tree, or the one path that stands there; answers how many bytes it read.
-fn expand(code: &str, prefix: &mut Vec<String>, found: &mut impl FnMut(Vec<String>)) -> usize {
-    let word: String = code.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    if word.is_empty() {
-        return if code.starts_with('{') { expand_group(code, prefix, found) } else { 0 };
-    }
-    let mut read = word.len();
-    prefix.push(word);
-    if code[read..].starts_with("::") {
-        read += 2;
-        read += expand(&code[read..], prefix, found);
-    } else {
-        found(prefix.clone());
-    }
-    prefix.pop();
-    read
-}
-
-fn expand_group(code: &str, prefix: &mut Vec<String>, found: &mut impl FnMut(Vec<String>)) -> usize {
-    let mut read = 1;
-    loop {
-        let rest = code[read..].trim_start_matches([',', ' ', '\n']);
-        read = code.len() - rest.len();
-        match expand(rest, prefix, found) {
-            0 => return read + 1,
-            more => read += more,
-        }
-    }
 }

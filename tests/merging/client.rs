@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
-use sealed_shuffle::merge::MergeSettings;
+use sealed_shuffle::{MergeConfig, ServerConfig};
 use sealed_shuffle_client::{
     Address, BlockBody, Client, ClientError, FallBackReason, MapOutput, Merge, MergeStatus, Merged,
     MergedPartition, PushReport, PushedBlock, Security, Settings,
@@ -123,7 +123,7 @@ fn each_request_of_merging_is_answered_in_types() {
 
 #[test]
 fn blocks_larger_than_any_buffer_are_pushed_from_a_file_and_from_memory() {
-    let large = |setup: &mut crate::running::Setup| setup.merging = Some(MergeSettings::default());
+    let large = |config: &mut ServerConfig| config.merging = Some(MergeConfig::default());
     let merging = Merging::unregistered(GCM, large);
     merging.peer().rpc(&merging.register(1)).unwrap();
     let (client, server) = (client(&merging, identity), address(&merging));

@@ -1,7 +1,7 @@
 //! Whole conversations: the answers of Spark 4.3.0 in the scenarios that were run against it, to the byte where frames
 //! are known.
 
-use sealed_shuffle::merge::MergeSettings;
+use sealed_shuffle::{ByteCount, MergeConfig};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ReduceId, RequestId, StreamId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::{
@@ -104,9 +104,9 @@ fn frames_are_those_of_spark() {
 
 #[test]
 fn a_large_block_is_merged_piece_by_piece() {
-    let merging = Merging::unregistered(GCM, |setup| {
-        setup.merging = Some(MergeSettings { min_chunk: 2 << 20, ..MergeSettings::default() });
-        setup.budget = 2 << 20;
+    let merging = Merging::unregistered(GCM, |config| {
+        config.merging = Some(MergeConfig { min_chunk: ByteCount::mib(2), ..MergeConfig::default() });
+        config.memory_budget = ByteCount::mib(2);
     });
     let mut peer = merging.peer();
     peer.rpc(&merging.register(1)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealed_shuffle::handover::{HandOverPayload, Receiver};
+use sealed_shuffle::{HandOverPayload, HandoverConfig, Receiver};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 
@@ -12,10 +12,11 @@ use crate::support::{APP, Merging, block, merging, push};
 const OTHER: &str = "application_1700000000000_0002";
 
 fn taking(wait: Duration) -> Merging {
-    Merging::unregistered(GCM, |setup| {
-        merging(setup);
-        setup.has_secret = false;
-        setup.handed_over = Some(wait);
+    Merging::unregistered(GCM, |config| {
+        merging(config);
+        config.secret = None;
+        let socket = config.envelope.state_dir.join("handover.sock");
+        config.handover = Some(HandoverConfig::new(socket, Vec::new(), wait));
     })
 }
 

@@ -2,7 +2,7 @@
 //! Spark's does.
 
 use bytes::BytesMut;
-use sealed_shuffle::merge::MergeSettings;
+use sealed_shuffle::{ByteCount, MergeConfig};
 use sealed_shuffle_protocol::ids::{AppId, RequestId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
@@ -143,8 +143,14 @@ fn stalled_pushes_hold_little_and_no_other_partition() {
 
 #[test]
 fn deferred_bytes_stay_within_their_budget() {
-    let merging = Merging::unregistered(GCM, |setup| {
-        setup.merging = Some(MergeSettings { deferred_bytes: 300_000, ..MergeSettings::default() });
+    /// A quarter of the memory.
+    const BUDGET: u64 = 4 << 20;
+    /// Three of them fit, but for what each still lacks.
+    const LEN: u64 = BUDGET / 3;
+    let bytes = vec![b'x'; LEN as usize];
+    let merging = Merging::unregistered(GCM, |config| {
+        config.merging = Some(MergeConfig::default());
+        config.memory_budget = ByteCount::new(4 * BUDGET);
     });
     let mut writer = merging.peer();
     writer.rpc(&merging.register(1)).unwrap();
@@ -153,16 +159,16 @@ fn deferred_bytes_stay_within_their_budget() {
     let mut peers: Vec<_> = (0..6)
         .map(|map| {
             let mut peer = merging.peer();
-            peer.try_say(&upload(1, block(0, 0, map, 0), 100_001, &[b'x'; 100_000])).unwrap();
+            peer.try_say(&upload(1, block(0, 0, map, 0), LEN + 1, &bytes)).unwrap();
             peer
         })
         .collect();
     let taken = || {
         let bytes = merging.server.metric("sealed_shuffle_merge_deferred_bytes");
-        assert!(bytes <= 300_000, "{bytes}");
+        assert!(bytes <= BUDGET, "{bytes}");
         bytes + merging.server.metric("sealed_shuffle_merge_ignored_bytes_total")
     };
-    eventually("all of it came", || taken() >= 600_000);
+    eventually("all of it came", || taken() >= 6 * LEN);
     writer.try_say(b"w").unwrap();
     assert_eq!(pushed(&mut writer), "ok");
     let answers: Vec<_> = peers
@@ -178,7 +184,7 @@ fn deferred_bytes_stay_within_their_budget() {
     assert!(answers.contains(&true) && answers.contains(&false), "{answers:?}");
     // Who was turned away comes again, on the same connection.
     for (map, peer) in (0..).zip(&mut peers) {
-        assert_eq!(push(peer, block(0, 0, map, 0), &[b'x'; 100_001]), "ok");
+        assert_eq!(push(peer, block(0, 0, map, 0), &vec![b'x'; LEN as usize + 1]), "ok");
     }
     assert_eq!(merging.server.metric("sealed_shuffle_merge_deferred_bytes"), 0);
 }

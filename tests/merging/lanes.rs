@@ -4,7 +4,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sealed_shuffle::disk::root::THREADS;
+use sealed_shuffle::internals::disk::root::THREADS;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, RemoveBlocks, Strings};
 use sealed_shuffle_transport::lane::Lane;
@@ -49,7 +49,7 @@ fn partition_is_merged_and_read_though_the_lane_across_disks_hangs() {
     push(&mut peer, block(1, 0, 1, 0), &[1; 16]);
     finalize(&mut peer, 1, 0).unwrap();
 
-    let hang = Hang::of(&merging.server, merging.server.store.roots().across());
+    let hang = Hang::of(&merging.server, merging.server.server.store().roots().across());
     assert_eq!(push(&mut peer, block(0, 0, 1, 0), b"AAAA"), "ok");
     assert_eq!(meta(&mut peer, 1, 0, 0).unwrap().0, 1);
     let removal = RemoveBlocks {
@@ -69,7 +69,7 @@ fn partition_is_merged_and_read_though_the_lane_across_disks_hangs() {
 fn push_waits_for_the_disk_of_its_partition() {
     let merging = Merging::start(GCM);
     let mut peer = merging.peer();
-    let disk = merging.server.store.roots().disks()[0].lane();
+    let disk = merging.server.server.store().roots().disks()[0].lane();
     let hang = Hang::of(&merging.server, disk);
     send_push(&mut peer, block(0, 0, 1, 0), b"AAAA");
     peer.socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();

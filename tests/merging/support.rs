@@ -1,7 +1,7 @@
 //! A server that merges, and an application that pushes.
 
 use bytes::Bytes;
-use sealed_shuffle::merge::MergeSettings;
+use sealed_shuffle::{ByteCount, MergeConfig, ServerConfig};
 use sealed_shuffle_protocol::cipher::SessionMode;
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
@@ -12,13 +12,13 @@ use sealed_shuffle_protocol::shuffle::{
     PushBlockStream, RegisterExecutor, RemoveShuffleMerge, ReturnCode, Strings,
 };
 
-use crate::running::{Peer, Running, Setup, message};
+use crate::running::{Peer, Running, message};
 
 pub(crate) const APP: &str = "application_1700000000000_0001";
 
 /// Chunks of 16 bytes.
-pub(crate) fn merging(setup: &mut Setup) {
-    setup.merging = Some(MergeSettings { min_chunk: 16, ..MergeSettings::default() });
+pub(crate) fn merging(config: &mut ServerConfig) {
+    config.merging = Some(MergeConfig { min_chunk: ByteCount::new(16), ..MergeConfig::default() });
 }
 
 pub(crate) struct Merging {
@@ -34,7 +34,7 @@ impl Merging {
         merging
     }
 
-    pub(crate) fn unregistered(mode: SessionMode, change: impl FnOnce(&mut Setup)) -> Self {
+    pub(crate) fn unregistered(mode: SessionMode, change: impl FnOnce(&mut ServerConfig)) -> Self {
         Self { server: Running::start_with(change), mode }
     }
 

@@ -1,29 +1,36 @@
 //! A server that is part of another program.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
-use sealed_shuffle::disk::layout::Placement;
-use sealed_shuffle::server::Server;
+use sealed_shuffle::internals::disk::layout::Placement;
+use sealed_shuffle::{ConfiguredSecret, Listeners, Server, ServerConfig};
 use sealed_shuffle_client::{
     Address, AppId, AppSecret, Client, EngineVersion, ExecutorId, ExecutorShuffleInfo, Security,
     SessionCipher, Settings, Strings,
 };
-use sealed_shuffle_config::{ConfiguredSecret, ServerConfig};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 const SECRET: &str = "a secret of the program";
 
-/// Serves while `work` runs, from the same configuration each time.
-async fn serving(root: &Path, state: &Path, work: impl AsyncFnOnce(Client, Address)) {
+/// Nothing but what the program says, and the defaults.
+fn config(root: &Path, state: &Path) -> ServerConfig {
     let mut config = ServerConfig::new([root.to_owned()], state);
     config.secret = Some(ConfiguredSecret::new(SECRET));
+    config.listen = (Ipv4Addr::LOCALHOST, 0).into();
+    config
+}
+
+/// Serves while `work` runs, from the same configuration each time.
+async fn serving(root: &Path, state: &Path, work: impl AsyncFnOnce(Client, Address)) {
+    let config = config(root, state);
     let server = Server::from_config(&config).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = Address::from(listener.local_addr().unwrap());
+    let listeners = Listeners::bind(&config).unwrap();
+    let address = Address::from(listeners.address());
     let stop = CancellationToken::new();
-    let stopped = stop.clone().cancelled_owned();
-    let run = tokio::spawn(async move { server.run(listener, stopped).await });
+    let run = tokio::spawn(listeners.serve(server, stop.clone().cancelled_owned()));
     let secret = AppSecret::new(SECRET.to_owned());
     let security = Security::aes(secret, EngineVersion::V2, SessionCipher::Gcm);
     work(Client::new(Settings::new(security).max_retries(0), AppId::new("app-1")), address).await;
@@ -54,4 +61,34 @@ async fn a_server_without_a_properties_file_finds_its_executors_after_a_restart(
         assert_eq!(bytes, b"cached"[..]);
     })
     .await;
+    // The control: what it knows, it knows from there.
+    let other = tempfile::tempdir().unwrap();
+    serving(root.path(), other.path(), async |client, server| {
+        let mut fetch = client.fetch(&server, &executor, vec!["rdd_0_0".parse().unwrap()]);
+        fetch.next().await.unwrap().unwrap_err();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_has_an_operators_port_only_where_its_configuration_names_one() {
+    let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = config(root.path(), state.path());
+    config.recovery = false;
+    assert_eq!(Listeners::bind(&config).unwrap().admin_address(), None);
+    config.admin = Some(config.listen);
+    let server = Server::from_config(&config).await.unwrap();
+    let listeners = Listeners::bind(&config).unwrap();
+    let admin = listeners.admin_address().unwrap();
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(listeners.serve(server, stop.clone().cancelled_owned()));
+    let mut operator = TcpStream::connect(admin).await.unwrap();
+    operator.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    operator.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stop.cancel();
+    run.await.unwrap();
+    assert!(TcpStream::connect(admin).await.is_err(), "the port ends with the server");
+    assert!(state.path().read_dir().unwrap().next().is_none(), "nothing is remembered");
 }

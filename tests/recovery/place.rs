@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
-use sealed_shuffle::disk::layout::Placement;
+use sealed_shuffle::internals::disk::layout::Placement;
 use sealed_shuffle_client::{Address, Client, ClientError, Security, Settings};
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::SessionCipher;

@@ -4,37 +4,30 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::ServerName;
-use sealed_shuffle::disk::layout::{self, Placement};
-use sealed_shuffle::disk::{BlockStore, DiskLimits, Roots};
-use sealed_shuffle::keys::Source;
-use sealed_shuffle::merge::{MemoryStore, MergeSettings, Merger};
-use sealed_shuffle::server::{ApplicationLimits, DrainOutcome, Secrets, Server, Settings};
-use sealed_shuffle::telemetry::Metrics;
-use sealed_shuffle_config::{Policy, SaslSettings};
+use sealed_shuffle::internals::disk::layout::{self, Placement};
+use sealed_shuffle::internals::merge::MemoryStore;
+use sealed_shuffle::{ByteCount, ConfiguredSecret, DrainOutcome, Listeners, Server, ServerConfig};
 use sealed_shuffle_measure::process::anonymous_memory;
-use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_protocol::auth::{AesSession, AuthMessage, EngineVersion, Initiator};
-use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::{Segment, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, StreamId,
 };
-use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, ExecutorShuffleInfo, FetchShuffleBlocks, RegisterExecutor, StreamHandle, Strings,
 };
 use sealed_shuffle_transport::random::{OsRandom, random_bytes};
-use sealed_shuffle_transport::seal::{Budget, SegmentPool, Stack};
+use sealed_shuffle_transport::seal::Stack;
 use sealed_shuffle_transport::tls::{LiveClientTls, TlsLayer};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -60,22 +53,11 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// What a server is started with.
-pub(crate) struct Setup {
-    pub(crate) settings: Settings,
-    pub(crate) has_secret: bool,
-    /// Secrets are handed over, and waited for as long; they come before the one above.
-    pub(crate) handed_over: Option<Duration>,
-    pub(crate) budget: u64,
-    pub(crate) segment: usize,
-    /// Merging, into files in memory; none unless it is set.
-    pub(crate) merging: Option<MergeSettings>,
-}
-
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    /// Where the operator's port is.
+    pub(crate) admin: SocketAddr,
     pub(crate) server: Server,
-    pub(crate) store: Arc<BlockStore>,
     /// What was merged.
     pub(crate) merged: MemoryStore,
     pub(crate) secret: String,
@@ -93,67 +75,38 @@ impl Running {
         Self::start_with(|_| {})
     }
 
-    pub(crate) fn start_with(change: impl FnOnce(&mut Setup)) -> Self {
+    /// A server whose configuration differs from the defaults in what `change` says. What it merges stays in memory.
+    pub(crate) fn start_with(change: impl FnOnce(&mut ServerConfig)) -> Self {
         record_panics();
-        let second = Duration::from_secs(1);
-        let settings = Settings {
-            limits: Limits::default(),
-            policy: Policy::at_least(SecurityLevel::AesCtr),
-            applications: ApplicationLimits::default(),
-            tls: None,
-            sasl: SaslSettings::default(),
-            legacy_limits: LegacyLimits { iterations: 10_000 },
-            connections: 4096,
-            max_chunks: u64::MAX,
-            handshake_timeout: 30 * second,
-            idle_timeout: 120 * second,
-            stalled_timeout: 60 * second,
-            drain_timeout: 30 * second,
-            min_rate: 16 << 10,
-        };
-        let mut setup = Setup {
-            settings,
-            has_secret: true,
-            handed_over: None,
-            budget: 16 << 20,
-            segment: 256 << 10,
-            merging: None,
-        };
-        change(&mut setup);
-
         let temp = tempfile::tempdir().unwrap();
-        let root = temp.path().canonicalize().unwrap().join("root");
+        let base = temp.path().canonicalize().unwrap();
+        let (root, state) = (base.join("root"), base.join("state"));
         let dir = root.join("spark-1/blockmgr-1");
         fs::create_dir_all(&dir).unwrap();
-        let store = Arc::new(BlockStore::new(Roots::open([&root]).unwrap(), DiskLimits::default()));
+        fs::create_dir(&state).unwrap();
         let secret = u128::from_be_bytes(random_bytes().unwrap()).to_string();
-        let current = || Arc::new(AppSecret::new(secret.clone()));
-        let source = match setup.has_secret {
-            true => Source::Shared { current: current(), previous: None },
-            false => Source::None,
-        };
-        let secrets = match setup.handed_over {
-            Some(wait) => Secrets::handed_over_or(source, wait),
-            None => Secrets::from_source(source),
-        };
-        let pool = SegmentPool::new(Budget::new(setup.budget), setup.segment, 4);
-        let metrics = Arc::new(Metrics::new());
-        let merged = MemoryStore::new();
-        let merger = setup.merging.map(|settings| Arc::new(Merger::new(settings, Arc::new(merged.clone()))));
-        let server =
-            Server::with_merger(setup.settings, secrets, Arc::clone(&store), merger, pool, metrics).unwrap();
+        let mut config = ServerConfig::new([root.clone()], state);
+        config.recovery = false;
+        config.secret = Some(ConfiguredSecret::new(secret.clone()));
+        config.memory_budget = ByteCount::mib(16);
+        config.listen = (Ipv4Addr::LOCALHOST, 0).into();
+        config.admin = Some(config.listen);
+        change(&mut config);
 
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let run = {
-            let (server, stop) = (server.clone(), stop.clone());
-            runtime.spawn(async move { server.run(listener, stop.cancelled()).await })
+        let merged = MemoryStore::new();
+        let files = Arc::new(merged.clone());
+        let server = runtime.block_on(Server::merging_into(&config, files)).unwrap();
+        let listeners = {
+            let _within = runtime.enter();
+            Listeners::bind(&config).unwrap()
         };
+        let (address, admin) = (listeners.address(), listeners.admin_address().unwrap());
+        let stop = CancellationToken::new();
+        let run = runtime.spawn(listeners.serve(server.clone(), stop.clone().cancelled_owned()));
         let run = Mutex::new(Some(run));
-        Self { address, server, store, merged, secret, dir, root, runtime, stop, run, _temp: temp }
+        Self { address, admin, server, merged, secret, dir, root, runtime, stop, run, _temp: temp }
     }
 
     /// Writes a map output; partition `n` has `lens[n]` bytes. Returns the data file.

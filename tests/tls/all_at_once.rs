@@ -55,7 +55,7 @@ fn every_mode_is_served_and_named_beside_every_other() {
     let authority = Authority::new("an authority");
     let own = Bundle::new(Some(&authority.issue()), &[]);
     let trust = Bundle::new(None, &[&authority]);
-    let running = served(own.server(), SecurityLevel::Plaintext);
+    let running = served(own.config(), SecurityLevel::Plaintext);
     let running = &running;
 
     let versions = [None, Some(TlsVersions::V1_2), Some(TlsVersions::V1_3)];

@@ -22,7 +22,7 @@ fn says(error: &FetchError, words: &[&str]) {
 /// A server with that certificate, and a client that trusts its authority.
 #[track_caller]
 fn refused_by_the_client(authority: &Authority, own: &Issued, words: &[&str]) {
-    let running = served(Bundle::new(Some(own), &[]).server(), SecurityLevel::Tls);
+    let running = served(Bundle::new(Some(own), &[]).config(), SecurityLevel::Tls);
     let trust = Bundle::new(None, &[authority]);
     for (n, versions) in BOTH.into_iter().enumerate() {
         says(&failure(&running, trust.client(versions)), words);
@@ -67,7 +67,7 @@ fn a_server_of_an_unknown_issuer_is_refused() {
 fn asking(asks: ClientAuth) -> (Running, Authority) {
     let authority = Authority::new("an authority");
     let own = Bundle::new(Some(&authority.issue()), &[&authority]);
-    (served(own.asking_server(asks), SecurityLevel::Tls), authority)
+    (served(own.asking(asks), SecurityLevel::Tls), authority)
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn skipping_the_name_skips_nothing_else() {
     let authority = Authority::new("an authority");
     let trust = Bundle::new(None, &[&authority]);
     let skipping = || trust.client_that(|config| config.skip_hostname_verification = true);
-    let server = |own: &Issued| served(Bundle::new(Some(own), &[]).server(), SecurityLevel::Tls);
+    let server = |own: &Issued| served(Bundle::new(Some(own), &[]).config(), SecurityLevel::Tls);
     succeeds(&server(&authority.sign(for_hosts(&["elsewhere.example"]))), skipping());
     says(&failure(&server(&authority.sign(expired())), skipping()), &["expired on"]);
     says(&failure(&server(&self_signed()), skipping()), &["no authority that is trusted"]);

@@ -20,10 +20,10 @@ fn ask() -> Vec<u8> {
 #[test]
 fn a_peer_that_is_refused_reads_why_and_then_a_close_notify() {
     let authority = Authority::new("an authority");
-    let tls = Bundle::new(Some(&authority.issue()), &[]).server();
-    let running = Running::start_with(|setup| {
-        setup.settings.tls = Some(tls);
-        setup.settings.policy = Policy::at_least(SecurityLevel::Tls);
+    let own = Bundle::new(Some(&authority.issue()), &[]);
+    let running = Running::start_with(|config| {
+        config.tls = Some(own.config());
+        config.policy = Policy::at_least(SecurityLevel::Tls);
     });
     let trust = Bundle::new(None, &[&authority]);
     for versions in [TlsVersions::V1_2, TlsVersions::V1_3] {
@@ -38,7 +38,7 @@ fn a_peer_that_is_refused_reads_why_and_then_a_close_notify() {
 #[test]
 fn a_server_that_stops_says_goodbye() {
     let authority = Authority::new("an authority");
-    let running = served(Bundle::new(Some(&authority.issue()), &[]).server(), SecurityLevel::Tls);
+    let running = served(Bundle::new(Some(&authority.issue()), &[]).config(), SecurityLevel::Tls);
     let trust = Bundle::new(None, &[&authority]);
     let mut stream = stream(&running, &trust.client(TlsVersions::V1_3));
     // An open stream would be waited for.
@@ -53,7 +53,7 @@ fn a_server_that_stops_says_goodbye() {
 #[test]
 fn a_handshake_that_is_none_is_answered_with_an_alert() {
     let authority = Authority::new("an authority");
-    let running = served(Bundle::new(Some(&authority.issue()), &[]).server(), SecurityLevel::Tls);
+    let running = served(Bundle::new(Some(&authority.issue()), &[]).config(), SecurityLevel::Tls);
     let hellos: [&[u8]; 2] = [
         b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
         // No record that long exists.
@@ -76,7 +76,7 @@ fn a_handshake_that_is_none_is_answered_with_an_alert() {
 fn an_alert_reaches_a_client_that_has_gone_on_talking() {
     let authority = Authority::new("an authority");
     let own = Bundle::new(Some(&authority.issue()), &[&authority]);
-    let running = served(own.asking_server(ClientAuth::Need), SecurityLevel::Tls);
+    let running = served(own.asking(ClientAuth::Need), SecurityLevel::Tls);
     let trust = Bundle::new(None, &[&authority]).client(TlsVersions::V1_3);
     for _ in 0..20 {
         let mut stream = stream(&running, &trust);

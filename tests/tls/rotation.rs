@@ -56,8 +56,8 @@ fn leaf_and_issuer_change_under_load() {
     let first = old.issue();
     let own = Bundle::new(Some(&first), &[]);
     let trust = Bundle::new(None, &[&old]);
-    let tls = own.server();
-    let running = Arc::new(served(Arc::clone(&tls), SecurityLevel::Tls));
+    let running = Arc::new(served(own.config(), SecurityLevel::Tls));
+    let tls = running.server.tls().unwrap();
     let trusting = trust.client(TlsVersions::Both);
 
     let proving = {
@@ -130,7 +130,7 @@ fn the_server_finds_new_files_by_itself_and_keeps_the_old_ones_where_these_are_n
     let authority = Authority::new("an authority");
     let own = Bundle::new(Some(&authority.issue()), &[]);
     let trusting = Bundle::new(None, &[&authority]).client(TlsVersions::Both);
-    let running = served(own.server(), SecurityLevel::Tls);
+    let running = served(own.config(), SecurityLevel::Tls);
     let before = client("app", Security::Plaintext, Some(Arc::clone(&trusting)));
     running.runtime.block_on(register(&running, &before));
     let second = authority.issue();
@@ -152,8 +152,8 @@ fn a_command_is_run_again_for_a_reload_and_not_because_its_output_would_differ()
     print(&first);
     let argv = vec!["cat".to_owned(), printed.display().to_string()];
     let config = TlsConfig::new(TlsSource::Command { argv, origin: Origin::Conf });
-    let tls = Arc::new(LiveServerTls::load(config).unwrap());
-    let running = served(Arc::clone(&tls), SecurityLevel::Tls);
+    let running = served(config, SecurityLevel::Tls);
+    let tls = running.server.tls().unwrap();
     let trusting = Bundle::new(None, &[&authority]).client(TlsVersions::Both);
     print(&second);
     assert!(matches!(tls.refresh_if_changed(), Refresh::Unchanged), "it is not due");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 use sealed_shuffle_client::{Address, Client, FetchError, Security, Settings};
-use sealed_shuffle_config::{Policy, SaslSettings};
+use sealed_shuffle_config::{Policy, SaslSettings, TlsConfig};
 use sealed_shuffle_protocol::auth::legacy::LegacySettings;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::SessionMode;
@@ -14,18 +14,18 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
-use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls, LiveServerTls};
+use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls};
 
 use crate::running::{EXECUTOR, PATIENCE, Running, content};
 
 pub(crate) const BIG: u64 = (2 << 20) + 4321;
 
 /// A server that speaks TLS beside everything else, and has a block of [`BIG`] bytes as `shuffle_0_1_0`.
-pub(crate) fn served(tls: Arc<LiveServerTls>, minimum: SecurityLevel) -> Running {
-    let running = Running::start_with(|setup| {
-        setup.settings.tls = Some(tls);
-        setup.settings.sasl = SaslSettings { ciphers: SaslCipher::ALL.to_vec(), ..SaslSettings::default() };
-        setup.settings.policy = Policy { anonymous: true, ..Policy::at_least(minimum) };
+pub(crate) fn served(tls: TlsConfig, minimum: SecurityLevel) -> Running {
+    let running = Running::start_with(|config| {
+        config.tls = Some(tls);
+        config.sasl = SaslSettings { ciphers: SaslCipher::ALL.to_vec(), ..SaslSettings::default() };
+        config.policy = Policy { anonymous: true, ..Policy::at_least(minimum) };
     });
     running.write_map(1, &[BIG]);
     running

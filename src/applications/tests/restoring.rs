@@ -15,6 +15,10 @@ use crate::state::tests::fixture::{Fixture, MANAGER, app, executor, register};
 use crate::state::{Recovered, State};
 use crate::telemetry::Metrics;
 
+fn no_secrets() -> Secrets {
+    Secrets::from_source(Source::None)
+}
+
 /// Takes up what was recovered.
 fn restore(
     state: &Arc<State>,
@@ -41,7 +45,7 @@ fn only_the_newest_attempt_is_taken_up_and_the_others_are_removed() {
     assert_eq!(recovered.merges[0].finalized, [(ShuffleId(0), ShuffleMergeId(3))]);
     let merger = Arc::new(Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default())));
     let store = Arc::new(fixture.store());
-    assert_eq!(restore(&state, recovered, (&store, Some(&merger), Secrets::none())).merges, 1);
+    assert_eq!(restore(&state, recovered, (&store, Some(&merger), no_secrets())).merges, 1);
     assert_eq!(merger.local_dirs(&app("a")).unwrap(), [fixture.dir("a/merge_manager")]);
     drop(fixture.reopen(&state));
     assert_eq!(fixture.open().0.counters().records, 3, "an executor, an attempt, a merge");
@@ -62,7 +66,7 @@ fn executors_whose_directories_are_gone_or_elsewhere_are_dropped() {
     let journal = Arc::clone(&state);
     let merger = Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default()));
     let merger = Arc::new(merger.with_journal(journal));
-    let restored = restore(&state, recovered, (&store, Some(&merger), Secrets::none()));
+    let restored = restore(&state, recovered, (&store, Some(&merger), no_secrets()));
     assert_eq!((restored.executors, restored.dropped, restored.merges), (1, 2, 0));
     assert_eq!(store.executors().proof(&app("stays")), Some(Proof::Proven));
     assert_eq!(store.executors().app_count(), 1);
@@ -80,7 +84,7 @@ fn proof_wins_after_a_restart_too() {
     }
     let (state, recovered) = fixture.reopen(&state);
     let store = Arc::new(fixture.store());
-    let restored = restore(&state, recovered, (&store, None, Secrets::none()));
+    let restored = restore(&state, recovered, (&store, None, no_secrets()));
     assert_eq!((restored.executors, restored.dropped), (1, 2));
     assert_eq!(store.executors().proof(&app("a")), Some(Proof::Proven));
     assert_eq!(fixture.reopen(&state).1.executors.len(), 1);
@@ -95,7 +99,7 @@ fn secrets_are_taken_up_only_where_secrets_are_handed_over() {
     state.close();
 
     let taking = || Secrets::handed_over_or(Source::None, Duration::ZERO);
-    for (secrets, known) in [(taking(), 1), (Secrets::none(), 0), (taking(), 0)] {
+    for (secrets, known) in [(taking(), 1), (no_secrets(), 0), (taking(), 0)] {
         let (state, recovered) = fixture.open();
         let restored = restore(&state, recovered, (&store, None, secrets.clone()));
         assert_eq!((restored.secrets, secrets.handed_over()), (known, known));

@@ -31,11 +31,11 @@ pub(super) use self::user::owner;
 
 /// What bounds the table of applications that speak to a server.
 #[derive(Clone, Copy, Debug)]
-pub struct ApplicationLimits {
+pub(crate) struct ApplicationLimits {
     /// Rows (`spark.sealed.applications.max`). 10,000.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// A row that nobody was seen of for so long goes (`spark.sealed.app.idle-ttl`). Never.
-    pub idle_ttl: Option<Duration>,
+    pub(crate) idle_ttl: Option<Duration>,
 }
 
 impl Default for ApplicationLimits {

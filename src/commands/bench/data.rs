@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
 use sealed_shuffle_measure::Noise;
 use sealed_shuffle_protocol::ids::{MapId, ReduceId, ShuffleId};
 use sealed_shuffle_protocol::shuffle::BlockId;
 
 use super::executor::SUB_DIRS;
+use crate::disk::layout::{Placement, data_name, index_name};
 
 /// The only map.
 const MAP: MapId = MapId(0);

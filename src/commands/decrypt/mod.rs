@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::HumanBytes;
-use sealed_shuffle::inspect::beside;
-use sealed_shuffle::inspect::mark::Mark;
-use sealed_shuffle::inspect::name::{Kind, SparkName};
-use sealed_shuffle::inspect::randomness::{Judgement, Measurement};
-use sealed_shuffle::io_encryption::DecryptingReader;
-use sealed_shuffle::io_encryption::partitions::{Partition, Partitions, PartitionsError};
-use sealed_shuffle::io_encryption::segments::{Lz4Segments, MARK};
 use sealed_shuffle_config::ProcessEnvironment;
 use sealed_shuffle_protocol::stored::io_encryption::{IV_LEN, IoKey, TRANSFORMATION, check_transformation};
 use zeroize::Zeroizing;
 
 use self::output::Output;
 use super::{Exit, Failure};
+use crate::inspect::beside;
+use crate::inspect::mark::Mark;
+use crate::inspect::name::{Kind, SparkName};
+use crate::inspect::randomness::{Judgement, Measurement};
+use crate::io_encryption::DecryptingReader;
+use crate::io_encryption::partitions::{Partition, Partitions, PartitionsError};
+use crate::io_encryption::segments::{Lz4Segments, MARK};
 
 const HELP: &str = "Examples:
   sealed-shuffle decrypt --key-file key rdd_4_2 --out rdd_4_2.plain

@@ -17,11 +17,12 @@ use aes::Aes128;
 use crc32c::{crc32c, crc32c_append};
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
-use sealed_shuffle::disk::layout::{Placement, data_name, index_name};
 use sealed_shuffle_protocol::ids::{MapId, ReduceId, ShuffleId};
 use sealed_shuffle_protocol::shuffle::BlockId;
 use sealed_shuffle_transport::random::random_bytes;
 use zeroize::Zeroizing;
+
+use crate::disk::layout::{Placement, data_name, index_name};
 
 /// The canary: it is in every row and must never be seen on the wire.
 pub(super) const CANARY: &str = "canary-4e1243bd22c66e76";

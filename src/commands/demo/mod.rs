@@ -119,7 +119,7 @@ impl Demo {
         self.tell(
             "           and a small shuffle with spark.io.encryption off, which the session alone protects",
         )?;
-        let server = service::start(dir.path(), Some(&secret), self.minimum())?;
+        let server = service::start(dir.path(), Some(&secret), self.minimum()).await?;
         self.tell(&format!("serving    {}, under a secret generated for this run", server.address))?;
         let client = Client::new(quick(security.clone()), app());
         register(&client, &server.address, &blockmgr).await?;
@@ -202,7 +202,7 @@ impl Demo {
 
     /// Control: on a server in clear the same tap sees the canary, so the silence above is not a fault of the tap.
     async fn control(&self, root: &Path, shuffles: &Shuffles, blockmgr: &Path) -> Result<u64, Failure> {
-        let server = service::start(root, None, SecurityLevel::Plaintext)?;
+        let server = service::start(root, None, SecurityLevel::Plaintext).await?;
         let tap = Tap::start(&server.address, shuffles.texts(blockmgr)).await;
         let tap = tap.map_err(|error| failed("cannot tap", error))?;
         let client = Client::new(quick(Security::Plaintext), app());

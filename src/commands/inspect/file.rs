@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sealed_shuffle::inspect::beside;
-use sealed_shuffle::inspect::content::{self, Content, Protection};
-use sealed_shuffle::inspect::metadata::{self, Agreement, MetadataError};
-use sealed_shuffle::inspect::name::{Kind, SparkName};
-use sealed_shuffle::inspect::randomness::Measurement;
-use sealed_shuffle::inspect::sealed::SealedHeader;
 use serde_json::{Value, json};
 
 use super::super::{Exit, Failure};
+use crate::inspect::beside;
+use crate::inspect::content::{self, Content, Protection};
+use crate::inspect::metadata::{self, Agreement, MetadataError};
+use crate::inspect::name::{Kind, SparkName};
+use crate::inspect::randomness::Measurement;
+use crate::inspect::sealed::SealedHeader;
 
 /// Most partitions of a data file that are sampled.
 const PARTITIONS: u64 = 64;
@@ -75,7 +75,6 @@ impl Report {
             Agreement::NotNeeded => {
                 (Some(true), None, "none, and none is needed: everything is empty".to_owned())
             }
-            _ => (None, None, "not known".to_owned()),
         };
         self.line(name, &why);
         let path = path.map(|path| path.display().to_string());
@@ -230,7 +229,6 @@ fn protection(content: &Content, report: &mut Report) {
         Protection::CannotTell(reason, sample) => {
             ("cannot-tell", format!("cannot tell: {}", reason.describe()), Some(sample))
         }
-        _ => ("cannot-tell", "cannot tell".to_owned(), None),
     };
     report.line("content", text);
     if let Some(sample) = sample {

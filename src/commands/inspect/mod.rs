@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::HumanBytes;
-use sealed_shuffle::inspect::content::HEAD;
-use sealed_shuffle::inspect::randomness::{ENOUGH, FEWEST, Measurement};
-use sealed_shuffle::inspect::scan::PARTITIONS;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure};
+use crate::inspect::content::HEAD;
+use crate::inspect::randomness::{ENOUGH, FEWEST, Measurement};
+use crate::inspect::scan::PARTITIONS;
 
 const HELP: &str = "Examples:
   sealed-shuffle inspect /data/blockmgr-…/1b/shuffle_1_6_0.data /data/blockmgr-…/37/shuffle_1_6_0.index

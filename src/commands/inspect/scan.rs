@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sealed_shuffle::inspect::owner::Owner;
-use sealed_shuffle::inspect::scan::{self, Count, Event, MOST_OWNERS, PARTITIONS, Scan, Tally};
 use serde_json::{Value, json};
 
 use super::super::{Exit, Failure};
 use crate::commands::table::columns;
+use crate::inspect::owner::Owner;
+use crate::inspect::scan::{self, Count, Event, MOST_OWNERS, PARTITIONS, Scan, Tally};
 
 /// Most failures that the JSON names; standard error names all of them.
 const NAMED: usize = 1000;
@@ -32,7 +32,6 @@ pub(super) fn run(dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
                 failures.push(json!({"path": path, "error": why}));
             }
         }
-        _ => {}
     });
     progress.finish();
     let total = scan.total();

@@ -9,7 +9,8 @@ use sealed_shuffle_protocol::ids::{ShuffleId, ShuffleMergeId};
 
 use super::fixture::{Fixture, app, lines, register};
 use crate::merge::Journal as _;
-use crate::state::{StateError, StateErrorKind};
+use crate::state::StateError;
+use crate::state::error::StateErrorKind;
 
 const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
 

@@ -8,7 +8,8 @@ use redb::{Database, ReadableTable as _, TableDefinition};
 
 use super::fixture::{Fixture, open_with, register};
 use crate::keys::envelope::{KeyErrorKind, LocalKeyFile};
-use crate::state::{StateError, StateErrorKind};
+use crate::state::StateError;
+use crate::state::error::StateErrorKind;
 
 const HEADER: TableDefinition<'static, (), &[u8]> = TableDefinition::new("header");
 

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! TlsConfig ─► material/ ─► Material ─► side ─► rustls's configuration ─► TlsLayer, one a connection
-//!  (words)     opens files   DER          └── live: looks for new files and swaps the configuration
 //!  (words)     opens files   DER          └── live: checks for new files and swaps the configuration
+//! ```
 //!
 //! Server and client hold [`LiveServerTls`] and [`LiveClientTls`]. A connection takes the current configuration and
 //! keeps it. Invariants: the cryptography is aws-lc-rs, named explicitly, whatever provider the process has
 //! installed; a client trusts only the authorities that it was told to trust; passwords and keys are never printed.
 
 mod certificate;
+#[cfg(any(test, feature = "dev-certificates"))]
 pub mod dev;
 mod error;
 mod layer;

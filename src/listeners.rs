@@ -1,0 +1,111 @@
+//! All that a configured server listens on: its port, the operator's port, and the socket of the resource manager.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealed_shuffle_config::ServerConfig;
+use sealed_shuffle_transport::wire::{ListenError, ListenSettings, bind};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::handover::{Socket, SocketError};
+use crate::server::{DrainOutcome, Server};
+use crate::{admin, handover};
+
+/// For the operator's port and the socket to end, when the server has.
+const ENDING: Duration = Duration::from_secs(1);
+
+/// What a server listens on: bound, and not served yet. Peers may connect, and wait.
+#[derive(Debug)]
+pub struct Listeners {
+    service: TcpListener,
+    address: SocketAddr,
+    admin: Option<TcpListener>,
+    admin_address: Option<SocketAddr>,
+    handover: Option<Socket>,
+}
+
+/// Why a server cannot listen. The text names the key and the address or path, and says what to do.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct BindError(#[from] Cause);
+
+/// What failed.
+#[derive(Debug, Error)]
+enum Cause {
+    #[error(transparent)]
+    Port(#[from] ListenError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("the system does not say which port it gave: {0}")]
+    Address(#[from] io::Error),
+}
+
+impl Listeners {
+    /// Binds what `config` names: [`listen`](ServerConfig::listen) with its [`sockets`](ServerConfig::sockets), and where
+    /// they are there [`admin`](ServerConfig::admin) and [`handover`](ServerConfig::handover). Port 0 takes a free one.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn bind(config: &ServerConfig) -> Result<Self, BindError> {
+        Ok(listen(config)?)
+    }
+
+    /// Where the server's port is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the operator's port is; `None` where there is none.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Serves all of it as [`Server::run`] does, until `stop` resolves and the server has drained. The operator's port and
+    /// the socket serve until the drain is over.
+    pub async fn serve(self, server: Server, stop: impl Future<Output = ()>) -> DrainOutcome {
+        let drained = CancellationToken::new();
+        // They end with us, too, if nobody polls us to the end.
+        let _guard = drained.clone().drop_guard();
+        let admin = self.admin.map(|listener| {
+            tokio::spawn(admin::run(listener, server.clone(), drained.clone().cancelled_owned()))
+        });
+        let handover = self.handover.map(|socket| {
+            let receiver = Arc::new(server.clone());
+            tokio::spawn(handover::run(socket, receiver, drained.clone().cancelled_owned()))
+        });
+        let outcome = server.run(self.service, stop).await;
+        drained.cancel();
+        for task in [admin, handover].into_iter().flatten() {
+            drop(tokio::time::timeout(ENDING, task).await);
+        }
+        outcome
+    }
+}
+
+fn listen(config: &ServerConfig) -> Result<Listeners, Cause> {
+    let sockets = &config.sockets;
+    let settings = ListenSettings {
+        backlog: sockets.backlog.unwrap_or_else(|| ListenSettings::default().backlog),
+        receive_buffer: sockets.receive_buffer.unwrap_or(0),
+        send_buffer: sockets.send_buffer.unwrap_or(0),
+        keep_alive: sockets.keep_alive,
+    };
+    let service = bind("spark.sealed.bind, spark.shuffle.service.port", config.listen, &settings)?;
+    let operators = |address| bind("spark.sealed.admin.address", address, &ListenSettings::default());
+    let admin = config.admin.map(operators).transpose()?;
+    // The socket is made after the port is bound, so that of two servers that start together only one looks for a
+    // stale socket.
+    let handover = config.handover.as_ref().map(Socket::bind).transpose()?;
+    Ok(Listeners {
+        address: service.local_addr()?,
+        admin_address: admin.as_ref().map(TcpListener::local_addr).transpose()?,
+        service,
+        admin,
+        handover,
+    })
+}

@@ -1,0 +1,143 @@
+//! A server as it was configured: the one way to make one.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use sealed_shuffle_config::ServerConfig;
+use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
+use sealed_shuffle_transport::lane::Lane;
+use sealed_shuffle_transport::pot::Pot;
+use sealed_shuffle_transport::random::random_bytes;
+use sealed_shuffle_transport::seal::{Budget, SegmentPool};
+use tokio_util::sync::CancellationToken;
+
+use super::start_error::{Cause, StartError};
+use super::streams::StreamIds;
+use super::{Server, Shared, merging, recovery, reload};
+use crate::applications::{ApplicationLimits, Applications};
+use crate::disk::{BlockStore, DiskLimits, RegistryLimits, Roots};
+use crate::keys::Secrets;
+use crate::keys::envelope::EnvelopeKeys;
+use crate::merge::Store;
+use crate::telemetry::Metrics;
+
+/// Threads for slow ciphers.
+const SLOW_LANE: usize = 2;
+
+/// Threads for the key derivations of the older handshake, which strangers may ask for: they hold up each other alone.
+const DERIVATIONS: usize = 1;
+
+/// Threads that look at keys and certificates of TLS.
+const MATERIAL: usize = 1;
+
+/// Threads for what operators tell.
+const TOLD: usize = 4;
+
+/// Threads for what has a lane of its own elsewhere (secrets, keys, recovery store, cluster managers).
+const OTHERS: usize = 16;
+
+/// Segments kept for the next transfer while nobody uses them.
+const KEPT_SEGMENTS: usize = 32;
+
+impl Server {
+    /// A server as it was configured: opens the roots, takes the secrets, sets up the memory, has the keys at hand, and
+    /// takes up what an earlier server left in the recovery store. It listens nowhere yet.
+    pub async fn from_config(config: &ServerConfig) -> Result<Self, StartError> {
+        Ok(set_up(config, None).await?)
+    }
+
+    /// What [`Server::from_config`] would refuse, as far as it can be told without making or asking anything.
+    pub fn check(config: &ServerConfig) -> Result<(), StartError> {
+        Ok(check(config)?)
+    }
+
+    /// The threads that the runtime's blocking pool must have room for: all that wait for disks and for slow ciphers.
+    /// Threads are made when they are needed.
+    pub fn blocking_threads(config: &ServerConfig) -> usize {
+        // One lane a root, and the one for what concerns several.
+        let disks = (config.roots.paths.len() + 1) * config.disk_threads;
+        disks + SLOW_LANE + DERIVATIONS + MATERIAL + TOLD + OTHERS
+    }
+}
+
+fn check(config: &ServerConfig) -> Result<(), Cause> {
+    reload::tls(config)?;
+    reload::source(config)?;
+    Roots::open(&config.roots.paths)?;
+    Ok(())
+}
+
+/// Sets up a server. What is merged goes into `merges`, and without that into sealed files beneath the roots.
+pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>) -> Result<Server, Cause> {
+    let tls = reload::tls(config)?;
+    let source = reload::source(config)?;
+    let secrets = match &config.handover {
+        Some(handover) => Secrets::handed_over_or(source, handover.wait),
+        None => Secrets::from_source(source),
+    };
+    let roots = Roots::open(&config.roots.paths)?.with_threads(config.disk_threads);
+    let store = Arc::new(BlockStore::new(roots, disk_limits(config)));
+    let metrics = Arc::new(Metrics::new());
+    let seals = config.merging.is_some() && merges.is_none();
+    let keys = match config.recovery || seals {
+        true => Some(EnvelopeKeys::from_config(config, metrics.key_calls.clone()).await?),
+        false => None,
+    };
+    let (state, recovered) = match keys.as_ref().filter(|_| config.recovery) {
+        Some(keys) => recovery::open(config, keys).await.map(|(state, all)| (Some(state), Some(all)))?,
+        None => (None, None),
+    };
+    let merger = config.merging.as_ref().and_then(|merging| {
+        let sealed = || keys.map(|keys| merging::sealed_files(config, merging, keys, store.roots()));
+        Some(Arc::new(merging::merger(config, merging, merges.or_else(sealed)?, state.clone())))
+    });
+    let budget = Budget::new(config.memory_budget.as_u64() - merging::merge_bytes(config));
+    let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
+    let shared = Arc::new(Shared {
+        limits: config.limits.clone(),
+        timeouts: config.timeouts,
+        sasl: config.sasl.clone(),
+        legacy_limits: LegacyLimits { iterations: config.max_legacy_iterations },
+        max_connections: config.max_connections,
+        max_chunks: config.max_chunks_being_transferred,
+        policy: ArcSwap::from_pointee(config.policy.clone()),
+        tls: ArcSwapOption::new(tls),
+        applications: Applications::new(
+            ApplicationLimits { rows: config.max_applications, idle_ttl: config.app_idle_ttl },
+            secrets,
+            Arc::clone(&store),
+            merger.clone(),
+            state.clone(),
+            Arc::clone(&metrics),
+        ),
+        store,
+        merger,
+        stream_ids: StreamIds::starting_at(random_bytes()?),
+        open_streams: Pot::new("open_streams", pool.budget().total() / 2),
+        min_rate: config.min_rate.as_u64(),
+        pool,
+        metrics,
+        slow_lane: Lane::new(SLOW_LANE),
+        derivations: Lane::new(DERIVATIONS),
+        material: Lane::new(MATERIAL),
+        told: Lane::new(TOLD),
+        draining: CancellationToken::new(),
+    });
+    if let (Some(state), Some(recovered)) = (&state, recovered) {
+        recovery::take_up(&shared, state, recovered).await.map_err(Cause::Recovery)?;
+    }
+    Ok(Server { shared })
+}
+
+fn disk_limits(config: &ServerConfig) -> DiskLimits {
+    DiskLimits {
+        index_cache_bytes: config.index_cache_size.as_u64(),
+        open_files: config.max_open_files - merging::open_files(config),
+        registry: RegistryLimits {
+            executors: config.max_executors,
+            idle_ttl: config.app_idle_ttl,
+            ..Default::default()
+        },
+        ..DiskLimits::default()
+    }
+}

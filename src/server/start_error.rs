@@ -1,0 +1,54 @@
+//! Why a server cannot be set up.
+
+use sealed_shuffle_protocol::crypto::random::RandomError;
+use sealed_shuffle_transport::tls::MaterialError;
+use thiserror::Error;
+use tokio::task::JoinError;
+
+use crate::disk::RootError;
+use crate::keys::DirectoryError;
+use crate::keys::envelope::KeyError;
+use crate::state::StateError;
+
+/// Why a server cannot be set up. The text names the file or the root, and says what to do.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct StartError(#[from] Cause);
+
+impl StartError {
+    /// Whether the next start fails, too, unless somebody changes something.
+    pub fn is_configuration(&self) -> bool {
+        match &self.0 {
+            Cause::State(error) => error.is_configuration(),
+            Cause::Keys(error) => !error.is_retryable(),
+            Cause::Random(_) | Cause::Recovery(_) => false,
+            Cause::Root(_) | Cause::Tls(_) | Cause::Secrets(_) => true,
+        }
+    }
+}
+
+/// What failed.
+#[derive(Debug, Error)]
+pub(super) enum Cause {
+    /// A root cannot be used.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// Key or certificates of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] MaterialError),
+    /// The directory of secrets cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] DirectoryError),
+    /// The keys that seal what is merged cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The recovery store does not open.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What was recovered could not be taken up.
+    #[error("what was known before the restart could not be taken up: {0}")]
+    Recovery(JoinError),
+    /// The system gives no randomness.
+    #[error("no randomness for stream ids: {0}")]
+    Random(#[from] RandomError),
+}
