@@ -47,13 +47,13 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Serves the admin port until `stop` resolves.
 pub async fn run(listener: TcpListener, server: Server, stop: impl Future<Output = ()>) {
-    accept_loop(&listener, Arc::new(Semaphore::new(PLACES)), stop, |socket, _, place| {
+    accept_loop(&listener, &Arc::new(Semaphore::new(PLACES)), stop, |socket, _, place| {
         drop(tokio::spawn(connection(socket, server.clone(), place)));
     })
     .await;
 }
 
-async fn connection(socket: TcpStream, server: Server, _place: OwnedSemaphorePermit) {
+async fn connection(socket: TcpStream, server: Server, _place: Option<OwnedSemaphorePermit>) {
     let service = service_fn(move |request| {
         let server = server.clone();
         async move { Ok::<_, Infallible>(answer(&server, &request).await) }

@@ -8,7 +8,6 @@ use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::connection::{CloseReason, Identity};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
-use sealed_shuffle_transport::pot::Tenant;
 use tracing::{debug, warn};
 
 use super::Failure;
@@ -107,8 +106,14 @@ impl Session {
         self.say_if_below(&policy, &seen, None, channel);
         self.seen = Some(seen);
         // Where nobody proves anything, a name is all that shares can go by.
-        self.memory.belongs_to(&Tenant::App(app.clone()));
-        Ok(())
+        match self.settle(app) {
+            Ok(()) => Ok(()),
+            Err(CloseReason::ShareUsedUp { what }) => {
+                self.short_of = Some(what);
+                Err(CloseReason::ShareUsedUp { what }.to_string())
+            }
+            Err(other) => Err(other.to_string()),
+        }
     }
 
     /// What a message says of the peer's release.

@@ -52,7 +52,9 @@ async fn look_after_shares(shared: &Shared) {
                 "connections that hold memory and hardly move lose it: others wait for it"
             );
         }
-        shared.open_streams.look(now, 0);
+        for pot in [&shared.connections, &shared.open_streams] {
+            pot.look(now, 0);
+        }
         let roots = shared.store.roots();
         for lane in roots.disks().iter().map(Disk::lane).chain([roots.across()]) {
             lane.places().look(now, 0);

@@ -17,6 +17,7 @@ mod housekeeping;
 #[cfg(feature = "internals")]
 mod internals;
 mod merging;
+mod places;
 mod recovery;
 mod refusals;
 mod reload;
@@ -44,7 +45,6 @@ use sealed_shuffle_transport::seal::{SegmentPool, Stack};
 use sealed_shuffle_transport::tls::LiveServerTls;
 use sealed_shuffle_transport::wire::{CountingSocket, WireSettings, accept_loop, drive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -56,6 +56,7 @@ use crate::disk::{BlockStore, Disk};
 use crate::merge::Merger;
 use crate::telemetry::{Metrics, Snapshot};
 
+use self::places::{Place, Places, Stranger};
 use self::session::Session;
 use self::streams::StreamIds;
 
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     stream_ids: StreamIds,
     /// Bytes a second that a connection moves at least which holds memory that others wait for.
     min_rate: u64,
+    /// Connections of peers that have proven who they are.
+    connections: Pot,
     /// Bytes of all open streams.
     open_streams: Pot,
     /// Where slow ciphers seal.
@@ -146,7 +149,7 @@ impl Server {
     /// close, open transfers finish or are cut at the deadline.
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> DrainOutcome {
         let shared = &self.shared;
-        let places = Arc::new(Semaphore::new(shared.max_connections));
+        let places = Places::new(shared.max_connections);
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         if let Some(tls) = shared.tls() {
@@ -154,8 +157,8 @@ impl Server {
         }
         let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
         let removed = tokio::spawn(housekeeping::look_for_removed_secrets(Arc::clone(shared)));
-        accept_loop(&listener, places, stop, |socket, peer, place| {
-            let served = serve(Arc::clone(shared), socket, peer, place);
+        accept_loop(&listener, &*places, stop, |socket, peer, place| {
+            let served = serve(Arc::clone(shared), socket, peer, (place, places.stranger(peer.ip())));
             let cut = cut.clone();
             tasks.spawn(async move { cut.run_until_cancelled(served).await });
         })
@@ -210,7 +213,7 @@ impl Server {
     fn shares(&self) -> Vec<(&'static str, PotFigures)> {
         let shared = &self.shared;
         let mut shares = shared.pool.budget().figures().to_vec();
-        shares.push((shared.open_streams.name(), shared.open_streams.figures()));
+        shares.extend([&shared.connections, &shared.open_streams].map(|pot| (pot.name(), pot.figures())));
         let roots = shared.store.roots();
         let lanes = roots.disks().iter().map(Disk::lane).chain([roots.across()]);
         let threads = lanes.map(|lane| lane.places().figures());
@@ -258,7 +261,12 @@ impl Server {
 }
 
 /// Serves one connection to its end.
-async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place: OwnedSemaphorePermit) {
+async fn serve(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    (_place, (stranger, gives_way)): (Place, (Stranger, CancellationToken)),
+) {
     let wire = WireSettings {
         pipelined: shared.limits.pipelined_requests,
         budget_timeout: shared.stalled_timeout(),
@@ -276,8 +284,12 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
     let mut socket = CountingSocket::new(socket, Arc::clone(&shared.metrics.wire));
     let mut engine = ServerConnection::new(Instant::now(), engine_settings);
     let memory = shared.pool.for_connection();
-    let mut session = Session::new(Arc::clone(&shared), peer, memory.clone());
-    let reason = drive(&mut socket, &mut engine, &mut session, Stack::default(), memory, &wire).await;
+    let mut session = Session::new(Arc::clone(&shared), peer, stranger, memory.clone());
+    let driven = drive(&mut socket, &mut engine, &mut session, Stack::default(), memory, &wire);
+    let reason = tokio::select! {
+        reason = driven => reason,
+        () = gives_way.cancelled() => CloseReason::GaveWay,
+    };
     drop(open);
     session.judge_silence(&engine, &reason);
     shared.metrics.closed(reason.label());

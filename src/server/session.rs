@@ -13,7 +13,7 @@ use sealed_shuffle_protocol::connection::{
 };
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::SaslLayer;
-use sealed_shuffle_transport::pot::Tenant;
+use sealed_shuffle_transport::pot::{Holding, Tenant, UsedUp};
 use sealed_shuffle_transport::random::OsRandom;
 use sealed_shuffle_transport::seal::{Body, SegmentPool};
 use sealed_shuffle_transport::tls::{TlsFacts, TlsLayer};
@@ -21,6 +21,7 @@ use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
 
 use super::conversation::Conversation;
+use super::places::Stranger;
 use super::refusals::Refusal;
 use super::streams::Streams;
 use super::uploads::Uploads;
@@ -61,6 +62,10 @@ pub(super) struct Session {
     pub(super) access: Option<Watch>,
     /// The server is stopping: streams that are open may finish.
     pub(super) draining: bool,
+    /// Until its peer has proven who it is.
+    stranger: Option<Stranger>,
+    /// Its place among those of its application.
+    place: Option<Holding>,
     /// The memory of this connection, with the tenant on whose account it is.
     pub(super) memory: SegmentPool,
     /// What the last request found its application to have used up.
@@ -68,7 +73,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(shared: Arc<Shared>, peer: SocketAddr, memory: SegmentPool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        peer: SocketAddr,
+        stranger: Stranger,
+        memory: SegmentPool,
+    ) -> Self {
         let streams = Streams::new(shared.limits.streams, shared.limits.chunks);
         Self {
             shared,
@@ -84,6 +94,8 @@ impl Session {
             listening: None,
             access: None,
             draining: false,
+            stranger: Some(stranger),
+            place: None,
             memory,
             short_of: None,
         }
@@ -134,12 +146,25 @@ impl Session {
 
     /// A peer with a proven identity has the share of its application from the first message that opens under its keys, or
     /// from its first request. A proof that was recorded and sent again does not lead here.
-    pub(super) fn settle_account(&mut self, engine: &Engine) {
+    pub(super) fn settle_account(&mut self, engine: &mut Engine) {
         if let Some(Identity::Proven(app)) = engine.identity()
-            && self.memory.is_strangers()
+            && self.stranger.is_some()
         {
-            self.memory.belongs_to(&Tenant::App(app.clone()));
+            let app = app.clone();
+            if let Err(used_up) = self.settle(&app) {
+                engine.close(used_up);
+            }
         }
+    }
+
+    /// The connection is `app`'s from now on: its memory, and its place.
+    pub(super) fn settle(&mut self, app: &AppId) -> Result<(), CloseReason> {
+        let tenant = Tenant::App(app.clone());
+        self.memory.belongs_to(&tenant);
+        let place = self.shared.connections.account(&tenant).try_take(1);
+        self.place = Some(place.map_err(|UsedUp { pot, .. }| CloseReason::ShareUsedUp { what: pot })?);
+        self.stranger = None;
+        Ok(())
     }
 
     /// Whether the peer may speak for `app`; the text is what it reads where it may not.
@@ -199,6 +224,9 @@ impl Handler for Session {
                 }
                 self.heard_request();
                 self.settle_account(engine);
+                if engine.is_closing() {
+                    return Ok(());
+                }
                 if let Some(text) = self.refusal.clone() {
                     return self.refuse_request(engine, request, text);
                 }

@@ -113,6 +113,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         store,
         merger,
         stream_ids: StreamIds::starting_at(random_bytes()?),
+        connections: Pot::new("connections", config.max_connections as u64),
         open_streams: Pot::new("open_streams", pool.budget().total() / 2),
         min_rate: config.min_rate.as_u64(),
         pool,

@@ -109,6 +109,11 @@ pub enum CloseReason {
         /// The thing that is shared.
         what: &'static str,
     },
+    /// It had proven nothing, and others waited for its place.
+    #[error(
+        "it had proven nothing, and its place went to a peer that waited for one (spark.sealed.connections.max)"
+    )]
+    GaveWay,
     /// We are shutting down.
     #[error("shutting down")]
     ShuttingDown,
@@ -146,6 +151,7 @@ impl CloseReason {
             | Self::StalledSender(_)
             | Self::StalledReader(_)
             | Self::Evicted
+            | Self::GaveWay
             | Self::ShareUsedUp { .. }
             | Self::NoAnswer(..)
             | Self::Io(_) => Blame::Network,
@@ -186,6 +192,7 @@ impl CloseReason {
             Self::BodyFailed(_) => "body_failed",
             Self::Starved { .. } => "starved",
             Self::Evicted => "evicted",
+            Self::GaveWay => "gave_way",
             Self::ShareUsedUp { .. } => "share_used_up",
             Self::ShuttingDown => "shutting_down",
         }

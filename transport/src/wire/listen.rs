@@ -93,20 +93,37 @@ fn listen(address: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListe
     socket.listen(settings.backlog)
 }
 
-/// Accepts connections until `stop` resolves. Each connection holds one of `places`; if none is free, the next peer
-/// waits in the backlog. `serve` spawns the task that serves the connection.
-pub async fn accept_loop(
+/// Where connections get their places.
+pub trait PlaceSource {
+    /// The place of one connection; given back on drop.
+    type Place: Send;
+
+    /// Waits for a place. Cancel safe.
+    fn place(&self) -> impl Future<Output = Self::Place> + Send;
+}
+
+impl PlaceSource for Arc<Semaphore> {
+    type Place = Option<OwnedSemaphorePermit>;
+
+    async fn place(&self) -> Self::Place {
+        Self::clone(self).acquire_owned().await.ok()
+    }
+}
+
+/// Accepts connections until `stop` resolves. Each connection has one of `places`; while there is none, the next peer waits
+/// in the backlog. `serve` spawns the task that serves the connection.
+pub async fn accept_loop<P: PlaceSource>(
     listener: &TcpListener,
-    places: Arc<Semaphore>,
+    places: &P,
     stop: impl Future<Output = ()>,
-    mut serve: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    mut serve: impl FnMut(TcpStream, SocketAddr, P::Place),
 ) {
     let mut stop = std::pin::pin!(stop);
     let mut pause = Duration::ZERO;
     loop {
         let accepted = tokio::select! {
             () = &mut stop => return,
-            accepted = accept_one(listener, &places, pause) => accepted,
+            accepted = accept_one(listener, places, pause) => accepted,
         };
         match accepted {
             Ok((socket, peer, place)) => {
@@ -125,15 +142,15 @@ pub async fn accept_loop(
     }
 }
 
-async fn accept_one(
+async fn accept_one<P: PlaceSource>(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    places: &P,
     pause: Duration,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, P::Place)> {
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let place = places.place().await;
     let (socket, peer) = listener.accept().await?;
     Ok((socket, peer, place))
 }

@@ -11,5 +11,5 @@ mod socket;
 
 pub use counted::{CountingSocket, WireCounters};
 pub use drive::{Handler, WireSettings, drive};
-pub use listen::{ListenError, ListenSettings, accept_loop, bind};
+pub use listen::{ListenError, ListenSettings, PlaceSource, accept_loop, bind};
 pub use socket::Socket;
