@@ -22,8 +22,8 @@ impl Hang {
     fn of(running: &Running, lane: &Lane) -> Self {
         let (hangs, all_hang) = channel();
         // One tenant alone never has all places.
-        let hang = |n| {
-            let tenant = if n == 0 { Tenant::Strangers } else { Tenant::Own };
+        let hang = |n: usize| {
+            let tenant = Tenant::App(AppId::new(n.to_string()));
             let (free, waits) = channel::<()>();
             let (lane, hangs) = (lane.clone(), hangs.clone());
             running.runtime.spawn(async move {

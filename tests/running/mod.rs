@@ -122,6 +122,18 @@ impl Running {
         data
     }
 
+    /// Writes the index of a map output anew.
+    pub(crate) fn write_index(&self, map: i64, offsets: &[u64]) {
+        let index: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_be_bytes()).collect();
+        fs::write(self.place(&layout::index_name(ShuffleId(0), MapId(map))), index).unwrap();
+    }
+
+    /// Writes the checksums of a map output.
+    pub(crate) fn write_checksum(&self, map: i64, checksums: &[u64]) {
+        let bytes: Vec<u8> = checksums.iter().flat_map(|checksum| checksum.to_be_bytes()).collect();
+        fs::write(self.place(&layout::checksum_name(ShuffleId(0), MapId(map), "ADLER32")), bytes).unwrap();
+    }
+
     /// Writes a cached block.
     pub(crate) fn write_rdd(&self, name: &str, content: &[u8]) {
         fs::write(self.place(name), content).unwrap();

@@ -203,16 +203,25 @@ impl<W> Ledger<W> {
                 let left = left.saturating_sub(self.others_wait_for(slot));
                 held.saturating_add(amount) <= left.saturating_mul(weight)
             }
-            // One that has nothing is not held up by its share.
-            Some(_) | None => true,
+            // One that has nothing is not held up by its share; what is left must do for the others that wait, or they
+            // wait for more than it does.
+            Some(_) => left >= self.others_wait_for(slot) || amount <= self.least_that_others_wait_for(slot),
+            None => true,
         }
     }
 
     /// What the first waiters of the other accounts wait for.
     fn others_wait_for(&self, slot: Slot) -> u64 {
-        let others = self.turns.iter().filter(|turn| **turn != slot);
-        let firsts = others.filter_map(|turn| self.accounts.get(turn)?.waiters.front());
-        firsts.map(|first| first.amount).fold(0, u64::saturating_add)
+        self.firsts_of_others(slot).fold(0, u64::saturating_add)
+    }
+
+    fn least_that_others_wait_for(&self, slot: Slot) -> u64 {
+        self.firsts_of_others(slot).min().unwrap_or(u64::MAX)
+    }
+
+    fn firsts_of_others(&self, slot: Slot) -> impl Iterator<Item = u64> {
+        let others = self.turns.iter().filter(move |turn| **turn != slot);
+        others.filter_map(|turn| Some(self.accounts.get(turn)?.waiters.front()?.amount))
     }
 }
 
@@ -269,6 +278,25 @@ mod tests {
         ledger.give_back(a, 10);
         let served = ledger.next_grant().unwrap();
         assert_eq!((served.slot, served.amount, served.told), (b, 40, "b"));
+    }
+
+    #[test]
+    fn of_two_that_wait_for_much_the_one_with_less_goes_first() {
+        let mut ledger = Ledger::new(RULE);
+        let (a, b, c) = (ledger.open(), ledger.open(), ledger.open());
+        assert!(ledger.take(c, 60, false));
+        ledger.wait(a, 80, false, "a");
+        ledger.wait(b, 50, false, "b");
+        ledger.give_back(c, 60);
+        assert_eq!(ledger.next_grant().unwrap().told, "b");
+        assert!(ledger.next_grant().is_none());
+        // It takes no more before the other is served.
+        ledger.wait(b, 1, false, "b again");
+        ledger.give_back(b, 40);
+        assert!(ledger.next_grant().is_none());
+        ledger.give_back(b, 10);
+        assert_eq!(ledger.next_grant().unwrap().told, "a");
+        assert_eq!(ledger.next_grant().unwrap().told, "b again");
     }
 
     #[test]
