@@ -28,6 +28,7 @@
 
 pub mod admin;
 mod applications;
+mod confined;
 pub mod disk;
 pub mod handover;
 pub mod inspect;

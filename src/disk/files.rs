@@ -16,7 +16,7 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::{Identity, OpenFile, ShownPath};
 
-use super::confined::OpenFailure;
+use crate::confined::OpenFailure;
 
 /// The cache of open files.
 #[derive(Debug)]

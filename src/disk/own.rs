@@ -20,10 +20,11 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{OpenFile, ShownPath};
 
-use super::confined::{OpenError, OpenFailure};
 use super::files::Files;
 use super::layout::{self, Placement};
+use super::open_error::OpenError;
 use super::root::{LocalDir, Roots, share_of_files};
+use crate::confined::OpenFailure;
 
 /// Files of our own: making, writing, reading, removing.
 #[derive(Debug)]

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::ShownPath;
 
-use super::confined::{OpenError, OpenFailure};
+use super::open_error::OpenError;
 use super::root::{LocalDir, Roots};
+use crate::confined::{OpenFailure, READ_DIRECTORY};
 
 /// What becomes of directories that are empty then.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,7 +51,7 @@ impl Roots {
     ) -> Result<u64, OpenFailure> {
         let disk = self.disk(dir);
         let path = dir.relative();
-        let open = disk.open_as(on, if path.is_empty() { "." } else { path }, READ_DIRECTORY)?;
+        let open = disk.open_directory(on, if path.is_empty() { "." } else { path })?;
         let mut removed = 0;
         for (name, _) in entries(&open)? {
             if !is_sub_dir(&name) {
@@ -69,7 +70,7 @@ impl Roots {
         drop(open);
         if directories == Directories::Remove && !path.is_empty() {
             let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
-            let parent = disk.open_as(on, parent, READ_DIRECTORY)?;
+            let parent = disk.open_directory(on, parent)?;
             let name = CString::new(name).map_err(|_| OpenFailure::Escapes)?;
             remove_if_empty(parent.as_fd(), &name)?;
         }
@@ -111,8 +112,6 @@ fn is_sub_dir(name: &CStr) -> bool {
     let name = name.to_bytes();
     name.len() >= 2 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
-
-const READ_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 #[cfg(test)]
 mod tests {

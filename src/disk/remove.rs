@@ -8,8 +8,8 @@ use std::time::Instant;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::OnLane;
 
-use super::confined::OpenError;
 use super::lookup_error::LookupError;
+use super::open_error::OpenError;
 use super::place::place;
 use super::store::BlockStore;
 

@@ -1,19 +1,18 @@
 //! A directory with one file per application: `ID` has its current secret, `ID.previous` the previous one.
 //!
-//! Files are opened beneath the directory's own handle. Kubernetes mounts secrets as symlinks to `..data/ID`, which
-//! stay beneath; a link that leads out is not followed (`openat2`, `RESOLVE_BENEATH`). If the kernel has no
-//! `openat2`, no symlink is followed. The text of a file is the secret as it stands, as in
-//! `spark.sealed.auth.secret-file`.
+//! Files are opened beneath the directory's own handle ([`crate::confined`]). Kubernetes mounts secrets as symlinks to
+//! `..data/ID`, which stay beneath; a link that leads out is not followed. If the kernel has no `openat2`, no symlink is
+//! followed. The text of a file is the secret as it stands, as in `spark.sealed.auth.secret-file`.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
@@ -21,6 +20,8 @@ use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::Identity;
 use tracing::warn;
 use zeroize::Zeroizing;
+
+use crate::confined::{Confinement, Links, OpenFailure};
 
 /// The ending of the file with the previous secret.
 const PREVIOUS: &str = ".previous";
@@ -34,14 +35,12 @@ const LONGEST_SECRET: usize = 64 << 10;
 /// Most secrets that are kept. Further files are read again each time.
 const MOST_KEPT: usize = 10_000;
 
-/// Attempts to open a path that changes meanwhile, as it does when Kubernetes swaps the contents of a mount.
-const ROUNDS: usize = 8;
-
 /// A directory of secrets. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: Arc<Path>,
     handle: Arc<OwnedFd>,
+    confinement: Confinement,
     wait: Duration,
     kept: Arc<Mutex<HashMap<String, KnownSecret>>>,
 }
@@ -77,7 +76,14 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| DirectoryError { path: path.display().to_string(), errno })?;
-        Ok(Self { path: path.into(), handle: Arc::new(handle), wait, kept: Arc::default() })
+        let confinement = Confinement::detect(handle.as_fd());
+        Ok(Self { path: path.into(), handle: Arc::new(handle), confinement, wait, kept: Arc::default() })
+    }
+
+    /// The same with a way of confinement that was not detected.
+    #[cfg(test)]
+    pub(super) fn with_confinement(self, confinement: Confinement) -> Self {
+        Self { confinement, ..self }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -107,29 +113,28 @@ impl Directory {
 
     /// Whether the file certainly no longer exists.
     pub(super) fn is_gone(&self, on: &OnLane, name: &str) -> bool {
-        matches!(self.open_file(on, name), Err(Errno::NOENT))
+        matches!(self.open_file(on, name), Err(OpenFailure::Errno(Errno::NOENT)))
     }
 
     fn read(&self, on: &OnLane, name: &str) -> Result<Option<Arc<AppSecret>>, String> {
         let shown = self.shown(name);
-        let file = match self.open_file(on, name) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => {
+        let (file, stat) = match self.open_file(on, name) {
+            Ok(opened) => opened,
+            Err(OpenFailure::Errno(Errno::NOENT)) => {
                 self.kept().remove(name);
                 return Ok(None);
             }
-            Err(Errno::XDEV | Errno::LOOP) => {
+            Err(OpenFailure::Escapes) => {
                 return Err(format!(
                     "{} leads out of its directory: put the secret there itself",
                     shown.display()
                 ));
             }
-            Err(errno) => return Err(format!("{} cannot be read by this user: {errno}", shown.display())),
+            Err(OpenFailure::NotRegular(_)) => return Err(format!("{} is no regular file", shown.display())),
+            Err(OpenFailure::Errno(errno)) => {
+                return Err(format!("{} cannot be read by this user: {errno}", shown.display()));
+            }
         };
-        let stat = rustix::fs::fstat(&file).map_err(|errno| format!("{}: {errno}", shown.display()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(format!("{} is no regular file", shown.display()));
-        }
         if let Some(mode) = open_to_others(&stat) {
             return Err(format!("{} is open to other users (mode {mode:04o}): chmod 600", shown.display()));
         }
@@ -148,19 +153,8 @@ impl Directory {
         Ok(Some(secret))
     }
 
-    fn open_file(&self, _: &OnLane, name: &str) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        for _ in 0..ROUNDS {
-            match rustix::fs::openat2(&*self.handle, name, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) => {}
-                Err(Errno::NOSYS | Errno::PERM) => {
-                    return rustix::fs::openat(&*self.handle, name, flags | OFlags::NOFOLLOW, Mode::empty());
-                }
-                done => return done,
-            }
-        }
-        Err(Errno::AGAIN)
+    fn open_file(&self, on: &OnLane, name: &str) -> Result<(OwnedFd, Stat), OpenFailure> {
+        self.confinement.open_file(on, self.handle.as_fd(), name, Links::Beneath)
     }
 
     fn shown(&self, name: &str) -> PathBuf {

@@ -40,7 +40,7 @@ const PLACES: [(&str, &str, &str); 24] = [
     ("client/src", "body.rs", "reads open descriptors of whoever embeds it"),
     ("client/src", "push/mod.rs", "takes open files of whoever embeds it"),
     ("src", "disk/device.rs", "takes an OnLane, but for what opens a root at start"),
-    ("src", "disk/confined.rs", "takes an OnLane, but for what is tried at start"),
+    ("src", "confined.rs", "takes an OnLane, but for the call that tries the kernel at start"),
     ("src", "disk/root.rs", "takes an OnLane"),
     ("src", "disk/purge.rs", "takes an OnLane"),
     ("src", "disk/files.rs", "takes an OnLane"),
