@@ -10,28 +10,44 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// Variables, files and limits of the process.
+/// Variables, files and limits of the process. Each method answers for the real process, unless an implementation
+/// brings its own.
 pub trait Environment {
     /// The value of an environment variable; `None` when it is not set.
-    fn var(&self, name: &str) -> Option<OsString>;
+    fn var(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
 
     /// A whole small file; at most [`MAX_FILE`] bytes.
-    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>>;
+    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        read_bounded(File::open(path)?)
+    }
 
     /// Standard input until its end; at most [`MAX_FILE`] bytes.
-    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>>;
+    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        read_bounded(io::stdin().lock())
+    }
 
-    /// What stands at a path, symbolic links followed.
-    fn stat(&self, path: &Path) -> io::Result<PathStat>;
+    /// Kind and mode of a path; symbolic links are followed.
+    fn stat(&self, path: &Path) -> io::Result<PathStat> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(PathStat { is_dir: metadata.is_dir(), mode: metadata.mode() & 0o7777 })
+    }
 
     /// The effective user id.
-    fn user_id(&self) -> u32;
+    fn user_id(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
 
     /// The soft limit of open descriptors (`RLIMIT_NOFILE`); `None` when unlimited.
-    fn descriptor_limit(&self) -> Option<u64>;
+    fn descriptor_limit(&self) -> Option<u64> {
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    }
 
     /// Processors that this process may use.
-    fn processors(&self) -> usize;
+    fn processors(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
 }
 
 /// Longest file that configuration reads: properties files and secrets are far smaller.
@@ -50,36 +66,7 @@ pub struct PathStat {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessEnvironment;
 
-impl Environment for ProcessEnvironment {
-    fn var(&self, name: &str) -> Option<OsString> {
-        std::env::var_os(name)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-        read_bounded(File::open(path)?)
-    }
-
-    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        read_bounded(io::stdin().lock())
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<PathStat> {
-        let metadata = std::fs::metadata(path)?;
-        Ok(PathStat { is_dir: metadata.is_dir(), mode: metadata.mode() & 0o7777 })
-    }
-
-    fn user_id(&self) -> u32 {
-        rustix::process::geteuid().as_raw()
-    }
-
-    fn descriptor_limit(&self) -> Option<u64> {
-        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
-    }
-
-    fn processors(&self) -> usize {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    }
-}
+impl Environment for ProcessEnvironment {}
 
 /// The machine, and nothing that anybody set: no variable and no file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,18 +87,6 @@ impl Environment for EmptyEnvironment {
 
     fn stat(&self, _path: &Path) -> io::Result<PathStat> {
         Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn user_id(&self) -> u32 {
-        ProcessEnvironment.user_id()
-    }
-
-    fn descriptor_limit(&self) -> Option<u64> {
-        ProcessEnvironment.descriptor_limit()
-    }
-
-    fn processors(&self) -> usize {
-        ProcessEnvironment.processors()
     }
 }
 
