@@ -4,14 +4,14 @@
 //! `..data/ID`, which stay beneath; a link that leads out is not followed. If the kernel has no `openat2`, no symlink is
 //! followed. The text of a file is the secret as it stands, as in `spark.sealed.auth.secret-file`.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
@@ -32,7 +32,7 @@ const LONGEST_NAME: usize = 255;
 /// Longest secret.
 const LONGEST_SECRET: usize = 64 << 10;
 
-/// Most secrets that are kept. Further files are read again each time.
+/// About so many secrets are kept. The files of others are read again.
 const MOST_KEPT: usize = 10_000;
 
 /// A directory of secrets. Clones share it.
@@ -42,11 +42,11 @@ pub struct Directory {
     handle: Arc<OwnedFd>,
     confinement: Confinement,
     wait: Duration,
-    kept: Arc<Mutex<HashMap<String, KnownSecret>>>,
+    kept: Arc<Cache<Box<str>, KnownSecret>>,
 }
 
 /// A secret and the file that it was read from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct KnownSecret {
     identity: Identity,
     secret: Arc<AppSecret>,
@@ -77,7 +77,8 @@ impl Directory {
         let handle = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| DirectoryError { path: path.display().to_string(), errno })?;
         let confinement = Confinement::detect(handle.as_fd());
-        Ok(Self { path: path.into(), handle: Arc::new(handle), confinement, wait, kept: Arc::default() })
+        let kept = Arc::new(Cache::new(MOST_KEPT));
+        Ok(Self { path: path.into(), handle: Arc::new(handle), confinement, wait, kept })
     }
 
     /// The same with a way of confinement that was not detected.
@@ -121,7 +122,7 @@ impl Directory {
         let (file, stat) = match self.open_file(on, name) {
             Ok(opened) => opened,
             Err(OpenFailure::Errno(Errno::NOENT)) => {
-                self.kept().remove(name);
+                self.kept.remove(name);
                 return Ok(None);
             }
             Err(OpenFailure::Escapes) => {
@@ -139,17 +140,13 @@ impl Directory {
             return Err(format!("{} is open to other users (mode {mode:04o}): chmod 600", shown.display()));
         }
         let identity = Identity::of(&stat);
-        if let Some(kept) = self.kept().get(name)
+        if let Some(kept) = self.kept.get(name)
             && kept.identity == identity
         {
-            return Ok(Some(Arc::clone(&kept.secret)));
+            return Ok(Some(kept.secret));
         }
         let secret = Arc::new(secret_in(File::from(file), &shown)?);
-        let mut kept = self.kept();
-        if kept.len() >= MOST_KEPT {
-            kept.clear();
-        }
-        kept.insert(name.to_owned(), KnownSecret { identity, secret: Arc::clone(&secret) });
+        self.kept.insert(name.into(), KnownSecret { identity, secret: Arc::clone(&secret) });
         Ok(Some(secret))
     }
 
@@ -159,10 +156,6 @@ impl Directory {
 
     fn shown(&self, name: &str) -> PathBuf {
         self.path.join(name)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, HashMap<String, KnownSecret>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
