@@ -28,6 +28,7 @@
 //! are used together only while both are the files that were read together (device, inode, size, times); no cache
 //! grows beyond its bound, and no cache keeps a deleted file open past the next sweep.
 
+mod bounded;
 pub mod checksum;
 pub mod device;
 pub mod diagnose;
