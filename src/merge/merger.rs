@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, T
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_config::{Values, keys};
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
@@ -196,7 +196,7 @@ impl App {
         merge: ShuffleMergeId,
         reduce: ReduceId,
     ) -> PartitionId {
-        PartitionId { app: self.id.clone(), shuffle, merge, reduce }
+        PartitionId { app: self.id.clone(), merged: MergedPartition { shuffle, merge, reduce } }
     }
 }
 

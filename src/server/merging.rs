@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sealed_shuffle_config::ServerConfig;
 use sealed_shuffle_protocol::connection::CloseReason;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
     RemoveShuffleMerge,
@@ -250,7 +250,7 @@ pub(super) async fn merged_chunk(
         return Err(Refusal::NoMerging.text());
     };
     let MergedChunk { reduce, chunk } = chunk;
-    let partition = PartitionId { app: app.clone(), shuffle, merge, reduce };
+    let partition = partition(app.clone(), shuffle, merge, reduce);
     reading(shared, merger, &app, move |on, merger| merger.chunk(on, &partition, chunk)).await
 }
 
@@ -280,7 +280,7 @@ pub(super) fn partition(
     merge: ShuffleMergeId,
     reduce: ReduceId,
 ) -> PartitionId {
-    PartitionId { app, shuffle, merge, reduce }
+    PartitionId { app, merged: MergedPartition { shuffle, merge, reduce } }
 }
 
 async fn merging<T: Send + 'static>(
