@@ -4,6 +4,7 @@
 
 mod merging;
 mod metrics;
+mod numbers;
 mod state;
 
 pub use metrics::{ApplicationCounts, Metrics, Reason, RefusalReason, RequestKind, SecretUsed, Snapshot};
