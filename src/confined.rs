@@ -214,6 +214,10 @@ fn open_in_kernel(
 }
 
 fn walk(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, OpenFailure> {
+    // The directory itself, which `openat2` opens, too.
+    if path == "." {
+        return Ok(rustix::fs::openat(root, path, flags, Mode::empty())?);
+    }
     let (dirs, last) = match path.rsplit_once('/') {
         Some((dirs, last)) => (Some(dirs), last),
         None => (None, path),

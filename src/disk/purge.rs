@@ -122,6 +122,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::confined::Confinement;
 
     struct Tree {
         roots: Roots,
@@ -147,7 +148,8 @@ mod tests {
     }
 
     fn purge(tree: &Tree, dir: &str, directories: Directories) -> Result<u64, OpenError> {
-        let dir = tree.roots.accept(&OnLane::here(), tree.root.join(dir).to_str().unwrap()).unwrap();
+        let path: PathBuf = tree.root.join(dir).components().collect();
+        let dir = tree.roots.accept(&OnLane::here(), path.to_str().unwrap()).unwrap();
         tree.roots.purge(&OnLane::here(), &dir, directories, |name| name.starts_with("a_"))
     }
 
@@ -175,6 +177,19 @@ mod tests {
         assert!(!tree.root.join("elsewhere").exists());
         // Another time there is nothing to do.
         assert_eq!(purge(&tree, "elsewhere", Directories::Remove).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_root_itself_is_purged_by_both_ways_of_confinement() {
+        let detected = tree().roots.disks()[0].confinement();
+        for confinement in [detected, Confinement::Walk] {
+            let Tree { roots, root, _temp } = tree();
+            let tree = Tree { roots: roots.with_confinement(confinement), root: root.clone(), _temp };
+            fs::create_dir(root.join("00")).unwrap();
+            fs::write(root.join("00/a_7"), "x").unwrap();
+            assert_eq!(purge(&tree, "", Directories::Keep).unwrap(), 1, "{confinement:?}");
+            assert!(!root.join("00/a_7").exists() && root.join("m/00/a_1").exists());
+        }
     }
 
     #[test]
