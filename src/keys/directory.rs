@@ -5,7 +5,6 @@
 //! followed. The text of a file is the secret as it stands, as in `spark.sealed.auth.secret-file`.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +18,8 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::Identity;
 use tracing::warn;
-use zeroize::Zeroizing;
 
+use super::secret_file::{self, open_to_others};
 use crate::confined::{Confinement, Links, OpenFailure};
 
 /// The ending of the file with the previous secret.
@@ -60,7 +59,7 @@ pub struct DirectoryError {
     errno: Errno,
 }
 
-/// What a look at an application's files brought.
+/// The result of a look at an application's files.
 pub(super) enum SecretFiles {
     /// The current one, then the one before, if there is one.
     Secrets(Vec<Arc<AppSecret>>),
@@ -145,7 +144,7 @@ impl Directory {
         {
             return Ok(Some(kept.secret));
         }
-        let secret = Arc::new(secret_in(File::from(file), &shown)?);
+        let secret = Arc::new(secret_in(&File::from(file), &shown)?);
         self.kept.insert(name.into(), KnownSecret { identity, secret: Arc::clone(&secret) });
         Ok(Some(secret))
     }
@@ -175,25 +174,12 @@ pub(super) fn file_name(app: &AppId) -> Result<&str, &'static str> {
     Ok(name)
 }
 
-/// The mode of a file that others can read. A group that may read is refused, too, with one exception: the file is
-/// root's and the process is another user's. There the owner lets the process in through the group, as Kubernetes
-/// does (fsGroup).
-pub(super) fn open_to_others(stat: &Stat) -> Option<u32> {
-    let mode = stat.st_mode & 0o7777;
-    let through_group = stat.st_uid == 0 && !rustix::process::geteuid().is_root();
-    let forbidden = if through_group { 0o037 } else { 0o077 };
-    (mode & forbidden != 0).then_some(mode)
-}
-
-fn secret_in(file: File, shown: &Path) -> Result<AppSecret, String> {
+fn secret_in(file: &File, shown: &Path) -> Result<AppSecret, String> {
     let shown = shown.display();
-    // The buffer is allocated once, so that growing leaves no copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET + 1));
-    let most = u64::try_from(LONGEST_SECRET + 1).unwrap_or(u64::MAX);
-    file.take(most).read_to_end(&mut bytes).map_err(|error| format!("{shown}: {error}"))?;
-    if bytes.len() > LONGEST_SECRET {
+    let read = secret_file::read(file, LONGEST_SECRET).map_err(|error| format!("{shown}: {error}"))?;
+    let Some(bytes) = read else {
         return Err(format!("{shown} is longer than any secret ({LONGEST_SECRET} bytes)"));
-    }
+    };
     if bytes.is_empty() {
         return Err(format!(
             "{shown} is empty: write the secret into it, at once or by renaming a file to it"
