@@ -16,10 +16,10 @@ use sealed_shuffle::internals::sealed_files::{
     Fsync, MergedFiles, OpenBuffer, SealedLimits, SealedStore, SealedWriter,
 };
 use sealed_shuffle_protocol::cipher::Segment;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, Index, MAX_SEGMENT, OVERHEAD, PIECE, PartitionId, PartitionSealer, Salt,
+    ChunkOpener, Index, MAX_SEGMENT, OVERHEAD, PIECE, PartitionSealer, Salt,
 };
 use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;
@@ -179,8 +179,8 @@ fn sealer() -> (PartitionSealer, sealed_shuffle_protocol::stored::sealed::Header
     PartitionSealer::new(&key(), &wrapped(), &context(), id(1), Salt([9; 32])).expect("short names")
 }
 
-fn id(reduce: i32) -> PartitionId {
-    PartitionId { shuffle: ShuffleId(0), merge: ShuffleMergeId(0), reduce: ReduceId(reduce) }
+fn id(reduce: i32) -> MergedPartition {
+    MergedPartition { shuffle: ShuffleId(0), merge: ShuffleMergeId(0), reduce: ReduceId(reduce) }
 }
 
 fn key() -> DataKey {

@@ -51,6 +51,7 @@ mod admin;
 mod applications;
 #[cfg(feature = "program")]
 pub mod commands;
+mod confined;
 mod disk;
 mod handover;
 #[cfg(feature = "program")]

@@ -4,7 +4,22 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// A host and a port; what the connection pool knows a server by.
+/// A host and a port. The connection pool knows a server by them.
+///
+/// ```
+/// use sealed_shuffle_client::Address;
+///
+/// let server = Address::parse("node-1", 7337)?;
+/// assert_eq!((server.host(), server.port()), ("node-1", 7337));
+/// let server = Address::parse("[::1]:7338", 7337)?;
+/// assert_eq!((server.host(), server.port()), ("::1", 7338));
+/// assert_eq!(server.to_string(), "[::1]:7338");
+///
+/// // An IPv6 address without brackets could be read in two ways.
+/// let error = Address::parse("::1:7338", 7337).unwrap_err();
+/// assert!(error.to_string().contains("in brackets"));
+/// # Ok::<(), sealed_shuffle_client::AddressError>(())
+/// ```
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Address {
     host: Box<str>,

@@ -47,6 +47,27 @@ const OUTCOMES: usize = 64;
 /// Blocks on their way, in the order of their arrival: a stream of one outcome for each block asked for.
 ///
 /// Dropping it stops the fetch and leaves the connection to others.
+///
+/// A block that fails does not end the stream:
+///
+/// ```no_run
+/// use sealed_shuffle_client::{BlockId, Bytes, Fetch};
+///
+/// /// The bytes of all blocks that arrive, and the names of those to compute again.
+/// async fn collect(mut fetch: Fetch) -> (Vec<(BlockId, Bytes)>, Vec<BlockId>) {
+///     let (mut arrived, mut lost) = (Vec::new(), Vec::new());
+///     while let Some(outcome) = fetch.next().await {
+///         match outcome {
+///             Ok(block) => arrived.push(block),
+///             Err(failure) => {
+///                 eprintln!("{failure}");
+///                 lost.push(failure.block);
+///             }
+///         }
+///     }
+///     (arrived, lost)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Fetch<T = Bytes> {
     outcomes: mpsc::Receiver<Outcome<T>>,

@@ -49,7 +49,7 @@ pub use self::calls::Suspect;
 pub use self::error::{ClientError, ErrorKind, FetchError};
 pub use self::fetch::Fetch;
 pub use self::files::{OnProgress, Progress, Saved};
-pub use self::merge::{Merge, MergedPartition};
+pub use self::merge::Merge;
 pub use self::merged::{FallBack, FallBackReason, Merged, MergedChunk, MergedRead};
 pub use self::merging::{MergeStatus, PushedBlock};
 pub use self::probe::{
@@ -66,7 +66,9 @@ pub use sealed_shuffle_protocol::auth::EngineVersion;
 pub use sealed_shuffle_protocol::auth::legacy::{LegacyKdf, LegacySettings};
 pub use sealed_shuffle_protocol::channel::{Channel, SecurityLevel, TlsVersion};
 pub use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
-pub use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
+pub use sealed_shuffle_protocol::ids::{
+    AppId, ExecutorId, MapId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId,
+};
 pub use sealed_shuffle_protocol::limits::Limits;
 pub use sealed_shuffle_protocol::sasl::{Demand, SaslCipher};
 pub use sealed_shuffle_protocol::secret::AppSecret;

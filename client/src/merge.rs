@@ -1,6 +1,6 @@
-//! The names of merges and of merged partitions.
+//! The name of a merge.
 
-use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{ShuffleId, ShuffleMergeId};
 
 /// One attempt of merging a shuffle.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -11,15 +11,4 @@ pub struct Merge {
     pub shuffle: ShuffleId,
     /// The attempt of merging it: 0, and one more whenever an indeterminate stage runs again.
     pub merge: ShuffleMergeId,
-}
-
-/// A partition of one attempt of merging.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct MergedPartition {
-    /// The shuffle.
-    pub shuffle: ShuffleId,
-    /// The attempt of merging it.
-    pub merge: ShuffleMergeId,
-    /// The partition.
-    pub reduce: ReduceId,
 }

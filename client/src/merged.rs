@@ -81,6 +81,26 @@ pub enum FallBackReason {
 }
 
 /// A merged partition as it is read: a stream of outcomes. Dropping it stops the read.
+///
+/// ```no_run
+/// use sealed_shuffle_client::{Address, Client, ClientError, Merge, Merged, RoaringBitmap, ShuffleId, ShuffleMergeId};
+///
+/// # async fn read(client: Client, merger: Address) -> Result<(), ClientError> {
+/// let merge = Merge { app_attempt: -1, shuffle: ShuffleId(0), merge: ShuffleMergeId(0) };
+/// for status in client.finalize_shuffle_merge(&merger, merge).await? {
+///     // Map task 7 ran again since, so its merged rows are not used.
+///     let mut read = client.read_merged(&merger, merge, &status).without(RoaringBitmap::from([7]));
+///     while let Some(outcome) = read.next().await {
+///         match outcome {
+///             Merged::Chunk(chunk) => println!("{} bytes of {} map tasks", chunk.bytes.len(), chunk.maps.len()),
+///             // These come from where the map tasks ran: see Client::fetch.
+///             Merged::FallBack(blocks) => println!("{} blocks to fetch: {}", blocks.maps.len(), blocks.reason),
+///         }
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct MergedRead {
     client: Client,

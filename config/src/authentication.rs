@@ -1,8 +1,9 @@
 //! Whether peers must prove an application, and with which secret.
 //!
 //! Three settings decide together: `spark.authenticate` (unset, true or false), whether there is a secret (one or
-//! one per application), and which channels the policy serves. Peers that prove nothing can come in plaintext and
-//! in TLS, on no other rung. Nothing weak happens without being asked for in so many words:
+//! one per application), and which channels the policy serves. A peer that proves nothing can come in plaintext or
+//! in TLS alone; every other channel proves an application. The server does nothing weak unless a setting asks for it
+//! by name:
 //!
 //! | `spark.authenticate` | secret | served | |
 //! |---|---|---|---|
@@ -10,9 +11,9 @@
 //! | unset | no | plaintext and more | proof optional: nobody can give one |
 //! | false | any | plaintext and more | proof optional |
 //! | false | yes | tls, not plaintext | proof optional over TLS |
-//! | false | yes | neither | proof optional in name: peers that give none come in neither |
+//! | false | yes | neither | proof optional in name: a peer without proof finds no channel |
 //! | false | no | tls alone | proof optional |
-//! | any | no | otherwise, not plaintext | refused: what is served between them takes a secret |
+//! | any | no | otherwise, not plaintext | refused: the channels that are served need a secret |
 //! | true | no | any | refused |
 
 use sealed_shuffle_protocol::channel::SecurityLevel;
@@ -27,9 +28,9 @@ use super::values::Values;
 /// Whether peers must prove an application.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Authentication {
-    /// Every connection does, before anything else is answered.
+    /// Every connection must prove one before anything else is answered.
     Required,
-    /// Connections that do not are served, too, if their channel reaches the minimum.
+    /// A connection that proves none is served, too, if its channel reaches the minimum.
     Optional,
 }
 
@@ -49,20 +50,22 @@ pub(crate) fn resolve(values: &mut Values<'_>, policy: &Policy) -> (Authenticati
             values.warn("anyone who reaches the port reads every registered block: no peer proves anything");
         }
         (Some(false), false) if tls_alone => {
-            values.warn("anyone who gets a TLS connection reads every registered block: no peer proves anything more");
+            values.warn("anyone who gets a TLS connection reads every registered block: peers prove nothing beyond TLS");
         }
         (Some(false), true) if plaintext => {
-            values.warn(format!("{authenticate} = false: peers without proof reach what was registered without proof"));
+            values.warn(format!(
+                "{authenticate} = false: peers without proof reach the blocks that were registered without proof"
+            ));
         }
         (Some(false), true) if tls_alone => values.info(format!(
-            "{authenticate} = false: peers without proof reach, over TLS, what was registered without proof"
+            "{authenticate} = false: over TLS, peers without proof reach the blocks that were registered without proof"
         )),
         (Some(false), true) if tls => values.warn(format!(
             "{authenticate} = false has no effect but over TLS: in plaintext, peers without proof are below \
              {minimum_key} = {minimum}"
         )),
         (Some(false), true) => values.warn(format!(
-            "{authenticate} = false has no effect: peers without proof come in plaintext or TLS, and neither is served"
+            "{authenticate} = false has no effect: a peer without proof needs plaintext or TLS, and neither is served"
         )),
         (None, false) if plaintext => {
             values.warn("anyone who reaches the port reads every registered block: there is no secret");
@@ -85,8 +88,8 @@ pub(crate) fn resolve(values: &mut Values<'_>, policy: &Policy) -> (Authenticati
         (None | Some(true), true) => {
             if plaintext {
                 values.info(format!(
-                    "{minimum_key} = plaintext changes nothing while peers must prove the secret, but for SASL \
-                     without encryption: {authenticate}=false serves those that prove nothing"
+                    "{minimum_key} = plaintext changes nothing but for SASL without encryption, since peers must prove \
+                     the secret: set {authenticate}=false to serve peers that prove nothing"
                 ));
             }
         }
@@ -98,7 +101,8 @@ pub(crate) fn resolve(values: &mut Values<'_>, policy: &Policy) -> (Authenticati
     (authentication, secrets)
 }
 
-/// Unless a secret was named and could not be used, which has been refused already.
+/// Refuses a configuration without a secret. If a secret was named and cannot be used, that was refused already, and
+/// nothing is added.
 pub fn refuse_without_secret(values: &mut Values<'_>, reason: String, otherwise: String) {
     let secret = &keys::AUTHENTICATE_SECRET as &dyn AnyKey;
     let named = [secret, &keys::SECRET_FILE, &keys::SECRET_DIR, &keys::HANDOVER_SOCKET];

@@ -1,6 +1,5 @@
-//! Where the keys come from under which the server seals what it writes: words, nothing is opened here.
-//!
-//! The keys of the server open the names given here.
+//! The source of the keys under which the server seals its files. This module reads the settings alone. The room `keys`
+//! of the server opens the files and asks the services that they name.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,7 +20,7 @@ use super::values::{Values, read_sources};
 /// Everything about envelope keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct EnvelopeConfig {
-    /// Who wraps data keys (`spark.sealed.keys.provider`). A key file in the state directory.
+    /// The provider that wraps data keys (`spark.sealed.keys.provider`). A key file in the state directory.
     pub source: KeySource,
     /// The cluster that keys are bound to; empty for none (`spark.sealed.cluster.name`).
     pub cluster: String,
@@ -29,13 +28,13 @@ pub struct EnvelopeConfig {
     pub node: Option<String>,
     /// Time for one call (`spark.sealed.keys.timeout`). 10 s.
     pub timeout: Duration,
-    /// What an outage means (`spark.sealed.keys.on-unavailable`, `spark.sealed.keys.cache-ttl`). Refuse.
+    /// The policy for an outage (`spark.sealed.keys.on-unavailable`, `spark.sealed.keys.cache-ttl`). Refuse.
     pub outage: OutagePolicy,
-    /// Where the server keeps what outlives it (`spark.sealed.state.dir`).
+    /// The directory of the files that outlive the server (`spark.sealed.state.dir`).
     pub state_dir: PathBuf,
 }
 
-/// Who wraps data keys.
+/// The provider that wraps data keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum KeySource {
     /// A key file of this machine.
@@ -47,9 +46,9 @@ pub enum KeySource {
     AwsKms {
         /// Id, ARN or alias (`spark.sealed.keys.kms.key-id`).
         key_id: String,
-        /// Another place than the region's (`spark.sealed.keys.kms.endpoint`).
+        /// An endpoint in the place of the region's (`spark.sealed.keys.kms.endpoint`).
         endpoint: Option<String>,
-        /// `None` leaves it to the SDK (`spark.sealed.keys.kms.region`).
+        /// The region; `None` leaves it to the SDK (`spark.sealed.keys.kms.region`).
         region: Option<String>,
     },
     /// A program.
@@ -59,25 +58,26 @@ pub enum KeySource {
     },
 }
 
-/// What an outage of the key service means.
+/// The policy for an outage of the key service.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OutagePolicy {
-    /// Applications without a key are refused; a key that is there is good until its application ends.
+    /// An application without a key is refused. A key in memory is good until its application ends.
     Refuse,
-    /// A key that is there is good for so long after the service last confirmed it.
+    /// A key in memory is good for a time after the service last confirmed it.
     UseCached {
-        /// How long.
+        /// The time.
         ttl: Duration,
     },
 }
 
 impl OutagePolicy {
-    /// Whether a key that was confirmed so long ago is to be asked about again.
+    /// Whether the service must be asked again about a key of this age. A key's age is the time since the service
+    /// confirmed it.
     pub fn wants_confirmation(self, age: Duration) -> bool {
         matches!(self, Self::UseCached { ttl } if age >= ttl / 2)
     }
 
-    /// Whether a key that was confirmed so long ago must not be used any more.
+    /// Whether a key of this age must not be used any more.
     pub fn is_over(self, age: Duration) -> bool {
         matches!(self, Self::UseCached { ttl } if age >= ttl)
     }
@@ -96,7 +96,7 @@ impl fmt::Display for EnvelopeConfig {
                     write!(f, " at {endpoint}")?;
                 }
             }
-            // Arguments may say more than is to be shown.
+            // The arguments may hold a secret.
             KeySource::Command { argv } => write!(f, "program {}", argv.first().map_or("", String::as_str))?,
         }
         if !self.cluster.is_empty() {
@@ -113,19 +113,19 @@ impl fmt::Display for EnvelopeConfig {
 }
 
 impl EnvelopeConfig {
-    /// The defaults of all keys, with everything that outlives the server in this directory: its key file, too.
+    /// The defaults of all keys. The files that outlive the server lie in this directory, its key file among them.
     pub fn in_dir(state_dir: impl Into<PathBuf>) -> Self {
         let state_dir = state_dir.into();
         let source = KeySource::LocalFile { path: state_dir.join(KEY_FILE) };
         Self { source, state_dir, ..read(&mut Values::defaults()) }
     }
 
-    /// Of a server with these sources; what else it reads is not looked at.
+    /// Reads the envelope keys of a server with these sources, and none of its other keys.
     pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
         Ok(read_sources(sources, environment, Reader::Serve, read)?.0)
     }
 
-    /// What a data key of `app` is bound to.
+    /// The context that a data key of `app` is bound to.
     pub fn context(&self, app: AppId) -> Context {
         let mut context = Context::of(app);
         context.cluster.clone_from(&self.cluster);
@@ -137,7 +137,7 @@ impl EnvelopeConfig {
 /// The key file of the provider `local-file`, in the state directory.
 const KEY_FILE: &str = "keys";
 
-/// Reads it.
+/// Reads the settings of envelope keys.
 pub(crate) fn read(values: &mut Values<'_>) -> EnvelopeConfig {
     let state_dir = state_dir(values);
     let cluster = name(values, &keys::CLUSTER_NAME).unwrap_or_default();
@@ -204,7 +204,8 @@ fn source(values: &mut Values<'_>, state_dir: &Path) -> KeySource {
     }
 }
 
-/// Refused, since the data would be sealed under a key that nobody meant.
+/// The refusal of a key that belongs to another provider: the operator means that one, and the data would be sealed under
+/// a key of the chosen one.
 fn of_another_provider(key: &str, chosen: KeySourceName, wanted: KeySourceName) -> Issue {
     let (provider, chosen, wanted) = (keys::KEYS_PROVIDER.name(), word(chosen), word(wanted));
     Issue::new(
@@ -228,7 +229,7 @@ fn checked_endpoint(values: &mut Values<'_>, url: String, origin: Origin) -> Str
     let name = keys::KEYS_KMS_ENDPOINT.name();
     if url.starts_with("http://") {
         values.warn(format!(
-            "{name} = {url} is not TLS: who listens there, or on the way, learns every data key"
+            "{name} = {url} is not TLS: a listener there, or on the way, learns every data key"
         ));
     } else if !url.starts_with("https://") {
         let issue = Issue::new(name, "it is no URL", "write https://HOST[:PORT]");

@@ -10,28 +10,44 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-/// Variables, files and limits of the process.
+/// Variables, files and limits of the process. Each method answers for the real process, unless an implementation
+/// brings its own.
 pub trait Environment {
     /// The value of an environment variable; `None` when it is not set.
-    fn var(&self, name: &str) -> Option<OsString>;
+    fn var(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
 
     /// A whole small file; at most [`MAX_FILE`] bytes.
-    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>>;
+    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        read_bounded(File::open(path)?)
+    }
 
     /// Standard input until its end; at most [`MAX_FILE`] bytes.
-    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>>;
+    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
+        read_bounded(io::stdin().lock())
+    }
 
-    /// What stands at a path, symbolic links followed.
-    fn stat(&self, path: &Path) -> io::Result<PathStat>;
+    /// Kind and mode of a path; symbolic links are followed.
+    fn stat(&self, path: &Path) -> io::Result<PathStat> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(PathStat { is_dir: metadata.is_dir(), mode: metadata.mode() & 0o7777 })
+    }
 
     /// The effective user id.
-    fn user_id(&self) -> u32;
+    fn user_id(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
 
     /// The soft limit of open descriptors (`RLIMIT_NOFILE`); `None` when unlimited.
-    fn descriptor_limit(&self) -> Option<u64>;
+    fn descriptor_limit(&self) -> Option<u64> {
+        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+    }
 
     /// Processors that this process may use.
-    fn processors(&self) -> usize;
+    fn processors(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
 }
 
 /// Longest file that configuration reads: properties files and secrets are far smaller.
@@ -50,36 +66,7 @@ pub struct PathStat {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessEnvironment;
 
-impl Environment for ProcessEnvironment {
-    fn var(&self, name: &str) -> Option<OsString> {
-        std::env::var_os(name)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-        read_bounded(File::open(path)?)
-    }
-
-    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        read_bounded(io::stdin().lock())
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<PathStat> {
-        let metadata = std::fs::metadata(path)?;
-        Ok(PathStat { is_dir: metadata.is_dir(), mode: metadata.mode() & 0o7777 })
-    }
-
-    fn user_id(&self) -> u32 {
-        rustix::process::geteuid().as_raw()
-    }
-
-    fn descriptor_limit(&self) -> Option<u64> {
-        rustix::process::getrlimit(rustix::process::Resource::Nofile).current
-    }
-
-    fn processors(&self) -> usize {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-    }
-}
+impl Environment for ProcessEnvironment {}
 
 /// The machine, and nothing that anybody set: no variable and no file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,18 +87,6 @@ impl Environment for EmptyEnvironment {
 
     fn stat(&self, _path: &Path) -> io::Result<PathStat> {
         Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn user_id(&self) -> u32 {
-        ProcessEnvironment.user_id()
-    }
-
-    fn descriptor_limit(&self) -> Option<u64> {
-        ProcessEnvironment.descriptor_limit()
-    }
-
-    fn processors(&self) -> usize {
-        ProcessEnvironment.processors()
     }
 }
 
@@ -147,106 +122,6 @@ fn read_bounded(mut from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     }
     bytes.truncate(filled);
     Ok(bytes)
-}
-
-#[cfg(any(test, feature = "fake"))]
-pub mod fake {
-    //! Surroundings made up by a test.
-
-    use std::collections::BTreeMap;
-    use std::path::PathBuf;
-
-    use super::*;
-
-    /// Surroundings without variables and files, of a process that may open 65,536 files.
-    #[derive(Clone, Debug)]
-    pub struct FakeEnvironment {
-        vars: BTreeMap<String, OsString>,
-        files: BTreeMap<PathBuf, (Vec<u8>, u32)>,
-        dirs: Vec<PathBuf>,
-        stdin: Vec<u8>,
-        /// What `ulimit -n` would say.
-        pub descriptor_limit: Option<u64>,
-    }
-
-    impl Default for FakeEnvironment {
-        fn default() -> Self {
-            Self {
-                vars: BTreeMap::new(),
-                files: BTreeMap::new(),
-                dirs: Vec::new(),
-                stdin: Vec::new(),
-                descriptor_limit: Some(65536),
-            }
-        }
-    }
-
-    impl FakeEnvironment {
-        /// A variable is set.
-        pub fn with_var(mut self, name: &str, value: &str) -> Self {
-            self.vars.insert(name.into(), value.into());
-            self
-        }
-
-        /// A file, which only its owner may read.
-        pub fn with_file(mut self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
-            self.files.insert(path.into(), (bytes.as_ref().to_vec(), 0o600));
-            self
-        }
-
-        /// The mode of a file that was added.
-        pub fn with_mode(mut self, path: &str, mode: u32) -> Self {
-            self.files.get_mut(Path::new(path)).expect("the test added the file").1 = mode;
-            self
-        }
-
-        /// A directory.
-        pub fn with_dir(mut self, path: &str) -> Self {
-            self.dirs.push(path.into());
-            self
-        }
-
-        /// What standard input gives.
-        pub fn with_stdin(mut self, bytes: &[u8]) -> Self {
-            self.stdin = bytes.to_vec();
-            self
-        }
-    }
-
-    impl Environment for FakeEnvironment {
-        fn var(&self, name: &str) -> Option<OsString> {
-            self.vars.get(name).cloned()
-        }
-
-        fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-            let (bytes, _) = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
-            Ok(Zeroizing::new(bytes.clone()))
-        }
-
-        fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-            Ok(Zeroizing::new(self.stdin.clone()))
-        }
-
-        fn stat(&self, path: &Path) -> io::Result<PathStat> {
-            if self.dirs.iter().any(|dir| dir == path) {
-                return Ok(PathStat { is_dir: true, mode: 0o755 });
-            }
-            let (_, mode) = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
-            Ok(PathStat { is_dir: false, mode: *mode })
-        }
-
-        fn user_id(&self) -> u32 {
-            1000
-        }
-
-        fn descriptor_limit(&self) -> Option<u64> {
-            self.descriptor_limit
-        }
-
-        fn processors(&self) -> usize {
-            4
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! What is wrong with a configuration, all of it at once.
+//! All faults of a configuration at once.
 //!
-//! An operator repairs a file in one go, so loading and reading collect [`Issue`]s instead of stopping at the
-//! first. Each names what was set, where, why it will not do and what would. Values of secret keys are never
-//! part of an issue.
+//! An operator repairs a file in one go, so loading and reading collect [`Issue`]s instead of stopping at the first. Each
+//! names the setting, its origin, the reason and the remedy. Values of secret keys are never part of an issue.
 
 use std::fmt;
 
@@ -32,7 +31,7 @@ pub struct Issue {
     pub origin: Option<Origin>,
     /// Why it cannot be used.
     pub reason: String,
-    /// What to do about it; may be empty where the reason says it all.
+    /// The remedy; may be empty if the reason names it.
     pub remedy: String,
 }
 

@@ -1,4 +1,4 @@
-//! What one configuration key is: name, grammar, default, reader and meaning, as data.
+//! One configuration key as data: name, grammar, default, reader and meaning.
 
 use super::value::{Grammar, Reject};
 
@@ -17,7 +17,7 @@ pub struct Key<G> {
     reloads: bool,
 }
 
-/// What a key is when nobody set it.
+/// The value of a key that is not set.
 #[derive(Clone, Copy)]
 pub enum DefaultValue {
     /// A value, as it would be written.
@@ -38,7 +38,7 @@ impl std::fmt::Debug for DefaultValue {
     }
 }
 
-/// Who reads a key.
+/// The reader of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reader {
     /// The server.
@@ -121,11 +121,11 @@ impl<G: Grammar> Key<G> {
 pub trait AnyKey: Send + Sync {
     /// The name, as written in files and after `--conf`.
     fn name(&self) -> &'static str;
-    /// What values are accepted, in a few words.
+    /// The values that are accepted, in a few words.
     fn shape(&self) -> String;
-    /// What it is when nobody set it.
+    /// The value if the key is not set.
     fn default(&self) -> DefaultValue;
-    /// Who reads it.
+    /// The reader.
     fn reader(&self) -> Reader;
     /// One sentence: what it does, what it costs.
     fn meaning(&self) -> &'static str;

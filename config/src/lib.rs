@@ -16,6 +16,8 @@ mod bytes;
 mod envelope;
 mod environment;
 mod error;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod handover;
 mod ignored;
 mod java_options;
@@ -44,8 +46,6 @@ mod values;
 pub use self::authentication::Authentication;
 pub use self::bytes::ByteCount;
 pub use self::envelope::{EnvelopeConfig, KeySource, OutagePolicy};
-#[cfg(any(test, feature = "fake"))]
-pub use self::environment::fake;
 pub use self::environment::{Environment, MAX_FILE, PathStat, ProcessEnvironment, raise_descriptor_limit};
 pub use self::error::{ConfigError, Issue};
 pub use self::handover::HandoverConfig;

@@ -24,7 +24,7 @@ use super::unknown::{self, Standing};
 use super::value::UnknownKeys;
 use super::{java_options, keys, properties, substitute};
 
-/// What the command line says about configuration.
+/// The settings on the command line.
 ///
 /// Its `Debug` shows names, never values, one of which may be the secret.
 #[derive(Clone, Default)]
@@ -112,7 +112,7 @@ impl Loaded {
         }
     }
 
-    /// Reads all sources for a server or a client. What is wrong is kept and reported by whoever reads values.
+    /// Reads all sources for a server or a client. Faults are kept; the reader of values reports them.
     pub fn from_sources(sources: &Sources, environment: &dyn Environment, reader: Reader) -> Self {
         let mut loaded = Self::nothing();
         loaded.add_properties_file(sources.properties_file.as_deref(), environment);
@@ -247,7 +247,7 @@ impl Loaded {
                 Some((key, value)) if !key.is_empty() => self.set(key, value, Origin::Conf),
                 _ => self.issues.push(Issue::new(
                     "--conf",
-                    // What stands there may be a secret whose key was forgotten.
+                    // The text may be a secret whose key was forgotten.
                     if text.starts_with("spark.") && !text.contains('=') {
                         format!("{text:?} has no value")
                     } else {
@@ -348,7 +348,7 @@ fn current_name(old: &str) -> Option<&'static str> {
     keys::all().find(|key| key.old_names().contains(&old)).map(|key| key.name())
 }
 
-/// What `${…}` may name.
+/// The names that `${…}` may have.
 struct Known<'a> {
     loaded: &'a Loaded,
     environment: &'a dyn Environment,

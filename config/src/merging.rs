@@ -1,4 +1,4 @@
-//! What is configured about push-based merging.
+//! The settings of push-based merging.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What was read, for those who ask afterwards: what is in effect, what has no effect, and what is worth knowing.
+//! The report of a configuration that was read: the keys in effect, the keys without effect, and the notices.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct Report {
     pub properties_file: Option<PathBuf>,
     /// Every key that is in effect, with its value and origin.
     pub effective: Vec<Effective>,
-    /// What the operator should know although the configuration can be used.
+    /// Facts that the operator should know although the configuration can be used.
     pub notices: Vec<Notice>,
     /// Keys of Spark's that were set and have no effect here.
     pub ignored: Vec<IgnoredSetting>,

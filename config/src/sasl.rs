@@ -1,4 +1,4 @@
-//! What is configured about SASL: which of DIGEST-MD5's ciphers are offered, and when encryption is a must.
+//! The settings of SASL: the ciphers of DIGEST-MD5 that are offered, and when a peer must encrypt.
 
 use sealed_shuffle_protocol::sasl::SaslCipher;
 

@@ -2,11 +2,10 @@
 //!
 //! `_SPARK_AUTH_SECRET` in the environment comes first, as in Spark (SecurityManager.getSecretKey, Spark 4.3.0),
 //! then `spark.authenticate.secret`, then the file of `spark.sealed.auth.secret-file`. The file's text is taken
-//! as it stands, a final line break included: a generated secret may consist of any characters, and what was
-//! cut off silently would be looked for in vain on the other side. Since editors like to add that line break, it
-//! is warned about. A server may be told the secret before, too, for a rotation, or a directory with one file per
-//! application instead, which [`crate::keys`] reads when somebody asks to be let in. What is handed over for one
-//! application comes before all of them, and needs none of them.
+//! as it stands, a final line break included: a generated secret may consist of any characters, and both sides must have
+//! the same ones. Editors like to add a line break, so a warning names it. For a rotation, a server may have the previous
+//! secret, too. Instead of one secret it may have a directory with one file per application, which the server reads at a
+//! handshake. A secret that was handed over for one application comes before all of them, and needs none of them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -23,8 +23,8 @@ use super::tls::{self, TlsConfig};
 use super::values::{Values, read_sources};
 use super::{ByteCount, keys};
 
-/// Everything that a server is told from outside. Made by [`ServerConfig::from_sources`]; the key of each
-/// field stands in parentheses, defaults are those of [`keys`].
+/// All settings of a server. [`ServerConfig::from_sources`] reads them. Behind each field stand its key in parentheses
+/// and its default; the defaults are those of [`keys`].
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Address and port to listen on (`spark.sealed.bind`, `spark.shuffle.service.port`). `0.0.0.0:7337`.
@@ -33,25 +33,26 @@ pub struct ServerConfig {
     pub roots: Roots,
     /// Whether peers must prove an application (`spark.authenticate`).
     pub authentication: Authentication,
-    /// The secret of all applications (`spark.authenticate.secret` and others). This, `secret_directory` or
-    /// `handover` is there when proof is required.
+    /// The secret of all applications (`spark.authenticate.secret` and others). If proof is required, this,
+    /// `secret_directory` or `handover` is set.
     pub secret: Option<ConfiguredSecret>,
-    /// The secret before, which is valid, too (`spark.sealed.auth.previous-secret-file`).
+    /// The previous secret, which is still valid (`spark.sealed.auth.previous-secret-file`).
     pub previous_secret: Option<ConfiguredSecret>,
-    /// Where each application's own secret is (`spark.sealed.auth.secret-dir`).
+    /// The directory with a secret for each application (`spark.sealed.auth.secret-dir`).
     pub secret_directory: Option<SecretDirectory>,
-    /// Where applications are handed over with their secrets, which come before the others; `None` nowhere
-    /// (`spark.sealed.handover.*`).
+    /// The socket where applications are handed over with their secrets. A secret that was handed over comes before the
+    /// others. `None` takes none (`spark.sealed.handover.*`).
     pub handover: Option<HandoverConfig>,
-    /// Who is served, and who is told to do better (`spark.sealed.security.*`). AES-CTR or better, target AES-GCM.
+    /// The channels that are served, and the channel that applications should reach (`spark.sealed.security.*`).
+    /// AES-CTR and better are served, AES-GCM is the target.
     pub policy: Policy,
-    /// How SASL is spoken where the policy serves it (`spark.sealed.sasl.ciphers` and others).
+    /// The settings of SASL, for a policy that serves it (`spark.sealed.sasl.ciphers` and others).
     pub sasl: SaslSettings,
-    /// Iterations that the older handshake may cost (`spark.sealed.limits.legacy-iterations`). 10,000.
+    /// Most iterations of PBKDF2 in the older handshake (`spark.sealed.limits.legacy-iterations`). 10,000.
     pub max_legacy_iterations: u32,
     /// Rows in the table of applications (`spark.sealed.applications.max`). 10,000.
     pub max_applications: usize,
-    /// Whether a restart finds its registrations again (`spark.shuffle.service.db.enabled`). True.
+    /// Whether registrations outlast a restart (`spark.shuffle.service.db.enabled`). True.
     pub recovery: bool,
     /// Sockets (`spark.shuffle.io.*`).
     pub sockets: SocketOptions,
@@ -61,9 +62,9 @@ pub struct ServerConfig {
     pub worker_threads: usize,
     /// Threads that wait for the disk of each root (`spark.sealed.disk.threads`). 8.
     pub disk_threads: usize,
-    /// Chunks being sent on all connections (`spark.shuffle.maxChunksBeingTransferred`). No bound.
+    /// Most chunks that are being sent, over all connections (`spark.shuffle.maxChunksBeingTransferred`). No bound.
     pub max_chunks_being_transferred: u64,
-    /// Memory for indexes that were read; 0 keeps none (`spark.shuffle.service.index.cache.size`). 100 MiB.
+    /// Memory for a cache of indexes; 0 keeps none (`spark.shuffle.service.index.cache.size`). 100 MiB.
     pub index_cache_size: ByteCount,
     /// Memory for block data in flight (`spark.sealed.memory.budget`). 256 MiB, never less than two segments.
     pub memory_budget: ByteCount,
@@ -72,27 +73,29 @@ pub struct ServerConfig {
     pub min_rate: ByteCount,
     /// Bytes read, sealed and written at a time (`spark.sealed.io.segment.size`). 256 KiB.
     pub segment_size: ByteCount,
-    /// Files kept open between requests (`spark.sealed.files.max-open`). What the descriptor limit leaves.
+    /// Most files that are kept open between requests (`spark.sealed.files.max-open`). As many as the descriptor limit
+    /// leaves.
     pub max_open_files: usize,
-    /// Connections at the same time (`spark.sealed.connections.max`). 4096.
+    /// Most connections at the same time (`spark.sealed.connections.max`). 4096.
     pub max_connections: usize,
-    /// Registered executors of all applications (`spark.sealed.limits.executors`). 100,000.
+    /// Most registered executors, over all applications (`spark.sealed.limits.executors`). 100,000.
     pub max_executors: usize,
-    /// What a peer's numbers may cost (`spark.sealed.limits.*`).
+    /// The bounds of the numbers that a peer sends (`spark.sealed.limits.*`).
     pub limits: Limits,
-    /// After so long without use an application is forgotten; `None` never (`spark.sealed.app.idle-ttl`). 7 days.
+    /// An application that was not used for this time is forgotten; `None` forgets none (`spark.sealed.app.idle-ttl`).
+    /// 7 days.
     pub app_idle_ttl: Option<Duration>,
-    /// Where metrics and health are served; `None` nowhere (`spark.sealed.admin.address`).
+    /// The address of metrics and health; `None` serves none (`spark.sealed.admin.address`).
     pub admin: Option<SocketAddr>,
-    /// TLS beside all else; `None` refuses it (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
+    /// TLS, on the port of the other channels; `None` refuses it (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
     pub tls: Option<TlsConfig>,
-    /// Where data keys come from for what is sealed at rest (`spark.sealed.keys.*`). A local key file.
+    /// The source of the keys for files that the server seals (`spark.sealed.keys.*`). A local key file.
     pub envelope: EnvelopeConfig,
     /// Push-based merging; `None` refuses it (`spark.shuffle.push.server.*`).
     pub merging: Option<MergeConfig>,
-    /// What is logged, as a filter of `tracing-subscriber` (`spark.sealed.log`). `info`.
+    /// The filter of log lines, in the grammar of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
-    /// How it came about.
+    /// The origin of each setting.
     pub report: Report,
 }
 
@@ -112,27 +115,28 @@ pub struct SocketOptions {
 /// Deadlines of a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ServerTimeouts {
-    /// Until a connection has authenticated (`spark.sealed.handshake.timeout`). 30 s.
+    /// For a connection to authenticate (`spark.sealed.handshake.timeout`). 30 s.
     pub handshake: Duration,
-    /// Without a byte moving; `None` never closes (`spark.shuffle.io.connectionTimeout`). 120 s.
+    /// For a connection on which no byte moves; `None` never closes one (`spark.shuffle.io.connectionTimeout`). 120 s.
     pub idle: Option<Duration>,
-    /// With bytes to be sent and none taken; `None` waits for ever (`spark.sealed.stalled.timeout`). As `idle`.
+    /// For a peer that takes none of the bytes that wait for it; `None` waits for ever (`spark.sealed.stalled.timeout`).
+    /// As `idle`.
     pub stalled: Option<Duration>,
-    /// For answers that have begun when the server is told to stop (`spark.sealed.drain.timeout`). 30 s.
+    /// For answers that have begun when the server stops (`spark.sealed.drain.timeout`). 30 s.
     pub drain: Duration,
 }
 
 impl ServerConfig {
-    /// Reads all sources. The error holds everything that is wrong, not only the first thing.
+    /// Reads all sources. The error lists every fault, not only the first one.
     pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
         let read = |v: &mut Values<'_>| Self::read(v, roots::resolve);
         let (config, report) = read_sources(sources, environment, Reader::Serve, read)?;
         Ok(Self { report, ..config.expect("roots that could not be used were refused") })
     }
 
-    /// The defaults of all keys, for a program that a server is part of: no file and no variable is looked at. Files are
-    /// opened beneath `roots`; a restart finds in `state_dir` what it has to know. Every peer must prove an application, so
-    /// the secrets are still to be said.
+    /// The defaults of all keys, for a program that embeds a server. It reads no file and no variable. The server opens
+    /// blocks beneath `roots`, and keeps the files that outlive it in `state_dir`. Every peer must prove an application,
+    /// so the caller sets a secret before it starts the server.
     pub fn new(roots: impl IntoIterator<Item = PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
         let roots = Roots { source: RootSource::Program, paths: roots.into_iter().collect() };
         let mut config = Self::read(&mut Values::defaults(), |_| Some(roots)).expect("there are roots");
@@ -142,7 +146,7 @@ impl ServerConfig {
         config
     }
 
-    /// `None` where the roots were refused.
+    /// Returns `None` if the roots were refused.
     fn read(v: &mut Values<'_>, roots: impl FnOnce(&mut Values<'_>) -> Option<Roots>) -> Option<Self> {
         let listen = SocketAddr::new(v.value(&keys::BIND), v.value(&keys::SERVICE_PORT));
         let roots = roots(v);
@@ -194,7 +198,7 @@ impl ServerConfig {
             log: v.value(&keys::LOG),
             recovery: recovery(v),
             report: Report::default(),
-            // Last, so that everything else was looked at before.
+            // Last, so that the faults of all other keys are found before it returns.
             roots: roots?,
         })
     }
@@ -207,7 +211,7 @@ impl ServerConfig {
         lines
     }
 
-    /// What an operator looks for first: file, roots, secret source, policy, limits.
+    /// The first lines that an operator needs: file, roots, secret source, policy, limits.
     pub fn summary(&self) -> Vec<String> {
         let mut lines = vec![self.report.opening()];
         let roots: Vec<_> = self.roots.paths.iter().map(|path| path.display().to_string()).collect();
@@ -220,7 +224,9 @@ impl ServerConfig {
             (None, _, Some(directory)) => {
                 format!("secret: of each application, in {}", directory.path.display())
             }
-            (None, _, None) if self.handover.is_some() => "secret: none but what is handed over".into(),
+            (None, _, None) if self.handover.is_some() => {
+                "secret: none but those that are handed over".into()
+            }
             (None, _, None) => "secret: none".into(),
         });
         if let Some(handover) = &self.handover {
@@ -253,7 +259,7 @@ impl ServerConfig {
     }
 }
 
-/// Where the operator's port of a server with these sources is; `None` where it has none.
+/// The address of metrics and health of a server with these sources; `None` if it serves none.
 pub fn admin_address(
     sources: &Sources,
     environment: &dyn Environment,
@@ -276,7 +282,7 @@ fn memory_budget(v: &mut Values<'_>) -> ByteCount {
 /// Descriptors for listeners, logs, the runtime and files that are opened for one request.
 const RESERVED_DESCRIPTORS: u64 = 128;
 
-/// More open files than this bring nothing.
+/// Most open files that are chosen by default. A larger cache brings no gain.
 const MOST_OPEN_FILES: u64 = 65_536;
 
 fn max_open_files(v: &mut Values<'_>) -> usize {
@@ -319,7 +325,7 @@ fn admin(v: &mut Values<'_>) -> Option<SocketAddr> {
     Some(address)
 }
 
-/// Whether a restart finds its registrations again; and two keys of Spark's service that are accepted without effect.
+/// Whether registrations outlast a restart. Reads two more keys of Spark's service, which have no effect.
 fn recovery(v: &mut Values<'_>) -> bool {
     v.value(&keys::UNKNOWN);
     v.value(&keys::FETCH_RDD);
@@ -328,7 +334,7 @@ fn recovery(v: &mut Values<'_>) -> bool {
             Issue::new(
                 keys::VERIFY_BLOCK_PATHS.name(),
                 "files are always opened beneath their root, which cannot be switched off",
-                "remove the key, and name every directory that is to be served as a root",
+                "remove the key, and name as a root every directory that the server should serve",
             )
             .with_value("false"),
         );

@@ -58,21 +58,21 @@ pub enum TlsSource {
     Command {
         /// The program, and its arguments.
         argv: Vec<String>,
-        /// Who said so.
+        /// The origin of the setting.
         origin: Origin,
     },
 }
 
-/// A file that a key names, and what opens it.
+/// A file that a key names, and the password that opens it.
 #[derive(Clone, Debug)]
 pub struct TlsFile {
     /// The key that named it.
     pub key: &'static str,
     /// The file.
     pub path: PathBuf,
-    /// Where that was said.
+    /// The origin of the setting.
     pub origin: Origin,
-    /// What it is protected with.
+    /// The password that protects it.
     pub password: Option<Password>,
     /// The key that the password belongs under.
     pub password_key: &'static str,
@@ -164,7 +164,7 @@ pub fn resolve(values: &mut Values<'_>, side: Side) -> Option<TlsConfig> {
     Some(config)
 }
 
-/// Who asks.
+/// The side of a connection that uses TLS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Side {
     /// A server, which needs a key and a certificate.

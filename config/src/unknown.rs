@@ -16,7 +16,7 @@ const WATCHED: [&str; 5] = [
 /// The prefix of our own keys.
 pub(crate) const OURS: &str = "spark.sealed.";
 
-/// What a key is to us.
+/// The standing of a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Standing {
     /// It is read.

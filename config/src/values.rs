@@ -1,4 +1,4 @@
-//! Typed reading of what was loaded: collects what is wrong, and what is in effect.
+//! Typed reading of the settings that were loaded. It collects the faults and the values in effect.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use super::origin::Origin;
 use super::report::{Effective, Report};
 use super::value::{Grammar, Int, Size, Time};
 
-/// Reads keys one by one. A value that cannot be read becomes an issue, and its default stands in for it, so
-/// that reading goes on; `finish` fails if there was any.
+/// Reads keys one by one. A value that cannot be read becomes an issue. Its default stands in for it, so that reading
+/// goes on, and `finish` fails.
 ///
-/// A room fills its settings with one expression a field: [`Values::value`], or [`Values::count`] and its like where
-/// the field has another type. The same expressions over [`Values::defaults`] make the settings of those who
-/// configure nothing, so that a default stands in its key alone.
+/// A room fills each field of its settings with one expression: [`Values::value`], or [`Values::count`] and its like if
+/// the field has another type. The same expressions over [`Values::defaults`] make the settings of a program without a
+/// configuration. So each default stands in its key alone.
 pub struct Values<'a> {
     loaded: &'a Loaded,
     environment: &'a dyn Environment,
@@ -27,8 +27,8 @@ pub struct Values<'a> {
     notices: Vec<Notice>,
 }
 
-/// Reads all sources and lets `read` take from them what it needs. The error holds everything that is wrong, not only
-/// the first thing.
+/// Reads all sources, and lets `read` take the values that it needs. The error lists every fault, not only the first
+/// one.
 pub fn read_sources<T>(
     sources: &Sources,
     environment: &dyn Environment,
@@ -42,7 +42,7 @@ pub fn read_sources<T>(
 }
 
 impl Values<'static> {
-    /// Over nothing: every key has its default.
+    /// Values without any source: every key has its default.
     pub fn defaults() -> Self {
         static NOTHING: Loaded = Loaded::nothing();
         Self::new(&NOTHING, &EmptyEnvironment)
@@ -60,7 +60,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The surroundings that were given.
+    /// The environment that the sources were read in.
     pub fn environment(&self) -> &'a dyn Environment {
         self.environment
     }
@@ -76,8 +76,8 @@ impl<'a> Values<'a> {
                 DefaultValue::Text(text) => break (text.to_owned(), Origin::Default),
                 DefaultValue::Same(other) => {
                     source = other;
-                    // A bad value is reported under the name that it was given; what is too much for this key
-                    // alone counts as bad, too.
+                    // A bad value is reported under the name that it was given. A value that is good for the other
+                    // key and too large for this one is bad, too.
                     if let Some((text, origin)) = self.text(other)
                         && self.accepts(other, other, &text, &origin)
                         && self.accepts(key, other, &text, &origin)
@@ -96,12 +96,12 @@ impl<'a> Values<'a> {
         value
     }
 
-    /// The value of a key if somebody set it, and who.
+    /// The value of a key that was set, and its origin.
     pub fn optional<G: Grammar>(&mut self, key: &'static Key<G>) -> Option<(G::Value, Origin)> {
         self.named(key).map(|(value, origin, _)| (value, origin))
     }
 
-    /// The same with the name that it was set under: that of the key, or of the one that stands in for it.
+    /// The same with the name that it was set under: the name of the key, or of the key that stands in for it.
     pub fn named<G: Grammar>(&mut self, key: &'static Key<G>) -> Option<(G::Value, Origin, &'static str)> {
         let mut named: &'static dyn AnyKey = key;
         let (text, origin) = match self.text(key) {
@@ -122,7 +122,7 @@ impl<'a> Values<'a> {
         Some((value, origin, named.name()))
     }
 
-    /// Every member of a family of keys that somebody set: what stands in the place of the star, and the value.
+    /// Every member of a family of keys that was set: the text in the place of the star, and the value.
     pub fn family<G: Grammar>(&mut self, family: &'static Key<G>) -> Vec<(String, G::Value)> {
         let loaded = self.loaded;
         let mut members = Vec::new();
@@ -151,12 +151,12 @@ impl<'a> Values<'a> {
         members
     }
 
-    /// A key that counts.
+    /// The value of a key that is a number of things.
     pub fn count(&mut self, key: &'static Key<Int<u32>>) -> usize {
         usize::try_from(self.value(key)).unwrap_or(usize::MAX)
     }
 
-    /// A key whose numbers below 1 leave the matter to the system.
+    /// The value of a key that leaves the choice to the system if it is below 1.
     pub fn positive(&mut self, key: &'static Key<Int<i32>>) -> Option<u32> {
         u32::try_from(self.value(key)).ok().filter(|number| *number > 0)
     }
@@ -171,7 +171,7 @@ impl<'a> Values<'a> {
         Some(self.value(key)).filter(|time| !time.is_zero())
     }
 
-    /// What is wrong, whatever else is read.
+    /// Adds a fault. Reading goes on, and fails at the end.
     pub fn refuse(&mut self, issue: Issue) {
         if !self.issues.contains(&issue) {
             self.issues.push(issue);
@@ -183,17 +183,17 @@ impl<'a> Values<'a> {
         self.issues.iter().any(|issue| subjects.contains(&issue.subject.as_str()))
     }
 
-    /// Something worth knowing.
+    /// Adds a notice that is good to know.
     pub fn info(&mut self, text: impl Into<String>) {
         self.notices.push(Notice::Info(text.into()));
     }
 
-    /// Something that is probably not meant.
+    /// Adds a notice of something that the operator probably did not mean.
     pub fn warn(&mut self, text: impl Into<String>) {
         self.notices.push(Notice::Warning(text.into()));
     }
 
-    /// What is in effect, and what is worth knowing about it.
+    /// The report of the values in effect, with the notices.
     fn finish(self) -> Result<Report, ConfigError> {
         if !self.issues.is_empty() {
             return Err(ConfigError { issues: self.issues });
@@ -206,7 +206,7 @@ impl<'a> Values<'a> {
         })
     }
 
-    /// A key that is read by two rooms is in effect once.
+    /// Adds a value in effect. A key that two rooms read is added once.
     fn is_in_effect(&mut self, one: Effective) {
         if !self.effective.contains(&one) {
             self.effective.push(one);
@@ -226,7 +226,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Whether a text that was given under the name `named` is a value of `key`; refuses it otherwise.
+    /// Whether a text that was given under the name `named` is a value of `key`. If it is none, it is refused.
     fn accepts(&mut self, key: &dyn AnyKey, named: &dyn AnyKey, text: &str, origin: &Origin) -> bool {
         let Err(reject) = key.check(text) else { return true };
         let issue = Issue::new(named.name(), reject.to_string(), format!("accepted: {}", key.shape()));

@@ -91,3 +91,21 @@ number! {
     /// The attempt of merging a shuffle; grows when an indeterminate stage is retried.
     ShuffleMergeId(i32)
 }
+
+/// A merged partition of an application: the blocks of one reduce partition in one attempt of merging.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MergedPartition {
+    /// The shuffle.
+    pub shuffle: ShuffleId,
+    /// The attempt of merging it.
+    pub merge: ShuffleMergeId,
+    /// The reduce partition.
+    pub reduce: ReduceId,
+}
+
+impl fmt::Display for MergedPartition {
+    /// As file names have it: `<shuffle>_<merge>_<reduce>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}_{}", self.shuffle, self.merge, self.reduce)
+    }
+}

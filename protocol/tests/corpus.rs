@@ -5,8 +5,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/random.rs"]
-mod random;
 mod support;
 #[path = "../fuzz/src/lib.rs"]
 #[allow(unreachable_pub)]
@@ -16,13 +14,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use random::Seeded;
 use sealed_shuffle_protocol::auth::legacy::{self, LegacySettings};
 use sealed_shuffle_protocol::auth::{Initiator, Responder};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{Offer, Server};
 use sealed_shuffle_protocol::secret::AppSecret;
 use support::vectors;
+use targets::random::Seeded;
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")

@@ -1,4 +1,4 @@
-//! What was known before a restart, judged anew.
+//! Taking up the recovery store after a restart. Each record is checked again.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -12,12 +12,12 @@ use crate::disk::{LocalDir, Proof};
 use crate::merge::{Journal as _, Remembered};
 use crate::state::{Recovered, RecoveredExecutor, State};
 
-/// What was taken up again.
+/// The numbers of records that were taken up again.
 #[derive(Debug, Default)]
 pub(crate) struct Restoration {
     /// Executors that are registered again.
     pub(crate) executors: usize,
-    /// Executors that are not, and were removed: their directories are gone or outside the roots, or there is no room.
+    /// Executors that were removed: their directories are gone or outside the roots, or there is no room.
     pub(crate) dropped: usize,
     /// Applications that merge again.
     pub(crate) merges: usize,
@@ -26,11 +26,11 @@ pub(crate) struct Restoration {
 }
 
 impl Applications {
-    /// Takes up what the recovery store had. Call it before the first connection.
+    /// Takes up the records of the recovery store. Call it before the first connection.
     ///
-    /// Without a merger, what is known of merging is removed. Merging of an application whose executors are all gone is
-    /// taken up and forgotten in one, which deletes its files. Secrets of applications that nobody would ever end are
-    /// removed.
+    /// Without a merger, the records of merging are removed. If the executors of an application are all gone, its merging
+    /// is taken up and forgotten at once, which deletes its files. If hand-over is switched off, nobody would ever end the
+    /// applications that were handed over, so their secrets are removed.
     pub(crate) fn restore(&self, on: &OnLane, recovered: Recovered) -> Restoration {
         let Some(state) = &self.state else { return Restoration::default() };
         let Recovered { executors, secrets, merges, stale, .. } = recovered;
@@ -40,7 +40,7 @@ impl Applications {
             state.over(&app, attempt);
         }
         if self.merger.is_none() && !merges.is_empty() {
-            info!(applications = merges.len(), "merging is off: what is known of merges is removed");
+            info!(applications = merges.len(), "merging is off: the records of merges are removed");
         }
         restored.merges =
             merges.into_iter().filter_map(|known| self.restore_merges(on, state, known)).count();
@@ -49,7 +49,8 @@ impl Applications {
             let applications = secrets.len();
             warn!(
                 applications,
-                "nobody hands over secrets any more (spark.sealed.handover.socket): those that were are removed"
+                "hand-over is switched off (spark.sealed.handover.socket): the secrets that were handed over before \
+                 are removed"
             );
             secrets.iter().for_each(|(app, _)| state.forget_secret(app).detach());
             return restored;
@@ -69,7 +70,7 @@ impl Applications {
         let proven = executors.iter().filter(|known| known.proof == Proof::Proven);
         let proven: HashSet<AppId> = proven.map(|known| known.app.clone()).collect();
         for known in executors {
-            // Whatever has become of the executor that brought the proof.
+            // The proof counts although the executor that brought it may be dropped.
             let overruled = proven.contains(&known.app) && Proof::Proven.overrules(known.proof);
             let registered =
                 if overruled { Err(OVERRULED.to_owned()) } else { self.restore_executor(on, &known) };
@@ -77,7 +78,7 @@ impl Applications {
                 Ok(()) => restored.executors += 1,
                 Err(why) => {
                     let RecoveredExecutor { app, executor, .. } = known;
-                    info!(%app, %executor, "an executor of before the restart is dropped: {why}");
+                    info!(%app, %executor, "an executor that was registered before the restart is dropped: {why}");
                     state.forget_executor(&app, &executor).detach();
                     restored.dropped += 1;
                 }
@@ -98,7 +99,7 @@ impl Applications {
         registered.map(drop).map_err(|refused| refused.to_string())
     }
 
-    /// Takes up what an application merged; `None` where that is over.
+    /// Takes up the merges of an application. Returns `None` if they are over.
     fn restore_merges(&self, on: &OnLane, state: &State, known: Remembered) -> Option<()> {
         let (app, attempt) = (known.app.clone(), known.attempt);
         let Some(merger) = &self.merger else {
@@ -106,7 +107,7 @@ impl Applications {
             return None;
         };
         if let Err(error) = merger.restore(on, known, self.store.roots()) {
-            warn!(%app, attempt, %error, "what the application merged before the restart is not known any more");
+            warn!(%app, attempt, %error, "the merges of the application from before the restart are lost");
             state.over(&app, attempt);
             return None;
         }
@@ -119,4 +120,4 @@ impl Applications {
 }
 
 const OVERRULED: &str =
-    "the application was registered with proof of identity later, and this executor without";
+    "this executor was registered without proof of identity, and a later one of its application with proof";

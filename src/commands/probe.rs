@@ -12,6 +12,7 @@ use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use serde_json::json;
 
+use super::table::columns;
 use super::{ConfigArgs, Exit, Failure, start_logging};
 
 const HELP: &str = "Examples:
@@ -136,7 +137,7 @@ fn text(report: &ProbeReport) -> String {
     let spoken = report.modes.iter().filter(|seen| !matches!(seen.verdict, Verdict::NotSpoken(_)));
     let lines: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(spoken.map(line)).collect();
     if lines.len() > 1 {
-        text += &aligned(&lines);
+        text += &columns(&lines);
         text.push('\n');
     }
     for in_tls in [false, true] {
@@ -161,22 +162,6 @@ fn line(seen: &Observation) -> [String; 5] {
         seen.verdict.label(),
     ]
     .map(str::to_owned)
-}
-
-fn aligned(lines: &[[String; 5]]) -> String {
-    let mut widths = [0; 5];
-    for line in lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for line in lines {
-        let cells: Vec<_> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }
 
 /// Why a mode is not accepted; modes that share their reason share a line.

@@ -2,15 +2,11 @@
 //! nothing.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sd_notify::NotifyState;
-use sealed_shuffle_config::{
-    Effective, Environment, Notice, PathStat, ProcessEnvironment, ServerConfig, Sources,
-};
+use sealed_shuffle_config::{Effective, Environment, Notice, ProcessEnvironment, ServerConfig, Sources};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
@@ -23,7 +19,7 @@ pub(crate) struct Reload {
     hangup: Signal,
     server: Server,
     sources: Sources,
-    environment: Arc<Remembering>,
+    environment: Arc<RepeatableEnvironment>,
     started_with: BTreeMap<String, String>,
 }
 
@@ -31,7 +27,7 @@ impl Reload {
     pub(crate) fn new(
         server: Server,
         sources: Sources,
-        environment: Arc<Remembering>,
+        environment: Arc<RepeatableEnvironment>,
         config: &ServerConfig,
     ) -> io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
@@ -91,44 +87,21 @@ fn values(effective: &[Effective]) -> BTreeMap<String, String> {
     effective.iter().map(|one| (one.key.to_string(), one.value.clone())).collect()
 }
 
-/// The environment of the process. Standard input is read once and kept, so a secret that came from it stays valid.
+/// The environment of the process, which can be read again: standard input is read once and kept, so a secret that
+/// came from it stays valid.
 #[derive(Debug, Default)]
-pub(crate) struct Remembering {
+pub(crate) struct RepeatableEnvironment {
     stdin: Mutex<Option<Zeroizing<Vec<u8>>>>,
 }
 
-impl Environment for Remembering {
-    fn var(&self, name: &str) -> Option<OsString> {
-        ProcessEnvironment.var(name)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-        ProcessEnvironment.read(path)
-    }
-
+impl Environment for RepeatableEnvironment {
     fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
         let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(remembered) = &*stdin {
-            return Ok(remembered.clone());
+        if let Some(read_before) = &*stdin {
+            return Ok(read_before.clone());
         }
         let read = ProcessEnvironment.read_stdin()?;
         *stdin = Some(read.clone());
         Ok(read)
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<PathStat> {
-        ProcessEnvironment.stat(path)
-    }
-
-    fn user_id(&self) -> u32 {
-        ProcessEnvironment.user_id()
-    }
-
-    fn descriptor_limit(&self) -> Option<u64> {
-        ProcessEnvironment.descriptor_limit()
-    }
-
-    fn processors(&self) -> usize {
-        ProcessEnvironment.processors()
     }
 }

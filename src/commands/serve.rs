@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::reload::{Reload, Remembering};
+use super::reload::{Reload, RepeatableEnvironment};
 use super::systemd::notify;
 use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
 use crate::keys::envelope;
@@ -53,7 +53,7 @@ pub(crate) struct Serve {
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let check_only = self.check_config;
-        let environment = Arc::new(Remembering::default());
+        let environment = Arc::new(RepeatableEnvironment::default());
         let sources = self.sources();
         let config = ServerConfig::from_sources(&sources, &*environment)?;
         if check_only {
@@ -107,7 +107,7 @@ impl Serve {
 async fn serve(
     config: &ServerConfig,
     sources: Sources,
-    environment: Arc<Remembering>,
+    environment: Arc<RepeatableEnvironment>,
 ) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);

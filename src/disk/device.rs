@@ -8,15 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::Identity;
 
-use super::confined::{self, Confinement, OpenFailure};
 use super::files::Files;
 use super::index_cache::IndexCache;
 use super::root_error::RootError;
+use crate::confined::{self, Confinement, Links, OpenFailure};
 
 /// A configured root with what belongs to it.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Disk {
     }
 
     pub(super) fn open_file(&self, on: &OnLane, path: &str) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.confinement.open_file(on, self.handle(), path)
+        identified(self.confinement.open_file(on, self.handle(), path, Links::Refused))
     }
 
     pub(super) fn identity(&self, on: &OnLane, path: &str) -> Result<Option<Identity>, Errno> {
@@ -148,7 +148,7 @@ impl Disk {
         dir: &str,
         name: &str,
     ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.confinement.create(on, self.handle(), dir, name)
+        identified(self.confinement.create(on, self.handle(), dir, name))
     }
 
     pub(super) fn open_for_writing(
@@ -156,11 +156,11 @@ impl Disk {
         on: &OnLane,
         path: &str,
     ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.confinement.open_for_writing(on, self.handle(), path)
+        identified(self.confinement.open_for_writing(on, self.handle(), path))
     }
 
-    pub(super) fn open_as(&self, on: &OnLane, path: &str, flags: OFlags) -> Result<OwnedFd, OpenFailure> {
-        self.confinement.open(on, self.handle(), path, flags)
+    pub(super) fn open_directory(&self, on: &OnLane, path: &str) -> Result<OwnedFd, OpenFailure> {
+        self.confinement.open_directory(on, self.handle(), path)
     }
 
     pub(super) fn sync_dir(&self, on: &OnLane, dir: &str) -> Result<(), OpenFailure> {
@@ -174,6 +174,10 @@ impl Disk {
     fn handle(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
     }
+}
+
+fn identified(opened: Result<(OwnedFd, Stat), OpenFailure>) -> Result<(OwnedFd, Identity), OpenFailure> {
+    opened.map(|(fd, stat)| (fd, Identity::of(&stat)))
 }
 
 /// What is left of `path` below `root`, by whole components.

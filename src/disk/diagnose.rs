@@ -15,11 +15,11 @@ use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::Region;
 
 use super::checksum::{Algorithm, Checksum};
-use super::confined::OpenFailure;
 use super::layout;
 use super::lookup_error::LookupError;
 use super::place::place;
 use super::store::BlockStore;
+use crate::confined::OpenFailure;
 
 /// What a reader says about a block that it could not use.
 #[derive(Clone, Copy, Debug)]

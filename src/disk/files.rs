@@ -10,19 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
+use quick_cache::sync::Cache;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::{Identity, OpenFile, ShownPath};
 
-use super::confined::OpenFailure;
+use super::bounded;
+use crate::confined::OpenFailure;
 
 /// The cache of open files.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// None where nothing is to be kept.
-    cache: Option<Cache<Box<str>, Arc<Kept>>>,
+    cache: Cache<Box<str>, Arc<Kept>>,
     idle: Duration,
     started: Instant,
     /// Open now, in the cache and outside of it.
@@ -44,22 +43,8 @@ struct Kept {
 impl Files {
     /// Keeps at most `limit` files of the disk of `lane` open, none for longer than `idle` after its last use.
     pub(super) fn new(limit: usize, idle: Duration, now: Instant, lane: Lane) -> Self {
-        // One shard: rounding up for several would pass the limit.
-        let options = OptionsBuilder::new()
-            .shards(1)
-            .estimated_items_capacity(limit)
-            .weight_capacity(u64::try_from(limit).unwrap_or(u64::MAX))
-            .build();
-        let cache = options.ok().filter(|_| limit > 0).map(|options| {
-            Cache::with_options(
-                options,
-                UnitWeighter,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            )
-        });
         Self {
-            cache,
+            cache: bounded::by_number(limit),
             idle,
             started: now,
             open: Arc::default(),
@@ -71,7 +56,7 @@ impl Files {
 
     /// The file that was `seen` at `path`, if it is open and nothing became of it since. Waits for nothing.
     pub(super) fn find_unchanged(&self, path: &str, seen: &Identity, now: Instant) -> Option<Arc<OpenFile>> {
-        let kept = self.cache.as_ref()?.get(path)?;
+        let kept = self.cache.get(path)?;
         if kept.file.identity() != seen || !kept.file.is_unchanged() {
             return None;
         }
@@ -95,7 +80,7 @@ impl Files {
         now: Instant,
         open: impl FnOnce() -> Result<(OwnedFd, Identity), OpenFailure>,
     ) -> Result<Arc<OpenFile>, OpenFailure> {
-        if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(path))
+        if let Some(kept) = self.cache.get(path)
             && kept.file.identity() == seen
         {
             self.used(&kept, now);
@@ -117,11 +102,9 @@ impl Files {
         let since_start = self.since_start(now);
         self.missed();
         let file = Arc::new(OpenFile::new(fd, identity, shown, self.lane.clone(), self.open.clone()));
-        if let Some(cache) = &self.cache {
-            let last_use = AtomicU64::new(since_start);
-            let kept = Kept { file: file.clone(), app: app.clone(), last_use };
-            cache.insert(path.into(), Arc::new(kept));
-        }
+        let last_use = AtomicU64::new(since_start);
+        let kept = Kept { file: file.clone(), app: app.clone(), last_use };
+        self.cache.insert(path.into(), Arc::new(kept));
         file
     }
 
@@ -130,7 +113,7 @@ impl Files {
     }
 
     pub(super) fn remove(&self, path: &str) {
-        self.cache.as_ref().and_then(|cache| cache.remove(path));
+        self.cache.remove(path);
     }
 
     pub(super) fn forget(&self, app: &AppId) {
@@ -150,7 +133,7 @@ impl Files {
 
     /// Files in the cache.
     pub(super) fn len(&self) -> usize {
-        self.cache.as_ref().map_or(0, Cache::len)
+        self.cache.len()
     }
 
     /// Files that are open, in the cache or held by regions.
@@ -167,10 +150,9 @@ impl Files {
     }
 
     fn retain(&self, keep: impl Fn(&Kept) -> bool) -> usize {
-        let Some(cache) = &self.cache else { return 0 };
         // Closing the last descriptor of a large deleted file takes time: not under the cache's lock.
         let dropped = std::cell::RefCell::new(Vec::new());
-        cache.retain(|_, kept| {
+        self.cache.retain(|_, kept| {
             let keep = keep(kept);
             if !keep {
                 dropped.borrow_mut().push(kept.clone());

@@ -11,11 +11,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::region::Identity;
 
+use super::bounded;
 use super::far_index::Ends;
 use super::index::Index;
 
@@ -59,7 +60,7 @@ impl Known {
 /// The cache; holds nothing when its limit is 0.
 #[derive(Debug)]
 pub(super) struct IndexCache {
-    cache: Option<Cache<Box<str>, Arc<IndexEntry>, ByOffsets>>,
+    cache: Cache<Box<str>, Arc<IndexEntry>, ByOffsets>,
 }
 
 impl IndexCache {
@@ -68,50 +69,34 @@ impl IndexCache {
     pub(super) fn new(limit: u64) -> Self {
         // An entry heavier than its shard is not kept: few shards for small limits.
         let shards = usize::try_from((limit / SHARD_BYTES).clamp(1, 16)).unwrap_or(1);
-        let options = OptionsBuilder::new()
-            .shards(shards)
-            .estimated_items_capacity(usize::try_from(limit / TYPICAL_WEIGHT).unwrap_or(usize::MAX).max(1))
-            .weight_capacity(limit)
-            .build();
-        let cache = options.ok().filter(|_| limit > 0).map(|options| {
-            Cache::with_options(
-                options,
-                ByOffsets,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            )
-        });
-        Self { cache }
+        let entries = usize::try_from(limit / TYPICAL_WEIGHT).unwrap_or(usize::MAX).max(1);
+        Self { cache: bounded::by_weight(limit, entries, shards, ByOffsets) }
     }
 
     pub(super) fn find(&self, path: &str) -> Option<Arc<IndexEntry>> {
-        self.cache.as_ref()?.get(path)
+        self.cache.get(path)
     }
 
     pub(super) fn insert(&self, path: &str, entry: Arc<IndexEntry>) {
-        if let Some(cache) = &self.cache {
-            cache.insert(path.into(), entry);
-        }
+        self.cache.insert(path.into(), entry);
     }
 
     pub(super) fn remove(&self, path: &str) {
-        self.cache.as_ref().and_then(|cache| cache.remove(path));
+        self.cache.remove(path);
     }
 
     pub(super) fn forget(&self, app: &AppId) {
-        if let Some(cache) = &self.cache {
-            cache.retain(|_, entry| entry.app != *app);
-        }
+        self.cache.retain(|_, entry| entry.app != *app);
     }
 
     /// Bytes that the entries weigh.
     pub(super) fn weight(&self) -> u64 {
-        self.cache.as_ref().map_or(0, Cache::weight)
+        self.cache.weight()
     }
 
     /// Number of entries.
     pub(super) fn len(&self) -> usize {
-        self.cache.as_ref().map_or(0, Cache::len)
+        self.cache.len()
     }
 }
 

@@ -3,7 +3,7 @@
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_transport::region::ShownPath;
 
-use super::confined::OpenError;
+use super::open_error::OpenError;
 
 /// Why a block cannot be had.
 #[derive(Clone, Debug, thiserror::Error)]

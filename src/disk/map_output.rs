@@ -6,11 +6,11 @@ use sealed_shuffle_protocol::ids::{MapId, ReduceId, ShuffleId};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::{OpenFile, ReadError, Region};
 
-use super::confined::OpenError;
 use super::far_index::{FarError, FarOffsets};
 use super::index::RangeError;
 use super::index_cache::{IndexEntry, Known};
 use super::lookup_error::LookupError;
+use super::open_error::OpenError;
 
 /// The output of a map task, found and checked.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@
 //! | [`device`] | one disk: its handle, its lane, its caches, its health |
 //! | [`limits`] | what bounds all of it |
 //! | [`root`] | the configured directories beneath which executors' directories must lie |
-//! | `confined` | opening, removing and looking at a file without leaving a root |
+//! | `open_error` | why a file could not be opened |
 //! | [`executors`] | which application and executor registered which directories, and when an application ends |
 //! | [`index`], `index_cache` | the offsets of a map output, and a bounded cache of them |
 //! | `far_index` | the same where there are too many to keep: two offsets are read when they are needed |
@@ -28,8 +28,8 @@
 //! are used together only while both are the files that were read together (device, inode, size, times); no cache
 //! grows beyond its bound, and no cache keeps a deleted file open past the next sweep.
 
+mod bounded;
 pub mod checksum;
-mod confined;
 pub mod device;
 pub mod diagnose;
 pub mod executors;
@@ -41,6 +41,7 @@ pub mod layout;
 pub mod limits;
 pub mod lookup_error;
 pub mod map_output;
+mod open_error;
 pub mod own;
 mod place;
 pub mod purge;
@@ -52,7 +53,6 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-pub use confined::{Confinement, OpenError};
 pub use device::{Disk, Health, Space};
 pub use diagnose::{Diagnosis, Examination};
 pub use executors::{
@@ -62,6 +62,7 @@ pub use executors::{
 pub use limits::DiskLimits;
 pub use lookup_error::LookupError;
 pub use map_output::MapOutput;
+pub use open_error::OpenError;
 pub use own::{OwnFile, OwnFiles, WriteError, Writing};
 pub use purge::Directories;
 pub use remove::{BATCH, Removal, RemovalStep};
@@ -69,3 +70,5 @@ pub use root::{DirRefused, LocalDir, Presence, Roots};
 pub use root_error::RootError;
 pub use search::{Lookup, Search};
 pub use store::{BlockStore, DiskCounters, RegisterError, Swept};
+
+pub use crate::confined::Confinement;

@@ -13,17 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, UnitWeighter};
+use quick_cache::sync::Cache;
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{OpenFile, ShownPath};
 
-use super::confined::{OpenError, OpenFailure};
+use super::bounded;
 use super::files::Files;
 use super::layout::{self, Placement};
+use super::open_error::OpenError;
 use super::root::{LocalDir, Roots, share_of_files};
+use crate::confined::OpenFailure;
 
 /// Files of our own: making, writing, reading, removing.
 #[derive(Debug)]
@@ -31,8 +32,8 @@ pub struct OwnFiles {
     roots: Arc<Roots>,
     /// Data files that are being read, of each disk.
     reading: Vec<Files>,
-    /// Descriptors of files that are being written; none where nothing is to be kept.
-    writing: Option<Cache<(u64, u64), Arc<OwnedFd>>>,
+    /// Descriptors of files that are being written.
+    writing: Cache<(u64, u64), Arc<OwnedFd>>,
     reopened: AtomicU64,
 }
 
@@ -79,20 +80,7 @@ impl OwnFiles {
     /// Keeps at most `write_handles` descriptors for writing, and `read_handles` for reading, of which each is closed
     /// when it was not used for `idle`.
     pub fn new(roots: Arc<Roots>, write_handles: usize, read_handles: usize, idle: Duration) -> Self {
-        // One shard: rounding up for several would pass the limit.
-        let options = OptionsBuilder::new()
-            .shards(1)
-            .estimated_items_capacity(write_handles)
-            .weight_capacity(u64::try_from(write_handles).unwrap_or(u64::MAX))
-            .build();
-        let writing = options.ok().filter(|_| write_handles > 0).map(|options| {
-            Cache::with_options(
-                options,
-                UnitWeighter,
-                DefaultHashBuilder::default(),
-                DefaultLifecycle::default(),
-            )
-        });
+        let writing = bounded::by_number(write_handles);
         let (number, now) = (roots.disks().len(), Instant::now());
         let reading = roots.disks().iter().enumerate().map(|(n, disk)| {
             Files::new(share_of_files(read_handles, number, n), idle, now, disk.lane().clone())
@@ -113,8 +101,8 @@ impl OwnFiles {
         let (fd, identity) = made.map_err(|failure| failure.at(file.shown()))?;
         let writing = Writing { inode: identity.inode() };
         write_all(&fd, content, 0).map_err(|errno| file.io(errno))?;
-        if let Some(cache) = self.writing.as_ref().filter(|_| keep_open) {
-            cache.insert(writing.inode, Arc::new(fd));
+        if keep_open {
+            self.writing.insert(writing.inode, Arc::new(fd));
         }
         Ok(writing)
     }
@@ -158,9 +146,7 @@ impl OwnFiles {
 
     /// Nothing more will be written: the descriptor is closed.
     pub fn written(&self, writing: Writing) {
-        if let Some(cache) = &self.writing {
-            cache.remove(&writing.inode);
-        }
+        self.writing.remove(&writing.inode);
     }
 
     /// Opens the file for reading, by a cache: the open one as long as its path leads to it and it is unchanged.
@@ -230,7 +216,7 @@ impl OwnFiles {
 
     /// Descriptors that the cache holds for writing.
     pub fn write_handles(&self) -> usize {
-        self.writing.as_ref().map_or(0, Cache::len)
+        self.writing.len()
     }
 
     /// Files that were opened again for writing, since their descriptor had been pushed out.
@@ -254,7 +240,7 @@ impl OwnFiles {
         writing: Writing,
         keep_open: bool,
     ) -> Result<Arc<OwnedFd>, WriteError> {
-        if let Some(fd) = self.writing.as_ref().and_then(|cache| cache.get(&writing.inode)) {
+        if let Some(fd) = self.writing.get(&writing.inode) {
             return Ok(fd);
         }
         let opened = self.roots.disk(file.dir).open_for_writing(on, &file.path());
@@ -264,8 +250,8 @@ impl OwnFiles {
         }
         self.reopened.fetch_add(1, Ordering::Relaxed);
         let fd = Arc::new(fd);
-        if let Some(cache) = self.writing.as_ref().filter(|_| keep_open) {
-            cache.insert(writing.inode, fd.clone());
+        if keep_open {
+            self.writing.insert(writing.inode, fd.clone());
         }
         Ok(fd)
     }

@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::ShownPath;
 
-use super::confined::{OpenError, OpenFailure};
+use super::open_error::OpenError;
 use super::root::{LocalDir, Roots};
+use crate::confined::{OpenFailure, READ_DIRECTORY};
 
 /// What becomes of directories that are empty then.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,7 +51,7 @@ impl Roots {
     ) -> Result<u64, OpenFailure> {
         let disk = self.disk(dir);
         let path = dir.relative();
-        let open = disk.open_as(on, if path.is_empty() { "." } else { path }, READ_DIRECTORY)?;
+        let open = disk.open_directory(on, if path.is_empty() { "." } else { path })?;
         let mut removed = 0;
         for (name, _) in entries(&open)? {
             if !is_sub_dir(&name) {
@@ -69,7 +70,7 @@ impl Roots {
         drop(open);
         if directories == Directories::Remove && !path.is_empty() {
             let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
-            let parent = disk.open_as(on, parent, READ_DIRECTORY)?;
+            let parent = disk.open_directory(on, parent)?;
             let name = CString::new(name).map_err(|_| OpenFailure::Escapes)?;
             remove_if_empty(parent.as_fd(), &name)?;
         }
@@ -112,8 +113,6 @@ fn is_sub_dir(name: &CStr) -> bool {
     name.len() >= 2 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-const READ_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -123,6 +122,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::confined::Confinement;
 
     struct Tree {
         roots: Roots,
@@ -148,7 +148,8 @@ mod tests {
     }
 
     fn purge(tree: &Tree, dir: &str, directories: Directories) -> Result<u64, OpenError> {
-        let dir = tree.roots.accept(&OnLane::here(), tree.root.join(dir).to_str().unwrap()).unwrap();
+        let path: PathBuf = tree.root.join(dir).components().collect();
+        let dir = tree.roots.accept(&OnLane::here(), path.to_str().unwrap()).unwrap();
         tree.roots.purge(&OnLane::here(), &dir, directories, |name| name.starts_with("a_"))
     }
 
@@ -176,6 +177,19 @@ mod tests {
         assert!(!tree.root.join("elsewhere").exists());
         // Another time there is nothing to do.
         assert_eq!(purge(&tree, "elsewhere", Directories::Remove).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_root_itself_is_purged_by_both_ways_of_confinement() {
+        let detected = tree().roots.disks()[0].confinement();
+        for confinement in [detected, Confinement::Walk] {
+            let Tree { roots, root, _temp } = tree();
+            let tree = Tree { roots: roots.with_confinement(confinement), root: root.clone(), _temp };
+            fs::create_dir(root.join("00")).unwrap();
+            fs::write(root.join("00/a_7"), "x").unwrap();
+            assert_eq!(purge(&tree, "", Directories::Keep).unwrap(), 1, "{confinement:?}");
+            assert!(!root.join("00/a_7").exists() && root.join("m/00/a_1").exists());
+        }
     }
 
     #[test]

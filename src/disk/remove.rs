@@ -11,9 +11,9 @@ use std::time::Instant;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 
-use super::confined::OpenError;
 use super::executors::Registration;
 use super::lookup_error::LookupError;
+use super::open_error::OpenError;
 use super::place::place;
 use super::store::BlockStore;
 

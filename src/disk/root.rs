@@ -13,12 +13,12 @@ use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 
-#[cfg(test)]
-use super::confined::Confinement;
 use super::device::{Disk, beneath};
 use super::files::Files;
 use super::index_cache::IndexCache;
 use super::root_error::RootError;
+#[cfg(test)]
+use crate::confined::Confinement;
 
 /// Threads of each lane unless told otherwise (`spark.sealed.disk.threads`).
 pub const THREADS: usize = 8;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::confined::our_uid;
+use super::open_error::our_uid;
 
 /// Why a root cannot be used. All of them refuse the start.
 #[derive(Debug, thiserror::Error)]

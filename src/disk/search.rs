@@ -44,7 +44,6 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::{Identity, OpenFile};
 
-use super::confined::OpenError;
 use super::executors::Registration;
 use super::far_index::Ends;
 use super::index::Index;
@@ -52,6 +51,7 @@ use super::index_cache::{IndexEntry, Known};
 use super::layout;
 use super::lookup_error::LookupError;
 use super::map_output::{Found, MapOutput};
+use super::open_error::OpenError;
 use super::place::{Placed, place};
 use super::store::BlockStore;
 

@@ -10,14 +10,15 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::{Identity, OpenFile, Region};
 
-use super::confined::{OpenError, OpenFailure};
 use super::device::Disk;
 use super::executors::{Executors, Finding, Proof, RegisterRefused, Registered, Registration};
 use super::layout;
 use super::limits::DiskLimits;
 use super::lookup_error::LookupError;
+use super::open_error::OpenError;
 use super::place::{Placed, place};
 use super::root::{DirRefused, Roots};
+use crate::confined::OpenFailure;
 
 /// The blocks of all registered executors.
 #[derive(Debug)]

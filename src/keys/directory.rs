@@ -1,26 +1,26 @@
 //! A directory with one file per application: `ID` has its current secret, `ID.previous` the previous one.
 //!
-//! Files are opened beneath the directory's own handle. Kubernetes mounts secrets as symlinks to `..data/ID`, which
-//! stay beneath; a link that leads out is not followed (`openat2`, `RESOLVE_BENEATH`). If the kernel has no
-//! `openat2`, no symlink is followed. The text of a file is the secret as it stands, as in
-//! `spark.sealed.auth.secret-file`.
+//! Files are opened beneath the directory's own handle ([`crate::confined`]). Kubernetes mounts secrets as symlinks to
+//! `..data/ID`, which stay beneath; a link that leads out is not followed. If the kernel has no `openat2`, no symlink is
+//! followed. The text of a file is the secret as it stands, as in `spark.sealed.auth.secret-file`.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use quick_cache::sync::Cache;
+use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::Identity;
 use tracing::warn;
-use zeroize::Zeroizing;
+
+use super::secret_file::{self, open_to_others};
+use crate::confined::{Confinement, Links, OpenFailure};
 
 /// The ending of the file with the previous secret.
 const PREVIOUS: &str = ".previous";
@@ -31,23 +31,21 @@ const LONGEST_NAME: usize = 255;
 /// Longest secret.
 const LONGEST_SECRET: usize = 64 << 10;
 
-/// Most secrets that are kept. Further files are read again each time.
+/// About so many secrets are kept. The files of others are read again.
 const MOST_KEPT: usize = 10_000;
-
-/// Attempts to open a path that changes meanwhile, as it does when Kubernetes swaps the contents of a mount.
-const ROUNDS: usize = 8;
 
 /// A directory of secrets. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: Arc<Path>,
     handle: Arc<OwnedFd>,
+    confinement: Confinement,
     wait: Duration,
-    kept: Arc<Mutex<HashMap<String, KnownSecret>>>,
+    kept: Arc<Cache<Box<str>, KnownSecret>>,
 }
 
 /// A secret and the file that it was read from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct KnownSecret {
     identity: Identity,
     secret: Arc<AppSecret>,
@@ -61,7 +59,7 @@ pub struct DirectoryError {
     errno: Errno,
 }
 
-/// What a look at an application's files brought.
+/// The result of a look at an application's files.
 pub(super) enum SecretFiles {
     /// The current one, then the one before, if there is one.
     Secrets(Vec<Arc<AppSecret>>),
@@ -77,7 +75,15 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| DirectoryError { path: path.display().to_string(), errno })?;
-        Ok(Self { path: path.into(), handle: Arc::new(handle), wait, kept: Arc::default() })
+        let confinement = Confinement::detect(handle.as_fd());
+        let kept = Arc::new(Cache::new(MOST_KEPT));
+        Ok(Self { path: path.into(), handle: Arc::new(handle), confinement, wait, kept })
+    }
+
+    /// The same with a way of confinement that was not detected.
+    #[cfg(test)]
+    pub(super) fn with_confinement(self, confinement: Confinement) -> Self {
+        Self { confinement, ..self }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -107,68 +113,48 @@ impl Directory {
 
     /// Whether the file certainly no longer exists.
     pub(super) fn is_gone(&self, on: &OnLane, name: &str) -> bool {
-        matches!(self.open_file(on, name), Err(Errno::NOENT))
+        matches!(self.open_file(on, name), Err(OpenFailure::Errno(Errno::NOENT)))
     }
 
     fn read(&self, on: &OnLane, name: &str) -> Result<Option<Arc<AppSecret>>, String> {
         let shown = self.shown(name);
-        let file = match self.open_file(on, name) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => {
-                self.kept().remove(name);
+        let (file, stat) = match self.open_file(on, name) {
+            Ok(opened) => opened,
+            Err(OpenFailure::Errno(Errno::NOENT)) => {
+                self.kept.remove(name);
                 return Ok(None);
             }
-            Err(Errno::XDEV | Errno::LOOP) => {
+            Err(OpenFailure::Escapes) => {
                 return Err(format!(
                     "{} leads out of its directory: put the secret there itself",
                     shown.display()
                 ));
             }
-            Err(errno) => return Err(format!("{} cannot be read by this user: {errno}", shown.display())),
+            Err(OpenFailure::NotRegular(_)) => return Err(format!("{} is no regular file", shown.display())),
+            Err(OpenFailure::Errno(errno)) => {
+                return Err(format!("{} cannot be read by this user: {errno}", shown.display()));
+            }
         };
-        let stat = rustix::fs::fstat(&file).map_err(|errno| format!("{}: {errno}", shown.display()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(format!("{} is no regular file", shown.display()));
-        }
         if let Some(mode) = open_to_others(&stat) {
             return Err(format!("{} is open to other users (mode {mode:04o}): chmod 600", shown.display()));
         }
         let identity = Identity::of(&stat);
-        if let Some(kept) = self.kept().get(name)
+        if let Some(kept) = self.kept.get(name)
             && kept.identity == identity
         {
-            return Ok(Some(Arc::clone(&kept.secret)));
+            return Ok(Some(kept.secret));
         }
-        let secret = Arc::new(secret_in(File::from(file), &shown)?);
-        let mut kept = self.kept();
-        if kept.len() >= MOST_KEPT {
-            kept.clear();
-        }
-        kept.insert(name.to_owned(), KnownSecret { identity, secret: Arc::clone(&secret) });
+        let secret = Arc::new(secret_in(&File::from(file), &shown)?);
+        self.kept.insert(name.into(), KnownSecret { identity, secret: Arc::clone(&secret) });
         Ok(Some(secret))
     }
 
-    fn open_file(&self, _: &OnLane, name: &str) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        for _ in 0..ROUNDS {
-            match rustix::fs::openat2(&*self.handle, name, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) => {}
-                Err(Errno::NOSYS | Errno::PERM) => {
-                    return rustix::fs::openat(&*self.handle, name, flags | OFlags::NOFOLLOW, Mode::empty());
-                }
-                done => return done,
-            }
-        }
-        Err(Errno::AGAIN)
+    fn open_file(&self, on: &OnLane, name: &str) -> Result<(OwnedFd, Stat), OpenFailure> {
+        self.confinement.open_file(on, self.handle.as_fd(), name, Links::Beneath)
     }
 
     fn shown(&self, name: &str) -> PathBuf {
         self.path.join(name)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, HashMap<String, KnownSecret>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -188,25 +174,12 @@ pub(super) fn file_name(app: &AppId) -> Result<&str, &'static str> {
     Ok(name)
 }
 
-/// The mode of a file that others can read. A group that may read is refused, too, with one exception: the file is
-/// root's and the process is another user's. There the owner lets the process in through the group, as Kubernetes
-/// does (fsGroup).
-pub(super) fn open_to_others(stat: &Stat) -> Option<u32> {
-    let mode = stat.st_mode & 0o7777;
-    let through_group = stat.st_uid == 0 && !rustix::process::geteuid().is_root();
-    let forbidden = if through_group { 0o037 } else { 0o077 };
-    (mode & forbidden != 0).then_some(mode)
-}
-
-fn secret_in(file: File, shown: &Path) -> Result<AppSecret, String> {
+fn secret_in(file: &File, shown: &Path) -> Result<AppSecret, String> {
     let shown = shown.display();
-    // The buffer is allocated once, so that growing leaves no copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET + 1));
-    let most = u64::try_from(LONGEST_SECRET + 1).unwrap_or(u64::MAX);
-    file.take(most).read_to_end(&mut bytes).map_err(|error| format!("{shown}: {error}"))?;
-    if bytes.len() > LONGEST_SECRET {
+    let read = secret_file::read(file, LONGEST_SECRET).map_err(|error| format!("{shown}: {error}"))?;
+    let Some(bytes) = read else {
         return Err(format!("{shown} is longer than any secret ({LONGEST_SECRET} bytes)"));
-    }
+    };
     if bytes.is_empty() {
         return Err(format!(
             "{shown} is empty: write the secret into it, at once or by renaming a file to it"

@@ -14,6 +14,7 @@
 mod directory;
 pub mod envelope;
 mod handed;
+mod secret_file;
 mod watch;
 
 use std::path::PathBuf;
@@ -278,7 +279,7 @@ impl Secrets {
     }
 }
 
-/// What one look brought.
+/// The result of one look.
 enum LookOutcome {
     Done(Lookup),
     NotYet { wait: Duration, file: Option<PathBuf> },

@@ -4,6 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use tempfile::TempDir;
 
 use super::*;
+use crate::confined::Confinement;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -108,6 +109,20 @@ async fn links_that_stay_beneath_are_followed_and_others_are_not() {
     assert_eq!(texts(secrets.of(&AppId::new("app-1")).await), ["inside"]);
     let reason = reason(secrets.of(&AppId::new("app-2")).await);
     assert!(reason.contains("leads out"), "{reason}");
+}
+
+/// As on a kernel without `openat2`.
+#[tokio::test]
+async fn walk_follows_no_link_and_reads_plain_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write(&dir, "app-1", "plain", 0o600);
+    symlink("app-1", dir.path().join("app-2")).expect("a link");
+    let directory = Directory::open(dir.path(), Duration::ZERO).expect("a directory");
+    let secrets = Secrets::from_source(Source::Directory(directory.with_confinement(Confinement::Walk)));
+    assert_eq!(texts(secrets.of(&AppId::new("app-1")).await), ["plain"]);
+    let reason = reason(secrets.of(&AppId::new("app-2")).await);
+    assert!(reason.contains("leads out"), "{reason}");
+    assert!(matches!(secrets.of(&AppId::new("app-3")).await, Lookup::NotYet { .. }));
 }
 
 #[tokio::test]

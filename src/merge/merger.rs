@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::time::Instant;
 
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::pot::{Holding, PotFigures};
@@ -167,7 +167,7 @@ impl App {
         merge: ShuffleMergeId,
         reduce: ReduceId,
     ) -> PartitionId {
-        PartitionId { app: self.id.clone(), shuffle, merge, reduce }
+        PartitionId { app: self.id.clone(), merged: MergedPartition { shuffle, merge, reduce } }
     }
 }
 

@@ -2,42 +2,43 @@
 
 use std::fmt;
 
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition};
 use sealed_shuffle_protocol::shuffle::{BlockId, PushBlockStream};
+use sealed_shuffle_protocol::stored::sealed::Kind;
 
-/// A merged partition.
+/// A merged partition, and the application that it is of.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PartitionId {
     /// The application.
     pub app: AppId,
-    /// The shuffle.
-    pub shuffle: ShuffleId,
-    /// The attempt of merging it.
-    pub merge: ShuffleMergeId,
     /// The partition.
-    pub reduce: ReduceId,
+    pub merged: MergedPartition,
 }
 
 impl PartitionId {
     /// The partition that a pushed block belongs to.
     pub fn of_push(push: &PushBlockStream) -> Self {
         let PushBlockStream { shuffle, merge, reduce, .. } = *push;
-        Self { app: push.app.clone(), shuffle, merge, reduce }
+        Self { app: push.app.clone(), merged: MergedPartition { shuffle, merge, reduce } }
     }
 
     /// Name of the file of blocks.
     pub fn data_name(&self) -> String {
-        format!("{self}.data")
+        self.name(Kind::Data)
     }
 
     /// Name of the file of chunk offsets.
     pub fn index_name(&self) -> String {
-        format!("{self}.index")
+        self.name(Kind::Index)
     }
 
     /// Name of the file of chunk bitmaps.
     pub fn meta_name(&self) -> String {
-        format!("{self}.meta")
+        self.name(Kind::Meta)
+    }
+
+    fn name(&self, kind: Kind) -> String {
+        kind.file_name(&self.app, self.merged)
     }
 
     /// Whether its names can be file names: application ids are opaque text.
@@ -49,8 +50,7 @@ impl PartitionId {
 impl fmt::Display for PartitionId {
     /// The stem of its files' names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { app, shuffle, merge, reduce } = self;
-        write!(f, "shuffleMerged_{}_{shuffle}_{merge}_{reduce}", app.as_str())
+        write!(f, "shuffleMerged_{}_{}", self.app.as_str(), self.merged)
     }
 }
 
@@ -75,15 +75,15 @@ pub(super) fn push_name(push: &PushBlockStream) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
+
     use super::*;
 
     #[test]
     fn names_files_as_spark_does() {
         let id = |app| PartitionId {
             app: AppId::new(app),
-            shuffle: ShuffleId(5),
-            merge: ShuffleMergeId(2),
-            reduce: ReduceId(9),
+            merged: MergedPartition { shuffle: ShuffleId(5), merge: ShuffleMergeId(2), reduce: ReduceId(9) },
         };
         assert_eq!(id("app_1").data_name(), "shuffleMerged_app_1_5_2_9.data");
         assert_eq!(id("app_1").index_name(), "shuffleMerged_app_1_5_2_9.index");

@@ -13,8 +13,7 @@ use super::store::PartitionReader;
 /// Opened partitions that are finalized.
 #[derive(Debug)]
 pub(super) struct Readers {
-    /// `None` if no reader is kept.
-    cache: Option<Cache<PartitionId, Kept, ByMemory>>,
+    cache: Cache<PartitionId, Kept, ByMemory>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,38 +36,33 @@ impl Weighter<PartitionId, Kept> for ByMemory {
 }
 
 impl Readers {
+    /// Keeps at most `most` readers of `bytes` together. If one of the two is 0, it keeps none.
     pub(super) fn new(bytes: u64, most: usize) -> Self {
+        let bytes = if most == 0 { 0 } else { bytes };
         let least = bytes.checked_div(most as u64).unwrap_or(0).max(1);
-        let cache = (bytes > 0 && most > 0).then(|| Cache::with_weighter(most, bytes, ByMemory { least }));
-        Self { cache }
+        Self { cache: Cache::with_weighter(most, bytes, ByMemory { least }) }
     }
 
     pub(super) fn find(&self, partition: &PartitionId) -> Option<Arc<dyn PartitionReader>> {
-        let kept = self.cache.as_ref()?.get(partition)?;
+        let kept = self.cache.get(partition)?;
         kept.is_used.store(true, Ordering::Relaxed);
         Some(kept.reader)
     }
 
     pub(super) fn keep(&self, partition: &PartitionId, reader: &Arc<dyn PartitionReader>) {
-        if let Some(cache) = &self.cache {
-            let is_used = Arc::new(AtomicBool::new(true));
-            cache.insert(partition.clone(), Kept { reader: Arc::clone(reader), is_used });
-        }
+        let is_used = Arc::new(AtomicBool::new(true));
+        self.cache.insert(partition.clone(), Kept { reader: Arc::clone(reader), is_used });
     }
 
     pub(super) fn remove(&self, partition: &PartitionId) {
-        self.cache.as_ref().and_then(|cache| cache.remove(partition));
+        self.cache.remove(partition);
     }
 
     pub(super) fn forget(&self, app: &AppId) {
-        if let Some(cache) = &self.cache {
-            cache.retain(|partition, _| partition.app != *app);
-        }
+        self.cache.retain(|partition, _| partition.app != *app);
     }
 
     pub(super) fn sweep(&self) {
-        if let Some(cache) = &self.cache {
-            cache.retain(|_, kept| kept.is_used.swap(false, Ordering::Relaxed));
-        }
+        self.cache.retain(|_, kept| kept.is_used.swap(false, Ordering::Relaxed));
     }
 }

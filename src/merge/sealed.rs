@@ -22,9 +22,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::Segment;
-use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
-use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId as SealedId};
+use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::seal::{Pull, PullError};
 use tokio::runtime::Handle;
@@ -184,17 +184,13 @@ struct AppFiles {
     fsync: Fsync,
 }
 
-fn id(partition: &PartitionId) -> SealedId {
-    SealedId { shuffle: partition.shuffle, merge: partition.merge, reduce: partition.reduce }
-}
-
 fn io_error(error: StoredError) -> io::Error {
     io::Error::other(error)
 }
 
 impl AppFiles {
     /// Why a partition does not open: files that are not there, or something worse.
-    fn read_error(&self, on: &OnLane, partition: SealedId, error: StoredError) -> ReadError {
+    fn read_error(&self, on: &OnLane, partition: MergedPartition, error: StoredError) -> ReadError {
         if !error.is_missing() {
             return read_error(error);
         }
@@ -210,7 +206,7 @@ impl AppFiles {
 
     /// The reason why a partition's key is missing. If no key fits, the wrapped key was most likely changed in its
     /// file.
-    fn key_error(&self, partition: SealedId, key: WrappedKey, error: &KeyError) -> ReadError {
+    fn key_error(&self, partition: MergedPartition, key: WrappedKey, error: &KeyError) -> ReadError {
         let why = error.to_string();
         if error.is_retryable() {
             return ReadError::AwaitsKey { key, why };
@@ -242,7 +238,7 @@ impl AppStore for AppFiles {
 
     fn create(&self, on: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
         let key = self.keys.at_hand(&self.app, Some(&self.key)).map_err(io::Error::other)?;
-        let made = self.files.create(on, &self.place, id(partition), &key.key, &key.wrapped);
+        let made = self.files.create(on, &self.place, partition.merged, &key.key, &key.wrapped);
         Ok(Box::new(Writer {
             writer: made.map_err(io_error)?,
             key,
@@ -255,7 +251,7 @@ impl AppStore for AppFiles {
     }
 
     fn open(&self, on: &OnLane, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
-        let id = id(partition);
+        let id = partition.merged;
         let failed = |error| self.read_error(on, id, error);
         let header = self.files.header(on, &self.place, id).map_err(failed)?;
         let key = self.keys.at_hand(&self.app, Some(&header.key));
@@ -265,7 +261,7 @@ impl AppStore for AppFiles {
     }
 
     fn delete(&self, on: &OnLane, partition: &PartitionId) -> io::Result<()> {
-        self.files.remove(on, &self.place, id(partition)).map(|_| ()).map_err(io_error)
+        self.files.remove(on, &self.place, partition.merged).map(|_| ()).map_err(io_error)
     }
 
     fn delete_all(&self, on: &OnLane, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
@@ -608,7 +604,7 @@ mod tests {
 
     fn partition() -> PartitionId {
         let (shuffle, merge, reduce) = (ShuffleId(0), ShuffleMergeId(0), ReduceId(0));
-        PartitionId { app: AppId::new(APP), shuffle, merge, reduce }
+        PartitionId { app: AppId::new(APP), merged: MergedPartition { shuffle, merge, reduce } }
     }
 
     /// The key is in memory, as in the server.

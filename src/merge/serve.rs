@@ -114,13 +114,14 @@ impl Merger {
         what: &'static str,
     ) -> Result<Option<Arc<Partition>>, MergeError> {
         let shuffles = app.shuffles();
-        let Some(shuffle) = shuffles.get(&partition.shuffle) else { return Ok(None) };
-        if shuffle.merge > partition.merge {
+        let merged = partition.merged;
+        let Some(shuffle) = shuffles.get(&merged.shuffle) else { return Ok(None) };
+        if shuffle.merge > merged.merge {
             return Err(MergeError::StaleFetch { what, partition: partition.clone() });
         }
         match &shuffle.phase {
-            Phase::Open(partitions) if shuffle.merge == partition.merge => {
-                Ok(partitions.get(&partition.reduce).cloned())
+            Phase::Open(partitions) if shuffle.merge == merged.merge => {
+                Ok(partitions.get(&merged.reduce).cloned())
             }
             _ => Ok(None),
         }

@@ -1,7 +1,8 @@
 //! What failed, with the file's name and what follows from it.
 
 use sealed_shuffle_protocol::crypto::random::RandomError;
-use sealed_shuffle_protocol::stored::sealed::{PartitionId, SealedError};
+use sealed_shuffle_protocol::ids::MergedPartition;
+use sealed_shuffle_protocol::stored::sealed::SealedError;
 use sealed_shuffle_transport::region::{ReadError, ShownPath};
 
 use crate::disk::{OpenError, WriteError};
@@ -67,7 +68,7 @@ pub enum StoredError {
         /// The application.
         app: String,
         /// The partition.
-        partition: PartitionId,
+        partition: MergedPartition,
     },
     /// No randomness, no salt.
     #[error(transparent)]

@@ -1,7 +1,8 @@
 //! Where the files of a partition lie, and what they are bound to.
 
+use sealed_shuffle_protocol::ids::MergedPartition;
 use sealed_shuffle_protocol::stored::envelope::Context;
-use sealed_shuffle_protocol::stored::sealed::{Kind, PartitionId};
+use sealed_shuffle_protocol::stored::sealed::Kind;
 use sealed_shuffle_transport::region::ShownPath;
 
 use super::error::StoredError;
@@ -34,23 +35,23 @@ impl MergedFiles {
     }
 
     /// Path of one file of a partition as Spark would print it, for texts that a peer reads.
-    pub fn shown(&self, partition: PartitionId, kind: Kind) -> Result<ShownPath, StoredError> {
+    pub fn shown(&self, partition: MergedPartition, kind: Kind) -> Result<ShownPath, StoredError> {
         Ok(self.file(partition, kind)?.shown())
     }
 
     /// An error that names one file of a partition; or why it has no place.
     pub(super) fn failed(
         &self,
-        partition: PartitionId,
+        partition: MergedPartition,
         kind: Kind,
         error: impl FnOnce(ShownPath) -> StoredError,
     ) -> StoredError {
         self.shown(partition, kind).map_or_else(|nowhere| nowhere, error)
     }
 
-    pub(super) fn file(&self, partition: PartitionId, kind: Kind) -> Result<OwnFile<'_>, StoredError> {
+    pub(super) fn file(&self, partition: MergedPartition, kind: Kind) -> Result<OwnFile<'_>, StoredError> {
         let app = &self.context.app;
         let nowhere = || StoredError::NoDirectories { app: app.to_string(), partition };
-        OwnFile::place(&self.dirs, self.sub_dirs, partition.file_name(app, kind)).ok_or_else(nowhere)
+        OwnFile::place(&self.dirs, self.sub_dirs, kind.file_name(app, partition)).ok_or_else(nowhere)
     }
 }

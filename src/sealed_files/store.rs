@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition};
 use sealed_shuffle_protocol::stored::envelope::DataKey;
-use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, Header, Index, Kind, PartitionId, Progress, Salt,
-};
+use sealed_shuffle_protocol::stored::sealed::{ChunkOpener, Header, Index, Kind, Progress, Salt};
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{Identity, OpenFile, Region, read_blocking};
 
@@ -62,7 +60,7 @@ impl SealedStore {
         &self,
         on: &OnLane,
         place: &MergedFiles,
-        partition: PartitionId,
+        partition: MergedPartition,
     ) -> Result<Header, StoredError> {
         let file = place.file(partition, Kind::Index)?;
         let (front, _) = self.files.read_front(on, &file, Header::MAX_LEN)?;
@@ -78,7 +76,7 @@ impl SealedStore {
         &self,
         on: &OnLane,
         place: &MergedFiles,
-        partition: PartitionId,
+        partition: MergedPartition,
         key: &DataKey,
     ) -> Result<SealedPartition, StoredError> {
         self.open_index(on, place, partition, key, None)
@@ -89,7 +87,7 @@ impl SealedStore {
         &self,
         on: &OnLane,
         place: &MergedFiles,
-        partition: PartitionId,
+        partition: MergedPartition,
         key: &DataKey,
         progress: &Progress,
     ) -> Result<SealedPartition, StoredError> {
@@ -100,7 +98,7 @@ impl SealedStore {
         &self,
         on: &OnLane,
         place: &MergedFiles,
-        partition: PartitionId,
+        partition: MergedPartition,
         key: &DataKey,
         progress: Option<&Progress>,
     ) -> Result<SealedPartition, StoredError> {
@@ -152,7 +150,7 @@ impl SealedStore {
         &self,
         on: &OnLane,
         place: &MergedFiles,
-        partition: PartitionId,
+        partition: MergedPartition,
     ) -> Result<bool, StoredError> {
         let mut found = false;
         for kind in [Kind::Index, Kind::Meta, Kind::Data] {
@@ -162,7 +160,13 @@ impl SealedStore {
     }
 
     /// Whether a file of a partition is not there.
-    pub fn is_missing(&self, on: &OnLane, place: &MergedFiles, partition: PartitionId, kind: Kind) -> bool {
+    pub fn is_missing(
+        &self,
+        on: &OnLane,
+        place: &MergedFiles,
+        partition: MergedPartition,
+        kind: Kind,
+    ) -> bool {
         place.file(partition, kind).is_ok_and(|file| !self.files.is_there(on, &file))
     }
 
@@ -210,7 +214,7 @@ impl SealedStore {
         &self,
         on: &OnLane,
         place: &MergedFiles,
-        partition: PartitionId,
+        partition: MergedPartition,
         kind: Kind,
     ) -> Result<Vec<u8>, StoredError> {
         let file = place.file(partition, kind)?;
@@ -226,7 +230,7 @@ impl SealedStore {
 /// A partition whose index was verified. Holds no file; worth keeping in a cache, by [`SealedPartition::memory`].
 #[derive(Clone, Debug)]
 pub struct SealedPartition {
-    partition: PartitionId,
+    partition: MergedPartition,
     index: Arc<Index>,
     /// The data file whose header and length were checked.
     checked: Option<Identity>,
@@ -234,7 +238,7 @@ pub struct SealedPartition {
 
 impl SealedPartition {
     /// Which partition.
-    pub fn id(&self) -> PartitionId {
+    pub fn id(&self) -> MergedPartition {
         self.partition
     }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use sealed_shuffle_protocol::cipher::Segment;
+use sealed_shuffle_protocol::ids::MergedPartition;
 use sealed_shuffle_protocol::stored::envelope::{DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{
-    Kind, PartitionId, PartitionSealer, Progress, Salt, SealedCommit, SealedError,
+    Kind, PartitionSealer, Progress, Salt, SealedCommit, SealedError,
 };
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::random::random_bytes;
@@ -24,7 +25,7 @@ use crate::disk::Writing;
 pub struct SealedWriter {
     store: Arc<SealedStore>,
     place: Arc<MergedFiles>,
-    partition: PartitionId,
+    partition: MergedPartition,
     /// A piece of the block was not written.
     lost: bool,
     salt: Salt,
@@ -74,7 +75,7 @@ impl SealedStore {
         self: &Arc<Self>,
         on: &OnLane,
         place: &Arc<MergedFiles>,
-        partition: PartitionId,
+        partition: MergedPartition,
         key: &DataKey,
         wrapped: &WrappedKey,
     ) -> Result<SealedWriter, StoredError> {
@@ -100,7 +101,7 @@ impl SealedWriter {
     pub(super) fn new(
         store: Arc<SealedStore>,
         place: Arc<MergedFiles>,
-        partition: PartitionId,
+        partition: MergedPartition,
         salt: Salt,
         sealer: PartitionSealer,
         files: Writings,
@@ -195,7 +196,7 @@ impl SealedWriter {
     }
 
     /// Which partition.
-    pub fn id(&self) -> PartitionId {
+    pub fn id(&self) -> MergedPartition {
         self.partition
     }
 

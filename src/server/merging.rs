@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sealed_shuffle_config::{MergeConfig, ServerConfig};
 use sealed_shuffle_protocol::connection::CloseReason;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
     RemoveShuffleMerge,
@@ -270,7 +270,7 @@ pub(super) async fn merged_chunk(
         return Err(Refusal::NoMerging.text());
     };
     let MergedChunk { reduce, chunk } = chunk;
-    let partition = PartitionId { app, shuffle, merge, reduce };
+    let partition = partition(app, shuffle, merge, reduce);
     let read =
         move |merger: &Merger, on: &OnLane, partition: &PartitionId| merger.chunk(on, partition, chunk);
     reading(shared, tenant, merger, partition, read).await
@@ -305,7 +305,7 @@ pub(super) fn partition(
     merge: ShuffleMergeId,
     reduce: ReduceId,
 ) -> PartitionId {
-    PartitionId { app, shuffle, merge, reduce }
+    PartitionId { app, merged: MergedPartition { shuffle, merge, reduce } }
 }
 
 /// The lane of the disk that a partition lies on. Where nobody knows it there is nothing to read, and the common lane

@@ -1,4 +1,5 @@
-//! What survives a restart: the recovery store, opened before any port is bound and taken up before anybody is served.
+//! The recovery store outlasts a restart. The server opens it before it binds a port, and takes up its records before it
+//! serves a peer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,10 @@ use crate::applications::Restoration;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::state::{Recovered, State, StateError, node_app};
 
-/// For the last changes to reach the disk.
+/// The time for the last changes to reach the disk.
 const CLOSING: Duration = Duration::from_secs(10);
 
-/// Opens the store that the configuration names, under a node key from the key service.
+/// Opens the store that the configuration names. The key service gives the node key that seals it.
 pub(super) async fn open(
     config: &ServerConfig,
     keys: &EnvelopeKeys,
@@ -24,7 +25,7 @@ pub(super) async fn open(
     State::open(&config.envelope.state_dir, &**keys.provider(), &context).await
 }
 
-/// Takes up what was recovered.
+/// Takes up the records that were recovered.
 pub(super) async fn take_up(
     shared: &Arc<Shared>,
     state: &State,
@@ -35,16 +36,16 @@ pub(super) async fn take_up(
     let taken = lane.run(move |on| taking.applications.restore(on, recovered)).await?;
     let Restoration { executors, dropped, merges, secrets } = taken;
     let file = state.path().display();
-    info!(executors, dropped, merging = merges, secrets, %file, "took up what was known before the restart");
+    info!(executors, dropped, merging = merges, secrets, %file, "took up the records from before the restart");
     Ok(())
 }
 
-/// Writes what waits. The last thing that a server does; a disk that does not answer does not keep the process.
+/// Writes the changes that wait. A server does this last. A disk that does not answer does not hold up the process.
 pub(super) async fn close(shared: &Shared) {
     let Some(state) = shared.applications.state().cloned() else { return };
     let lane = state.lane().clone();
     let closing = lane.run(move |_| state.close());
     if !matches!(tokio::time::timeout(CLOSING, closing).await, Ok(Ok(()))) {
-        warn!("the recovery store was not closed in time: what was answered is in it");
+        warn!("the recovery store was not closed in time: it holds every change that was answered");
     }
 }

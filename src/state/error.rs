@@ -1,4 +1,4 @@
-//! Why the recovery store is not opened.
+//! The errors of opening the recovery store.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,29 +6,29 @@ use std::path::{Path, PathBuf};
 
 use crate::keys::envelope::{KeyError, KeyErrorKind};
 
-/// What stands between us and the store.
+/// The kind of a failure to open the store.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum StateErrorKind {
-    /// Directory or file are not as they must be: modes, a link, no regular file.
+    /// The directory or the file has a wrong mode, is a link, or is no regular file.
     Place,
-    /// Another process has it open.
+    /// Another process has the file open.
     Locked,
-    /// Some other file.
+    /// The file is no recovery store.
     NotOurs,
-    /// Written by a later release.
+    /// A later release wrote the file.
     NewerVersion,
-    /// The node key is not the one that it was written under.
+    /// The file was written under another node key.
     WrongKey,
     /// Bytes were changed or lost.
     Damaged,
     /// The key service gives no node key.
     Key(KeyErrorKind),
-    /// The disk, or the system.
+    /// The disk or the system failed.
     Io,
 }
 
-/// A store that is not opened: which file, what happened, and what to do. No name of an application is in it.
+/// A failure to open the store: the file, the reason and the remedy. It names no application.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the recovery store {} {reason}; {remedy}", path.display())]
 pub struct StateError {
@@ -38,18 +38,18 @@ pub struct StateError {
     remedy: Cow<'static, str>,
 }
 
-/// What helps where a store is lost.
+/// The remedy for a store that is lost.
 pub(super) const START_ANEW: &str = "put it back from a copy, or move it away to start without it: executors that run are then unknown until they \
      register again, and their blocks are not served";
 
 impl StateError {
-    /// What kind it is.
+    /// The kind of the failure.
     #[cfg(test)]
     pub(super) fn kind(&self) -> StateErrorKind {
         self.kind
     }
 
-    /// Whether the next start fails too unless somebody changes something: exit code 78 rather than 1.
+    /// Whether the next start fails, too, unless somebody changes something. The exit code is 78 then, and 1 otherwise.
     pub fn is_configuration(&self) -> bool {
         match self.kind {
             StateErrorKind::Locked | StateErrorKind::Io => false,

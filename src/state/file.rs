@@ -143,7 +143,7 @@ fn open_existing(_: &OnLane, path: &Path) -> Result<Option<File>, StateError> {
 fn database(path: &Path, file: File) -> Result<Database, StateError> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE).set_check_integrity_on_open(true);
-    // What redb does with bytes that it did not write is not ours to promise.
+    // redb may panic on bytes that it did not write.
     let opened = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(FileBackend::new(file)?)));
     let error = match opened {
         Ok(Ok(database)) => return Ok(database),
@@ -203,7 +203,8 @@ fn is_damage(error: &io::Error) -> bool {
     )
 }
 
-/// Takes the file from other users, who got it where a volume was handed to a group. What they have read is sealed.
+/// Takes the file from other users. They can have it if a volume was handed to a group. The bytes that they read are
+/// sealed.
 fn keep_to_owner(path: &Path, file: &File, found: &Stat) -> Result<(), StateError> {
     let mode = found.st_mode & 0o7777;
     if mode & 0o077 == 0 {

@@ -25,7 +25,7 @@ pub(super) struct Header {
     pub(super) key: WrappedKey,
 }
 
-/// What is wrong with a header.
+/// The fault of a header.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum HeaderFault {
     NotOurs,

@@ -30,7 +30,7 @@ impl Journal for State {
             return;
         }
         let text = FinalizedRecord::encode(app, attempt, shuffle, merge);
-        // What is lost has been said.
+        // A loss has been logged.
         _ = self.put(self.keys.finalized(app, attempt, shuffle), text).wait();
     }
 

@@ -18,7 +18,7 @@ use super::writer::{MOST_BYTES, MOST_RECORDS};
 use crate::disk::Proof;
 use crate::merge::Remembered;
 
-/// What was in the store when it was opened. Nothing of it has been judged: `applications` does that.
+/// The records of the store when it was opened. `applications` judges them.
 #[derive(Default)]
 #[non_exhaustive]
 pub struct Recovered {

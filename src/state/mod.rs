@@ -1,8 +1,8 @@
-//! The recovery store: what survives a restart, and a kill.
+//! The recovery store: its records survive a restart, and a kill.
 //!
 //! ```text
 //! serve ──open──► node key from the key service ──► recovery.redb ──► Recovered ──► applications
-//! who registers, forgets, merges ──► queue ──► one writer thread, many changes a commit ──► recovery.redb
+//! registering, forgetting, merging ──► queue ──► one writer thread, many changes a commit ──► recovery.redb
 //! ```
 //!
 //! | record | holds | written | removed |
@@ -41,22 +41,22 @@
 //! ```
 //!
 //! A value has a key of its own, so that no nonce is ever counted or repeated. A record under another name, of another
-//! kind or version does not open; one that was taken away, or an older one that was put back, is not what the tally
-//! says. What shows: how many applications there are, how many records of which kind each has, their sizes, and which
-//! change together.
+//! kind or version does not open. If a record was taken away, or an older one was put back, the tally does not fit. The
+//! file shows how many applications there are, how many records of which kind each has, their sizes, and which change
+//! together.
 //!
-//! **What this cannot tell**: the whole file as it was at an earlier commit, put back in its place (redb keeps the commit
-//! before the newest in the file, so damage to the newest can have the same effect); no file at all, which is how
-//! every first start looks. Both are older truths, never wrong ones: directories are judged anew, and merged files
+//! **Two cases are not detected**: somebody puts the whole file back as it was at an earlier commit (redb keeps the
+//! commit before the newest in the file, so damage to the newest can have the same effect), or removes the file, which
+//! looks like a first start. Both give older truths, never wrong ones: directories are judged anew, and merged files
 //! verify by themselves.
 //!
 //! # Durability
 //!
-//! A commit is on the disk (`fsync`) before anybody is told, and is whole or not there after a kill or a power loss: redb
-//! writes copies and switches between them. Changes that wait together share a commit. A registration is
-//! answered, and a merge is finalized, after its commit; that an attempt began is committed before the registration
-//! that began it, since changes are committed in order; that something is over is committed soon. What cannot be written is
-//! logged and counted ([`StateCounters::lost`]), and the work goes on, as in Spark.
+//! A commit is on the disk (`fsync`) before anybody is told, and is whole or not there after a kill or a power loss:
+//! redb writes copies and switches between them. Changes that wait together share a commit. A registration is answered,
+//! and a merge is finalized, after its commit. Changes are committed in order, so the beginning of an attempt is
+//! committed before the registration that began it. The end of something is committed soon. A change that cannot be
+//! written is logged and counted ([`StateCounters::lost`]), and the work goes on, as in Spark.
 //!
 //! # Versions
 //!
@@ -207,18 +207,18 @@ impl State {
         self.put(self.keys.executor(app, executor), text)
     }
 
-    /// An executor is not to be known any more.
+    /// Forgets an executor.
     pub fn forget_executor(&self, app: &AppId, executor: &ExecutorId) -> WriteReceipt {
         self.queue.push(vec![Change::Delete { name: self.keys.executor(app, executor) }])
     }
 
-    /// An application is over: nothing of it is to be known any more.
+    /// Forgets all of an application that is over.
     pub fn forget(&self, app: &AppId) -> WriteReceipt {
         self.queue.push(vec![Change::DeleteAll { prefix: self.keys.of(app) }])
     }
 
-    /// An application has proven its identity: what was registered without proof is not to be known any more. What was
-    /// registered with proof stays, whichever of them came first.
+    /// An application has proven its identity: forgets its executors that were registered without proof. Executors with
+    /// proof stay, whichever came first.
     pub fn forget_unproven(&self, app: &AppId) -> WriteReceipt {
         self.queue.push(vec![Change::DeleteUnproven { prefix: self.keys.executors_of(app) }])
     }
@@ -233,8 +233,8 @@ impl State {
         self.queue.push(vec![Change::Delete { name: self.keys.secret(app) }])
     }
 
-    /// From now on nothing of an application is written, where it asked for that
-    /// (`spark.yarn.shuffle.server.recovery.disabled`), until [`State::exempt_no_more`]; what is there of it goes.
+    /// An application asked to be in no record (`spark.yarn.shuffle.server.recovery.disabled`). Forgets its records, and
+    /// writes none until [`State::exempt_no_more`].
     pub fn exempt(&self, app: &AppId) -> WriteReceipt {
         self.exempt.write().unwrap_or_else(PoisonError::into_inner).insert(app.clone());
         self.forget(app)
@@ -259,7 +259,7 @@ impl State {
         &self.lane
     }
 
-    /// Writes what waits and closes the file. Changes that come later are lost, and counted as that.
+    /// Writes the changes that wait, and closes the file. Later changes are lost, and counted as lost.
     pub fn close(&self) {
         self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

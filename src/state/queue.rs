@@ -1,7 +1,8 @@
 //! Changes on their way to the writer.
 //!
-//! Invariants: changes are committed in the order in which they were pushed; at most [`PLACES`] lots of them or [`WAITING_BYTES`]
-//! wait, whoever comes then waits; every lot gets one answer, also when the writer is gone.
+//! Invariants: changes are committed in the order in which they were pushed. At most [`PLACES`] lots of changes or
+//! [`WAITING_BYTES`] wait; a thread that brings more waits for a place. Every lot gets one answer, also when the writer is
+//! gone.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,13 +16,13 @@ use sealed_shuffle_protocol::ids::ShuffleMergeId;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-/// Lots of changes that may wait, which is also the most that share a commit.
+/// Most lots of changes that wait, and that share a commit.
 const PLACES: usize = 1024;
 
-/// Bytes of values that may wait; a lot that comes when there are fewer is taken up whole.
+/// The queue is full with so many bytes of values. A lot that comes before that is taken up whole.
 const WAITING_BYTES: usize = 16 << 20;
 
-/// The queue, and what is counted.
+/// The queue, and its counters.
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: Mutex<QueuedChange>,
@@ -50,7 +51,7 @@ impl QueuedChange {
     }
 }
 
-/// Changes that are written together.
+/// Changes that are written in one commit.
 #[derive(Debug)]
 pub(super) struct Lot {
     pub(super) changes: Vec<Change>,
@@ -81,11 +82,11 @@ pub(super) enum Change {
         name: Vec<u8>,
         merge: ShuffleMergeId,
     },
-    /// All executors whose names begin so and that were registered without proof of identity.
+    /// All executors that were registered without proof of identity and whose names begin with `prefix`.
     DeleteUnproven {
         prefix: Vec<u8>,
     },
-    /// All names that begin so.
+    /// All records whose names begin with `prefix`.
     DeleteAll {
         prefix: Vec<u8>,
     },
@@ -109,7 +110,7 @@ impl fmt::Debug for Change {
 pub struct StateCounters {
     /// Counter: changes that were committed.
     pub written: u64,
-    /// Counter: changes that were not, and never will be.
+    /// Counter: changes that were lost.
     pub lost: u64,
     /// Counter: commits, each of one change or many.
     pub commits: u64,
@@ -119,14 +120,14 @@ pub struct StateCounters {
     pub waiting: usize,
 }
 
-/// The answer to a change: whether it is on the disk. Dropping it takes nothing back; what is lost has been logged and
-/// counted.
+/// The answer to a change: whether it is on the disk. Dropping the receipt takes nothing back. A change that is lost has
+/// been logged and counted.
 #[derive(Debug)]
-#[must_use = "what is not waited for may be lost by a kill"]
+#[must_use = "a kill may lose a change that nobody waited for"]
 pub struct WriteReceipt(oneshot::Receiver<bool>);
 
 impl WriteReceipt {
-    /// Nothing had to be waited for.
+    /// An answer that is there already.
     pub(super) fn at_once(written: bool) -> Self {
         let (done, answer) = oneshot::channel();
         // The receiver is there.
@@ -178,7 +179,7 @@ impl Queue {
         }
     }
 
-    /// Takes changes up, in order. Waits for a place.
+    /// Adds changes to the end. Waits for a place.
     pub(super) fn push(&self, changes: Vec<Change>) -> WriteReceipt {
         let (done, answer) = oneshot::channel();
         let lot = Lot { changes, done };
@@ -197,14 +198,14 @@ impl Queue {
         WriteReceipt(answer)
     }
 
-    /// A change that cannot be taken up.
+    /// Loses a change that cannot be added, for the reason `why`.
     pub(super) fn refuse(&self, why: &dyn fmt::Display) -> WriteReceipt {
         warn!("a change of the recovery store is lost: {why}");
         self.lost.fetch_add(1, Ordering::Relaxed);
         WriteReceipt::at_once(false)
     }
 
-    /// All that waits; waits for something, and is `None` when there will be nothing any more.
+    /// Takes all lots that wait. If there is none, it waits for one. Returns `None` if the queue is closed and empty.
     pub(super) fn take(&self) -> Option<Vec<Lot>> {
         let mut waiting = self.lock();
         while waiting.lots.is_empty() && !waiting.closed {
@@ -222,7 +223,7 @@ impl Queue {
     pub(super) fn answer(&self, lot: Lot, written: bool) {
         let counter = if written { &self.written } else { &self.lost };
         counter.fetch_add(1, Ordering::Relaxed);
-        // Who does not wait for it has dropped the other end.
+        // The other end is dropped if nobody waits.
         _ = lot.done.send(written);
     }
 
@@ -236,7 +237,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// There is no writer any more: nothing that waits will be written.
+    /// The writer is gone: all lots that wait are lost.
     pub(super) fn abandon(&self) {
         self.close();
         let lots = self.lock().empty();

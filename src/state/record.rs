@@ -1,4 +1,4 @@
-//! What a record holds, as bytes, before it is sealed.
+//! The bytes of a record before it is sealed.
 //!
 //! Numbers are big-endian; a text is its length (u32) and its UTF-8 bytes; a list is its count (u32) and its texts. Each
 //! record begins with the names that its own name is made of, so that a reader can tell that they agree.
@@ -23,7 +23,7 @@ pub(super) type Text = Zeroizing<Vec<u8>>;
 /// Longest record in clear. A registration comes in a request of at most a few hundred KiB.
 pub(super) const LONGEST: usize = 4 << 20;
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -192,7 +192,7 @@ fn put(out: &mut Text, text: &str) {
 }
 
 fn put_bytes(out: &mut Text, bytes: &[u8]) {
-    // What is longer than any record is refused as a whole when it is sealed.
+    // A record that is too long is refused as a whole when it is sealed.
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(bytes);

@@ -91,7 +91,7 @@ impl StateKeys {
         Ok(out)
     }
 
-    /// What was sealed as the value of the record `name`.
+    /// Opens the value of the record `name`.
     pub(super) fn open(&self, name: &[u8], value: &[u8]) -> Option<Text> {
         let (salt, rest) = value.split_first_chunk::<SALT>()?;
         let (text, tag) = rest.split_last_chunk::<TAG>()?;
@@ -100,7 +100,7 @@ impl StateKeys {
         Some(text)
     }
 
-    /// What a record adds to the sum of all.
+    /// The share of a record in the sum of all.
     pub(super) fn share(&self, name: &[u8], value: &[u8]) -> [u8; 32] {
         mac(&self.tally, &[name, value])
     }

@@ -1,8 +1,8 @@
-//! The one thread that writes: takes what waits, commits it together, answers.
+//! The one thread that writes: it takes the changes that wait, commits them together, and answers.
 //!
 //! After a failure the file is opened anew and the same changes are tried once more: redb refuses all work after an
-//! error of the disk. What fails then is lost: it is counted, logged once until a commit succeeds again, and the next changes
-//! try again.
+//! error of the disk. Changes that fail twice are lost: they are counted, and logged once until a commit succeeds
+//! again. The next changes are tried anew.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

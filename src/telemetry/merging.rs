@@ -1,11 +1,10 @@
 //! Push-based merging on the metrics page. The names follow Spark's push-merge metrics (Spark 3.4 and later).
 
-use std::sync::atomic::Ordering;
-
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::numbers;
 use crate::merge::MergeCounters;
 
 #[derive(Debug, Default)]
@@ -24,28 +23,34 @@ pub(super) struct MergeMetrics {
 
 impl MergeMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        for (name, help, counter) in [
-            ("merge_block_append_collisions", "Pushed blocks that met another writer", &self.collisions),
-            ("merge_late_block_pushes", "Pushed blocks that came too late or twice", &self.late),
-            ("merge_stale_block_pushes", "Pushed blocks that a newer merge overtook", &self.stale),
-            ("merge_written_bytes", "Bytes of pushed blocks that were written", &self.written),
-            ("merge_ignored_bytes", "Bytes of pushed blocks that were not merged", &self.ignored),
-            ("merge_read_chunks", "Chunks of merged partitions handed out", &self.read_chunks),
-            ("merge_read_bytes", "Bytes of merged partitions handed out", &self.read_bytes),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
-        for (name, help, gauge) in [
-            ("merge_deferred_bytes", "Memory of pushed blocks that wait for a writer", &self.deferred_bytes),
-            ("merge_deferred_blocks", "Pushed blocks that wait for a writer", &self.deferred_blocks),
-            ("merge_open_partitions", "Partitions being merged", &self.open_partitions),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
+        numbers::register(
+            registry,
+            &[
+                ("merge_block_append_collisions", "Pushed blocks that met another writer", &self.collisions),
+                ("merge_late_block_pushes", "Pushed blocks that came too late or twice", &self.late),
+                ("merge_stale_block_pushes", "Pushed blocks that a newer merge overtook", &self.stale),
+                ("merge_written_bytes", "Bytes of pushed blocks that were written", &self.written),
+                ("merge_ignored_bytes", "Bytes of pushed blocks that were not merged", &self.ignored),
+                ("merge_read_chunks", "Chunks of merged partitions handed out", &self.read_chunks),
+                ("merge_read_bytes", "Bytes of merged partitions handed out", &self.read_bytes),
+            ],
+        );
+        numbers::register(
+            registry,
+            &[
+                (
+                    "merge_deferred_bytes",
+                    "Memory of pushed blocks that wait for a writer",
+                    &self.deferred_bytes,
+                ),
+                ("merge_deferred_blocks", "Pushed blocks that wait for a writer", &self.deferred_blocks),
+                ("merge_open_partitions", "Partitions being merged", &self.open_partitions),
+            ],
+        );
     }
 
     pub(super) fn set(&self, now: MergeCounters) {
-        for (counter, value) in [
+        numbers::store(&[
             (&self.collisions, now.collisions),
             (&self.late, now.late),
             (&self.stale, now.stale),
@@ -53,15 +58,11 @@ impl MergeMetrics {
             (&self.ignored, now.ignored_bytes),
             (&self.read_chunks, now.read_chunks),
             (&self.read_bytes, now.read_bytes),
-        ] {
-            counter.inner().store(value, Ordering::Relaxed);
-        }
-        for (gauge, value) in [
+        ]);
+        numbers::set(&[
             (&self.deferred_bytes, now.deferred_bytes),
             (&self.deferred_blocks, now.deferred_blocks),
             (&self.open_partitions, now.open_partitions),
-        ] {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
+        ]);
     }
 }

@@ -14,6 +14,7 @@ use sealed_shuffle_transport::pot::PotFigures;
 use sealed_shuffle_transport::wire::WireCounters;
 
 use super::merging::MergeMetrics;
+use super::numbers;
 use super::shares::ShareMetrics;
 use super::state::StateMetrics;
 use crate::keys::envelope::KeyCalls;
@@ -309,36 +310,42 @@ impl Metrics {
             "Applications in the table that used a channel, by channel",
             gauges.applications_by_channel.clone(),
         );
-        for (name, help, counter) in [
-            ("sent_bytes", "Bytes written to sockets", &gauges.sent),
-            ("received_bytes", "Bytes read from sockets", &gauges.received),
-            ("index_cache_hits", "Index lookups answered from the cache", &gauges.index_hits),
-            ("index_cache_misses", "Index lookups that read the file", &gauges.index_misses),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
-        for (name, help, gauge) in [
-            ("chunks_in_transfer", "Chunks being transferred now", &gauges.chunks_in_transfer),
-            ("memory_in_use_bytes", "Bytes of the memory budget in use", &gauges.memory_in_use),
-            ("memory_budget_bytes", "The memory budget", &gauges.memory_budget),
-            ("index_cache_bytes", "Bytes of cached index offsets", &gauges.index_cache_bytes),
-            ("open_files", "Data files held open", &gauges.open_files),
-            ("executors", "Registered executors", &gauges.executors),
-            ("applications", "Applications with registered executors", &gauges.applications),
-            (
-                "applications_below_target",
-                "Applications in the table that used a channel below their target",
-                &gauges.applications_below_target,
-            ),
-            ("secrets_handed_over", "Applications whose secret was handed over", &gauges.secrets_handed_over),
-            (
-                "resident_anonymous_bytes",
-                "Anonymous resident memory of this process",
-                &gauges.resident_anonymous,
-            ),
-        ] {
-            registry.register(name, help, gauge.clone());
-        }
+        numbers::register(
+            registry,
+            &[
+                ("sent_bytes", "Bytes written to sockets", &gauges.sent),
+                ("received_bytes", "Bytes read from sockets", &gauges.received),
+                ("index_cache_hits", "Index lookups answered from the cache", &gauges.index_hits),
+                ("index_cache_misses", "Index lookups that read the file", &gauges.index_misses),
+            ],
+        );
+        numbers::register(
+            registry,
+            &[
+                ("chunks_in_transfer", "Chunks being transferred now", &gauges.chunks_in_transfer),
+                ("memory_in_use_bytes", "Bytes of the memory budget in use", &gauges.memory_in_use),
+                ("memory_budget_bytes", "The memory budget", &gauges.memory_budget),
+                ("index_cache_bytes", "Bytes of cached index offsets", &gauges.index_cache_bytes),
+                ("open_files", "Data files held open", &gauges.open_files),
+                ("executors", "Registered executors", &gauges.executors),
+                ("applications", "Applications with registered executors", &gauges.applications),
+                (
+                    "applications_below_target",
+                    "Applications in the table that used a channel below their target",
+                    &gauges.applications_below_target,
+                ),
+                (
+                    "secrets_handed_over",
+                    "Applications whose secret was handed over",
+                    &gauges.secrets_handed_over,
+                ),
+                (
+                    "resident_anonymous_bytes",
+                    "Anonymous resident memory of this process",
+                    &gauges.resident_anonymous,
+                ),
+            ],
+        );
     }
 
     /// Counts a connection whose channel became known.
@@ -398,15 +405,13 @@ impl Metrics {
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
         let gauges = &self.gauges;
         // Other parts count these. They only grow.
-        for (counter, value) in [
+        numbers::store(&[
             (&gauges.sent, self.wire.sent.load(Ordering::Relaxed)),
             (&gauges.received, self.wire.received.load(Ordering::Relaxed)),
             (&gauges.index_hits, snapshot.index_hits),
             (&gauges.index_misses, snapshot.index_misses),
-        ] {
-            counter.inner().store(value, Ordering::Relaxed);
-        }
-        for (gauge, value) in [
+        ]);
+        numbers::set(&[
             (&gauges.chunks_in_transfer, self.chunks_in_transfer.load(Ordering::Relaxed)),
             (&gauges.memory_in_use, snapshot.memory_in_use),
             (&gauges.memory_budget, snapshot.memory_budget),
@@ -417,9 +422,7 @@ impl Metrics {
             (&gauges.resident_anonymous, snapshot.resident_anonymous),
             (&gauges.secrets_handed_over, snapshot.secrets_handed_over),
             (&gauges.applications_below_target, snapshot.applications_seen.below_target),
-        ] {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
+        ]);
         for (level, count) in SecurityLevel::ALL.into_iter().zip(snapshot.applications_seen.by_level) {
             let gauge = gauges.applications_by_channel.get_or_create(&LevelLabels { channel: level.name() });
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));

@@ -4,6 +4,7 @@
 
 mod merging;
 mod metrics;
+mod numbers;
 mod shares;
 mod state;
 

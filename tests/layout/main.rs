@@ -49,6 +49,7 @@ const TRANSPORT: &[&str] = &["program", "random", "pot", "lane", "region", "seal
 
 const SERVER: &[&str] = &[
     "private_file",
+    "confined",
     "disk",
     "keys",
     "handover",

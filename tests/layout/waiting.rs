@@ -29,7 +29,7 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Where they may stand, and why. A name that ends in a slash is a directory.
-const PLACES: [(&str, &str, &str); 24] = [
+const PLACES: [(&str, &str, &str); 25] = [
     ("transport/src", "lane.rs", "it is where blocking threads come from"),
     ("transport/src", "program.rs", "its threads move the pipes of a helper program, which has a deadline"),
     ("transport/src", "region/", "it looks at open descriptors, which waits for no path"),
@@ -40,7 +40,7 @@ const PLACES: [(&str, &str, &str); 24] = [
     ("client/src", "body.rs", "reads open descriptors of whoever embeds it"),
     ("client/src", "push/mod.rs", "takes open files of whoever embeds it"),
     ("src", "disk/device.rs", "takes an OnLane, but for what opens a root at start"),
-    ("src", "disk/confined.rs", "takes an OnLane, but for what is tried at start"),
+    ("src", "confined.rs", "takes an OnLane, but for the call that tries the kernel at start"),
     ("src", "disk/root.rs", "takes an OnLane"),
     ("src", "disk/purge.rs", "takes an OnLane"),
     ("src", "disk/files.rs", "takes an OnLane"),
@@ -50,6 +50,7 @@ const PLACES: [(&str, &str, &str); 24] = [
         "keys/directory.rs",
         "takes an OnLane, but for what opens the directory at start and at a reload",
     ),
+    ("src", "keys/secret_file.rs", "reads files that its callers opened on their lanes"),
     ("src", "keys/envelope/local/", "runs on the lane of the key file, or for a command"),
     ("src", "state/", "runs on the lane of the recovery store, and on the thread of its writer"),
     ("src", "inspect/", "serves the command of that name alone"),

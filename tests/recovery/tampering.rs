@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_client::Merge;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId};
 use sealed_shuffle_protocol::shuffle::ReturnCode;
-use sealed_shuffle_protocol::stored::sealed::{Header, Kind, PartitionId};
+use sealed_shuffle_protocol::stored::sealed::{Header, Kind};
 use tokio::runtime::Runtime;
 
 use crate::content::{Read, block, merge, partition, read};
@@ -23,17 +23,17 @@ const BLOCK: usize = 3000;
 struct Files<'a> {
     place: &'a Place,
     app: &'static str,
-    id: PartitionId,
+    id: MergedPartition,
 }
 
 impl<'a> Files<'a> {
     fn of(place: &'a Place, app: &'static str, merge: Merge, reduce: i32) -> Self {
-        let id = PartitionId { shuffle: merge.shuffle, merge: merge.merge, reduce: ReduceId(reduce) };
+        let id = MergedPartition { shuffle: merge.shuffle, merge: merge.merge, reduce: ReduceId(reduce) };
         Self { place, app, id }
     }
 
     fn name(&self, kind: Kind) -> String {
-        self.id.file_name(&AppId::new(self.app), kind)
+        kind.file_name(&AppId::new(self.app), self.id)
     }
 
     fn path(&self, kind: Kind) -> PathBuf {

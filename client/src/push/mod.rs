@@ -42,6 +42,24 @@ use super::{Address, BlockBody, Client, Merge};
 const FACTS: usize = 64;
 
 /// The blocks of one map task.
+///
+/// ```no_run
+/// use std::fs::File;
+/// use std::sync::Arc;
+///
+/// use sealed_shuffle_client::{Address, Client, MapOutput, Merge, ShuffleId, ShuffleMergeId};
+///
+/// # async fn push(client: Client, mergers: Vec<Address>) -> std::io::Result<()> {
+/// // -1: the application has no attempts, as outside of YARN.
+/// let merge = Merge { app_attempt: -1, shuffle: ShuffleId(0), merge: ShuffleMergeId(0) };
+/// // The output of map partition 3 in three partitions, of which the second one is empty.
+/// let data = Arc::new(File::open("/data/shuffle_0_3_0.data")?);
+/// let output = MapOutput::of_file(merge, 3, &data, &[4096, 0, 512]);
+/// let report = client.push(output, &mergers).await;
+/// println!("{report}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MapOutput {
     /// Where they are merged.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sealed_shuffle_config::fake::FakeEnvironment;
-use sealed_shuffle_config::{ConfigError, DefaultValue, Notice, Reader, Sources};
+use sealed_shuffle_config::fake::{FakeEnvironment, assert_refused, bare, conf, warnings};
+use sealed_shuffle_config::{ConfigError, DefaultValue, Reader};
 use sealed_shuffle_protocol::auth::EngineVersion;
 use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
 use sealed_shuffle_protocol::sasl::Demand;
@@ -11,33 +11,11 @@ use sealed_shuffle_protocol::sasl::Demand;
 use super::*;
 
 fn client(settings: &[&str], environment: &FakeEnvironment) -> Result<ClientConfig, ConfigError> {
-    let conf = settings.iter().map(|text| (*text).to_owned()).collect();
-    ClientConfig::from_sources(&Sources { conf, ..Sources::default() }, environment)
+    ClientConfig::from_sources(&conf(settings), environment)
 }
 
 fn with_secret() -> FakeEnvironment {
     FakeEnvironment::default().with_var("_SPARK_AUTH_SECRET", "hunter2")
-}
-
-/// With a root, as a server has it, and nothing else.
-fn bare() -> FakeEnvironment {
-    FakeEnvironment::default().with_var("SPARK_LOCAL_DIRS", "/data").with_dir("/data")
-}
-
-fn warnings(notices: &[Notice]) -> Vec<&str> {
-    notices.iter().filter(|notice| matches!(notice, Notice::Warning(_))).map(Notice::text).collect()
-}
-
-/// Asserts one refusal, of that subject, with those words in its line.
-fn assert_refused(result: Result<ClientConfig, ConfigError>, subject: &str, words: &[&str]) {
-    let error = result.expect_err(subject);
-    let [issue] = &error.issues[..] else { panic!("one issue expected: {error}") };
-    assert_eq!(issue.subject, subject, "{issue}");
-    let line = issue.to_string();
-    for word in words {
-        assert!(line.contains(word), "{word:?} is not in {line:?}");
-    }
-    assert!(!issue.remedy.is_empty(), "{issue} names no remedy");
 }
 
 #[test]

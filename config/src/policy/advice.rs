@@ -1,5 +1,5 @@
-//! What a peer or an operator reads when a channel is not good enough: the mode in use, what is served, and the key
-//! of Spark's that changes it.
+//! The texts for a peer or an operator whose channel is not good enough: the mode in use, the channels that are served,
+//! and the key of Spark's that changes the mode.
 //!
 //! Which release knows which mode: GCM interoperates from Spark 3.5.9 on (TransportCipherUtil), `spark.ssl.rpc`
 //! exists from 4.0 on (SSLFactory), the X25519 handshake from 3.1 on (AuthEngine).

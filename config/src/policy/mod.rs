@@ -1,15 +1,17 @@
-//! Who is served, and who is told to do better: the policy that every connection is judged by, once.
+//! The policy: which channels are served, and which are too weak in the long run. It judges every connection once.
 //!
 //! ```text
 //! channel ──► general rules, or those of the application ──► Verdict { served, below_target }
 //! ```
 //!
-//! `spark.sealed.security.minimum` is the weakest rung that is served, `spark.sealed.security.allow` names the
-//! served rungs one by one instead; `spark.sealed.security.target` is where everybody should arrive: what is served
-//! below it is reported. Each may be set for one application. Invariants: a target is never below its minimum; an
-//! application's own rules bind whoever has proven to be it, and can only be stricter than the general ones for
-//! peers that have proven nothing, since those are judged before they name an application. The server asks when a
-//! connection's channel is known; the texts for peers and operators are made in `advice`.
+//! `spark.sealed.security.minimum` is the weakest rung that is served; `spark.sealed.security.allow` names the served
+//! rungs one by one instead. `spark.sealed.security.target` is the rung that every application should reach: a served
+//! connection below it is reported. Each of the three may be set for one application.
+//!
+//! Invariants: a target is never below its minimum. The rules of an application bind a peer that has proven to be it. A
+//! peer that has proven nothing is judged before it names an application, so those rules can only be stricter for it
+//! than the general ones. The server asks when a connection's channel is known. `advice` makes the texts for peers and
+//! operators.
 
 mod advice;
 mod read;
@@ -24,34 +26,34 @@ use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 
 pub(crate) use self::read::read;
 
-/// What is served and what is wanted.
+/// The channels that are served, and the channel that applications should reach.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Policy {
-    /// The weakest channel that is served (`spark.sealed.security.minimum`), unless `allow` says it all.
+    /// The weakest channel that is served (`spark.sealed.security.minimum`), unless `allow` is set.
     pub minimum: SecurityLevel,
-    /// Where everybody should arrive (`spark.sealed.security.target`).
+    /// The channel that every application should reach (`spark.sealed.security.target`).
     pub target: SecurityLevel,
-    /// Exactly what is served (`spark.sealed.security.allow`); `None` is everything from the minimum up.
+    /// The channels that are served, one by one (`spark.sealed.security.allow`); `None` is everything from the minimum
+    /// up.
     pub allow: Option<BTreeSet<SecurityLevel>>,
     /// Whether peers that prove no identity are served (`spark.authenticate=false`).
     pub anonymous: bool,
-    /// What is different for single applications (`spark.sealed.security.app.*`).
+    /// The rules of single applications (`spark.sealed.security.app.*`).
     pub per_app: BTreeMap<AppId, AppPolicy>,
 }
 
-/// What is different for one application. Its own minimum replaces the general minimum and set; its own set
-/// replaces everything.
+/// The rules of one application. Its minimum replaces the general minimum and set; its set replaces all of them.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct AppPolicy {
     /// The weakest channel that is served (`spark.sealed.security.app.*.minimum`).
     pub minimum: Option<SecurityLevel>,
-    /// Where it should arrive (`spark.sealed.security.app.*.target`).
+    /// The channel that it should reach (`spark.sealed.security.app.*.target`).
     pub target: Option<SecurityLevel>,
-    /// Exactly what is served (`spark.sealed.security.app.*.allow`).
+    /// The channels that are served, one by one (`spark.sealed.security.app.*.allow`).
     pub allow: Option<BTreeSet<SecurityLevel>>,
 }
 
-/// What a policy says of a channel.
+/// The judgement of a policy on a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Verdict {
     /// Whether requests are answered.
@@ -93,7 +95,7 @@ impl Policy {
         self.rules(Some(app)).serve(channel.level)
     }
 
-    /// What a refused peer reads: its mode, what is served, and the key to change.
+    /// The text for a peer that is refused: its mode, the channels that are served, and the key to change.
     pub fn refusal(&self, app: Option<&AppId>, channel: &Channel) -> String {
         advice::refusal(self.rules(app), app, channel)
     }

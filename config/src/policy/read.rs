@@ -1,4 +1,4 @@
-//! Reads the policy from its keys, and refuses what contradicts itself.
+//! Reads the policy from its keys, and refuses keys that contradict each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::key::AnyKey;
 use crate::keys;
 use crate::values::Values;
 
-/// The policy; whether peers without proof are served is not decided yet.
+/// Reads the policy. It serves no peer without proof; `authentication` decides that later.
 pub(crate) fn read(v: &mut Values<'_>) -> Policy {
     let minimum_set = v.optional(&keys::SECURITY_MINIMUM);
     let minimum = match &minimum_set {
@@ -20,7 +20,7 @@ pub(crate) fn read(v: &mut Values<'_>) -> Policy {
     };
     let allow = v.optional(&keys::SECURITY_ALLOW).map(|(levels, _)| BTreeSet::from_iter(levels));
     let target_set = v.optional(&keys::SECURITY_TARGET).map(|(level, _)| level);
-    // Who raises the minimum above the default target has raised the target, too.
+    // A minimum above the default target raises the target to itself.
     let target = target_set.unwrap_or_else(|| v.value(&keys::SECURITY_TARGET).max(minimum));
 
     let general = AppPolicy { minimum: minimum_set.map(|(level, _)| level), target: target_set, allow };
@@ -29,7 +29,7 @@ pub(crate) fn read(v: &mut Values<'_>) -> Policy {
         &general,
         [keys::SECURITY_MINIMUM.name(), keys::SECURITY_TARGET.name(), keys::SECURITY_ALLOW.name()],
     );
-    // A set says it all: its weakest member is what the minimum would have been.
+    // The weakest member of a set is its minimum.
     let minimum = general.allow.as_ref().and_then(BTreeSet::first).copied().unwrap_or(minimum);
     Policy { minimum, target, allow: general.allow, anonymous: false, per_app: per_app(v) }
 }
@@ -57,7 +57,8 @@ fn per_app(v: &mut Values<'_>) -> BTreeMap<AppId, AppPolicy> {
     apps
 }
 
-/// Refuses a target below the minimum and a set that the minimum contradicts; only what was set counts.
+/// Refuses a target below the minimum, and a set that contradicts the minimum or the target. Defaults contradict
+/// nothing.
 fn check(v: &mut Values<'_>, set: &AppPolicy, [minimum_key, target_key, allow_key]: [&str; 3]) {
     if let (Some(minimum), Some(target)) = (set.minimum, set.target)
         && target < minimum
@@ -73,8 +74,9 @@ fn check(v: &mut Values<'_>, set: &AppPolicy, [minimum_key, target_key, allow_ke
         set.minimum.map(|minimum| allow.range(..minimum).copied().collect()).unwrap_or_default();
     if let (Some(minimum), false) = (set.minimum, below.is_empty()) {
         let reason = format!("{} lies below {minimum_key} = {minimum}", names(&below));
-        let remedy =
-            format!("remove {minimum_key}, since the set says exactly what is served, or take it out");
+        let remedy = format!(
+            "remove {minimum_key}, since the set alone decides what is served, or take that level out of the set"
+        );
         v.refuse(Issue::new(allow_key, reason, remedy).with_value(names(allow)));
     }
     let strongest = allow.last();
@@ -82,7 +84,7 @@ fn check(v: &mut Values<'_>, set: &AppPolicy, [minimum_key, target_key, allow_ke
         && target > *strongest
     {
         let reason =
-            format!("{target_key} = {target} is above everything in it, so that nobody could reach it");
+            format!("{target_key} = {target} is above every level in the set, so nobody could reach it");
         v.refuse(
             Issue::new(allow_key, reason, format!("add {target}, or lower the target"))
                 .with_value(names(allow)),

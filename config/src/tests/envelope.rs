@@ -9,6 +9,10 @@ fn source(settings: &[&str]) -> KeySource {
     serve(settings, &surroundings("")).unwrap().envelope.source
 }
 
+fn refused(settings: &[&str], subject: &str, words: &[&str]) {
+    assert_refused(serve(settings, &surroundings("")), subject, words);
+}
+
 #[test]
 fn a_key_file_in_the_state_directory_is_the_default() {
     let state_dir = |environment: FakeEnvironment| serve(&[], &environment).unwrap().envelope.state_dir;
@@ -29,6 +33,7 @@ fn a_key_file_in_the_state_directory_is_the_default() {
     assert_eq!(source(&["spark.sealed.keys.file=/k"]), KeySource::LocalFile { path: "/k".into() });
 }
 
+#[cfg(feature = "aws-kms")]
 #[test]
 fn kms_takes_its_region_from_the_arn_unless_it_is_set() {
     let provider = "spark.sealed.keys.provider=aws-kms";
@@ -56,21 +61,31 @@ fn a_program_is_shown_without_its_arguments() {
 }
 
 #[test]
-fn what_no_provider_or_another_one_reads_is_refused() {
-    let refused = |settings: &[&str], subject, words: &[&str]| {
-        assert_refused(serve(settings, &surroundings("")), subject, words);
-    };
-    let kms = "spark.sealed.keys.provider=aws-kms";
-    refused(&[kms], "spark.sealed.keys.kms.key-id", &["not set", "alias"]);
+fn a_provider_without_its_key_and_a_key_of_another_provider_are_refused() {
     refused(&["spark.sealed.keys.provider=command"], "spark.sealed.keys.command", &["not set"]);
     let id = "spark.sealed.keys.kms.key-id=alias/a";
     refused(&[id], "spark.sealed.keys.kms.key-id", &["provider = local-file", "provider = aws-kms"]);
-    refused(&[kms, id, "spark.sealed.keys.file=/k"], "spark.sealed.keys.file", &["no effect"]);
-    let url = "spark.sealed.keys.kms.endpoint=kms.example";
-    refused(&[kms, id, url], "spark.sealed.keys.kms.endpoint", &["https://"]);
     refused(&["spark.sealed.keys.provider=vault"], "spark.sealed.keys.provider", &["local-file"]);
     let long = format!("spark.sealed.node.id={}", "n".repeat(257));
     refused(&[&long], "spark.sealed.node.id", &["256"]);
+}
+
+#[cfg(feature = "aws-kms")]
+#[test]
+fn kms_needs_a_key_and_an_endpoint_of_https_and_takes_no_file() {
+    let kms = "spark.sealed.keys.provider=aws-kms";
+    refused(&[kms], "spark.sealed.keys.kms.key-id", &["not set", "alias"]);
+    let id = "spark.sealed.keys.kms.key-id=alias/a";
+    refused(&[kms, id, "spark.sealed.keys.file=/k"], "spark.sealed.keys.file", &["no effect"]);
+    let url = "spark.sealed.keys.kms.endpoint=kms.example";
+    refused(&[kms, id, url], "spark.sealed.keys.kms.endpoint", &["https://"]);
+}
+
+#[cfg(not(feature = "aws-kms"))]
+#[test]
+fn a_build_without_kms_refuses_it_and_names_the_feature() {
+    let settings = ["spark.sealed.keys.provider=aws-kms", "spark.sealed.keys.kms.key-id=alias/a"];
+    refused(&settings, "spark.sealed.keys.provider", &["without AWS KMS", "--features aws-kms"]);
 }
 
 #[test]

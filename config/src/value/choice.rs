@@ -104,7 +104,7 @@ pub enum TlsVersions {
 }
 
 impl Choice<TlsVersions> {
-    /// The versions that are spoken here; Spark's JVMs know older ones.
+    /// The versions that this program speaks; Spark's JVMs know older ones.
     pub const TLS_VERSIONS: Self = Self {
         words: &[("TLS", TlsVersions::Both), ("TLSv1.2", TlsVersions::V1_2), ("TLSv1.3", TlsVersions::V1_3)],
     };
@@ -113,11 +113,11 @@ impl Choice<TlsVersions> {
 /// Whether a server asks its clients for certificates.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClientAuth {
-    /// It does not.
+    /// The server asks for none.
     None,
-    /// It does, and serves those that have none.
+    /// The server asks for one, and serves a client that has none.
     Want,
-    /// It serves none without.
+    /// The server refuses a client that has none.
     Need,
 }
 
@@ -127,7 +127,7 @@ impl Choice<ClientAuth> {
         Self { words: &[("none", ClientAuth::None), ("want", ClientAuth::Want), ("need", ClientAuth::Need)] };
 }
 
-/// Who wraps data keys, as `spark.sealed.keys.provider` names it.
+/// The provider that wraps data keys, as `spark.sealed.keys.provider` names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KeySourceName {
     /// `local-file`
@@ -149,7 +149,7 @@ impl Choice<KeySourceName> {
     };
 }
 
-/// What an outage of the key service means, as `spark.sealed.keys.on-unavailable` names it.
+/// The policy for an outage of the key service, as `spark.sealed.keys.on-unavailable` names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnUnavailable {
     /// `refuse`
@@ -181,7 +181,8 @@ impl<T: Copy + Send + Sync> Grammar for Choice<T> {
     }
 }
 
-/// Values that are some of a few words, separated by commas: in the order given, none twice, at least one.
+/// A list of at least one of a few words, separated by commas. The values stay in their order, and a repetition is
+/// dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct Choices<T: 'static>(pub Choice<T>);
 
@@ -215,7 +216,8 @@ impl<T> Choice<T> {
     }
 }
 
-/// Spark takes 1 for version 1 and every other integer for version 2 (AuthEngine, Spark 3.4.4 to 4.3.0).
+/// A version of the AES handshake as Spark reads it: 1 is version 1, and every other integer is version 2 (AuthEngine,
+/// Spark 3.4.4 to 4.3.0).
 #[derive(Clone, Copy, Debug)]
 pub struct Engine;
 

@@ -19,8 +19,9 @@ use sealed_shuffle_protocol::ids::{
 use sealed_shuffle_protocol::limits::Limits;
 use sealed_shuffle_protocol::secret::AppSecret;
 
-use super::input::{Input, Seeded};
+use super::input::Input;
 use super::layers::seal;
+use super::random::Seeded;
 
 /// One end: an engine, its session layer, and the bytes on their way to it.
 struct End<E> {

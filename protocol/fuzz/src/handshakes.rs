@@ -11,7 +11,8 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{self, Demand, Offer, SaslCipher, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
 
-use super::input::{Input, Seeded, masked};
+use super::input::{Input, masked};
+use super::random::Seeded;
 
 fn app() -> AppId {
     AppId::new("app-1")

@@ -1,7 +1,5 @@
 //! Fuzz input, taken from its front.
 
-use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
-
 /// Bytes that decide, and then are none.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
@@ -38,18 +36,4 @@ pub(crate) fn masked(bytes: &[u8], mask: &[u8]) -> Vec<u8> {
         *byte ^= mask;
     }
     changed
-}
-
-/// SplitMix64: a run can be repeated.
-pub(crate) struct Seeded(pub(crate) u64);
-
-impl Random for Seeded {
-    fn fill(&mut self, out: &mut [u8]) -> Result<(), RandomError> {
-        for byte in out {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            *byte = (mixed >> 56) as u8;
-        }
-        Ok(())
-    }
 }

@@ -9,7 +9,8 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{self, Demand, Offer, Protection, SaslCipher, SaslKeys, SaslLayer};
 use sealed_shuffle_protocol::secret::AppSecret;
 
-use super::input::{Input, Seeded, masked, pieces};
+use super::input::{Input, masked, pieces};
+use super::random::Seeded;
 
 /// Plaintext of two messages: one of `len` bytes, one of one byte.
 fn plain(len: u32) -> [Vec<u8>; 2] {

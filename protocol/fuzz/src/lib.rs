@@ -9,6 +9,8 @@ mod handshakes;
 mod input;
 mod layers;
 mod messages;
+#[path = "../../tests/support/random.rs"]
+pub(crate) mod random;
 mod recognizers;
 mod stored;
 

@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::Segment;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::io_encryption::{Decryptor, IoKey};
-use sealed_shuffle_protocol::stored::sealed::{Header, Index, PIECE, PartitionId, PartitionSealer, Salt};
+use sealed_shuffle_protocol::stored::sealed::{Header, Index, PIECE, PartitionSealer, Salt};
 
 use super::input::{Input, masked, pieces};
 
-const PARTITION: PartitionId =
-    PartitionId { shuffle: ShuffleId(4), merge: ShuffleMergeId(1), reduce: ReduceId(7) };
+const PARTITION: MergedPartition =
+    MergedPartition { shuffle: ShuffleId(4), merge: ShuffleMergeId(1), reduce: ReduceId(7) };
 
 fn context() -> Context {
     Context::of(AppId::new("app-1"))

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use super::engine::Body;
 use super::handshake::{Greeting, Step};
-use super::link::{Collect, Link, SMALL_FRAME};
+use super::link::{Collect, Link};
 use super::{CloseReason, Transmit};
 use crate::frame::FrameEvent;
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
@@ -108,13 +108,12 @@ enum Phase {
         greeting: Greeting,
     },
     Ready,
-    Closing(Option<CloseReason>),
 }
 
 /// The message to which the arriving body belongs.
 enum Arrival {
-    Rpc(RequestId, u64, Collect),
-    MergedMeta(RequestId, i32, u64, Collect),
+    Rpc(RequestId, Collect),
+    MergedMeta(RequestId, i32, Collect),
     Bulk,
 }
 
@@ -226,7 +225,7 @@ impl<B> ClientConnection<B> {
             Phase::Connecting | Phase::Greeting { .. } => {
                 Err(CloseReason::Unexpected("request before the handshake has ended"))
             }
-            Phase::Ready | Phase::Closing(_) => Ok(()),
+            Phase::Ready => Ok(()),
         }
     }
 
@@ -241,9 +240,7 @@ impl<B> ClientConnection<B> {
 
     /// Ends the connection once everything that is queued has gone out.
     pub fn close(&mut self, reason: CloseReason) {
-        if !matches!(self.phase, Phase::Closing(_)) {
-            self.phase = Phase::Closing(Some(reason));
-        }
+        self.link.close(reason);
     }
 
     /// Takes an answer that is owed; every other message ends the connection.
@@ -253,8 +250,7 @@ impl<B> ClientConnection<B> {
         match head {
             Head::RpcResponse { request } => {
                 owed(self.expects_rpc(request))?;
-                self.check_length(len)?;
-                self.arriving = Some(Arrival::Rpc(request, len, Collect::default()));
+                self.arriving = Some(Arrival::Rpc(request, self.collect(len)?));
                 Ok(None)
             }
             Head::RpcFailure { request, error } => {
@@ -263,8 +259,7 @@ impl<B> ClientConnection<B> {
             }
             Head::MergedBlockMetaSuccess { request, num_chunks } => {
                 owed(self.metas.remove(&request))?;
-                self.check_length(len)?;
-                self.arriving = Some(Arrival::MergedMeta(request, num_chunks, len, Collect::default()));
+                self.arriving = Some(Arrival::MergedMeta(request, num_chunks, self.collect(len)?));
                 Ok(None)
             }
             Head::ChunkFetchSuccess { stream, chunk } => {
@@ -299,12 +294,9 @@ impl<B> ClientConnection<B> {
         self.streams.pop_front().is_some_and(|asked| asked == name)
     }
 
-    /// An answer is collected in memory.
-    fn check_length(&self, len: u64) -> Result<(), CloseReason> {
-        match self.collect_limit() {
-            (limit, key) if len > limit => Err(CloseReason::TooLarge { what: "answer", len, limit, key }),
-            _ => Ok(()),
-        }
+    /// Begins to collect an answer in memory.
+    fn collect(&self, len: u64) -> Result<Collect, CloseReason> {
+        Collect::new("answer", len, self.collect_limit())
     }
 
     /// A server that has proven nothing gets as little memory as a client that has proven nothing.
@@ -312,9 +304,7 @@ impl<B> ClientConnection<B> {
         let limits = &self.settings.limits;
         match self.phase {
             Phase::Greeting { .. } => (limits.handshake_frame, "spark.sealed.limits.handshake-frame"),
-            Phase::Connecting | Phase::Ready | Phase::Closing(_) => {
-                (limits.response_frame, "spark.sealed.limits.response-frame")
-            }
+            Phase::Connecting | Phase::Ready => (limits.response_frame, "spark.sealed.limits.response-frame"),
         }
     }
 
@@ -322,7 +312,7 @@ impl<B> ClientConnection<B> {
     fn expects_rpc(&mut self, request: RequestId) -> bool {
         match &self.phase {
             Phase::Greeting { request: greeting, .. } => *greeting == request,
-            Phase::Connecting | Phase::Ready | Phase::Closing(_) => self.rpcs.remove(&request),
+            Phase::Connecting | Phase::Ready => self.rpcs.remove(&request),
         }
     }
 
@@ -337,8 +327,8 @@ impl<B> ClientConnection<B> {
         match self.arriving.take() {
             None => Ok(None),
             Some(Arrival::Bulk) => Ok(Some(ClientEvent::BodyEnd)),
-            Some(Arrival::Rpc(request, _, body)) => self.answered(request, body.finish()),
-            Some(Arrival::MergedMeta(request, num_chunks, _, body)) => {
+            Some(Arrival::Rpc(request, body)) => self.answered(request, body.finish()),
+            Some(Arrival::MergedMeta(request, num_chunks, body)) => {
                 Ok(Some(ClientEvent::MergedMeta { request, num_chunks, bitmaps: body.finish() }))
             }
         }
@@ -347,7 +337,7 @@ impl<B> ClientConnection<B> {
     fn answered(&mut self, request: RequestId, body: Bytes) -> Result<Option<ClientEvent>, CloseReason> {
         match std::mem::replace(&mut self.phase, Phase::Ready) {
             Phase::Greeting { greeting, .. } => self.greeted(request, greeting.answered(&body)?),
-            other @ (Phase::Connecting | Phase::Ready | Phase::Closing(_)) => {
+            other @ (Phase::Connecting | Phase::Ready) => {
                 self.phase = other;
                 Ok(Some(ClientEvent::Rpc { request, result: Ok(body) }))
             }
@@ -370,24 +360,6 @@ impl<B> ClientConnection<B> {
                 self.link.decoder.set_limit(self.settings.limits.response_frame);
                 self.announced_ready = true;
                 Ok(Some(ClientEvent::Ready))
-            }
-        }
-    }
-
-    fn deadline(&self) -> Option<(Instant, CloseReason)> {
-        let progress = self.link.last_progress();
-        let settings = &self.settings;
-        match self.phase {
-            Phase::Connecting | Phase::Greeting { .. } => {
-                let reason = CloseReason::HandshakeTimeout(settings.handshake_timeout);
-                Some((self.started + settings.handshake_timeout, reason))
-            }
-            Phase::Ready | Phase::Closing(_) if self.owed() > 0 || self.link.sending => {
-                let reason = CloseReason::NoAnswer(settings.answer_timeout, self.owed());
-                Some((progress + settings.answer_timeout, reason))
-            }
-            Phase::Ready | Phase::Closing(_) => {
-                Some((progress + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout)))
             }
         }
     }
@@ -416,37 +388,27 @@ impl<B> super::Engine for ClientConnection<B> {
     }
 
     fn handle_bytes(&mut self, now: Instant, plaintext: Bytes) {
-        if !self.is_closing() {
-            self.link.feed(now, plaintext);
-        }
+        self.link.feed(now, plaintext);
     }
 
     fn handle_eof(&mut self) -> CloseReason {
-        match std::mem::replace(&mut self.phase, Phase::Closing(None)) {
-            Phase::Closing(Some(reason)) => reason,
-            Phase::Closing(None) | Phase::Connecting | Phase::Greeting { .. } | Phase::Ready => {
-                match self.link.decoder.is_idle() && self.arriving.is_none() {
-                    true => CloseReason::PeerClosed,
-                    false => CloseReason::PeerClosedMidMessage,
-                }
-            }
-        }
+        self.link.handle_eof(self.arriving.is_some())
     }
 
     fn poll_event(&mut self) -> Result<Option<ClientEvent>, CloseReason> {
+        if self.is_closing() {
+            return Ok(None);
+        }
         if matches!(self.phase, Phase::Ready) && !self.announced_ready {
             self.announced_ready = true;
             return Ok(Some(ClientEvent::Ready));
         }
         loop {
-            if self.is_closing() {
-                return Ok(None);
-            }
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
                 Some(FrameEvent::Head { head, body_len }) => self.head(head, body_len)?,
                 Some(FrameEvent::Body(piece)) => match &mut self.arriving {
-                    Some(Arrival::Rpc(_, _, collect) | Arrival::MergedMeta(_, _, _, collect)) => {
+                    Some(Arrival::Rpc(_, collect) | Arrival::MergedMeta(_, _, collect)) => {
                         collect.push(piece);
                         None
                     }
@@ -468,32 +430,32 @@ impl<B> super::Engine for ClientConnection<B> {
         self.link.handle_output(now, wrote, pending);
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline().map(|(at, _)| at)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
-        match self.deadline() {
-            Some((at, reason)) if now >= at => Err(reason),
-            _ => Ok(()),
-        }
+    fn deadline(&self) -> Option<(Instant, CloseReason)> {
+        let (settings, progress) = (&self.settings, self.link.last_progress());
+        let is_greeting = matches!(self.phase, Phase::Connecting | Phase::Greeting { .. });
+        Some(if is_greeting && !self.is_closing() {
+            let reason = CloseReason::HandshakeTimeout(settings.handshake_timeout);
+            (self.started + settings.handshake_timeout, reason)
+        } else if self.owed() > 0 || self.link.sending {
+            let reason = CloseReason::NoAnswer(settings.answer_timeout, self.owed());
+            (progress + settings.answer_timeout, reason)
+        } else {
+            (progress + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))
+        })
     }
 
     fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing(_))
+        self.link.is_closing()
     }
 
     fn take_close_reason(&mut self) -> CloseReason {
-        match &mut self.phase {
-            Phase::Closing(reason) => reason.take().unwrap_or(CloseReason::PeerClosed),
-            Phase::Connecting | Phase::Greeting { .. } | Phase::Ready => CloseReason::PeerClosed,
-        }
+        self.link.take_close_reason()
     }
 
     fn memory_wanted(&self) -> u64 {
         match &self.arriving {
-            Some(Arrival::Rpc(_, len, _) | Arrival::MergedMeta(_, _, len, _)) if *len > SMALL_FRAME => *len,
-            Some(Arrival::Rpc(..) | Arrival::MergedMeta(..) | Arrival::Bulk) | None => 0,
+            Some(Arrival::Rpc(_, body) | Arrival::MergedMeta(_, _, body)) => body.memory_wanted(),
+            Some(Arrival::Bulk) | None => 0,
         }
     }
 

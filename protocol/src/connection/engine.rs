@@ -33,11 +33,21 @@ pub trait Engine {
     /// `wrote` bytes have left, and whether more wait.
     fn handle_output(&mut self, now: Instant, wrote: usize, pending: bool);
 
+    /// The next deadline, and why the connection ends when it passes.
+    fn deadline(&self) -> Option<(Instant, CloseReason)>;
+
     /// When to call [`Engine::handle_timeout`].
-    fn poll_timeout(&self) -> Option<Instant>;
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline().map(|(at, _)| at)
+    }
 
     /// Acts on a deadline that has passed; an error ends the connection.
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason>;
+    fn handle_timeout(&self, now: Instant) -> Result<(), CloseReason> {
+        match self.deadline() {
+            Some((at, reason)) if now >= at => Err(reason),
+            _ => Ok(()),
+        }
+    }
 
     /// Whether the connection ends as soon as everything that is queued has gone out.
     fn is_closing(&self) -> bool;

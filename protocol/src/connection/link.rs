@@ -1,4 +1,4 @@
-//! The parts that both ends share: the frame decoder, the transmit order, and when bytes last moved.
+//! The parts that both ends share: the frame decoder, the transmit order, when bytes last moved, and the end.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub enum Transmit<B> {
     Install(Box<Agreement>),
 }
 
-/// Decoder, transmit order and byte clocks of one connection.
+/// Decoder, transmit order, byte clocks and end of one connection.
 pub(super) struct Link<B> {
     pub(super) decoder: FrameDecoder,
     transmits: VecDeque<Transmit<B>>,
@@ -36,6 +36,10 @@ pub(super) struct Link<B> {
     pub(super) last_out: Instant,
     /// Whether something waits to be written.
     pub(super) sending: bool,
+    /// Nothing is read any more; the queue goes out.
+    closing: bool,
+    /// The reason of closing, until it is told.
+    close_reason: Option<CloseReason>,
 }
 
 impl<B> Link<B> {
@@ -46,12 +50,43 @@ impl<B> Link<B> {
             last_in: now,
             last_out: now,
             sending: false,
+            closing: false,
+            close_reason: None,
         }
     }
 
     pub(super) fn feed(&mut self, now: Instant, plaintext: Bytes) {
-        self.last_in = now;
-        self.decoder.feed(plaintext);
+        if !self.closing {
+            self.last_in = now;
+            self.decoder.feed(plaintext);
+        }
+    }
+
+    /// Ends the connection once everything that is queued has gone out. The first reason counts.
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        if !self.closing {
+            self.closing = true;
+            self.close_reason = Some(reason);
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Why a closing connection ends; asked once.
+    pub(super) fn take_close_reason(&mut self) -> CloseReason {
+        self.close_reason.take().unwrap_or(CloseReason::PeerClosed)
+    }
+
+    /// The peer closed its end, perhaps with a body of which a part is missing.
+    pub(super) fn handle_eof(&mut self, is_amid_body: bool) -> CloseReason {
+        self.closing = true;
+        match self.close_reason.take() {
+            Some(reason) => reason,
+            None if is_amid_body || !self.decoder.is_idle() => CloseReason::PeerClosedMidMessage,
+            None => CloseReason::PeerClosed,
+        }
     }
 
     /// Queues a head, with a body that is in memory directly behind it.
@@ -123,13 +158,31 @@ impl<B> Link<B> {
 }
 
 /// An in-frame body that is collected because it is small and needed whole.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Collect {
+    len: u64,
     first: Bytes,
     rest: BytesMut,
 }
 
 impl Collect {
+    /// The body of a `what` of `len` bytes, unless it is longer than the `limit` that `key` sets.
+    pub(super) fn new(
+        what: &'static str,
+        len: u64,
+        (limit, key): (u64, &'static str),
+    ) -> Result<Self, CloseReason> {
+        if len > limit {
+            return Err(CloseReason::TooLarge { what, len, limit, key });
+        }
+        Ok(Self { len, first: Bytes::new(), rest: BytesMut::new() })
+    }
+
+    /// Bytes of memory that it wants from the budget; 0 if it is small.
+    pub(super) fn memory_wanted(&self) -> u64 {
+        if self.len > SMALL_FRAME { self.len } else { 0 }
+    }
+
     /// Adds a piece; the common case of one piece costs no copy.
     pub(super) fn push(&mut self, piece: Bytes) {
         if self.first.is_empty() && self.rest.is_empty() {

@@ -5,7 +5,7 @@
 //!  Unproven ───────────► Judging ───────────────► Open(app) ─────────────────────► …
 //!     │  ▲                │    │ refuse
 //!     │  └─── proceed ────┘    ▼
-//!     └── anything else ──► Closing: what is queued goes out, then the connection ends
+//!     └── anything else ──► closing: what is queued goes out, then the connection ends
 //! ```
 //!
 //! Nothing but the handshake is answered before an identity is proven, unless the settings admit
@@ -139,8 +139,6 @@ enum Phase {
     Judging(RequestId),
     /// Requests are handed out.
     Open(Identity),
-    /// Nothing is read any more; the queue goes out.
-    Closing(Option<CloseReason>),
 }
 
 /// The serving end of one connection. `B` is the handle of a body on its way out.
@@ -149,8 +147,8 @@ pub struct ServerConnection<B> {
     phase: Phase,
     settings: ServerSettings,
     accepted: Instant,
-    /// The request whose in-frame body is being collected, with the name of its answer and the length.
-    collecting: Option<(Option<RequestId>, u64, Collect)>,
+    /// The in-frame body that is being collected, and the name of its answer.
+    collecting: Option<(Option<RequestId>, Collect)>,
     /// The length of the upload that is being handed out.
     uploading: Option<u64>,
 }
@@ -207,8 +205,8 @@ impl<B: Body> ServerConnection<B> {
 
     fn judging(&self) -> Result<RequestId, CloseReason> {
         match self.phase {
-            Phase::Judging(request) => Ok(request),
-            Phase::Unproven | Phase::Open(_) | Phase::Closing(_) => {
+            Phase::Judging(request) if !self.link.is_closing() => Ok(request),
+            Phase::Unproven | Phase::Judging(_) | Phase::Open(_) => {
                 Err(CloseReason::Unexpected("verdict without a challenge"))
             }
         }
@@ -264,9 +262,7 @@ impl<B: Body> ServerConnection<B> {
 
     /// Ends the connection once everything that is queued has gone out.
     pub fn close(&mut self, reason: CloseReason) {
-        if !matches!(self.phase, Phase::Closing(_)) {
-            self.phase = Phase::Closing(Some(reason));
-        }
+        self.link.close(reason);
     }
 
     /// From here on the peer may be silent for so long.
@@ -279,30 +275,12 @@ impl<B: Body> ServerConnection<B> {
         self.link.sending
     }
 
-    /// The identity that the peer has shown, if any.
+    /// The identity that the peer has shown. `None` if it has shown none, and if the connection is closing.
     pub fn identity(&self) -> Option<&Identity> {
         match &self.phase {
-            Phase::Open(identity) => Some(identity),
-            Phase::Unproven | Phase::Judging(_) | Phase::Closing(_) => None,
+            Phase::Open(identity) if !self.link.is_closing() => Some(identity),
+            Phase::Unproven | Phase::Judging(_) | Phase::Open(_) => None,
         }
-    }
-
-    /// The next deadline, and what it means when it passes.
-    fn deadline(&self) -> (Instant, CloseReason) {
-        let Self { settings, link, .. } = self;
-        let activity = if link.sending {
-            let reason = CloseReason::StalledReader(settings.stalled_timeout);
-            (link.last_out + settings.stalled_timeout, reason)
-        } else if self.collecting.is_some() || self.uploading.is_some() || !link.decoder.is_idle() {
-            (link.last_progress() + settings.idle_timeout, CloseReason::StalledSender(settings.idle_timeout))
-        } else {
-            (link.last_progress() + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))
-        };
-        let handshake = self.accepted + settings.handshake_timeout;
-        if matches!(self.phase, Phase::Unproven | Phase::Judging(_)) && handshake < activity.0 {
-            return (handshake, CloseReason::HandshakeTimeout(settings.handshake_timeout));
-        }
-        activity
     }
 
     fn head(&mut self, head: Head, body_len: u64) -> Result<Option<ServerEvent>, CloseReason> {
@@ -330,23 +308,20 @@ impl<B: Body> ServerConnection<B> {
     /// Begins to collect an in-frame body, within the limit of the phase. `request` names the answer, where one is
     /// wanted.
     fn collect(&mut self, request: Option<RequestId>, len: u64) -> Result<(), CloseReason> {
-        let (limit, key) = match self.phase {
+        let limit = match self.phase {
             Phase::Unproven if !self.settings.admits_anonymous => {
                 (self.settings.limits.handshake_frame, "spark.sealed.limits.handshake-frame")
             }
-            Phase::Unproven | Phase::Judging(_) | Phase::Open(_) | Phase::Closing(_) => {
+            Phase::Unproven | Phase::Judging(_) | Phase::Open(_) => {
                 (self.settings.limits.request_frame, "spark.sealed.limits.request-frame")
             }
         };
-        if len > limit {
-            return Err(CloseReason::TooLarge { what: "request", len, limit, key });
-        }
-        self.collecting = Some((request, len, Collect::default()));
+        self.collecting = Some((request, Collect::new("request", len, limit)?));
         Ok(())
     }
 
     fn collected(&mut self) -> Result<Option<ServerEvent>, CloseReason> {
-        let Some((request, _, body)) = self.collecting.take() else { return Ok(None) };
+        let Some((request, body)) = self.collecting.take() else { return Ok(None) };
         let body = body.finish();
         let Some(request) = request else { return self.hand_out(Request::OneWay { body }) };
         if self.may_authenticate()
@@ -417,7 +392,7 @@ impl<B: Body> ServerConnection<B> {
                 self.phase = Phase::Open(Identity::Anonymous);
                 true
             }
-            Phase::Unproven | Phase::Judging(_) | Phase::Closing(_) => false,
+            Phase::Unproven | Phase::Judging(_) => false,
         }
     }
 }
@@ -433,26 +408,16 @@ impl<B: Body> super::Engine for ServerConnection<B> {
     type Event = ServerEvent;
 
     fn handle_bytes(&mut self, now: Instant, plaintext: Bytes) {
-        if !self.is_closing() {
-            self.link.feed(now, plaintext);
-        }
+        self.link.feed(now, plaintext);
     }
 
     fn handle_eof(&mut self) -> CloseReason {
-        match std::mem::replace(&mut self.phase, Phase::Closing(None)) {
-            Phase::Closing(Some(reason)) => reason,
-            Phase::Closing(None) | Phase::Unproven | Phase::Judging(_) | Phase::Open(_) => {
-                match self.link.decoder.is_idle() && self.collecting.is_none() && self.uploading.is_none() {
-                    true => CloseReason::PeerClosed,
-                    false => CloseReason::PeerClosedMidMessage,
-                }
-            }
-        }
+        self.link.handle_eof(self.collecting.is_some() || self.uploading.is_some())
     }
 
     fn poll_event(&mut self) -> Result<Option<ServerEvent>, CloseReason> {
         loop {
-            if matches!(self.phase, Phase::Judging(_) | Phase::Closing(_)) {
+            if matches!(self.phase, Phase::Judging(_)) || self.is_closing() {
                 return Ok(None);
             }
             let event = match self.link.decoder.next()? {
@@ -462,7 +427,7 @@ impl<B: Body> super::Engine for ServerConnection<B> {
                     Some(ServerEvent::UploadPiece(piece))
                 }
                 Some(FrameEvent::Body(piece)) => {
-                    if let Some((_, _, collect)) = &mut self.collecting {
+                    if let Some((_, collect)) = &mut self.collecting {
                         collect.push(piece);
                     }
                     None
@@ -484,33 +449,37 @@ impl<B: Body> super::Engine for ServerConnection<B> {
         self.link.handle_output(now, wrote, pending);
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.deadline().0)
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), CloseReason> {
-        match self.deadline() {
-            (at, reason) if now >= at => Err(reason),
-            _ => Ok(()),
-        }
+    fn deadline(&self) -> Option<(Instant, CloseReason)> {
+        let Self { settings, link, .. } = self;
+        let activity = if link.sending {
+            let reason = CloseReason::StalledReader(settings.stalled_timeout);
+            (link.last_out + settings.stalled_timeout, reason)
+        } else if self.collecting.is_some() || self.uploading.is_some() || !link.decoder.is_idle() {
+            (link.last_progress() + settings.idle_timeout, CloseReason::StalledSender(settings.idle_timeout))
+        } else {
+            (link.last_progress() + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))
+        };
+        let handshake = self.accepted + settings.handshake_timeout;
+        let is_unproven = matches!(self.phase, Phase::Unproven | Phase::Judging(_)) && !link.is_closing();
+        Some(match is_unproven && handshake < activity.0 {
+            true => (handshake, CloseReason::HandshakeTimeout(settings.handshake_timeout)),
+            false => activity,
+        })
     }
 
     fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Closing(_))
+        self.link.is_closing()
     }
 
     fn take_close_reason(&mut self) -> CloseReason {
-        match &mut self.phase {
-            Phase::Closing(reason) => reason.take().unwrap_or(CloseReason::PeerClosed),
-            Phase::Unproven | Phase::Judging(_) | Phase::Open(_) => CloseReason::PeerClosed,
-        }
+        self.link.take_close_reason()
     }
 
     fn memory_wanted(&self) -> u64 {
         match (&self.collecting, self.uploading) {
-            (Some((_, len, _)), _) if *len > SMALL_FRAME => *len,
+            (Some((_, body)), _) => body.memory_wanted(),
             (None, Some(len)) if len > SMALL_FRAME => UPLOAD_WINDOW,
-            _ => 0,
+            (None, _) => 0,
         }
     }
 

@@ -2,11 +2,9 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, WrappedKey};
-use sealed_shuffle_protocol::stored::sealed::{
-    Header, Kind, MAGIC, MAX_NAME, PartitionId, Salt, SealedError, VERSION,
-};
+use sealed_shuffle_protocol::stored::sealed::{Header, Kind, MAGIC, MAX_NAME, Salt, SealedError, VERSION};
 
 use crate::support::{PARTITION, SALT, context, small, wrapped};
 
@@ -21,7 +19,7 @@ fn header() -> impl Strategy<Value = Header> {
             (context.cluster, context.node) = (cluster, node);
             let (shuffle, merge, reduce) = (ShuffleId(ids.0), ShuffleMergeId(ids.1), ReduceId(ids.2));
             let key = WrappedKey { key_id: key.0, bytes: key.1.into() };
-            Header::new(Kind::ALL[kind], Salt(salt), PartitionId { shuffle, merge, reduce }, key, context)
+            Header::new(Kind::ALL[kind], Salt(salt), MergedPartition { shuffle, merge, reduce }, key, context)
         },
     )
 }
@@ -114,5 +112,5 @@ fn shows_who_and_which_key_without_any_key() {
     let (header, _) = Header::decode(&file.data).unwrap();
     assert_eq!((header.kind, header.partition, header.salt), (Kind::Data, PARTITION, SALT));
     assert_eq!((header.key, header.context), (wrapped(), context("app-1")));
-    assert_eq!(PARTITION.file_name(&AppId::new("app-1"), Kind::Index), "shuffleMerged_app-1_4_1_7.index");
+    assert_eq!(Kind::Index.file_name(&AppId::new("app-1"), PARTITION), "shuffleMerged_app-1_4_1_7.index");
 }

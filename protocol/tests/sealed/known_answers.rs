@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
-use sealed_shuffle_protocol::stored::sealed::{Header, PartitionId, Salt};
+use sealed_shuffle_protocol::stored::sealed::{Header, Salt};
 use serde_json::{Value, json};
 
 use crate::support::{Content, Files, Writer};
@@ -113,7 +113,7 @@ impl Recipe {
             "node": context.node,
         });
         let (shuffle, merge, reduce) = (ShuffleId(shuffle), ShuffleMergeId(merge), ReduceId(reduce));
-        let partition = PartitionId { shuffle, merge, reduce };
+        let partition = MergedPartition { shuffle, merge, reduce };
         let writer = Writer::with(&DataKey::new(key), &wrapped, partition, &context, Salt(salt));
         Self { row, writer, open: Vec::new(), chunks: Vec::new(), bitmaps: Vec::new() }
     }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::Segment;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, HEAD, Headers, Index, Kind, MAX_SEGMENT, PIECE, PartitionId, PartitionSealer, Progress,
-    Salt, SealedChunk, SealedError,
+    ChunkOpener, HEAD, Headers, Index, Kind, MAX_SEGMENT, PIECE, PartitionSealer, Progress, Salt,
+    SealedChunk, SealedError,
 };
 
-pub(crate) const PARTITION: PartitionId =
-    PartitionId { shuffle: ShuffleId(4), merge: ShuffleMergeId(1), reduce: ReduceId(7) };
+pub(crate) const PARTITION: MergedPartition =
+    MergedPartition { shuffle: ShuffleId(4), merge: ShuffleMergeId(1), reduce: ReduceId(7) };
 pub(crate) const SALT: Salt = Salt([0x5a; 32]);
 
 pub(crate) fn key() -> DataKey {
@@ -62,7 +62,7 @@ impl Files {
 
     pub(crate) fn read_as(
         &self,
-        partition: PartitionId,
+        partition: MergedPartition,
         context: &Context,
         key: &DataKey,
         progress: Option<&Progress>,
@@ -112,14 +112,14 @@ impl Writer {
         Self::of(PARTITION, &context("app-1"), SALT)
     }
 
-    pub(crate) fn of(partition: PartitionId, context: &Context, salt: Salt) -> Self {
+    pub(crate) fn of(partition: MergedPartition, context: &Context, salt: Salt) -> Self {
         Self::with(&key(), &wrapped(), partition, context, salt)
     }
 
     pub(crate) fn with(
         key: &DataKey,
         wrapped: &WrappedKey,
-        partition: PartitionId,
+        partition: MergedPartition,
         context: &Context,
         salt: Salt,
     ) -> Self {
@@ -181,7 +181,11 @@ pub(crate) fn small() -> (Files, Vec<(Kind, u64, Vec<u8>)>) {
     small_of(PARTITION, "app-1", SALT)
 }
 
-pub(crate) fn small_of(partition: PartitionId, app: &str, salt: Salt) -> (Files, Vec<(Kind, u64, Vec<u8>)>) {
+pub(crate) fn small_of(
+    partition: MergedPartition,
+    app: &str,
+    salt: Salt,
+) -> (Files, Vec<(Kind, u64, Vec<u8>)>) {
     let mut writer = Writer::of(partition, &context(app), salt);
     writer.block(&[b"first block", b"in two pieces"]);
     writer.append(b"thrown off");

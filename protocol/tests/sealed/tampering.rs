@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey};
 use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, HEAD, Header, Index, Kind, OVERHEAD, PartitionId, Progress, Salt, SealedError,
+    ChunkOpener, HEAD, Header, Index, Kind, OVERHEAD, Progress, Salt, SealedError,
 };
 
 use crate::support::{Files, PARTITION, SALT, Writer, context, key, small, small_content, small_of};
@@ -137,7 +137,7 @@ fn a_record_left_out_is_found() {
 #[test]
 fn a_file_from_elsewhere_is_found() {
     let (files, _) = small();
-    let other = |shuffle, merge, reduce| PartitionId {
+    let other = |shuffle, merge, reduce| MergedPartition {
         shuffle: ShuffleId(shuffle),
         merge: ShuffleMergeId(merge),
         reduce: ReduceId(reduce),

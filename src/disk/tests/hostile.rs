@@ -10,7 +10,7 @@ use sealed_shuffle_protocol::ids::ReduceId;
 use sealed_shuffle_transport::region::ShownPath;
 
 use super::fixture::{Fixture, app, content, executor, on, replace, text};
-use crate::disk::confined::OpenFailure;
+use crate::confined::OpenFailure;
 use crate::disk::{DiskLimits, LookupError, OpenError, Proof};
 
 #[test]

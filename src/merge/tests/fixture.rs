@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
     BlockPushReturnCode, FinalizeShuffleMerge, MergeStatuses, PushBlockStream, RemoveShuffleMerge, ReturnCode,
 };
@@ -148,9 +148,11 @@ pub(super) fn read_all(chunk: &mut dyn Pull) -> Vec<u8> {
 pub(super) fn partition(shuffle: i32, merge: i32, reduce: i32) -> PartitionId {
     PartitionId {
         app: AppId::new(APP),
-        shuffle: ShuffleId(shuffle),
-        merge: ShuffleMergeId(merge),
-        reduce: ReduceId(reduce),
+        merged: MergedPartition {
+            shuffle: ShuffleId(shuffle),
+            merge: ShuffleMergeId(merge),
+            reduce: ReduceId(reduce),
+        },
     }
 }
 

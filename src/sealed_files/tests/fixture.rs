@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::Segment;
-use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
-use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE, PartitionId};
+use sealed_shuffle_protocol::stored::sealed::{Kind, MAX_PIECE, MAX_SEGMENT, PIECE};
 use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;
 
@@ -149,8 +149,8 @@ pub(super) fn drain(region: &mut SealedRegion) -> Result<Vec<u8>, StoredError> {
     Ok(plain)
 }
 
-pub(super) fn partition(reduce: i32) -> PartitionId {
-    PartitionId { shuffle: ShuffleId(0), merge: ShuffleMergeId(2), reduce: ReduceId(reduce) }
+pub(super) fn partition(reduce: i32) -> MergedPartition {
+    MergedPartition { shuffle: ShuffleId(0), merge: ShuffleMergeId(2), reduce: ReduceId(reduce) }
 }
 
 pub(super) fn key() -> DataKey {

@@ -2,6 +2,8 @@
 //!
 //! Texts: RemoteBlockPushResolver and its MergeShuffleFile, Spark 4.3.0; `Caused by` as Java prints a cause.
 
+use sealed_shuffle_protocol::ids::MergedPartition;
+
 use super::{illegal_argument, illegal_state, io, runtime};
 use crate::merge::{MergeError, PartitionId, WriteCause};
 
@@ -39,7 +41,8 @@ impl MergeError {
                  stored in shuffle service for application {}",
                 app.as_str()
             )),
-            Self::Create { partition: PartitionId { app, shuffle, merge, reduce }, .. } => {
+            Self::Create { partition: PartitionId { app, merged }, .. } => {
+                let MergedPartition { shuffle, merge, reduce } = merged;
                 runtime(format_args!(
                     "Cannot initialize merged shuffle partition for appId {} shuffleId {shuffle} shuffleMergeId {merge} \
                  reduceId {reduce}",
@@ -64,7 +67,8 @@ impl MergeError {
                 "Error while finalizing shuffle merge for application {} shuffle {shuffle} with shuffleMergeId {merge}",
                 app.as_str()
             )),
-            Self::StaleFetch { what, partition: PartitionId { shuffle, merge, reduce, .. } } => {
+            Self::StaleFetch { what, partition: PartitionId { merged, .. } } => {
+                let MergedPartition { shuffle, merge, reduce } = merged;
                 runtime(format_args!(
                     "{what} fetch for shuffle {shuffle} with shuffleMergeId {merge} reduceId {reduce} is stale shuffle \
                      block fetch request as shuffle blocks of a higher shuffleMergeId for the shuffle is available"

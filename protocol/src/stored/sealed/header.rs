@@ -8,8 +8,8 @@ use std::fmt;
 use bytes::{BufMut, Bytes};
 
 use super::error::SealedError;
-use super::partition::{Kind, PartitionId};
-use crate::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use super::partition::Kind;
+use crate::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use crate::stored::envelope::{Context, WrappedKey};
 
 /// First bytes of every sealed file. The first is no ASCII and begins no compressed block, serialized object or
@@ -27,7 +27,7 @@ pub struct Header {
     /// Names this opening of the partition; its three files have it in common, no other file has it.
     pub salt: Salt,
     /// The partition that it belongs to.
-    pub partition: PartitionId,
+    pub partition: MergedPartition,
     /// The data key, as its key service wrapped it.
     pub key: WrappedKey,
     /// The binding of the data key: cluster, application, node.
@@ -58,7 +58,13 @@ impl Header {
     pub const PREFIX: usize = 16;
 
     /// The header of `kind` for an opening named by `salt`.
-    pub fn new(kind: Kind, salt: Salt, partition: PartitionId, key: WrappedKey, context: Context) -> Self {
+    pub fn new(
+        kind: Kind,
+        salt: Salt,
+        partition: MergedPartition,
+        key: WrappedKey,
+        context: Context,
+    ) -> Self {
         Self { kind, salt, partition, key, context }
     }
 
@@ -107,7 +113,7 @@ impl Header {
             _ => return Err(SealedError::Header("kind of file or cipher")),
         };
         let salt = Salt(*left.array()?);
-        let partition = PartitionId {
+        let partition = MergedPartition {
             shuffle: ShuffleId(left.i32()?),
             merge: ShuffleMergeId(left.i32()?),
             reduce: ReduceId(left.i32()?),

@@ -12,10 +12,11 @@ use bytes::{Bytes, BytesMut};
 use super::error::SealedError;
 use super::header::{Header, Salt};
 use super::keys::{FileKey, header_of};
-use super::partition::{Kind, PartitionId};
+use super::partition::Kind;
 use super::record::{ChunkRecord, CommitRecord, Gap, NO_RECORD, Progress, Record};
 use super::segment::{self, HEAD, MAX_RECORD, OVERHEAD, SegmentHead};
 use crate::crypto::gcm::GcmKey;
+use crate::ids::MergedPartition;
 use crate::stored::envelope::{Context, DataKey};
 
 /// The chunks of a partition, and the keys that open them. Made once, used for any number of reads.
@@ -56,7 +57,7 @@ impl Index {
     /// they lie. `progress` is that of the partition's writer while there is one; else the file must be finalized.
     pub fn open(
         file: &mut [u8],
-        partition: PartitionId,
+        partition: MergedPartition,
         context: &Context,
         key: &DataKey,
         progress: Option<&Progress>,
@@ -189,7 +190,12 @@ impl Index {
 
 impl Header {
     /// Says what differs from the header that should be there, as far as a header can say it.
-    pub fn expect(&self, kind: Kind, partition: PartitionId, context: &Context) -> Result<(), SealedError> {
+    pub fn expect(
+        &self,
+        kind: Kind,
+        partition: MergedPartition,
+        context: &Context,
+    ) -> Result<(), SealedError> {
         let differ = |what, found: &str, expected: &str| {
             let quote = |text: &str| format!("{text:?}");
             SealedError::Foreign { what, found: quote(found), expected: quote(expected) }

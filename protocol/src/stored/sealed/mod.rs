@@ -158,7 +158,7 @@ pub use error::SealedError;
 pub use header::{Header, MAGIC, MAX_NAME, Salt, VERSION};
 pub use index::{Chunk, ChunkOpener, Index};
 pub use keys::LABEL;
-pub use partition::{Kind, PartitionId};
+pub use partition::Kind;
 pub use record::{MAX_GAPS, NO_RECORD, Progress};
 pub use sealer::{Headers, PartitionSealer, SealedChunk, SealedCommit};
 pub use segment::{HEAD, MAX_PIECE, MAX_RECORD, MAX_SEGMENT, OVERHEAD, PIECE};

@@ -1,8 +1,8 @@
-//! A merged partition and its three files, by name.
+//! The three files of a merged partition, by name.
 
 use std::fmt;
 
-use crate::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use crate::ids::{AppId, MergedPartition};
 
 /// Which file of a partition.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -28,34 +28,15 @@ impl Kind {
             Self::Meta => "meta",
         }
     }
+
+    /// Name of this file of a partition (`RemoteBlockPushResolver`, Spark 4.3.0; unchanged since 3.2).
+    pub fn file_name(self, app: &AppId, partition: MergedPartition) -> String {
+        format!("shuffleMerged_{}_{partition}.{self}", app.as_str())
+    }
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.extension())
-    }
-}
-
-/// A merged partition of an application.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct PartitionId {
-    /// The shuffle.
-    pub shuffle: ShuffleId,
-    /// The attempt of merging it.
-    pub merge: ShuffleMergeId,
-    /// The reduce partition.
-    pub reduce: ReduceId,
-}
-
-impl PartitionId {
-    /// Name of one of its files (`RemoteBlockPushResolver`, Spark 4.3.0; unchanged since 3.2).
-    pub fn file_name(&self, app: &AppId, kind: Kind) -> String {
-        format!("shuffleMerged_{}_{self}.{kind}", app.as_str())
-    }
-}
-
-impl fmt::Display for PartitionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}_{}", self.shuffle, self.merge, self.reduce)
     }
 }

@@ -13,10 +13,11 @@
 use super::error::SealedError;
 use super::header::{Header, Salt};
 use super::keys::{FileKey, header_of};
-use super::partition::{Kind, PartitionId};
+use super::partition::Kind;
 use super::record::{ChunkRecord, CommitRecord, Gap, MAX_GAPS, NO_RECORD, Progress};
 use super::segment::{self, OVERHEAD, PIECE};
 use crate::cipher::Segment;
+use crate::ids::MergedPartition;
 use crate::stored::envelope::{Context, DataKey, WrappedKey};
 
 /// A partition that is being merged: keys, counters and positions. A few hundred bytes, whatever was written.
@@ -108,7 +109,7 @@ impl PartitionSealer {
         key: &DataKey,
         wrapped: &WrappedKey,
         context: &Context,
-        partition: PartitionId,
+        partition: MergedPartition,
         salt: Salt,
     ) -> Result<(Self, Headers), SealedError> {
         let header = Header::new(Kind::Data, salt, partition, wrapped.clone(), context.clone());

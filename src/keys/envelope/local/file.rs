@@ -5,7 +5,7 @@
 //! rotation holds a lock on the file that it replaces.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::super::error::{KeyError, KeyErrorKind};
 use super::format::{self, Generation, MOST_KEYS};
-use crate::keys::directory::open_to_others;
+use crate::keys::secret_file::{self, open_to_others};
 use crate::private_file::{self, directory_of};
 
 /// Longest key file.
@@ -120,14 +120,11 @@ fn contents_of(file: &File) -> Result<(Contents, Zeroizing<String>), FileError> 
 }
 
 fn text_of(file: &File) -> Result<Zeroizing<String>, FileError> {
-    // The buffer is allocated once, so that growing leaves no copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
-    let most = u64::try_from(LONGEST + 1).unwrap_or(u64::MAX);
-    file.take(most).read_to_end(&mut bytes).map_err(|error| FileError::io("read", error))?;
-    if bytes.len() > LONGEST {
+    let read = secret_file::read(file, LONGEST).map_err(|error| FileError::io("read", error))?;
+    let Some(mut bytes) = read else {
         let reason = format!("the key file is longer than any ({LONGEST} bytes)");
         return Err(FileError::Unusable(reason, "name a key file with spark.sealed.keys.file"));
-    }
+    };
     match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Ok(Zeroizing::new(text)),
         Err(error) => {

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
+use crate::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use crate::stored::envelope::WrappedKey;
 use crate::stored::sealed::segment::{MAX_SEGMENT, seal_record};
 
-const PARTITION: PartitionId =
-    PartitionId { shuffle: ShuffleId(0), merge: ShuffleMergeId(0), reduce: ReduceId(0) };
+const PARTITION: MergedPartition =
+    MergedPartition { shuffle: ShuffleId(0), merge: ShuffleMergeId(0), reduce: ReduceId(0) };
 const SALT: Salt = Salt([1; 32]);
 
 #[test]
