@@ -168,9 +168,11 @@ impl Running {
         data
     }
 
-    /// Writes a cached block.
-    pub(crate) fn write_rdd(&self, name: &str, content: &[u8]) {
-        fs::write(self.place(name), content).unwrap();
+    /// Writes a cached block. Returns its file.
+    pub(crate) fn write_rdd(&self, name: &str, content: &[u8]) -> PathBuf {
+        let file = self.place(name);
+        fs::write(&file, content).unwrap();
+        file
     }
 
     fn place(&self, name: &str) -> PathBuf {
