@@ -17,7 +17,7 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId, RequestId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, RemoveBlocks, Strings};
 
-use running::{APP, EXECUTOR, Peer, Running, eventually, message, register};
+use running::{APP, CTR, CTR_2, EXECUTOR, Peer, Running, eventually, message, register};
 
 /// A cached block, on the executor's disk.
 const CACHED: &str = "rdd_3_1";
@@ -81,6 +81,30 @@ fn request_that_comes_twice_is_executed_once() {
         client.wait_closed();
         assert!(cached.exists(), "{mode}: the server removed a block again");
         eventually("the end is counted", || running.closes("cipher") == 1);
+        running.assert_serves();
+    }
+}
+
+#[test]
+fn recorded_connection_that_is_played_again_says_nothing() {
+    for mode in [CTR, CTR_2].into_iter().chain(gcm()) {
+        let running = Running::start();
+        let (proxy, mut client) = Proxy::with_client(&running, mode);
+        let cached = write_cached(&running);
+        client.rpc_bytes(&remove_cached()).unwrap();
+        assert!(!cached.exists(), "the honest exchange");
+
+        write_cached(&running);
+        let said = proxy.to_server();
+        let challenge = usize::try_from(u64::from_be_bytes(*said.first_chunk().unwrap())).unwrap();
+        let mut again = Peer::connect(running.address);
+        again.send_raw(&said[..challenge]).unwrap();
+        // It is answered like any other, with new keys.
+        again.socket.read_exact(&mut [0; 9]).unwrap();
+        again.send_raw(&said[challenge..]).unwrap();
+        again.finish_writing();
+        again.wait_closed();
+        assert!(cached.exists(), "{mode}");
         running.assert_serves();
     }
 }
