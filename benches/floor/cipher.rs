@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use clap::ValueEnum;
 use ctr::cipher::{KeyIvInit, StreamCipher};
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
-use sealed_shuffle_protocol::cipher::{GcmKeySize, GcmLayer, Layer, Layout, Segment};
+use sealed_shuffle_protocol::cipher::{GcmKeySize, GcmLayer, Layer, Layout, Role, Segment};
 use sealed_shuffle_protocol::crypto::ctr::KeyStream;
 use sealed_shuffle_protocol::crypto::gcm::{GcmKey, NONCE, TAG};
 use sealed_shuffle_protocol::crypto::hkdf;
@@ -92,7 +92,9 @@ impl Candidate {
             Self::CtrOfProtocol => both(|| Ctr(KeyStream::aes_256(&KEY, &IV))),
             Self::CtrOfCtr => both(|| Ctr(ctr::Ctr128BE::<Aes256>::new(&KEY.into(), &IV.into()))),
             Self::CtrOfAwsLc => both(|| Ctr(AwsLc::new())),
-            Self::GcmOfProtocol => both(|| Gcm(GcmLayer::aes_128(Secret::new(IV), Box::new(OsRandom)))),
+            Self::GcmOfProtocol => {
+                both(|| Gcm(GcmLayer::aes_128(Secret::new(IV), Role::Server, Box::new(OsRandom))))
+            }
             Self::TlsOfRustls => {
                 let (server, client) = crate::tls::ends(TLS13_AES_256_GCM_SHA384);
                 (Box::new(Tls(server)), Box::new(Tls(client)))

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle::internals::disk::layout::{self, Placement};
 use sealed_shuffle::internals::disk::{BlockStore, DiskLimits, Proof, Roots};
-use sealed_shuffle_protocol::cipher::{CtrLayer, GcmLayer, Layer, NullLayer};
+use sealed_shuffle_protocol::cipher::{CtrLayer, GcmLayer, Layer, NullLayer, Role};
 use sealed_shuffle_protocol::crypto::random::{Random, RandomError};
 use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, StreamId};
@@ -74,7 +74,9 @@ impl Case {
         match self {
             Self::SealNull => seal(Box::new(NullLayer)),
             Self::SealCtr => seal(Box::new(CtrLayer::aes_256(&Secret::new([1; 32]), &iv, &iv))),
-            Self::SealGcm => seal(Box::new(GcmLayer::aes_128(Secret::new([1; 16]), Box::new(Counting(0))))),
+            Self::SealGcm => {
+                seal(Box::new(GcmLayer::aes_128(Secret::new([1; 16]), Role::Server, Box::new(Counting(0)))))
+            }
             Self::SmallBlocks => small_blocks(),
             Self::DecodeFrames => decode_frames(),
         }

@@ -134,9 +134,11 @@ impl Running {
         fs::write(self.place(&layout::checksum_name(ShuffleId(0), MapId(map), "ADLER32")), bytes).unwrap();
     }
 
-    /// Writes a cached block.
-    pub(crate) fn write_rdd(&self, name: &str, content: &[u8]) {
-        fs::write(self.place(name), content).unwrap();
+    /// Writes a cached block. Returns its file.
+    pub(crate) fn write_rdd(&self, name: &str, content: &[u8]) -> PathBuf {
+        let file = self.place(name);
+        fs::write(&file, content).unwrap();
+        file
     }
 
     fn place(&self, name: &str) -> PathBuf {

@@ -155,8 +155,8 @@ fn layer(keys: SessionKeys, mode: SessionMode, role: Role, random: Box<dyn Rando
             let (outbound, inbound) = counters(&keys, role);
             Box::new(CtrLayer::aes_128(keys.v2(), outbound, inbound))
         }
-        (SessionCipher::Gcm, EngineVersion::V1) => Box::new(GcmLayer::aes_256(keys.into_v1(), random)),
-        (SessionCipher::Gcm, EngineVersion::V2) => Box::new(GcmLayer::aes_128(keys.into_v2(), random)),
+        (SessionCipher::Gcm, EngineVersion::V1) => Box::new(GcmLayer::aes_256(keys.into_v1(), role, random)),
+        (SessionCipher::Gcm, EngineVersion::V2) => Box::new(GcmLayer::aes_128(keys.into_v2(), role, random)),
     }
 }
 

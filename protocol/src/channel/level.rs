@@ -10,15 +10,18 @@ named! {
     SecurityLevel {
         /// Frames in clear, whatever was proven before them.
         Plaintext = "plaintext",
-        /// SASL's privacy layer after DIGEST-MD5 (3DES, RC4 or DES): ciphers that nobody should choose any more.
+        /// SASL's privacy layer after DIGEST-MD5 (3DES, RC4 or DES): integrity and order, with ciphers that nobody should
+        /// choose any more.
         SaslConf = "sasl-conf",
-        /// AES in counter mode after the PBKDF2 handshake of Spark 2.2 to 3.0.
+        /// AES in counter mode after the PBKDF2 handshake of Spark 2.2 to 3.0: the same as `aes-ctr`, and whoever has the
+        /// secret later reads what was recorded.
         AesLegacy = "aes-legacy",
         /// AES in counter mode after the X25519 handshake: secrecy without integrity (CVE-2025-55039).
         AesCtr = "aes-ctr",
-        /// AES-GCM after the X25519 handshake: secrecy and integrity.
+        /// AES-GCM after the X25519 handshake: secrecy, and integrity of each message. Spark's format binds neither
+        /// direction nor order; [`GcmLayer`](crate::cipher::GcmLayer) says what this crate adds.
         AesGcm = "aes-gcm",
-        /// TLS 1.2 or 1.3, whatever runs inside it.
+        /// TLS 1.2 or 1.3, whatever runs inside it: secrecy, integrity and order.
         Tls = "tls",
     }
 }

@@ -12,7 +12,10 @@
 //! that is moved, dropped or added does not verify.
 //!
 //! **What is not authenticated**: the end of the stream between two messages, and a message without
-//! plaintext, which Spark 4.2.1 and later send for an empty block and which delivers nothing.
+//! plaintext, which Spark 4.2.1 and later send for an empty block and which delivers nothing. Nor does the format bind
+//! direction and order: both directions have one key, and a message opens wherever it stands. The salts say what the
+//! format does not ([`Salts`]): a message of ours that comes back is refused, and so is one that a peer of Spark's sent
+//! shortly before. Between two ends of this crate every message must stand in its place.
 //!
 //! Source: GcmTransportCipher, Spark 3.5.9 to 4.3.0, with the primitives of Tink's
 //! AesGcmHkdfStreaming but not its layout.
@@ -24,6 +27,8 @@
 use bytes::{Buf, BytesMut};
 
 use super::layer::{self, CipherError, Layer};
+use super::role::Role;
+use super::salts::{self, Salts};
 use super::segment::{Layout, Segment};
 use crate::crypto::gcm::{GcmKey, NONCE, TAG};
 use crate::crypto::hkdf;
@@ -46,11 +51,12 @@ const MAX_LENGTH: usize = 0x7fff_ffff;
 /// Seals one message per segment. Opens any fragmentation, and releases every segment of a message as soon
 /// as it has verified: at most one segment (32 KiB) waits in the input.
 ///
-/// **Usage limits**: every message has a key of its own, from 16 or 32 random bytes of salt, and at most
-/// 65,536 segments. Two of 2^48 messages share a salt with a chance of 2^-33 (version 2), and then still need
-/// the same length and prefix to share a nonce. No limit is kept.
+/// **Usage limits**: every message has a key of its own, from a salt that does not repeat, and at most 65,536 segments. A
+/// session key makes one layer at each end. Besides the salt's first 16 bytes all of a header is drawn: the second half of
+/// a salt of 32 bytes, and the prefix.
 pub struct GcmLayer {
     key: SessionKey,
+    salts: Salts,
     random: Box<dyn Random>,
     inbound: Inbound,
 }
@@ -81,17 +87,17 @@ impl GcmKeySize {
 
 impl GcmLayer {
     /// AES-128: engine version 2.
-    pub fn aes_128(key: Secret<16>, random: Box<dyn Random>) -> Self {
-        Self::new(SessionKey::Aes128(key), random)
+    pub fn aes_128(key: Secret<16>, role: Role, random: Box<dyn Random>) -> Self {
+        Self::new(SessionKey::Aes128(key), role, random)
     }
 
     /// AES-256: engine version 1.
-    pub fn aes_256(key: Secret<32>, random: Box<dyn Random>) -> Self {
-        Self::new(SessionKey::Aes256(key), random)
+    pub fn aes_256(key: Secret<32>, role: Role, random: Box<dyn Random>) -> Self {
+        Self::new(SessionKey::Aes256(key), role, random)
     }
 
-    fn new(key: SessionKey, random: Box<dyn Random>) -> Self {
-        Self { key, random, inbound: Inbound::Header }
+    fn new(key: SessionKey, role: Role, random: Box<dyn Random>) -> Self {
+        Self { salts: Salts::new(key.as_bytes(), role), key, random, inbound: Inbound::Header }
     }
 }
 
@@ -116,7 +122,9 @@ impl Layer for GcmLayer {
         let (length_room, header) = parts.head.split_at_mut(LENGTH);
         length_room.copy_from_slice(&length);
         header[0] = self.key.size().header_len();
-        self.random.fill(&mut header[1..])?;
+        let (start, rest) = header[1..].split_at_mut(salts::START);
+        self.random.fill(rest)?;
+        start.copy_from_slice(&self.salts.take()?);
 
         let (salt, prefix) = header[1..].split_at(header.len() - 1 - PREFIX);
         let key = self.key.message_key(salt, length);
@@ -145,7 +153,7 @@ impl GcmLayer {
     /// Takes headers off `input` until one announces a segment.
     fn open_header(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, CipherError> {
         loop {
-            match self.key.parse_header(input)? {
+            match self.key.parse_header(&mut self.salts, input)? {
                 Header::Incomplete => {
                     self.inbound = Inbound::Header;
                     return Ok(None);
@@ -296,8 +304,15 @@ impl SessionKey {
         }
     }
 
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Aes128(key) => key.as_bytes(),
+            Self::Aes256(key) => key.as_bytes(),
+        }
+    }
+
     /// Takes one header off `input` if it is complete, and refuses a bad one as early as it shows.
-    fn parse_header(&self, input: &mut BytesMut) -> Result<Header, CipherError> {
+    fn parse_header(&self, salts: &mut Salts, input: &mut BytesMut) -> Result<Header, CipherError> {
         let ours = self.size().header_len();
         let Some((&length, rest)) = input.split_first_chunk::<LENGTH>() else {
             return Ok(Header::Incomplete);
@@ -317,6 +332,7 @@ impl SessionKey {
             Header::Empty
         } else {
             let (salt, prefix) = header[1..].split_at(usize::from(ours) - 1 - PREFIX);
+            salts.admit(salt.first_chunk().expect("a salt has 16 bytes at least"))?;
             Header::Message(Message {
                 key: self.message_key(salt, length),
                 nonces: Nonces::new(prefix),

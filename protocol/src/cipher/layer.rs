@@ -76,6 +76,22 @@ pub enum CipherError {
         #[source]
         source: OpenError,
     },
+    /// An AES-GCM message that this end sealed came back to it.
+    #[error("an AES-GCM message of our own came back: something between the two ends sends bytes back")]
+    Reflected,
+    /// An AES-GCM message came a second time.
+    #[error("an AES-GCM message came a second time: something between the two ends repeats bytes")]
+    Replayed,
+    /// An AES-GCM message came before one that its sender sealed earlier. Only peers that run this crate number theirs.
+    #[error(
+        "AES-GCM message {came} came where {due} was due: something between the two ends drops or moves bytes"
+    )]
+    Missing {
+        /// The number of the next message in order.
+        due: u64,
+        /// The number that came.
+        came: u64,
+    },
     /// The length in front of a GCM message is one that no sender writes.
     #[error("an AES-GCM message claims {0} bytes, which is no possible length")]
     MessageLength(i64),

@@ -10,6 +10,8 @@
 //! | `segment` | the buffer that is filled, sealed and written without moving a byte |
 //! | `ctr` | AES/CTR: one key stream, no integrity |
 //! | `gcm` | AES/GCM in Spark's framing: messages of 32 KiB segments |
+//! | `salts` | the salts of its messages: who sent which |
+//! | `window` | the salts that a peer of Spark's has used |
 //! | `role` | which end of a connection a layer works for |
 //! | `mode` | cipher and engine version, by Spark's names |
 //! | `null` | no cipher, for benches |
@@ -23,7 +25,9 @@ mod layer;
 mod mode;
 mod null;
 mod role;
+mod salts;
 mod segment;
+mod window;
 
 pub use ctr::CtrLayer;
 pub use gcm::{GcmKeySize, GcmLayer};

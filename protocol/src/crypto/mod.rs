@@ -9,6 +9,7 @@
 //! | [`gcm`] | AES-128-GCM and AES-256-GCM (NIST SP 800-38D), in place |
 //! | [`md5`] | MD5 and HMAC-MD5 (RFC 1321, RFC 2104) |
 //! | [`des`] | DES and triple DES in CBC mode (FIPS 46-3), in place |
+//! | [`permutation`] | AES-128 on single blocks (FIPS 197) |
 //! | [`pbkdf2`] | PBKDF2 (RFC 8018) with HMAC over SHA-1, SHA-256 and SHA-512 |
 //! | [`rc4`] | RC4, in place |
 //! | [`x25519`] | X25519 (RFC 7748) without the keys that agree on nothing |
@@ -19,6 +20,7 @@ pub mod gcm;
 pub mod hkdf;
 pub mod md5;
 pub mod pbkdf2;
+pub mod permutation;
 pub mod random;
 pub mod rc4;
 pub mod x25519;

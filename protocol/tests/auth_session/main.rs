@@ -8,5 +8,6 @@ mod gcm;
 mod handshake;
 mod known_answers;
 mod recognition;
+mod salts;
 mod segments;
 mod support;

@@ -3,6 +3,8 @@
 use bytes::BytesMut;
 use sealed_shuffle_protocol::auth::{Initiator, Responder, SessionKeys};
 use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment};
+use sealed_shuffle_protocol::crypto::gcm::GcmKey;
+use sealed_shuffle_protocol::crypto::hkdf;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 
@@ -79,4 +81,32 @@ pub(crate) fn split<'a>(mut bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     }
     pieces.push(bytes);
     pieces
+}
+
+/// A GCM message as Spark makes it of a session key, the salt and prefix that it drew, and a plaintext: from the
+/// description of the format and the primitives alone, beside the layer.
+pub(crate) fn sealed_by_spark(key: &[u8], drawn: &[u8], plain: &[u8]) -> Vec<u8> {
+    let len = 8 + 1 + drawn.len() + plain.len() + 16 * plain.len().div_ceil(32752);
+    sealed_as(key, drawn, len as u64, plain)
+}
+
+/// The same, announced as `len` bytes.
+pub(crate) fn sealed_as(key: &[u8], drawn: &[u8], len: u64, plain: &[u8]) -> Vec<u8> {
+    let (salt, prefix) = drawn.split_at(key.len());
+    let length = len.to_be_bytes();
+    let message = match key.len() {
+        16 => GcmKey::aes_128(hkdf::derive(key, salt, &[&length]).as_bytes()),
+        _ => GcmKey::aes_256(hkdf::derive(key, salt, &[&length]).as_bytes()),
+    };
+    let mut out = [&length[..], &[1 + drawn.len() as u8], drawn].concat();
+    let pieces: Vec<_> = plain.chunks(32752).collect();
+    for (index, piece) in pieces.iter().enumerate() {
+        let is_last = u8::from(index + 1 == pieces.len());
+        let nonce = [prefix, &(index as u32).to_be_bytes(), &[is_last]].concat();
+        let mut piece = piece.to_vec();
+        let tag = message.seal(nonce.try_into().unwrap(), &[], &mut piece).unwrap();
+        out.extend_from_slice(&piece);
+        out.extend_from_slice(&tag);
+    }
+    out
 }

@@ -12,6 +12,7 @@ use sealed_shuffle_protocol::connection::{
 };
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, RequestId};
 use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use crate::support::{Seeded, pattern, seal_one};
@@ -227,8 +228,7 @@ impl Pair {
     pub(crate) fn settle(&mut self) {
         self.client_turn();
         loop {
-            let mode = self.mode;
-            let up = self.client.say(|keys| AesSession::client(keys, mode, Box::new(Seeded(3))));
+            let up = self.client_says();
             let down =
                 self.server.say(|keys| AesSession::server(keys, FirstBytes::Frame, Box::new(Seeded(4))));
             if up.is_empty() && down.is_empty() {
@@ -247,6 +247,24 @@ impl Pair {
                 self.client_turn();
             }
         }
+    }
+
+    /// What the client has to say, which goes nowhere.
+    pub(crate) fn client_says(&mut self) -> Bytes {
+        let mode = self.mode;
+        self.client.say(|keys| AesSession::client(keys, mode, Box::new(Seeded(3))))
+    }
+
+    /// Bytes that someone between the ends sends to the server.
+    pub(crate) fn hand_to_server(&mut self, bytes: &[u8]) {
+        self.server.hear(bytes);
+        self.server_turn();
+    }
+
+    /// Bytes that someone between the ends sends to the client.
+    pub(crate) fn hand_to_client(&mut self, bytes: &[u8]) {
+        self.client.hear(bytes);
+        self.client_turn();
     }
 
     fn server_turn(&mut self) {
@@ -315,6 +333,11 @@ impl Pair {
     }
 }
 
+/// What stream `planted` holds: a whole request, which means nothing there.
+pub(crate) fn planted() -> Bytes {
+    message(&Head::RpcRequest { request: RequestId(666) }, b"remove")
+}
+
 /// The application on the serving end: RPCs are echoed, chunk `n` is `n` bytes long, what is negative, above
 /// a million or named `no` fails.
 pub(crate) fn serve(
@@ -357,6 +380,7 @@ pub(crate) fn serve(
             _ => engine.fail_chunk(stream, chunk, "java.lang.No"),
         },
         Request::Stream { name } if name == "no" => engine.fail_stream(name, "java.lang.No"),
+        Request::Stream { name } if name == "planted" => engine.answer_stream(name, planted()),
         Request::Stream { name } => {
             let len = name.len() * 100;
             engine.answer_stream(name, pattern(len).into())
@@ -380,7 +404,7 @@ pub(crate) fn serve(
 }
 
 /// Bytes of one message with its body.
-pub(crate) fn message(head: &sealed_shuffle_protocol::message::Head, body: &[u8]) -> Bytes {
+pub(crate) fn message(head: &Head, body: &[u8]) -> Bytes {
     let mut out = BytesMut::new();
     head.encode(body.len() as u64, &mut out).unwrap();
     out.extend_from_slice(body);

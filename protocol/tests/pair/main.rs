@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod between;
 mod closing;
 mod conversation;
 mod deadlines;

@@ -34,20 +34,26 @@ fn check_handshake(case: &Value) {
     let app_id = AppId::new(text(&case["app_id"]));
     let plain = hex(text(&case["plain"]));
 
-    let mut random = Fixed(hex(text(&case["client_random"])));
-    let (initiator, challenge) =
-        Initiator::start(app_id.clone(), shared.clone(), settings, &mut random).unwrap();
-    assert_eq!(challenge.encode(), hex(text(&case["challenge"])));
+    let drawn = hex(text(&case["client_random"]));
+    let (initiator, ours) =
+        Initiator::start(app_id.clone(), shared.clone(), settings, &mut Fixed(drawn.clone())).unwrap();
+    // Ours is Spark's, but for nine bits of C: in a key stream each of them turns one bit.
+    let mut expected = hex(text(&case["challenge"]));
+    let (c_in_stream, c) = (expected.len() - drawn.len() / 2, &drawn[drawn.len() / 2..]);
+    expected[c_in_stream] ^= c[0];
+    expected[c_in_stream + 1] ^= c[1] & 0x80;
+    assert_eq!(ours.encode(), expected);
 
     let challenge = ClientChallenge::decode(&Bytes::from(hex(text(&case["challenge"])))).unwrap();
     assert_eq!((challenge.app_id(), challenge.kdf()), (&app_id, text(&case["kdf"])));
     LegacyLimits::default().check(&challenge).unwrap();
-    let mut random = Fixed(hex(text(&case["server_random"])));
-    let (response, server) =
-        Responder::respond(&challenge, &shared, &LegacyLimits::default(), &mut random).unwrap();
+    let random = || Fixed(hex(text(&case["server_random"])));
+    let respond =
+        |challenge| Responder::respond(challenge, &shared, &LegacyLimits::default(), &mut random()).unwrap();
+    let (response, server) = respond(&challenge);
     assert_eq!(response.encode(), hex(text(&case["response"])));
 
-    let response = ServerResponse::decode(&Bytes::from(hex(text(&case["response"])))).unwrap();
+    let response = ServerResponse::decode(&respond(&ours).0.encode()).unwrap();
     let client = initiator.finish(&response).unwrap();
     assert_eq!((client.key_bits(), server.key_bits()), (settings.key_bits, settings.key_bits));
 
@@ -94,6 +100,29 @@ fn a_response_to_another_challenge_is_refused() {
     let (response, _) = respond(&start("one", 1).1, "one").unwrap();
     let (initiator, _) = start("one", 2);
     assert!(matches!(initiator.finish(&response), Err(LegacyError::NotVerified { .. })));
+}
+
+#[test]
+fn a_challenge_that_comes_back_as_a_response_is_refused_whatever_of_its_end_is_turned() {
+    let field = |bytes: &[u8]| [&(bytes.len() as i32).to_be_bytes()[..], bytes].concat();
+    for seed in 0..32 {
+        let (_, challenge) = start("one", seed);
+        let body = challenge.encode();
+        let proof = &body[body.len() - 37..];
+        // C + 1 is C with its last bits turned, as many as end in a carry.
+        for bits in 1..=128 {
+            let mut forged = proof.to_vec();
+            for bit in 0..bits {
+                let at = forged.len() - 1 - bit / 8;
+                forged[at] ^= 1 << (bit % 8);
+            }
+            let forged = [&[0xfb][..], &field(&forged), &field(&[7; 16]), &field(&[8; 16]), &field(&[9; 16])];
+            let forged = ServerResponse::decode(&forged.concat().into()).unwrap();
+            let refused = start("one", seed).0.finish(&forged);
+            assert!(matches!(refused, Err(LegacyError::NotVerified { .. })), "{seed}: {bits} bits");
+        }
+        start("one", seed).0.finish(&respond(&challenge, "one").unwrap().0).unwrap();
+    }
 }
 
 #[test]
@@ -163,7 +192,7 @@ fn a_proof_without_a_tail_is_refused() {
 
     let (response, _) = respond(&challenge, "one").unwrap();
     let mut empty = response.encode().to_vec();
-    empty.splice(1..42, [0; 4]);
+    empty.splice(1..41, [0; 4]);
     let empty = ServerResponse::decode(&empty.into()).unwrap();
     assert!(matches!(initiator.finish(&empty), Err(LegacyError::NotVerified { .. })));
 }
@@ -178,7 +207,8 @@ fn every_changed_byte_of_the_proofs_is_refused() {
         assert!(respond(&ClientChallenge::decode(&changed.into()).unwrap(), "one").is_err(), "{at}");
     }
     let response = respond(&start("one", 1).1, "one").unwrap().0.encode();
-    for at in 5..42 {
+    // App id, nonce, and C + 1.
+    for at in 5..41 {
         let mut changed = response.to_vec();
         changed[at] ^= 1;
         let changed = ServerResponse::decode(&changed.into()).unwrap();

@@ -18,7 +18,8 @@ use crate::secret::AppSecret;
 
 /// The client, between its challenge and the server's response.
 ///
-/// Draws from `random`, in this order: nonce and C, both of the key's length.
+/// Draws from `random`, in this order: nonce and C, both of the key's length. C begins with nine bits of zero, so that
+/// C + 1 has another length than C: see the module above.
 pub struct Initiator {
     secret: Arc<AppSecret>,
     parameters: Parameters,
@@ -40,7 +41,9 @@ impl Initiator {
     ) -> Result<(Self, ClientChallenge), LegacyError> {
         let parameters = Parameters::of(&settings)?;
         let nonce = Bytes::copy_from_slice(&draw(parameters.key_len, random)?);
-        let own = draw(parameters.key_len, random)?;
+        let mut own = draw(parameters.key_len, random)?;
+        own[0] = 0;
+        own[1] &= 0x7f;
 
         let key = LegacyKey::derive(&secret, &nonce, parameters);
         let challenge = ClientChallenge {

@@ -18,9 +18,13 @@
 //!
 //! **What it is worth.** Both directions of the handshake are encrypted with the same key stream, nothing is
 //! authenticated but the plaintexts that are known, and there is no forward secrecy: a later holder of the secret opens every
-//! session that was recorded. One recorded handshake is enough to try secrets against it. A man in the middle can
-//! make a response of a challenge in half of all cases, but then knows no session key. It is here for peers that can do
+//! session that was recorded. One recorded handshake is enough to try secrets against it. It is here for peers that can do
 //! nothing better.
+//!
+//! A man in the middle who sends a challenge back as the response, its last bit turned, is believed by Spark's client in
+//! half of all cases: C + 1 is C with some last bits turned, under the same key stream. He knows no session key then. Our
+//! client sends a C that begins with nine bits of zero. Java's sum is then one byte shorter at least, so each of its bytes
+//! meets another byte of the key stream than in C. He would have to know C, whose other bits were drawn.
 //!
 //! Invariants:
 //! * what a peer can make us compute is bounded by [`LegacyLimits`], before it is computed;
