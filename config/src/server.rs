@@ -23,8 +23,8 @@ use super::tls::{self, TlsConfig};
 use super::values::{Values, read_sources};
 use super::{ByteCount, keys};
 
-/// Everything that a server is told from outside. Made by [`ServerConfig::from_sources`]; the key of each
-/// field stands in parentheses, defaults are those of [`keys`].
+/// Everything that a server is told from outside. [`ServerConfig::from_sources`] reads it, and [`ServerConfig::new`] is for
+/// a program that a server is part of. The key of each field stands in parentheses, defaults are those of [`keys`].
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Address and port to listen on (`spark.sealed.bind`, `spark.shuffle.service.port`). `0.0.0.0:7337`.
