@@ -78,6 +78,7 @@ lint: setup-build setup-deny ## formatting, clippy, documentation, features, lic
 	$(CARGO) deny --offline check bans licenses sources
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) check --package sealed-shuffle --no-default-features
+	$(CARGO) check --package sealed-shuffle --no-default-features --features program
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 docs: export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin

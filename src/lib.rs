@@ -45,7 +45,7 @@
 // A room shows with `pub` what other rooms may use.
 #![allow(unreachable_pub)]
 // Whether something is needed is judged where everything is built.
-#![cfg_attr(not(all(feature = "program", feature = "internals")), allow(dead_code))]
+#![cfg_attr(not(all(feature = "program", feature = "internals")), allow(dead_code, unused_imports))]
 
 mod admin;
 mod applications;

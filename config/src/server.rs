@@ -23,8 +23,8 @@ use super::tls::{self, TlsConfig};
 use super::values::{Values, read_sources};
 use super::{ByteCount, keys};
 
-/// All settings of a server. [`ServerConfig::from_sources`] reads them. Behind each field stand its key in parentheses
-/// and its default; the defaults are those of [`keys`].
+/// All settings of a server. [`ServerConfig::from_sources`] reads them, and [`ServerConfig::new`] is for a program that a
+/// server is part of. Behind each field stand its key in parentheses and its default; the defaults are those of [`keys`].
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Address and port to listen on (`spark.sealed.bind`, `spark.shuffle.service.port`). `0.0.0.0:7337`.

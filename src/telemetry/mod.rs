@@ -1,6 +1,6 @@
 //! The figures that the server reports. Log lines are written where things happen.
 //!
-//! `main` builds one [`Metrics`] and passes it down; nothing here is global.
+//! The server makes one [`Metrics`] and passes it down; nothing here is global.
 
 mod merging;
 mod metrics;

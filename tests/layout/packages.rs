@@ -26,11 +26,20 @@ const NOT_IN_CLIENT: [&str; 9] = [
     "tracing-subscriber",
 ];
 
+/// What an embedder of the server does not pay for.
+const NOT_IN_SERVER: [&str; 7] =
+    ["clap", "indicatif", "rcgen", "sd-notify", "tracing-subscriber", "aws-sdk-kms", "sealed-shuffle-client"];
+
 /// What the engine does without: it does no IO.
 const NOT_IN_PROTOCOL: [&str; 4] = ["tokio", "rustix", "mio", "socket2"];
 
 /// All packages that `name` is built from, by cargo's own account.
 fn tree(name: &str) -> Vec<String> {
+    tree_with(name, &[])
+}
+
+/// The same with these options of cargo.
+fn tree_with(name: &str, options: &[&str]) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args([
             "tree",
@@ -44,6 +53,7 @@ fn tree(name: &str) -> Vec<String> {
             "--package",
             name,
         ])
+        .args(options)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .output()
         .expect("cargo runs");
@@ -76,6 +86,17 @@ fn the_client_brings_along_nothing_of_a_server() {
     let server = tree("sealed-shuffle");
     for package in ["redb", "clap", "hyper", "prometheus-client", "tracing-subscriber"] {
         assert!(server.iter().any(|built| built == package), "the server is not built from {package}");
+    }
+}
+
+#[test]
+fn a_server_within_another_program_brings_along_nothing_of_the_program() {
+    let server = tree_with("sealed-shuffle", &["--no-default-features"]);
+    let program = tree("sealed-shuffle");
+    for package in NOT_IN_SERVER {
+        assert!(!server.iter().any(|built| built == package), "the server is built from {package}");
+        // The control: the program is.
+        assert!(program.iter().any(|built| built == package), "the program is not built from {package}");
     }
 }
 
