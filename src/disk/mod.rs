@@ -63,7 +63,6 @@ pub use limits::DiskLimits;
 pub use lookup_error::LookupError;
 pub use map_output::MapOutput;
 pub use own::{OwnFile, OwnFiles, WriteError, Writing};
-pub use purge::Directories;
 pub use remove::{BATCH, Removal, RemovalStep};
 pub use root::{DirRefused, LocalDir, Presence, Roots};
 pub use root_error::RootError;

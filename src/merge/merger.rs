@@ -20,7 +20,7 @@ use super::partition::Partition;
 use super::readers::Readers;
 use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::store::{AppStore, Store};
-use crate::disk::{Directories, Disk, Roots};
+use crate::disk::{Disk, Roots};
 
 /// The settings of merging.
 #[derive(Clone, Debug)]
@@ -205,8 +205,8 @@ impl App {
 enum Chore {
     /// Close and delete partitions of one merge.
     Partitions(Arc<App>, ShuffleId, Shuffle),
-    /// The attempt is over: close its open files and delete the files that it made. If another attempt took its
-    /// place, its directories are removed, too, except those that the new one uses.
+    /// The attempt is over: close its open files and delete the files that it made, except in directories that the
+    /// attempt that took its place uses, too. Directories stay: whoever made them removes them.
     Attempt { old: Arc<App>, new: Option<Arc<App>> },
 }
 
@@ -405,16 +405,15 @@ impl Merger {
             let Some(chore) = self.chores().pop_front() else { return };
             match chore {
                 Chore::Partitions(app, shuffle, old) => self.delete_shuffle(on, &app, shuffle, old),
-                // The directories may be others', too, and whoever made them removes them.
                 Chore::Attempt { old, new: None } => {
-                    self.drop_application(on, &old, &old.dirs, Directories::Keep);
+                    self.drop_application(on, &old, &old.dirs);
                     // One that has registered anew meanwhile goes on with what it has.
                     if self.find(&old.id).is_none() {
                         self.store.forget(&old.id);
                     }
                 }
                 Chore::Attempt { old, new: Some(new) } => {
-                    self.drop_application(on, &old, &old.dirs.without(&new.dirs), Directories::Remove);
+                    self.drop_application(on, &old, &old.dirs.without(&new.dirs));
                 }
             }
         }
@@ -464,7 +463,7 @@ impl Merger {
         }
     }
 
-    fn drop_application(&self, on: &OnLane, app: &App, dirs: &MergeDirs, directories: Directories) {
+    fn drop_application(&self, on: &OnLane, app: &App, dirs: &MergeDirs) {
         app.is_over.store(true, Ordering::SeqCst);
         let shuffles = app.shuffles();
         Counters::sub(&self.counters.shuffles, shuffles.len() as u64);
@@ -474,7 +473,7 @@ impl Merger {
         // They stay in the table, so that a push that is still arriving learns that its file is closed.
         open.iter().for_each(|partition| partition.lock().close());
         self.readers.forget(&app.id);
-        if let Err(error) = app.files.delete_all(on, dirs, directories) {
+        if let Err(error) = app.files.delete_all(on, dirs) {
             warn!(app = %app.id, %error, "cannot delete all that an application merged");
         }
     }
