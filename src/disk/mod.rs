@@ -12,6 +12,7 @@
 //! | [`root`] | the configured directories beneath which executors' directories must lie |
 //! | `confined` | opening, removing and looking at a file without leaving a root |
 //! | [`executors`] | which application and executor registered which directories, and when an application ends |
+//! | `claims` | which application each directory belongs to |
 //! | [`index`], `index_cache` | the offsets of a map output, and a bounded cache of them |
 //! | `far_index` | the same where there are too many to keep: two offsets are read when they are needed |
 //! | [`files`] | open data files, bounded in number and time |
@@ -29,6 +30,7 @@
 //! grows beyond its bound, and no cache keeps a deleted file open past the next sweep.
 
 pub mod checksum;
+mod claims;
 mod confined;
 pub mod device;
 pub mod diagnose;
@@ -56,7 +58,7 @@ pub use confined::{Confinement, OpenError};
 pub use device::{Disk, Health, Space};
 pub use diagnose::Diagnosis;
 pub use executors::{
-    AppSummary, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
+    AppSummary, Entry, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
     RegistryLimits,
 };
 pub use limits::DiskLimits;

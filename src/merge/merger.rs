@@ -20,7 +20,7 @@ use super::partition::Partition;
 use super::readers::Readers;
 use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::store::{AppStore, Store};
-use crate::disk::{Disk, Roots};
+use crate::disk::{BlockStore, Disk, Proof, Roots};
 
 /// The settings of merging.
 #[derive(Clone, Debug)]
@@ -236,13 +236,18 @@ impl Merger {
     }
 
     /// Takes up an application as it was before a restart: the newest of its attempts that the journal has, and of each
-    /// shuffle the newest merge that was finalized. Its directories are judged anew. What was being merged is forgotten:
-    /// the next push makes its files anew.
-    pub fn restore(&self, on: &OnLane, known: Remembered, roots: &Roots) -> Result<(), MergeError> {
+    /// shuffle the newest merge that was finalized. Its directories are judged anew, and claimed where the application is
+    /// registered. What was being merged is forgotten: the next push makes its files anew.
+    pub fn restore(&self, on: &OnLane, known: Remembered, blocks: &BlockStore) -> Result<(), MergeError> {
+        let roots = blocks.roots();
         let dirs = known.dirs.iter().map(|dir| roots.accept(on, dir)).collect::<Result<_, _>>();
         let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
         let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;
+        let executors = blocks.executors();
+        if executors.proof(&known.app).is_some() {
+            executors.claim_merges(&known.app, dirs.dirs()).map_err(MergeError::Claim)?;
+        }
         let app = App::new(&known.app, known.attempt, dirs, files);
         Counters::add(&self.counters.shuffles, known.finalized.len() as u64);
         let finalized =
@@ -278,8 +283,12 @@ impl Merger {
         self.store.prepare(app, Some(key)).await.ok();
     }
 
-    /// Takes the merge information of an executor that registers. The first executor of an attempt decides where the
-    /// application merges to; a newer attempt drops the merges of the older one.
+    /// Takes the merge information of an executor that has registered. The first executor of an attempt decides where
+    /// the application merges to; a newer attempt drops the merges of the older one. The merge directories belong to the
+    /// application from then on.
+    ///
+    /// Other applications without proof that have one of these directories are gone, where this one has proof; they are
+    /// the answer. A newer attempt without proof is believed only beside a directory of the one before it.
     pub fn register<'a>(
         &self,
         on: &OnLane,
@@ -287,21 +296,31 @@ impl Merger {
         local_dirs: impl IntoIterator<Item = &'a str>,
         sub_dirs: i32,
         shuffle_manager: &str,
-        roots: &Roots,
-    ) -> Result<(), MergeError> {
-        let Some(info) = MergeInfo::parse(shuffle_manager)? else { return Ok(()) };
+        blocks: &BlockStore,
+    ) -> Result<Vec<AppId>, MergeError> {
+        let Some(info) = MergeInfo::parse(shuffle_manager)? else { return Ok(vec![]) };
         if !self.is_newer(app, info.attempt) {
-            return Ok(());
+            return Ok(vec![]);
         }
-        let dirs = Arc::new(MergeDirs::resolve(on, local_dirs, sub_dirs, &info, app, roots)?);
+        let dirs = MergeDirs::resolve(on, local_dirs, sub_dirs, &info, app, blocks.roots())?;
+        let dirs = Arc::new(dirs);
+        let executors = blocks.executors();
+        if executors.proof(app) != Some(Proof::Proven)
+            && let Some(before) = self.find(app)
+            && !dirs.are_beside(&before.dirs)
+        {
+            let (attempt, before) = (info.attempt, before.attempt);
+            return Err(MergeError::Elsewhere { app: app.clone(), attempt, before });
+        }
         let refused = |why| MergeError::Store { app: app.clone(), why };
         let files = self.store.application(app, &dirs, None).map_err(refused)?;
         let new = Arc::new(App::new(app, info.attempt, dirs, files));
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Another executor of the same attempt may have come first.
         if !self.is_newer(app, info.attempt) {
-            return Ok(());
+            return Ok(vec![]);
         }
+        let overruled = executors.claim_merges(app, new.dirs.dirs()).map_err(MergeError::Claim)?;
         let old = self.apps_mut().insert(app.clone(), Arc::clone(&new));
         if let Some(old) = old {
             info!(%app, attempt = old.attempt, "an older attempt of the application is over: what it merged goes");
@@ -310,7 +329,7 @@ impl Merger {
         self.journal.registered(app, new.attempt, &new.dirs, new.files.key());
         drop(changing);
         info!(%app, attempt = new.attempt, directories = new.dirs.dirs().len(), "an application merges");
-        Ok(())
+        Ok(overruled)
     }
 
     /// Ends an attempt, with its application or because of a `new` one. The caller holds `changing`.

@@ -36,8 +36,14 @@ fn without_attempts_the_first_executor_decides() {
 fn a_local_directory_needs_a_parent() {
     let fixture = Fixture::unregistered(|_| {});
     for dir in ["/", "blockmgr"] {
-        let refused =
-            fixture.merger.register(&OnLane::here(), &AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
+        let refused = fixture.merger.register(
+            &OnLane::here(),
+            &AppId::new(APP),
+            [dir],
+            64,
+            &meta("m"),
+            &fixture.blocks,
+        );
         assert_eq!(
             refused.unwrap_err().spark_text(),
             format!(
@@ -54,7 +60,7 @@ fn refuses_directories_that_no_root_holds() {
     let dir = fixture.path("");
     let dir = dir.trim_end_matches('/');
     let refused =
-        fixture.merger.register(&OnLane::here(), &AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
+        fixture.merger.register(&OnLane::here(), &AppId::new(APP), [dir], 64, &meta("m"), &fixture.blocks);
     let text = refused.unwrap_err().spark_text();
     let beside = fixture.base.parent().unwrap().join("m");
     assert_eq!(
