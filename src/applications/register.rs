@@ -5,10 +5,11 @@ use std::time::Instant;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::RegisterExecutor;
 use sealed_shuffle_transport::lane::OnLane;
+use tracing::warn;
 
 use super::Applications;
 use super::usage::owner;
-use crate::disk::{Proof, RegisterError, Registered};
+use crate::disk::{Entry, Proof, RegisterError, Registered};
 use crate::merge::MergeError;
 use crate::state::WriteReceipt;
 
@@ -37,17 +38,23 @@ impl Applications {
         // Directories are judged outside the turn: executors of one application do not wait for each other's disks.
         let registration = self.store.accept(on, &dirs, sub_dirs, manager)?;
         let turn = self.turns.take(app);
-        let registered =
+        let Entry { registered, mut overruled } =
             self.store.executors().register(app, executor, registration, proof, Instant::now())?;
         if registered == Registered::Overruling {
             self.overrule(app);
         }
-        let merging = self.merger.as_ref().map_or(Ok(()), |merger| {
-            merger.register(on, app, dirs.iter().copied(), sub_dirs, manager, self.store.roots())
+        let merging = self.merger.as_ref().map_or(Ok(vec![]), |merger| {
+            merger.register(on, app, dirs.iter().copied(), sub_dirs, manager, &self.store)
         });
+        let merging = merging.map(|others| overruled.extend(others));
         let written =
             self.state.as_ref().map(|state| state.executor(app, executor, &dirs, sub_dirs, manager, proof));
         drop(turn);
+        for other in &overruled {
+            let _turn = self.turns.take(other);
+            warn!(app = %other, by = %app, "an application without proof of identity had named directories of another: it is dropped");
+            self.overrule(other);
+        }
         if registered == Registered::First
             && let Some(user) = owner(on, dirs)
         {
@@ -56,9 +63,9 @@ impl Applications {
         Ok(Enrolment { registered, merging, written })
     }
 
-    /// Proof takes away what was registered without it ([`Proof::overrules`]). The executors have gone with the
-    /// registration that brought the proof, so that no block is looked up between the two; what was merged for them and
-    /// their records go here.
+    /// Proof takes away what was registered without it ([`Proof::overrules`]): of the same application, and of another
+    /// one that had named its directories. The executors have gone with the registration that brought the proof, so that
+    /// no block is looked up between the two; what was merged for them and their records go here.
     fn overrule(&self, app: &AppId) {
         if let Some(merger) = &self.merger {
             merger.forget(app);

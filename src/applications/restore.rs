@@ -64,11 +64,13 @@ impl Applications {
         &self,
         on: &OnLane,
         state: &State,
-        executors: Vec<RecoveredExecutor>,
+        mut executors: Vec<RecoveredExecutor>,
         restored: &mut Restoration,
     ) {
         let proven = executors.iter().filter(|known| known.proof == Proof::Proven);
         let proven: HashSet<AppId> = proven.map(|known| known.app.clone()).collect();
+        // Directories that two applications name belong to the one with proof.
+        executors.sort_by_key(|known| Proof::Proven.overrules(known.proof));
         for known in executors {
             // The proof counts although the executor that brought it may be dropped.
             let overruled = proven.contains(&known.app) && Proof::Proven.overrules(known.proof);
@@ -106,7 +108,7 @@ impl Applications {
             state.over(&app, attempt);
             return None;
         };
-        if let Err(error) = merger.restore(on, known, self.store.roots()) {
+        if let Err(error) = merger.restore(on, known, &self.store) {
             warn!(%app, attempt, %error, "the merges of the application from before the restart are lost");
             state.over(&app, attempt);
             return None;

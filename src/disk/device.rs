@@ -129,11 +129,6 @@ impl Disk {
         beneath(path, &self.path)
     }
 
-    /// The registered text without this root's path and the slash behind it.
-    pub(super) fn strip<'a>(&self, text: &'a str) -> Option<&'a str> {
-        text.strip_prefix(&self.path).and_then(|rest| rest.strip_prefix('/'))
-    }
-
     pub(super) fn open_file(&self, on: &OnLane, path: &str) -> Result<(OwnedFd, Identity), OpenFailure> {
         identified(self.confinement.open_file(on, self.handle(), path, Links::Refused))
     }

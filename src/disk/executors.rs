@@ -5,11 +5,12 @@
 //! application is the business of `applications`, which owns the entries here.
 //!
 //! Invariants: no handle is kept; the number of executors and their bytes are bounded; an application
-//! has one [`Proof`] for all its executors; the locks are held for a few lines and never over IO.
+//! has one [`Proof`] for all its executors; a directory belongs to one application (`claims`); the locks are held for a
+//! few lines and never over IO.
 //!
 //! Origin: `ExternalShuffleBlockResolver.registerExecutor` and `applicationRemoved`, Spark 4.3.0.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::OnLane;
 
+use super::claims::{CLAIM_BYTES, Claims};
 use super::root::{LocalDir, Presence, Roots};
 
 /// The registered executors of all applications.
@@ -32,9 +34,10 @@ pub struct Executors {
 /// What bounds the registrations.
 #[derive(Clone, Debug)]
 pub struct RegistryLimits {
-    /// Executors of all applications together. Default 100,000; each costs some 300 bytes beside its texts.
+    /// Executors of all applications together. Default 100,000; each costs some 400 bytes beside its texts.
     pub executors: usize,
-    /// Bytes of their texts (ids, directories, shuffle managers) and of a record for each directory. Default 256 MiB.
+    /// Bytes of their texts (ids, directories, shuffle managers) and of the records for each directory, merge
+    /// directories among them. Default 256 MiB.
     pub bytes: usize,
     /// An application that nothing asked for during this time is forgotten. Default none: never.
     pub idle_ttl: Option<Duration>,
@@ -58,7 +61,8 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// Proof wins: what was registered with it takes away what was registered without, whichever came first.
+    /// Proof wins: what was registered with it takes away what was registered without, whichever came first. That holds
+    /// for an application's name, and for directories that two applications name.
     pub const fn overrules(self, other: Self) -> bool {
         matches!((self, other), (Self::Proven, Self::Unproven))
     }
@@ -95,9 +99,13 @@ impl Registration {
     }
 
     fn bytes(&self) -> usize {
-        let dirs = self.dirs.iter().map(|dir| dir.text_bytes() + size_of::<LocalDir>());
-        self.shuffle_manager.len() + dirs.sum::<usize>()
+        self.shuffle_manager.len() + bytes_of(&self.dirs)
     }
+}
+
+/// What directories cost, with the claims on them.
+fn bytes_of(dirs: &[LocalDir]) -> usize {
+    dirs.iter().map(|dir| dir.text_bytes() + size_of::<LocalDir>() + CLAIM_BYTES).sum()
 }
 
 /// What a registration meant for its application.
@@ -109,6 +117,15 @@ pub enum Registered {
     Further,
     /// The first with proof of identity: all that was registered without is gone.
     Overruling,
+}
+
+/// An executor that is registered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entry {
+    /// What that meant for its application.
+    pub registered: Registered,
+    /// Other applications, registered without proof, that had named one of its directories: they are gone.
+    pub overruled: Vec<AppId>,
 }
 
 /// An application in numbers.
@@ -156,6 +173,23 @@ pub enum RegisterRefused {
         /// The application.
         app: AppId,
     },
+    /// A directory belongs to another application that lives.
+    #[error(
+        "{dir} lies at, above or below a directory of application {owner}, which lives; end that application if it is \
+         over (sealed-shuffle apps forget)"
+    )]
+    Taken {
+        /// The directory, as it was registered.
+        dir: String,
+        /// Whose it is.
+        owner: AppId,
+    },
+    /// The application ended while it claimed further directories.
+    #[error("application {app} has ended")]
+    Ended {
+        /// The application.
+        app: AppId,
+    },
     /// The table is full.
     #[error(
         "{limit} executors are registered already; forget applications that are over, or raise the limit"
@@ -180,8 +214,12 @@ impl Executors {
 
     /// Registers an executor, in place of an earlier registration of the same.
     ///
-    /// Proof wins: a proven registration of an application that was registered without proof drops what was there;
-    /// one without proof of an application that was registered with is refused.
+    /// Its directories belong to its application from then on: nothing at, above or below a directory of another
+    /// application is registered.
+    ///
+    /// Proof wins: a proven registration of an application that was registered without proof drops what was there, and
+    /// so it does with other applications without proof that have one of its directories. One without proof of an
+    /// application that was registered with is refused.
     pub fn register(
         &self,
         app: &AppId,
@@ -189,21 +227,21 @@ impl Executors {
         mut registration: Registration,
         proof: Proof,
         now: Instant,
-    ) -> Result<Registered, RegisterRefused> {
+    ) -> Result<Entry, RegisterRefused> {
         let table = &mut *self.write();
-        let mut done = match table.apps.contains_key(app) {
-            true => Registered::Further,
-            false => Registered::First,
-        };
-        if let Some(there) = table.apps.get(app) {
-            if there.proof.overrules(proof) {
-                return Err(RegisterRefused::NeedsProof { app: app.clone() });
-            }
-            if proof.overrules(there.proof) {
-                table.forget(app);
-                done = Registered::Overruling;
-            }
+        let before = table.apps.get(app).map(|there| there.proof);
+        if before.is_some_and(|before| before.overrules(proof)) {
+            return Err(RegisterRefused::NeedsProof { app: app.clone() });
         }
+        let overruled = table.overruled(app, proof, &registration.dirs)?;
+        let registered = match before {
+            None => Registered::First,
+            Some(before) if proof.overrules(before) => {
+                table.forget(app);
+                Registered::Overruling
+            }
+            Some(_) => Registered::Further,
+        };
         let there = table.apps.get(app);
         let old = there.and_then(|app| app.executors.get(executor));
         if old.is_none() && table.executors >= self.limits.executors {
@@ -211,10 +249,11 @@ impl Executors {
         }
         let freed = old.map_or(0, |old| cost(executor, old));
         let name = if there.is_none() { app.as_str().len() } else { 0 };
-        let bytes = table.bytes - freed + name + cost(executor, &registration);
-        if bytes > self.limits.bytes {
+        let more = name + cost(executor, &registration);
+        if table.bytes - freed + more > self.limits.bytes {
             return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
         }
+        overruled.iter().for_each(|other| drop(table.forget(other)));
         let entry = table.apps.entry(app.clone()).or_insert_with(|| App::new(proof));
         // Executors of an application name the same class.
         match entry.shuffle_manager == registration.shuffle_manager {
@@ -224,11 +263,35 @@ impl Executors {
         entry.seen |= registration.dirs.iter().any(LocalDir::existed);
         entry.generation = table.generation;
         entry.touch(self.since_start(now));
-        let replaced = entry.executors.insert(executor.clone(), Arc::new(registration)).is_some();
+        let registration = Arc::new(registration);
+        let replaced = entry.executors.insert(executor.clone(), Arc::clone(&registration));
         table.generation += 1;
-        table.bytes = bytes;
-        table.executors += usize::from(!replaced);
-        Ok(done)
+        table.bytes = table.bytes - freed + more;
+        table.executors += usize::from(replaced.is_none());
+        registration.dirs.iter().for_each(|dir| table.claims.take(app, dir));
+        let old = replaced.iter().flat_map(|old| &old.dirs);
+        old.for_each(|dir| table.claims.release(app, dir));
+        Ok(Entry { registered, overruled })
+    }
+
+    /// Gives an application the directories that it merges into, in place of those that it had. Other applications
+    /// without proof that have one of them are gone, where this one has proof; they are the answer.
+    pub fn claim_merges(&self, app: &AppId, dirs: &[LocalDir]) -> Result<Vec<AppId>, RegisterRefused> {
+        let table = &mut *self.write();
+        let ended = || RegisterRefused::Ended { app: app.clone() };
+        let entry = table.apps.get(app).ok_or_else(ended)?;
+        let (freed, more) = (bytes_of(&entry.merges), bytes_of(dirs));
+        let overruled = table.overruled(app, entry.proof, dirs)?;
+        if table.bytes - freed + more > self.limits.bytes {
+            return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
+        }
+        overruled.iter().for_each(|other| drop(table.forget(other)));
+        let entry = table.apps.get_mut(app).ok_or_else(ended)?;
+        let old = std::mem::replace(&mut entry.merges, dirs.into());
+        table.bytes = table.bytes - freed + more;
+        dirs.iter().for_each(|dir| table.claims.take(app, dir));
+        old.iter().for_each(|dir| table.claims.release(app, dir));
+        Ok(overruled)
     }
 
     /// What an executor registered; counts as use of its application.
@@ -278,8 +341,8 @@ impl Executors {
 
     /// Forgets an application; how many executors it had, if it was there.
     pub fn forget(&self, app: &AppId) -> Option<usize> {
-        let forgotten = self.write().forget(app);
-        forgotten.map(|app| app.executors.len())
+        let gone = self.write().remove(app)?;
+        Some(self.release(app, &gone))
     }
 
     /// The applications of which a directory lies on a disk, with those that nobody proved.
@@ -339,7 +402,20 @@ impl Executors {
             FindingReason::Idle => self.is_idle(entry, finding.at),
             FindingReason::DirectoriesGone => entry.generation == finding.generation,
         };
-        is_over.then(|| table.forget(&finding.app)).flatten().map(|app| app.executors.len())
+        let gone = is_over.then(|| table.remove(&finding.app)).flatten()?;
+        drop(table);
+        Some(self.release(&finding.app, &gone))
+    }
+
+    /// Frees the places of an application that is gone, some at a time, so that others do not wait for long; how many
+    /// executors it had.
+    fn release(&self, app: &AppId, gone: &App) -> usize {
+        let mut dirs = gone.dirs().peekable();
+        while dirs.peek().is_some() {
+            let table = &mut *self.write();
+            dirs.by_ref().take(RELEASE_SLICE).for_each(|dir| table.claims.release(app, dir));
+        }
+        gone.executors.len()
     }
 
     fn is_idle(&self, entry: &App, now: Instant) -> bool {
@@ -403,9 +479,13 @@ impl Executors {
 /// Directories that one [`Executors::sweep`] looks at.
 pub const SWEEP_SLICE: usize = 2048;
 
+/// Places that are freed under one hold of the lock.
+const RELEASE_SLICE: usize = 1024;
+
 #[derive(Debug, Default)]
 struct Table {
     apps: HashMap<AppId, App>,
+    claims: Claims,
     executors: usize,
     bytes: usize,
     /// Counts registrations, so that a scan notices one that came after it began.
@@ -413,18 +493,44 @@ struct Table {
 }
 
 impl Table {
+    /// Forgets an application with its places.
     fn forget(&mut self, app: &AppId) -> Option<App> {
-        let entry = self.apps.remove(app)?;
-        self.executors -= entry.executors.len();
-        self.bytes -= app.as_str().len();
-        self.bytes -= entry.executors.iter().map(|(id, reg)| cost(id, reg)).sum::<usize>();
-        Some(entry)
+        let gone = self.remove(app)?;
+        gone.dirs().for_each(|dir| self.claims.release(app, dir));
+        Some(gone)
+    }
+
+    /// Forgets an application. Its places are still to be freed; until then nobody is given them.
+    fn remove(&mut self, app: &AppId) -> Option<App> {
+        let gone = self.apps.remove(app)?;
+        self.executors -= gone.executors.len();
+        self.bytes -= app.as_str().len() + bytes_of(&gone.merges);
+        self.bytes -= gone.executors.iter().map(|(id, reg)| cost(id, reg)).sum::<usize>();
+        Some(gone)
+    }
+
+    /// The other applications that have to go before these directories belong to `app`; the first one that has not
+    /// is a refusal.
+    fn overruled(&self, app: &AppId, proof: Proof, dirs: &[LocalDir]) -> Result<Vec<AppId>, RegisterRefused> {
+        let mut overruled = HashSet::new();
+        for dir in dirs {
+            for rival in self.claims.rivals(app, dir) {
+                if self.apps.get(rival).is_some_and(|rival| proof.overrules(rival.proof)) {
+                    overruled.insert(rival.clone());
+                } else {
+                    return Err(RegisterRefused::Taken { dir: dir.text().into(), owner: rival.clone() });
+                }
+            }
+        }
+        Ok(overruled.into_iter().collect())
     }
 }
 
 #[derive(Debug)]
 struct App {
     executors: HashMap<ExecutorId, Arc<Registration>>,
+    /// The directories that it merges into.
+    merges: Box<[LocalDir]>,
     shuffle_manager: Arc<str>,
     proof: Proof,
     /// Nanoseconds since the table began; written under the read lock.
@@ -439,6 +545,7 @@ impl App {
     fn new(proof: Proof) -> Self {
         Self {
             executors: HashMap::new(),
+            merges: Box::default(),
             shuffle_manager: "".into(),
             proof,
             last_use: AtomicU64::new(0),
@@ -446,6 +553,11 @@ impl App {
             generation: 0,
             witness: None,
         }
+    }
+
+    /// All directories that belong to it.
+    fn dirs(&self) -> impl Iterator<Item = &LocalDir> {
+        self.executors.values().flat_map(|executor| &executor.dirs).chain(&self.merges)
     }
 
     fn touch(&self, since_start: u64) {

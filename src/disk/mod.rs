@@ -12,6 +12,7 @@
 //! | [`root`] | the configured directories beneath which executors' directories must lie |
 //! | `open_error` | why a file could not be opened |
 //! | [`executors`] | which application and executor registered which directories, and when an application ends |
+//! | `claims` | which application each directory belongs to |
 //! | [`index`], `index_cache` | the offsets of a map output, and a bounded cache of them |
 //! | `far_index` | the same where there are too many to keep: two offsets are read when they are needed |
 //! | [`files`] | open data files, bounded in number and time |
@@ -30,6 +31,7 @@
 
 mod bounded;
 pub mod checksum;
+mod claims;
 pub mod device;
 pub mod diagnose;
 pub mod executors;
@@ -56,7 +58,7 @@ mod tests;
 pub use device::{Disk, Health, Space};
 pub use diagnose::{Diagnosis, Examination};
 pub use executors::{
-    AppSummary, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
+    AppSummary, Entry, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
     RegistryLimits,
 };
 pub use limits::DiskLimits;
@@ -64,7 +66,6 @@ pub use lookup_error::LookupError;
 pub use map_output::MapOutput;
 pub use open_error::OpenError;
 pub use own::{OwnFile, OwnFiles, WriteError, Writing};
-pub use purge::Directories;
 pub use remove::{BATCH, Removal, RemovalStep};
 pub use root::{DirRefused, LocalDir, Presence, Roots};
 pub use root_error::RootError;

@@ -1,7 +1,8 @@
 //! Removing all files of certain names from a directory that Spark laid out, whatever they are called in full.
 //!
 //! Only what lies in sub-directories that Spark makes (`00` to `3f`, say) is looked at, nothing is followed, and what
-//! else lies there stays: the name of the directory came from a peer, and others may have files in it.
+//! else lies there stays: the name of the directory came from a peer, and others may have files in it. Directories stay,
+//! too, empty or not: an executor made them, and whoever made them removes them.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,15 +16,6 @@ use super::open_error::OpenError;
 use super::root::{LocalDir, Roots};
 use crate::confined::{OpenFailure, READ_DIRECTORY};
 
-/// What becomes of directories that are empty then.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Directories {
-    /// They stay: others may be about to use them.
-    Keep,
-    /// They are removed.
-    Remove,
-}
-
 impl Roots {
     /// Removes the files beneath `dir` whose names `is_meant` says; how many. A directory that is not there has none.
     ///
@@ -32,10 +24,9 @@ impl Roots {
         &self,
         on: &OnLane,
         dir: &LocalDir,
-        directories: Directories,
         is_meant: impl Fn(&str) -> bool,
     ) -> Result<u64, OpenError> {
-        match self.try_purge(on, dir, directories, &is_meant) {
+        match self.try_purge(on, dir, &is_meant) {
             Ok(removed) => Ok(removed),
             Err(OpenFailure::Errno(Errno::NOENT)) => Ok(0),
             Err(failure) => Err(failure.at(ShownPath::new(dir.text()))),
@@ -46,7 +37,6 @@ impl Roots {
         &self,
         on: &OnLane,
         dir: &LocalDir,
-        directories: Directories,
         is_meant: &dyn Fn(&str) -> bool,
     ) -> Result<u64, OpenFailure> {
         let disk = self.disk(dir);
@@ -63,16 +53,6 @@ impl Roots {
                 Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
                 Err(errno) => return Err(errno.into()),
             }
-            if directories == Directories::Remove {
-                remove_if_empty(open.as_fd(), &name)?;
-            }
-        }
-        drop(open);
-        if directories == Directories::Remove && !path.is_empty() {
-            let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
-            let parent = disk.open_directory(on, parent)?;
-            let name = CString::new(name).map_err(|_| OpenFailure::Escapes)?;
-            remove_if_empty(parent.as_fd(), &name)?;
         }
         Ok(removed)
     }
@@ -98,13 +78,6 @@ fn purge_sub_dir(dir: BorrowedFd<'_>, name: &CStr, is_meant: &dyn Fn(&str) -> bo
 fn entries(dir: &OwnedFd) -> Result<Vec<(CString, FileType)>, Errno> {
     let read = Dir::read_from(dir)?;
     read.map(|entry| entry.map(|entry| (entry.file_name().to_owned(), entry.file_type()))).collect()
-}
-
-fn remove_if_empty(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
-    match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-        Err(errno) => Err(errno),
-    }
 }
 
 /// Two or more lower-case hex digits.
@@ -147,16 +120,16 @@ mod tests {
         Tree { roots: Roots::open([&root]).unwrap(), root, _temp: temp }
     }
 
-    fn purge(tree: &Tree, dir: &str, directories: Directories) -> Result<u64, OpenError> {
+    fn purge(tree: &Tree, dir: &str) -> Result<u64, OpenError> {
         let path: PathBuf = tree.root.join(dir).components().collect();
         let dir = tree.roots.accept(&OnLane::here(), path.to_str().unwrap()).unwrap();
-        tree.roots.purge(&OnLane::here(), &dir, directories, |name| name.starts_with("a_"))
+        tree.roots.purge(&OnLane::here(), &dir, |name| name.starts_with("a_"))
     }
 
     #[test]
     fn removes_only_what_is_meant_and_follows_nothing() {
         let tree = tree();
-        assert_eq!(purge(&tree, "m", Directories::Keep).unwrap(), 3);
+        assert_eq!(purge(&tree, "m").unwrap(), 3);
         for gone in ["m/00/a_1", "m/3f/a_2", "m/3f/a_link"] {
             assert!(fs::symlink_metadata(tree.root.join(gone)).is_err(), "{gone}");
         }
@@ -166,17 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn removes_directories_that_are_empty_where_it_is_told_to() {
+    fn directories_stay_though_they_are_empty_then() {
         let tree = tree();
-        purge(&tree, "m", Directories::Remove).unwrap();
-        for gone in ["m/3f", "m/01"] {
-            assert!(!tree.root.join(gone).exists(), "{gone}");
-        }
-        assert!(tree.root.join("m/00/b_1").exists() && tree.root.join("elsewhere/00/a_6").exists());
-        assert_eq!(purge(&tree, "elsewhere", Directories::Remove).unwrap(), 1);
-        assert!(!tree.root.join("elsewhere").exists());
+        assert_eq!(purge(&tree, "elsewhere").unwrap(), 1);
+        assert!(tree.root.join("elsewhere/00").exists() && !tree.root.join("elsewhere/00/a_6").exists());
         // Another time there is nothing to do.
-        assert_eq!(purge(&tree, "elsewhere", Directories::Remove).unwrap(), 0);
+        assert_eq!(purge(&tree, "elsewhere").unwrap(), 0);
+        assert_eq!(purge(&tree, "not-there").unwrap(), 0);
     }
 
     #[test]
@@ -187,7 +156,7 @@ mod tests {
             let tree = Tree { roots: roots.with_confinement(confinement), root: root.clone(), _temp };
             fs::create_dir(root.join("00")).unwrap();
             fs::write(root.join("00/a_7"), "x").unwrap();
-            assert_eq!(purge(&tree, "", Directories::Keep).unwrap(), 1, "{confinement:?}");
+            assert_eq!(purge(&tree, "").unwrap(), 1, "{confinement:?}");
             assert!(!root.join("00/a_7").exists() && root.join("m/00/a_1").exists());
         }
     }
@@ -198,7 +167,7 @@ mod tests {
         let dir = tree.roots.accept(&OnLane::here(), tree.root.join("m").to_str().unwrap()).unwrap();
         fs::rename(tree.root.join("m"), tree.root.join("n")).unwrap();
         symlink(tree.root.join("n"), tree.root.join("m")).unwrap();
-        let refused = tree.roots.purge(&OnLane::here(), &dir, Directories::Remove, |_| true);
+        let refused = tree.roots.purge(&OnLane::here(), &dir, |_| true);
         assert!(matches!(refused, Err(OpenError::Escapes { .. })), "{refused:?}");
         assert!(tree.root.join("n/00/a_1").exists());
     }

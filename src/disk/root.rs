@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FileType};
@@ -92,20 +93,17 @@ impl Roots {
         let canonical = Canonical::of(on, dir).map_err(|_| unclear())?;
         // Java would hand on a mangled name; one that we could never open is refused here instead.
         let path = canonical.path.into_os_string().into_string().map_err(|_| unclear())?;
-        let (number, disk, rel) = self
+        let (number, rel) = self
             .disks
             .iter()
             .enumerate()
-            .find_map(|(number, disk)| Some((number, disk, disk.beneath(&path)?)))
+            .find_map(|(number, disk)| Some((number, disk.beneath(&path)?)))
             .ok_or_else(|| DirRefused::NotUnderRoot { dir: dir.into() })?;
-        // Mostly the text is the root's path, a slash and the place: then one copy of it does for both.
-        let plain = disk.strip(dir) == Some(rel);
-        let place = match u32::try_from(dir.len() - rel.len().min(dir.len())) {
-            Ok(start) if plain => Place::Tail(start),
-            _ => Place::Own(rel.into()),
-        };
+        let below = u32::try_from(path.len() - rel.len()).map_err(|_| unclear())?;
         let root = RootId(u16::try_from(number).map_err(|_| unclear())?);
-        Ok(LocalDir { text: dir.into(), place, root, existed: canonical.existed })
+        // Mostly it was registered by its canonical path: then one text does for both.
+        let text = (path != dir).then(|| dir.into());
+        Ok(LocalDir { path: path.into(), below, root, existed: canonical.existed, text })
     }
 
     /// Whether an executor's directory is there.
@@ -133,38 +131,32 @@ pub(super) fn share_of_files(total: usize, number: usize, n: usize) -> usize {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct RootId(u16);
 
-/// An executor's directory that lies beneath a root: the text as it was registered, and its canonical place.
+/// An executor's directory that lies beneath a root: its canonical place, and the text as it was registered.
 #[derive(Clone)]
 pub struct LocalDir {
-    text: Box<str>,
-    place: Place,
+    path: Arc<str>,
+    /// Where the part of `path` begins that is below the root.
+    below: u32,
     root: RootId,
     existed: bool,
-}
-
-/// The path below the root.
-#[derive(Clone)]
-enum Place {
-    /// The registered text from this byte on.
-    Tail(u32),
-    /// A text of its own.
-    Own(Box<str>),
+    /// Where it was not registered by its canonical path.
+    text: Option<Box<str>>,
 }
 
 impl LocalDir {
     /// The text as the executor registered it; `GetLocalDirsForExecutors` answers with it.
     pub fn text(&self) -> &str {
-        &self.text
+        self.text.as_deref().unwrap_or(&self.path)
+    }
+
+    /// The canonical path.
+    pub(super) fn path(&self) -> &Arc<str> {
+        &self.path
     }
 
     /// The canonical path below the root; empty for the root itself.
     pub fn relative(&self) -> &str {
-        match &self.place {
-            Place::Tail(start) => {
-                usize::try_from(*start).ok().and_then(|at| self.text.get(at..)).unwrap_or("")
-            }
-            Place::Own(path) => path,
-        }
+        usize::try_from(self.below).ok().and_then(|at| self.path.get(at..)).unwrap_or("")
     }
 
     /// Whether it was there when it was registered.
@@ -174,16 +166,19 @@ impl LocalDir {
 
     /// Whether it lies at the same place as `other`.
     pub(crate) fn is_same_place(&self, other: &Self) -> bool {
-        self.root == other.root && self.relative() == other.relative()
+        self.path == other.path
+    }
+
+    /// Whether it lies in the same directory as `other`.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        let parent = |dir: &Self| dir.path.rfind('/').map(|end| dir.path.get(..end).map(str::to_owned));
+        parent(self) == parent(other)
     }
 
     /// Whether it is what bears the name `name` in `parent`.
     pub(crate) fn is_child(&self, parent: &Self, name: &str) -> bool {
-        let place = match parent.relative() {
-            "" => self.relative() == name,
-            within => beneath(self.relative(), within) == Some(name),
-        };
-        self.root == parent.root && place
+        let parent = if &*parent.path == "/" { "" } else { &*parent.path };
+        beneath(&self.path, parent) == Some(name)
     }
 
     /// Position of its disk among the configured ones.
@@ -193,17 +188,13 @@ impl LocalDir {
 
     /// Bytes of text that it holds.
     pub(super) fn text_bytes(&self) -> usize {
-        self.text.len()
-            + match &self.place {
-                Place::Tail(_) => 0,
-                Place::Own(path) => path.len(),
-            }
+        self.path.len() + self.text.as_ref().map_or(0, |text| text.len())
     }
 }
 
 impl fmt::Debug for LocalDir {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} (root {}, {:?})", self.text, self.root.0, self.relative())
+        write!(f, "{:?} (root {}, {:?})", self.text(), self.root.0, self.relative())
     }
 }
 

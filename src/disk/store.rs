@@ -109,7 +109,7 @@ impl BlockStore {
         proof: Proof,
     ) -> Result<Registered, RegisterError> {
         let registration = self.accept(on, local_dirs, sub_dirs, shuffle_manager)?;
-        Ok(self.executors.register(app, executor, registration, proof, Instant::now())?)
+        Ok(self.executors.register(app, executor, registration, proof, Instant::now())?.registered)
     }
 
     /// What an executor registers, with its directories judged; all of them are accepted or none.

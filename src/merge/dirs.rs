@@ -89,6 +89,11 @@ impl MergeDirs {
         self.place(name).map_or_else(|| name.to_owned(), |place| place.shown)
     }
 
+    /// Whether one of the directories lies beside one of `others`.
+    pub(super) fn are_beside(&self, others: &Self) -> bool {
+        self.dirs.iter().any(|dir| others.dirs.iter().any(|other| dir.is_beside(other)))
+    }
+
     /// The directories that are not also among `others`.
     pub(super) fn without(&self, others: &Self) -> Self {
         let is_other = |dir: &LocalDir| others.dirs.iter().any(|other| dir.is_same_place(other));

@@ -4,7 +4,7 @@ use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::names::PartitionId;
-use crate::disk::DirRefused;
+use crate::disk::{DirRefused, RegisterRefused};
 
 /// A failure of merging.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,6 +43,22 @@ pub enum MergeError {
     /// The merge directory lies beneath no root.
     #[error("merge directory refused: {0}")]
     Dir(DirRefused),
+    /// The merge directory belongs to another application.
+    #[error("merge directory refused: {0}")]
+    Claim(RegisterRefused),
+    /// A newer attempt without proof names directories that are nowhere near those of the attempt before it.
+    #[error(
+        "attempt {attempt} of application {app} is not believed: nothing proves that it is the application, and it merges \
+         elsewhere than attempt {before}; set spark.authenticate=true"
+    )]
+    Elsewhere {
+        /// The application.
+        app: AppId,
+        /// The attempt that the executor names.
+        attempt: i32,
+        /// The attempt that is registered.
+        before: i32,
+    },
     /// The store cannot prepare the application.
     #[error("application {app} cannot merge: {why}")]
     Store {
@@ -222,6 +238,8 @@ impl MergeError {
             | Self::Escapes { .. }
             | Self::NoParent { .. }
             | Self::Dir(_)
+            | Self::Claim(_)
+            | Self::Elsewhere { .. }
             | Self::Store { .. }
             | Self::NotANumber { .. } => "merge_registration",
             Self::UnknownApp { .. } | Self::Attempt { .. } => "merge_application",

@@ -16,7 +16,6 @@ use sealed_shuffle_transport::seal::{Pull, PullError};
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
-use crate::disk::Directories;
 
 /// Files by path.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +27,6 @@ pub struct MemoryStore {
 struct Shared {
     files: BTreeMap<String, Vec<u8>>,
     failing: HashSet<Step>,
-    removed_dirs: Vec<String>,
 }
 
 /// A step that a test can make fail.
@@ -67,11 +65,6 @@ impl MemoryStore {
     /// All paths.
     pub fn paths(&self) -> Vec<String> {
         self.lock().files.keys().cloned().collect()
-    }
-
-    /// Directories that were removed.
-    pub fn removed_dirs(&self) -> Vec<String> {
-        self.lock().removed_dirs.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -154,7 +147,7 @@ impl AppStore for AppFiles {
         Ok(())
     }
 
-    fn delete_all(&self, _: &OnLane, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
+    fn delete_all(&self, _: &OnLane, dirs: &MergeDirs) -> io::Result<()> {
         let mut shared = self.store.lock();
         for dir in dirs.texts() {
             let beneath = format!("{dir}/");
@@ -163,9 +156,6 @@ impl AppStore for AppFiles {
                     && path.rsplit('/').next().is_some_and(|name| is_file_of(&self.app, name))
             };
             shared.files.retain(|path, _| !is_ours(path));
-            if directories == Directories::Remove {
-                shared.removed_dirs.push(dir.to_owned());
-            }
         }
         Ok(())
     }

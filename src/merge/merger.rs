@@ -21,7 +21,7 @@ use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::settings::MergeSettings;
 use super::shares::{Accounts, Pots};
 use super::store::{AppStore, Store};
-use crate::disk::{Directories, Disk, Roots};
+use crate::disk::{BlockStore, Disk, Proof, Roots};
 
 /// Figures of merging, under the names that Spark gives them (push-merge metrics since Spark 3.4).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -176,8 +176,8 @@ impl App {
 enum Chore {
     /// Close and delete partitions of one merge.
     Partitions(Arc<App>, ShuffleId, Shuffle),
-    /// The attempt is over: close its open files and delete the files that it made. If another attempt took its
-    /// place, its directories are removed, too, except those that the new one uses.
+    /// The attempt is over: close its open files and delete the files that it made, except in directories that the
+    /// attempt that took its place uses, too. Directories stay: whoever made them removes them.
     Attempt { old: Arc<App>, new: Option<Arc<App>> },
 }
 
@@ -207,13 +207,18 @@ impl Merger {
     }
 
     /// Takes up an application as it was before a restart: the newest of its attempts that the journal has, and of each
-    /// shuffle the newest merge that was finalized. Its directories are judged anew. What was being merged is forgotten:
-    /// the next push makes its files anew.
-    pub fn restore(&self, on: &OnLane, known: Remembered, roots: &Roots) -> Result<(), MergeError> {
+    /// shuffle the newest merge that was finalized. Its directories are judged anew, and claimed where the application is
+    /// registered. What was being merged is forgotten: the next push makes its files anew.
+    pub fn restore(&self, on: &OnLane, known: Remembered, blocks: &BlockStore) -> Result<(), MergeError> {
+        let roots = blocks.roots();
         let dirs = known.dirs.iter().map(|dir| roots.accept(on, dir)).collect::<Result<_, _>>();
         let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
         let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;
+        let executors = blocks.executors();
+        if executors.proof(&known.app).is_some() {
+            executors.claim_merges(&known.app, dirs.dirs()).map_err(MergeError::Claim)?;
+        }
         let app = App::new(&known.app, known.attempt, dirs, files, self.pots.accounts(&known.app));
         let mut left_out = 0;
         for (shuffle, merge) in known.finalized {
@@ -255,8 +260,12 @@ impl Merger {
         self.store.prepare(app, Some(key)).await.ok();
     }
 
-    /// Takes the merge information of an executor that registers. The first executor of an attempt decides where the
-    /// application merges to; a newer attempt drops the merges of the older one.
+    /// Takes the merge information of an executor that has registered. The first executor of an attempt decides where
+    /// the application merges to; a newer attempt drops the merges of the older one. The merge directories belong to the
+    /// application from then on.
+    ///
+    /// Other applications without proof that have one of these directories are gone, where this one has proof; they are
+    /// the answer. A newer attempt without proof is believed only beside a directory of the one before it.
     pub fn register<'a>(
         &self,
         on: &OnLane,
@@ -264,21 +273,31 @@ impl Merger {
         local_dirs: impl IntoIterator<Item = &'a str>,
         sub_dirs: i32,
         shuffle_manager: &str,
-        roots: &Roots,
-    ) -> Result<(), MergeError> {
-        let Some(info) = MergeInfo::parse(shuffle_manager)? else { return Ok(()) };
+        blocks: &BlockStore,
+    ) -> Result<Vec<AppId>, MergeError> {
+        let Some(info) = MergeInfo::parse(shuffle_manager)? else { return Ok(vec![]) };
         if !self.is_newer(app, info.attempt) {
-            return Ok(());
+            return Ok(vec![]);
         }
-        let dirs = Arc::new(MergeDirs::resolve(on, local_dirs, sub_dirs, &info, app, roots)?);
+        let dirs = MergeDirs::resolve(on, local_dirs, sub_dirs, &info, app, blocks.roots())?;
+        let dirs = Arc::new(dirs);
+        let executors = blocks.executors();
+        if executors.proof(app) != Some(Proof::Proven)
+            && let Some(before) = self.find(app)
+            && !dirs.are_beside(&before.dirs)
+        {
+            let (attempt, before) = (info.attempt, before.attempt);
+            return Err(MergeError::Elsewhere { app: app.clone(), attempt, before });
+        }
         let refused = |why| MergeError::Store { app: app.clone(), why };
         let files = self.store.application(app, &dirs, None).map_err(refused)?;
         let new = Arc::new(App::new(app, info.attempt, dirs, files, self.pots.accounts(app)));
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Another executor of the same attempt may have come first.
         if !self.is_newer(app, info.attempt) {
-            return Ok(());
+            return Ok(vec![]);
         }
+        let overruled = executors.claim_merges(app, new.dirs.dirs()).map_err(MergeError::Claim)?;
         let old = self.apps_mut().insert(app.clone(), Arc::clone(&new));
         if let Some(old) = old {
             info!(%app, attempt = old.attempt, "an older attempt of the application is over: what it merged goes");
@@ -287,7 +306,7 @@ impl Merger {
         self.journal.registered(app, new.attempt, &new.dirs, new.files.key());
         drop(changing);
         info!(%app, attempt = new.attempt, directories = new.dirs.dirs().len(), "an application merges");
-        Ok(())
+        Ok(overruled)
     }
 
     /// Ends an attempt, with its application or because of a `new` one. The caller holds `changing`.
@@ -385,16 +404,15 @@ impl Merger {
             let Some(chore) = self.chores().pop_front() else { return };
             match chore {
                 Chore::Partitions(app, shuffle, old) => self.delete_shuffle(on, &app, shuffle, old),
-                // The directories may be others', too, and whoever made them removes them.
                 Chore::Attempt { old, new: None } => {
-                    self.drop_application(on, &old, &old.dirs, Directories::Keep);
+                    self.drop_application(on, &old, &old.dirs);
                     // One that has registered anew meanwhile goes on with what it has.
                     if self.find(&old.id).is_none() {
                         self.store.forget(&old.id);
                     }
                 }
                 Chore::Attempt { old, new: Some(new) } => {
-                    self.drop_application(on, &old, &old.dirs.without(&new.dirs), Directories::Remove);
+                    self.drop_application(on, &old, &old.dirs.without(&new.dirs));
                 }
             }
         }
@@ -443,7 +461,7 @@ impl Merger {
         }
     }
 
-    fn drop_application(&self, on: &OnLane, app: &App, dirs: &MergeDirs, directories: Directories) {
+    fn drop_application(&self, on: &OnLane, app: &App, dirs: &MergeDirs) {
         app.is_over.store(true, Ordering::SeqCst);
         let shuffles = app.shuffles();
         let open: Vec<_> = shuffles.values().flat_map(Shuffle::partitions).cloned().collect();
@@ -451,7 +469,7 @@ impl Merger {
         // They stay in the table, so that a push that is still arriving learns that its file is closed.
         open.iter().for_each(|partition| partition.lock().close());
         self.readers.forget(&app.id);
-        if let Err(error) = app.files.delete_all(on, dirs, directories) {
+        if let Err(error) = app.files.delete_all(on, dirs) {
             warn!(app = %app.id, %error, "cannot delete all that an application merged");
         }
     }

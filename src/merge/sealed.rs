@@ -33,7 +33,7 @@ use tracing::warn;
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
-use crate::disk::{Directories, Roots};
+use crate::disk::Roots;
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
 use crate::sealed_files::{
     FillState, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, SealedWriter,
@@ -264,10 +264,10 @@ impl AppStore for AppFiles {
         self.files.remove(on, &self.place, partition.merged).map(|_| ()).map_err(io_error)
     }
 
-    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs, directories: Directories) -> io::Result<()> {
+    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs) -> io::Result<()> {
         self.files.forget(&self.app);
         for dir in dirs.dirs() {
-            let purged = self.roots.purge(on, dir, directories, |name| is_file_of(&self.app, name));
+            let purged = self.roots.purge(on, dir, |name| is_file_of(&self.app, name));
             purged.map_err(io::Error::other)?;
         }
         Ok(())
@@ -474,7 +474,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
+    use sealed_shuffle_protocol::ids::{ExecutorId, ReduceId, ShuffleId, ShuffleMergeId};
     use sealed_shuffle_protocol::shuffle::{
         Bitmap, FinalizeShuffleMerge, PushBlockStream, RemoveShuffleMerge, ReturnCode,
     };
@@ -483,6 +483,7 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
+    use crate::disk::{BlockStore, DiskLimits, Proof};
     use crate::keys::envelope::KeyCalls;
     use crate::keys::envelope::{LocalKeyFile, RingSettings};
     use crate::merge::{MergeError, MergeSettings, Merger, Remembered};
@@ -495,7 +496,7 @@ mod tests {
     struct Disk {
         temp: TempDir,
         keys: TempDir,
-        roots: Arc<Roots>,
+        blocks: BlockStore,
         runtime: Runtime,
     }
 
@@ -505,8 +506,8 @@ mod tests {
             for sub in 0..64 {
                 fs::create_dir_all(temp.path().join(format!("d/merge_manager_1/{sub:02x}"))).unwrap();
             }
-            let roots = Arc::new(Roots::open([temp.path()]).unwrap());
-            Self { temp, keys: tempfile::tempdir().unwrap(), roots, runtime: Runtime::new().unwrap() }
+            let blocks = BlockStore::new(Roots::open([temp.path()]).unwrap(), DiskLimits::default());
+            Self { temp, keys: tempfile::tempdir().unwrap(), blocks, runtime: Runtime::new().unwrap() }
         }
 
         /// Nothing is in memory, as after a restart.
@@ -526,13 +527,13 @@ mod tests {
             if known.key.is_none() {
                 self.runtime.block_on(merger.prepare(&known.app, &self.manager(1))).unwrap();
             }
-            merger.restore(&OnLane::here(), known, &self.roots).unwrap();
+            merger.restore(&OnLane::here(), known, &self.blocks).unwrap();
             merger
         }
 
         fn merger(&self) -> Arc<Merger> {
-            let files = Arc::new(SealedStore::new(Arc::clone(&self.roots), SealedLimits::default()));
-            let (roots, runtime) = (Arc::clone(&self.roots), self.runtime.handle().clone());
+            let files = Arc::new(SealedStore::new(Arc::clone(self.blocks.roots()), SealedLimits::default()));
+            let (roots, runtime) = (Arc::clone(self.blocks.roots()), self.runtime.handle().clone());
             let store = SealedMerges::new(files, roots, self.ring(), runtime, Fsync::Never);
             let settings = MergeSettings { min_chunk: 100, ..MergeSettings::default() };
             Arc::new(Merger::new(settings, Arc::new(store)))
@@ -559,9 +560,9 @@ mod tests {
             let local = format!("{}/../blockmgr-1", self.dir());
             let manager = self.manager(attempt);
             self.runtime.block_on(merger.prepare(&AppId::new(APP), &manager)).unwrap();
-            merger
-                .register(&OnLane::here(), &AppId::new(APP), [local.as_str()], 64, &manager, &self.roots)
-                .unwrap();
+            let (on, app, executor) = (OnLane::here(), AppId::new(APP), ExecutorId::new("1"));
+            self.blocks.register(&on, &app, &executor, &[&local], 64, &manager, Proof::Proven).unwrap();
+            merger.register(&on, &app, [local.as_str()], 64, &manager, &self.blocks).unwrap();
         }
 
         fn files(&self) -> Vec<Vec<u8>> {
@@ -670,7 +671,7 @@ mod tests {
         disk.register(&merger, 2);
         merger.clean_up(&OnLane::here());
         assert!(disk.files().is_empty());
-        assert!(!Path::new(&disk.dir()).exists());
+        assert_eq!(fs::read_dir(disk.dir()).unwrap().count(), 64, "the directories are not the server's");
     }
 
     #[test]

@@ -24,7 +24,6 @@ use sealed_shuffle_transport::seal::Pull;
 
 use super::dirs::MergeDirs;
 use super::names::PartitionId;
-use crate::disk::Directories;
 
 /// Stores the merged partitions of applications.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -77,9 +76,9 @@ pub trait AppStore: fmt::Debug + Send + Sync {
     /// Deletes the files of a partition; those that are not there are no error.
     fn delete(&self, on: &OnLane, partition: &PartitionId) -> io::Result<()>;
 
-    /// Deletes all merged files of the application beneath `dirs`, which are directories of its own
+    /// Deletes all merged files of the application beneath `dirs`, and no directory
     /// ([`Roots::purge`](crate::disk::Roots::purge) with [`names::is_file_of`](super::names::is_file_of) does that).
-    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs, directories: Directories) -> io::Result<()>;
+    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs) -> io::Result<()>;
 }
 
 /// A partition that is being merged. Dropping it leaves the files as they are.

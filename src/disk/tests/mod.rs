@@ -8,5 +8,6 @@ mod lookup;
 mod on_the_spot;
 mod other_requests;
 mod own;
+mod ownership;
 mod registration;
 mod sweeping;

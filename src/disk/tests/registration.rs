@@ -9,6 +9,7 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tempfile::TempDir;
 
 use super::fixture::{app, executor, on, text};
+use crate::disk::claims::CLAIM_BYTES;
 use crate::disk::{
     DirRefused, Executors, LocalDir, Proof, RegisterRefused, Registered, Registration, RegistryLimits,
     RootError, Roots,
@@ -124,7 +125,7 @@ fn a_later_registration_replaces_an_earlier() {
     assert_eq!(found.dirs()[0].text(), format!("{}/r1/c", text(&two.base)));
     assert_eq!(executors.count(), 1);
     let text = "app-1".len() + "1".len() + "sort".len() + found.dirs()[0].text().len();
-    assert_eq!(executors.bytes(), text + size_of::<LocalDir>());
+    assert_eq!(executors.bytes(), text + size_of::<LocalDir>() + CLAIM_BYTES);
     assert_eq!(executors.forget(&app()), Some(1));
     assert_eq!((executors.count(), executors.bytes()), (0, 0));
     assert!(executors.lookup(&app(), &executor(), now).is_none());
@@ -134,7 +135,9 @@ fn a_later_registration_replaces_an_earlier() {
 fn proof_wins_over_none() {
     let (executors, now) = (Executors::new(RegistryLimits::default(), Instant::now()), Instant::now());
     let register = |id: &str, proof| {
-        executors.register(&app(), &ExecutorId::new(id), Registration::new(vec![], 64, ""), proof, now)
+        let registration = Registration::new(vec![], 64, "");
+        let entry = executors.register(&app(), &ExecutorId::new(id), registration, proof, now);
+        entry.map(|entry| entry.registered)
     };
     assert_eq!(register("1", Proof::Unproven), Ok(Registered::First));
     assert_eq!(register("2", Proof::Unproven), Ok(Registered::Further));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
     BlockPushReturnCode, FinalizeShuffleMerge, MergeStatuses, PushBlockStream, RemoveShuffleMerge, ReturnCode,
 };
@@ -11,7 +11,7 @@ use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 use tempfile::TempDir;
 
-use crate::disk::Roots;
+use crate::disk::{BlockStore, DiskLimits, Proof, Roots};
 use crate::merge::{
     MemoryStore, MergeError, MergeSettings, MergedMeta, Merger, PartitionId, Push, PushRefused,
 };
@@ -22,7 +22,7 @@ pub(super) const CLASS: &str = "org.apache.spark.shuffle.sort.SortShuffleManager
 pub(super) struct Fixture {
     pub(super) merger: Arc<Merger>,
     pub(super) store: MemoryStore,
-    pub(super) roots: Roots,
+    pub(super) blocks: BlockStore,
     /// Stands for `/b` in the examples.
     pub(super) base: PathBuf,
     _temp: TempDir,
@@ -34,12 +34,12 @@ impl Fixture {
         let temp = tempfile::tempdir().unwrap();
         let base = temp.path().canonicalize().unwrap().join("b");
         std::fs::create_dir(&base).unwrap();
-        let roots = Roots::open([&base]).unwrap();
+        let blocks = BlockStore::new(Roots::open([&base]).unwrap(), DiskLimits::default());
         let mut settings = MergeSettings { min_chunk: 16, ..MergeSettings::default() };
         change(&mut settings);
         let store = MemoryStore::new();
         let merger = Arc::new(Merger::new(settings, Arc::new(store.clone())));
-        Self { merger, store, roots, base, _temp: temp }
+        Self { merger, store, blocks, base, _temp: temp }
     }
 
     pub(super) fn new() -> Self {
@@ -59,10 +59,23 @@ impl Fixture {
 
     pub(super) fn register(&self, app: &str, shuffle_manager: &str) -> Result<(), String> {
         let dirs = [self.path("d1/blockmgr-a"), self.path("d2/blockmgr-a")];
+        self.register_in(app, &dirs, shuffle_manager, Proof::Proven)
+    }
+
+    /// Registers an executor with these directories, for its blocks and for merging.
+    pub(super) fn register_in(
+        &self,
+        app: &str,
+        dirs: &[String],
+        shuffle_manager: &str,
+        proof: Proof,
+    ) -> Result<(), String> {
+        let (on, app, executor) = (OnLane::here(), AppId::new(app), ExecutorId::new("1"));
+        let registered = self.blocks.register(&on, &app, &executor, dirs, 64, shuffle_manager, proof);
+        registered.map_err(|error| error.spark_text())?;
         let dirs = dirs.iter().map(String::as_str);
-        let registered =
-            self.merger.register(&OnLane::here(), &AppId::new(app), dirs, 64, shuffle_manager, &self.roots);
-        registered.map_err(|error| error.spark_text())
+        let merging = self.merger.register(&on, &app, dirs, 64, shuffle_manager, &self.blocks);
+        merging.map(drop).map_err(|error| error.spark_text())
     }
 
     pub(super) fn path(&self, below: &str) -> String {

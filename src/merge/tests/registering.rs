@@ -1,6 +1,7 @@
 //! The place where an application merges, and the executors that decide it.
 
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::shuffle::PushBlockStream;
 use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{APP, CLASS, Fixture};
@@ -35,8 +36,14 @@ fn without_attempts_the_first_executor_decides() {
 fn a_local_directory_needs_a_parent() {
     let fixture = Fixture::unregistered(|_| {});
     for dir in ["/", "blockmgr"] {
-        let refused =
-            fixture.merger.register(&OnLane::here(), &AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
+        let refused = fixture.merger.register(
+            &OnLane::here(),
+            &AppId::new(APP),
+            [dir],
+            64,
+            &meta("m"),
+            &fixture.blocks,
+        );
         assert_eq!(
             refused.unwrap_err().spark_text(),
             format!(
@@ -53,7 +60,7 @@ fn refuses_directories_that_no_root_holds() {
     let dir = fixture.path("");
     let dir = dir.trim_end_matches('/');
     let refused =
-        fixture.merger.register(&OnLane::here(), &AppId::new(APP), [dir], 64, &meta("m"), &fixture.roots);
+        fixture.merger.register(&OnLane::here(), &AppId::new(APP), [dir], 64, &meta("m"), &fixture.blocks);
     let text = refused.unwrap_err().spark_text();
     let beside = fixture.base.parent().unwrap().join("m");
     assert_eq!(
@@ -84,13 +91,16 @@ fn refuses_a_merge_directory_that_is_a_link_to_elsewhere() {
 }
 
 #[test]
-fn an_attempt_does_not_delete_the_directories_of_the_next() {
+fn an_attempt_does_not_delete_the_files_of_the_next_in_the_same_directory() {
     let fixture = Fixture::unregistered(|_| {});
     let meta = |attempt: i32| format!(r#"{CLASS}:{{"mergeDir":"merge_manager","attemptId":"{attempt}"}}"#);
     fixture.register(APP, &meta(1)).unwrap();
     fixture.register(APP, &meta(2)).unwrap();
+    let of_the_next = PushBlockStream { app_attempt: 2, ..super::fixture::block(0, 0, 0, 0) };
+    assert_eq!(fixture.push(of_the_next, b"x"), "ok");
+    let paths = fixture.store.paths();
     fixture.merger.clean_up(&OnLane::here());
-    assert!(fixture.store.removed_dirs().is_empty());
+    assert_eq!((fixture.store.paths(), paths.len()), (paths, 3));
 }
 
 #[test]

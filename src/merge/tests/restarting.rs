@@ -77,7 +77,7 @@ fn merger(fixture: &Fixture) -> Merger {
 fn restart(mut fixture: Fixture, kept: &Kept) -> Fixture {
     fixture.merger = Arc::new(merger(&fixture));
     for known in kept.all() {
-        fixture.merger.restore(&OnLane::here(), known, &fixture.roots).unwrap();
+        fixture.merger.restore(&OnLane::here(), known, &fixture.blocks).unwrap();
     }
     fixture
 }
@@ -137,6 +137,6 @@ fn directories_are_judged_anew_on_the_way_back() {
     let (fixture, kept) = with_journal();
     let mut known = kept.all().remove(0);
     known.dirs[0] = "/somewhere/else".to_owned();
-    let refused = merger(&fixture).restore(&OnLane::here(), known, &fixture.roots).unwrap_err();
+    let refused = merger(&fixture).restore(&OnLane::here(), known, &fixture.blocks).unwrap_err();
     assert!(refused.spark_text().contains("not under any of the service's local directories"), "{refused}");
 }

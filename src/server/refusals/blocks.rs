@@ -48,12 +48,25 @@ impl RegisterError {
     pub fn spark_text(&self) -> String {
         match self {
             Self::Dir(refused) => refused.spark_text(),
-            Self::Refused(RegisterRefused::NeedsProof { app }) => {
+            Self::Refused(refused) => refused.spark_text(),
+        }
+    }
+}
+
+impl RegisterRefused {
+    /// What the peer reads. Whose a directory is, the log alone says.
+    pub fn spark_text(&self) -> String {
+        match self {
+            Self::NeedsProof { app } => {
                 security(format_args!("Client for null not authorized for application {}.", app.as_str()))
             }
-            Self::Refused(
-                RegisterRefused::TooManyExecutors { .. } | RegisterRefused::TooManyBytes { .. },
-            ) => illegal_state("Too many executors are registered"),
+            Self::Taken { dir, .. } => {
+                illegal_argument(format_args!("localDirs entry belongs to another application: {dir}"))
+            }
+            Self::Ended { app } => illegal_state(format_args!("Application {} has ended", app.as_str())),
+            Self::TooManyExecutors { .. } | Self::TooManyBytes { .. } => {
+                illegal_state("Too many executors are registered")
+            }
         }
     }
 }

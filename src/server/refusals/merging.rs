@@ -4,7 +4,7 @@
 
 use sealed_shuffle_protocol::ids::MergedPartition;
 
-use super::{illegal_argument, illegal_state, io, runtime};
+use super::{illegal_argument, illegal_state, io, runtime, security};
 use crate::merge::{MergeError, PartitionId, WriteCause};
 
 impl MergeError {
@@ -26,6 +26,12 @@ impl MergeError {
                 illegal_argument(format_args!("Invalid local directory without a parent dir: {dir}"))
             }
             Self::Dir(refused) => refused.spark_text(),
+            Self::Claim(refused) => refused.spark_text(),
+            Self::Elsewhere { app, attempt, before } => security(format_args!(
+                "Attempt {attempt} of application {} merges elsewhere than attempt {before}, and this connection proved no \
+                 identity: set spark.authenticate=true.",
+                app.as_str()
+            )),
             Self::Store { app, why } => {
                 illegal_state(format_args!("Application {} cannot merge: {why}", app.as_str()))
             }

@@ -24,7 +24,7 @@ use tracing::{Level, debug, warn};
 
 use super::Failure;
 use super::streams::StreamError;
-use crate::disk::{LookupError, RegisterError};
+use crate::disk::{LookupError, RegisterError, RegisterRefused};
 use crate::merge::MergeError;
 use crate::telemetry::{Metrics, RefusalReason};
 
@@ -189,9 +189,11 @@ impl Refusal {
             Self::OtherApplication { .. } | Self::OutOfReach { .. } => {
                 Count::Refused(RefusalReason::Application)
             }
-            Self::Register { error: RegisterError::Dir(_), .. } | Self::RegisterMerging { .. } => {
-                Count::Refused(RefusalReason::LocalDir)
+            Self::Register {
+                error: RegisterError::Dir(_) | RegisterError::Refused(RegisterRefused::Taken { .. }),
+                ..
             }
+            | Self::RegisterMerging { .. } => Count::Refused(RefusalReason::LocalDir),
             Self::Register { error: RegisterError::Refused(_), .. }
             | Self::TooManyDirs { .. }
             | Self::TooManyBlocks { .. }
