@@ -33,6 +33,7 @@ pub mod handover;
 pub mod inspect;
 pub mod io_encryption;
 pub mod keys;
+pub mod local_socket;
 pub mod merge;
 mod private_file;
 pub mod sealed_files;

@@ -22,6 +22,7 @@ mod java_options;
 mod key;
 pub mod keys;
 mod load;
+mod local_socket;
 mod markdown;
 mod merging;
 mod notice;

@@ -140,7 +140,7 @@ async fn serve(
     };
     // The socket is made after the port is bound, so that of two servers that start together only one looks for a
     // stale socket.
-    let handover = config.handover.as_ref().map(handover::Socket::bind).transpose();
+    let handover = config.handover.as_ref().map(handover::bind).transpose();
     let handover = handover.map_err(|error| failed(&error))?;
 
     let address = listener.local_addr().map_err(|error| failed(&error))?;

@@ -50,6 +50,7 @@ const SERVER: &[&str] = &[
     "private_file",
     "disk",
     "keys",
+    "local_socket",
     "handover",
     "sealed_files",
     "io_encryption",
