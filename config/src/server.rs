@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sealed_shuffle_protocol::limits::Limits;
 
+use super::admin::{self, AdminConfig};
 use super::authentication::{self, Authentication};
 use super::envelope::{self, EnvelopeConfig};
 use super::environment::Environment;
@@ -79,8 +80,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// After so long without use an application is forgotten; `None` never (`spark.sealed.app.idle-ttl`). 7 days.
     pub app_idle_ttl: Option<Duration>,
-    /// Where metrics and health are served; `None` nowhere (`spark.sealed.admin.address`).
-    pub admin: Option<SocketAddr>,
+    /// The operator's port (`spark.sealed.admin.*`). A socket in the state directory, and no address.
+    pub admin: AdminConfig,
     /// TLS beside all else; `None` refuses it (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
     pub tls: Option<TlsConfig>,
     /// Where data keys come from for what is sealed at rest (`spark.sealed.keys.*`). A local key file.
@@ -129,13 +130,14 @@ impl ServerConfig {
 
     /// The defaults of all keys, for a program that a server is part of: no file and no variable is looked at. Files are
     /// opened beneath `roots`; a restart finds in `state_dir` what it has to know. Every peer must prove an application, so
-    /// the secrets are still to be said.
+    /// the secrets are still to be said. The operator's port is off.
     pub fn new(roots: impl IntoIterator<Item = PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
         let roots = Roots { source: RootSource::Program, paths: roots.into_iter().collect() };
         let mut config = Self::read(&mut Values::defaults(), |_| Some(roots)).expect("there are roots");
         config.authentication = Authentication::Required;
         config.policy.anonymous = false;
         config.envelope = EnvelopeConfig::in_dir(state_dir);
+        config.admin = AdminConfig::default();
         config
     }
 
@@ -146,6 +148,7 @@ impl ServerConfig {
         let mut policy = policy::read(v);
         let (authentication, secrets) = authentication::resolve(v, &policy);
         policy.anonymous = authentication == Authentication::Optional;
+        let envelope = envelope::read(v);
         Some(Self {
             listen,
             authentication,
@@ -183,9 +186,9 @@ impl ServerConfig {
             limits: limits(v),
             max_executors: v.count(&keys::LIMIT_EXECUTORS),
             app_idle_ttl: v.unless_zero(&keys::APP_IDLE_TTL),
-            admin: admin(v),
+            admin: admin::read(v, &envelope.state_dir),
             tls: tls::resolve(v, tls::Side::Server),
-            envelope: envelope::read(v),
+            envelope,
             merging: MergeConfig::read(v),
             log: v.value(&keys::LOG),
             recovery: recovery(v),
@@ -234,6 +237,7 @@ impl ServerConfig {
             lines.push(format!("tls: {}", tls.summary()));
         }
         lines.push(format!("envelope keys: {}", self.envelope));
+        lines.push(format!("admin: {}", self.admin));
         if let Some(merging) = &self.merging {
             lines.push(format!("merging: on, in chunks of at least {}", merging.min_chunk));
         }
@@ -247,15 +251,6 @@ impl ServerConfig {
         ));
         lines
     }
-}
-
-/// Where the operator's port of a server with these sources is; `None` where it has none.
-pub fn admin_address(
-    sources: &Sources,
-    environment: &dyn Environment,
-) -> Result<Option<SocketAddr>, ConfigError> {
-    let read = |v: &mut Values<'_>| v.optional(&keys::ADMIN_ADDRESS).map(|(address, _)| address);
-    Ok(read_sources(sources, environment, Reader::Serve, read)?.0)
 }
 
 fn memory_budget(v: &mut Values<'_>) -> ByteCount {
@@ -302,17 +297,6 @@ fn limits(v: &mut Values<'_>) -> Limits {
     limits.chunks = v.count(&keys::LIMIT_CHUNKS);
     limits.local_dirs = v.count(&keys::LIMIT_LOCAL_DIRS);
     limits
-}
-
-fn admin(v: &mut Values<'_>) -> Option<SocketAddr> {
-    let (address, _) = v.optional(&keys::ADMIN_ADDRESS)?;
-    if !address.ip().is_loopback() {
-        v.warn(format!(
-            "{} = {address} is not on loopback: metrics and the names of applications are open to everyone who reaches it",
-            keys::ADMIN_ADDRESS.name()
-        ));
-    }
-    Some(address)
 }
 
 /// Whether a restart finds its registrations again; and two keys of Spark's service that are accepted without effect.

@@ -36,7 +36,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N")]
     port: Option<String>,
 
-    /// Serve metrics and health here; short for spark.sealed.admin.address
+    /// Serve metrics, health and the table of applications here; short for spark.sealed.admin.address
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
 
@@ -131,17 +131,18 @@ async fn serve(
         },
     )
     .map_err(|error| failed(&error))?;
-    let admin = match config.admin {
+    let admin = match config.admin.address {
         None => None,
         Some(address) => Some(
             bind("spark.sealed.admin.address", address, &ListenSettings::default())
                 .map_err(|error| failed(&error))?,
         ),
     };
-    // The socket is made after the port is bound, so that of two servers that start together only one looks for a
+    // The sockets are made after the port is bound, so that of two servers that start together only one looks for a
     // stale socket.
     let handover = config.handover.as_ref().map(handover::bind).transpose();
     let handover = handover.map_err(|error| failed(&error))?;
+    let admin_socket = admin::bind_socket(&config.admin).await.map_err(|error| failed(&error))?;
 
     let address = listener.local_addr().map_err(|error| failed(&error))?;
     let admin_address = match &admin {
@@ -149,12 +150,12 @@ async fn serve(
         Some(listener) => Some(listener.local_addr().map_err(|error| failed(&error))?),
     };
     let admin_stopped = CancellationToken::new();
-    let admin_task = admin.map(|listener| {
-        tokio::spawn(admin::run(listener, server.clone(), admin_stopped.clone().cancelled_owned()))
-    });
-    let handover_task = handover.map(|socket| {
-        tokio::spawn(handover::run(socket, Arc::new(server.clone()), admin_stopped.clone().cancelled_owned()))
-    });
+    let stopped = || admin_stopped.clone().cancelled_owned();
+    let port = admin::Port::new(server.clone(), &config.admin);
+    let admin_task = admin.map(|listener| tokio::spawn(port.clone().serve_tcp(listener, stopped())));
+    let socket_task = admin_socket.map(|socket| tokio::spawn(port.serve_socket(socket, stopped())));
+    let handover_task =
+        handover.map(|socket| tokio::spawn(handover::run(socket, Arc::new(server.clone()), stopped())));
     // The first line holds everything. The admin address also has its own line, for programs that read line by line.
     let lines = match admin_address {
         None => format!("listening on {address}\n"),
@@ -171,7 +172,7 @@ async fn serve(
         () = cut.cancelled() => warn!("a second signal: cut everything"),
     }
     admin_stopped.cancel();
-    for task in [admin_task, handover_task].into_iter().flatten() {
+    for task in [admin_task, socket_task, handover_task].into_iter().flatten() {
         drop(tokio::time::timeout(Duration::from_secs(1), task).await);
     }
     match config.recovery {
