@@ -25,9 +25,9 @@
 //! let mut config = ServerConfig::new(["/data/spark".into()], "/var/lib/engine");
 //! config.secret = Some(ConfiguredSecret::new("the applications' secret"));
 //! config.merging = Some(MergeConfig::default());
-//! config.admin = Some("127.0.0.1:9337".parse()?);
+//! config.admin.address = Some("127.0.0.1:9337".parse()?);
 //! let server = Server::from_config(&config).await?;
-//! let listeners = Listeners::bind(&config)?;
+//! let listeners = Listeners::bind(&config).await?;
 //! println!("listening on {}", listeners.address());
 //! listeners.serve(server, std::future::pending()).await;
 //! # Ok(())
@@ -62,6 +62,7 @@ pub mod internals;
 mod io_encryption;
 mod keys;
 mod listeners;
+mod local_socket;
 mod merge;
 mod private_file;
 mod sealed_files;
@@ -76,9 +77,9 @@ pub use self::server::{DrainOutcome, Server, StartError};
 
 // Of the packages below, so that an embedder names one package.
 pub use sealed_shuffle_config::{
-    AppPolicy, ByteCount, ConfiguredSecret, EnvelopeConfig, HandoverConfig, KeySource, MergeConfig,
-    OutagePolicy, Policy, SaslSettings, SecretDirectory, ServerConfig, ServerTimeouts, SocketOptions,
-    TlsConfig, TlsFile, TlsSource,
+    AdminConfig, AppPolicy, ByteCount, ConfiguredSecret, EnvelopeConfig, HandoverConfig, KeySource,
+    MergeConfig, OutagePolicy, Policy, SaslSettings, SecretDirectory, ServerConfig, ServerTimeouts,
+    SocketOptions, TlsConfig, TlsFile, TlsSource,
 };
 pub use sealed_shuffle_protocol::channel::SecurityLevel;
 pub use sealed_shuffle_protocol::ids::AppId;

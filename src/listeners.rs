@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealed_shuffle_config::ServerConfig;
+use sealed_shuffle_config::{AdminConfig, ServerConfig};
 use sealed_shuffle_transport::wire::{ListenError, ListenSettings, bind};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::handover::{Socket, SocketError};
+use crate::local_socket::{LocalSocket, SocketError};
 use crate::server::{DrainOutcome, Server};
 use crate::{admin, handover};
 
@@ -25,7 +25,9 @@ pub struct Listeners {
     address: SocketAddr,
     admin: Option<TcpListener>,
     admin_address: Option<SocketAddr>,
-    handover: Option<Socket>,
+    admin_socket: Option<LocalSocket>,
+    access: AdminConfig,
+    handover: Option<LocalSocket>,
 }
 
 /// Why a server cannot listen. The text names the key and the address or path, and says what to do.
@@ -47,12 +49,8 @@ enum Cause {
 impl Listeners {
     /// Binds what `config` names: [`listen`](ServerConfig::listen) with its [`sockets`](ServerConfig::sockets), and where
     /// they are there [`admin`](ServerConfig::admin) and [`handover`](ServerConfig::handover). Port 0 takes a free one.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime.
-    pub fn bind(config: &ServerConfig) -> Result<Self, BindError> {
-        Ok(listen(config)?)
+    pub async fn bind(config: &ServerConfig) -> Result<Self, BindError> {
+        Ok(listen(config).await?)
     }
 
     /// Where the server's port is.
@@ -71,23 +69,24 @@ impl Listeners {
         let drained = CancellationToken::new();
         // They end with us, too, if nobody polls us to the end.
         let _guard = drained.clone().drop_guard();
-        let admin = self.admin.map(|listener| {
-            tokio::spawn(admin::run(listener, server.clone(), drained.clone().cancelled_owned()))
-        });
+        let port = admin::Port::new(server.clone(), &self.access);
+        let stopped = || drained.clone().cancelled_owned();
+        let admin = self.admin.map(|listener| tokio::spawn(port.clone().serve_tcp(listener, stopped())));
+        let socket = self.admin_socket.map(|socket| tokio::spawn(port.serve_socket(socket, stopped())));
         let handover = self.handover.map(|socket| {
             let receiver = Arc::new(server.clone());
             tokio::spawn(handover::run(socket, receiver, drained.clone().cancelled_owned()))
         });
         let outcome = server.run(self.service, stop).await;
         drained.cancel();
-        for task in [admin, handover].into_iter().flatten() {
+        for task in [admin, socket, handover].into_iter().flatten() {
             drop(tokio::time::timeout(ENDING, task).await);
         }
         outcome
     }
 }
 
-fn listen(config: &ServerConfig) -> Result<Listeners, Cause> {
+async fn listen(config: &ServerConfig) -> Result<Listeners, Cause> {
     let sockets = &config.sockets;
     let settings = ListenSettings {
         backlog: sockets.backlog.unwrap_or_else(|| ListenSettings::default().backlog),
@@ -97,15 +96,18 @@ fn listen(config: &ServerConfig) -> Result<Listeners, Cause> {
     };
     let service = bind("spark.sealed.bind, spark.shuffle.service.port", config.listen, &settings)?;
     let operators = |address| bind("spark.sealed.admin.address", address, &ListenSettings::default());
-    let admin = config.admin.map(operators).transpose()?;
-    // The socket is made after the port is bound, so that of two servers that start together only one looks for a
+    let admin = config.admin.address.map(operators).transpose()?;
+    // The sockets are made after the port is bound, so that of two servers that start together only one looks for a
     // stale socket.
-    let handover = config.handover.as_ref().map(Socket::bind).transpose()?;
+    let handover = config.handover.as_ref().map(handover::bind).transpose()?;
+    let admin_socket = admin::bind_socket(&config.admin).await?;
     Ok(Listeners {
         address: service.local_addr()?,
         admin_address: admin.as_ref().map(TcpListener::local_addr).transpose()?,
         service,
         admin,
+        admin_socket,
+        access: config.admin.clone(),
         handover,
     })
 }

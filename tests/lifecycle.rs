@@ -7,11 +7,17 @@ mod running;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use sealed_shuffle::internals::admin;
+use sealed_shuffle_config::{AdminConfig, AdminSocket, AdminToken, ProcessEnvironment};
 use sealed_shuffle_protocol::ids::ChunkIndex;
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_transport::lane::OnLane;
+use tokio_util::sync::CancellationToken;
 
 use running::{APP, CTR, GCM, PATIENCE, Peer, Running, eventually};
 
@@ -116,32 +122,76 @@ fn flood_does_not_outrun_the_drain() {
     assert!(TcpStream::connect(address).is_err());
 }
 
-/// The admin port of a running server.
-struct Admin(SocketAddr);
+/// The admin port of a running server, over TCP and at a socket.
+struct Admin {
+    address: SocketAddr,
+    socket: PathBuf,
+    _dir: tempfile::TempDir,
+    _stop: tokio_util::sync::DropGuard,
+}
 
 impl Admin {
     fn of(running: &Running) -> Self {
-        Self(running.admin)
+        Self::with(running, AdminConfig::default())
     }
 
-    /// Status and the whole answer.
+    fn with(running: &Running, mut config: AdminConfig) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        config.socket = Some(AdminSocket { path: path.clone(), users: Vec::new(), by_default: false });
+        let (listener, socket) = running.runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            (listener, admin::bind_socket(&config).await.unwrap().unwrap())
+        });
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let port = admin::Port::new(running.server.clone(), &config);
+        running.runtime.spawn(port.clone().serve_tcp(listener, stop.clone().cancelled_owned()));
+        running.runtime.spawn(port.serve_socket(socket, stop.clone().cancelled_owned()));
+        Self { address, socket: path, _dir: dir, _stop: stop.drop_guard() }
+    }
+
+    /// Status and the whole answer, over TCP.
     fn ask(&self, method: &str, path: &str) -> (u16, String) {
-        let answer =
-            self.say(format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
-        let status = answer.split(' ').nth(1).unwrap_or_else(|| panic!("{answer:?}"));
-        (status.parse().unwrap(), answer)
+        self.ask_with(method, path, &[("Host", "localhost")])
+    }
+
+    fn ask_with(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        status_of(self.say(request(method, path, headers).as_bytes()))
+    }
+
+    /// The same at the socket.
+    fn ask_at_socket(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let mut socket = UnixStream::connect(&self.socket).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.write_all(request(method, path, headers).as_bytes()).unwrap();
+        status_of(answer_of(socket))
     }
 
     fn say(&self, bytes: &[u8]) -> String {
-        let mut socket = TcpStream::connect(self.0).unwrap();
+        let mut socket = TcpStream::connect(self.address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         // It may have answered and closed before all was sent.
         drop(socket.write_all(bytes));
         drop(socket.shutdown(std::net::Shutdown::Write));
-        let mut answer = Vec::new();
-        drop(socket.read_to_end(&mut answer));
-        String::from_utf8_lossy(&answer).into_owned()
+        answer_of(socket)
     }
+}
+
+fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{method} {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n")
+}
+
+fn answer_of(mut socket: impl Read) -> String {
+    let mut answer = Vec::new();
+    drop(socket.read_to_end(&mut answer));
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn status_of(answer: String) -> (u16, String) {
+    let status = answer.split(' ').nth(1).unwrap_or_else(|| panic!("{answer:?}"));
+    (status.parse().unwrap(), answer)
 }
 
 #[test]
@@ -188,20 +238,86 @@ fn health_says_when_the_server_drains() {
 }
 
 #[test]
-fn operator_ends_an_application() {
+fn operator_ends_an_application_at_the_socket() {
     let running = Running::start();
     let admin = Admin::of(&running);
     running.write_map(1, &[10]);
     let mut peer = running.registered(GCM);
     let stream = peer.open(1, &[0]).unwrap().stream;
-    assert_eq!(admin.ask("DELETE", "/applications/another").0, 404);
-    let (status, text) = admin.ask("DELETE", &format!("/applications/{APP}"));
+    let any_host = [("Host", "x")];
+    assert_eq!(admin.ask_at_socket("DELETE", "/applications/another", &any_host).0, 404);
+    let (status, text) = admin.ask_at_socket("DELETE", &format!("/applications/{APP}"), &any_host);
     assert_eq!(status, 200);
     assert!(text.contains("forgot 1 executors"), "{text}");
-    assert_eq!(admin.ask("DELETE", &format!("/applications/{APP}")).0, 404);
+    assert_eq!(admin.ask_at_socket("DELETE", &format!("/applications/{APP}"), &any_host).0, 404);
     assert!(peer.chunk(stream, 0).is_err());
     assert_eq!(running.metric("sealed_shuffle_executors"), 0);
+    assert_eq!(admin.ask_at_socket("GET", "/healthz", &any_host).0, 200, "it reads there, too");
     running.assert_serves();
+}
+
+#[test]
+fn nothing_is_changed_over_tcp_without_a_token() {
+    let running = Running::start();
+    let admin = Admin::of(&running);
+    let _peer = running.registered(GCM);
+    let application = format!("/applications/{APP}");
+    for authorization in ["Bearer ", "Bearer 0123456789abcdef0123456789abcdef", "Basic eDp4"] {
+        let headers = [("Host", "localhost"), ("Authorization", authorization)];
+        let (status, text) = admin.ask_with("DELETE", &application, &headers);
+        assert_eq!(status, 403, "{text}");
+        for word in [admin.socket.to_str().unwrap(), "--end", "spark.sealed.admin.token-file"] {
+            assert!(text.contains(word), "{word} is not in {text}");
+        }
+    }
+    assert_eq!(admin.ask("GET", "/applications").0, 200, "reading stays");
+    assert_eq!(running.metric("sealed_shuffle_executors"), 1);
+    assert_eq!(admin.ask_at_socket("DELETE", &application, &[("Host", "x")]).0, 200);
+}
+
+#[test]
+fn token_changes_over_tcp_and_another_does_not() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let running = Running::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let token = Some(AdminToken::read(&ProcessEnvironment, &file).unwrap());
+    let admin = Admin::with(&running, AdminConfig { token, ..AdminConfig::default() });
+    let _peer = running.registered(GCM);
+    let ends = |authorization: &str, more: &[(&str, &str)]| {
+        let authorization = ("Authorization", authorization);
+        let headers: Vec<_> = [("Host", "localhost"), authorization].iter().chain(more).copied().collect();
+        admin.ask_with("DELETE", &format!("/applications/{APP}"), &headers)
+    };
+    for wrong in ["Bearer 0123456789abcdef0123456789abcdeF", "Bearer ", "", "Basic eDp4", TOKEN] {
+        let (status, text) = ends(wrong, &[]);
+        assert_eq!(status, 401, "{wrong:?} {text}");
+        assert!(text.to_ascii_lowercase().contains("www-authenticate: bearer"), "{text}");
+        assert!(!text.contains(TOKEN));
+    }
+    let right = format!("Bearer {TOKEN}");
+    assert_eq!(ends(&right, &[("Origin", "http://localhost")]).0, 403, "a web page");
+    assert_eq!(ends(&right, &[("Origin", "null")]).0, 403, "a web page in a sandbox");
+    assert_eq!(running.metric("sealed_shuffle_executors"), 1);
+    assert_eq!(ends(&right, &[]).0, 200);
+}
+
+#[test]
+fn request_for_another_host_reads_nothing() {
+    let running = Running::start();
+    let config = AdminConfig { hosts: vec!["node-1".into()], ..AdminConfig::default() };
+    let admin = Admin::with(&running, config);
+    let asks = |host: &str| admin.ask_with("GET", "/applications", &[("Host", host)]);
+    let (status, text) = asks("evil.example:7338");
+    assert_eq!(status, 403);
+    assert!(text.contains("spark.sealed.admin.hosts") && !text.contains("application/json"), "{text}");
+    assert_eq!(admin.ask_with("GET", "/metrics", &[]).0, 400, "none at all");
+    assert_eq!(admin.ask_with("GET", "/metrics", &[("Host", "localhost"), ("Host", "evil.example")]).0, 400);
+    for ours in ["localhost", "127.0.0.1:7338", "node-1:7338"] {
+        assert_eq!(asks(ours).0, 200, "{ours}");
+    }
 }
 
 #[test]
@@ -282,5 +398,5 @@ fn admin_shows_the_policy_and_takes_encoded_names() {
     assert_eq!(running.metric(r#"sealed_shuffle_applications_by_channel{channel="aes-ctr"}"#), 1);
     assert_eq!(running.metric("sealed_shuffle_applications_below_target"), 1);
     drop(peer);
-    assert_eq!(admin.ask("DELETE", "/applications/app%2D1").0, 200);
+    assert_eq!(admin.ask_at_socket("DELETE", "/applications/app%2D1", &[("Host", "x")]).0, 200);
 }

@@ -11,6 +11,7 @@
 //! `Debug` neither; the process environment and the file system are seen through [`Environment`] alone. The
 //! commands call this before anything else is opened.
 
+mod admin;
 pub mod authentication;
 mod bytes;
 mod envelope;
@@ -24,6 +25,7 @@ mod java_options;
 mod key;
 pub mod keys;
 mod load;
+mod local_socket;
 mod markdown;
 mod merging;
 mod notice;
@@ -43,6 +45,7 @@ mod unknown;
 pub mod value;
 mod values;
 
+pub use self::admin::{AdminConfig, AdminPlaces, AdminSocket, AdminToken};
 pub use self::authentication::Authentication;
 pub use self::bytes::ByteCount;
 pub use self::envelope::{EnvelopeConfig, KeySource, OutagePolicy};
@@ -60,7 +63,7 @@ pub use self::report::{Effective, Report};
 pub use self::roots::{RootSource, Roots};
 pub use self::sasl::SaslSettings;
 pub use self::secret::{ConfiguredSecret, SecretDirectory, SecretSource};
-pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions, admin_address};
+pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
 pub use self::tls::{Password, TlsConfig, TlsFile, TlsSource};
 pub use self::value::{ClientAuth, KeySourceName, OnUnavailable, TlsVersions};
 pub use self::values::{Values, read_sources};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sealed_shuffle_protocol::limits::Limits;
 
+use super::admin::{self, AdminConfig};
 use super::authentication::{self, Authentication};
 use super::envelope::{self, EnvelopeConfig};
 use super::environment::Environment;
@@ -85,8 +86,8 @@ pub struct ServerConfig {
     /// An application that was not used for this time is forgotten; `None` forgets none (`spark.sealed.app.idle-ttl`).
     /// 7 days.
     pub app_idle_ttl: Option<Duration>,
-    /// The address of metrics and health; `None` serves none (`spark.sealed.admin.address`).
-    pub admin: Option<SocketAddr>,
+    /// The operator's port (`spark.sealed.admin.*`). A socket in the state directory, and no address.
+    pub admin: AdminConfig,
     /// TLS, on the port of the other channels; `None` refuses it (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
     pub tls: Option<TlsConfig>,
     /// The source of the keys for files that the server seals (`spark.sealed.keys.*`). A local key file.
@@ -136,13 +137,14 @@ impl ServerConfig {
 
     /// The defaults of all keys, for a program that embeds a server. It reads no file and no variable. The server opens
     /// blocks beneath `roots`, and keeps the files that outlive it in `state_dir`. Every peer must prove an application,
-    /// so the caller sets a secret before it starts the server.
+    /// so the caller sets a secret before it starts the server. The operator's port is off.
     pub fn new(roots: impl IntoIterator<Item = PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
         let roots = Roots { source: RootSource::Program, paths: roots.into_iter().collect() };
         let mut config = Self::read(&mut Values::defaults(), |_| Some(roots)).expect("there are roots");
         config.authentication = Authentication::Required;
         config.policy.anonymous = false;
         config.envelope = EnvelopeConfig::in_dir(state_dir);
+        config.admin = AdminConfig::default();
         config
     }
 
@@ -153,6 +155,7 @@ impl ServerConfig {
         let mut policy = policy::read(v);
         let (authentication, secrets) = authentication::resolve(v, &policy);
         policy.anonymous = authentication == Authentication::Optional;
+        let envelope = envelope::read(v);
         Some(Self {
             listen,
             authentication,
@@ -191,9 +194,9 @@ impl ServerConfig {
             limits: limits(v),
             max_executors: v.count(&keys::LIMIT_EXECUTORS),
             app_idle_ttl: v.unless_zero(&keys::APP_IDLE_TTL),
-            admin: admin(v),
+            admin: admin::read(v, &envelope.state_dir),
             tls: tls::resolve(v, tls::Side::Server),
-            envelope: envelope::read(v),
+            envelope,
             merging: MergeConfig::read(v),
             log: v.value(&keys::LOG),
             recovery: recovery(v),
@@ -244,6 +247,7 @@ impl ServerConfig {
             lines.push(format!("tls: {}", tls.summary()));
         }
         lines.push(format!("envelope keys: {}", self.envelope));
+        lines.push(format!("admin: {}", self.admin));
         if let Some(merging) = &self.merging {
             lines.push(format!("merging: on, in chunks of at least {}", merging.min_chunk));
         }
@@ -257,15 +261,6 @@ impl ServerConfig {
         ));
         lines
     }
-}
-
-/// The address of metrics and health of a server with these sources; `None` if it serves none.
-pub fn admin_address(
-    sources: &Sources,
-    environment: &dyn Environment,
-) -> Result<Option<SocketAddr>, ConfigError> {
-    let read = |v: &mut Values<'_>| v.optional(&keys::ADMIN_ADDRESS).map(|(address, _)| address);
-    Ok(read_sources(sources, environment, Reader::Serve, read)?.0)
 }
 
 fn memory_budget(v: &mut Values<'_>) -> ByteCount {
@@ -312,17 +307,6 @@ fn limits(v: &mut Values<'_>) -> Limits {
     limits.chunks = v.count(&keys::LIMIT_CHUNKS);
     limits.local_dirs = v.count(&keys::LIMIT_LOCAL_DIRS);
     limits
-}
-
-fn admin(v: &mut Values<'_>) -> Option<SocketAddr> {
-    let (address, _) = v.optional(&keys::ADMIN_ADDRESS)?;
-    if !address.ip().is_loopback() {
-        v.warn(format!(
-            "{} = {address} is not on loopback: metrics and the names of applications are open to everyone who reaches it",
-            keys::ADMIN_ADDRESS.name()
-        ));
-    }
-    Some(address)
 }
 
 /// Whether registrations outlast a restart. Reads two more keys of Spark's service, which have no effect.

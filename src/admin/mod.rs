@@ -1,4 +1,4 @@
-//! The operator's HTTP port: metrics, health, and telling the server that an application is over.
+//! The operator's port: metrics, health, and telling the server that an application is over.
 //!
 //! | request | answer |
 //! |---|---|
@@ -8,7 +8,17 @@
 //! | `GET /policy` | the policy as JSON: the levels that are served and targeted |
 //! | `DELETE /applications/ID` | forgets the application, and its secret if that was handed over; `404` for an unknown one |
 //!
-//! `ID` may be percent-encoded. There is no authentication: bind it to loopback, as the default does. Answers hold no secret.
+//! `ID` may be percent-encoded. The port speaks HTTP/1.1, at a Unix socket and over TCP. Who reaches the TCP port may
+//! read; only users that the socket admits, and holders of the token, may change something. A request over TCP says in
+//! `Host` a name that is ours, so that no web page reads here. Answers hold no secret. `serve` makes a [`Port`].
+//!
+//! ```text
+//! connection ─► Way (who it is) ─► Question (what is asked) ─► Gate (whether it may) ─► answer
+//! ```
+
+mod answers;
+mod gate;
+mod question;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,22 +27,26 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use percent_encoding::percent_decode_str;
-use sealed_shuffle_protocol::channel::SecurityLevel;
-use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_config::AdminConfig;
+use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::wire::accept_loop;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
+use self::answers::{answer, refusal};
+use self::gate::{Gate, Way};
+use self::question::Question;
+use crate::local_socket::{LocalSocket, SocketError, peer_user};
+use crate::private_file::{directory_of, make_directory};
 use crate::server::Server;
 
-/// Most connections at once.
+/// Most connections at once, over TCP and at the socket each.
 const PLACES: usize = 64;
 
 /// Time from the first byte of a request to the end of its head.
@@ -41,119 +55,113 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time from accepting a connection to its end.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
-const PROMETHEUS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
-
-/// Serves the admin port until `stop` resolves.
-pub async fn run(listener: TcpListener, server: Server, stop: impl Future<Output = ()>) {
-    accept_loop(&listener, &Arc::new(Semaphore::new(PLACES)), stop, |socket, _, place| {
-        drop(tokio::spawn(connection(socket, server.clone(), place)));
-    })
-    .await;
-}
-
-async fn connection(socket: TcpStream, server: Server, _place: Option<OwnedSemaphorePermit>) {
-    let service = service_fn(move |request| {
-        let server = server.clone();
-        async move { Ok::<_, Infallible>(answer(&server, &request).await) }
+/// Makes the socket of a configuration; `None` where it has none. A socket at the default place that cannot be made is
+/// warned about, and there is none. Must be called within a runtime.
+pub async fn bind_socket(config: &AdminConfig) -> Result<Option<LocalSocket>, SocketError> {
+    const KEY: &str = "spark.sealed.admin.socket";
+    let Some(place) = config.socket.clone() else { return Ok(None) };
+    let (by_default, path) = (place.by_default, place.path.clone());
+    let lane = Lane::new(1);
+    let bound = lane.run(move |on| {
+        if place.by_default {
+            make_directory(on, directory_of(&place.path)).map_err(|source| SocketError::Io {
+                key: KEY,
+                path: place.path.clone(),
+                source,
+            })?;
+        }
+        LocalSocket::bind(KEY, &place.path, &place.users)
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // A client that sends its request and then closes its writing side still gets the answer.
-        .half_close(true)
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(16 << 10)
-        .serve_connection(TokioIo::new(socket), service);
-    match tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "an admin connection failed"),
-        Err(_) => debug!("closed an admin connection that stayed too long"),
+    let broken = |error| Err(SocketError::Io { key: KEY, path, source: std::io::Error::other(error) });
+    let bound = bound.await.unwrap_or_else(broken);
+    match bound {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if by_default => {
+            warn!("applications cannot be ended through a socket: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
-async fn answer(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    let app = path.strip_prefix("/applications/").filter(|app| !app.is_empty());
-    match (path, app, request.method()) {
-        ("/metrics", _, &Method::GET) => match server.metrics_page() {
-            Ok(page) => response(StatusCode::OK, PROMETHEUS, page),
-            Err(_) => response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the metrics cannot be written\n"),
-        },
-        ("/healthz", _, &Method::GET) if server.is_draining() => {
-            response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
-        }
-        ("/healthz", _, &Method::GET) => response(StatusCode::OK, TEXT, "ok\n"),
-        (_, Some(app), &Method::DELETE) => forget(server.clone(), app_id(app)).await,
-        ("/applications", _, &Method::GET) => match target(request.uri().query()) {
-            Ok(target) => response(StatusCode::OK, JSON, server.applications(target).to_string()),
-            Err(text) => response(StatusCode::BAD_REQUEST, TEXT, text),
-        },
-        ("/policy", _, &Method::GET) => response(StatusCode::OK, JSON, server.policy().to_string()),
-        ("/metrics" | "/healthz" | "/applications" | "/policy", ..) => not_allowed("GET"),
-        (_, Some(_), _) => not_allowed("DELETE"),
-        _ => response(
-            StatusCode::NOT_FOUND,
-            TEXT,
-            "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, DELETE /applications/ID\n",
-        ),
+/// The operator's port of a server. Clones serve the same one.
+#[derive(Clone)]
+pub struct Port {
+    server: Server,
+    gate: Arc<Gate>,
+}
+
+impl Port {
+    /// A port of `server` that lets in whom `config` names.
+    pub fn new(server: Server, config: &AdminConfig) -> Self {
+        Self { server, gate: Arc::new(Gate::new(config)) }
     }
-}
 
-/// The application that a path names, percent-decoded (RFC 3986, section 2.1).
-fn app_id(encoded: &str) -> AppId {
-    AppId::new(percent_decode_str(encoded).decode_utf8_lossy())
-}
+    /// Serves TCP clients until `stop` resolves.
+    pub async fn serve_tcp(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        accept_loop(&listener, &Arc::new(Semaphore::new(PLACES)), stop, |socket, peer, place| {
+            match socket.local_addr() {
+                Ok(local) => {
+                    let way = Way::Tcp { peer, local: local.ip() };
+                    drop(tokio::spawn(self.clone().connection(socket, way, place)));
+                }
+                Err(error) => debug!(%error, "an admin connection has no address of ours any more"),
+            }
+        })
+        .await;
+    }
 
-/// Forgets the application on a thread that may wait for a disk.
-async fn forget(server: Server, app: AppId) -> Response<Full<Bytes>> {
-    match server.told().clone().run(move |_| server.forget(&app)).await {
-        Ok(Some(executors)) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
-        Ok(None) => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),
-        Err(_) => {
-            response(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "the application was not all forgotten\n")
+    /// Serves clients of the socket until `stop` resolves.
+    pub async fn serve_socket(self, socket: LocalSocket, stop: impl Future<Output = ()>) {
+        info!(path = %socket.path().display(), "the operator's port is at a socket");
+        let places = Arc::new(Semaphore::new(PLACES));
+        let take = |stream, user, place| {
+            let way = Way::Socket { user, is_admitted: socket.admits(user) };
+            drop(tokio::spawn(self.clone().connection(stream, way, Some(place))));
+        };
+        socket.accept_loop(places, stop, peer_user, take).await;
+    }
+
+    async fn connection(
+        self,
+        socket: impl AsyncRead + AsyncWrite + Unpin,
+        way: Way,
+        _place: Option<OwnedSemaphorePermit>,
+    ) {
+        let service = service_fn(move |request| {
+            let port = self.clone();
+            async move { Ok::<_, Infallible>(port.respond(way, &request).await) }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // A client that sends its request and then closes its writing side still gets the answer.
+            .half_close(true)
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(16 << 10)
+            .serve_connection(TokioIo::new(socket), service);
+        match tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "an admin connection failed"),
+            Err(_) => debug!("closed an admin connection that stayed too long"),
         }
     }
-}
 
-/// The target that a question names; `None` for the target of the policy.
-fn target(query: Option<&str>) -> Result<Option<SecurityLevel>, String> {
-    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
-    let level = query.strip_prefix("target=").and_then(SecurityLevel::named);
-    level.map(Some).ok_or_else(|| {
-        let names: Vec<_> = SecurityLevel::ALL.iter().map(|level| level.name()).collect();
-        format!("use ?target= with one of {}\n", names.join(", "))
-    })
-}
-
-fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
-    let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("use {allowed}\n"));
-    refused.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
-    refused
-}
-
-fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_application_is_named_percent_encoded_or_plain() {
-        for (text, decoded) in [
-            ("app-1", "app-1"),
-            ("a%2Fb%20c", "a/b c"),
-            ("%C3%a9", "é"),
-            ("100%", "100%"),
-            ("%zz%4", "%zz%4"),
-            ("%ff", "\u{fffd}"),
-        ] {
-            assert_eq!(app_id(text).as_str(), decoded, "{text}");
+    async fn respond(&self, way: Way, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Err(refused) = self.gate.admit(way, request) {
+            debug!(%way, "refused an admin request: {}", refused.text);
+            return refusal(refused);
         }
+        let question = match Question::of(request.method(), request.uri()) {
+            Ok(question) => question,
+            Err(unknown) => return refusal(unknown),
+        };
+        if question.is_change() {
+            if let Err(refused) = self.gate.admit_change(way, request) {
+                warn!(%way, "refused to {question}: {}", refused.text);
+                return refusal(refused);
+            }
+            info!(%way, "asked to {question}");
+        }
+        answer(&self.server, question).await
     }
 }

@@ -1,36 +1,42 @@
-//! `apps`: shows the applications of a running server, their channels, and those that a higher minimum would refuse.
+//! `apps`: shows the applications of a running server, their channels, and those that a higher minimum would refuse; and
+//! ends applications.
 
-use std::io::{Write, stdout};
-use std::time::Duration;
+use std::io::{ErrorKind, Write, stdout};
+use std::path::PathBuf;
 
 use clap::Args;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::HOST;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use sealed_shuffle_config::{ByteCount, ProcessEnvironment, admin_address};
+use hyper::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sealed_shuffle_config::{AdminPlaces, AdminToken, ByteCount, ProcessEnvironment};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
+use super::admin::{Answer, Place, ask};
 use super::table::columns;
 use super::{ConfigArgs, Exit, Failure};
 
-/// Time from connecting to the end of the answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Length of the longest answer that is read.
-const LONGEST: usize = 256 << 20;
-
 /// Show the applications of a running server, their channels, and those that a higher minimum would refuse
 ///
-/// Asks the server's admin port (serve --admin). One line for each application and channel, last seen first.
+/// Asks at the server's socket (spark.sealed.admin.socket, admin.sock in the state directory) where there is one, else at
+/// its admin port (serve --admin). One line for each application and channel, last seen first. With --end it ends
+/// applications instead.
 #[derive(Args, Debug)]
 pub(crate) struct Apps {
-    /// The server's admin port; without it, spark.sealed.admin.address
+    /// The server's admin port; without it, the socket, and then spark.sealed.admin.address
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
+
+    /// The server's socket; without it, spark.sealed.admin.socket
+    #[arg(long, value_name = "PATH", conflicts_with = "admin")]
+    socket: Option<PathBuf>,
+
+    /// End this application: the server forgets its executors, merged files, keys and secret; may be given many times
+    #[arg(long, value_name = "ID", conflicts_with_all = ["target", "json"])]
+    end: Vec<String>,
+
+    /// Token for ending applications over TCP; without it, spark.sealed.admin.token-file
+    #[arg(long, value_name = "FILE", requires = "end")]
+    token_file: Option<PathBuf>,
 
     /// Show the applications that this minimum would refuse: sasl-conf, aes-legacy, aes-ctr, aes-gcm or tls
     #[arg(long, value_name = "LEVEL")]
@@ -45,37 +51,44 @@ pub(crate) struct Apps {
 }
 
 impl Apps {
-    pub(crate) fn run(self) -> Result<(), Failure> {
-        let address = match self.admin {
-            Some(address) => address,
-            None => match admin_address(&self.config.sources(), &ProcessEnvironment)? {
-                Some(address) => address.to_string(),
-                None => {
-                    let text = "spark.sealed.admin.address is not set: name the server's admin port with --admin HOST:PORT";
-                    return Err(Failure::new(Exit::Config, text));
-                }
-            },
+    pub(crate) fn run(mut self) -> Result<(), Failure> {
+        let config = std::mem::take(&mut self.config);
+        let configured = match (&self.admin, &self.socket) {
+            // A place that was named needs no configuration, unless it may hold the token.
+            (None, None) => Some(AdminPlaces::from_sources(&config.sources(), &ProcessEnvironment)?),
+            _ if self.end.is_empty() || self.token_file.is_some() => None,
+            _ => Some(AdminPlaces::from_sources(&config.sources(), &ProcessEnvironment)?),
         };
+        let places = self.places(configured.as_ref())?;
+        match self.end.is_empty() {
+            true => self.show(&places),
+            false => self.end(&places, configured.and_then(|configured| configured.token_file)),
+        }
+    }
+
+    fn places(&self, configured: Option<&AdminPlaces>) -> Result<Vec<Place>, Failure> {
+        match (&self.socket, &self.admin, configured) {
+            (Some(path), ..) => Ok(vec![Place::Socket(path.clone())]),
+            (_, Some(address), _) => Ok(vec![Place::Tcp(address.clone())]),
+            (_, _, configured) => of_configuration(configured),
+        }
+    }
+
+    fn show(&self, places: &[Place]) -> Result<(), Failure> {
         let path = match &self.target {
-            Some(level) => {
-                if sealed_shuffle_protocol::channel::SecurityLevel::named(level).is_none() {
-                    return Err(Failure::new(
-                        Exit::Usage,
-                        format!("--target: {level:?} is no level of security"),
-                    ));
-                }
-                format!("/applications?target={level}")
+            Some(level) if SecurityLevel::named(level).is_none() => {
+                let text = format!("--target: {level:?} is no level of security");
+                return Err(Failure::new(Exit::Usage, text));
             }
+            Some(level) => format!("/applications?target={level}"),
             None => "/applications".to_owned(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
-        let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(&address, &path)).await });
-        let answer = asked.unwrap_or_else(|_| Err(unreachable(&address, "no answer in time")))?;
-        let value: Value = serde_json::from_slice(&answer).map_err(|error| {
-            Failure::new(Exit::Failed, format!("{address} answers something else: {error}"))
+        let answer = ask(places, &Method::GET, &path, None)?;
+        if answer.status != StatusCode::OK {
+            return Err(refused(&answer, "is it the admin port of a server with `apps`?"));
+        }
+        let value: Value = serde_json::from_slice(&answer.body).map_err(|error| {
+            Failure::new(Exit::Failed, format!("{} answers something else: {error}", answer.place))
         })?;
         let text = match self.json {
             true => format!("{value:#}\n"),
@@ -83,33 +96,71 @@ impl Apps {
         };
         stdout().write_all(text.as_bytes()).map_err(|error| Failure::new(Exit::Failed, error))
     }
-}
 
-async fn ask(address: &str, path: &str) -> Result<Bytes, Failure> {
-    let failed = |error: &dyn std::fmt::Display| unreachable(address, error);
-    let socket = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(socket)).await.map_err(|error| failed(&error))?;
-    tokio::spawn(connection);
-    let request = Request::get(path)
-        .header(HOST, address)
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| Failure::new(Exit::Usage, format!("--admin: {error}")))?;
-    let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
-    let status = response.status();
-    if status != StatusCode::OK {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{address} answers {status}: is it the admin port of a server with `apps`?"),
-        ));
+    /// Ends one application after the other; the first that cannot be ended is the last.
+    fn end(&self, places: &[Place], configured: Option<PathBuf>) -> Result<(), Failure> {
+        let token = match self.token_file.clone().or(configured) {
+            Some(file) => match AdminToken::read(&ProcessEnvironment, &file) {
+                Ok(token) => Some(token),
+                // The socket wants no token, and the file may be the server's alone.
+                Err(_) if matches!(places, [Place::Socket(_), ..]) => None,
+                Err(reason) => {
+                    let text =
+                        format!("{} (--token-file, spark.sealed.admin.token-file): {reason}", file.display());
+                    return Err(Failure::new(Exit::Config, text));
+                }
+            },
+            None => None,
+        };
+        for app in &self.end {
+            let path = format!("/applications/{}", utf8_percent_encode(app, NON_ALPHANUMERIC));
+            let answer = ask(places, &Method::DELETE, &path, token.as_ref())?;
+            match answer.status {
+                StatusCode::OK => println!("{}: {}", clean(app), clean(&answer.text())),
+                StatusCode::NOT_FOUND => {
+                    let text =
+                        format!("{} knows no application {app:?}: see sealed-shuffle apps", answer.place);
+                    return Err(Failure::new(Exit::Missing, text));
+                }
+                _ => return Err(refused(&answer, "the application was not ended")),
+            }
+        }
+        Ok(())
     }
-    let body = Limited::new(response.into_body(), LONGEST).collect().await;
-    body.map(|body| body.to_bytes()).map_err(|error| failed(&error))
 }
 
-fn unreachable(address: &str, error: impl std::fmt::Display) -> Failure {
-    let text = format!("nobody answers at {address}: {error}; does the server run with --admin {address}?");
-    Failure::new(Exit::Unreachable, text)
+/// The socket where there is one, and then the address.
+fn of_configuration(configured: Option<&AdminPlaces>) -> Result<Vec<Place>, Failure> {
+    let socket = configured.and_then(|configured| configured.socket.as_ref());
+    let address = configured.and_then(|configured| configured.address);
+    let is_missing =
+        |path: &PathBuf| path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    let there = socket.filter(|path| !is_missing(path)).cloned().map(Place::Socket);
+    let places: Vec<_> = there.into_iter().chain(address.map(Place::from)).collect();
+    if !places.is_empty() {
+        return Ok(places);
+    }
+    let socket = match socket {
+        Some(path) => format!(
+            "there is no socket at {} (spark.sealed.admin.socket, spark.sealed.state.dir)",
+            path.display()
+        ),
+        None => "spark.sealed.admin.socket is off".to_owned(),
+    };
+    let text = format!(
+        "{socket}, and spark.sealed.admin.address is not set: name the server's with --socket PATH or --admin HOST:PORT"
+    );
+    Err(Failure::new(Exit::Config, text))
+}
+
+fn refused(answer: &Answer, question: &str) -> Failure {
+    let Answer { place, status, .. } = answer;
+    match *status {
+        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+            Failure::new(Exit::Refused, format!("{place} refuses: {}", clean(&answer.text())))
+        }
+        _ => Failure::new(Exit::Failed, format!("{place} answers {status}: {question}")),
+    }
 }
 
 const HEAD: [&str; 10] = [

@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and logs to standard error. Exit codes are a contract, see
 //! [`Exit`].
 
+mod admin;
 mod apps;
 mod bench;
 mod certs;
@@ -164,7 +165,7 @@ fn log_filter(log: &str) -> Result<EnvFilter, Failure> {
 }
 
 /// Where every command's configuration comes from.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct ConfigArgs {
     /// Read this file instead of $SPARK_CONF_DIR/spark-defaults.conf (or $SPARK_HOME/conf/…)
     #[arg(long, value_name = "FILE")]

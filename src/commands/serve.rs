@@ -34,7 +34,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N")]
     port: Option<String>,
 
-    /// Serve metrics and health here; short for spark.sealed.admin.address
+    /// Serve metrics, health and the table of applications here; short for spark.sealed.admin.address
     #[arg(long, value_name = "HOST:PORT")]
     admin: Option<String>,
 
@@ -117,7 +117,7 @@ async fn serve(
     })?;
     let signals = Signals::new().map_err(|error| failed(&error))?;
     let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
-    let listeners = Listeners::bind(config).map_err(|error| failed(&error))?;
+    let listeners = Listeners::bind(config).await.map_err(|error| failed(&error))?;
     let address = listeners.address();
     // The first line holds everything. The admin address also has its own line, for programs that read line by line.
     let lines = match listeners.admin_address() {

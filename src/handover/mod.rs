@@ -29,19 +29,25 @@ mod lines;
 mod message;
 mod relay;
 mod serve;
-mod socket;
 #[cfg(test)]
 mod tests;
 
+use sealed_shuffle_config::HandoverConfig;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 
+use crate::local_socket::{LocalSocket, SocketError};
+
 pub use self::relay::{RelayError, relay};
 pub use self::serve::run;
-pub use self::socket::{Socket, SocketError};
 
 /// The first line of a client.
 const GREETING: &str = "sealed-shuffle-handover 1";
+
+/// Makes the socket of a configuration and listens on it. Must be called within a runtime.
+pub fn bind(config: &HandoverConfig) -> Result<LocalSocket, SocketError> {
+    LocalSocket::bind("spark.sealed.handover.socket", &config.socket, &config.users)
+}
 
 /// Receives the events that are handed over.
 pub trait Receiver: Send + Sync + 'static {

@@ -9,12 +9,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::lines::{LineError, Lines};
 use super::message::Message;
-use super::{GREETING, NotDone, Receiver, Socket};
+use super::{GREETING, NotDone, Receiver};
+use crate::local_socket::{LocalSocket, peer_user};
 
 /// Most connections at once. Further ones wait in the backlog. One is enough in practice.
 const PLACES: usize = 8;
@@ -22,17 +23,14 @@ const PLACES: usize = 8;
 /// Time for the greeting, for the rest of a line, and for the peer to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pause after a connection could not be accepted.
-const PAUSE: Duration = Duration::from_millis(200);
-
 /// Takes events at `socket` until `stop` resolves. The socket is removed then.
-pub async fn run(socket: Socket, receiver: Arc<dyn Receiver>, stop: impl Future<Output = ()>) {
+pub async fn run(socket: LocalSocket, receiver: Arc<dyn Receiver>, stop: impl Future<Output = ()>) {
     run_asking(socket, receiver, stop, peer_user).await;
 }
 
 /// The same as [`run`], with another way to learn the user of a peer.
 pub(super) async fn run_asking(
-    socket: Socket,
+    socket: LocalSocket,
     receiver: Arc<dyn Receiver>,
     stop: impl Future<Output = ()>,
     peer_user: impl Fn(&UnixStream) -> io::Result<u32>,
@@ -41,54 +39,24 @@ pub(super) async fn run_asking(
     // What is handed over may wait for the disk of the recovery store.
     let lane = Lane::new(PLACES);
     let mut connections = JoinSet::new();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut stop => return,
-            accepted = accept(&socket, &places) => accepted,
-        };
+    let take = |stream, user, place| {
         while connections.try_join_next().is_some() {}
-        let (stream, place) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                warn!(%error, "cannot accept a connection for handing over; waiting");
-                sleep(PAUSE).await;
-                continue;
-            }
-        };
-        match peer_user(&stream) {
-            Ok(user) if socket.admits(user) => {
-                debug!(user, "applications are handed over from now on");
-                let (receiver, lane) = (Arc::clone(&receiver), lane.clone());
-                connections.spawn(async move {
-                    let _place: OwnedSemaphorePermit = place;
-                    match serve(stream, receiver, lane).await {
-                        Ok(()) => debug!(user, "who handed over applications has gone"),
-                        Err(error) => warn!(user, %error, "closed a connection for handing over"),
-                    }
-                });
-            }
-            Ok(user) => {
-                warn!(
-                    user,
-                    "refused to take applications from a user: name it in spark.sealed.handover.users"
-                );
-                connections.spawn(refuse(stream, user, place));
-            }
-            Err(error) => warn!(%error, "cannot learn the user of a peer that hands over"),
+        if socket.admits(user) {
+            debug!(user, "applications are handed over from now on");
+            let (receiver, lane) = (Arc::clone(&receiver), lane.clone());
+            connections.spawn(async move {
+                let _place: OwnedSemaphorePermit = place;
+                match serve(stream, receiver, lane).await {
+                    Ok(()) => debug!(user, "who handed over applications has gone"),
+                    Err(error) => warn!(user, %error, "closed a connection for handing over"),
+                }
+            });
+        } else {
+            warn!(user, "refused to take applications from a user: name it in spark.sealed.handover.users");
+            connections.spawn(refuse(stream, user, place));
         }
-    }
-}
-
-async fn accept(socket: &Socket, places: &Arc<Semaphore>) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = socket.listener.accept().await?;
-    Ok((stream, place))
-}
-
-/// The effective user of the process that connected (SO_PEERCRED of unix(7)).
-fn peer_user(stream: &UnixStream) -> io::Result<u32> {
-    Ok(stream.peer_cred()?.uid())
+    };
+    socket.accept_loop(places, stop, peer_user, take).await;
 }
 
 async fn refuse(mut stream: UnixStream, user: u32, _place: OwnedSemaphorePermit) {

@@ -40,7 +40,7 @@ pub enum HandOverError {
     NotTaken,
     /// There are too many secrets already.
     #[error(
-        "secrets of {MOST_HELD} applications are held, which is the most: end some (DELETE /applications/ID)"
+        "secrets of {MOST_HELD} applications are held, which is the most: end some (sealed-shuffle apps --end ID)"
     )]
     TooMany,
     /// The text is no secret.

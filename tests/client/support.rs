@@ -88,7 +88,7 @@ impl Running {
 
     pub(crate) async fn start_with(config: &ServerConfig, root: TempDir) -> Self {
         let server = Server::from_config(config).await.unwrap();
-        let listeners = Listeners::bind(config).unwrap();
+        let listeners = Listeners::bind(config).await.unwrap();
         let address = Address::from(listeners.address());
         let task = tokio::spawn(async move {
             listeners.serve(server, std::future::pending()).await;

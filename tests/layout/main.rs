@@ -52,6 +52,7 @@ const SERVER: &[&str] = &[
     "confined",
     "disk",
     "keys",
+    "local_socket",
     "handover",
     "sealed_files",
     "io_encryption",

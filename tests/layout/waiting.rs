@@ -55,7 +55,7 @@ const PLACES: [(&str, &str, &str); 25] = [
     ("src", "state/", "runs on the lane of the recovery store, and on the thread of its writer"),
     ("src", "inspect/", "serves the command of that name alone"),
     ("src", "commands/", "a command's thread is its own"),
-    ("src", "handover/socket.rs", "binds its socket at start, and removes it at the end"),
+    ("src", "local_socket.rs", "binds sockets at start, and removes them at the end"),
     ("src", "handover/relay.rs", "serves the command of that name alone"),
     ("src", "private_file.rs", "writes key file and recovery store, on the lanes of both"),
     ("src", "applications/usage/user.rs", "takes an OnLane"),

@@ -27,7 +27,7 @@ fn config(root: &Path, state: &Path) -> ServerConfig {
 async fn serving(root: &Path, state: &Path, work: impl AsyncFnOnce(Client, Address)) {
     let config = config(root, state);
     let server = Server::from_config(&config).await.unwrap();
-    let listeners = Listeners::bind(&config).unwrap();
+    let listeners = Listeners::bind(&config).await.unwrap();
     let address = Address::from(listeners.address());
     let stop = CancellationToken::new();
     let run = tokio::spawn(listeners.serve(server, stop.clone().cancelled_owned()));
@@ -75,10 +75,10 @@ async fn a_server_has_an_operators_port_only_where_its_configuration_names_one()
     let (root, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut config = config(root.path(), state.path());
     config.recovery = false;
-    assert_eq!(Listeners::bind(&config).unwrap().admin_address(), None);
-    config.admin = Some(config.listen);
+    assert_eq!(Listeners::bind(&config).await.unwrap().admin_address(), None);
+    config.admin.address = Some(config.listen);
     let server = Server::from_config(&config).await.unwrap();
-    let listeners = Listeners::bind(&config).unwrap();
+    let listeners = Listeners::bind(&config).await.unwrap();
     let admin = listeners.admin_address().unwrap();
     let stop = CancellationToken::new();
     let run = tokio::spawn(listeners.serve(server, stop.clone().cancelled_owned()));

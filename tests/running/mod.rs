@@ -90,7 +90,7 @@ impl Running {
         config.secret = Some(ConfiguredSecret::new(secret.clone()));
         config.memory_budget = ByteCount::mib(16);
         config.listen = (Ipv4Addr::LOCALHOST, 0).into();
-        config.admin = Some(config.listen);
+        config.admin.address = Some(config.listen);
         change(&mut config);
 
         let runtime =
@@ -98,10 +98,7 @@ impl Running {
         let merged = MemoryStore::new();
         let files = Arc::new(merged.clone());
         let server = runtime.block_on(Server::merging_into(&config, files)).unwrap();
-        let listeners = {
-            let _within = runtime.enter();
-            Listeners::bind(&config).unwrap()
-        };
+        let listeners = runtime.block_on(Listeners::bind(&config)).unwrap();
         let (address, admin) = (listeners.address(), listeners.admin_address().unwrap());
         let stop = CancellationToken::new();
         let run = runtime.spawn(listeners.serve(server.clone(), stop.clone().cancelled_owned()));

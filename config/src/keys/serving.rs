@@ -8,7 +8,7 @@ use crate::key::DefaultValue::{Same, Text as Is, Unset};
 use crate::key::Reader::{Both, Client, Serve};
 use crate::key::{AnyKey, Key};
 use crate::value::{
-    Address, Choice, FOREVER, Int, Ip, LARGEST, LogFilter, Size, SizeUnit, Time, UnknownKeys,
+    Address, Choice, FOREVER, Int, Ip, LARGEST, List, LogFilter, Size, SizeUnit, Text, Time, UnknownKeys,
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -41,7 +41,48 @@ keys! {
         Address,
         Unset("off"),
         Serve,
-        "Where `/metrics`, `/healthz` and the forgetting of applications are served over HTTP, to everyone who reaches it. Flag `--admin`.",
+        "Where the operator's port is served over TCP: everyone who reaches it may read `/metrics`, `/healthz`, \
+         `/applications` and `/policy`. Flag `--admin`.",
+    );
+
+    /// Names of the operator's port.
+    pub static ADMIN_HOSTS: Key<List> = Key::new(
+        "spark.sealed.admin.hosts",
+        List,
+        Unset("loopback and the address itself"),
+        Serve,
+        "Further hosts, without a port, by which TCP clients may call the operator's port: a request with another `Host` is \
+         refused, since a web page may have sent it (DNS rebinding).",
+    );
+
+    /// What may change something over TCP.
+    pub static ADMIN_TOKEN_FILE: Key<Text> = Key::new(
+        "spark.sealed.admin.token-file",
+        Text { what: "path" },
+        Unset("none: no changes over TCP"),
+        Serve,
+        "File of mode 0600 with a token of 32 characters or more, read at start: a TCP client that sends it as \
+         `Authorization: Bearer TOKEN` may end applications.",
+    );
+
+    /// Where changes are taken.
+    pub static ADMIN_SOCKET: Key<Text> = Key::new(
+        "spark.sealed.admin.socket",
+        Text { what: "path, or `off`" },
+        Unset("`admin.sock` in `spark.sealed.state.dir`"),
+        Serve,
+        "Unix socket of the operator's port, for reading and for changes. Mode 0600, or 0660 where other users are named; \
+         made at start, removed at the end. `off` makes none. Without the key, a server starts without a socket that it cannot make.",
+    );
+
+    /// By whom.
+    pub static ADMIN_USERS: Key<List> = Key::new(
+        "spark.sealed.admin.users",
+        List,
+        Unset("our own and root"),
+        Serve,
+        "Users, by name or number, that may use the socket beside our own and root; they must be in its group, and may have \
+         to reach its directory.",
     );
 
     /// Bytes in flight.

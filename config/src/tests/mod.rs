@@ -1,5 +1,6 @@
 //! Rules that hold over several files of this room: from sources to typed configuration.
 
+mod admin;
 mod envelope;
 mod handover;
 mod names;

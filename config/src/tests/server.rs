@@ -17,7 +17,7 @@ fn defaults_are_sparks() {
     assert_eq!((config.sockets.backlog, config.sockets.keep_alive), (None, false));
     assert_eq!(config.limits.chunks, 4_194_304);
     assert_eq!(config.app_idle_ttl, Some(Duration::from_secs(604_800)));
-    assert_eq!(config.admin, None);
+    assert_eq!(config.admin.address, None);
     assert_eq!(warnings(&config.report.notices), Vec::<&str>::new());
     assert!(config.recovery);
 }
@@ -173,7 +173,7 @@ fn the_budget_holds_at_least_two_segments() {
 fn an_admin_address_beyond_loopback_is_warned_about() {
     let environment = surroundings("");
     let config = serve(&["spark.sealed.admin.address=9091"], &environment).unwrap();
-    assert_eq!(config.admin, Some("127.0.0.1:9091".parse().unwrap()));
+    assert_eq!(config.admin.address, Some("127.0.0.1:9091".parse().unwrap()));
     assert!(warnings(&config.report.notices).is_empty());
     let config = serve(&["spark.sealed.admin.address=0.0.0.0:9091"], &environment).unwrap();
     assert!(warnings(&config.report.notices)[0].contains("not on loopback"));

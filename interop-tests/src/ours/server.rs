@@ -54,6 +54,8 @@ impl Server {
         }
         if !conf.iter().any(|(key, _)| *key == "spark.sealed.state.dir") {
             command.args(["--conf", "spark.shuffle.service.db.enabled=false"]);
+            // Servers that run at once would all make their sockets in the state directory of this user.
+            command.args(["--conf", "spark.sealed.admin.socket=off"]);
         }
         clean_environment(&mut command);
         if let Some(secret) = secret {
@@ -112,7 +114,7 @@ impl Server {
         let mut text = String::new();
         let read = TcpStream::connect(self.admin).and_then(|mut socket| {
             socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-            write!(socket, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")?;
+            write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
             socket.read_to_string(&mut text)
         });
         assert!(read.is_ok(), "cannot read {path} from {}: {read:?}", self.admin);

@@ -34,7 +34,7 @@ pub(super) async fn start(
     config.policy = Policy { anonymous: secret.is_none(), ..Policy::at_least(minimum) };
     config.timeouts.drain = Duration::from_secs(1);
     let server = Server::from_config(&config).await.map_err(|error| failed(&error))?;
-    let listeners = Listeners::bind(&config).map_err(|error| failed(&error))?;
+    let listeners = Listeners::bind(&config).await.map_err(|error| failed(&error))?;
     let address = listeners.address();
     let stop = CancellationToken::new();
     tokio::spawn(listeners.serve(server, stop.clone().cancelled_owned()));

@@ -27,6 +27,8 @@ import java.util.concurrent.TimeUnit;
  */
 public final class Service implements Closeable {
   private static final long START_LIMIT_S = 120;
+  /** Ours ends an application over TCP for who has it. */
+  private static final String TOKEN = "token-of-the-suites-0123456789abcdef";
   private static volatile int started;
   private final Process process;
   private final int port;
@@ -51,6 +53,7 @@ public final class Service implements Closeable {
       all.put("spark.local.dir", System.getProperty("java.io.tmpdir"));
       all.put("spark.shuffle.service.db.enabled", "false");
       all.put("spark.sealed.state.dir", Files.createDirectory(home.resolve("state")).toString());
+      all.put("spark.sealed.admin.token-file", written(home.resolve("admin"), Map.of("token", TOKEN)) + "/token");
       all.put("spark.sealed.security.minimum", "plaintext");
       all.put("spark.authenticate", String.valueOf(secrets != null));
       if (secrets != null) {
@@ -152,6 +155,7 @@ public final class Service implements Closeable {
       HttpURLConnection http =
           (HttpURLConnection) URI.create("http://127.0.0.1:" + adminPort + path).toURL().openConnection();
       http.setRequestMethod(method);
+      http.setRequestProperty("Authorization", "Bearer " + TOKEN);
       http.setReadTimeout(60_000);
       return http.getResponseCode() >= 400 ? ""
           : new String(http.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
