@@ -5,7 +5,7 @@
 //! very file that was made ([`OwnFile`] keeps device and inode): executors may write beneath the roots, and a file
 //! that was put in its place is not written to.
 //!
-//! [`crate::sealed_files`] is the caller.
+//! `sealed_files` is the caller.
 
 use std::fmt;
 use std::os::fd::OwnedFd;

@@ -7,7 +7,7 @@
 //! The server's own [`crate::disk::index`] answers single ranges from a parsed index and accepts all that Spark
 //! accepts. This module is for a caller that reads a whole file and first has to know that the two files belong
 //! together. It checks every offset, and the last one must be the length of the data. The index of a merged file has
-//! the same form, with an end for each chunk. The callers are `decrypt` and [`crate::inspect`].
+//! the same form, with an end for each chunk. The callers are `decrypt` and `inspect`.
 //!
 //! Origin: `IndexShuffleBlockResolver.checkIndexAndDataFile`, Spark 4.3.0.
 

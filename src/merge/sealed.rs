@@ -1,6 +1,6 @@
 //! The store of merged partitions on disk. It seals everything that it writes.
 //!
-//! It joins the rules of merging with [`sealed_files`](crate::sealed_files) and the data keys of applications. A piece is copied
+//! It joins the rules of merging with `sealed_files` and the data keys of applications. A piece is copied
 //! once, into a segment in which it is sealed; segments are kept for the next piece.
 //!
 //! A chunk that turned out damaged while it was sent is remembered as long as its partition is kept open. Its
