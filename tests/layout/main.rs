@@ -72,6 +72,7 @@ const SERVER: &[&str] = &[
 /// What an embedder of the server sees, and `commands` and `internals`, which are there with the features `program` and
 /// `internals` alone.
 const SHOWN: &[&str] = &[
+    "AdminConfig",
     "AppId",
     "AppPolicy",
     "AppSecret",

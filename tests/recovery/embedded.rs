@@ -83,7 +83,10 @@ async fn a_server_has_an_operators_port_only_where_its_configuration_names_one()
     let stop = CancellationToken::new();
     let run = tokio::spawn(listeners.serve(server, stop.clone().cancelled_owned()));
     let mut operator = TcpStream::connect(admin).await.unwrap();
-    operator.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    operator
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     operator.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
