@@ -138,6 +138,11 @@ impl Running {
         file
     }
 
+    /// Where a file of the executor lies.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.place(name)
+    }
+
     fn place(&self, name: &str) -> PathBuf {
         let sub = self.dir.join(Placement::of(name, 1, SUB_DIRS).unwrap().sub_dir());
         fs::create_dir_all(&sub).unwrap();

@@ -73,7 +73,7 @@ impl<'a> Honest<'a> {
         assert!(began.elapsed() < SOON, "served after {:?}", began.elapsed());
     }
 
-    fn registered(&self) -> Peer {
+    pub(crate) fn registered(&self) -> Peer {
         let mut peer = Peer::connect(self.running.address);
         peer.handshake(APP, &self.running.secret, GCM).unwrap();
         let registration = RegisterExecutor {
