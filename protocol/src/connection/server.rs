@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::handshake::NameTooLong;
 use super::link::{Collect, Link, SMALL_FRAME};
 use super::{Agreement, Body, Challenge, CloseReason, Transmit};
 use crate::frame::FrameEvent;
@@ -349,14 +350,21 @@ impl<B: Body> ServerConnection<B> {
         let Some((request, _, body)) = self.collecting.take() else { return Ok(None) };
         let body = body.finish();
         let Some(request) = request else { return self.hand_out(Request::OneWay { body }) };
-        if self.may_authenticate()
-            && let Some(challenge) = Challenge::decode(&body)
-        {
-            self.link.refuse_early_bytes()?;
-            self.phase = Phase::Judging(request);
-            return Ok(Some(ServerEvent::Challenge(challenge)));
+        if !self.may_authenticate() {
+            return self.hand_out(Request::Rpc { request, body });
         }
-        self.hand_out(Request::Rpc { request, body })
+        match Challenge::decode(&body) {
+            Ok(Some(challenge)) => {
+                self.link.refuse_early_bytes()?;
+                self.phase = Phase::Judging(request);
+                Ok(Some(ServerEvent::Challenge(challenge)))
+            }
+            Ok(None) => self.hand_out(Request::Rpc { request, body }),
+            Err(NameTooLong(why)) => {
+                self.fail_rpc(request, &format!("java.lang.IllegalArgumentException: {why}"))?;
+                Ok(Some(self.unauthenticated("a handshake whose names are too long")))
+            }
+        }
     }
 
     /// Hands a request out, or refuses a peer that has proven no identity. Texts: AbstractAuthRpcHandler and
