@@ -11,6 +11,7 @@ use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sealed_shuffle_config::{ByteCount, ProcessEnvironment, admin_address};
+use sealed_shuffle_protocol::shown::Shown;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -152,7 +153,7 @@ fn line(application: &Value, channel: &Value) -> [String; 10] {
     };
     let mut remarks = Vec::new();
     if let Some(advice) = channel["advice"].as_str() {
-        remarks.push(clean(advice));
+        remarks.push(Shown(advice).to_string());
     }
     let refused = application["refused"].as_u64().unwrap_or(0);
     if refused > 0 {
@@ -169,7 +170,7 @@ fn line(application: &Value, channel: &Value) -> [String; 10] {
         shown(&application["user"]),
         shown(&application["executors"]),
         shown(&channel["channel"]),
-        clean(&cipher),
+        Shown(&cipher).to_string(),
         shown(&channel["spark"]),
         shown(&channel["connections_open"]),
         channel["bytes_served"]
@@ -182,17 +183,9 @@ fn line(application: &Value, channel: &Value) -> [String; 10] {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => clean(text),
+        Value::String(text) => Shown(text).to_string(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
-    }
-}
-
-/// Names come from peers, so every character that could move a cursor or break a line is escaped.
-fn clean(text: &str) -> String {
-    match text.chars().all(|c| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()) {
-        true => text.to_owned(),
-        false => text.escape_default().to_string(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
+use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 
 #[cfg(test)]
@@ -218,7 +219,7 @@ pub enum Presence {
     Unknown,
 }
 
-/// Why an executor's directory is refused. Display is Spark's message, to the letter.
+/// Why an executor's directory is refused. Display is Spark's message, to the letter but for what is not harmless.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirRefused {
@@ -226,13 +227,13 @@ pub enum DirRefused {
     #[error("localDirs entries must be non-null and non-empty")]
     Empty,
     /// A loop of symlinks, a NUL, or a name that is too long or not UTF-8.
-    #[error("localDirs entry could not be canonicalized: {dir}")]
+    #[error("localDirs entry could not be canonicalized: {}", Shown(dir))]
     NotCanonicalizable {
         /// As it was sent.
         dir: String,
     },
     /// It lies elsewhere.
-    #[error("localDirs entry is not under any of the service's local directories: {dir}")]
+    #[error("localDirs entry is not under any of the service's local directories: {}", Shown(dir))]
     NotUnderRoot {
         /// As it was sent.
         dir: String,
