@@ -18,6 +18,7 @@ mod merging;
 mod recovery;
 mod refusals;
 mod reload;
+mod repeats;
 mod requests;
 mod session;
 mod streams;
@@ -59,6 +60,7 @@ use crate::merge::Merger;
 use crate::state::{State, StateError};
 use crate::telemetry::{Metrics, Snapshot};
 
+use self::repeats::{Loudness, Repeats};
 use self::session::Session;
 use self::streams::StreamIds;
 
@@ -175,6 +177,8 @@ pub(crate) struct Shared {
     merger: Option<Arc<Merger>>,
     pool: SegmentPool,
     metrics: Arc<Metrics>,
+    /// Lines of the log that peers cause.
+    repeats: Repeats,
     stream_ids: StreamIds,
     /// Where slow ciphers seal.
     slow_lane: Lane,
@@ -264,6 +268,7 @@ impl Server {
             merger,
             pool,
             metrics,
+            repeats: Repeats::default(),
             stream_ids,
             slow_lane: Lane::new(SLOW_LANE),
             derivations: Lane::new(DERIVATIONS),
@@ -361,6 +366,7 @@ impl Server {
         let drained = self.drain(&tasks, &cut).await;
         merging::clean_up_last(shared).await;
         recovery::close(shared).await;
+        shared.repeats.sum_up(true);
         drained
     }
 
@@ -470,18 +476,27 @@ async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, _place:
     drop(open);
     session.judge_silence(&engine, &reason);
     shared.metrics.closed(reason.label());
-    log_close(peer, &session, &reason);
+    log_close(&shared.repeats, peer, &session, &reason);
 }
 
 /// A peer that hangs up is nobody's fault; what the peer or we did wrong is said once, here.
-fn log_close(peer: SocketAddr, session: &Session, reason: &CloseReason) {
+fn log_close(repeats: &Repeats, peer: SocketAddr, session: &Session, reason: &CloseReason) {
+    let is_said = |loudness| {
+        let words = format_args!("closed a connection: {reason}");
+        repeats.is_said(loudness, reason.label(), peer, &words)
+    };
     let channel = session.channel.map_or("not known yet", |channel| channel.level.name());
     let app = session.claimed.as_ref().map_or_else(String::new, ToString::to_string);
     match reason.blame() {
         // Refusals were logged where they were decided, with the cure.
         Blame::Nobody | Blame::Policy => debug!(%peer, app, channel, %reason, "connection ended"),
-        Blame::Network => info!(%peer, app, channel, %reason, "connection ended"),
-        Blame::Peer | Blame::Us => warn!(%peer, app, channel, %reason, "closed a connection"),
+        Blame::Network if is_said(Loudness::Info) => {
+            info!(%peer, app, channel, %reason, "connection ended");
+        }
+        Blame::Peer | Blame::Us if is_said(Loudness::Warn) => {
+            warn!(%peer, app, channel, %reason, "closed a connection");
+        }
+        Blame::Network | Blame::Peer | Blame::Us => {}
     }
 }
 

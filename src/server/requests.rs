@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 
 use super::merging::{clean_up, merged_chunk, partition};
 use super::refusals::Refusal;
+use super::repeats::Loudness;
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, Wanted};
 use super::{Failure, Shared};
@@ -300,10 +301,9 @@ impl Session {
         self.heard_of_stream(id);
         let shared = Arc::clone(&self.shared);
         let peer = self.peer;
-        let (stream, wanted) = self
-            .streams
-            .ask(id, index)
-            .map_err(|error| Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, peer)))?;
+        let (stream, wanted) = self.streams.ask(id, index).map_err(|error| {
+            Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, &shared.repeats, peer))
+        })?;
         let (app, executor) = (stream.app.clone(), stream.executor.clone());
         let owner = app.clone();
         let found = match wanted {
@@ -402,7 +402,9 @@ impl Session {
             }
         }
         for failure in &removed.failures {
-            warn!(peer = %self.peer, error = %failure, "cannot remove a block");
+            if self.shared.repeats.is_said(Loudness::Warn, "remove_blocks", self.peer, failure) {
+                warn!(peer = %self.peer, error = %failure, "cannot remove a block");
+            }
         }
         Ok(BlocksRemoved { count: removed.count }.into())
     }
@@ -450,7 +452,10 @@ impl Session {
             })
             .await?
             .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
-        info!(peer = %self.peer, %shuffle, %map, %reduce, ?cause, "diagnosed a block that a reader called corrupt");
+        let words = format_args!("shuffle={shuffle} map={map} reduce={reduce} cause={cause:?}");
+        if self.shared.repeats.is_said(Loudness::Info, "diagnose_corruption", self.peer, &words) {
+            info!(peer = %self.peer, "diagnosed a block that a reader called corrupt: {words}");
+        }
         Ok(cause.into())
     }
 

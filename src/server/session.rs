@@ -21,6 +21,7 @@ use tracing::warn;
 
 use super::conversation::Conversation;
 use super::refusals::Refusal;
+use super::repeats::Loudness;
 use super::streams::Streams;
 use super::uploads::Uploads;
 use super::{Failure, Shared};
@@ -152,7 +153,7 @@ impl Session {
 
     /// Counts a refusal and logs it; the text is for the peer.
     pub(super) fn refuse(&self, refusal: &Refusal) -> Failure {
-        refusal.tell(&self.shared.metrics, self.peer)
+        refusal.tell(&self.shared.metrics, &self.shared.repeats, self.peer)
     }
 }
 
@@ -164,7 +165,10 @@ impl Handler for Session {
             ServerEvent::Challenge(challenge) => self.judge(engine, challenge).await,
             ServerEvent::Unauthenticated(what) => {
                 self.shared.metrics.refused(RefusalReason::Unauthenticated);
-                warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
+                let reason = RefusalReason::Unauthenticated;
+                if self.shared.repeats.is_said(Loudness::Warn, reason.name(), self.peer, &what) {
+                    warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
+                }
                 Ok(())
             }
             ServerEvent::UploadPiece(piece) => self.pushed(engine, piece).await,
@@ -210,7 +214,9 @@ impl Handler for Session {
             self.shared.metrics.refused(RefusalReason::Tls);
             let cure =
                 "set spark.ssl.rpc.enabled=true here, or spark.ssl.rpc.enabled=false in the application";
-            warn!(peer = %self.peer, "refused TLS, which this server does not speak: {cure}");
+            if self.shared.repeats.is_said(Loudness::Warn, RefusalReason::Tls.name(), self.peer, &cure) {
+                warn!(peer = %self.peer, "refused TLS, which this server does not speak: {cure}");
+            }
             return Err(CloseReason::Refused(format!("TLS, which is not configured: {cure}")));
         };
         let facts = Arc::default();

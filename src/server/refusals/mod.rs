@@ -19,9 +19,11 @@ use std::net::SocketAddr;
 
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use sealed_shuffle_protocol::shown::Shown;
 use tracing::{Level, debug, warn};
 
 use super::Failure;
+use super::repeats::{Loudness, Repeats};
 use super::streams::StreamError;
 use crate::disk::{LookupError, RegisterError};
 use crate::merge::MergeError;
@@ -298,16 +300,26 @@ impl Refusal {
     }
 
     /// Counts it and logs it; the text is for the peer.
-    pub(super) fn tell(&self, metrics: &Metrics, peer: SocketAddr) -> Failure {
-        match self.count() {
-            Count::Refused(reason) => metrics.refused(reason),
-            Count::Block(label) => metrics.block_failed(label),
-            Count::Nothing => {}
-        }
+    pub(super) fn tell(&self, metrics: &Metrics, repeats: &Repeats, peer: SocketAddr) -> Failure {
+        let kind = match self.count() {
+            Count::Refused(reason) => {
+                metrics.refused(reason);
+                reason.name()
+            }
+            Count::Block(label) => {
+                metrics.block_failed(label);
+                label
+            }
+            Count::Nothing => "other",
+        };
         if let Some((level, app, words)) = self.log() {
+            let words = Shown(&words);
             let app = app.map(tracing::field::display);
             match level {
-                Level::WARN => warn!(%peer, app, "{words}"),
+                Level::WARN if repeats.is_said(Loudness::Warn, kind, peer, &words) => {
+                    warn!(%peer, app, "{words}");
+                }
+                Level::WARN => {}
                 _ => debug!(%peer, app, "{words}"),
             }
         }
