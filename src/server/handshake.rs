@@ -125,9 +125,9 @@ impl Session {
         });
         match judged.await {
             Ok((answer, keys)) => {
-                engine.accept(app, &answer.encode(), Some(Agreement::Pbkdf2(keys)))?;
-                self.admit(engine, Channel::LEGACY);
-                Ok(())
+                // It is admitted with its first request: the challenge may be a recorded one.
+                self.agreed = Channel::LEGACY;
+                engine.accept(app, &answer.encode(), Some(Agreement::Pbkdf2(keys)))
             }
             Err(unproven) => self.refuse_handshake(engine, &app, unproven),
         }

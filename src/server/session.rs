@@ -45,6 +45,8 @@ pub(super) struct Session {
     /// Pushed blocks that are arriving.
     pub(super) uploads: Uploads,
     pub(super) channel: Option<Channel>,
+    /// The channel that the handshake agreed on, where the first request does not show it.
+    pub(super) agreed: Channel,
     /// The application of the last challenge, genuine or not; for the log.
     pub(super) claimed: Option<AppId>,
     /// What TLS has settled, where it lies around everything.
@@ -72,6 +74,7 @@ impl Session {
             streams,
             uploads: Uploads::default(),
             channel: None,
+            agreed: Channel::PLAINTEXT,
             claimed: None,
             tls: None,
             conversation: None,
@@ -165,9 +168,10 @@ impl Handler for Session {
             ServerEvent::Challenge(challenge) => self.judge(engine, challenge).await,
             ServerEvent::Unauthenticated(what) => {
                 self.shared.metrics.refused(RefusalReason::Unauthenticated);
-                let reason = RefusalReason::Unauthenticated;
-                if self.shared.repeats.is_said(Loudness::Warn, reason.name(), self.peer, &what) {
-                    warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
+                let words = format_args!("refused {what}: the peer has proven no identity");
+                let kind = RefusalReason::Unauthenticated.name();
+                if self.shared.repeats.is_said(Loudness::Warn, kind, self.peer, &words) {
+                    warn!(peer = %self.peer, "{words}");
                 }
                 Ok(())
             }
@@ -182,7 +186,7 @@ impl Handler for Session {
                     }
                 }
                 if self.channel.is_none() {
-                    self.admit(engine, Channel::PLAINTEXT);
+                    self.admit(engine, self.agreed);
                 }
                 self.heard_request();
                 if let Some(text) = self.refusal.clone() {
@@ -214,8 +218,9 @@ impl Handler for Session {
             self.shared.metrics.refused(RefusalReason::Tls);
             let cure =
                 "set spark.ssl.rpc.enabled=true here, or spark.ssl.rpc.enabled=false in the application";
-            if self.shared.repeats.is_said(Loudness::Warn, RefusalReason::Tls.name(), self.peer, &cure) {
-                warn!(peer = %self.peer, "refused TLS, which this server does not speak: {cure}");
+            let words = format_args!("refused TLS, which this server does not speak: {cure}");
+            if self.shared.repeats.is_said(Loudness::Warn, RefusalReason::Tls.name(), self.peer, &words) {
+                warn!(peer = %self.peer, "{words}");
             }
             return Err(CloseReason::Refused(format!("TLS, which is not configured: {cure}")));
         };

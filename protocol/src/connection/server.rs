@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Nothing but the handshake is answered before an identity is proven, unless the settings admit
-//! peers that prove none. Source: AuthRpcHandler and TransportRequestHandler, Spark 4.3.0; stricter
+//! peers that prove none. A challenge of AES can be recorded and sent again: the deadline of the handshake runs until
+//! the first request came through the keys that were agreed on. Source: AuthRpcHandler and TransportRequestHandler, Spark 4.3.0; stricter
 //! where said.
 
 use std::time::{Duration, Instant};
@@ -44,7 +45,8 @@ const UNAUTHENTICATED_STREAM: &str = "java.lang.SecurityException: Unauthenticat
 pub struct ServerSettings {
     /// Every number that a peer can press on.
     pub limits: Limits,
-    /// From accepting the connection to a proven identity.
+    /// From accepting the connection to a proven identity, and to the first request where the proof could be another's
+    /// that was recorded.
     pub handshake_timeout: Duration,
     /// Without a byte in either direction; also between the bytes of one message.
     pub idle_timeout: Duration,
@@ -150,6 +152,8 @@ pub struct ServerConnection<B> {
     phase: Phase,
     settings: ServerSettings,
     accepted: Instant,
+    /// The challenge may have been recorded: nothing has come yet that only a holder of the secret can say.
+    may_be_replayed: bool,
     /// The request whose in-frame body is being collected, with the name of its answer and the length.
     collecting: Option<(Option<RequestId>, u64, Collect)>,
     /// The length of the upload that is being handed out.
@@ -167,6 +171,7 @@ impl<B: Body> ServerConnection<B> {
             phase: Phase::Unproven,
             settings,
             accepted: now,
+            may_be_replayed: false,
             collecting: None,
             uploading: None,
         }
@@ -183,6 +188,8 @@ impl<B: Body> ServerConnection<B> {
         let request = self.judging()?;
         self.link.send(&Head::RpcResponse { request }, answer)?;
         if let Some(agreed) = agreed {
+            // SASL's proof answers a challenge of ours.
+            self.may_be_replayed = matches!(agreed, Agreement::X25519(_) | Agreement::Pbkdf2(_));
             self.link.install(agreed);
         }
         self.phase = Phase::Open(Identity::Proven(app));
@@ -300,7 +307,8 @@ impl<B: Body> ServerConnection<B> {
             (link.last_progress() + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))
         };
         let handshake = self.accepted + settings.handshake_timeout;
-        if matches!(self.phase, Phase::Unproven | Phase::Judging(_)) && handshake < activity.0 {
+        let is_unsure = self.may_be_replayed || matches!(self.phase, Phase::Unproven | Phase::Judging(_));
+        if is_unsure && handshake < activity.0 {
             return (handshake, CloseReason::HandshakeTimeout(settings.handshake_timeout));
         }
         activity
@@ -465,7 +473,12 @@ impl<B: Body> super::Engine for ServerConnection<B> {
             }
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
-                Some(FrameEvent::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(FrameEvent::Head { head, body_len }) => {
+                    let event = self.head(head, body_len)?;
+                    // Other keys make no frame with the head of a request.
+                    self.may_be_replayed = false;
+                    event
+                }
                 Some(FrameEvent::Body(piece)) if self.uploading.is_some() => {
                     Some(ServerEvent::UploadPiece(piece))
                 }
