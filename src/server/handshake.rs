@@ -109,6 +109,14 @@ impl Session {
         challenge: ClientChallenge,
     ) -> Result<(), CloseReason> {
         let app = challenge.app_id().clone();
+        self.claimed = Some(app.clone());
+        // Before anything is derived: the channel of this handshake has one name, and not all policies let it in.
+        let inside = self.within_tls(Channel::LEGACY);
+        if !self.shared.policy().verdict(Some(&app), &inside).served
+            && let Some(text) = self.judge_channel(Some(&app), Channel::LEGACY)
+        {
+            return engine.refuse(&text, text.clone());
+        }
         let limits = self.shared.settings.legacy_limits;
         if let Err(error) = limits.check(&challenge) {
             return self.refuse_handshake(engine, &app, ProofFailure::because(error));

@@ -39,6 +39,11 @@ pub(super) fn refuses_proof(text: &str) -> bool {
         .any(|words| first.contains(words))
 }
 
+/// Whether our server refuses the channel, and says so within the handshake.
+pub(super) fn refuses_channel(text: &str) -> bool {
+    text.starts_with("java.lang.SecurityException: ") && text.contains("spark.sealed.security.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
