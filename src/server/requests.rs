@@ -35,6 +35,12 @@ use crate::telemetry::{RefusalReason, RequestKind};
 /// A chunk answer is a frame with 13 bytes of head.
 const MAX_CHUNK: u64 = MAX_PAYLOAD - 13;
 
+/// The part of the memory budget that one list of directories may take: this part of it, and never less or more bytes
+/// than these. A list of 100 executors with 12 directories each takes some 150 KB.
+const LISTS: u64 = 256;
+const SMALL_LIST: u64 = 256 << 10;
+const LARGE_LIST: u64 = 4 << 20;
+
 /// The type byte of RemoveShuffleMerge.
 const REMOVE_SHUFFLE_MERGE: u8 = 19;
 
@@ -402,14 +408,18 @@ impl Session {
             }
         }
         for failure in &removed.failures {
-            if self.shared.repeats.is_said(Loudness::Warn, "remove_blocks", self.peer, failure) {
-                warn!(peer = %self.peer, error = %failure, "cannot remove a block");
+            let words = format_args!("cannot remove a block: {failure}");
+            if self.shared.repeats.is_said(Loudness::Warn, "remove_blocks", self.peer, &words) {
+                warn!(peer = %self.peer, "{words}");
             }
         }
         Ok(BlocksRemoved { count: removed.count }.into())
     }
 
     fn local_dirs(&mut self, message: &GetLocalDirsForExecutors) -> Result<BlockTransferMessage, Failure> {
+        // A short request may ask for very much, and its answer waits in memory for the peer to take it.
+        let most = (self.shared.pool.budget().total() / LISTS).clamp(SMALL_LIST, LARGE_LIST);
+        let mut bytes = 0;
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         let mut merged = Vec::new();
@@ -428,6 +438,10 @@ impl Session {
             }
             let registration = self.shared.store.registration(&message.app, &executor, Instant::now());
             let registration = registration.map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
+            bytes += name.len() + registration.dirs().iter().map(|dir| 4 + dir.text().len()).sum::<usize>();
+            if bytes as u64 > most {
+                return Err(self.refuse(&Refusal::AnswerTooLarge { most }));
+            }
             found.push((executor, registration));
         }
         let by_executor = found.iter().map(|(executor, registration)| {
@@ -452,9 +466,11 @@ impl Session {
             })
             .await?
             .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
-        let words = format_args!("shuffle={shuffle} map={map} reduce={reduce} cause={cause:?}");
+        let words = format_args!(
+            "diagnosed a block that a reader called corrupt: shuffle={shuffle} map={map} reduce={reduce} cause={cause:?}"
+        );
         if self.shared.repeats.is_said(Loudness::Info, "diagnose_corruption", self.peer, &words) {
-            info!(peer = %self.peer, "diagnosed a block that a reader called corrupt: {words}");
+            info!(peer = %self.peer, "{words}");
         }
         Ok(cause.into())
     }

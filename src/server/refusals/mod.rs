@@ -92,6 +92,8 @@ pub(super) enum Refusal {
     Undecodable(String),
     /// An executor that is asked about twice.
     DuplicateExecutor { name: String },
+    /// An answer that would take more bytes than one may.
+    AnswerTooLarge { most: u64 },
     /// An answer that cannot be put together.
     Unanswerable(String),
     /// Work on a disk that was cut short.
@@ -172,6 +174,9 @@ impl Refusal {
             Self::Malformed(why) => illegal_argument(why),
             Self::Undecodable(text) => text.clone(),
             Self::DuplicateExecutor { name } => illegal_argument(format_args!("duplicate element: {name}")),
+            Self::AnswerTooLarge { most } => illegal_argument(format_args!(
+                "the directories of these executors take more than {most} bytes: ask for fewer executors at once"
+            )),
             Self::Unanswerable(why) => illegal_state(why),
             Self::DiskLost => io("the disk request was lost"),
             Self::DiskSilent => io("the disk did not answer"),
@@ -196,6 +201,7 @@ impl Refusal {
             Self::Register { error: RegisterError::Refused(_), .. }
             | Self::TooManyDirs { .. }
             | Self::TooManyBlocks { .. }
+            | Self::AnswerTooLarge { .. }
             | Self::Stream(StreamError::TooMany(_) | StreamError::TooHeavy(_) | StreamError::NoMemory(_)) => {
                 Count::Refused(RefusalReason::Limit)
             }
@@ -292,6 +298,7 @@ impl Refusal {
             | Self::Malformed(_)
             | Self::Undecodable(_)
             | Self::DuplicateExecutor { .. }
+            | Self::AnswerTooLarge { .. }
             | Self::Unanswerable(_)
             // They are said where they are found.
             | Self::DiskLost
