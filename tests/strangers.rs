@@ -6,10 +6,21 @@
 mod running;
 
 use std::io::Write;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
-use running::{APP, EXECUTOR, GCM, Peer, Running, eventually, register};
+use running::{APP, EXECUTOR, GCM, PATIENCE, Peer, Running, eventually, message, register};
+use sealed_shuffle::handover::{HandOverPayload, Receiver};
+use sealed_shuffle_config::Policy;
+use sealed_shuffle_protocol::auth::Initiator;
+use sealed_shuffle_protocol::auth::legacy::{self, LegacySettings};
+use sealed_shuffle_protocol::channel::SecurityLevel;
+use sealed_shuffle_protocol::ids::{AppId, RequestId};
+use sealed_shuffle_protocol::message::Head;
+use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_protocol::shuffle::{GetLocalDirsForExecutors, Strings};
+use sealed_shuffle_transport::random::OsRandom;
 use tracing::Level;
 
 /// What this process has logged; servers of all tests write to it.
@@ -135,4 +146,119 @@ fn junk_is_said_in_full_a_few_times_and_then_counted() {
     let sums = log()[before..].to_owned();
     let sum = sums.lines().find(|line| line.contains("count=46")).expect("the rest is summed up");
     assert!(sum.contains("bad_frame") && sum.contains("negative frame length"), "{sum}");
+}
+
+fn begin(server: &Running, app: &str, secret: &str) {
+    let given = HandOverPayload::new(Some(AppSecret::new(secret.to_owned())), true);
+    server.server.started(&AppId::new(app), given).unwrap();
+}
+
+#[test]
+fn an_unknown_application_and_a_wrong_secret_take_as_long_and_a_right_one_takes_no_time() {
+    const WAIT: Duration = Duration::from_secs(2);
+    let running = Running::start_with(|setup| {
+        setup.has_secret = false;
+        setup.handed_over = Some(WAIT);
+    });
+    begin(&running, APP, "right");
+    let refused = |app: &str| {
+        let began = Instant::now();
+        let text = Peer::connect(running.address).handshake(app, "wrong", GCM).unwrap_err();
+        assert!(text.contains("Authentication failed"), "{text}");
+        began.elapsed()
+    };
+    let (known, unknown) = std::thread::scope(|scope| {
+        let known = scope.spawn(|| refused(APP));
+        let unknown = scope.spawn(|| refused("app-that-nobody-knows"));
+        (known.join().unwrap(), unknown.join().unwrap())
+    });
+    assert!(known >= WAIT && unknown >= WAIT, "{known:?} and {unknown:?}");
+    let began = Instant::now();
+    Peer::connect(running.address).handshake(APP, "right", GCM).unwrap();
+    assert!(began.elapsed() < WAIT, "the right secret is not held up: {:?}", began.elapsed());
+}
+
+#[test]
+fn a_late_secret_is_found_while_strangers_wait() {
+    let running = Running::start_with(|setup| {
+        setup.has_secret = false;
+        setup.handed_over = Some(PATIENCE);
+        setup.settings.handshake_timeout = PATIENCE;
+    });
+    let (_, challenge) = Initiator::start(AppId::new("nobody"), nobodys_secret(), &mut OsRandom).unwrap();
+    let challenge = message(&Head::RpcRequest { request: RequestId(0) }, &challenge.encode());
+    let strangers: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stranger = Peer::connect(running.address);
+            stranger.send_raw(&challenge).unwrap();
+            stranger
+        })
+        .collect();
+    let late = std::thread::scope(|scope| {
+        let late = scope.spawn(|| Peer::connect(running.address).handshake(APP, "right", GCM));
+        begin(&running, APP, "right");
+        late.join().unwrap()
+    });
+    late.unwrap();
+    drop(strangers);
+}
+
+fn nobodys_secret() -> Arc<AppSecret> {
+    Arc::new(AppSecret::new("nobody's".to_owned()))
+}
+
+#[test]
+fn a_recorded_challenge_does_not_leave_the_deadline_of_the_handshake() {
+    const SOON: Duration = Duration::from_millis(300);
+    let running = Running::start_with(|setup| setup.settings.handshake_timeout = SOON);
+    let lenient = Running::start_with(|setup| {
+        setup.settings.handshake_timeout = SOON;
+        setup.settings.policy = Policy::at_least(SecurityLevel::Plaintext);
+    });
+    let secret = |server: &Running| Arc::new(AppSecret::new(server.secret.clone()));
+    let older = |server| {
+        let settings = LegacySettings { iterations: 100, ..LegacySettings::default() };
+        legacy::Initiator::start(AppId::new(APP), secret(server), settings, &mut OsRandom).unwrap().1.encode()
+    };
+    let (_, challenge) = Initiator::start(AppId::new(APP), secret(&running), &mut OsRandom).unwrap();
+    let replayed = |server: &Running, challenge: &[u8]| {
+        let mut peer = Peer::connect(server.address);
+        peer.send(&Head::RpcRequest { request: RequestId(0) }, challenge);
+        assert!(matches!(peer.next(), Some((Head::RpcResponse { .. }, _))), "it is accepted, as a fresh one");
+        peer.wait_closed();
+    };
+    replayed(&running, &challenge.encode());
+    eventually("counted", || running.closes("handshake_timeout") == 1);
+    replayed(&lenient, &older(&lenient));
+    eventually("counted", || lenient.closes("handshake_timeout") == 1);
+    assert!(!lenient.server.applications(None).to_string().contains("aes-legacy"), "nobody spoke it");
+
+    // A policy without the older handshake judges before anything is computed.
+    let mut peer = Peer::connect(running.address);
+    peer.send(&Head::RpcRequest { request: RequestId(0) }, &older(&running));
+    let Some((Head::RpcFailure { error, .. }, _)) = peer.next() else { panic!("it is refused") };
+    assert!(error.contains("spark.sealed.security.minimum"), "{error}");
+
+    // The honest client says something, and stays.
+    let mut honest = running.registered(GCM);
+    std::thread::sleep(2 * SOON);
+    honest.rpc(&register(&[running.dir.to_str().unwrap()])).unwrap();
+}
+
+#[test]
+fn a_short_question_gets_no_huge_answer() {
+    let running = Running::start();
+    let mut peer = running.peer(GCM);
+    let dirs: Vec<_> =
+        (0..100).map(|n| format!("{}/{n}/{}", running.dir.display(), "./".repeat(1500))).collect();
+    peer.rpc(&register(&dirs.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+    let ask = |peer: &mut Peer| {
+        let executors = Strings::try_from_iter([EXECUTOR]).unwrap();
+        peer.rpc(&GetLocalDirsForExecutors { app: AppId::new(APP), executors }.into())
+    };
+    let text = ask(&mut peer).unwrap_err();
+    assert!(text.contains("ask for fewer executors at once"), "{text}");
+    peer.rpc(&register(&[running.dir.to_str().unwrap()])).unwrap();
+    let answer = ask(&mut peer).expect("a list of usual size is answered");
+    assert!(answer.len() < 1000, "{} bytes", answer.len());
 }
