@@ -15,6 +15,7 @@ use sealed_shuffle_protocol::codec::{DecodeError, EncodeError};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::sasl::SaslError;
+use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_protocol::shuffle::{BlockId, ShapeError};
 use sealed_shuffle_transport::tls::{TlsError, TlsFault};
 use thiserror::Error;
@@ -77,7 +78,7 @@ pub enum ClientError {
         after: Duration,
     },
     /// The handshake failed: this end never goes on with less.
-    #[error("{server}: {}{}", first_line(&reason.to_string()), hint(reason))]
+    #[error("{server}: {reason}{}", hint(reason))]
     Handshake {
         /// The server.
         server: Address,
@@ -119,7 +120,7 @@ pub enum ClientError {
         after: Duration,
     },
     /// The server answered that it failed.
-    #[error("{server}: {}{}", first_line(text), server_hint(text))]
+    #[error("{server}: {}{}", Shown(first_line(text)), server_hint(text))]
     Server {
         /// The server.
         server: Address,
@@ -137,7 +138,7 @@ pub enum ClientError {
         source: DecodeError,
     },
     /// An answer of the wrong kind or shape.
-    #[error("{server} answered {what} wrongly: {how}")]
+    #[error("{server} answered {what} wrongly: {}", Shown(how))]
     Unexpected {
         /// The server.
         server: Address,
@@ -441,6 +442,30 @@ mod tests {
         ] {
             assert_eq!(server_kind(text), kind, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_servers_words_are_harmless_and_short_where_they_are_shown() {
+        let hostile = format!("java.X: \u{1b}]0;owned\u{7}\u{9b}2J\u{202e}{}\n\tat y", "x".repeat(1 << 20));
+        let server = Address::new("h", 1);
+        let refused = Arc::new(CloseReason::HandshakeRefused(hostile.clone()));
+        for error in [
+            ClientError::Handshake { server: server.clone(), reason: Arc::clone(&refused) },
+            ClientError::Closed { server: server.clone(), answered: true, reason: refused },
+            ClientError::Unexpected { server: server.clone(), what: "this", how: hostile.clone() },
+            ClientError::Server { server: server.clone(), text: hostile },
+        ] {
+            let shown = error.to_string();
+            assert!(shown.contains("java.X: \\u{1b}]0;owned"), "{shown}");
+            assert!(!shown.contains(|c: char| c.is_control() || c == '\u{202e}'), "{shown}");
+            assert!(shown.len() < 2000, "{} bytes", shown.len());
+        }
+        let text = "java.lang.IllegalStateException: Chunk was not found".to_owned();
+        let plain = ClientError::Server { server, text };
+        assert!(
+            plain.to_string().ends_with("java.lang.IllegalStateException: Chunk was not found"),
+            "{plain}"
+        );
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! * a count is checked against the bytes that are left before anything is allocated for it, so that a
 //!   decoded value costs at most a small multiple of its wire form;
 //! * text that is not UTF-8 is refused. Java would replace the bad bytes and carry on with another name
-//!   than the one that was sent.
+//!   than the one that was sent;
+//! * every text has a bound, which is checked before the text is copied: there is no way to read one without.
 //!
 //! Called by [`crate::message`] for transport messages and by [`crate::shuffle`] for what they carry.
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 use crate::ids::{
     AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
 };
+use crate::limits::NAME_MAX;
 
 /// Why bytes from a peer are not the message that they should be.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -44,6 +46,16 @@ pub enum DecodeError {
     /// A string that is not UTF-8.
     #[error("text is not UTF-8")]
     InvalidUtf8,
+    /// A string that is longer than what it stands for can be.
+    #[error("{what} of {len} bytes is longer than the {most} that are taken")]
+    TextTooLong {
+        /// The field.
+        what: &'static str,
+        /// Bytes that the peer announced.
+        len: usize,
+        /// The bound.
+        most: usize,
+    },
     /// A transport message of unknown type.
     #[error("unknown transport message type {0}")]
     UnknownTransportType(u8),
@@ -85,7 +97,7 @@ impl DecodeError {
                 "java.lang.ArrayIndexOutOfBoundsException: Index {} out of bounds for length 5",
                 byte.cast_signed()
             ),
-            Self::InvalidUtf8 | Self::InvalidBitmap(_) => {
+            Self::InvalidUtf8 | Self::TextTooLong { .. } | Self::InvalidBitmap(_) => {
                 format!("java.lang.IllegalArgumentException: {self}")
             }
         }
@@ -99,6 +111,14 @@ pub enum EncodeError {
     /// A string, array or body whose length does not fit its field.
     #[error("{0} bytes or elements do not fit a 31-bit length; send less at once")]
     TooLong(usize),
+    /// A string that is longer than what peers take.
+    #[error("a text of {len} bytes is longer than the {most} that peers take")]
+    TextTooLong {
+        /// Its bytes.
+        len: usize,
+        /// The bound.
+        most: usize,
+    },
     /// A frame that every Spark peer would refuse.
     #[error("frame payload of {payload} bytes is above the {max} that peers accept; send a smaller body")]
     FrameTooLong {
@@ -174,9 +194,13 @@ impl Decoder {
         self.take(len)
     }
 
-    /// Reads a length and that many bytes of text.
-    pub fn str(&mut self) -> Result<String, DecodeError> {
-        let bytes = self.bytes()?;
+    /// Reads a length and that many bytes of text, `most` of them at most; `what` names the field in the error.
+    pub fn text(&mut self, what: &'static str, most: usize) -> Result<String, DecodeError> {
+        let len = self.count(1)?;
+        if len > most {
+            return Err(DecodeError::TextTooLong { what, len, most });
+        }
+        let bytes = self.take(len)?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(DecodeError::InvalidUtf8),
@@ -274,18 +298,6 @@ impl Wire for bool {
     }
 }
 
-impl Wire for String {
-    const MIN_LEN: usize = 4;
-
-    fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
-        from.str()
-    }
-
-    fn encode(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
-        put_str(out, self)
-    }
-}
-
 impl Wire for Bytes {
     const MIN_LEN: usize = 4;
 
@@ -338,12 +350,12 @@ wire_number! {
 }
 
 macro_rules! wire_name {
-    ($($name:ident),*) => {$(
+    ($($name:ident $what:literal),*) => {$(
         impl Wire for $name {
             const MIN_LEN: usize = 4;
 
             fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
-                Ok(Self::new(from.str()?))
+                Ok(Self::new(from.text($what, NAME_MAX)?))
             }
 
             fn encode(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
@@ -353,7 +365,7 @@ macro_rules! wire_name {
     )*};
 }
 
-wire_name!(AppId, ExecutorId);
+wire_name!(AppId "an application id", ExecutorId "an executor id");
 
 #[cfg(test)]
 mod tests {
@@ -368,22 +380,29 @@ mod tests {
         let mut longs = decoder(&[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(longs.read::<Vec<i64>>(), Err(DecodeError::CountTooLarge { count: 2, left: 11 }));
 
-        let mut strings = decoder(&[0x7f, 0xff, 0xff, 0xff]);
+        let mut arrays = decoder(&[0x7f, 0xff, 0xff, 0xff]);
         assert_eq!(
-            strings.read::<Vec<String>>(),
+            arrays.read::<Vec<Bytes>>(),
             Err(DecodeError::CountTooLarge { count: 0x7fff_ffff, left: 0 })
         );
     }
 
     #[test]
     fn rejects_negative_length() {
-        assert_eq!(decoder(&[0xff; 4]).str(), Err(DecodeError::NegativeLength(-1)));
+        assert_eq!(decoder(&[0xff; 4]).text("a text", 9), Err(DecodeError::NegativeLength(-1)));
         assert_eq!(decoder(&[0xff; 4]).read::<Vec<i32>>(), Err(DecodeError::NegativeLength(-1)));
     }
 
     #[test]
     fn rejects_text_that_is_not_utf8() {
-        assert_eq!(decoder(&[0, 0, 0, 2, 0xc3, 0x28]).str(), Err(DecodeError::InvalidUtf8));
+        assert_eq!(decoder(&[0, 0, 0, 2, 0xc3, 0x28]).text("a text", 9), Err(DecodeError::InvalidUtf8));
+    }
+
+    #[test]
+    fn rejects_text_above_its_bound() {
+        assert_eq!(decoder(&[0, 0, 0, 2, b'a', b'b']).text("a text", 2), Ok("ab".to_owned()));
+        let error = decoder(&[0, 0, 0, 2, b'a', b'b']).text("a text", 1).unwrap_err();
+        assert_eq!(error.to_string(), "a text of 2 bytes is longer than the 1 that are taken");
     }
 
     #[test]

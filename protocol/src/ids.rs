@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::shown::Shown;
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -10,7 +12,8 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes the name as it stands; Spark treats it as opaque text.
+            /// Takes the name as it stands; Spark treats it as opaque text. A name of a peer is at most
+            /// [`NAME_MAX`](crate::limits::NAME_MAX) bytes long: decoding sees to it.
             pub fn new(name: impl Into<Arc<str>>) -> Self {
                 Self(name.into())
             }
@@ -22,13 +25,9 @@ macro_rules! name {
         }
 
         impl fmt::Display for $name {
-            /// Control characters come out escaped, so that a peer cannot forge log lines.
+            /// Harmless in a log and on a terminal: see [`Shown`].
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                if self.0.chars().any(char::is_control) {
-                    write!(f, "{}", self.0.escape_debug())
-                } else {
-                    f.write_str(&self.0)
-                }
+                Shown(&self.0).fmt(f)
             }
         }
 

@@ -11,6 +11,7 @@
 //! | [`codec`] | Spark's primitive encodings, and the one "too short" error |
 //! | [`limits`] | every number that a peer can press on |
 //! | [`ids`] | the names that Spark gives things |
+//! | [`shown`] | text of a peer, made harmless |
 //! | [`frame`] | the 8-byte length framing, and bodies in and behind a frame |
 //! | [`message`] | transport messages, ids 0 to 12 |
 //! | [`shuffle`] | block-transfer messages, ids 0 to 19, and block ids |
@@ -40,5 +41,6 @@ pub mod limits;
 pub mod message;
 pub mod sasl;
 pub mod secret;
+pub mod shown;
 pub mod shuffle;
 pub mod stored;

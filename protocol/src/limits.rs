@@ -1,5 +1,16 @@
 //! Every number that a peer can press on, in one place.
 
+/// Bytes of a name at most: an application id, an executor id, a block, a stream, an algorithm. Spark makes files of
+/// its names, and no name of a file is longer on Linux (`NAME_MAX` of limits.h).
+pub const NAME_MAX: usize = 255;
+
+/// Bytes of a path at most, and of the text that says how an executor shuffles, which may hold the name of a
+/// directory. Linux takes no longer path (`PATH_MAX` of limits.h).
+pub const PATH_MAX: usize = 4096;
+
+/// Bytes of the text of a failure at most, as a client reads it. Java sends stack traces.
+pub const FAILURE_MAX: usize = 1 << 20;
+
 /// Bounds that are checked before a peer's number costs memory.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

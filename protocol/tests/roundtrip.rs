@@ -77,7 +77,9 @@ proptest! {
 
     #[test]
     fn names_of_any_kind_are_read_without_a_panic(names in vec(block_name(), 0..4)) {
-        black_box(OpenRequest::parse(&Strings::try_from_iter(&names).unwrap())).ok();
+        if let Ok(names) = Strings::try_from_iter(&names) {
+            black_box(OpenRequest::parse(&names)).ok();
+        }
         names.iter().for_each(|name| { black_box(StreamName::parse(name)).ok(); });
     }
 
@@ -289,7 +291,7 @@ fn executor() -> impl Strategy<Value = ExecutorId> {
     ".{0,6}".prop_map(ExecutorId::new)
 }
 
-fn strings() -> impl Strategy<Value = Strings> {
+fn strings<const MOST: usize>() -> impl Strategy<Value = Strings<MOST>> {
     vec(".{0,20}", 0..8).prop_map(|items| Strings::try_from_iter(items).unwrap())
 }
 

@@ -9,6 +9,7 @@ use hyper::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sealed_shuffle_config::{AdminPlaces, AdminToken, ByteCount, ProcessEnvironment};
 use sealed_shuffle_protocol::channel::SecurityLevel;
+use sealed_shuffle_protocol::shown::Shown;
 use serde_json::Value;
 
 use super::admin::{Answer, Place, ask};
@@ -116,7 +117,7 @@ impl Apps {
             let path = format!("/applications/{}", utf8_percent_encode(app, NON_ALPHANUMERIC));
             let answer = ask(places, &Method::DELETE, &path, token.as_ref())?;
             match answer.status {
-                StatusCode::OK => println!("{}: {}", clean(app), clean(&answer.text())),
+                StatusCode::OK => println!("{}: {}", Shown(app), Shown(&answer.text())),
                 StatusCode::NOT_FOUND => {
                     let text =
                         format!("{} knows no application {app:?}: see sealed-shuffle apps", answer.place);
@@ -157,7 +158,7 @@ fn refused(answer: &Answer, question: &str) -> Failure {
     let Answer { place, status, .. } = answer;
     match *status {
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-            Failure::new(Exit::Refused, format!("{place} refuses: {}", clean(&answer.text())))
+            Failure::new(Exit::Refused, format!("{place} refuses: {}", Shown(&answer.text())))
         }
         _ => Failure::new(Exit::Failed, format!("{place} answers {status}: {question}")),
     }
@@ -203,7 +204,7 @@ fn line(application: &Value, channel: &Value) -> [String; 10] {
     };
     let mut remarks = Vec::new();
     if let Some(advice) = channel["advice"].as_str() {
-        remarks.push(clean(advice));
+        remarks.push(Shown(advice).to_string());
     }
     let refused = application["refused"].as_u64().unwrap_or(0);
     if refused > 0 {
@@ -220,7 +221,7 @@ fn line(application: &Value, channel: &Value) -> [String; 10] {
         shown(&application["user"]),
         shown(&application["executors"]),
         shown(&channel["channel"]),
-        clean(&cipher),
+        Shown(&cipher).to_string(),
         shown(&channel["spark"]),
         shown(&channel["connections_open"]),
         channel["bytes_served"]
@@ -233,17 +234,9 @@ fn line(application: &Value, channel: &Value) -> [String; 10] {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => clean(text),
+        Value::String(text) => Shown(text).to_string(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
-    }
-}
-
-/// Names come from peers, so every character that could move a cursor or break a line is escaped.
-fn clean(text: &str) -> String {
-    match text.chars().all(|c| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()) {
-        true => text.to_owned(),
-        false => text.escape_default().to_string(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! accepted as `LocalDirValidator` (Spark 3.5.9 and later) accepts it, and remembered as text and place, without a
 //! handle of its own.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
+use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 
 use super::device::{Disk, beneath};
@@ -29,24 +30,37 @@ pub const THREADS: usize = 8;
 pub struct Roots {
     disks: Vec<Disk>,
     across: Lane,
+    /// Places outside the roots that lead to them, as they are configured.
+    ways: HashSet<PathBuf>,
 }
 
 impl Roots {
     /// Opens the configured directories, in order. Entries are taken as they are: trim them before. Call it at start,
     /// before anybody is served: it waits for the disks.
     pub fn open<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, RootError> {
-        let disks = paths.into_iter().map(|path| Disk::open(path.as_ref(), THREADS));
-        let disks = disks.collect::<Result<Vec<_>, _>>()?;
+        let (mut disks, mut ways) = (Vec::new(), HashSet::new());
+        for path in paths {
+            let path = path.as_ref();
+            disks.push(Disk::open(path, THREADS)?);
+            // A path that cannot be walked was not opened either.
+            if let Some(text) = path.to_str() {
+                Canonical::walk(text, |place| {
+                    ways.insert(place.to_owned());
+                    true
+                })
+                .ok();
+            }
+        }
         if disks.is_empty() {
             return Err(RootError::None);
         }
-        Ok(Self { disks, across: Lane::shared(THREADS) })
+        Ok(Self { disks, across: Lane::shared(THREADS), ways })
     }
 
     /// The same with so many threads for each disk, and for what concerns several. Default [`THREADS`].
     pub fn with_threads(self, threads: usize) -> Self {
         let disks = self.disks.into_iter().map(|disk| disk.with_threads(threads)).collect();
-        Self { disks, across: Lane::shared(threads) }
+        Self { disks, across: Lane::shared(threads), ways: self.ways }
     }
 
     /// The same with caches of so many bytes of indexes and so many open files, which the disks share.
@@ -57,14 +71,15 @@ impl Roots {
             let files = Files::new(share_of_files(files, number, n), idle, now, disk.lane().clone());
             disk.with_caches(indexes, files)
         };
-        Self { disks: self.disks.into_iter().enumerate().map(caches).collect(), across: self.across }
+        let disks = self.disks.into_iter().enumerate().map(caches).collect();
+        Self { disks, across: self.across, ways: self.ways }
     }
 
     /// The same roots with a way of confinement that was not detected.
     #[cfg(test)]
     pub(super) fn with_confinement(self, confinement: Confinement) -> Self {
         let disks = self.disks.into_iter().map(|disk| disk.with_confinement(confinement)).collect();
-        Self { disks, across: self.across }
+        Self { disks, across: self.across, ways: self.ways }
     }
 
     /// The disks, in the order in which they were configured; at least one.
@@ -84,13 +99,18 @@ impl Roots {
 
     /// Accepts a directory as an executor registers it, or says why not.
     ///
-    /// Relative paths start at this process's working directory, as in Spark. The directory need not exist.
-    pub fn accept(&self, on: &OnLane, dir: &str) -> Result<LocalDir, DirRefused> {
+    /// Relative paths start at this process's working directory, as in Spark. The directory need not exist. Nothing is
+    /// looked at that neither lies beneath a root nor on the way to one, as it is configured: elsewhere a look may hang.
+    pub fn accept(&self, _: &OnLane, dir: &str) -> Result<LocalDir, DirRefused> {
         if dir.is_empty() {
             return Err(DirRefused::Empty);
         }
         let unclear = || DirRefused::NotCanonicalizable { dir: dir.into() };
-        let canonical = Canonical::of(on, dir).map_err(|_| unclear())?;
+        let canonical =
+            Canonical::walk(dir, |place| self.leads_to_a_root(place)).map_err(|error| match error {
+                WalkError::Unclear => unclear(),
+                WalkError::Outside => DirRefused::NotUnderRoot { dir: dir.into() },
+            })?;
         // Java would hand on a mangled name; one that we could never open is refused here instead.
         let path = canonical.path.into_os_string().into_string().map_err(|_| unclear())?;
         let (number, rel) = self
@@ -104,6 +124,11 @@ impl Roots {
         // Mostly it was registered by its canonical path: then one text does for both.
         let text = (path != dir).then(|| dir.into());
         Ok(LocalDir { path: path.into(), below, root, existed: canonical.existed, text })
+    }
+
+    /// Whether a place lies beneath a root, or on the way to one.
+    fn leads_to_a_root(&self, place: &Path) -> bool {
+        self.ways.contains(place) || self.disks.iter().any(|disk| place.starts_with(disk.path()))
     }
 
     /// Whether an executor's directory is there.
@@ -209,7 +234,7 @@ pub enum Presence {
     Unknown,
 }
 
-/// Why an executor's directory is refused. Display is Spark's message, to the letter.
+/// Why an executor's directory is refused. Display is Spark's message, to the letter but for what is not harmless.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DirRefused {
@@ -217,13 +242,13 @@ pub enum DirRefused {
     #[error("localDirs entries must be non-null and non-empty")]
     Empty,
     /// A loop of symlinks, a NUL, or a name that is too long or not UTF-8.
-    #[error("localDirs entry could not be canonicalized: {dir}")]
+    #[error("localDirs entry could not be canonicalized: {}", Shown(dir))]
     NotCanonicalizable {
         /// As it was sent.
         dir: String,
     },
     /// It lies elsewhere.
-    #[error("localDirs entry is not under any of the service's local directories: {dir}")]
+    #[error("localDirs entry is not under any of the service's local directories: {}", Shown(dir))]
     NotUnderRoot {
         /// As it was sent.
         dir: String,
@@ -240,10 +265,25 @@ struct Canonical {
     existed: bool,
 }
 
+/// Why a path was not walked to its end.
+enum WalkError {
+    /// It cannot be resolved.
+    Unclear,
+    /// It leads to a place where nobody may look.
+    Outside,
+}
+
+impl From<Errno> for WalkError {
+    fn from(_: Errno) -> Self {
+        Self::Unclear
+    }
+}
+
 impl Canonical {
-    fn of(_: &OnLane, text: &str) -> Result<Self, Errno> {
+    /// Resolves `text`, and asks before it looks at a place whether it may.
+    fn walk(text: &str, mut may_look_at: impl FnMut(&Path) -> bool) -> Result<Self, WalkError> {
         if text.contains('\0') {
-            return Err(Errno::INVAL);
+            return Err(WalkError::Unclear);
         }
         let mut path = PathBuf::from("/");
         let mut rest = VecDeque::new();
@@ -262,11 +302,14 @@ impl Canonical {
                 }
                 _ => path.push(to_os(&component)),
             }
+            if !may_look_at(&path) {
+                return Err(WalkError::Outside);
+            }
             match rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                     links += 1;
                     if links > MAX_LINKS {
-                        return Err(Errno::LOOP);
+                        return Err(WalkError::Unclear);
                     }
                     let target = rustix::fs::readlinkat(CWD, &path, Vec::new())?;
                     match target.as_bytes().starts_with(b"/") {
@@ -276,7 +319,7 @@ impl Canonical {
                     push_front(&mut rest, target.as_bytes());
                 }
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => return Err(errno.into()),
             }
         }
         let existed = rustix::fs::statat(CWD, &path, AtFlags::SYMLINK_NOFOLLOW).is_ok();

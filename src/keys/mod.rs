@@ -1,7 +1,7 @@
 //! The secret with which an application proves itself, and the source of that secret.
 //!
 //! ```text
-//! handshake ──of──► the secret that was handed over for the application; if there is none:
+//! handshake ──search──► the secret that was handed over for the application; if there is none:
 //!                   one secret for all, or a file per application ──► the current one, then the previous one
 //! session  ──watch──► cancelled when the application's secret is gone
 //! ```
@@ -14,9 +14,12 @@
 mod directory;
 pub mod envelope;
 mod handed;
+mod search;
 mod secret_file;
+mod waiting;
 mod watch;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,24 +28,18 @@ use arc_swap::ArcSwap;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
 
 use self::directory::SecretFiles;
 pub use self::directory::{Directory, DirectoryError};
 use self::handed::HandedOver;
 pub use self::handed::{HandOverError, RememberSecrets};
+pub use self::search::{Candidate, Search};
+use self::waiting::WaitingRoom;
 pub use self::watch::Watch;
 use self::watch::Watchers;
 
-/// Most handshakes that wait for a secret at the same time; further ones are answered at once.
-const MOST_WAITING: usize = 256;
-
 /// Most reads of the directory at the same time.
 const THREADS: usize = 4;
-
-/// Between two looks for a secret that is not there yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The secrets that a server knows. Clones share them.
 #[derive(Clone, Debug)]
@@ -55,7 +52,7 @@ struct Inner {
     source: ArcSwap<Source>,
     handed: HandedOver,
     watching: Watchers,
-    waiting: Semaphore,
+    waiting: WaitingRoom,
     /// Where the directory is looked at: secrets do not wait for disks with blocks.
     lane: Lane,
 }
@@ -83,35 +80,13 @@ pub enum Source {
 pub enum Lookup {
     /// Each of these is valid; the current one first.
     Found(Vec<Arc<AppSecret>>),
-    /// There is no secret, even after the wait for one.
+    /// There is no secret yet.
     NotYet {
-        /// Duration of the wait.
-        waited: Duration,
         /// The file that is missing; `None` if the secret was to be handed over.
         file: Option<PathBuf>,
     },
     /// This application has no secret; the reason is for the log.
     Refused(String),
-}
-
-impl Lookup {
-    /// The secrets, or the reason why there are none, for the log.
-    pub fn found(self) -> Result<Vec<Arc<AppSecret>>, String> {
-        match self {
-            Self::Found(secrets) => Ok(secrets),
-            Self::NotYet { waited, file } => {
-                let missing = match file {
-                    Some(file) => format!("no file {}", file.display()),
-                    None => "none was handed over".to_owned(),
-                };
-                Err(format!(
-                    "there is no secret of this application: {missing} within {waited:.1?} \
-                     (spark.sealed.auth.secret-wait)"
-                ))
-            }
-            Self::Refused(reason) => Err(reason),
-        }
-    }
 }
 
 impl Secrets {
@@ -130,7 +105,7 @@ impl Secrets {
             source: ArcSwap::from_pointee(source),
             handed: HandedOver::waiting(wait),
             watching: Watchers::default(),
-            waiting: Semaphore::new(MOST_WAITING),
+            waiting: WaitingRoom::default(),
             lane: Lane::new(THREADS),
         };
         Self { inner: Arc::new(inner) }
@@ -189,26 +164,30 @@ impl Secrets {
         self.are_handed_over() || !matches!(*self.source(), Source::None)
     }
 
-    /// The secrets of `app`. Waits for a secret that does not exist yet.
+    /// The search for the secret that a peer at this address has, which may come late.
+    pub fn search<'a>(&'a self, app: &'a AppId, peer: IpAddr) -> Search<'a> {
+        Search::new(self, app, peer)
+    }
+
+    /// The secrets of `app` at this moment.
     pub async fn of(&self, app: &AppId) -> Lookup {
-        let source = self.source();
-        let began = Instant::now();
-        let mut place = None;
-        loop {
-            if let Some(secret) = self.inner.handed.of(app) {
-                return Lookup::Found(vec![secret]);
-            }
-            let (wait, file) = match self.look(&source, app).await {
-                LookOutcome::Done(lookup) => return lookup,
-                LookOutcome::NotYet { wait, file } => (wait, file),
-            };
-            let waited = began.elapsed();
-            place = place.or_else(|| self.inner.waiting.try_acquire().ok());
-            if place.is_none() || waited >= wait {
-                return Lookup::NotYet { waited, file };
-            }
-            sleep(LOOK_AGAIN.min(wait - waited)).await;
+        match self.inner.handed.of(app) {
+            Some(secret) => Lookup::Found(vec![secret]),
+            None => self.look(&self.source(), app).await,
         }
+    }
+
+    /// Longest time that a handshake waits for a secret.
+    fn patience(&self) -> Duration {
+        match &*self.source() {
+            Source::None => self.inner.handed.wait().unwrap_or(Duration::ZERO),
+            Source::Shared { .. } => Duration::ZERO,
+            Source::Directory(directory) => directory.wait(),
+        }
+    }
+
+    fn waiting_room(&self) -> &WaitingRoom {
+        &self.inner.waiting
     }
 
     /// The hold of a connection that has proven `app`: told when the application's secret is gone.
@@ -245,44 +224,36 @@ impl Secrets {
     }
 
     /// One look at where secrets come from that nobody hands over.
-    async fn look(&self, source: &Source, app: &AppId) -> LookOutcome {
+    async fn look(&self, source: &Source, app: &AppId) -> Lookup {
         let directory = match source {
             Source::None => {
                 return match self.inner.handed.wait() {
-                    Some(wait) => LookOutcome::NotYet { wait, file: None },
-                    None => LookOutcome::Done(Lookup::Refused("this server has no secret".to_owned())),
+                    Some(_) => Lookup::NotYet { file: None },
+                    None => Lookup::Refused("this server has no secret".to_owned()),
                 };
             }
             Source::Shared { current, previous } => {
                 let all = [current].into_iter().chain(previous).cloned().collect();
-                return LookOutcome::Done(Lookup::Found(all));
+                return Lookup::Found(all);
             }
             Source::Directory(directory) => directory.clone(),
         };
         let name = match directory::file_name(app) {
             Ok(name) => name.to_owned(),
-            Err(reason) => return LookOutcome::Done(Lookup::Refused(reason.to_owned())),
+            Err(reason) => return Lookup::Refused(reason.to_owned()),
         };
-        let (wait, file) = (directory.wait(), directory.path().join(&name));
+        let file = directory.path().join(&name);
         match self.inner.lane.run(move |on| directory.look(on, &name)).await {
-            Ok(SecretFiles::Secrets(secrets)) => LookOutcome::Done(Lookup::Found(secrets)),
-            Ok(SecretFiles::Unusable(reason)) => LookOutcome::Done(Lookup::Refused(reason)),
-            Ok(SecretFiles::Missing) => LookOutcome::NotYet { wait, file: Some(file) },
-            Err(error) => {
-                LookOutcome::Done(Lookup::Refused(format!("looking for the secret was cut short: {error}")))
-            }
+            Ok(SecretFiles::Secrets(secrets)) => Lookup::Found(secrets),
+            Ok(SecretFiles::Unusable(reason)) => Lookup::Refused(reason),
+            Ok(SecretFiles::Missing) => Lookup::NotYet { file: Some(file) },
+            Err(error) => Lookup::Refused(format!("looking for the secret was cut short: {error}")),
         }
     }
 
     fn source(&self) -> Arc<Source> {
         self.inner.source.load_full()
     }
-}
-
-/// The result of one look.
-enum LookOutcome {
-    Done(Lookup),
-    NotYet { wait: Duration, file: Option<PathBuf> },
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -7,6 +8,7 @@ use super::*;
 use crate::confined::Confinement;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 fn write(dir: &TempDir, name: &str, text: &str, mode: u32) {
     let path = dir.path().join(name);
@@ -25,6 +27,11 @@ fn texts(found: Lookup) -> Vec<String> {
         }
         other => panic!("{other:?}"),
     }
+}
+
+fn found(candidate: Result<Candidate, String>) -> (String, bool) {
+    let Candidate { secret, is_current } = candidate.expect("a secret");
+    (String::from_utf8_lossy(secret.as_bytes()).into_owned(), is_current)
 }
 
 fn reason(found: Lookup) -> String {
@@ -51,35 +58,73 @@ async fn a_file_that_comes_late_is_waited_for() {
     let dir = tempfile::tempdir().expect("a directory");
     let secrets = secrets(&dir, PATIENCE);
     let app = AppId::new("app-1");
-    let asked = secrets.of(&app);
+    let mut search = secrets.search(&app, PEER);
     let late = async {
         tokio::task::yield_now().await;
         write(&dir, "new", "late", 0o600);
         fs::rename(dir.path().join("new"), dir.path().join("app-1")).expect("a rename");
     };
-    assert_eq!(texts(tokio::join!(asked, late).0), ["late"]);
+    assert_eq!(found(tokio::join!(search.next(), late).0), ("late".to_owned(), true));
 }
 
 #[tokio::test]
 async fn a_file_that_never_comes_is_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let wait = Duration::from_millis(20);
-    match secrets(&dir, wait).of(&AppId::new("app-1")).await {
-        Lookup::NotYet { waited, file } => {
-            assert!(waited >= wait);
-            assert_eq!(file, Some(dir.path().join("app-1")));
-        }
-        other => panic!("{other:?}"),
-    }
+    let began = Instant::now();
+    let reason = secrets(&dir, wait).search(&AppId::new("app-1"), PEER).next().await.unwrap_err();
+    assert!(began.elapsed() >= wait);
+    assert!(reason.contains(&dir.path().join("app-1").display().to_string()), "{reason}");
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_verify_is_tried_once_and_waited_on_as_for_one_that_is_not_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let wait = Duration::from_millis(20);
+    let secrets = secrets(&dir, wait);
+    write(&dir, "app-1", "new", 0o600);
+    write(&dir, "app-1.previous", "old", 0o600);
+    let (app, began) = (AppId::new("app-1"), Instant::now());
+    let mut search = secrets.search(&app, PEER);
+    assert_eq!(found(search.next().await), ("new".to_owned(), true));
+    assert_eq!(found(search.next().await), ("old".to_owned(), false));
+    let reason = search.next().await.unwrap_err();
+    assert!(began.elapsed() >= wait, "{reason}");
+}
+
+#[tokio::test]
+async fn a_secret_that_comes_in_the_place_of_a_wrong_one_is_found() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let secrets = secrets(&dir, PATIENCE);
+    write(&dir, "app-1", "wrong", 0o600);
+    let app = AppId::new("app-1");
+    let mut search = secrets.search(&app, PEER);
+    assert_eq!(found(search.next().await).0, "wrong");
+    let late = async {
+        tokio::task::yield_now().await;
+        write(&dir, "new", "late", 0o600);
+        fs::rename(dir.path().join("new"), dir.path().join("app-1")).expect("a rename");
+    };
+    assert_eq!(found(tokio::join!(search.next(), late).0).0, "late");
 }
 
 #[tokio::test]
 async fn waiting_is_bounded_in_number() {
     let dir = tempfile::tempdir().expect("a directory");
-    let secrets = secrets(&dir, PATIENCE);
-    let _all =
-        secrets.inner.waiting.try_acquire_many(u32::try_from(MOST_WAITING).expect("few")).expect("free");
-    assert!(matches!(secrets.of(&AppId::new("app-1")).await, Lookup::NotYet { .. }), "at once");
+    let (secrets, app) = (secrets(&dir, Duration::MAX), AppId::new("app-1"));
+    let mut search = secrets.search(&app, PEER);
+    let others = async {
+        loop {
+            let enter = |_| secrets.waiting_room().enter(PEER);
+            let _held: Vec<_> = (0..waiting::MOST_WAITING).map(enter).collect();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let reason = tokio::select! {
+        found = search.next() => found.unwrap_err(),
+        () = others => unreachable!("they come again and again"),
+    };
+    assert!(reason.contains("too many handshakes wait"), "{reason}");
 }
 
 #[tokio::test]
@@ -194,9 +239,10 @@ async fn a_secret_that_is_handed_over_late_is_waited_for() {
         tokio::task::yield_now().await;
         hand_over(&secrets, "app-1", "late");
     };
-    assert_eq!(texts(tokio::join!(secrets.of(&app), late).0), ["late"]);
-    let never = handed(Source::None, Duration::from_millis(20)).of(&app).await;
-    let reason = never.found().expect_err("there is none");
+    let mut search = secrets.search(&app, PEER);
+    assert_eq!(found(tokio::join!(search.next(), late).0), ("late".to_owned(), true));
+    let never = handed(Source::None, Duration::from_millis(20));
+    let reason = never.search(&app, PEER).next().await.expect_err("there is none");
     assert!(reason.contains("none was handed over"), "{reason}");
 }
 

@@ -1,6 +1,7 @@
 //! The failures of merging, in the words of the log.
 
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::names::PartitionId;
@@ -25,7 +26,7 @@ pub enum MergeError {
         meta: String,
     },
     /// The merge directory is a link to another place.
-    #[error("merge directory {name:?} does not lie in {parent}")]
+    #[error("merge directory {name:?} does not lie in {}", Shown(parent))]
     Escapes {
         /// The name.
         name: String,
@@ -156,7 +157,7 @@ pub enum MergeError {
         partition: PartitionId,
     },
     /// The file does not exist.
-    #[error("merged {kind} file {path} is not there")]
+    #[error("merged {kind} file {} is not there", Shown(path))]
     NotFound {
         /// `index`, `meta` or `data`.
         kind: &'static str,
@@ -164,7 +165,7 @@ pub enum MergeError {
         path: String,
     },
     /// The partition has no chunk.
-    #[error("{path} lists no chunk")]
+    #[error("{} lists no chunk", Shown(path))]
     EmptyIndex {
         /// The index file.
         path: String,

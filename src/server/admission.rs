@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use super::Failure;
 use super::refusals::Refusal;
+use super::repeats::Loudness;
 use super::session::{Engine, Session};
 use crate::applications::{Evidence, Speaker};
 use crate::keys::Watch;
@@ -149,7 +150,11 @@ impl Session {
     fn say_if_below(&self, policy: &Policy, seen: &Speaker, app: Option<&AppId>, channel: Channel) {
         let Some(advice) = policy.advice(app, &channel) else { return };
         if seen.first_below(policy.target) {
-            warn!(app = %seen.app(), channel = %channel.level, peer = %self.peer, "an application is below the target: {advice}");
+            let app = seen.app();
+            let words = format_args!("an application is below the target: {advice}");
+            if self.shared.repeats.is_said(Loudness::Warn, "below_target", self.peer, &words) {
+                warn!(%app, channel = %channel.level, peer = %self.peer, "{words}");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! judged with it: a peer of SASL below the minimum is refused as the answer to its last message, where its client
 //! has a place for our words; all others when their first request arrives, in their own cipher.
 //!
-//! "Unknown application" and "wrong secret" read the same to the peer (AuthRpcHandler, Spark 4.3.0).
+//! "Unknown application" and "wrong secret" read the same to the peer (AuthRpcHandler, Spark 4.3.0), and take as long.
 
 use std::sync::Arc;
 
@@ -17,12 +17,13 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::{self, Judgement, Offer, Protection, SaslCipher, SaslError, SaslMessage};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::lane::OnLane;
-use sealed_shuffle_transport::random::OsRandom;
+use sealed_shuffle_transport::random::{OsRandom, random_bytes};
 
 use super::Failure;
 use super::conversation::Conversation;
 use super::refusals::Refusal;
 use super::session::{Engine, Session};
+use crate::keys::Candidate;
 use crate::telemetry::SecretUsed;
 
 /// Why a peer did not prove itself: for our log, and where it broke a rule of SASL's the words that it reads.
@@ -67,6 +68,13 @@ fn refusal(
     }
 }
 
+/// What a peer reads whose application has no secret: what it would read with a wrong one.
+fn words_without_secret(server: &sasl::Server, response: &SaslMessage) -> String {
+    let Ok(nobodys) = random_bytes::<16>() else { return SaslError::WrongSecret.peer_text() };
+    let nobodys = AppSecret::new(u128::from_be_bytes(nobodys).to_string());
+    server.judge(response.token(), &nobodys).err().unwrap_or(SaslError::WrongSecret).peer_text()
+}
+
 impl Session {
     /// Takes one message of a handshake and answers it.
     pub(super) async fn judge(
@@ -109,6 +117,14 @@ impl Session {
         challenge: ClientChallenge,
     ) -> Result<(), CloseReason> {
         let app = challenge.app_id().clone();
+        self.claimed = Some(app.clone());
+        // Before anything is derived: the channel of this handshake has one name, and not all policies let it in.
+        let inside = self.within_tls(Channel::LEGACY);
+        if !self.shared.policy().verdict(Some(&app), &inside).served
+            && let Some(text) = self.judge_channel(Some(&app), Channel::LEGACY)
+        {
+            return engine.refuse(&text, text.clone());
+        }
         let limits = self.shared.legacy_limits;
         if let Err(error) = limits.check(&challenge) {
             return self.refuse_handshake(engine, &app, ProofFailure::because(error));
@@ -125,9 +141,9 @@ impl Session {
         });
         match judged.await {
             Ok((answer, keys)) => {
-                engine.accept(app, &answer.encode(), Some(Agreement::Pbkdf2(keys)))?;
-                self.admit(engine, Channel::LEGACY);
-                Ok(())
+                // It is admitted with its first request: the challenge may be a recorded one.
+                self.agreed = Channel::LEGACY;
+                engine.accept(app, &answer.encode(), Some(Agreement::Pbkdf2(keys)))
             }
             Err(unproven) => self.refuse_handshake(engine, &app, unproven),
         }
@@ -159,8 +175,8 @@ impl Session {
             Ok(judged) => judged,
             Err(ProofFailure { reason, text }) => {
                 // Without a secret no other words than with a wrong one.
-                let text = Some(text.unwrap_or_else(|| SaslError::WrongSecret.peer_text()));
-                return self.refuse_handshake(engine, &app, ProofFailure { reason, text });
+                let text = text.unwrap_or_else(|| words_without_secret(&server, response));
+                return self.refuse_handshake(engine, &app, ProofFailure { reason, text: Some(text) });
             }
         };
         let channel = match &protection {
@@ -189,7 +205,8 @@ impl Session {
         Ok(())
     }
 
-    /// Tries the secrets of `app`, the current one first, until one verifies.
+    /// Tries the secrets of `app`, the current one first, until one verifies; waits for others as long as for one that
+    /// is not there yet.
     async fn prove<T>(
         &mut self,
         app: &AppId,
@@ -208,19 +225,22 @@ impl Session {
         F: Future<Output = Result<T, ProofFailure>>,
     {
         self.claimed = Some(app.clone());
-        let secrets =
-            self.shared.applications.secrets().of(app).await.found().map_err(ProofFailure::because)?;
+        let shared = Arc::clone(&self.shared);
+        let mut search = shared.applications.secrets().search(app, self.peer.ip());
         let mut first = None;
-        for (secret, used) in secrets.into_iter().zip([SecretUsed::Current, SecretUsed::Previous]) {
+        loop {
+            let Candidate { secret, is_current } = match search.next().await {
+                Ok(candidate) => candidate,
+                Err(reason) => return Err(first.unwrap_or_else(|| ProofFailure::because(reason))),
+            };
             match judge(secret).await {
                 Ok(judged) => {
-                    self.proven(app, used);
+                    self.proven(app, if is_current { SecretUsed::Current } else { SecretUsed::Previous });
                     return Ok(judged);
                 }
                 Err(unproven) => first = first.or(Some(unproven)),
             }
         }
-        Err(first.unwrap_or_else(|| ProofFailure::because("there is no secret for this application")))
     }
 
     /// The keys of SASL refuse what the policy would serve.

@@ -120,6 +120,7 @@ async fn look_after_applications(shared: Arc<Shared>) {
             warn!(%error, "a sweep was lost");
         }
         merging::clean_up(&shared);
+        shared.repeats.sum_up(false);
         round += 1;
         if let Some(merger) = &shared.merger {
             merger.sweep_keys();

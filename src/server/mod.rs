@@ -21,6 +21,7 @@ mod places;
 mod recovery;
 mod refusals;
 mod reload;
+mod repeats;
 mod requests;
 mod session;
 mod setup;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use sealed_shuffle_config::{Policy, SaslSettings, ServerTimeouts};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
-use sealed_shuffle_protocol::channel::SecurityLevel;
+use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, ServerSettings};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
@@ -57,6 +58,7 @@ use crate::merge::Merger;
 use crate::telemetry::{Metrics, Snapshot};
 
 use self::places::{Place, Places, Stranger};
+use self::repeats::{Loudness, Repeats};
 use self::session::Session;
 use self::streams::StreamIds;
 
@@ -91,6 +93,8 @@ pub(crate) struct Shared {
     merger: Option<Arc<Merger>>,
     pool: SegmentPool,
     metrics: Arc<Metrics>,
+    /// Lines of the log that peers cause.
+    repeats: Repeats,
     stream_ids: StreamIds,
     /// Bytes a second that a connection moves at least which holds memory that others wait for.
     min_rate: u64,
@@ -169,6 +173,7 @@ impl Server {
         let drained = self.drain(&tasks, &cut).await;
         merging::clean_up_last(shared).await;
         recovery::close(shared).await;
+        shared.repeats.sum_up(true);
         drained
     }
 
@@ -283,6 +288,9 @@ async fn serve(
     let open = OpenConnection::count(Arc::clone(&shared.metrics));
     let mut socket = CountingSocket::new(socket, Arc::clone(&shared.metrics.wire));
     let mut engine = ServerConnection::new(Instant::now(), engine_settings);
+    if !shared.policy().verdict(None, &Channel::PLAINTEXT).served {
+        engine.set_anonymous_frame(shared.limits.handshake_frame);
+    }
     let memory = shared.pool.for_connection();
     let mut session = Session::new(Arc::clone(&shared), peer, stranger, memory.clone());
     let driven = drive(&mut socket, &mut engine, &mut session, Stack::default(), memory, &wire);
@@ -293,18 +301,27 @@ async fn serve(
     drop(open);
     session.judge_silence(&engine, &reason);
     shared.metrics.closed(reason.label());
-    log_close(peer, &session, &reason);
+    log_close(&shared.repeats, peer, &session, &reason);
 }
 
 /// A peer that hangs up is nobody's fault; what the peer or we did wrong is said once, here.
-fn log_close(peer: SocketAddr, session: &Session, reason: &CloseReason) {
+fn log_close(repeats: &Repeats, peer: SocketAddr, session: &Session, reason: &CloseReason) {
+    let is_said = |loudness| {
+        let words = format_args!("closed a connection: {reason}");
+        repeats.is_said(loudness, reason.label(), peer, &words)
+    };
     let channel = session.channel.map_or("not known yet", |channel| channel.level.name());
     let app = session.claimed.as_ref().map_or_else(String::new, ToString::to_string);
     match reason.blame() {
         // Refusals were logged where they were decided, with the cure.
         Blame::Nobody | Blame::Policy => debug!(%peer, app, channel, %reason, "connection ended"),
-        Blame::Network => info!(%peer, app, channel, %reason, "connection ended"),
-        Blame::Peer | Blame::Us => warn!(%peer, app, channel, %reason, "closed a connection"),
+        Blame::Network if is_said(Loudness::Info) => {
+            info!(%peer, app, channel, %reason, "connection ended");
+        }
+        Blame::Peer | Blame::Us if is_said(Loudness::Warn) => {
+            warn!(%peer, app, channel, %reason, "closed a connection");
+        }
+        Blame::Network | Blame::Peer | Blame::Us => {}
     }
 }
 

@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::merging::{clean_up, merged_chunk, partition};
 use super::refusals::Refusal;
+use super::repeats::Loudness;
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
 use super::{Failure, Shared};
@@ -36,6 +37,12 @@ use crate::telemetry::{RefusalReason, RequestKind};
 
 /// A chunk answer is a frame with 13 bytes of head.
 const MAX_CHUNK: u64 = MAX_PAYLOAD - 13;
+
+/// The part of the memory budget that one list of directories may take: this part of it, and never less or more bytes
+/// than these. A list of 100 executors with 12 directories each takes some 150 KB.
+const LISTS: u64 = 256;
+const SMALL_LIST: u64 = 256 << 10;
+const LARGE_LIST: u64 = 4 << 20;
 
 /// The type byte of RemoveShuffleMerge.
 const REMOVE_SHUFFLE_MERGE: u8 = 19;
@@ -319,10 +326,9 @@ impl Session {
         self.heard_of_stream(id);
         let (shared, tenant) = (Arc::clone(&self.shared), self.memory.tenant());
         let peer = self.peer;
-        let (stream, wanted) = self
-            .streams
-            .ask(id, index, Instant::now())
-            .map_err(|error| Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, peer)))?;
+        let (stream, wanted) = self.streams.ask(id, index, Instant::now()).map_err(|error| {
+            Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, &shared.repeats, peer))
+        })?;
         let (app, executor) = (stream.app.clone(), stream.executor.clone());
         let owner = app.clone();
         let found = match wanted {
@@ -424,12 +430,18 @@ impl Session {
             }
         }
         for failure in &removed.failures {
-            warn!(peer = %self.peer, error = %failure, "cannot remove a block");
+            let words = format_args!("cannot remove a block: {failure}");
+            if self.shared.repeats.is_said(Loudness::Warn, "remove_blocks", self.peer, &words) {
+                warn!(peer = %self.peer, "{words}");
+            }
         }
         Ok(BlocksRemoved { count: removed.count }.into())
     }
 
     fn local_dirs(&mut self, message: &GetLocalDirsForExecutors) -> Result<BlockTransferMessage, Failure> {
+        // A short request may ask for very much, and its answer waits in memory for the peer to take it.
+        let most = (self.shared.pool.budget().total() / LISTS).clamp(SMALL_LIST, LARGE_LIST);
+        let mut bytes = 0;
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         let mut merged = Vec::new();
@@ -448,6 +460,10 @@ impl Session {
             }
             let registration = self.shared.store.registration(&message.app, &executor, Instant::now());
             let registration = registration.map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
+            bytes += name.len() + registration.dirs().iter().map(|dir| 4 + dir.text().len()).sum::<usize>();
+            if bytes as u64 > most {
+                return Err(self.refuse(&Refusal::AnswerTooLarge { most }));
+            }
             found.push((executor, registration));
         }
         let by_executor = found.iter().map(|(executor, registration)| {

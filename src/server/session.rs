@@ -23,6 +23,7 @@ use tracing::warn;
 use super::conversation::Conversation;
 use super::places::Stranger;
 use super::refusals::Refusal;
+use super::repeats::Loudness;
 use super::streams::Streams;
 use super::uploads::Uploads;
 use super::{Failure, Shared};
@@ -46,6 +47,8 @@ pub(super) struct Session {
     /// Pushed blocks that are arriving.
     pub(super) uploads: Uploads,
     pub(super) channel: Option<Channel>,
+    /// The channel that the handshake agreed on, where the first request does not show it.
+    pub(super) agreed: Channel,
     /// The application of the last challenge, genuine or not; for the log.
     pub(super) claimed: Option<AppId>,
     /// What TLS has settled, where it lies around everything.
@@ -86,6 +89,7 @@ impl Session {
             streams,
             uploads: Uploads::default(),
             channel: None,
+            agreed: Channel::PLAINTEXT,
             claimed: None,
             tls: None,
             conversation: None,
@@ -194,7 +198,7 @@ impl Session {
 
     /// Counts a refusal and logs it; the text is for the peer.
     pub(super) fn refuse(&self, refusal: &Refusal) -> Failure {
-        refusal.tell(&self.shared.metrics, self.peer)
+        refusal.tell(&self.shared.metrics, &self.shared.repeats, self.peer)
     }
 }
 
@@ -206,7 +210,11 @@ impl Handler for Session {
             ServerEvent::Challenge(challenge) => self.judge(engine, challenge).await,
             ServerEvent::Unauthenticated(what) => {
                 self.shared.metrics.refused(RefusalReason::Unauthenticated);
-                warn!(peer = %self.peer, "refused {what}: the peer has proven no identity");
+                let words = format_args!("refused {what}: the peer has proven no identity");
+                let kind = RefusalReason::Unauthenticated.name();
+                if self.shared.repeats.is_said(Loudness::Warn, kind, self.peer, &words) {
+                    warn!(peer = %self.peer, "{words}");
+                }
                 Ok(())
             }
             ServerEvent::UploadPiece(piece) => self.pushed(engine, piece).await,
@@ -220,7 +228,7 @@ impl Handler for Session {
                     }
                 }
                 if self.channel.is_none() {
-                    self.admit(engine, Channel::PLAINTEXT);
+                    self.admit(engine, self.agreed);
                 }
                 self.heard_request();
                 self.settle_account(engine);
@@ -245,7 +253,7 @@ impl Handler for Session {
 
     fn on_first_byte(
         &mut self,
-        _engine: &mut Engine,
+        engine: &mut Engine,
         first: u8,
     ) -> Result<Option<Box<dyn Layer>>, CloseReason> {
         // The first byte of a frame is the highest of its length, which is 0.
@@ -256,9 +264,13 @@ impl Handler for Session {
             self.shared.metrics.refused(RefusalReason::Tls);
             let cure =
                 "set spark.ssl.rpc.enabled=true here, or spark.ssl.rpc.enabled=false in the application";
-            warn!(peer = %self.peer, "refused TLS, which this server does not speak: {cure}");
+            let words = format_args!("refused TLS, which this server does not speak: {cure}");
+            if self.shared.repeats.is_said(Loudness::Warn, RefusalReason::Tls.name(), self.peer, &words) {
+                warn!(peer = %self.peer, "{words}");
+            }
             return Err(CloseReason::Refused(format!("TLS, which is not configured: {cure}")));
         };
+        engine.set_anonymous_frame(self.shared.limits.request_frame);
         let facts = Arc::default();
         self.tls = Some(Arc::clone(&facts));
         Ok(Some(Box::new(TlsLayer::server(tls.current(), facts)?)))

@@ -11,6 +11,7 @@ use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::seal::{Budget, SegmentPool};
 use tokio_util::sync::CancellationToken;
 
+use super::repeats::Repeats;
 use super::start_error::{Cause, StartError};
 use super::streams::StreamIds;
 use super::{Server, Shared, merging, recovery, reload};
@@ -112,6 +113,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         ),
         store,
         merger,
+        repeats: Repeats::default(),
         stream_ids: StreamIds::starting_at(random_bytes()?),
         connections: Pot::new("connections", config.max_connections as u64),
         open_streams: Pot::new("open_streams", pool.budget().total() / 2),

@@ -27,9 +27,16 @@ macro_rules! words {
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
         pub enum $name { $($(#[$variant_doc])* $variant,)* }
 
+        impl $name {
+            /// The word.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
         impl EncodeLabelValue for $name {
             fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-                match self { $(Self::$variant => $word,)* }.encode(encoder)
+                self.name().encode(encoder)
             }
         }
     };

@@ -29,8 +29,9 @@ const PLAN: [(&str, &[&str]); 8] = [
 
 const PROTOCOL: &[&str] = &[
     "named",
-    "ids",
     "limits",
+    "shown",
+    "ids",
     "secret",
     "codec",
     "crypto",

@@ -11,7 +11,8 @@ use std::fs::OpenOptions;
 use std::net::TcpStream;
 
 use bytes::BytesMut;
-use sealed_shuffle_config::ByteCount;
+use sealed_shuffle_config::{ByteCount, Policy};
+use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::DiagnoseCorruption;
@@ -94,6 +95,24 @@ fn large_requests_that_trickle_leave_memory_for_others() {
     honest.assert_served();
     honest.assert_served_with_a_large_request(300 << 10);
     honest.assert_served_with_a_large_request(2 << 20);
+}
+
+#[test]
+fn requests_in_clear_that_the_policy_refuses_cost_no_memory() {
+    let running = Running::start_with(|config| config.policy.anonymous = true);
+    let mut stranger = Peer::connect(running.address);
+    let mut head = BytesMut::new();
+    Head::RpcRequest { request: RequestId(1) }.encode(32 << 20, &mut head).unwrap();
+    stranger.send_raw(&head).unwrap();
+    stranger.wait_closed();
+    assert_eq!((running.closes("too_large"), used(&running, "large_requests")), (1, 0));
+
+    let running = Running::start_with(|config| {
+        config.policy = Policy { anonymous: true, ..Policy::at_least(SecurityLevel::Plaintext) };
+    });
+    let mut served = Peer::connect(running.address);
+    served.send_raw(&head).unwrap();
+    eventually("the control: where it is served, it is collected", || used(&running, "large_requests") > 0);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use sealed_shuffle_protocol::shuffle::{
 use crate::honest::Honest;
 use crate::running::{APP, EXECUTOR, GCM, Peer, Running};
 
-fn strings(of: &[&str]) -> Strings {
+fn strings<const LONGEST: usize>(of: &[&str]) -> Strings<LONGEST> {
     Strings::try_from_iter(of).unwrap()
 }
 

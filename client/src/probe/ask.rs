@@ -24,7 +24,7 @@ use sealed_shuffle_transport::seal::{Budget, SegmentPool};
 
 use super::Probe;
 use super::report::{Observation, Peer, Verdict, WrongSecret, words};
-use super::words::{clean, refuses_proof, speaker};
+use super::words::{clean, refuses_channel, refuses_proof, speaker};
 use crate::connection::Connection;
 use crate::{Address, ClientError, ErrorKind, Security, Settings};
 
@@ -248,7 +248,10 @@ impl<'a> Asker<'a> {
             Heard::Answer(_) => Verdict::NotSpoken("it answers something else".into()),
             Heard::Words(text) => {
                 seen.peer = seen.peer.max(speaker(&text));
-                Verdict::NotSpoken(clean(&text))
+                match refuses_channel(&text) {
+                    true => Verdict::Refused(clean(&text)),
+                    false => Verdict::NotSpoken(clean(&text)),
+                }
             }
             Heard::Nothing(error) => ended(&error),
             Heard::Silence => self.silence(),

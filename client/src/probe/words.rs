@@ -3,31 +3,13 @@
 //! Texts of Spark carry a Java stack trace whose classes tell its services apart (TransportRequestHandler, Spark 2.4.8
 //! to 4.3.0, sends the whole trace); ours are one line. Everything that is kept of them is made harmless first.
 
-use std::fmt::Write;
+use sealed_shuffle_protocol::shown::Shown;
 
 use super::report::Peer;
 
-/// Most characters that are kept of what a peer says.
-const LONGEST: usize = 300;
-
-/// The first line, cut, with everything escaped that could move a cursor, hide or turn a line around.
+/// The first line, harmless and cut.
 pub(super) fn clean(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    let mut clean = String::new();
-    for (at, c) in line.chars().enumerate() {
-        if at == LONGEST {
-            clean.push('…');
-            break;
-        }
-        // Alphanumeric characters neither control nor format; of the rest only what Spark and we write.
-        if c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() || c == '…' {
-            clean.push(c);
-        } else {
-            // Writing to a string does not fail.
-            write!(clean, "{}", c.escape_default()).ok();
-        }
-    }
-    clean
+    Shown::first_line(text).to_string()
 }
 
 /// Who says such a thing, as far as that shows.
@@ -57,17 +39,14 @@ pub(super) fn refuses_proof(text: &str) -> bool {
         .any(|words| first.contains(words))
 }
 
+/// Whether our server refuses the channel, and says so within the handshake.
+pub(super) fn refuses_channel(text: &str) -> bool {
+    text.starts_with("java.lang.SecurityException: ") && text.contains("spark.sealed.security.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_peer_says_cannot_steer_a_terminal() {
-        let hostile = "a\u{1b}[2J\u{9b}b\u{202e}c\u{200b}\td\nsecond line";
-        assert_eq!(clean(hostile), "a\\u{1b}[2J\\u{9b}b\\u{202e}c\\u{200b}\\td");
-        let long = clean(&"x".repeat(10_000));
-        assert_eq!(long.chars().count(), LONGEST + 1);
-    }
 
     #[test]
     fn stack_traces_tell_services_apart() {

@@ -10,6 +10,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::ids::AppId;
+use crate::limits::NAME_MAX;
 
 pub(crate) const TAG: u8 = 0xfb;
 
@@ -25,7 +26,7 @@ pub struct AuthMessage {
 }
 
 impl AuthMessage {
-    /// Reads the body of the RPC. Salt and ciphertext are bounded to 1 KiB each; the app id by `bytes`.
+    /// Reads the body of the RPC. Salt and ciphertext are bounded to 1 KiB each, the app id to [`NAME_MAX`].
     pub fn decode(bytes: &[u8]) -> Result<Self, AuthMessageError> {
         let (&tag, rest) = bytes.split_first().ok_or(AuthMessageError::Truncated)?;
         if tag != TAG {
@@ -35,6 +36,9 @@ impl AuthMessage {
         let (salt, rest) = field(rest)?;
         let (ciphertext, _ignored) = field(rest)?;
 
+        if app_id.len() > NAME_MAX {
+            return Err(AuthMessageError::AppIdTooLong(app_id.len()));
+        }
         let app_id = std::str::from_utf8(app_id).map_err(|_| AuthMessageError::AppIdNotUtf8)?;
         if let Some(long) = [salt, ciphertext].into_iter().find(|f| f.len() > MAX_FIELD) {
             return Err(AuthMessageError::FieldTooLong(long.len()));
@@ -104,6 +108,9 @@ pub enum AuthMessageError {
     /// Salt or ciphertext is longer than anybody needs.
     #[error("a field has {0} bytes, more than {MAX_FIELD}")]
     FieldTooLong(usize),
+    /// The app id is longer than any.
+    #[error("an application id of {0} bytes is longer than the {NAME_MAX} that are taken")]
+    AppIdTooLong(usize),
     /// The app id is not text.
     #[error("the app id is not UTF-8")]
     AppIdNotUtf8,

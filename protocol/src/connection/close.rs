@@ -10,6 +10,7 @@ use crate::cipher::CipherError;
 use crate::codec::{DecodeError, EncodeError};
 use crate::frame::FrameError;
 use crate::sasl::SaslError;
+use crate::shown::Shown;
 
 /// Why a connection ends. `Display` is for our log; the peer sees the socket close.
 #[derive(Debug, Error)]
@@ -55,10 +56,10 @@ pub enum CloseReason {
     #[error("no handshake within {0:?}")]
     HandshakeTimeout(Duration),
     /// The peer's proof failed, or it may not be served; it was told and the connection ends.
-    #[error("refused: {0}")]
+    #[error("refused: {}", Shown(.0))]
     Refused(String),
     /// The server refused our handshake, in its words.
-    #[error("the server refused the handshake: {0}")]
+    #[error("the server refused the handshake: {}", Shown::first_line(.0))]
     HandshakeRefused(String),
     /// The server's answer to our handshake is none.
     #[error("handshake: {0}")]
@@ -88,7 +89,7 @@ pub enum CloseReason {
     #[error("socket: {0}")]
     Io(#[from] std::io::Error),
     /// A block turned out short or unreadable after its head was sent: only a close can say so.
-    #[error("a block failed after its head was sent: {0}")]
+    #[error("a block failed after its head was sent: {}", Shown(.0))]
     BodyFailed(String),
     /// No memory, or no disk, for what this connection needs.
     #[error(

@@ -11,10 +11,11 @@
 use bytes::Bytes;
 
 use super::CloseReason;
-use crate::auth::legacy::{self, ClientChallenge, LegacyKeys, ServerResponse};
-use crate::auth::{AuthMessage, Initiator, SessionKeys, message};
+use crate::auth::legacy::{self, ClientChallenge, LegacyError, LegacyKeys, ServerResponse};
+use crate::auth::{AuthMessage, AuthMessageError, Initiator, SessionKeys, message};
+use crate::codec::DecodeError;
 use crate::ids::AppId;
-use crate::sasl::{self, Protection, SaslKeys, SaslMessage};
+use crate::sasl::{self, Protection, SaslError, SaslKeys, SaslMessage};
 
 /// A message of a client that proves itself.
 #[derive(Clone, Debug)]
@@ -28,13 +29,26 @@ pub enum Challenge {
 }
 
 impl Challenge {
-    /// Reads the body of an RPC as what its first byte says; `None` where it is no handshake's, or does not decode.
-    pub(super) fn decode(body: &Bytes) -> Option<Self> {
-        match *body.first()? {
-            message::TAG => AuthMessage::decode(body).ok().map(Self::X25519),
-            ClientChallenge::TAG => ClientChallenge::decode(body).ok().map(Self::Pbkdf2),
-            SaslMessage::TAG => SaslMessage::decode(body).ok().map(Self::Sasl),
-            _ => None,
+    /// Reads the body of an RPC as what its first byte says; `None` where it is no handshake's, or does not decode. A
+    /// handshake with a name above its bound is an error.
+    pub(super) fn decode(body: &Bytes) -> Result<Option<Self>, NameTooLong> {
+        match body.first() {
+            Some(&message::TAG) => match AuthMessage::decode(body) {
+                Ok(challenge) => Ok(Some(Self::X25519(challenge))),
+                Err(error @ AuthMessageError::AppIdTooLong(_)) => Err(NameTooLong(error.to_string())),
+                Err(_) => Ok(None),
+            },
+            Some(&ClientChallenge::TAG) => match ClientChallenge::decode(body) {
+                Ok(challenge) => Ok(Some(Self::Pbkdf2(challenge))),
+                Err(LegacyError::Malformed(error)) => NameTooLong::or_none(&error),
+                Err(_) => Ok(None),
+            },
+            Some(&SaslMessage::TAG) => match SaslMessage::decode(body) {
+                Ok(message) => Ok(Some(Self::Sasl(message))),
+                Err(SaslError::Message(error)) => NameTooLong::or_none(&error),
+                Err(_) => Ok(None),
+            },
+            _ => Ok(None),
         }
     }
 
@@ -44,6 +58,18 @@ impl Challenge {
             Self::X25519(challenge) => challenge.app_id(),
             Self::Pbkdf2(challenge) => challenge.app_id(),
             Self::Sasl(message) => message.app_id(),
+        }
+    }
+}
+
+/// Why a handshake is not even looked at: the sentence that names the bound.
+pub(super) struct NameTooLong(pub(super) String);
+
+impl NameTooLong {
+    fn or_none<T>(error: &DecodeError) -> Result<Option<T>, Self> {
+        match matches!(error, DecodeError::TextTooLong { .. }) {
+            true => Err(Self(error.to_string())),
+            false => Ok(None),
         }
     }
 }

@@ -9,13 +9,15 @@
 //! ```
 //!
 //! Nothing but the handshake is answered before an identity is proven, unless the settings admit
-//! peers that prove none. Source: AuthRpcHandler and TransportRequestHandler, Spark 4.3.0; stricter
+//! peers that prove none. A challenge of AES can be recorded and sent again: the deadline of the handshake runs until
+//! the first request came through the keys that were agreed on. Source: AuthRpcHandler and TransportRequestHandler, Spark 4.3.0; stricter
 //! where said.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::handshake::NameTooLong;
 use super::link::{Collect, Link, SMALL_FRAME};
 use super::{Agreement, Body, Challenge, CloseReason, Transmit};
 use crate::frame::FrameEvent;
@@ -43,7 +45,8 @@ const UNAUTHENTICATED_STREAM: &str = "java.lang.SecurityException: Unauthenticat
 pub struct ServerSettings {
     /// Every number that a peer can press on.
     pub limits: Limits,
-    /// From accepting the connection to a proven identity.
+    /// From accepting the connection to a proven identity, and to the first request where the proof could be another's
+    /// that was recorded.
     pub handshake_timeout: Duration,
     /// Without a byte in either direction; also between the bytes of one message.
     pub idle_timeout: Duration,
@@ -147,6 +150,10 @@ pub struct ServerConnection<B> {
     phase: Phase,
     settings: ServerSettings,
     accepted: Instant,
+    /// Bytes of a request that is collected from a peer that has proven nothing.
+    anonymous_frame: u64,
+    /// The challenge may have been recorded: nothing has come yet that only a holder of the secret can say.
+    may_be_replayed: bool,
     /// The in-frame body that is being collected, and the name of its answer.
     collecting: Option<(Option<RequestId>, Collect)>,
     /// The length of the upload that is being handed out.
@@ -162,8 +169,10 @@ impl<B: Body> ServerConnection<B> {
         Self {
             link: Link::new(now, collect),
             phase: Phase::Unproven,
+            anonymous_frame: settings.limits.request_frame,
             settings,
             accepted: now,
+            may_be_replayed: false,
             collecting: None,
             uploading: None,
         }
@@ -180,6 +189,8 @@ impl<B: Body> ServerConnection<B> {
         let request = self.judging()?;
         self.link.send(&Head::RpcResponse { request }, answer)?;
         if let Some(agreed) = agreed {
+            // SASL's proof answers a challenge of ours.
+            self.may_be_replayed = matches!(agreed, Agreement::X25519(_) | Agreement::Pbkdf2(_));
             self.link.install(agreed);
         }
         self.phase = Phase::Open(Identity::Proven(app));
@@ -265,6 +276,12 @@ impl<B: Body> ServerConnection<B> {
         self.link.close(reason);
     }
 
+    /// Requests of a peer that has proven nothing have so many bytes at most, from here on. They are collected before anybody
+    /// judges the channel, so one that is refused anyway should cost no memory.
+    pub fn set_anonymous_frame(&mut self, bytes: u64) {
+        self.anonymous_frame = bytes;
+    }
+
     /// From here on the peer may be silent for so long.
     pub fn set_idle_timeout(&mut self, timeout: Duration) {
         self.settings.idle_timeout = timeout;
@@ -312,7 +329,10 @@ impl<B: Body> ServerConnection<B> {
             Phase::Unproven if !self.settings.admits_anonymous => {
                 (self.settings.limits.handshake_frame, "spark.sealed.limits.handshake-frame")
             }
-            Phase::Unproven | Phase::Judging(_) | Phase::Open(_) => {
+            Phase::Unproven | Phase::Open(Identity::Anonymous) => {
+                (self.anonymous_frame, "spark.sealed.limits.request-frame, for a channel that is served")
+            }
+            Phase::Judging(_) | Phase::Open(Identity::Proven(_)) => {
                 (self.settings.limits.request_frame, "spark.sealed.limits.request-frame")
             }
         };
@@ -324,14 +344,21 @@ impl<B: Body> ServerConnection<B> {
         let Some((request, body)) = self.collecting.take() else { return Ok(None) };
         let body = body.finish();
         let Some(request) = request else { return self.hand_out(Request::OneWay { body }) };
-        if self.may_authenticate()
-            && let Some(challenge) = Challenge::decode(&body)
-        {
-            self.link.refuse_early_bytes()?;
-            self.phase = Phase::Judging(request);
-            return Ok(Some(ServerEvent::Challenge(challenge)));
+        if !self.may_authenticate() {
+            return self.hand_out(Request::Rpc { request, body });
         }
-        self.hand_out(Request::Rpc { request, body })
+        match Challenge::decode(&body) {
+            Ok(Some(challenge)) => {
+                self.link.refuse_early_bytes()?;
+                self.phase = Phase::Judging(request);
+                Ok(Some(ServerEvent::Challenge(challenge)))
+            }
+            Ok(None) => self.hand_out(Request::Rpc { request, body }),
+            Err(NameTooLong(why)) => {
+                self.fail_rpc(request, &format!("java.lang.IllegalArgumentException: {why}"))?;
+                Ok(Some(self.unauthenticated("a handshake whose names are too long")))
+            }
+        }
     }
 
     /// Hands a request out, or refuses a peer that has proven no identity. Texts: AbstractAuthRpcHandler and
@@ -422,7 +449,12 @@ impl<B: Body> super::Engine for ServerConnection<B> {
             }
             let event = match self.link.decoder.next()? {
                 None => return Ok(None),
-                Some(FrameEvent::Head { head, body_len }) => self.head(head, body_len)?,
+                Some(FrameEvent::Head { head, body_len }) => {
+                    let event = self.head(head, body_len)?;
+                    // Other keys make no frame with the head of a request.
+                    self.may_be_replayed = false;
+                    event
+                }
                 Some(FrameEvent::Body(piece)) if self.uploading.is_some() => {
                     Some(ServerEvent::UploadPiece(piece))
                 }
@@ -460,8 +492,8 @@ impl<B: Body> super::Engine for ServerConnection<B> {
             (link.last_progress() + settings.idle_timeout, CloseReason::Idle(settings.idle_timeout))
         };
         let handshake = self.accepted + settings.handshake_timeout;
-        let is_unproven = matches!(self.phase, Phase::Unproven | Phase::Judging(_)) && !link.is_closing();
-        Some(match is_unproven && handshake < activity.0 {
+        let is_unsure = self.may_be_replayed || matches!(self.phase, Phase::Unproven | Phase::Judging(_));
+        Some(match is_unsure && !link.is_closing() && handshake < activity.0 {
             true => (handshake, CloseReason::HandshakeTimeout(settings.handshake_timeout)),
             false => activity,
         })

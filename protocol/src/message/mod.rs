@@ -23,6 +23,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::codec::{DecodeError, Decoder, EncodeError, put_bytes, put_str};
 use crate::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId};
+use crate::limits::{FAILURE_MAX, NAME_MAX};
 
 /// The most that a frame may hold behind its length field. Spark's `TransportFrameDecoder` accepts no more.
 pub const MAX_PAYLOAD: u64 = (1 << 31) - 2;
@@ -189,7 +190,7 @@ impl Head {
                 Self::ChunkFetchSuccess { stream: from.read()?, chunk: from.read()? }
             }
             MessageKind::ChunkFetchFailure => {
-                Self::ChunkFetchFailure { stream: from.read()?, chunk: from.read()?, error: from.str()? }
+                Self::ChunkFetchFailure { stream: from.read()?, chunk: from.read()?, error: failure(from)? }
             }
             MessageKind::RpcRequest => {
                 let request = from.read()?;
@@ -201,13 +202,15 @@ impl Head {
                 from.i32()?;
                 Self::RpcResponse { request }
             }
-            MessageKind::RpcFailure => Self::RpcFailure { request: from.read()?, error: from.str()? },
-            MessageKind::StreamRequest => Self::StreamRequest { stream: from.str()? },
+            MessageKind::RpcFailure => Self::RpcFailure { request: from.read()?, error: failure(from)? },
+            MessageKind::StreamRequest => Self::StreamRequest { stream: stream_name(from)? },
             MessageKind::StreamResponse => {
-                let head = Self::StreamResponse { stream: from.str()? };
+                let head = Self::StreamResponse { stream: stream_name(from)? };
                 return Ok((head, length_behind(from.i64()?)));
             }
-            MessageKind::StreamFailure => Self::StreamFailure { stream: from.str()?, error: from.str()? },
+            MessageKind::StreamFailure => {
+                Self::StreamFailure { stream: stream_name(from)?, error: failure(from)? }
+            }
             MessageKind::OneWayMessage => {
                 from.i32()?;
                 Self::OneWayMessage
@@ -290,6 +293,14 @@ fn put_body_size(out: &mut BytesMut, body_len: u64) -> Result<(), EncodeError> {
 fn put_byte_count(out: &mut BytesMut, body_len: u64) -> Result<(), EncodeError> {
     out.put_i64(i64::try_from(body_len).map_err(|_| EncodeError::BodyTooLong(body_len))?);
     Ok(())
+}
+
+fn stream_name(from: &mut Decoder) -> Result<String, DecodeError> {
+    from.text("the name of a stream", NAME_MAX)
+}
+
+fn failure(from: &mut Decoder) -> Result<String, DecodeError> {
+    from.text("the text of a failure", FAILURE_MAX)
 }
 
 /// Spark treats a negative byte count like 0.

@@ -21,7 +21,7 @@ fields! {
         /// The checksum of the bytes that the reader got.
         checksum: i64,
         /// `ADLER32`, `CRC32` or `CRC32C`; case matters.
-        algorithm: String,
+        algorithm: String where NAME_MAX,
     }
 }
 

@@ -5,24 +5,29 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::codec::{DecodeError, Decoder, EncodeError, Wire, put_count, put_str};
+use crate::limits::NAME_MAX;
 
-/// A list of strings, kept in its wire form: a slice of the message that it came in, which it keeps in
-/// memory. Copy what must outlive the request.
+/// A list of strings of `MOST` bytes each at most, kept in its wire form: a slice of the message that it came in, which
+/// it keeps in memory. Copy what must outlive the request.
 ///
-/// Invariant: `encoded` holds exactly `count` lengths with valid UTF-8 behind each.
+/// Invariant: `encoded` holds exactly `count` lengths of at most `MOST` with valid UTF-8 behind each.
 #[derive(Clone, Default, Eq, PartialEq)]
-pub struct Strings {
+pub struct Strings<const MOST: usize = NAME_MAX> {
     count: usize,
     encoded: Bytes,
 }
 
-impl Strings {
+impl<const MOST: usize> Strings<MOST> {
     /// Writes the strings one behind the other.
     pub fn try_from_iter<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> Result<Self, EncodeError> {
         let mut count = 0;
         let mut encoded = BytesMut::new();
         for item in items {
-            put_str(&mut encoded, item.as_ref())?;
+            let item = item.as_ref();
+            if item.len() > MOST {
+                return Err(EncodeError::TextTooLong { len: item.len(), most: MOST });
+            }
+            put_str(&mut encoded, item)?;
             count += 1;
         }
         Ok(Self { count, encoded: encoded.freeze() })
@@ -44,7 +49,7 @@ impl Strings {
     }
 }
 
-impl<'a> IntoIterator for &'a Strings {
+impl<'a, const MOST: usize> IntoIterator for &'a Strings<MOST> {
     type Item = &'a str;
     type IntoIter = StringsIter<'a>;
 
@@ -53,21 +58,21 @@ impl<'a> IntoIterator for &'a Strings {
     }
 }
 
-impl fmt::Debug for Strings {
+impl<const MOST: usize> fmt::Debug for Strings<MOST> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self).finish()
     }
 }
 
-impl Wire for Strings {
+impl<const MOST: usize> Wire for Strings<MOST> {
     const MIN_LEN: usize = 4;
 
     fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
-        let count = from.count(String::MIN_LEN)?;
+        let count = from.count(4)?;
         let mut extent = 0;
         let mut left = from.as_slice();
         for _ in 0..count {
-            let text = split_str(&mut left)?;
+            let text = split_str(&mut left, MOST)?;
             extent += 4 + text.len();
         }
         Ok(Self { count, encoded: from.take(extent)? })
@@ -92,7 +97,10 @@ impl<'a> Iterator for StringsIter<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         self.count = self.count.checked_sub(1)?;
-        Some(split_str(&mut self.left).expect("lengths and UTF-8 were checked when the list was made"))
+        Some(
+            split_str(&mut self.left, usize::MAX)
+                .expect("lengths and UTF-8 were checked when the list was made"),
+        )
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -102,12 +110,15 @@ impl<'a> Iterator for StringsIter<'a> {
 
 impl ExactSizeIterator for StringsIter<'_> {}
 
-fn split_str<'a>(left: &mut &'a [u8]) -> Result<&'a str, DecodeError> {
+fn split_str<'a>(left: &mut &'a [u8], most: usize) -> Result<&'a str, DecodeError> {
     if left.len() < 4 {
         return Err(DecodeError::TooShort { needed: 4, left: left.len() });
     }
     let len = left.get_i32();
     let len = usize::try_from(len).map_err(|_| DecodeError::NegativeLength(len))?;
+    if len > most {
+        return Err(DecodeError::TextTooLong { what: "a text of a list", len, most });
+    }
     let Some((text, rest)) = left.split_at_checked(len) else {
         return Err(DecodeError::CountTooLarge { count: len, left: left.len() });
     };

@@ -2,6 +2,7 @@
 
 use crate::codec::EncodeError;
 use crate::ids::{AppId, ExecutorId};
+use crate::limits::PATH_MAX;
 use crate::shuffle::{ShapeError, Strings};
 
 /// The pseudo executor that stands for the merge directories of an application (Spark 3.2).
@@ -25,7 +26,7 @@ fields! {
         /// How many of the directories belong to each.
         dir_counts: Vec<i32>,
         /// The directories, executor by executor.
-        dirs: Strings,
+        dirs: Strings<PATH_MAX>,
     }
 }
 

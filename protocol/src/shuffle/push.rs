@@ -62,7 +62,7 @@ fields! {
         /// The outcome.
         code: ReturnCode,
         /// The block that failed, as `shufflePush_*`; empty on success and never otherwise.
-        failure_block: String,
+        failure_block: String where NAME_MAX,
     }
 }
 

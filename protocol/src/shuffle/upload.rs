@@ -12,7 +12,7 @@ fields! {
         /// The executor that is to keep it.
         executor: ExecutorId,
         /// The block's name.
-        block: String,
+        block: String where NAME_MAX,
         /// Java-serialized storage level and class tag.
         metadata: Bytes,
         /// The block.
@@ -24,7 +24,7 @@ fields! {
     /// A block whose data follow behind the frame.
     UploadBlockStream {
         /// The block's name.
-        block: String,
+        block: String where NAME_MAX,
         /// Java-serialized storage level and class tag.
         metadata: Bytes,
     }

@@ -45,6 +45,29 @@ fn handshake_ends_in_time_whatever_trickles_in() {
     assert!(matches!(end, CloseReason::HandshakeTimeout(limit) if limit == seconds(30)), "{end:?}");
 }
 
+/// A recorded challenge is as good as a fresh one, and its answer opens for the recorder no more than for anybody.
+#[test]
+fn a_challenge_alone_does_not_end_the_wait_for_the_handshake() {
+    for mode in modes() {
+        let mut pair = Pair::sealed(mode);
+        let start = pair.now;
+        pair.settle();
+        assert!(pair.server.engine.identity().is_some(), "the challenge is accepted");
+        let at = start + seconds(30);
+        assert_eq!(pair.server.engine.poll_timeout(), Some(at));
+        pair.server.engine.handle_timeout(at - INSTANT).unwrap();
+        let end = pair.server.engine.handle_timeout(at).unwrap_err();
+        assert!(matches!(end, CloseReason::HandshakeTimeout(_)), "{end:?}");
+
+        let mut pair = Pair::sealed(mode);
+        pair.settle();
+        pair.client.engine.rpc(RequestId(1), b"hello").unwrap();
+        pair.settle();
+        let idle = pair.server.engine.poll_timeout().unwrap();
+        assert!(idle >= pair.now + seconds(120), "the first request ends it");
+    }
+}
+
 #[test]
 fn one_way_messages_do_not_prolong_the_handshake() {
     let start = Instant::now();

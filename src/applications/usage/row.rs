@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::shown::Shown;
 
 use super::Evidence;
 
@@ -210,5 +211,7 @@ fn millis(time: SystemTime) -> u64 {
 }
 
 fn short(text: &str) -> String {
-    text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned()
+    let mut shown = Shown(text).to_string();
+    shown.truncate(shown.floor_char_boundary(LONGEST_TEXT));
+    shown
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sealed_shuffle_protocol::shown::Shown;
 use serde_json::{Value, json};
 
 use super::super::{Exit, Failure};
@@ -26,7 +27,7 @@ pub(super) fn run(dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
     let scan = scan::scan(&roots, &mut |event| match event {
         Event::Counted(files) => progress.counted(files, &mut last),
         Event::Failed(path, why) => {
-            let (path, why) = (clean(&path.display().to_string()), why.to_owned());
+            let (path, why) = (Shown(&path.display().to_string()).to_string(), why.to_owned());
             progress.suspended(|| eprintln!("sealed-shuffle: {path}: {why}"));
             if failures.len() < NAMED {
                 failures.push(json!({"path": path, "error": why}));
@@ -77,14 +78,16 @@ fn roots(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 
 fn text(scan: &Scan, total: &Tally) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
-    lines.extend(scan.owners.iter().map(|(owner, tally)| line(&clean(&owner.to_string()), tally)));
+    lines
+        .extend(scan.owners.iter().map(|(owner, tally)| line(&Shown(&owner.to_string()).to_string(), tally)));
     lines.extend(scan.further.iter().map(|tally| line(&format!("more than {MOST_OWNERS}"), tally)));
     lines.push(line("all", total));
     let mut text = columns(&lines);
     text.push('\n');
     for (owner, tally) in &scan.owners {
         if let Some(example) = &tally.example {
-            let (owner, example) = (clean(&owner.to_string()), clean(&example.display().to_string()));
+            let (owner, example) =
+                (Shown(&owner.to_string()).to_string(), Shown(&example.display().to_string()).to_string());
             text += &format!("readable in {owner}: {}, for instance {example}\n", marks(tally));
         }
     }
@@ -169,14 +172,6 @@ fn owner_json(owner: Option<&Owner>, tally: &Tally) -> Value {
         "marks": Value::Object(marks),
         "example": tally.example.as_ref().map(|path| path.display().to_string()),
     })
-}
-
-/// Names on a disk may hold anything, so every character that could move a cursor or break a line is escaped.
-fn clean(text: &str) -> String {
-    match text.chars().all(|c| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()) {
-        true => text.to_owned(),
-        false => text.escape_default().to_string(),
-    }
 }
 
 /// A spinner on a terminal, a line at intervals elsewhere.

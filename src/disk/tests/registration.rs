@@ -46,8 +46,10 @@ fn accepts_what_lies_beneath_a_root_by_components() {
     assert_eq!(place("r1/").unwrap(), "");
     assert_eq!(place("r1/a/b//").unwrap(), "a/b");
     assert_eq!(place("r1/./a/../b").unwrap(), "b");
-    assert_eq!(place("r1/link/../r2/x").unwrap(), "x");
-    for below in ["r1x", "r1/../other", "r1/link", "r1/link/below", "r1/link/../x", ".", ""] {
+    assert_eq!(place("r1/../r2/x").unwrap(), "x");
+    for below in
+        ["r1x", "r1/../other", "r1/link", "r1/link/below", "r1/link/../r2/x", "r1/link/../x", ".", ""]
+    {
         let refused = place(below).unwrap_err();
         let text = format!(
             "java.lang.IllegalArgumentException: localDirs entry is not under any of the service's local \
@@ -81,13 +83,38 @@ fn refuses_empty_and_unclear_directories_in_sparks_words() {
 #[test]
 fn keeps_the_text_as_it_was_sent() {
     let two = TwoRoots::new();
-    symlink(two.base.join("r2"), two.base.join("to-r2")).unwrap();
-    let dir = two.accept("to-r2//x/").unwrap();
-    assert_eq!(dir.text(), format!("{}/to-r2//x/", text(&two.base)));
+    symlink(two.base.join("r2"), two.base.join("r1/to-r2")).unwrap();
+    let dir = two.accept("r1/to-r2//x/").unwrap();
+    assert_eq!(dir.text(), format!("{}/r1/to-r2//x/", text(&two.base)));
     assert_eq!(dir.relative(), "x");
     assert!(!dir.existed());
     fs::create_dir(two.base.join("r2/x")).unwrap();
-    assert!(two.accept("to-r2//x/").unwrap().existed());
+    assert!(two.accept("r1/to-r2//x/").unwrap().existed());
+}
+
+/// Elsewhere a look may hang: a network mount whose server is gone.
+#[test]
+fn nothing_is_looked_at_but_beneath_the_roots_and_on_the_configured_way_to_them() {
+    let two = TwoRoots::new();
+    fs::create_dir(two.base.join("links")).unwrap();
+    symlink(two.base.join("links/second"), two.base.join("first")).unwrap();
+    symlink(two.base.join("r2"), two.base.join("links/second")).unwrap();
+    symlink(two.base.join("r2"), two.base.join("to-r2")).unwrap();
+    symlink(two.base.join("other/dead"), two.base.join("r1/to-dead")).unwrap();
+
+    let configured = Roots::open([two.base.join("r1"), two.base.join("first")]).unwrap();
+    let place = |below: &str| {
+        let dir = format!("{}/{below}", text(&two.base));
+        configured.accept(&on(), &dir).map(|dir| dir.relative().to_owned())
+    };
+    assert_eq!(place("first/x").unwrap(), "x", "the way as it is configured, link by link");
+    assert_eq!(place("r2/x").unwrap(), "x", "the place where it leads");
+    assert_eq!(place("links/second/x").unwrap(), "x");
+    for below in ["to-r2/x", "other/dead", "r1/to-dead", "links/third"] {
+        assert!(matches!(place(below), Err(DirRefused::NotUnderRoot { .. })), "{below}");
+        let walked = place(below).unwrap_err().to_string();
+        assert!(walked.contains("not under any"), "{walked}");
+    }
 }
 
 #[test]

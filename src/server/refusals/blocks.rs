@@ -72,9 +72,17 @@ impl RegisterRefused {
 }
 
 impl DirRefused {
-    /// What the peer reads.
+    /// What the peer reads: its own text as it stands, which is not harmless in a log.
     pub fn spark_text(&self) -> String {
-        illegal_argument(self)
+        match self {
+            Self::Empty => illegal_argument(self),
+            Self::NotCanonicalizable { dir } => {
+                illegal_argument(format_args!("localDirs entry could not be canonicalized: {dir}"))
+            }
+            Self::NotUnderRoot { dir } => illegal_argument(format_args!(
+                "localDirs entry is not under any of the service's local directories: {dir}"
+            )),
+        }
     }
 }
 

@@ -19,10 +19,12 @@ use std::net::SocketAddr;
 
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
+use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_transport::pot::UsedUp;
 use tracing::{Level, debug, warn};
 
 use super::Failure;
+use super::repeats::{Loudness, Repeats};
 use super::streams::StreamError;
 use crate::disk::{LookupError, RegisterError, RegisterRefused};
 use crate::merge::MergeError;
@@ -91,6 +93,8 @@ pub(super) enum Refusal {
     Undecodable(String),
     /// An executor that is asked about twice.
     DuplicateExecutor { name: String },
+    /// An answer that would take more bytes than one may.
+    AnswerTooLarge { most: u64 },
     /// An answer that cannot be put together.
     Unanswerable(String),
     /// Work on a disk that was cut short.
@@ -171,6 +175,9 @@ impl Refusal {
             Self::Malformed(why) => illegal_argument(why),
             Self::Undecodable(text) => text.clone(),
             Self::DuplicateExecutor { name } => illegal_argument(format_args!("duplicate element: {name}")),
+            Self::AnswerTooLarge { most } => illegal_argument(format_args!(
+                "the directories of these executors take more than {most} bytes: ask for fewer executors at once"
+            )),
             Self::Unanswerable(why) => illegal_state(why),
             Self::DiskLost => io("the disk request was lost"),
             Self::DiskSilent => io("the disk did not answer"),
@@ -197,6 +204,7 @@ impl Refusal {
             Self::Register { error: RegisterError::Refused(_), .. }
             | Self::TooManyDirs { .. }
             | Self::TooManyBlocks { .. }
+            | Self::AnswerTooLarge { .. }
             | Self::Stream(StreamError::TooMany(_) | StreamError::TooHeavy(_) | StreamError::UsedUp(_)) => {
                 Count::Refused(RefusalReason::Limit)
             }
@@ -293,6 +301,7 @@ impl Refusal {
             | Self::Malformed(_)
             | Self::Undecodable(_)
             | Self::DuplicateExecutor { .. }
+            | Self::AnswerTooLarge { .. }
             | Self::Unanswerable(_)
             // They are said where they are found.
             | Self::DiskLost
@@ -301,16 +310,26 @@ impl Refusal {
     }
 
     /// Counts it and logs it; the text is for the peer.
-    pub(super) fn tell(&self, metrics: &Metrics, peer: SocketAddr) -> Failure {
-        match self.count() {
-            Count::Refused(reason) => metrics.refused(reason),
-            Count::Block(label) => metrics.block_failed(label),
-            Count::Nothing => {}
-        }
+    pub(super) fn tell(&self, metrics: &Metrics, repeats: &Repeats, peer: SocketAddr) -> Failure {
+        let kind = match self.count() {
+            Count::Refused(reason) => {
+                metrics.refused(reason);
+                reason.name()
+            }
+            Count::Block(label) => {
+                metrics.block_failed(label);
+                label
+            }
+            Count::Nothing => "other",
+        };
         if let Some((level, app, words)) = self.log() {
+            let words = Shown(&words);
             let app = app.map(tracing::field::display);
             match level {
-                Level::WARN => warn!(%peer, app, "{words}"),
+                Level::WARN if repeats.is_said(Loudness::Warn, kind, peer, &words) => {
+                    warn!(%peer, app, "{words}");
+                }
+                Level::WARN => {}
                 _ => debug!(%peer, app, "{words}"),
             }
         }

@@ -113,6 +113,13 @@ impl<W> Ledger<W> {
         self.waiters
     }
 
+    /// The account that has waited longest by `since`, and since when.
+    pub(super) fn waits_longest<T: Ord>(&self, since: impl Fn(&W) -> T) -> Option<(Slot, T)> {
+        let firsts =
+            self.turns.iter().filter_map(|slot| Some((*slot, self.accounts.get(slot)?.waiters.front()?)));
+        firsts.map(|(slot, first)| (slot, since(&first.told))).min_by(|(_, one), (_, other)| one.cmp(other))
+    }
+
     /// Takes `amount` if it may be had now, and nobody of the same account waits for it.
     pub(super) fn take(&mut self, slot: Slot, amount: u64, urgent: bool) -> bool {
         let waits = self.accounts.get(&slot).is_none_or(|account| !account.waiters.is_empty());

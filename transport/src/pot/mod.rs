@@ -33,6 +33,9 @@ use self::mover::Movers;
 /// How many times as much as is left over an account may hold. See `ledger`.
 const WEIGHT: u64 = 8;
 
+/// Who waits longer is held up. Shorter waits are how a busy server works.
+const HELD_UP: Duration = Duration::from_secs(3);
+
 /// A pot that holds nobody up for so long is said to do so no more.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -69,7 +72,7 @@ struct Inner {
 }
 
 struct State {
-    ledger: Ledger<oneshot::Sender<Holding>>,
+    ledger: Ledger<Told>,
     accounts: HashMap<Tenant, Weak<AccountKey>>,
     /// The tenant of each account that is open.
     tenants: HashMap<Slot, Tenant>,
@@ -78,6 +81,9 @@ struct State {
     holds_up: Option<Instant>,
     refused: u64,
 }
+
+/// How somebody who waits is told, and since when it waits.
+type Told = (oneshot::Sender<Holding>, Instant);
 
 /// What a pot shows of itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -217,13 +223,13 @@ impl Pot {
         let mut state = self.inner.state();
         let waited_for = state.ledger.waiters() > 0;
         let evicted = state.movers.look(now, floor, waited_for);
-        if let Some(last) = state.holds_up {
-            if waited_for {
-                state.holds_up = Some(now);
-            } else if now.saturating_duration_since(last) >= QUIET {
-                state.holds_up = None;
-                info!(pot = self.inner.name, "nobody is held up any more");
-            }
+        let longest = state.ledger.waits_longest(|(_, since)| *since);
+        let held_up = longest.filter(|(_, since)| now.saturating_duration_since(*since) >= HELD_UP);
+        if let Some(tenant) = held_up.and_then(|(slot, _)| state.tenants.get(&slot).cloned()) {
+            self.inner.hold_up(&mut state, &tenant);
+        } else if state.holds_up.is_some_and(|last| now.saturating_duration_since(last) >= QUIET) {
+            state.holds_up = None;
+            info!(pot = self.inner.name, "nobody is held up any more");
         }
         evicted
     }
@@ -276,7 +282,7 @@ impl Inner {
         }
         drop(state);
         // Outside of the lock: one that waits no more gives back at once.
-        for (told, holding) in served {
+        for ((told, _), holding) in served {
             drop(told.send(holding));
         }
     }
@@ -331,8 +337,7 @@ impl Account {
                 return self.holding(amount);
             }
             let (told, telling) = oneshot::channel();
-            let number = state.ledger.wait(self.key.slot, amount, urgent, told);
-            self.key.pot.hold_up(&mut state, &self.key.tenant);
+            let number = state.ledger.wait(self.key.slot, amount, urgent, (told, Instant::now()));
             Wait { account: self, number, telling }
         };
         wait.served().await

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Stat, Statx, StatxFlags};
+use sealed_shuffle_protocol::shown::Shown;
 
 use crate::lane::Lane;
 
@@ -149,12 +150,9 @@ impl ShownPath {
 }
 
 impl fmt::Display for ShownPath {
-    /// Control characters come out escaped, so that a peer cannot forge log lines.
+    /// Harmless in a log: its beginning was a peer's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c.is_control() {
-            true => write!(f, "{}", c.escape_debug()),
-            false => write!(f, "{c}"),
-        })
+        Shown(&self.0).fmt(f)
     }
 }
 

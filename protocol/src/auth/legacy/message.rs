@@ -13,10 +13,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::error::LegacyError;
 use crate::codec::Decoder;
 use crate::ids::AppId;
+use crate::limits::NAME_MAX;
 
 /// Spark's longest field is an encrypted app id with some 64 bytes behind it; other lengths are legal, so there is a
-/// bound.
+/// bound. The app id has the bound of all names.
 const MAX_FIELD: usize = 1024;
+
+/// A proof has the app id in it, and the nonce.
+const MAX_PROOF: usize = NAME_MAX + 2 * MAX_FIELD;
 
 /// A client's first message: the parameters of the exchange, and its proof.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,19 +38,18 @@ impl ClientChallenge {
     /// The first byte of the body.
     pub const TAG: u8 = 0xfa;
 
-    /// Reads the body of an RPC. Its fields are bounded to 1 KiB each but for the app id, which is bounded by `body`
-    /// and counts twice: it is encrypted in the proof as well.
+    /// Reads the body of an RPC. Its fields are bounded: to [`NAME_MAX`] the texts, to 1 KiB the nonce, to a little
+    /// more the proof.
     pub fn decode(body: &Bytes) -> Result<Self, LegacyError> {
         let mut fields = begin(body, Self::TAG)?;
-        let app_id = fields.read::<AppId>()?;
         let message = Self {
-            kdf: bounded(fields.str()?, MAX_FIELD)?,
+            app_id: fields.read()?,
+            kdf: fields.text("a key derivation", NAME_MAX)?,
             iterations: fields.i32()?,
-            cipher: bounded(fields.str()?, MAX_FIELD)?,
+            cipher: fields.text("a cipher", NAME_MAX)?,
             key_length: fields.i32()?,
             nonce: bounded(fields.bytes()?, MAX_FIELD)?,
-            challenge: bounded(fields.bytes()?, app_id.as_str().len() + 2 * MAX_FIELD)?,
-            app_id,
+            challenge: bounded(fields.bytes()?, MAX_PROOF)?,
         };
         if message.nonce.is_empty() {
             return Err(LegacyError::NoNonce);
@@ -107,11 +110,11 @@ impl ServerResponse {
     /// The first byte of the body.
     pub const TAG: u8 = 0xfb;
 
-    /// Reads the answer to the RPC. All fields but the first are bounded to 1 KiB; that by `body`.
+    /// Reads the answer to the RPC. Its fields are bounded: to 1 KiB each, and a little more the proof.
     pub fn decode(body: &Bytes) -> Result<Self, LegacyError> {
         let mut fields = begin(body, Self::TAG)?;
         Ok(Self {
-            response: fields.bytes()?,
+            response: bounded(fields.bytes()?, MAX_PROOF)?,
             nonce: bounded(fields.bytes()?, MAX_FIELD)?,
             input_iv: bounded(fields.bytes()?, MAX_FIELD)?,
             output_iv: bounded(fields.bytes()?, MAX_FIELD)?,
@@ -138,12 +141,11 @@ fn begin(body: &Bytes, ours: u8) -> Result<Decoder, LegacyError> {
     Ok(fields)
 }
 
-fn bounded<F: AsRef<[u8]>>(field: F, max: usize) -> Result<F, LegacyError> {
-    let len = field.as_ref().len();
-    if len > max {
-        return Err(LegacyError::FieldTooLong(len));
+fn bounded(field: Bytes, most: usize) -> Result<Bytes, LegacyError> {
+    match field.len() {
+        len if len > most => Err(LegacyError::FieldTooLong(len)),
+        _ => Ok(field),
     }
-    Ok(field)
 }
 
 fn put(out: &mut BytesMut, field: &[u8]) {

@@ -480,8 +480,10 @@ async fn sealed_bytes_that_open_to_nothing_yet_are_activity() {
     let mode = SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm };
     let mut layer = AesSession::client(keys, mode, Box::new(OsRandom));
 
+    // The first request ends the wait for the handshake.
+    theirs.write_all(&seal(&mut layer, &rpc(1, b"hello"))).await.unwrap();
     // A GCM segment opens only when its tag has arrived.
-    for byte in seal(&mut layer, &rpc(1, b"close")) {
+    for byte in seal(&mut layer, &rpc(2, b"close")) {
         tokio::time::sleep(100 * SECOND).await;
         theirs.write_all(&[byte]).await.unwrap();
     }
