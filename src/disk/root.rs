@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
+use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use super::device::{Disk, beneath};
 use super::files::Files;
 use super::index_cache::IndexCache;
 use super::root_error::RootError;
+use super::scope;
 
 /// Threads of each lane unless told otherwise (`spark.sealed.disk.threads`).
 pub const THREADS: usize = 8;
@@ -29,6 +31,7 @@ pub const THREADS: usize = 8;
 pub struct Roots {
     disks: Vec<Disk>,
     across: Lane,
+    app_scope: bool,
 }
 
 impl Roots {
@@ -40,13 +43,18 @@ impl Roots {
         if disks.is_empty() {
             return Err(RootError::None);
         }
-        Ok(Self { disks, across: Lane::new(THREADS) })
+        Ok(Self { disks, across: Lane::new(THREADS), app_scope: false })
     }
 
     /// The same with so many threads for each disk, and for what concerns several. Default [`THREADS`].
     pub fn with_threads(self, threads: usize) -> Self {
         let disks = self.disks.into_iter().map(|disk| disk.with_threads(threads)).collect();
-        Self { disks, across: Lane::new(threads) }
+        Self { disks, across: Lane::new(threads), ..self }
+    }
+
+    /// The same where the path of every directory must name the application that it is accepted for, as in YARN.
+    pub fn with_app_scope(self, app_scope: bool) -> Self {
+        Self { app_scope, ..self }
     }
 
     /// The same with caches of so many bytes of indexes and so many open files, which the disks share.
@@ -57,14 +65,15 @@ impl Roots {
             let files = Files::new(share_of_files(files, number, n), idle, now, disk.lane().clone());
             disk.with_caches(indexes, files)
         };
-        Self { disks: self.disks.into_iter().enumerate().map(caches).collect(), across: self.across }
+        let disks = self.disks.into_iter().enumerate().map(caches).collect();
+        Self { disks, ..self }
     }
 
     /// The same roots with a way of confinement that was not detected.
     #[cfg(test)]
     pub(super) fn with_confinement(self, confinement: Confinement) -> Self {
         let disks = self.disks.into_iter().map(|disk| disk.with_confinement(confinement)).collect();
-        Self { disks, across: self.across }
+        Self { disks, ..self }
     }
 
     /// The disks, in the order in which they were configured; at least one.
@@ -104,6 +113,16 @@ impl Roots {
         // Mostly it was registered by its canonical path: then one text does for both.
         let text = (path != dir).then(|| dir.into());
         Ok(LocalDir { path: path.into(), below, root, existed: canonical.existed, text })
+    }
+
+    /// The same for a directory of `app`, which must not be another application's by its path (`scope`).
+    pub fn accept_for(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefused> {
+        let accepted = self.accept(on, dir)?;
+        let below = accepted.path.len() - accepted.relative().len();
+        match scope::allows(app, &accepted.path, below, self.app_scope) {
+            true => Ok(accepted),
+            false => Err(DirRefused::OtherApplication { dir: dir.into(), app: app.clone() }),
+        }
     }
 
     /// Whether an executor's directory is there.
@@ -175,6 +194,13 @@ impl LocalDir {
         parent(self) == parent(other)
     }
 
+    /// The directory that it lies in, unless that is the root or above it.
+    pub(super) fn parent(&self) -> Option<Self> {
+        let (parent, _) = self.relative().rsplit_once('/')?;
+        let end = self.path.len() - self.relative().len() + parent.len();
+        Some(Self { path: self.path.get(..end)?.into(), text: None, ..self.clone() })
+    }
+
     /// Whether it is what bears the name `name` in `parent`.
     pub(crate) fn is_child(&self, parent: &Self, name: &str) -> bool {
         let parent = if &*parent.path == "/" { "" } else { &*parent.path };
@@ -221,6 +247,14 @@ pub enum DirRefused {
     NotCanonicalizable {
         /// As it was sent.
         dir: String,
+    },
+    /// Its path names another application, or not the own one where it must.
+    #[error("localDirs entry is not within application {app}'s directory: {dir}")]
+    OtherApplication {
+        /// As it was sent.
+        dir: String,
+        /// Who sent it.
+        app: AppId,
     },
     /// It lies elsewhere.
     #[error("localDirs entry is not under any of the service's local directories: {dir}")]

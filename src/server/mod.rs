@@ -305,7 +305,9 @@ impl Server {
             Some(handover) => Secrets::handed_over_or(source, handover.wait),
             None => Secrets::from_source(source),
         };
-        let roots = Roots::open(&config.roots.paths)?.with_threads(config.disk_threads);
+        let roots = Roots::open(&config.roots.paths)?
+            .with_threads(config.disk_threads)
+            .with_app_scope(config.app_scoped_dirs);
         let registry = RegistryLimits {
             executors: config.max_executors,
             idle_ttl: config.app_idle_ttl,
