@@ -552,7 +552,8 @@ fn a_secret_that_is_handed_over_lets_our_client_in_until_the_end() {
     let register = |secret| {
         let mut command = sealed_shuffle(Some(secret));
         command.args(["register", "--server", &served.server, "--app-id", APP, "--executor-id", "1"]);
-        command.arg("--local-dir").arg(served.root.path());
+        // What is handed over is laid out as YARN does it.
+        command.arg("--local-dir").arg(served.root.path().join("appcache").join(APP).join("blockmgr-1"));
         // A refusal is final: waiting would be in vain.
         command.args(["--conf", "spark.shuffle.registration.maxAttempts=1"]).output().unwrap()
     };

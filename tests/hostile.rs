@@ -19,7 +19,9 @@ use sealed_shuffle_protocol::ids::{
     AppId, ChunkIndex, ExecutorId, ReduceId, RequestId, ShuffleId, ShuffleMergeId, StreamId,
 };
 use sealed_shuffle_protocol::message::Head;
-use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, OpenBlocks, PushBlockStream, Strings};
+use sealed_shuffle_protocol::shuffle::{
+    BlockTransferMessage, OpenBlocks, PushBlockStream, RemoveBlocks, Strings,
+};
 
 use running::{
     APP, CTR, CTR_2, EXECUTOR, GCM, Peer, Running, eventually, fetch, message, register, truncate,
@@ -69,6 +71,49 @@ proptest! {
         peer.wait_closed();
         running::assert_no_panics();
     }
+}
+
+#[test]
+fn directory_of_another_application_is_neither_read_nor_emptied() {
+    const THIEF: &str = "app-2";
+    let running = Running::start();
+    running.write_map(3, &[4, 70_000]);
+    running.write_rdd("rdd_1_2", b"cached");
+    let mut owner = running.registered(GCM);
+    let mut thief = Peer::connect(running.address);
+    thief.handshake(THIEF, &running.secret, GCM).unwrap();
+    let register_in = |dir: &str| match register(&[dir]) {
+        BlockTransferMessage::RegisterExecutor(mut message) => {
+            message.app = AppId::new(THIEF);
+            BlockTransferMessage::from(message)
+        }
+        other => panic!("{other:?}"),
+    };
+    let dir = running.dir.to_str().unwrap();
+    for dir in [dir.to_owned(), format!("{dir}/../blockmgr-1/"), format!("{dir}/.."), format!("{dir}/0c")] {
+        let refused = format!(
+            "java.lang.IllegalArgumentException: localDirs entry belongs to another application: {dir}"
+        );
+        assert_eq!(thief.rpc(&register_in(&dir)).unwrap_err(), refused);
+    }
+    assert_eq!(running.refusals("local_dir"), 4);
+    let unknown = format!("java.lang.RuntimeException: Executor is not registered (appId={THIEF}, execId=1)");
+    let removal = RemoveBlocks {
+        app: AppId::new(THIEF),
+        executor: ExecutorId::new(EXECUTOR),
+        blocks: Strings::try_from_iter(["rdd_1_2", "shuffle_0_3_0.data"]).unwrap(),
+    };
+    assert_eq!(thief.rpc(&removal.clone().into()).unwrap_err(), unknown);
+    let lens = |owner: &mut Peer| {
+        let stream = owner.open(3, &[0, 1]).unwrap().stream;
+        [0, 1].map(|n| owner.chunk(stream, n).unwrap().len())
+    };
+    assert_eq!(lens(&mut owner), [4, 70_000]);
+    // The control: beside it is room for everybody, and there the same request is answered.
+    thief.rpc(&register_in(&format!("{dir}0"))).unwrap();
+    thief.rpc(&removal.into()).unwrap();
+    assert_eq!(lens(&mut owner), [4, 70_000]);
+    running.assert_serves();
 }
 
 #[test]

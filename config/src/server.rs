@@ -32,6 +32,9 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// Directories beneath which files are opened (`spark.local.dir` or the environment). No default.
     pub roots: Roots,
+    /// Whether the path of a directory must name the application that registers it
+    /// (`spark.shuffle.service.requireAppScopedLocalDirs`). True where applications are handed over.
+    pub app_scoped_dirs: bool,
     /// Whether peers must prove an application (`spark.authenticate`).
     pub authentication: Authentication,
     /// The secret of all applications (`spark.authenticate.secret` and others). If proof is required, this,
@@ -156,8 +159,10 @@ impl ServerConfig {
         let (authentication, secrets) = authentication::resolve(v, &policy);
         policy.anonymous = authentication == Authentication::Optional;
         let envelope = envelope::read(v);
+        let app_scoped_dirs = v.optional(&keys::APP_SCOPED_DIRS).map(|(required, _)| required);
         Some(Self {
             listen,
+            app_scoped_dirs: app_scoped_dirs.unwrap_or_else(|| secrets.handover.is_some()),
             authentication,
             secret: secrets.current,
             previous_secret: secrets.previous,

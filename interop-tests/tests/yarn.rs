@@ -92,7 +92,8 @@ impl Node {
 
     fn registers(&self, app: usize, secret: &str) -> Connection {
         let connection = self.connect(app, secret).expect("the secret was handed over");
-        let executor = Executor::beneath(self.dir.path(), &format!("{app}"));
+        let appcache = self.dir.path().join("usercache/u/appcache").join(id(app));
+        let executor = Executor::beneath(&appcache, &format!("{app}"));
         connection.register(&id(app), "1", &executor).answer();
         connection
     }

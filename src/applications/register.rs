@@ -36,7 +36,7 @@ impl Applications {
         let dirs: Vec<&str> = info.local_dirs.iter().collect();
         let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
         // Directories are judged outside the turn: executors of one application do not wait for each other's disks.
-        let registration = self.store.accept(on, &dirs, sub_dirs, manager)?;
+        let registration = self.store.accept(on, app, &dirs, sub_dirs, manager)?;
         let turn = self.turns.take(app);
         let Entry { registered, mut overruled } =
             self.store.executors().register(app, executor, registration, proof, Instant::now())?;

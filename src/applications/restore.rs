@@ -89,7 +89,7 @@ impl Applications {
     }
 
     fn restore_executor(&self, on: &OnLane, known: &RecoveredExecutor) -> Result<(), String> {
-        let accepted = self.store.accept(on, &known.dirs, known.sub_dirs, &known.shuffle_manager);
+        let accepted = self.store.accept(on, &known.app, &known.dirs, known.sub_dirs, &known.shuffle_manager);
         let registration = accepted.map_err(|refused| refused.to_string())?;
         let dirs = registration.dirs();
         if !dirs.is_empty() && !dirs.iter().any(LocalDir::existed) {

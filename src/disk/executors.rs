@@ -175,8 +175,8 @@ pub enum RegisterRefused {
     },
     /// A directory belongs to another application that lives.
     #[error(
-        "{dir} lies at, above or below a directory of application {owner}, which lives; end that application if it is \
-         over (sealed-shuffle apps forget)"
+        "{dir} lies at, above or below a directory of application {owner}; end that application if it is over \
+         (DELETE /applications/{owner} at the admin port)"
     )]
     Taken {
         /// The directory, as it was registered.
@@ -274,22 +274,26 @@ impl Executors {
         Ok(Entry { registered, overruled })
     }
 
-    /// Gives an application the directories that it merges into, in place of those that it had. Other applications
-    /// without proof that have one of them are gone, where this one has proof; they are the answer.
+    /// Gives an application the directories that it merges into, in place of those that it had, and with them the
+    /// directories that they lie in where nobody else has a place there: the next attempt merges beside this one. Other
+    /// applications without proof that have one of `dirs` are gone, where this one has proof; they are the answer.
     pub fn claim_merges(&self, app: &AppId, dirs: &[LocalDir]) -> Result<Vec<AppId>, RegisterRefused> {
         let table = &mut *self.write();
         let ended = || RegisterRefused::Ended { app: app.clone() };
         let entry = table.apps.get(app).ok_or_else(ended)?;
-        let (freed, more) = (bytes_of(&entry.merges), bytes_of(dirs));
         let overruled = table.overruled(app, entry.proof, dirs)?;
+        let parents = dirs.iter().filter_map(LocalDir::parent);
+        let parents = parents.filter(|parent| table.claims.rivals(app, parent).next().is_none());
+        let dirs: Box<[LocalDir]> = dirs.iter().cloned().chain(parents).collect();
+        let (freed, more) = (bytes_of(&entry.merges), bytes_of(&dirs));
         if table.bytes - freed + more > self.limits.bytes {
             return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
         }
         overruled.iter().for_each(|other| drop(table.forget(other)));
         let entry = table.apps.get_mut(app).ok_or_else(ended)?;
-        let old = std::mem::replace(&mut entry.merges, dirs.into());
-        table.bytes = table.bytes - freed + more;
         dirs.iter().for_each(|dir| table.claims.take(app, dir));
+        let old = std::mem::replace(&mut entry.merges, dirs);
+        table.bytes = table.bytes - freed + more;
         old.iter().for_each(|dir| table.claims.release(app, dir));
         Ok(overruled)
     }
@@ -529,7 +533,7 @@ impl Table {
 #[derive(Debug)]
 struct App {
     executors: HashMap<ExecutorId, Arc<Registration>>,
-    /// The directories that it merges into.
+    /// The directories that it merges into, and those that they lie in.
     merges: Box<[LocalDir]>,
     shuffle_manager: Arc<str>,
     proof: Proof,

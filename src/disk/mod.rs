@@ -13,6 +13,7 @@
 //! | `open_error` | why a file could not be opened |
 //! | [`executors`] | which application and executor registered which directories, and when an application ends |
 //! | `claims` | which application each directory belongs to |
+//! | `scope` | which directories an application may name by the ids in their paths |
 //! | [`index`], `index_cache` | the offsets of a map output, and a bounded cache of them |
 //! | `far_index` | the same where there are too many to keep: two offsets are read when they are needed |
 //! | [`files`] | open data files, bounded in number and time |
@@ -50,6 +51,7 @@ pub mod purge;
 pub mod remove;
 pub mod root;
 mod root_error;
+mod scope;
 pub mod search;
 pub mod store;
 #[cfg(test)]

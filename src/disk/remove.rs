@@ -3,7 +3,11 @@
 //!
 //! Names are taken a batch at a time, and the files of each disk are removed on its own lane.
 //!
-//! Origin: `ExternalShuffleBlockResolver.removeBlocks`, Spark 4.3.0 (ids are filtered since 3.5.9).
+//! Names of other shapes are skipped, so that nobody removes what Spark does not: a merged file, say, or a file that is
+//! being written. Spark skips only names that are no file name.
+//!
+//! Origin: `ExternalShuffleBlockResolver.removeBlocks` and `validateBlockId`, Spark 3.5.9 and 4.3.0; the names that come
+//! are those of `BlockManagerMasterEndpoint.removeRdd` and `removeShuffle`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,7 +47,7 @@ pub struct Removal {
 pub const MOST_FAILURES: usize = 16;
 
 impl BlockStore {
-    /// How the files with exactly these names are removed: a step for each disk. Names that are no plain file name are
+    /// How the files with exactly these names are removed: a step for each disk. Names that Spark does not remove are
     /// skipped. Give it at most [`BATCH`] names at once.
     pub fn removal_steps<S: Into<String> + AsRef<str>>(
         &self,
@@ -54,7 +58,7 @@ impl BlockStore {
         let registration = self.registration(app, executor, Instant::now())?;
         let mut steps: Vec<RemovalStep> = Vec::new();
         for name in names {
-            if !is_file_name(name.as_ref()) {
+            if !is_removable(name.as_ref()) {
                 continue;
             }
             let name = name.into();
@@ -114,6 +118,21 @@ impl Removal {
     }
 }
 
-fn is_file_name(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', '\0'])
+/// `rdd_R_P`, or `shuffle_S_M_R` with `.index`, `.data` or `.checksum.ALGORITHM`.
+fn is_removable(name: &str) -> bool {
+    if let Some(ids) = name.strip_prefix("rdd_") {
+        return are_numbers(ids, 2);
+    }
+    let Some((ids, kind)) = name.strip_prefix("shuffle_").and_then(|rest| rest.split_once('.')) else {
+        return false;
+    };
+    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_kind = matches!(kind, "index" | "data") || kind.strip_prefix("checksum.").is_some_and(is_word);
+    is_kind && are_numbers(ids, 3)
+}
+
+/// Whether these are so many decimal numbers between underscores.
+fn are_numbers(ids: &str, count: usize) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    ids.split('_').count() == count && ids.split('_').all(is_number)
 }

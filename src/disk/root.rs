@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
+use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 
@@ -19,6 +20,7 @@ use super::device::{Disk, beneath};
 use super::files::Files;
 use super::index_cache::IndexCache;
 use super::root_error::RootError;
+use super::scope;
 #[cfg(test)]
 use crate::confined::Confinement;
 
@@ -32,6 +34,7 @@ pub struct Roots {
     across: Lane,
     /// Places outside the roots that lead to them, as they are configured.
     ways: HashSet<PathBuf>,
+    app_scope: bool,
 }
 
 impl Roots {
@@ -54,13 +57,18 @@ impl Roots {
         if disks.is_empty() {
             return Err(RootError::None);
         }
-        Ok(Self { disks, across: Lane::shared(THREADS), ways })
+        Ok(Self { disks, across: Lane::shared(THREADS), ways, app_scope: false })
     }
 
     /// The same with so many threads for each disk, and for what concerns several. Default [`THREADS`].
     pub fn with_threads(self, threads: usize) -> Self {
         let disks = self.disks.into_iter().map(|disk| disk.with_threads(threads)).collect();
-        Self { disks, across: Lane::shared(threads), ways: self.ways }
+        Self { disks, across: Lane::shared(threads), ..self }
+    }
+
+    /// The same where the path of every directory must name the application that it is accepted for, as in YARN.
+    pub fn with_app_scope(self, app_scope: bool) -> Self {
+        Self { app_scope, ..self }
     }
 
     /// The same with caches of so many bytes of indexes and so many open files, which the disks share.
@@ -72,14 +80,14 @@ impl Roots {
             disk.with_caches(indexes, files)
         };
         let disks = self.disks.into_iter().enumerate().map(caches).collect();
-        Self { disks, across: self.across, ways: self.ways }
+        Self { disks, ..self }
     }
 
     /// The same roots with a way of confinement that was not detected.
     #[cfg(test)]
     pub(super) fn with_confinement(self, confinement: Confinement) -> Self {
         let disks = self.disks.into_iter().map(|disk| disk.with_confinement(confinement)).collect();
-        Self { disks, across: self.across, ways: self.ways }
+        Self { disks, ..self }
     }
 
     /// The disks, in the order in which they were configured; at least one.
@@ -129,6 +137,16 @@ impl Roots {
     /// Whether a place lies beneath a root, or on the way to one.
     fn leads_to_a_root(&self, place: &Path) -> bool {
         self.ways.contains(place) || self.disks.iter().any(|disk| place.starts_with(disk.path()))
+    }
+
+    /// The same for a directory of `app`, which must not be another application's by its path (`scope`).
+    pub fn accept_for(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefused> {
+        let accepted = self.accept(on, dir)?;
+        let below = accepted.path.len() - accepted.relative().len();
+        match scope::allows(app, &accepted.path, below, self.app_scope) {
+            true => Ok(accepted),
+            false => Err(DirRefused::OtherApplication { dir: dir.into(), app: app.clone() }),
+        }
     }
 
     /// Whether an executor's directory is there.
@@ -200,6 +218,13 @@ impl LocalDir {
         parent(self) == parent(other)
     }
 
+    /// The directory that it lies in, unless that is the root or above it.
+    pub(super) fn parent(&self) -> Option<Self> {
+        let (parent, _) = self.relative().rsplit_once('/')?;
+        let end = self.path.len() - self.relative().len() + parent.len();
+        Some(Self { path: self.path.get(..end)?.into(), text: None, ..self.clone() })
+    }
+
     /// Whether it is what bears the name `name` in `parent`.
     pub(crate) fn is_child(&self, parent: &Self, name: &str) -> bool {
         let parent = if &*parent.path == "/" { "" } else { &*parent.path };
@@ -246,6 +271,14 @@ pub enum DirRefused {
     NotCanonicalizable {
         /// As it was sent.
         dir: String,
+    },
+    /// Its path names another application, or not the own one where it must.
+    #[error("localDirs entry is not within application {app}'s directory: {}", Shown(dir))]
+    OtherApplication {
+        /// As it was sent.
+        dir: String,
+        /// Who sent it.
+        app: AppId,
     },
     /// It lies elsewhere.
     #[error("localDirs entry is not under any of the service's local directories: {}", Shown(dir))]

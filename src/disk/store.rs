@@ -108,19 +108,20 @@ impl BlockStore {
         shuffle_manager: &str,
         proof: Proof,
     ) -> Result<Registered, RegisterError> {
-        let registration = self.accept(on, local_dirs, sub_dirs, shuffle_manager)?;
+        let registration = self.accept(on, app, local_dirs, sub_dirs, shuffle_manager)?;
         Ok(self.executors.register(app, executor, registration, proof, Instant::now())?.registered)
     }
 
-    /// What an executor registers, with its directories judged; all of them are accepted or none.
+    /// What an executor of `app` registers, with its directories judged; all of them are accepted or none.
     pub fn accept<S: AsRef<str>>(
         &self,
         on: &OnLane,
+        app: &AppId,
         local_dirs: &[S],
         sub_dirs: i32,
         shuffle_manager: &str,
     ) -> Result<Registration, DirRefused> {
-        let dirs = local_dirs.iter().map(|dir| self.roots.accept(on, dir.as_ref()));
+        let dirs = local_dirs.iter().map(|dir| self.roots.accept_for(on, app, dir.as_ref()));
         Ok(Registration::new(dirs.collect::<Result<_, _>>()?, sub_dirs, shuffle_manager))
     }
 

@@ -116,7 +116,7 @@ fn beside(
         "/" => format!("/{}", info.dir),
         parent => format!("{parent}/{}", info.dir),
     };
-    let accepted = roots.accept(on, &text).map_err(MergeError::Dir)?;
+    let accepted = roots.accept_for(on, app, &text).map_err(MergeError::Dir)?;
     // A link would lead elsewhere, where another application's files may lie.
     let strays = roots.accept(on, &parent).is_ok_and(|parent| !accepted.is_child(&parent, &info.dir));
     if strays {

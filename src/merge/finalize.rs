@@ -15,13 +15,16 @@ use super::merger::{App, Merger, Phase, Shuffle};
 use super::partition::{Files, Partition};
 
 impl Merger {
-    /// Ends the merging of a shuffle. What is still arriving comes too late from here on.
+    /// Ends the merging of a shuffle. What is still arriving comes too late from here on. The partitions in the answer
+    /// are in their order.
     pub fn finalize(&self, on: &OnLane, message: &FinalizeShuffleMerge) -> Result<MergeStatuses, MergeError> {
         let FinalizeShuffleMerge { shuffle, merge, .. } = *message;
         let app = self.attempt(&message.app, message.app_attempt, "FinalizeShuffleMerge")?;
         let mut statuses =
             MergeStatuses { shuffle, merge, bitmaps: Vec::new(), reduces: Vec::new(), sizes: Vec::new() };
         let Some(partitions) = self.end(&app, message)? else { return Ok(statuses) };
+        let mut partitions: Vec<_> = partitions.into_iter().collect();
+        partitions.sort_by_key(|(reduce, _)| *reduce);
 
         let mut kept = Vec::new();
         for (reduce, partition) in partitions {

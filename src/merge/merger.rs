@@ -211,7 +211,8 @@ impl Merger {
     /// registered. What was being merged is forgotten: the next push makes its files anew.
     pub fn restore(&self, on: &OnLane, known: Remembered, blocks: &BlockStore) -> Result<(), MergeError> {
         let roots = blocks.roots();
-        let dirs = known.dirs.iter().map(|dir| roots.accept(on, dir)).collect::<Result<_, _>>();
+        let dirs =
+            known.dirs.iter().map(|dir| roots.accept_for(on, &known.app, dir)).collect::<Result<_, _>>();
         let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
         let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;

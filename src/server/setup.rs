@@ -76,7 +76,9 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         Some(handover) => Secrets::handed_over_or(source, handover.wait),
         None => Secrets::from_source(source),
     };
-    let roots = Roots::open(&config.roots.paths)?.with_threads(config.disk_threads);
+    let roots = Roots::open(&config.roots.paths)?
+        .with_threads(config.disk_threads)
+        .with_app_scope(config.app_scoped_dirs);
     let store = Arc::new(BlockStore::new(roots, disk_limits(config)));
     let metrics = Arc::new(Metrics::new());
     let seals = config.merging.is_some() && merges.is_none();

@@ -1,5 +1,7 @@
 //! The client's examples of merging run.
 
+use std::fs;
+
 use sealed_shuffle_client::{
     AppSecret, Bitmap, Merge, MergeStatus, ReduceId, Security, ShuffleId, ShuffleMergeId,
 };
@@ -19,6 +21,8 @@ fn a_map_output_is_pushed_merged_and_read_with_fall_back() {
     let merging = Merging::start(GCM);
     // Map task 1 pushes nothing: its blocks are fetched as they are.
     merging.server.write_map(1, &[70, 7]);
+    fs::create_dir_all(merging.dir().parent().unwrap()).unwrap();
+    fs::rename(&merging.server.dir, merging.dir()).unwrap();
     let merge = Merge { app_attempt: 1, shuffle: ShuffleId(0), merge: ShuffleMergeId(0) };
     let security = || Security::aes(AppSecret::new(merging.server.secret.clone()), GCM.version, GCM.cipher);
     let server = merging.server.address.to_string();

@@ -3,9 +3,11 @@
 
 use bytes::BytesMut;
 use sealed_shuffle::{ByteCount, MergeConfig};
-use sealed_shuffle_protocol::ids::{AppId, RequestId};
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, RequestId};
 use sealed_shuffle_protocol::message::Head;
-use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
+use sealed_shuffle_protocol::shuffle::{
+    BlockTransferMessage, ExecutorShuffleInfo, RegisterExecutor, Strings,
+};
 
 use crate::running::{CTR, GCM, Running, eventually};
 use crate::support::{
@@ -31,6 +33,48 @@ fn another_application_is_refused_everything() {
     assert_eq!(merging.server.refusals("wrong_application"), 6);
     // And nothing was removed or finalized by it.
     assert_eq!(push(&mut merging.peer(), block(0, 0, 0, 0), b"x"), "ok");
+    merging.server.assert_serves();
+}
+
+#[test]
+fn merge_directory_of_another_application_is_neither_emptied_nor_taken() {
+    const CLASS: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
+    let merging = Merging::unregistered(GCM, merging);
+    let register = |app: &str, executor_dir: &str, shuffle_manager: String| -> BlockTransferMessage {
+        let dir = merging.server.root.join(executor_dir);
+        let info = ExecutorShuffleInfo {
+            local_dirs: Strings::try_from_iter([dir.to_str().unwrap()]).unwrap(),
+            sub_dirs_per_local_dir: 64,
+            shuffle_manager,
+        };
+        RegisterExecutor { app: AppId::new(app), executor: ExecutorId::new("1"), info }.into()
+    };
+    let attempt = |n: i32| format!(r#"{CLASS}:{{"mergeDir":"merge_manager_1","attemptId":"{n}"}}}}}}"#);
+    let mut early = merging.peer_of("early");
+    early.rpc(&register("early", "merging-1/blockmgr-early", CLASS.to_owned())).unwrap();
+    let mut owner = merging.peer();
+    owner.rpc(&merging.register(1)).unwrap();
+    assert_eq!(push(&mut owner, block(0, 0, 0, 0), b"AAAA"), "ok");
+    finalize(&mut owner, 0, 0).unwrap();
+    let paths = merging.server.merged.paths();
+    let taken = |dir: &str| {
+        format!("java.lang.IllegalArgumentException: localDirs entry belongs to another application: {dir}")
+    };
+    // Whoever was there before names the path of the owner's merges, as attempts that follow each other.
+    for n in [1, 2] {
+        let claimed = early.rpc(&register("early", "merging-1/blockmgr-early", attempt(n)));
+        assert_eq!(claimed.unwrap_err(), taken(&merging.merge_dir(1)));
+    }
+    // Or it registers the path, to have the blocks removed that lie there.
+    let dir = merging.merge_dir(1);
+    let mut late = merging.peer_of("late");
+    let claimed = late.rpc(&register("late", "merging-1/merge_manager_1", CLASS.to_owned()));
+    assert_eq!(claimed.unwrap_err(), taken(&dir));
+    assert_eq!(merging.server.merged.paths(), paths);
+    assert_eq!(chunk(&mut owner, 0, 0, 0, 0).unwrap(), &b"AAAA"[..]);
+    assert_eq!(push(&mut owner, block(1, 0, 0, 0), b"BBBB"), "ok");
+    // The control: a place of its own.
+    late.rpc(&register("late", "merging-2/blockmgr-late", attempt(1))).unwrap();
     merging.server.assert_serves();
 }
 
@@ -91,7 +135,7 @@ fn lists_that_do_not_belong_together_open_nothing() {
     let mut peer = merging.peer();
     let message = sealed_shuffle_protocol::shuffle::FetchShuffleBlockChunks {
         app: AppId::new(APP),
-        executor: sealed_shuffle_protocol::ids::ExecutorId::new("1"),
+        executor: ExecutorId::new("1"),
         shuffle: sealed_shuffle_protocol::ids::ShuffleId(0),
         merge: sealed_shuffle_protocol::ids::ShuffleMergeId(0),
         reduces: vec![],

@@ -1,5 +1,7 @@
 //! A server that merges, and an application that pushes.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use sealed_shuffle::{ByteCount, MergeConfig, ServerConfig};
 use sealed_shuffle_protocol::cipher::SessionMode;
@@ -55,11 +57,12 @@ impl Merging {
     }
 
     pub(crate) fn register_as(&self, shuffle_manager: &str) -> BlockTransferMessage {
+        let dir = self.dir();
         RegisterExecutor {
             app: AppId::new(APP),
             executor: ExecutorId::new("1"),
             info: ExecutorShuffleInfo {
-                local_dirs: Strings::try_from_iter([self.server.dir.to_str().unwrap()]).unwrap(),
+                local_dirs: Strings::try_from_iter([dir.to_str().unwrap()]).unwrap(),
                 sub_dirs_per_local_dir: 64,
                 shuffle_manager: shuffle_manager.to_owned(),
             },
@@ -67,8 +70,13 @@ impl Merging {
         .into()
     }
 
+    /// The executor's directory; that of the server's own application is another.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.server.root.join("merging-1/blockmgr-1")
+    }
+
     pub(crate) fn merge_dir(&self, attempt: i32) -> String {
-        self.server.root.join(format!("spark-1/merge_manager_{attempt}")).to_str().unwrap().to_owned()
+        self.server.root.join(format!("merging-1/merge_manager_{attempt}")).to_str().unwrap().to_owned()
     }
 }
 

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 /// In no file of the state, sealed or not.
 pub(crate) const APP: &str = "application_1700000000000_0042";
-/// Shares the secret and the directories.
+/// Shares the secret.
 pub(crate) const OTHER_APP: &str = "application_1700000000000_0043";
 /// In no file at all, and in no log.
 pub(crate) const SECRET: &str = "hunter-of-the-grey-heron-0042";
@@ -47,12 +47,15 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let key_file = dir.path().join("state/keys");
         let place = Self { dir, key_file };
-        for sub_dir in 0..SUB_DIRS {
-            fs::create_dir_all(place.merge_dir().join(format!("{sub_dir:02x}"))).unwrap();
+        for app in [APP, OTHER_APP] {
+            for sub_dir in 0..SUB_DIRS {
+                fs::create_dir_all(place.merge_dir(app).join(format!("{sub_dir:02x}"))).unwrap();
+            }
+            let sub_dir = Placement::of(PLAIN_BLOCK, 1, SUB_DIRS).unwrap().sub_dir();
+            let block = place.executor_dir(app).join(sub_dir);
+            fs::create_dir_all(&block).unwrap();
+            fs::write(block.join(PLAIN_BLOCK), PLAIN).unwrap();
         }
-        let block = place.executor_dir().join(Placement::of(PLAIN_BLOCK, 1, SUB_DIRS).unwrap().sub_dir());
-        fs::create_dir_all(&block).unwrap();
-        fs::write(block.join(PLAIN_BLOCK), PLAIN).unwrap();
         place
     }
 
@@ -78,17 +81,22 @@ impl Place {
         self.dir.path().join("log")
     }
 
-    fn executor_dir(&self) -> PathBuf {
-        self.root().join("spark-1/blockmgr-1")
+    /// As YARN lays it out.
+    fn app_dir(&self, app: &str) -> PathBuf {
+        self.root().join("usercache/u/appcache").join(app)
     }
 
-    pub(crate) fn merge_dir(&self) -> PathBuf {
-        self.root().join("spark-1/merge_manager_1")
+    fn executor_dir(&self, app: &str) -> PathBuf {
+        self.app_dir(app).join("blockmgr-1")
+    }
+
+    pub(crate) fn merge_dir(&self, app: &str) -> PathBuf {
+        self.app_dir(app).join("merge_manager_1")
     }
 
     /// Where the merged file of this name lies.
-    pub(crate) fn merged(&self, name: &str) -> PathBuf {
-        self.merge_dir().join(Placement::of(name, 1, SUB_DIRS).unwrap().sub_dir()).join(name)
+    pub(crate) fn merged(&self, app: &str, name: &str) -> PathBuf {
+        self.merge_dir(app).join(Placement::of(name, 1, SUB_DIRS).unwrap().sub_dir()).join(name)
     }
 
     fn command(&self, conf: &[&str]) -> Command {
@@ -169,8 +177,9 @@ impl Place {
         executor: &str,
     ) -> impl Future<Output = Result<(), ClientError>> + use<> {
         let executor = ExecutorId::new(executor);
+        let dir = self.executor_dir(to.client.app().as_str());
         let info = ExecutorShuffleInfo {
-            local_dirs: Strings::try_from_iter([self.executor_dir().to_str().unwrap()]).unwrap(),
+            local_dirs: Strings::try_from_iter([dir.to_str().unwrap()]).unwrap(),
             sub_dirs_per_local_dir: SUB_DIRS,
             shuffle_manager: r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#
                 .to_owned(),

@@ -37,7 +37,7 @@ impl<'a> Files<'a> {
     }
 
     fn path(&self, kind: Kind) -> PathBuf {
-        self.place.merged(&self.name(kind))
+        self.place.merged(self.app, &self.name(kind))
     }
 
     fn content(&self, kind: Kind) -> Vec<u8> {

@@ -24,7 +24,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn over(place: &Place) -> Self {
         let looking = Looking {
-            merged: place.merge_dir(),
+            merged: place.merge_dir(APP),
             state: place.state(),
             log: place.log(),
             seen: HashMap::new(),
@@ -129,7 +129,7 @@ fn what_shows_is_seen() {
     let place = Place::new();
     let watch = Watch::over(&place);
     fs::create_dir_all(place.state()).unwrap();
-    let merged = place.merged("shuffleMerged_app_0_0_0.data");
+    let merged = place.merged(APP, "shuffleMerged_app_0_0_0.data");
     for (path, secret) in
         [(merged.clone(), CANARY), (merged, SECRET), (place.state().join("x"), APP), (place.log(), SECRET)]
     {

@@ -50,6 +50,17 @@ keys! {
     )
     .literal();
 
+    /// Directories that name their application.
+    pub static APP_SCOPED_DIRS: Key<Bool> = Key::new(
+        "spark.shuffle.service.requireAppScopedLocalDirs",
+        Bool::TRANSPORT,
+        Unset("`true` with `spark.sealed.handover.socket`, else `false`"),
+        Serve,
+        "Whether the path of each directory that is registered must have the application's id as one of its names, as \
+         below YARN's `appcache`. Spark's own service for YARN always asks for it, from 3.5.9 on, and its standalone \
+         service never.",
+    );
+
     /// Blocking reads.
     pub static DISK_THREADS: Key<Int<u32>> = Key::new(
         "spark.sealed.disk.threads",

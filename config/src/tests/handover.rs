@@ -56,3 +56,17 @@ fn a_secret_that_comes_late_is_not_waited_for_longer_than_a_handshake_may_last()
         &["spark.sealed.handshake.timeout"],
     );
 }
+
+#[test]
+fn paths_name_their_application_where_applications_are_handed_over() {
+    const SCOPED: &str = "spark.shuffle.service.requireAppScopedLocalDirs";
+    let environment = bare().with_dir("/run/s").with_var("_SPARK_AUTH_SECRET", "s");
+    let scoped = |settings: &[&str]| serve(settings, &environment).unwrap().app_scoped_dirs;
+    assert!(scoped(&[SOCKET]));
+    assert!(!scoped(&[]));
+    for (value, expected) in [("true", true), ("false", false)] {
+        let setting = format!("{SCOPED}={value}");
+        assert_eq!(scoped(&[SOCKET, &setting]), expected);
+        assert_eq!(scoped(&[&setting]), expected);
+    }
+}

@@ -158,6 +158,34 @@ fn an_application_that_came_back_is_remembered_with_what_it_registered_then() {
 }
 
 #[test]
+fn directories_are_free_once_their_application_has_ended() {
+    let home = Home::new();
+    let taking = |attempt| home.try_register(&control(), &over(), attempt, Proof::Proven);
+    let connection = home.run(&over(), true);
+    assert!(taking(1).unwrap_err().to_string().contains("application_1_1"));
+    assert_eq!(home.tables_with(&control()), [""; 0]);
+    drop(home.applications.end(&over(), EndReason::Operator));
+    drop(connection);
+    taking(2).unwrap().merging.unwrap();
+}
+
+#[test]
+fn proof_takes_directories_away_from_another_application() {
+    let home = Home::new();
+    let thief = AppId::new("thief");
+    home.try_register(&thief, &over(), 1, Proof::Unproven).unwrap().merging.unwrap();
+    home.push(&thief, 1);
+    assert_eq!(home.merged_files(&over(), 1), 3);
+    let connection = home.run(&over(), true);
+    assert_eq!(home.tables_with(&thief), [""; 0]);
+    home.merger.clean_up(&OnLane::here());
+    assert_eq!(home.merged_files(&over(), 1), 3, "its own are there, and the thief's gone");
+    assert!(home.try_register(&thief, &over(), 1, Proof::Unproven).is_err());
+    drop(connection);
+    assert_eq!(home.records_of(&thief), [""; 0]);
+}
+
+#[test]
 fn proof_takes_away_what_was_registered_without_it() {
     let home = Home::new();
     let other = home.run(&control(), true);

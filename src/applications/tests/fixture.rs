@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use super::super::broken_gcm::Peer;
 use super::super::{ApplicationLimits, Applications, Enrolment, Speaker};
 use crate::disk::layout::{self, Placement};
-use crate::disk::{BlockStore, DiskLimits, Proof, RegistryLimits, Roots};
+use crate::disk::{BlockStore, DiskLimits, Proof, RegisterError, RegistryLimits, Roots};
 use crate::handover::HandOverPayload;
 use crate::keys::envelope::{EnvelopeKeys, KeyCalls, LocalKeyFile, RingSettings};
 use crate::keys::{Secrets, Source, Watch};
@@ -99,16 +99,27 @@ impl Home {
 
     /// Registers an executor of an attempt of an application.
     pub(super) fn register(&self, app: &AppId, attempt: i32, proof: Proof) -> Enrolment {
-        let block_dir = self.dir(app).join("blockmgr-1");
+        self.try_register(app, app, attempt, proof).unwrap()
+    }
+
+    /// The same in the directories of `owner`.
+    pub(super) fn try_register(
+        &self,
+        app: &AppId,
+        owner: &AppId,
+        attempt: i32,
+        proof: Proof,
+    ) -> Result<Enrolment, RegisterError> {
+        let block_dir = self.dir(owner).join("blockmgr-1");
         fs::create_dir_all(&block_dir).unwrap();
-        fs::create_dir_all(self.dir(app).join(format!("merge_manager_{attempt}/00"))).unwrap();
+        fs::create_dir_all(self.dir(owner).join(format!("merge_manager_{attempt}/00"))).unwrap();
         let shuffle_manager =
             format!(r#"x:{{"mergeDir":"merge_manager_{attempt}","attemptId":"{attempt}"}}"#);
         self.runtime.block_on(self.merger.prepare(app, &shuffle_manager)).unwrap();
         let local_dirs = Strings::try_from_iter([block_dir.to_str().unwrap()]).unwrap();
         let info = ExecutorShuffleInfo { local_dirs, sub_dirs_per_local_dir: 1, shuffle_manager };
         let message = RegisterExecutor { app: app.clone(), executor: ExecutorId::new(EXECUTOR), info };
-        self.applications.register(&OnLane::here(), &message, proof).unwrap()
+        self.applications.register(&OnLane::here(), &message, proof)
     }
 
     /// Merges one block of an attempt.

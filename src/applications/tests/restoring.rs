@@ -91,6 +91,31 @@ fn proof_wins_after_a_restart_too() {
 }
 
 #[test]
+fn directories_belong_to_their_application_after_a_restart_too() {
+    let fixture = Fixture::new();
+    let (state, _) = fixture.open();
+    let dir = fixture.dir("a/blockmgr-1");
+    // The name of the thief comes first in the store.
+    for (id, proof) in [("A-thief", Proof::Unproven), ("owner", Proof::Proven)] {
+        assert!(state.executor(&app(id), &executor("0"), &[&dir], 64, MANAGER, proof).wait());
+    }
+    state.registered(&app("owner"), 1, &fixture.merge_dirs(&["m/merge_manager"]), None);
+    let (state, recovered) = fixture.reopen(&state);
+    let store = Arc::new(fixture.store());
+    let merger = Arc::new(Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default())));
+    let restored = restore(&state, recovered, (&store, Some(&merger), no_secrets()));
+    assert_eq!((restored.executors, restored.dropped, restored.merges), (1, 1, 1));
+    assert_eq!(store.executors().proof(&app("owner")), Some(Proof::Proven));
+    let taking = |dir: &str| {
+        let dirs = [fixture.dir(dir)];
+        store.register(&OnLane::here(), &app("b"), &executor("0"), &dirs, 64, MANAGER, Proof::Proven)
+    };
+    assert!(taking("a/blockmgr-1/00").is_err());
+    assert!(taking("m/merge_manager").is_err());
+    taking("b/blockmgr-1").unwrap();
+}
+
+#[test]
 fn secrets_are_taken_up_only_where_secrets_are_handed_over() {
     let fixture = Fixture::new();
     let store = Arc::new(fixture.store());

@@ -26,6 +26,39 @@ fn removes_by_exact_name_and_counts() {
 }
 
 #[test]
+fn removes_only_names_of_the_shapes_that_spark_removes() {
+    let fixture = Fixture::new();
+    let removed = [
+        "rdd_1_2",
+        "shuffle_0_8_0.data",
+        "shuffle_0_8_0.index",
+        "shuffle_0_9223372036854775807_0.checksum.ADLER32",
+    ];
+    let kept = [
+        "shuffleMerged_application_1_1_0_0_0.data",
+        "shuffle_0_8.data",
+        "shuffle_0_8_0_0.data",
+        "shuffle_0_8_0",
+        "shuffle_0_8_0.data.4d8b5b5e-0000-0000-0000-000000000000",
+        "shuffle_0_8_0.checksum.",
+        "shuffle_0_x_0.index",
+        "rdd_1",
+        "rdd_1_2_3",
+        "rdd_-1_2",
+        "rdd__2",
+        "broadcast_0_piece0",
+        "temp_shuffle_4d8b5b5e-0000-0000-0000-000000000000",
+        "x",
+    ];
+    removed.iter().chain(&kept).for_each(|name| fs::write(fixture.place(name), b"x").unwrap());
+    let all: Vec<&str> = kept.iter().chain(&removed).copied().collect();
+    let answer = fixture.remove(&all).unwrap();
+    assert_eq!((answer.count, answer.failures.len()), (4, 0));
+    assert!(removed.iter().all(|name| !fixture.place(name).exists()));
+    assert!(kept.iter().all(|name| fixture.place(name).exists()));
+}
+
+#[test]
 fn removes_no_directory_and_nothing_behind_a_symlink() {
     for fixture in Fixture::confined_both_ways() {
         fs::create_dir(fixture.place("rdd_1_2")).unwrap();

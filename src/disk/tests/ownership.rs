@@ -94,7 +94,6 @@ fn nothing_at_above_or_below_a_directory_is_given_to_another_application() {
     ] {
         assert_eq!(host.register(B, &["r2/its-own", at]), host.taken(at, A), "{at}");
         assert_eq!(host.dirs(B), 0, "nothing of a refused registration is kept");
-        assert_eq!(host.merge(A, &["r1/spark-1/merge_manager"]), Ok(vec![]));
     }
     // The control: what merely begins with the same letters, and what lies beside it.
     let beside = ["r1/spark-1/blockmgr-10", "r1/spark-1/blockmgr-1-x", "r1/spark-1/blockmgr", "r1/spark-10"];
@@ -114,9 +113,18 @@ fn merge_directories_belong_to_their_application_too() {
     assert!(matches!(&refused, RegisterRefused::Taken { owner, .. } if *owner == AppId::new(A)), "{refused}");
     let at = "r1/a/merge_manager_1";
     assert_eq!(host.register(B, &[at]), host.taken(at, A));
-    // A newer attempt frees the directories of the one before it.
-    host.merge(A, &["r1/a/merge_manager_2"]).unwrap();
-    host.merge(B, &["r1/a/merge_manager_1"]).unwrap();
+    // Nor is what lies beside them: the next attempt merges there.
+    let beside = "r1/a/merge_manager_2";
+    assert_eq!(host.register(B, &[beside]), host.taken(beside, A));
+    // Where others have a place beside them, what another attempt had is free.
+    host.register("app-3", &["r2/c/blockmgr-3"]).unwrap();
+    host.merge(A, &["r2/c/merge_manager_1"]).unwrap();
+    host.merge(A, &["r2/c/merge_manager_2"]).unwrap();
+    host.merge(B, &["r2/c/merge_manager_1"]).unwrap();
+    // A root is shared ground.
+    host.merge(A, &["r1/merge_manager"]).unwrap();
+    host.register(B, &["r1/blockmgr-b"]).unwrap();
+    host.forget("app-3");
     host.forget(A);
     host.forget(B);
     assert_eq!(host.store.executors().bytes(), 0);

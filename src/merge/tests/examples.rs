@@ -286,6 +286,16 @@ fn a_writer_that_finalization_overtakes_is_too_late() {
 }
 
 #[test]
+fn statuses_list_partitions_in_their_order() {
+    let fixture = Fixture::new();
+    let reduces = [7, 3, 100, 0, 42, 5, 1];
+    reduces.iter().for_each(|reduce| assert_eq!(fixture.push(block(0, 0, 1, *reduce), b"x"), "ok"));
+    let statuses = fixture.finalize(0, 0).unwrap();
+    let listed: Vec<i32> = statuses.reduces.iter().map(|reduce| reduce.0).collect();
+    assert_eq!(listed, [0, 1, 3, 5, 7, 42, 100]);
+}
+
+#[test]
 fn a_newer_attempt_replaces_the_older_one() {
     let fixture = pushed();
     let (mut writer, mut deferred) = (fixture.started(block(3, 0, 1, 0)), fixture.started(block(3, 0, 2, 0)));

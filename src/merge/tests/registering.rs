@@ -5,6 +5,7 @@ use sealed_shuffle_protocol::shuffle::PushBlockStream;
 use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{APP, CLASS, Fixture};
+use crate::disk::Proof;
 
 fn dirs(fixture: &Fixture) -> Vec<String> {
     fixture.merger.local_dirs(&AppId::new(APP)).unwrap()
@@ -101,6 +102,51 @@ fn an_attempt_does_not_delete_the_files_of_the_next_in_the_same_directory() {
     let paths = fixture.store.paths();
     fixture.merger.clean_up(&OnLane::here());
     assert_eq!((fixture.store.paths(), paths.len()), (paths, 3));
+}
+
+#[test]
+fn a_newer_attempt_without_proof_is_believed_only_beside_the_one_before_it() {
+    let attempt = |n: i32| format!(r#"{CLASS}:{{"mergeDir":"merge_manager_{n}","attemptId":"{n}"}}"#);
+    for proof in [Proof::Unproven, Proof::Proven] {
+        let fixture = Fixture::unregistered(|_| {});
+        let register = |dirs: &[&str], n| {
+            let dirs: Vec<String> = dirs.iter().map(|dir| fixture.path(dir)).collect();
+            fixture.register_in(APP, &dirs, &attempt(n), proof)
+        };
+        register(&["d1/blockmgr-a", "d2/blockmgr-a"], 1).unwrap();
+        let elsewhere = register(&["d3/blockmgr-b"], 2);
+        if proof == Proof::Unproven {
+            let refused = elsewhere.unwrap_err();
+            assert!(refused.contains("Attempt 2 of application") && refused.contains(APP), "{refused}");
+            assert_eq!(
+                dirs(&fixture),
+                ["d1", "d2"].map(|dir| fixture.path(&format!("{dir}/merge_manager_1")))
+            );
+        }
+        // One of the disks may have failed in between.
+        register(&["d2/blockmgr-c", "d4/blockmgr-c"], 3).unwrap();
+        assert_eq!(dirs(&fixture), ["d2", "d4"].map(|dir| fixture.path(&format!("{dir}/merge_manager_3"))));
+    }
+}
+
+#[test]
+fn a_merge_directory_of_another_application_is_refused() {
+    let fixture = Fixture::unregistered(|_| {});
+    let thief = |name: &str| {
+        let dirs = [fixture.path("d1/blockmgr-thief")];
+        fixture.register_in("thief", &dirs, &meta(name), Proof::Proven)
+    };
+    let plain = fixture.register_in("thief", &[fixture.path("d1/blockmgr-thief")], CLASS, Proof::Proven);
+    plain.unwrap();
+    fixture.register_attempt(1).unwrap();
+    let text = format!(
+        "java.lang.IllegalArgumentException: localDirs entry belongs to another application: {}",
+        fixture.path("d1/merge_manager_1")
+    );
+    assert_eq!(thief("merge_manager_1").unwrap_err(), text);
+    assert_eq!(dirs(&fixture)[0], fixture.path("d1/merge_manager_1"));
+    // The control.
+    thief("merge_manager_thief").unwrap();
 }
 
 #[test]

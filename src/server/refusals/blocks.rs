@@ -79,6 +79,10 @@ impl DirRefused {
             Self::NotCanonicalizable { dir } => {
                 illegal_argument(format_args!("localDirs entry could not be canonicalized: {dir}"))
             }
+            Self::OtherApplication { dir, app } => illegal_argument(format_args!(
+                "localDirs entry is not within application {}'s directory: {dir}",
+                app.as_str()
+            )),
             Self::NotUnderRoot { dir } => illegal_argument(format_args!(
                 "localDirs entry is not under any of the service's local directories: {dir}"
             )),

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::{Certificate, Version};
 
 /// Part of every name that `certs dev` makes. Certificates of `certs dev` are recognized by it.
 pub(super) const DEVELOPMENT: &str = "Sealed Shuffle development (not for production)";
@@ -76,6 +76,17 @@ impl fmt::Display for CertificateSummary {
         write!(f, ", by {:?}, until {}, ", self.issuer, super::date(self.not_after))?;
         write!(f, "sha256 {}", self.fingerprint)
     }
+}
+
+/// Whether it is of X.509 version 1, which has no extensions (RFC 5280, section 4.1.2.1).
+pub(super) fn is_version_1(der: &CertificateDer<'_>) -> bool {
+    Certificate::from_der(der).is_ok_and(|parsed| parsed.tbs_certificate().version() == Version::V1)
+}
+
+/// The key that it is about, as SubjectPublicKeyInfo in DER.
+pub(super) fn public_key_of(der: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let certificate = Certificate::from_der(der).ok()?;
+    certificate.tbs_certificate().subject_public_key_info().to_der().ok()
 }
 
 /// Whether subject and issuer are the same. It is then an authority's own certificate, or one without an authority.

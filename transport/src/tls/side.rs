@@ -7,10 +7,10 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use sealed_shuffle_config::{ClientAuth, TlsConfig, TlsVersions};
 
-use super::certificate::CertificateSummary;
+use super::certificate::{self, CertificateSummary};
 use super::error::HOW_TO_NAME;
 use super::material::{Identity, Material, MaterialError};
 use super::trust::{Authorities, ClientTrust, ServerTrust};
@@ -142,20 +142,36 @@ fn certify(
     identity: &Identity,
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, MaterialError> {
-    CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), provider).map_err(|error| {
+    let certified = CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), provider);
+    certified.or_else(|error| of_version_1(identity, provider, error)).map_err(|error| {
         let reason = match error {
             rustls::Error::InconsistentKeys(_) => {
                 "the private key does not belong to the certificate: they are of two pairs, or one was renewed without \
                  the other"
             }
             rustls::Error::InvalidCertificate(_) => {
-                "our certificate cannot be used: it must be of X.509 version 3, as keytool makes it, and openssl with \
-                 -addext"
+                "our certificate cannot be used: make another, with keytool, or with openssl and -addext"
             }
             _ => "the private key cannot be used: RSA, ECDSA and Ed25519 keys can",
         };
         MaterialError::unusable(config, reason, error)
     })
+}
+
+/// The same where our certificate is of X.509 version 1, which rustls does not read: Java serves it, and so do we. Whether
+/// it is about our key is compared here.
+fn of_version_1(
+    identity: &Identity,
+    provider: &CryptoProvider,
+    error: rustls::Error,
+) -> Result<CertifiedKey, rustls::Error> {
+    let own = identity.chain.first().filter(|own| certificate::is_version_1(own)).ok_or(error)?;
+    let key = provider.key_provider.load_private_key(identity.key.clone_key())?;
+    let ours = key.public_key().map(|key| key.to_vec());
+    match ours.is_none() || ours == certificate::public_key_of(own) {
+        true => Ok(CertifiedKey::new(identity.chain.clone(), key)),
+        false => Err(InconsistentKeys::KeyMismatch.into()),
+    }
 }
 
 fn roots(config: &TlsConfig, material: &Material) -> Result<RootCertStore, MaterialError> {
@@ -171,6 +187,13 @@ fn roots(config: &TlsConfig, material: &Material) -> Result<RootCertStore, Mater
 /// Warns of faults for which peers will refuse our certificate.
 fn look_at_own(identity: &Identity, serves: bool, warnings: &mut Vec<String>) {
     let Some(own) = identity.summary() else { return };
+    if identity.chain.first().is_some_and(|own| certificate::is_version_1(own)) {
+        warnings.push(format!(
+            "our own certificate {:?} is of X.509 version 1: Java takes it, and clients of this program and many others \
+             refuse it; make one of version 3 ({HOW_TO_NAME})",
+            own.subject
+        ));
+    }
     if let Some(sentence) = own.out_of_date(SystemTime::now()) {
         warnings.push(format!("our own certificate {:?} will be refused: {sentence}", own.subject));
     }

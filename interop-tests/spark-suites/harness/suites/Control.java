@@ -57,7 +57,7 @@ public final class Control {
     TransportConf conf = new TransportConf("shuffle", new MapConfigProvider(keys));
     RemoteBlockPushResolver merger = new RemoteBlockPushResolver(conf, null);
     ExternalBlockHandler handler = new ExternalBlockHandler(conf, null, merger,
-        keys.get("spark.local.dir").split(","), keys.containsKey("spark.suites.app-scoped"));
+        keys.get("spark.local.dir").split(","), Boolean.parseBoolean(keys.get("spark.shuffle.service.requireAppScopedLocalDirs")));
     String secrets = keys.get("spark.sealed.auth.secret-dir");
     List<TransportServerBootstrap> bootstraps =
         secrets == null ? List.of() : List.of(new AuthServerBootstrap(conf, holder(Path.of(secrets))));

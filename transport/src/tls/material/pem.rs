@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::pkcs5::EncryptionScheme;
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
@@ -110,6 +111,14 @@ fn decrypt(der: &[u8], password: Option<&Password>) -> Result<PrivateKeyDer<'sta
             "convert it with openssl pkcs8 -topk8 -v2 aes-256-cbc",
         )
     })?;
+    if matches!(info.encryption_algorithm, EncryptionScheme::Pbes1(_)) {
+        return Err(Fault::new(
+            "its key is encrypted with PBES1 (as pbeWithMD5AndDES-CBC), which is broken and not read here, whatever the \
+             password",
+            "convert it: openssl pkcs8 -provider legacy -provider default -in OLD -out PLAIN, then openssl pkcs8 -topk8 \
+             -v2 aes-256-cbc -in PLAIN -out NEW",
+        ));
+    }
     let Some(password) = password else {
         return Err(Fault::new(
             "its key is encrypted, and there is no password",

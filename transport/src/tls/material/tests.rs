@@ -90,6 +90,14 @@ fn pem_keys_of_every_kind_are_read() {
 }
 
 #[test]
+fn a_certificate_of_version_1_is_served_with_a_warning() {
+    let served = |chain| serves(&pems("pkcs8.pem", None, chain)).unwrap().warnings;
+    let speaks_of_it = |warnings: Vec<String>| warnings.iter().any(|warning| warning.contains("version 1"));
+    assert!(speaks_of_it(served("version-1.pem")));
+    assert!(!speaks_of_it(served("self-signed.pem")));
+}
+
+#[test]
 fn wrong_passwords_name_the_key_to_set() {
     for store in ["java.jks", "java.p12", "legacy.p12"] {
         for password in [Some("wrong"), None] {
@@ -121,6 +129,11 @@ fn what_is_not_what_it_should_be_is_told_with_the_cure() {
         (pems("README.md", None, "self-signed.pem"), "not a PEM file"),
         (pems("traditional.pem", Some("changeit"), "self-signed.pem"), "openssl pkcs8 -topk8"),
         (pems("pkcs8.pem", None, "java-jks.pem"), "does not belong to the certificate"),
+        (pems("sec1.pem", None, "rsa-certificate.pem"), "does not belong to the certificate"),
+        (pems("pkcs1.pem", None, "version-1.pem"), "does not belong to the certificate"),
+        (pems("pbes1.pem", Some("changeit"), "self-signed.pem"), "PBES1"),
+        (pems("pbes1.pem", Some("changeit"), "self-signed.pem"), "openssl pkcs8 -topk8 -v2 aes-256-cbc"),
+        (pems("pbes1.pem", None, "self-signed.pem"), "PBES1"),
     ] {
         let error = refusal(&config);
         assert!(error.contains(words), "{words:?} is not in {error:?}");

@@ -19,8 +19,7 @@ class LocalDirValidator {
   LocalDirValidator(String[] allowedLocalDirs, boolean requireAppScopedLocalDirs) {
     conf.put("spark.local.dir", String.join(",", allowedLocalDirs));
     if (requireAppScopedLocalDirs) {
-      // Known to the control alone: Spark's YARN service always asks for it.
-      conf.put("spark.suites.app-scoped", "true");
+      conf.put("spark.shuffle.service.requireAppScopedLocalDirs", "true");
     }
   }
 
