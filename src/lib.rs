@@ -28,6 +28,7 @@
 
 pub mod admin;
 mod applications;
+pub mod confinement;
 pub mod disk;
 pub mod handover;
 pub mod inspect;

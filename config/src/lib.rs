@@ -14,6 +14,7 @@
 mod admin;
 pub mod authentication;
 mod bytes;
+mod confinement;
 mod envelope;
 mod environment;
 mod error;
@@ -46,6 +47,7 @@ mod values;
 pub use self::admin::{AdminConfig, AdminPlaces, AdminSocket, AdminToken};
 pub use self::authentication::Authentication;
 pub use self::bytes::ByteCount;
+pub use self::confinement::ConfinementConfig;
 pub use self::envelope::{EnvelopeConfig, KeySource, OutagePolicy};
 #[cfg(any(test, feature = "fake"))]
 pub use self::environment::fake;
@@ -65,5 +67,5 @@ pub use self::sasl::SaslSettings;
 pub use self::secret::{ConfiguredSecret, SecretDirectory, SecretSource};
 pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
 pub use self::tls::{Password, TlsConfig, TlsFile, TlsSource};
-pub use self::value::{ClientAuth, KeySourceName, OnUnavailable, TlsVersions};
+pub use self::value::{ClientAuth, Extent, KeySourceName, OnUnavailable, TlsVersions};
 pub use self::values::{Values, read_sources};

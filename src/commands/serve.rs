@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use sd_notify::NotifyState;
 use sealed_shuffle::admin;
+use sealed_shuffle::confinement::Confinement;
 use sealed_shuffle::handover;
 use sealed_shuffle::keys::envelope;
 use sealed_shuffle::server::{self, DrainOutcome, Server};
@@ -62,6 +63,7 @@ impl Serve {
             log_filter(&config.log)?;
             Server::check(&config).map_err(|error| Failure::new(Exit::Config, error))?;
             let mut lines = config.describe();
+            lines.extend(Confinement::of(&config).describe());
             lines.extend(
                 envelope::warnings(&OnLane::here(), &config)
                     .into_iter()
@@ -71,6 +73,8 @@ impl Serve {
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
         }
         start_logging(&config.log)?;
+        // Threads that were there already would not be confined.
+        Confinement::of(&config).enforce().map_err(|error| Failure::new(Exit::Config, error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads)
             .max_blocking_threads(server::blocking_threads(&config))

@@ -48,6 +48,7 @@ const TRANSPORT: &[&str] = &["program", "random", "lane", "region", "seal", "wir
 
 const SERVER: &[&str] = &[
     "private_file",
+    "confinement",
     "disk",
     "keys",
     "local_socket",
