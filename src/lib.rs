@@ -52,6 +52,7 @@ mod applications;
 #[cfg(feature = "program")]
 pub mod commands;
 mod confined;
+mod confinement;
 mod disk;
 mod handover;
 #[cfg(feature = "program")]

@@ -164,6 +164,21 @@ fn a_key_that_needs_a_restart_is_named() {
     assert!(served.log().contains("after a restart only: spark.sealed.connections.max"), "{}", served.log());
 }
 
+/// The process is confined by then (`spark.sealed.confinement.*`), which keeps it neither from reading nor from starting
+/// programs.
+#[test]
+fn a_reload_may_name_new_files_and_a_program() {
+    let served = Served::start(SHARED);
+    let made = sealed_shuffle().args(["certs", "dev"]).arg(served.dir.path().join("tls")).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let tls = format!("{SHARED}spark.ssl.rpc.enabled true\n");
+    let files = "spark.ssl.rpc.privateKey DIR/tls/key.pem\nspark.ssl.rpc.certChain DIR/tls/chain.pem\n";
+    served.reload(&format!("{tls}{files}"), "replaced");
+    let program = "spark.sealed.tls.command /bin/cat DIR/tls/key.pem DIR/tls/chain.pem\n";
+    served.reload(&format!("{tls}{program}"), "replaced");
+    asks(&mut connect(&served, "one", GCM).unwrap(), &served).unwrap();
+}
+
 #[test]
 fn two_shared_secrets_are_valid_during_a_rotation() {
     let served = Served::start(SHARED);

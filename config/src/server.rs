@@ -8,6 +8,7 @@ use sealed_shuffle_protocol::limits::Limits;
 
 use super::admin::{self, AdminConfig};
 use super::authentication::{self, Authentication};
+use super::confinement::ConfinementConfig;
 use super::envelope::{self, EnvelopeConfig};
 use super::environment::Environment;
 use super::error::{ConfigError, Issue};
@@ -95,6 +96,8 @@ pub struct ServerConfig {
     pub tls: Option<TlsConfig>,
     /// The source of the keys for files that the server seals (`spark.sealed.keys.*`). A local key file.
     pub envelope: EnvelopeConfig,
+    /// What the process of `serve` gives up (`spark.sealed.confinement.*`). All that it can.
+    pub confinement: ConfinementConfig,
     /// Push-based merging; `None` refuses it (`spark.shuffle.push.server.*`).
     pub merging: Option<MergeConfig>,
     /// The filter of log lines, in the grammar of `tracing-subscriber` (`spark.sealed.log`). `info`.
@@ -202,6 +205,7 @@ impl ServerConfig {
             admin: admin::read(v, &envelope.state_dir),
             tls: tls::resolve(v, tls::Side::Server),
             envelope,
+            confinement: ConfinementConfig::read(v),
             merging: MergeConfig::read(v),
             log: v.value(&keys::LOG),
             recovery: recovery(v),

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 use super::reload::{Reload, RepeatableEnvironment};
 use super::systemd::notify;
 use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
+use crate::confinement::Confinement;
 use crate::keys::envelope;
 use crate::listeners::Listeners;
 use crate::server::{DrainOutcome, Server};
@@ -60,6 +61,7 @@ impl Serve {
             log_filter(&config.log)?;
             Server::check(&config).map_err(|error| Failure::new(Exit::Config, error))?;
             let mut lines = config.describe();
+            lines.extend(Confinement::of(&config).describe());
             lines.extend(
                 envelope::warnings(&OnLane::here(), &config)
                     .into_iter()
@@ -69,6 +71,8 @@ impl Serve {
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
         }
         start_logging(&config.log)?;
+        // Threads that were there already would not be confined.
+        Confinement::of(&config).enforce().map_err(|error| Failure::new(Exit::Config, error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(config.worker_threads)
             .max_blocking_threads(Server::blocking_threads(&config))

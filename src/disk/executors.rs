@@ -176,7 +176,7 @@ pub enum RegisterRefused {
     /// A directory belongs to another application that lives.
     #[error(
         "{dir} lies at, above or below a directory of application {owner}; end that application if it is over \
-         (DELETE /applications/{owner} at the admin port)"
+         (sealed-shuffle apps --end {owner})"
     )]
     Taken {
         /// The directory, as it was registered.

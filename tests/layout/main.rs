@@ -51,6 +51,7 @@ const TRANSPORT: &[&str] = &["program", "random", "pot", "lane", "region", "seal
 const SERVER: &[&str] = &[
     "private_file",
     "confined",
+    "confinement",
     "disk",
     "keys",
     "local_socket",

@@ -16,6 +16,7 @@ macro_rules! keys {
     };
 }
 
+mod confinement;
 mod fetching;
 mod handshakes;
 mod identity;
@@ -30,6 +31,7 @@ mod storage;
 
 use super::key::AnyKey;
 
+pub use self::confinement::*;
 pub use self::fetching::*;
 pub use self::handshakes::*;
 pub use self::identity::*;
@@ -44,7 +46,7 @@ pub use self::storage::*;
 
 /// Every key that has an entry, room by room.
 static TABLE: &[&[&dyn AnyKey]] =
-    &[SERVING, IDENTITY, LEVELS, HANDSHAKES, SOCKETS, STORAGE, MERGES, SEALING, FETCHING, SSL];
+    &[SERVING, IDENTITY, LEVELS, HANDSHAKES, SOCKETS, STORAGE, MERGES, SEALING, CONFINEMENT, FETCHING, SSL];
 
 /// Every key, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static dyn AnyKey> {

@@ -51,6 +51,24 @@ impl Choice<UnknownKeys> {
         Self { words: &[("error", UnknownKeys::Error), ("warn", UnknownKeys::Warn)] };
 }
 
+/// How far the process confines itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Extent {
+    /// As far as the kernel can, unless the server starts programs.
+    #[default]
+    Auto,
+    /// Also where the server starts programs; the start is refused where the kernel cannot.
+    On,
+    /// Not at all.
+    Off,
+}
+
+impl Choice<Extent> {
+    /// All three.
+    pub const EXTENT: Self =
+        Self { words: &[("auto", Extent::Auto), ("on", Extent::On), ("off", Extent::Off)] };
+}
+
 impl Choice<SessionCipher> {
     /// The transformations that Spark's TransportCipher can make.
     pub const CIPHER: Self = Self { words: &words!(SessionCipher) };

@@ -17,7 +17,7 @@ mod time;
 pub use self::address::{Address, Ip};
 pub use self::boolean::Bool;
 pub use self::choice::{
-    Choice, Choices, ClientAuth, ClientHandshake, Engine, KeySourceName, OnUnavailable, TlsVersions,
+    Choice, Choices, ClientAuth, ClientHandshake, Engine, Extent, KeySourceName, OnUnavailable, TlsVersions,
     UnknownKeys,
 };
 pub use self::filter::LogFilter;
