@@ -306,10 +306,8 @@ async fn serve(
 
 /// A peer that hangs up is nobody's fault; what the peer or we did wrong is said once, here.
 fn log_close(repeats: &Repeats, peer: SocketAddr, session: &Session, reason: &CloseReason) {
-    let is_said = |loudness| {
-        let words = format_args!("closed a connection: {reason}");
-        repeats.is_said(loudness, reason.label(), peer, &words)
-    };
+    let words = format_args!("closed a connection: {reason}");
+    let is_said = |loudness| repeats.is_said(loudness, reason.label(), peer, &words);
     let channel = session.channel.map_or("not known yet", |channel| channel.level.name());
     let app = session.claimed.as_ref().map_or_else(String::new, ToString::to_string);
     match reason.blame() {
@@ -318,7 +316,10 @@ fn log_close(repeats: &Repeats, peer: SocketAddr, session: &Session, reason: &Cl
         Blame::Network if is_said(Loudness::Info) => {
             info!(%peer, app, channel, %reason, "connection ended");
         }
-        Blame::Peer | Blame::Us if is_said(Loudness::Warn) => {
+        Blame::Peer if is_said(Loudness::Warn) => {
+            warn!(%peer, app, channel, %reason, "closed a connection");
+        }
+        Blame::Us if repeats.is_fault_said(reason.label(), peer, &words) => {
             warn!(%peer, app, channel, %reason, "closed a connection");
         }
         Blame::Network | Blame::Peer | Blame::Us => {}

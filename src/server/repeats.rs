@@ -1,10 +1,12 @@
 //! Lines of the log that a peer can cause again and again: refusals and closes.
 //!
 //! The first ones of a kind from an address are said in full. Further ones are counted, and a line sums them up once a
-//! minute, with the last of them. The table is bounded: what finds no place in it is counted in one entry.
+//! minute, with the last of them. Faults of ours, such as files that cannot be read, are told apart by their words as
+//! well: each is said, once a minute. The tables are bounded: what finds no place in one is counted in one entry.
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ const IN_FULL: u32 = 4;
 /// After so long the counting of a kind from an address begins anew.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Kinds from addresses that are told apart.
+/// Subjects that are told apart, of peers and of faults each.
 const MOST: usize = 1024;
 
 /// How loud a line is.
@@ -28,13 +30,23 @@ pub(super) enum Loudness {
     Warn,
 }
 
-/// A kind of line, and whose address it is about; no address for all that found no place.
-type Subject = (&'static str, Option<IpAddr>);
+/// What lines are counted together.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+struct Subject {
+    kind: &'static str,
+    /// Whose address it is about; none for all that found no place.
+    peer: Option<IpAddr>,
+    /// A hash of the words, where those tell subjects apart.
+    words: Option<u64>,
+}
+
+type Table = Mutex<HashMap<Subject, Entry>>;
 
 /// The lines that were said, and those that were only counted.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    table: Mutex<HashMap<Subject, Entry>>,
+    of_peers: Table,
+    of_faults: Table,
 }
 
 #[derive(Debug)]
@@ -61,13 +73,23 @@ impl Repeats {
         peer: SocketAddr,
         words: &dyn Display,
     ) -> bool {
-        self.is_said_at(Instant::now(), loudness, kind, peer.ip().to_canonical(), words)
+        let subject = Subject { kind, peer: Some(peer.ip().to_canonical()), words: None };
+        is_said_at(&self.of_peers, Instant::now(), loudness, subject, words)
+    }
+
+    /// The same for a fault of ours that a peer came upon.
+    pub(super) fn is_fault_said(&self, kind: &'static str, peer: SocketAddr, words: &dyn Display) -> bool {
+        let mut hash = DefaultHasher::new();
+        words.to_string().hash(&mut hash);
+        let subject = Subject { kind, peer: Some(peer.ip().to_canonical()), words: Some(hash.finish()) };
+        is_said_at(&self.of_faults, Instant::now(), Loudness::Warn, subject, words)
     }
 
     /// Sums up in the log what was counted for a minute; with `all`, whatever was counted.
     pub(super) fn sum_up(&self, all: bool) {
         let now = if all { Instant::now() + PERIOD } else { Instant::now() };
-        for ((kind, peer), Sum { loudness, count, last }) in self.take(now) {
+        let sums = [&self.of_peers, &self.of_faults].into_iter().flat_map(|table| take(table, now));
+        for (Subject { kind, peer, .. }, Sum { loudness, count, last }) in sums {
             let peer = peer.map_or_else(|| "many addresses".to_owned(), |peer| peer.to_string());
             match loudness {
                 Loudness::Warn => warn!(peer, count, kind, "more of the same kind; the last: {last}"),
@@ -75,43 +97,41 @@ impl Repeats {
             }
         }
     }
+}
 
-    fn is_said_at(
-        &self,
-        now: Instant,
-        loudness: Loudness,
-        kind: &'static str,
-        peer: IpAddr,
-        words: &dyn Display,
-    ) -> bool {
-        let mut table = self.table();
-        let is_full = table.len() >= MOST && !table.contains_key(&(kind, Some(peer)));
-        let subject = (kind, if is_full { None } else { Some(peer) });
-        let entry = table.entry(subject).or_insert_with(|| Entry {
-            since: now,
-            said: 0,
-            sum: Sum { loudness, count: 0, last: String::new() },
-        });
-        if entry.said < IN_FULL {
-            entry.said += 1;
-            return true;
-        }
-        entry.sum.count += 1;
-        entry.sum.last = Shown(&words.to_string()).to_string();
-        false
+fn is_said_at(
+    table: &Table,
+    now: Instant,
+    loudness: Loudness,
+    mut subject: Subject,
+    words: &dyn Display,
+) -> bool {
+    let mut table = lock(table);
+    if table.len() >= MOST && !table.contains_key(&subject) {
+        subject = Subject { peer: None, words: None, ..subject };
     }
+    let sum = Sum { loudness, count: 0, last: String::new() };
+    let entry = table.entry(subject).or_insert(Entry { since: now, said: 0, sum });
+    // The words of a fault are the same each time.
+    if entry.said < if subject.words.is_some() { 1 } else { IN_FULL } {
+        entry.said += 1;
+        return true;
+    }
+    entry.sum.count += 1;
+    entry.sum.last = Shown(&words.to_string()).to_string();
+    false
+}
 
-    /// Takes out the entries whose time is over, those with something to sum up to be said.
-    fn take(&self, now: Instant) -> Vec<(Subject, Sum)> {
-        let mut table = self.table();
-        let over = table.extract_if(|_, entry| now.saturating_duration_since(entry.since) >= PERIOD);
-        let sums = over.map(|(subject, entry)| (subject, entry.sum));
-        sums.filter(|(_, sum)| sum.count > 0).collect()
-    }
+/// Takes out the entries whose time is over, those with something to sum up to be said.
+fn take(table: &Table, now: Instant) -> Vec<(Subject, Sum)> {
+    let mut table = lock(table);
+    let over = table.extract_if(|_, entry| now.saturating_duration_since(entry.since) >= PERIOD);
+    let sums = over.map(|(subject, entry)| (subject, entry.sum));
+    sums.filter(|(_, sum)| sum.count > 0).collect()
+}
 
-    fn table(&self) -> MutexGuard<'_, HashMap<Subject, Entry>> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(table: &Table) -> MutexGuard<'_, HashMap<Subject, Entry>> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -122,32 +142,44 @@ mod tests {
         IpAddr::from(number.to_be_bytes())
     }
 
+    fn of(kind: &'static str, peer: u32) -> Subject {
+        Subject { kind, peer: Some(address(peer)), words: None }
+    }
+
     #[test]
     fn the_first_of_a_kind_from_an_address_are_said_and_the_rest_is_summed_up_once() {
-        let (repeats, now) = (Repeats::default(), Instant::now());
+        let (table, now) = (Table::default(), Instant::now());
         let is_said = |kind, peer, n: u64| {
-            repeats.is_said_at(now, Loudness::Warn, kind, address(peer), &format_args!("line {n}\n"))
+            is_said_at(&table, now, Loudness::Warn, of(kind, peer), &format_args!("line {n}\n"))
         };
         let said = (0..200).filter(|n| is_said("bad_frame", 1, *n)).count();
         assert_eq!(said, IN_FULL as usize);
         assert!(is_said("bad_frame", 2, 0) && is_said("io", 1, 0), "another address, another kind");
-        assert_eq!(repeats.take(now + PERIOD / 2), [], "not yet");
+        assert_eq!(take(&table, now + PERIOD / 2), [], "not yet");
         let sum =
             Sum { loudness: Loudness::Warn, count: 200 - u64::from(IN_FULL), last: "line 199\\n".into() };
-        assert_eq!(repeats.take(now + PERIOD), [(("bad_frame", Some(address(1))), sum)]);
+        assert_eq!(take(&table, now + PERIOD), [(of("bad_frame", 1), sum)]);
         assert!(is_said("bad_frame", 1, 0), "it begins anew");
     }
 
     #[test]
     fn what_finds_no_place_is_counted_in_one_entry() {
-        let (repeats, now) = (Repeats::default(), Instant::now());
-        let said = |n| repeats.is_said_at(now, Loudness::Info, "io", address(n), &"gone");
+        let (table, now) = (Table::default(), Instant::now());
+        let said = |n| is_said_at(&table, now, Loudness::Info, of("io", n), &"gone");
         let most = u32::try_from(MOST).unwrap();
         assert!((0..most).all(said));
         assert_eq!((most..most + 1000).filter(|n| said(*n)).count(), IN_FULL as usize);
-        assert_eq!(repeats.table().len(), MOST + 1);
-        let sums = repeats.take(now + PERIOD);
+        assert_eq!(lock(&table).len(), MOST + 1);
+        let sums = take(&table, now + PERIOD);
         assert_eq!(sums.len(), 1);
-        assert_eq!((sums[0].0, sums[0].1.count), (("io", None), 1000 - u64::from(IN_FULL)));
+        assert_eq!((sums[0].0.peer, sums[0].1.count), (None, 1000 - u64::from(IN_FULL)));
+    }
+
+    #[test]
+    fn every_fault_is_said_and_the_same_one_once() {
+        let (repeats, peer) = (Repeats::default(), SocketAddr::new(address(1), 7));
+        let is_said = |file: u32| repeats.is_fault_said("body_failed", peer, &format_args!("file {file}"));
+        assert!((0..100).all(is_said), "each names another file");
+        assert!(!(0..100).any(is_said), "and was named");
     }
 }

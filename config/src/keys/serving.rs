@@ -129,7 +129,7 @@ keys! {
         Time::ours(Duration::from_millis(100), Duration::from_secs(3600)),
         Is("30s"),
         Serve,
-        "A connection that has not authenticated within it is closed.",
+        "A connection that has not authenticated and said its first request within it is closed.",
     )
     .near("spark.network.auth.rpcTimeout");
 

@@ -311,22 +311,21 @@ impl Refusal {
 
     /// Counts it and logs it; the text is for the peer.
     pub(super) fn tell(&self, metrics: &Metrics, repeats: &Repeats, peer: SocketAddr) -> Failure {
-        let kind = match self.count() {
-            Count::Refused(reason) => {
-                metrics.refused(reason);
-                reason.name()
-            }
-            Count::Block(label) => {
-                metrics.block_failed(label);
-                label
-            }
-            Count::Nothing => "other",
-        };
+        match self.count() {
+            Count::Refused(reason) => metrics.refused(reason),
+            Count::Block(label) => metrics.block_failed(label),
+            Count::Nothing => {}
+        }
         if let Some((level, app, words)) = self.log() {
             let words = Shown(&words);
             let app = app.map(tracing::field::display);
+            let is_said = || match self.count() {
+                Count::Refused(reason) => repeats.is_said(Loudness::Warn, reason.name(), peer, &words),
+                Count::Block(label) => repeats.is_fault_said(label, peer, &words),
+                Count::Nothing => repeats.is_said(Loudness::Warn, "other", peer, &words),
+            };
             match level {
-                Level::WARN if repeats.is_said(Loudness::Warn, kind, peer, &words) => {
+                Level::WARN if is_said() => {
                     warn!(%peer, app, "{words}");
                 }
                 Level::WARN => {}
