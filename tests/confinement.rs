@@ -85,7 +85,7 @@ struct Served(Child);
 
 impl Served {
     fn start(dir: &TempDir, conf: &[&str]) -> Self {
-        let mut process = serve(dir, &[], conf).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = serve(dir, &[], conf).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("listening on "), "{line:?}");

@@ -177,6 +177,9 @@ fn a_reload_may_name_new_files_and_a_program() {
     let program = "spark.sealed.tls.command /bin/cat DIR/tls/key.pem DIR/tls/chain.pem\n";
     served.reload(&format!("{tls}{program}"), "replaced");
     asks(&mut connect(&served, "one", GCM).unwrap(), &served).unwrap();
+    if !served.log().contains("confinement.seccomp: not in force") {
+        assert!(served.log().contains("spark.sealed.tls.command names a program, which runs confined"));
+    }
 }
 
 #[test]

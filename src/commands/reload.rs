@@ -6,12 +6,15 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sd_notify::NotifyState;
-use sealed_shuffle_config::{Effective, Environment, Notice, ProcessEnvironment, ServerConfig, Sources};
+use sealed_shuffle_config::{
+    Effective, Environment, Notice, ProcessEnvironment, ServerConfig, Sources, TlsConfig, TlsSource,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use super::systemd::notify;
+use crate::confinement::Confinement;
 use crate::server::Server;
 
 /// Waits for SIGHUP. It is made before the server reports that it is ready, so that no signal ends the process.
@@ -21,6 +24,8 @@ pub(crate) struct Reload {
     sources: Sources,
     environment: Arc<RepeatableEnvironment>,
     started_with: BTreeMap<String, String>,
+    /// Whether a program that is named now is confined as the process is.
+    confines_programs: bool,
 }
 
 impl Reload {
@@ -32,7 +37,8 @@ impl Reload {
     ) -> io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
         let started_with = values(&config.report.effective);
-        Ok(Self { hangup, server, sources, environment, started_with })
+        let confines_programs = Confinement::of(config).holds_for_new_programs();
+        Ok(Self { hangup, server, sources, environment, started_with, confines_programs })
     }
 
     /// Reads the configuration again at every signal.
@@ -50,10 +56,17 @@ impl Reload {
 
     async fn read_again(&self) {
         let (sources, environment) = (self.sources.clone(), Arc::clone(&self.environment));
-        let server = self.server.clone();
+        let (server, confines_programs) = (self.server.clone(), self.confines_programs);
         let read = move || {
             let config =
                 ServerConfig::from_sources(&sources, &*environment).map_err(|error| error.to_string())?;
+            // Of the keys that name programs, a reload takes up this one.
+            if confines_programs && matches!(&config.tls, Some(tls) if is_program(tls)) {
+                warn!(
+                    "spark.sealed.tls.command names a program, which runs confined as this process is, until a restart: it may \
+                     not write elsewhere or connect (spark.sealed.confinement.landlock, spark.sealed.confinement.seccomp)"
+                );
+            }
             server.reload(&config).map_err(|error| error.to_string())?;
             Ok::<_, String>(config)
         };
@@ -81,6 +94,10 @@ impl Reload {
             warn!("changed, and in force after a restart only: {}", changed.join(", "));
         }
     }
+}
+
+fn is_program(tls: &TlsConfig) -> bool {
+    matches!(tls.source, TlsSource::Command { .. })
 }
 
 fn values(effective: &[Effective]) -> BTreeMap<String, String> {

@@ -2,8 +2,8 @@
 //!
 //! | measure | gives up |
 //! |---|---|
-//! | [`Landlock`] | writing outside the directories that the server writes to; TCP but for its own ports |
-//! | [`Seccomp`] | system calls such as `ptrace`, `mount`, `bpf`, `io_uring_setup` |
+//! | Landlock | writing outside the directories that the server writes to; TCP but for its own ports |
+//! | seccomp | system calls such as `ptrace`, `mount`, `bpf`, `io_uring_setup` |
 //! | memory | core dumps, and the right of other processes of the same user to look into this one |
 //!
 //! The first two come with `no_new_privs`, cannot be taken back, and hold for programs that the process starts. So unless
@@ -79,6 +79,11 @@ impl Confinement {
         ]
     }
 
+    /// Whether a program that another configuration names would be confined with the process.
+    pub fn holds_for_new_programs(&self) -> bool {
+        self.landlock.holds_for_new_programs() || self.seccomp.holds_for_new_programs()
+    }
+
     /// Gives it up, for this thread and those that it makes, and logs what is in force. A measure that the kernel does not
     /// have is left out, or refused where the configuration demands it.
     pub fn enforce(&self) -> Result<(), ConfinementError> {
@@ -123,6 +128,10 @@ impl<W: Way> Measure<W> {
             )),
             _ => None,
         }
+    }
+
+    fn holds_for_new_programs(&self) -> bool {
+        self.starts.is_none() && self.unwanted().is_none() && self.of.missing().is_none()
     }
 
     /// A line about it, which begins with the end of its key.
@@ -179,6 +188,7 @@ mod tests {
         for line in &lines[..2] {
             assert!(line.contains("not in force: spark.sealed.keys.command"), "{line}");
         }
+        assert!(!Confinement::of(&config).holds_for_new_programs());
         config.confinement.landlock = Extent::On;
         let confinement = Confinement::of(&config);
         let [landlock, seccomp, _] = confinement.describe();

@@ -41,7 +41,7 @@ pub(super) fn refuses_proof(text: &str) -> bool {
 
 /// Whether our server refuses the channel, and says so within the handshake.
 pub(super) fn refuses_channel(text: &str) -> bool {
-    text.starts_with("java.lang.SecurityException: ") && text.contains("spark.sealed.security.")
+    text.starts_with("java.lang.SecurityException: ") && text.contains("spark.sealed.security.minimum")
 }
 
 #[cfg(test)]
