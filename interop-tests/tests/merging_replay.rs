@@ -151,7 +151,6 @@ struct Side {
     /// In front, so that it is closed before the service is stopped.
     control: Pusher,
     merging: Merger,
-    executor: Executor,
 }
 
 impl Side {
@@ -164,15 +163,16 @@ impl Side {
         let more = [more, if service == Service::Spark { &spark } else { &[] }].concat();
         let merging = Merger::start_of(service, Mode::new("4.3.0", Auth::None), "16", &more);
         merging.f.allow_warning("a merged chunk failed");
-        let executor = Executor::merging_beneath(merging.f.root(), "1");
         let control = Pusher::connect(merging.f.address(), merging.f.root());
-        Self { control, merging, executor }
+        Self { control, merging }
     }
 
-    /// Registers an application, on a connection of its own: streams whose chunk failed stay open as long as it.
+    /// Registers an application with directories of its own, on a connection of its own: streams whose chunk failed stay
+    /// open as long as it.
     fn register(&mut self, app: &str) {
+        let executor = Executor::merging_beneath(self.merging.f.root(), app);
         self.control = Pusher::connect(self.merging.f.address(), self.merging.f.root());
-        assert_eq!(self.control.rpc(registration(app, &self.executor, 1)), "done");
+        assert_eq!(self.control.rpc(registration(app, &executor, 1)), "done");
     }
 
     /// A connection that the service has taken up.

@@ -119,6 +119,20 @@ impl Running {
         data
     }
 
+    /// A directory of another application, with everything that lies in the executor's by now.
+    pub(crate) fn dir_of(&self, app: &str) -> PathBuf {
+        let dir = self.root.join(app).join("blockmgr-1");
+        for sub in fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().path()) {
+            let copy = dir.join(sub.file_name().unwrap());
+            fs::create_dir_all(&copy).unwrap();
+            for file in fs::read_dir(sub).unwrap().map(|entry| entry.unwrap()) {
+                // Another registration of the same application finds it there.
+                drop(fs::hard_link(file.path(), copy.join(file.file_name())));
+            }
+        }
+        dir
+    }
+
     /// Writes the index of a map output anew.
     pub(crate) fn write_index(&self, map: i64, offsets: &[u64]) {
         let index: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_be_bytes()).collect();

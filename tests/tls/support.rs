@@ -59,8 +59,9 @@ pub(crate) fn client(app: &str, security: Security, tls: Option<Arc<LiveClientTl
 }
 
 pub(crate) async fn register(running: &Running, client: &Client) {
+    let dir = running.dir_of(client.app().as_str());
     let info = ExecutorShuffleInfo {
-        local_dirs: Strings::try_from_iter([running.dir.to_str().unwrap()]).unwrap(),
+        local_dirs: Strings::try_from_iter([dir.to_str().unwrap()]).unwrap(),
         sub_dirs_per_local_dir: 64,
         shuffle_manager: "org.apache.spark.shuffle.sort.SortShuffleManager".to_owned(),
     };

@@ -1,8 +1,14 @@
 //! Reads every format as other programs write it (see `fixtures/README.md`), and checks the errors of unusable files.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use rustls::{ClientConfig, ServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig, ServerConnection, SignatureScheme,
+};
 use sealed_shuffle_config::{ClientAuth, Origin, Password, TlsVersions};
 
 use super::*;
@@ -95,6 +101,76 @@ fn a_certificate_of_version_1_is_served_with_a_warning() {
     let speaks_of_it = |warnings: Vec<String>| warnings.iter().any(|warning| warning.contains("version 1"));
     assert!(speaks_of_it(served("version-1.pem")));
     assert!(!speaks_of_it(served("self-signed.pem")));
+    // A client that does not look into certificates, as Spark's without a trust store, is served.
+    for chain in ["version-1.pem", "self-signed.pem"] {
+        let config = pems("pkcs8.pem", None, chain);
+        let server = ServerConfig::build(&config, &mut load(&config).unwrap()).unwrap();
+        assert_eq!(shown_by(server), chain_of(chain), "{chain}");
+    }
+}
+
+fn chain_of(file: &str) -> Vec<CertificateDer<'static>> {
+    pem::certificates_of(&pem::blocks(&std::fs::read(fixture(file)).unwrap()).ok().unwrap()).collect()
+}
+
+/// The certificates that a server shows to a client that takes any.
+fn shown_by(server: ServerConfig) -> Vec<CertificateDer<'static>> {
+    let provider = server.crypto_provider().clone();
+    let trust = Arc::new(Anybody(provider.signature_verification_algorithms));
+    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let client = client.dangerous().with_custom_certificate_verifier(trust).with_no_client_auth();
+    let mut client = ClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
+    let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        let mut wire = Vec::new();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    client.peer_certificates().unwrap().iter().cloned().map(CertificateDer::into_owned).collect()
+}
+
+/// Takes any certificate and any signature.
+#[derive(Debug)]
+struct Anybody(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ public class RemoteBlockPushResolver implements MergedShuffleFileManager {
     return new Push(conf, service, block, Lengths.of(System.getProperty("suites.test"), pushes++));
   }
 
-  /** Suites want the partitions in their order, which is nobody's promise: ours answers in any. */
+  /** Suites want the partitions in their order, which ours answers in and Spark promises nowhere. */
   @Override
   public MergeStatuses finalizeShuffleMerge(FinalizeShuffleMerge message) {
     MergeStatuses any = (MergeStatuses) wire.talk(message);
