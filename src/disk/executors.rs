@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::pot::is_fair;
 
 use super::claims::{CLAIM_BYTES, Claims};
 use super::root::{LocalDir, Presence, Roots};
@@ -192,14 +193,18 @@ pub enum RegisterRefused {
     },
     /// The table is full.
     #[error(
-        "{limit} executors are registered already; forget applications that are over, or raise the limit"
+        "of {limit} executors there are so many that this application may have no more; forget applications that are \
+         over, or raise the limit"
     )]
     TooManyExecutors {
         /// The bound.
         limit: usize,
     },
     /// Their texts are too long, or their directories too many.
-    #[error("the registrations would hold more than {limit} bytes; forget applications that are over")]
+    #[error(
+        "the registrations of this application would hold more than its share of {limit} bytes; forget applications \
+         that are over"
+    )]
     TooManyBytes {
         /// The bound.
         limit: usize,
@@ -244,13 +249,16 @@ impl Executors {
         };
         let there = table.apps.get(app);
         let old = there.and_then(|app| app.executors.get(executor));
-        if old.is_none() && table.executors >= self.limits.executors {
+        let own = there.map_or(0, |app| app.executors.len());
+        if old.is_none() && !has_room(own, 1, table.executors, self.limits.executors) {
             return Err(RegisterRefused::TooManyExecutors { limit: self.limits.executors });
         }
         let freed = old.map_or(0, |old| cost(executor, old));
         let name = if there.is_none() { app.as_str().len() } else { 0 };
         let more = name + cost(executor, &registration);
-        if table.bytes - freed + more > self.limits.bytes {
+        let own = there.map_or(0, |app| app.bytes);
+        let is_larger = more > freed;
+        if is_larger && !has_room(own.saturating_sub(freed), more, table.bytes - freed, self.limits.bytes) {
             return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
         }
         overruled.iter().for_each(|other| drop(table.forget(other)));
@@ -266,6 +274,7 @@ impl Executors {
         let registration = Arc::new(registration);
         let replaced = entry.executors.insert(executor.clone(), Arc::clone(&registration));
         table.generation += 1;
+        entry.bytes = entry.bytes.saturating_sub(freed) + more;
         table.bytes = table.bytes - freed + more;
         table.executors += usize::from(replaced.is_none());
         registration.dirs.iter().for_each(|dir| table.claims.take(app, dir));
@@ -537,6 +546,8 @@ struct App {
     merges: Box<[LocalDir]>,
     shuffle_manager: Arc<str>,
     proof: Proof,
+    /// Bytes of its executors, as the table counts them.
+    bytes: usize,
     /// Nanoseconds since the table began; written under the read lock.
     last_use: AtomicU64,
     /// One of its directories has been there.
@@ -552,6 +563,7 @@ impl App {
             merges: Box::default(),
             shuffle_manager: "".into(),
             proof,
+            bytes: 0,
             last_use: AtomicU64::new(0),
             seen: false,
             generation: 0,
@@ -624,6 +636,13 @@ impl Scan {
         }
         Progress::Gone
     }
+}
+
+/// Whether one application that has `own` of a table may have `more`. A tenth of the table is always its, where that fits;
+/// beyond it something must be left for others, as in a pot.
+fn has_room(own: usize, more: usize, used: usize, limit: usize) -> bool {
+    let (own, Some(left)) = (own + more, limit.checked_sub(used + more)) else { return false };
+    own == more || own <= limit / 10 || is_fair(own as u64, left as u64)
 }
 
 fn cost(executor: &ExecutorId, registration: &Registration) -> usize {

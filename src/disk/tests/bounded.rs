@@ -65,6 +65,29 @@ fn refuses_more_bytes_than_the_bound() {
 }
 
 #[test]
+fn an_application_that_registers_all_it_can_leaves_room_for_another() {
+    let bytes = 10_000;
+    for limits in [
+        RegistryLimits { executors: 90, ..RegistryLimits::default() },
+        RegistryLimits { bytes, ..RegistryLimits::default() },
+    ] {
+        let (executors, now) = (Executors::new(limits, Instant::now()), Instant::now());
+        let register = |app: &str, id: usize, manager: &str| {
+            let (app, id) = (AppId::new(app), ExecutorId::new(id.to_string()));
+            executors.register(&app, &id, Registration::new(vec![], 64, manager), Proof::Proven, now)
+        };
+        let long = "x".repeat(100);
+        let most = (0..).take_while(|id| register("greedy", *id, &long).is_ok()).count();
+        assert!((70..90).contains(&most), "{most}");
+        for id in 0..5 {
+            register("modest", id, "sort").unwrap();
+        }
+        // What it has may be registered again.
+        register("greedy", 0, &long).unwrap();
+    }
+}
+
+#[test]
 fn never_keeps_more_files_open_than_the_bound() {
     for open_files in [0, 1, 3, 33] {
         let fixture = Fixture::with(DiskLimits { open_files, ..DiskLimits::default() }, None);
