@@ -11,7 +11,7 @@
 //! O(depth · log n).
 //!
 //! A path of which no component is a link cannot come to lead elsewhere: files are opened without following links
-//! ([`super::confined`]). So the places that were compared at registration are the places that are opened.
+//! ([`crate::confined`]). So the places that were compared at registration are the places that are opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
