@@ -5,7 +5,7 @@
 //! for one that comes anew. What others wait for counts as taken: an account that has much takes no more until they are
 //! served. This is the dynamic threshold of Choudhury and Hahne (1998), which switches divide their buffers by.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// How a pot is divided.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +52,9 @@ struct Account<W> {
 pub(super) struct Ledger<W> {
     rule: Rule,
     held: u64,
-    accounts: HashMap<Slot, Account<W>>,
-    next_slot: Slot,
+    /// By slot. Those of `closed` are taken for the next accounts.
+    accounts: Vec<Account<W>>,
+    closed: Vec<Slot>,
     next_number: u64,
     /// The accounts with waiters, in the order of their turns.
     turns: VecDeque<Slot>,
@@ -73,8 +74,8 @@ impl<W> Ledger<W> {
         Self {
             rule,
             held: 0,
-            accounts: HashMap::new(),
-            next_slot: 0,
+            accounts: Vec::new(),
+            closed: Vec::new(),
             next_number: 0,
             turns: VecDeque::new(),
             waiters: 0,
@@ -86,15 +87,15 @@ impl<W> Ledger<W> {
     }
 
     pub(super) fn open(&mut self) -> Slot {
-        let slot = self.next_slot;
-        self.next_slot += 1;
-        self.accounts.insert(slot, Account { held: 0, waiters: VecDeque::new() });
-        slot
+        self.closed.pop().unwrap_or_else(|| {
+            self.accounts.push(Account { held: 0, waiters: VecDeque::new() });
+            self.accounts.len() - 1
+        })
     }
 
     /// Nobody uses the account any more: it holds nothing, and nobody waits.
     pub(super) fn close(&mut self, slot: Slot) {
-        self.accounts.remove(&slot);
+        self.closed.push(slot);
     }
 
     /// What all accounts hold.
@@ -104,7 +105,7 @@ impl<W> Ledger<W> {
 
     /// What the account with the most holds.
     pub(super) fn largest(&self) -> Option<(Slot, u64)> {
-        let held = self.accounts.iter().map(|(slot, account)| (*slot, account.held));
+        let held = self.accounts.iter().enumerate().map(|(slot, account)| (slot, account.held));
         held.filter(|(_, held)| *held > 0).max_by_key(|(_, held)| *held)
     }
 
@@ -116,13 +117,13 @@ impl<W> Ledger<W> {
     /// The account that has waited longest by `since`, and since when.
     pub(super) fn waits_longest<T: Ord>(&self, since: impl Fn(&W) -> T) -> Option<(Slot, T)> {
         let firsts =
-            self.turns.iter().filter_map(|slot| Some((*slot, self.accounts.get(slot)?.waiters.front()?)));
+            self.turns.iter().filter_map(|slot| Some((*slot, self.accounts.get(*slot)?.waiters.front()?)));
         firsts.map(|(slot, first)| (slot, since(&first.told))).min_by(|(_, one), (_, other)| one.cmp(other))
     }
 
     /// Takes `amount` if it may be had now, and nobody of the same account waits for it.
     pub(super) fn take(&mut self, slot: Slot, amount: u64, urgent: bool) -> bool {
-        let waits = self.accounts.get(&slot).is_none_or(|account| !account.waiters.is_empty());
+        let waits = self.accounts.get(slot).is_none_or(|account| !account.waiters.is_empty());
         if waits || !self.may_take(slot, amount, urgent) {
             return false;
         }
@@ -133,7 +134,7 @@ impl<W> Ledger<W> {
     /// Queues a claim behind the others of its account; its number.
     pub(super) fn wait(&mut self, slot: Slot, amount: u64, urgent: bool, told: W) -> u64 {
         let number = self.next_number;
-        let Some(account) = self.accounts.get_mut(&slot) else { return number };
+        let Some(account) = self.accounts.get_mut(slot) else { return number };
         self.next_number += 1;
         self.waiters += 1;
         if account.waiters.is_empty() {
@@ -145,7 +146,7 @@ impl<W> Ledger<W> {
 
     /// Somebody waits no more. Whether it still did.
     pub(super) fn leave(&mut self, slot: Slot, number: u64) -> bool {
-        let Some(account) = self.accounts.get_mut(&slot) else { return false };
+        let Some(account) = self.accounts.get_mut(slot) else { return false };
         let Some(at) = account.waiters.iter().position(|waiter| waiter.number == number) else {
             return false;
         };
@@ -159,7 +160,7 @@ impl<W> Ledger<W> {
 
     pub(super) fn give_back(&mut self, slot: Slot, amount: u64) {
         self.held = self.held.saturating_sub(amount);
-        if let Some(account) = self.accounts.get_mut(&slot) {
+        if let Some(account) = self.accounts.get_mut(slot) {
             account.held = account.held.saturating_sub(amount);
         }
     }
@@ -168,7 +169,7 @@ impl<W> Ledger<W> {
     pub(super) fn next_grant(&mut self) -> Option<Grant<W>> {
         for at in 0..self.turns.len() {
             let slot = *self.turns.get(at)?;
-            let Some(account) = self.accounts.get(&slot) else { continue };
+            let Some(account) = self.accounts.get(slot) else { continue };
             let Some((amount, urgent)) = account.waiters.front().map(|first| (first.amount, first.urgent))
             else {
                 continue;
@@ -179,7 +180,7 @@ impl<W> Ledger<W> {
             self.turns.remove(at);
             self.add(slot, amount);
             self.waiters -= 1;
-            let account = self.accounts.get_mut(&slot)?;
+            let account = self.accounts.get_mut(slot)?;
             let first = account.waiters.pop_front()?;
             if !account.waiters.is_empty() {
                 self.turns.push_back(slot);
@@ -191,7 +192,7 @@ impl<W> Ledger<W> {
 
     fn add(&mut self, slot: Slot, amount: u64) {
         self.held = self.held.saturating_add(amount);
-        if let Some(account) = self.accounts.get_mut(&slot) {
+        if let Some(account) = self.accounts.get_mut(slot) {
             account.held = account.held.saturating_add(amount);
         }
     }
@@ -204,7 +205,7 @@ impl<W> Ledger<W> {
         let Some(left) = free.checked_sub(self.rule.reserve).and_then(|free| free.checked_sub(amount)) else {
             return false;
         };
-        let held = self.accounts.get(&slot).map_or(0, |account| account.held);
+        let held = self.accounts.get(slot).map_or(0, |account| account.held);
         match self.rule.weight {
             Some(weight) if held > 0 => {
                 let left = left.saturating_sub(self.others_wait_for(slot));
@@ -228,7 +229,7 @@ impl<W> Ledger<W> {
 
     fn firsts_of_others(&self, slot: Slot) -> impl Iterator<Item = u64> {
         let others = self.turns.iter().filter(move |turn| **turn != slot);
-        others.filter_map(|turn| Some(self.accounts.get(turn)?.waiters.front()?.amount))
+        others.filter_map(|turn| Some(self.accounts.get(*turn)?.waiters.front()?.amount))
     }
 }
 
