@@ -18,6 +18,9 @@ use crate::random::Chance;
 use crate::watch::Watch;
 
 const ROUNDS: i32 = 200;
+/// On a machine that is busy otherwise few answers come before the kill. Then there are further rounds, in which it comes
+/// later, until everything has happened; so many times as many at most.
+const STRETCHES: i32 = 4;
 const SHUFFLES: i32 = 2;
 const MAPS: i32 = 4;
 const REDUCES: i32 = 8;
@@ -35,7 +38,8 @@ fn what_was_announced_survives_a_kill_at_any_moment() {
 
     let mut all = Rounds::new(&place);
     let began = Instant::now();
-    for round in 0..ROUNDS {
+    let mut round = 0;
+    while round < ROUNDS || (round < ROUNDS * STRETCHES && !all.tally.all_has_happened()) {
         let work = runtime.block_on(all.begin(round, &server));
         let told = runtime.block_on(all.killed_in(server, work));
         watch.assert_clean();
@@ -47,16 +51,17 @@ fn what_was_announced_survives_a_kill_at_any_moment() {
         server = place.serve(&[]);
         all.starts += starting.elapsed();
         runtime.block_on(all.verify(&server, told));
+        round += 1;
     }
     let took = began.elapsed();
     let looks = watch.assert_clean();
     watch.assert_all_clean();
     eprintln!(
-        "{ROUNDS} rounds in {took:?}, a start takes {:?}, {looks} looks at the files; {:?}",
-        all.starts / ROUNDS.unsigned_abs(),
+        "{round} rounds in {took:?}, a start takes {:?}, {looks} looks at the files; {:?}",
+        all.starts / round.unsigned_abs(),
         all.tally
     );
-    all.tally.assert_all_has_happened();
+    assert!(all.tally.all_has_happened(), "{:?}", all.tally);
     server.stop();
 }
 
@@ -76,11 +81,11 @@ struct Tally {
 
 impl Tally {
     /// Chance has tried what there is to try.
-    fn assert_all_has_happened(&self) {
+    fn all_has_happened(&self) -> bool {
         let Self { pushed, announced, served, finalized_unheard: _, begun_again } = self;
-        for (what, count) in [(pushed, 1000), (announced, 10), (served, 300), (begun_again, 10)] {
-            assert!(*what >= count, "{self:?}");
-        }
+        [(pushed, 1000), (announced, 10), (served, 300), (begun_again, 10)]
+            .iter()
+            .all(|(count, wanted)| *count >= wanted)
     }
 }
 
@@ -145,9 +150,10 @@ impl<'a> Rounds<'a> {
                 Told { merges: Vec::new(), executor }
             });
         }
+        let later = u64::from((1 + round / ROUNDS).unsigned_abs());
         let moment = match self.chance.one_in(3) {
-            true => Moment::Finalizing(Duration::from_micros(self.chance.within(0..4000))),
-            false => Moment::After(Duration::from_micros(self.chance.within(0..30_000))),
+            true => Moment::Finalizing(Duration::from_micros(later * self.chance.within(0..4000))),
+            false => Moment::After(Duration::from_micros(later * self.chance.within(0..30_000))),
         };
         Work { clients, finalizing, pushed, moment }
     }
