@@ -16,8 +16,7 @@ use sealed_shuffle_protocol::shuffle::{
     RemoveShuffleMerge,
 };
 use sealed_shuffle_transport::lane::{Lane, OnLane};
-use sealed_shuffle_transport::pot::Tenant;
-use sealed_shuffle_transport::seal::Pull;
+use sealed_shuffle_transport::seal::{Pull, SegmentPool};
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tracing::warn;
@@ -213,7 +212,7 @@ impl Session {
             Ok(merger) => merger,
             Err(text) => return engine.fail_rpc(request, &text),
         };
-        let found = reading(&self.shared, &self.memory.tenant(), merger, partition, Merger::meta).await;
+        let found = reading(&self.shared, &self.memory, merger, partition, Merger::meta).await;
         clean_up(&self.shared);
         match found.and_then(|found| found.map_err(|error| self.failed(error))) {
             Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
@@ -250,7 +249,7 @@ impl Session {
     ) -> Result<T, Failure> {
         let merger = self.merger()?;
         let lane = self.shared.store.roots().across();
-        let done = merging(&self.shared, &self.memory.tenant(), lane, merger, work).await?;
+        let done = merging(&self.shared, &self.memory, lane, merger, work).await?;
         clean_up(&self.shared);
         done.map_err(|error| self.failed(error))
     }
@@ -259,7 +258,7 @@ impl Session {
 /// One chunk of a merged partition.
 pub(super) async fn merged_chunk(
     shared: &Arc<Shared>,
-    tenant: &Tenant,
+    memory: &SegmentPool,
     app: AppId,
     shuffle: ShuffleId,
     merge: ShuffleMergeId,
@@ -273,13 +272,13 @@ pub(super) async fn merged_chunk(
     let partition = partition(app, shuffle, merge, reduce);
     let read =
         move |merger: &Merger, on: &OnLane, partition: &PartitionId| merger.chunk(on, partition, chunk);
-    reading(shared, tenant, merger, partition, read).await
+    reading(shared, memory, merger, partition, read).await
 }
 
 /// Reads with the key at hand: the one that the application is known with, and where files carry another, that one.
 async fn reading<T: Send + 'static>(
     shared: &Arc<Shared>,
-    tenant: &Tenant,
+    memory: &SegmentPool,
     merger: Arc<Merger>,
     partition: PartitionId,
     read: impl Fn(&Merger, &OnLane, &PartitionId) -> Result<T, MergeError> + Clone + Send + 'static,
@@ -287,12 +286,12 @@ async fn reading<T: Send + 'static>(
     merger.at_hand(&partition.app).await;
     let lane = lane_of(shared, &partition);
     let (again, named) = (read.clone(), partition.clone());
-    let found = merging(shared, tenant, &lane, Arc::clone(&merger), move |on, m| read(m, on, &named)).await?;
+    let found = merging(shared, memory, &lane, Arc::clone(&merger), move |on, m| read(m, on, &named)).await?;
     match &found {
         Err(MergeError::AwaitsKey { key, .. }) => {
             merger.fetch_key(&partition.app, key).await;
             // Where it is not to be had, this says why.
-            merging(shared, tenant, &lane, merger, move |on, m| again(m, on, &partition)).await
+            merging(shared, memory, &lane, merger, move |on, m| again(m, on, &partition)).await
         }
         _ => Ok(found),
     }
@@ -318,13 +317,14 @@ fn lane_of(shared: &Shared, partition: &PartitionId) -> Lane {
 
 async fn merging<T: Send + 'static>(
     shared: &Arc<Shared>,
-    tenant: &Tenant,
+    memory: &SegmentPool,
     lane: &Lane,
     merger: Arc<Merger>,
     work: impl FnOnce(&OnLane, &Merger) -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let timeout = shared.stalled_timeout();
-    let done = lane.run_for(tenant, move |on| work(on, &merger));
+    let tenant = memory.tenant();
+    let done = lane.run_for(&tenant, move |on| work(on, &merger));
     match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => {

@@ -17,9 +17,8 @@ use sealed_shuffle_protocol::shuffle::{
     RemoveBlocks, SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
 };
 use sealed_shuffle_transport::lane::{Lane, OnLane};
-use sealed_shuffle_transport::pot::Tenant;
 use sealed_shuffle_transport::region::Region;
-use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
+use sealed_shuffle_transport::seal::{Body, Pull, SegmentPool, Ticket};
 use tracing::{debug, info, warn};
 
 use super::merging::{clean_up, merged_chunk, partition};
@@ -252,9 +251,8 @@ impl Session {
                 return Err(self.refuse(&Refusal::TooManyBlocks { blocks: plan.len(), most }));
             }
         };
-        let account = self.shared.open_streams.account(&self.memory.tenant());
         let stream = Stream::new(app, executor, plan, Instant::now());
-        let opened = self.streams.open(&self.shared.stream_ids, stream, &account);
+        let opened = self.streams.open(&self.shared.stream_ids, stream, &self.stream_bytes);
         let stream = opened.map_err(|error| {
             if let StreamError::UsedUp(used_up) = &error {
                 self.short_of = Some(used_up.pot);
@@ -324,7 +322,7 @@ impl Session {
         most: u64,
     ) -> Result<Body, Missing> {
         self.heard_of_stream(id);
-        let (shared, tenant) = (Arc::clone(&self.shared), self.memory.tenant());
+        let (shared, memory) = (Arc::clone(&self.shared), self.memory.clone());
         let peer = self.peer;
         let (stream, wanted) = self.streams.ask(id, index, Instant::now()).map_err(|error| {
             Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, &shared.repeats, peer))
@@ -338,7 +336,7 @@ impl Session {
                         let find = move |on: &OnLane, store: &BlockStore| {
                             store.rdd_block(on, &app, &executor, block.rdd, block.split)
                         };
-                        on_lane(&shared, &tenant, &lane, find).await?
+                        on_lane(&shared, &memory, &lane, find).await?
                     }
                     Err(error) => Err(error),
                 };
@@ -348,15 +346,15 @@ impl Session {
                 let last = stream.resolved.as_ref().filter(|(map, _)| *map == range.map);
                 let again = match last {
                     Some((_, output)) => {
-                        Some(find_range(&shared, &tenant, output, range).await?).filter(is_whole)
+                        Some(find_range(&shared, &memory, output, range).await?).filter(is_whole)
                     }
                     None => None,
                 };
                 let region = match again {
                     Some(region) => region,
-                    None => match find_map(&shared, &tenant, &app, &executor, shuffle, range.map).await? {
+                    None => match find_map(&shared, &memory, &app, &executor, shuffle, range.map).await? {
                         Ok(output) => {
-                            let region = find_range(&shared, &tenant, &output, range).await?;
+                            let region = find_range(&shared, &memory, &output, range).await?;
                             stream.resolved = Some((range.map, output));
                             region
                         }
@@ -367,7 +365,7 @@ impl Session {
                 region.map(|region| Some((blocks, region)))
             }
             Wanted::Merged(shuffle, merge, chunk) => {
-                let found = merged_chunk(&shared, &tenant, app, shuffle, merge, chunk)
+                let found = merged_chunk(&shared, &memory, app, shuffle, merge, chunk)
                     .await
                     .map_err(Missing::Failed)?;
                 self.check_reach(engine, &owner).map_err(Missing::Failed)?;
@@ -524,7 +522,7 @@ impl Session {
         lane: &Lane,
         work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        on_lane(&self.shared, &self.memory.tenant(), lane, work).await.map_err(|missing| match missing {
+        on_lane(&self.shared, &self.memory, lane, work).await.map_err(|missing| match missing {
             Missing::Failed(text) => text,
             Missing::Absent => Refusal::NoSuchChunk.text(),
         })
@@ -555,12 +553,13 @@ fn is_whole(region: &Result<Region, LookupError>) -> bool {
 /// Runs `work` on the lane of its disk, and gives up on a disk that does not answer.
 async fn on_lane<T: Send + 'static>(
     shared: &Arc<Shared>,
-    tenant: &Tenant,
+    memory: &SegmentPool,
     lane: &Lane,
     work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
 ) -> Result<T, Missing> {
     let store = Arc::clone(&shared.store);
-    let done = lane.run_for(tenant, move |on| work(on, &store));
+    let tenant = memory.tenant();
+    let done = lane.run_for(&tenant, move |on| work(on, &store));
     let timeout = shared.stalled_timeout();
     match tokio::time::timeout(timeout, done).await {
         Ok(Ok(done)) => Ok(done),
@@ -581,7 +580,7 @@ async fn on_lane<T: Send + 'static>(
 /// Finds a map output: on the spot where it is known, else on the lanes of its disks.
 async fn find_map(
     shared: &Arc<Shared>,
-    tenant: &Tenant,
+    memory: &SegmentPool,
     app: &AppId,
     executor: &ExecutorId,
     shuffle: ShuffleId,
@@ -594,7 +593,7 @@ async fn find_map(
             Err(error) => return Ok(Err(error)),
             Ok(Lookup::Waits(search)) => {
                 let lane = search.lane().clone();
-                known = on_lane(shared, tenant, &lane, move |on, store| search.step(on, store)).await?;
+                known = on_lane(shared, memory, &lane, move |on, store| search.step(on, store)).await?;
             }
         }
     }
@@ -603,7 +602,7 @@ async fn find_map(
 /// Finds a range of it: on the spot where the offsets are at hand, else on the lane of its index.
 async fn find_range(
     shared: &Arc<Shared>,
-    tenant: &Tenant,
+    memory: &SegmentPool,
     output: &Arc<MapOutput>,
     range: ReduceRange,
 ) -> Result<Result<Region, LookupError>, Missing> {
@@ -613,7 +612,7 @@ async fn find_range(
         None => {
             let lane = output.lane().unwrap_or_else(|| shared.store.roots().across()).clone();
             let output = Arc::clone(output);
-            on_lane(shared, tenant, &lane, move |on, _| output.range(on, start, end)).await
+            on_lane(shared, memory, &lane, move |on, _| output.range(on, start, end)).await
         }
     }
 }

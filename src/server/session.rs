@@ -13,7 +13,7 @@ use sealed_shuffle_protocol::connection::{
 };
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::sasl::SaslLayer;
-use sealed_shuffle_transport::pot::{Holding, Tenant, UsedUp};
+use sealed_shuffle_transport::pot::{Account, Holding, Tenant, UsedUp};
 use sealed_shuffle_transport::random::OsRandom;
 use sealed_shuffle_transport::seal::{Body, SegmentPool};
 use sealed_shuffle_transport::tls::{TlsFacts, TlsLayer};
@@ -69,6 +69,8 @@ pub(super) struct Session {
     stranger: Option<Stranger>,
     /// Its place among those of its application.
     place: Option<Holding>,
+    /// The account of its open streams.
+    pub(super) stream_bytes: Account,
     /// The memory of this connection, with the tenant on whose account it is.
     pub(super) memory: SegmentPool,
     /// What the last request found its application to have used up.
@@ -83,6 +85,7 @@ impl Session {
         memory: SegmentPool,
     ) -> Self {
         let streams = Streams::new(shared.limits.streams, shared.limits.chunks);
+        let stream_bytes = shared.open_streams.account(&Tenant::Strangers);
         Self {
             shared,
             peer,
@@ -100,6 +103,7 @@ impl Session {
             draining: false,
             stranger: Some(stranger),
             place: None,
+            stream_bytes,
             memory,
             short_of: None,
         }
@@ -165,6 +169,7 @@ impl Session {
     pub(super) fn settle(&mut self, app: &AppId) -> Result<(), CloseReason> {
         let tenant = Tenant::App(app.clone());
         self.memory.belongs_to(&tenant);
+        self.stream_bytes = self.shared.open_streams.account(&tenant);
         let place = self.shared.connections.account(&tenant).try_take(1);
         self.place = Some(place.map_err(|UsedUp { pot, .. }| CloseReason::ShareUsedUp { what: pot })?);
         self.stranger = None;

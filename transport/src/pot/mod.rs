@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::AppId;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::ledger::{Ledger, Rule, Slot};
@@ -223,7 +224,7 @@ impl Pot {
     }
 
     /// Looks who holds something, moves less than `floor` bytes a second and is waited for, and takes its place away
-    /// ([`Mover::evicted`]); how many. Says in the log when the pot holds nobody up any more. Call it about every
+    /// ([`Account::mover`]); how many. Says in the log when the pot holds nobody up any more. Call it about every
     /// second.
     pub fn look(&self, now: Instant, floor: u64) -> usize {
         let mut state = self.inner.state();
@@ -334,9 +335,10 @@ impl Account {
         Pot { inner: Arc::clone(&self.key.pot) }
     }
 
-    /// A part of the account that is watched: who holds something through it has to move bytes.
-    pub fn mover(&self) -> Mover {
-        self.key.pot.state().movers.add()
+    /// A part of the account that is watched: who holds something through it has to move bytes, or `evicted` is cancelled
+    /// when others wait.
+    pub fn mover(&self, evicted: &CancellationToken) -> Mover {
+        self.key.pot.state().movers.add(evicted.clone())
     }
 
     async fn claim(&self, amount: u64, urgent: bool) -> Holding {

@@ -18,7 +18,7 @@ pub struct Mover {
     state: Arc<MoverState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct MoverState {
     held: AtomicU64,
     moved: AtomicU64,
@@ -31,12 +31,7 @@ impl Mover {
         self.state.moved.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Resolves when the place was taken away, since others waited for it and it moved too little. Cancel safe.
-    pub async fn evicted(&self) {
-        self.state.evicted.cancelled().await;
-    }
-
-    /// Whether it was.
+    /// Whether the place was taken away, since others waited for it and it moved too little.
     pub fn is_evicted(&self) -> bool {
         self.state.evicted.is_cancelled()
     }
@@ -66,12 +61,13 @@ struct Watched {
 }
 
 impl Movers {
-    pub(super) fn add(&mut self) -> Mover {
+    /// A mover whose place is taken away by cancelling `evicted`.
+    pub(super) fn add(&mut self, evicted: CancellationToken) -> Mover {
         if self.all.len() >= self.tidy_at.max(64) {
             self.all.retain(|watched| watched.mover.strong_count() > 0);
             self.tidy_at = 2 * self.all.len();
         }
-        let state = Arc::<MoverState>::default();
+        let state = Arc::new(MoverState { held: AtomicU64::new(0), moved: AtomicU64::new(0), evicted });
         self.all.push(Watched { mover: Arc::downgrade(&state), before: None });
         Mover { state }
     }
@@ -116,7 +112,7 @@ mod tests {
     #[test]
     fn whoever_holds_and_moves_too_little_loses_its_place_when_others_wait() {
         let mut movers = Movers::default();
-        let (slow, quick, idle) = (movers.add(), movers.add(), movers.add());
+        let [slow, quick, idle] = std::array::from_fn(|_| movers.add(CancellationToken::new()));
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         slow.holds(10);
@@ -136,7 +132,7 @@ mod tests {
     fn movers_that_are_gone_are_forgotten() {
         let mut movers = Movers::default();
         for _ in 0..1000 {
-            drop(movers.add());
+            drop(movers.add(CancellationToken::new()));
         }
         assert!(movers.all.len() <= 130, "{}", movers.all.len());
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use sealed_shuffle_protocol::cipher::Segment;
+use tokio_util::sync::CancellationToken;
 
 use crate::pot::{Account, Holding, Mover, Pot, PotFigures, Tenant};
 
@@ -79,13 +80,21 @@ struct Borrower {
     requests: Mutex<Account>,
     sending: Mover,
     receiving: Mover,
+    evicted: CancellationToken,
 }
 
 impl Borrower {
     fn of(budget: &Budget, tenant: &Tenant) -> Arc<Self> {
         let (segments, requests) = (budget.segments.account(tenant), budget.requests.account(tenant));
-        let (sending, receiving) = (segments.mover(), requests.mover());
-        Arc::new(Self { segments: Mutex::new(segments), requests: Mutex::new(requests), sending, receiving })
+        let evicted = CancellationToken::new();
+        let (sending, receiving) = (segments.mover(&evicted), requests.mover(&evicted));
+        Arc::new(Self {
+            segments: Mutex::new(segments),
+            requests: Mutex::new(requests),
+            sending,
+            receiving,
+            evicted,
+        })
     }
 }
 
@@ -163,10 +172,7 @@ impl SegmentPool {
 
     /// Resolves when others need the memory that this connection holds and hardly uses. Cancel safe.
     pub async fn evicted(&self) {
-        tokio::select! {
-            () = self.borrower.sending.evicted() => {}
-            () = self.borrower.receiving.evicted() => {}
-        }
+        self.borrower.evicted.cancelled().await;
     }
 
     /// Size of each segment in bytes.
