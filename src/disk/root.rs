@@ -100,6 +100,11 @@ impl Roots {
         &self.disks[dir.disk_number()]
     }
 
+    /// The lanes of the disks, and the one across them.
+    pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.disks.iter().map(Disk::lane).chain([&self.across])
+    }
+
     /// Where everything runs that concerns more than one disk, or a path of which nobody knows yet where it leads.
     pub fn across(&self) -> &Lane {
         &self.across

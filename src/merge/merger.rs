@@ -8,7 +8,7 @@ use std::time::Instant;
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_transport::lane::OnLane;
-use sealed_shuffle_transport::pot::{Holding, PotFigures};
+use sealed_shuffle_transport::pot::{Holding, Pot};
 use tracing::{info, warn};
 
 use super::dirs::MergeDirs;
@@ -367,16 +367,9 @@ impl Merger {
         }
     }
 
-    /// The shares of applications in what merging has: names and figures, for metrics.
-    pub fn shares(&self) -> [(&'static str, PotFigures); 4] {
-        self.pots.figures()
-    }
-
-    /// Says in the log which share holds nobody up any more. Call it about every second.
-    pub fn look_at_shares(&self, now: Instant) {
-        for pot in self.pots.all() {
-            pot.look(now, 0);
-        }
+    /// What merging has, of which each application has a share.
+    pub fn pots(&self) -> [&Pot; 4] {
+        self.pots.all()
     }
 
     /// Whether [`Merger::clean_up`] has something to do.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_transport::pot::{Account, Pot, PotFigures, Tenant};
+use sealed_shuffle_transport::pot::{Account, Pot, Tenant};
 
 use super::settings::MergeSettings;
 
@@ -62,12 +62,6 @@ impl Pots {
 
     pub(super) fn deferred_blocks(&self) -> u64 {
         self.deferred_blocks.load(Ordering::Relaxed)
-    }
-
-    /// Names and figures, for metrics.
-    pub(super) fn figures(&self) -> [(&'static str, PotFigures); 4] {
-        [&self.shuffles, &self.partitions, &self.deferred, &self.bitmaps]
-            .map(|pot| (pot.name(), pot.figures()))
     }
 
     /// Every pot.

@@ -8,6 +8,7 @@ use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::connection::{CloseReason, Identity};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shuffle::BlockTransferMessage;
+use sealed_shuffle_transport::pot::UsedUp;
 use tracing::{debug, warn};
 
 use super::Failure;
@@ -107,14 +108,10 @@ impl Session {
         self.say_if_below(&policy, &seen, None, channel);
         self.seen = Some(seen);
         // Where nobody proves anything, a name is all that shares can go by.
-        match self.settle(app) {
-            Ok(()) => Ok(()),
-            Err(CloseReason::ShareUsedUp { what }) => {
-                self.short_of = Some(what);
-                Err(CloseReason::ShareUsedUp { what }.to_string())
-            }
-            Err(other) => Err(other.to_string()),
-        }
+        self.settle(app).map_err(|UsedUp { pot, .. }| {
+            self.short_of = Some(pot);
+            CloseReason::ShareUsedUp { what: pot }.to_string()
+        })
     }
 
     /// What a message says of the peer's release.

@@ -45,22 +45,12 @@ async fn look_after_shares(shared: &Shared) {
     let mut rounds = rounds(SHARES_ROUND);
     loop {
         let now = rounds.tick().await.into_std();
-        let evicted = shared.pool.budget().evict_slow(now, shared.min_rate);
+        let evicted: usize = shared.pots().map(|pot| pot.look(now, shared.min_rate)).sum();
         if evicted > 0 {
             warn!(
                 connections = evicted,
                 "connections that hold memory and hardly move lose it: others wait for it"
             );
-        }
-        for pot in [&shared.connections, &shared.open_streams] {
-            pot.look(now, 0);
-        }
-        let roots = shared.store.roots();
-        for lane in roots.disks().iter().map(Disk::lane).chain([roots.across()]) {
-            lane.places().look(now, 0);
-        }
-        if let Some(merger) = &shared.merger {
-            merger.look_at_shares(now);
         }
     }
 }

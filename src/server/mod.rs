@@ -53,7 +53,7 @@ use tracing::{debug, info, warn};
 pub use self::start_error::StartError;
 
 use crate::applications::Applications;
-use crate::disk::{BlockStore, Disk};
+use crate::disk::BlockStore;
 use crate::merge::Merger;
 use crate::telemetry::{Metrics, Snapshot};
 
@@ -122,6 +122,14 @@ impl Shared {
     /// The policy that connections are judged by from now on.
     fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
+    }
+
+    /// Everything that applications share.
+    fn pots(&self) -> impl Iterator<Item = &Pot> {
+        let lanes = self.store.roots().lanes().map(Lane::places);
+        let merging = self.merger.iter().flat_map(|merger| merger.pots());
+        let own = self.pool.budget().pots().into_iter().chain([&self.connections, &self.open_streams]);
+        own.chain(lanes).chain(merging)
     }
 
     /// How long a connection may go without a byte in either direction.
@@ -214,17 +222,15 @@ impl Server {
         }
     }
 
-    /// Everything that applications share, by name.
+    /// Everything that applications share, by name. The threads of all disks are one thing.
     fn shares(&self) -> Vec<(&'static str, PotFigures)> {
-        let shared = &self.shared;
-        let mut shares = shared.pool.budget().figures().to_vec();
-        shares.extend([&shared.connections, &shared.open_streams].map(|pot| (pot.name(), pot.figures())));
-        let roots = shared.store.roots();
-        let lanes = roots.disks().iter().map(Disk::lane).chain([roots.across()]);
-        let threads = lanes.map(|lane| lane.places().figures());
-        let threads = threads.fold(PotFigures::default(), PotFigures::and);
-        shares.push((roots.across().places().name(), threads));
-        shares.extend(shared.merger.iter().flat_map(|merger| merger.shares()));
+        let mut shares: Vec<(&'static str, PotFigures)> = Vec::new();
+        for pot in self.shared.pots() {
+            match shares.iter_mut().find(|(name, _)| *name == pot.name()) {
+                Some((_, figures)) => *figures = figures.and(pot.figures()),
+                None => shares.push((pot.name(), pot.figures())),
+            }
+        }
         shares
     }
 

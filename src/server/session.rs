@@ -159,19 +159,18 @@ impl Session {
             && self.stranger.is_some()
         {
             let app = app.clone();
-            if let Err(used_up) = self.settle(&app) {
-                engine.close(used_up);
+            if let Err(UsedUp { pot, .. }) = self.settle(&app) {
+                engine.close(CloseReason::ShareUsedUp { what: pot });
             }
         }
     }
 
     /// The connection is `app`'s from now on: its memory, and its place.
-    pub(super) fn settle(&mut self, app: &AppId) -> Result<(), CloseReason> {
+    pub(super) fn settle(&mut self, app: &AppId) -> Result<(), UsedUp> {
         let tenant = Tenant::App(app.clone());
         self.memory.belongs_to(&tenant);
         self.stream_bytes = self.shared.open_streams.account(&tenant);
-        let place = self.shared.connections.account(&tenant).try_take(1);
-        self.place = Some(place.map_err(|UsedUp { pot, .. }| CloseReason::ShareUsedUp { what: pot })?);
+        self.place = Some(self.shared.connections.account(&tenant).try_take(1)?);
         self.stranger = None;
         Ok(())
     }

@@ -330,11 +330,6 @@ impl Account {
         &self.key.tenant
     }
 
-    /// The pot that it is an account of.
-    pub fn pot(&self) -> Pot {
-        Pot { inner: Arc::clone(&self.key.pot) }
-    }
-
     /// A part of the account that is watched: who holds something through it has to move bytes, or `evicted` is cancelled
     /// when others wait.
     pub fn mover(&self, evicted: &CancellationToken) -> Mover {

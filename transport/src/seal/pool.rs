@@ -2,12 +2,11 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use sealed_shuffle_protocol::cipher::Segment;
 use tokio_util::sync::CancellationToken;
 
-use crate::pot::{Account, Holding, Mover, Pot, PotFigures, Tenant};
+use crate::pot::{Account, Holding, Mover, Pot, Tenant};
 
 /// Bytes in flight over all connections: segments that are filled or written, and large requests that are collected.
 /// One configured number bounds them (`spark.sealed.memory.budget`). A caller that gets no share waits.
@@ -47,15 +46,9 @@ impl Budget {
         self.segments.total() + self.requests.total()
     }
 
-    /// The two halves, for metrics: name and figures.
-    pub fn figures(&self) -> [(&'static str, PotFigures); 2] {
-        [&self.segments, &self.requests].map(|half| (half.name(), half.figures()))
-    }
-
-    /// Takes memory away from connections that move less than `floor` bytes a second while others wait for it; from how
-    /// many. Call it about every second.
-    pub fn evict_slow(&self, now: Instant, floor: u64) -> usize {
-        self.segments.look(now, floor) + self.requests.look(now, floor)
+    /// The two halves. Call [`Pot::look`] on them about every second.
+    pub fn pots(&self) -> [&Pot; 2] {
+        [&self.segments, &self.requests]
     }
 }
 
@@ -123,11 +116,6 @@ impl SegmentPool {
         };
         change(&self.borrower.segments, &self.inner.budget.segments);
         change(&self.borrower.requests, &self.inner.budget.requests);
-    }
-
-    /// Whether nobody knows yet whose the connection is.
-    pub fn is_strangers(&self) -> bool {
-        *account(&self.borrower.segments).tenant() == Tenant::Strangers
     }
 
     /// On whose account the connection takes what it takes.
