@@ -117,7 +117,7 @@ impl Port {
         let places = Arc::new(Semaphore::new(PLACES));
         let take = |stream, user, place| {
             let way = Way::Socket { user, is_admitted: socket.admits(user) };
-            drop(tokio::spawn(self.clone().connection(stream, way, Some(place))));
+            drop(tokio::spawn(self.clone().connection(stream, way, place)));
         };
         socket.accept_loop(places, stop, peer_user, take).await;
     }
@@ -126,7 +126,7 @@ impl Port {
         self,
         socket: impl AsyncRead + AsyncWrite + Unpin,
         way: Way,
-        _place: Option<OwnedSemaphorePermit>,
+        _place: OwnedSemaphorePermit,
     ) {
         let service = service_fn(move |request| {
             let port = self.clone();

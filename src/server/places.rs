@@ -68,22 +68,6 @@ impl Places {
         })
     }
 
-    async fn take(&self) -> Place {
-        loop {
-            if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
-                return place;
-            }
-            let wait = self.strangers().send_oldest_away(Instant::now());
-            tokio::select! {
-                place = Arc::clone(&self.free).acquire_owned() => match place {
-                    Ok(place) => return place,
-                    Err(_) => unreachable!("the places are never closed"),
-                },
-                () = sleep(wait) => {}
-            }
-        }
-    }
-
     /// A connection from `address` begins. The token is cancelled when it has to give way.
     pub(super) fn stranger(self: &Arc<Self>, address: IpAddr) -> (Stranger, CancellationToken) {
         let mut strangers = self.strangers();
@@ -108,7 +92,19 @@ impl PlaceSource for Places {
     type Place = Place;
 
     async fn place(&self) -> Place {
-        self.take().await
+        loop {
+            if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
+                return place;
+            }
+            let wait = self.strangers().send_oldest_away(Instant::now());
+            tokio::select! {
+                place = Arc::clone(&self.free).acquire_owned() => match place {
+                    Ok(place) => return place,
+                    Err(_) => unreachable!("the places are never closed"),
+                },
+                () = sleep(wait) => {}
+            }
+        }
     }
 }
 
@@ -167,7 +163,7 @@ mod tests {
         let places = Places::new(8);
         let mut silent = Vec::new();
         for n in 0..8 {
-            let place = places.take().await;
+            let place = places.place().await;
             let (stranger, gives_way) = places.stranger(address(n));
             silent.push(tokio::spawn(async move {
                 gives_way.cancelled().await;
@@ -176,7 +172,7 @@ mod tests {
             }));
         }
         let began = Instant::now();
-        let _place = places.take().await;
+        let _place = places.place().await;
         assert!((GRACE..2 * GRACE).contains(&began.elapsed()), "{:?}", began.elapsed());
         assert_eq!(silent.remove(0).await.unwrap(), 0, "the oldest");
     }
@@ -184,10 +180,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_a_stranger_no_more_keeps_its_place() {
         let places = Places::new(1);
-        let _place = places.take().await;
+        let _place = places.place().await;
         let (stranger, gives_way) = places.stranger(address(1));
         drop(stranger);
-        let waits = tokio::time::timeout(10 * GRACE, places.take()).await;
+        let waits = tokio::time::timeout(10 * GRACE, places.place()).await;
         assert!(waits.is_err() && !gives_way.is_cancelled());
     }
 

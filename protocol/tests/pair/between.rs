@@ -33,14 +33,20 @@ fn messages(mut wire: &[u8]) -> Vec<&[u8]> {
     messages
 }
 
-/// The server sent a stream that holds a request.
-fn after_a_stream(mode: Option<SessionMode>) -> Pair {
+/// Both ends after their handshake, in clear without a mode; what they have said so far is forgotten.
+fn settled(mode: Option<SessionMode>) -> Pair {
     let mut pair = match mode {
         Some(mode) => Pair::sealed(mode),
         None => Pair::in_clear(open_settings()),
     };
     pair.settle();
     pair.wire = Default::default();
+    pair
+}
+
+/// The server sent a stream that holds a request.
+fn after_a_stream(mode: Option<SessionMode>) -> Pair {
+    let mut pair = settled(mode);
     pair.client.engine.stream("planted".to_owned()).unwrap();
     pair.settle();
     assert_eq!(pair.told.last(), Some(&Told::Stream("planted".to_owned(), planted())), "the honest exchange");
@@ -70,12 +76,7 @@ fn servers_own_bytes_are_refused_when_they_come_back() {
 #[test]
 fn clients_own_bytes_are_refused_when_they_come_back() {
     for mode in [Some(gcm()[0]), Some(gcm()[1]), None] {
-        let mut pair = match mode {
-            Some(mode) => Pair::sealed(mode),
-            None => Pair::in_clear(open_settings()),
-        };
-        pair.settle();
-        pair.wire = Default::default();
+        let mut pair = settled(mode);
         pair.client.engine.upload(RequestId(9), Bytes::from_static(b"take"), planted_answer()).unwrap();
         pair.settle();
         assert!(was_asked(&pair, "end of the upload") == 1, "the honest exchange: {:?}", pair.asked);
@@ -101,12 +102,7 @@ fn clients_own_bytes_are_refused_when_they_come_back() {
 #[test]
 fn request_that_comes_twice_is_executed_once() {
     for mode in [Some(gcm()[0]), Some(gcm()[1]), None] {
-        let mut pair = match mode {
-            Some(mode) => Pair::sealed(mode),
-            None => Pair::in_clear(open_settings()),
-        };
-        pair.settle();
-        pair.wire = Default::default();
+        let mut pair = settled(mode);
         pair.client.engine.rpc(RequestId(1), b"remove").unwrap();
         pair.settle();
         assert_eq!(was_asked(&pair, "remove"), 1, "the honest exchange");

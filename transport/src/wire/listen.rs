@@ -103,10 +103,13 @@ pub trait PlaceSource {
 }
 
 impl PlaceSource for Arc<Semaphore> {
-    type Place = Option<OwnedSemaphorePermit>;
+    type Place = OwnedSemaphorePermit;
 
     async fn place(&self) -> Self::Place {
-        Self::clone(self).acquire_owned().await.ok()
+        match Self::clone(self).acquire_owned().await {
+            Ok(place) => place,
+            Err(_) => unreachable!("the places are never closed"),
+        }
     }
 }
 
