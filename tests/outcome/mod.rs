@@ -1,4 +1,5 @@
 //! What a program that ended has left behind.
+#![allow(dead_code)] // each test crate uses its part
 
 use std::process::Output;
 

@@ -2,46 +2,37 @@
 #![allow(dead_code)] // each test crate uses its part
 #![allow(clippy::unwrap_used)]
 
+mod peer;
+
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use rustls::pki_types::ServerName;
 use sealed_shuffle::internals::disk::layout::{self, Placement};
 use sealed_shuffle::internals::merge::MemoryStore;
 use sealed_shuffle::{ByteCount, ConfiguredSecret, DrainOutcome, Listeners, Server, ServerConfig};
 use sealed_shuffle_measure::process::anonymous_memory;
-use sealed_shuffle_protocol::auth::{AesSession, AuthMessage, EngineVersion, Initiator};
-use sealed_shuffle_protocol::cipher::{Segment, SessionCipher, SessionMode};
-use sealed_shuffle_protocol::frame::{FrameDecoder, FrameEvent};
-use sealed_shuffle_protocol::ids::{
-    AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId, StreamId,
-};
-use sealed_shuffle_protocol::message::Head;
-use sealed_shuffle_protocol::secret::AppSecret;
+use sealed_shuffle_protocol::cipher::SessionMode;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, ExecutorShuffleInfo, FetchShuffleBlocks, RegisterExecutor, StreamHandle, Strings,
 };
-use sealed_shuffle_transport::random::{OsRandom, random_bytes};
-use sealed_shuffle_transport::seal::Stack;
+use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::tls::{LiveClientTls, TlsLayer};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+// Each test crate uses its part.
+#[allow(unused_imports)]
+pub(crate) use self::peer::{CTR, CTR_2, GCM, PATIENCE, Peer, message};
+
 pub(crate) const APP: &str = "app-1";
 pub(crate) const EXECUTOR: &str = "1";
 const SUB_DIRS: i32 = 64;
-/// No test waits longer for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-pub(crate) const GCM: SessionMode = SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Gcm };
-pub(crate) const CTR: SessionMode = SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Ctr };
-pub(crate) const CTR_2: SessionMode = SessionMode { version: EngineVersion::V2, cipher: SessionCipher::Ctr };
 
 /// Waits until `condition` holds.
 #[track_caller]
@@ -277,43 +268,7 @@ pub(crate) fn assert_no_panics() {
     assert!(panics.is_empty(), "{panics:?}");
 }
 
-/// A peer that says whatever it is told to.
-pub(crate) struct Peer {
-    pub(crate) socket: TcpStream,
-    stack: Stack,
-    inbound: BytesMut,
-    decoder: FrameDecoder,
-    next_request: i64,
-    /// Plaintext of everything that came.
-    pub(crate) heard: Vec<u8>,
-}
-
 impl Peer {
-    pub(crate) fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        let (inbound, decoder) = (BytesMut::new(), FrameDecoder::new(1 << 20));
-        Self { socket, stack: Stack::default(), inbound, decoder, next_request: 1, heard: Vec::new() }
-    }
-
-    /// Proves `app`; an error is the server's text, empty where it closed without a word.
-    pub(crate) fn handshake(&mut self, app: &str, secret: &str, mode: SessionMode) -> Result<(), String> {
-        let secret = Arc::new(AppSecret::new(secret.to_owned()));
-        let (initiator, challenge) = Initiator::start(AppId::new(app), secret, &mut OsRandom).unwrap();
-        self.send(&Head::RpcRequest { request: RequestId(0) }, &challenge.encode());
-        match self.next() {
-            Some((Head::RpcResponse { .. }, body)) => {
-                let keys = initiator.finish(&AuthMessage::decode(&body).unwrap()).unwrap();
-                self.stack.push(Box::new(AesSession::client(keys, mode, Box::new(OsRandom))));
-                Ok(())
-            }
-            Some((Head::RpcFailure { error, .. }, _)) => Err(error),
-            None => Err(String::new()),
-            other => panic!("{other:?}"),
-        }
-    }
-
     /// Speaks TLS, from the first byte on.
     pub(crate) fn start_tls(&mut self, tls: &LiveClientTls) {
         let name = ServerName::try_from("localhost").unwrap();
@@ -324,111 +279,6 @@ impl Peer {
         }
     }
 
-    fn say_pending(&mut self) {
-        while let Some(bytes) = self.stack.pending_output().unwrap() {
-            self.socket.write_all(&bytes).unwrap();
-        }
-    }
-
-    /// Bytes as they are, cipher or not.
-    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.socket.write_all(bytes)
-    }
-
-    /// Plaintext through the cipher, if there is one.
-    pub(crate) fn try_say(&mut self, plain: &[u8]) -> std::io::Result<()> {
-        if plain.is_empty() {
-            return Ok(());
-        }
-        let sealed = self.sealed(plain);
-        self.socket.write_all(&sealed)
-    }
-
-    /// Plaintext as it goes out, for who writes it by other means.
-    pub(crate) fn sealed(&mut self, plain: &[u8]) -> Vec<u8> {
-        let layout = self.stack.layout();
-        // Each further layer needs a little more than the first one knows of.
-        let room = layout.sealed_len(plain.len() as u64) + (64 << 10);
-        let mut segment = Segment::with_capacity(usize::try_from(room).unwrap());
-        segment.reset(layout);
-        assert_eq!(segment.put(plain), plain.len());
-        self.stack.seal(&mut segment).unwrap();
-        segment.sealed().to_vec()
-    }
-
-    pub(crate) fn send(&mut self, head: &Head, body: &[u8]) {
-        self.try_say(&message(head, body)).unwrap();
-    }
-
-    /// The next message; `None` once the server has closed.
-    pub(crate) fn next(&mut self) -> Option<(Head, Bytes)> {
-        let mut current: Option<(Head, BytesMut)> = None;
-        loop {
-            match self.decoder.next().unwrap() {
-                Some(FrameEvent::Head { head, .. }) => current = Some((head, BytesMut::new())),
-                Some(FrameEvent::Body(piece)) => current.as_mut().unwrap().1.extend_from_slice(&piece),
-                Some(FrameEvent::End) => return current.map(|(head, body)| (head, body.freeze())),
-                None if self.read_some() == 0 => return None,
-                None => {}
-            }
-        }
-    }
-
-    /// Takes what the socket gives; 0 at its end.
-    fn read_some(&mut self) -> usize {
-        let mut buffer = [0; 64 << 10];
-        let n = match self.socket.read(&mut buffer) {
-            Ok(n) => n,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("nothing came in time"),
-            Err(_) => 0,
-        };
-        self.inbound.extend_from_slice(&buffer[..n]);
-        while let Some(plain) = self.stack.open(&mut self.inbound).unwrap() {
-            self.heard.extend_from_slice(&plain);
-            self.decoder.feed(plain.freeze());
-        }
-        self.say_pending();
-        n
-    }
-
-    /// Waits for the end, discarding what comes.
-    pub(crate) fn wait_closed(&mut self) {
-        let mut buffer = [0; 64 << 10];
-        loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("not closed in time"),
-                Err(_) => return,
-            }
-        }
-    }
-
-    pub(crate) fn finish_writing(&self) {
-        // A server that has closed already is as good.
-        drop(self.socket.shutdown(Shutdown::Write));
-    }
-
-    fn request(&mut self) -> RequestId {
-        self.next_request += 1;
-        RequestId(self.next_request)
-    }
-
-    pub(crate) fn rpc(&mut self, message: &BlockTransferMessage) -> Result<Bytes, String> {
-        self.rpc_bytes(&message.encode().unwrap())
-    }
-
-    pub(crate) fn rpc_bytes(&mut self, body: &[u8]) -> Result<Bytes, String> {
-        let request = self.request();
-        self.send(&Head::RpcRequest { request }, body);
-        match self.next() {
-            Some((Head::RpcResponse { request: of }, body)) if of == request => Ok(body),
-            Some((Head::RpcFailure { request: of, error }, _)) if of == request => Err(error),
-            None => Err(String::new()),
-            other => panic!("{other:?}"),
-        }
-    }
-
     pub(crate) fn open(&mut self, map: i64, reduces: &[i32]) -> Result<StreamHandle, String> {
         let answer = self.rpc(&fetch(APP, map, reduces))?;
         match BlockTransferMessage::decode(answer).unwrap() {
@@ -436,24 +286,6 @@ impl Peer {
             other => panic!("{other:?}"),
         }
     }
-
-    pub(crate) fn chunk(&mut self, stream: StreamId, index: i32) -> Result<Bytes, String> {
-        self.send(&Head::ChunkFetchRequest { stream, chunk: ChunkIndex(index) }, &[]);
-        match self.next() {
-            Some((Head::ChunkFetchSuccess { .. }, body)) => Ok(body),
-            Some((Head::ChunkFetchFailure { error, .. }, _)) => Err(error),
-            None => Err(String::new()),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-/// A message with its body.
-pub(crate) fn message(head: &Head, body: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    head.encode(body.len() as u64, &mut out).unwrap();
-    out.extend_from_slice(body);
-    out.freeze()
 }
 
 /// Anonymous resident memory of this process.
