@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -63,11 +64,22 @@ pub enum SocketError {
     },
 }
 
+/// Whether the place of a socket is free.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Place {
+    /// Nobody may listen there.
+    Free,
+    /// A predecessor listens there, until [`LocalSocket::take_place`].
+    Occupied,
+}
+
 /// A listening socket, and the users who may use it. It is removed when dropped.
 #[derive(Debug)]
 pub struct LocalSocket {
     listener: UnixListener,
     users: Vec<u32>,
+    /// Where it lies, or is to lie.
+    path: PathBuf,
     file: SocketFile,
 }
 
@@ -84,12 +96,35 @@ impl LocalSocket {
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
         let file = SocketFile::at(path).map_err(failed)?;
         let listener = socket.listen(BACKLOG).map_err(failed)?;
-        Ok(Self { listener, users: users.to_vec(), file })
+        Ok(Self { listener, users: users.to_vec(), path: path.to_owned(), file })
     }
 
-    /// Where it lies.
+    /// The same where somebody may still listen at `path`: it lies beside it under a name of its own then, and
+    /// [`LocalSocket::take_place`] moves it there.
+    pub fn bind_at(key: &'static str, path: &Path, users: &[u32], place: Place) -> Result<Self, SocketError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        if place == Place::Free {
+            return Self::bind(key, path, users);
+        }
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // As short as may be: a path of a socket has few bytes.
+        let name = format!(".{:x}{number:x}", std::process::id());
+        let beside = Self::bind(key, &path.with_file_name(name), users)?;
+        Ok(Self { path: path.to_owned(), ..beside })
+    }
+
+    /// Moves the socket to its place in one step: at every moment somebody listens there.
+    pub fn take_place(&mut self) -> io::Result<()> {
+        if self.file.path != self.path {
+            fs::rename(&self.file.path, &self.path)?;
+            self.file.path.clone_from(&self.path);
+        }
+        Ok(())
+    }
+
+    /// Where it lies, or is to lie.
     pub fn path(&self) -> &Path {
-        &self.file.path
+        &self.path
     }
 
     /// Whether a user may use it.
@@ -229,6 +264,19 @@ mod tests {
         fs::write(&path, "not ours").unwrap();
         assert!(matches!(LocalSocket::bind(KEY, &path, &[]), Err(SocketError::NotASocket { .. })));
         assert_eq!(fs::read_to_string(&path).unwrap(), "not ours");
+    }
+
+    #[tokio::test]
+    async fn socket_of_a_successor_takes_the_place_in_one_step_and_outlives_the_one_before() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("s");
+        let before = LocalSocket::bind(KEY, &path, &[]).unwrap();
+        let mut after = LocalSocket::bind_at(KEY, &path, &[], Place::Occupied).unwrap();
+        after.take_place().unwrap();
+        drop(before);
+        assert_eq!(knock(&path), Ok(()), "the successor listens there");
+        drop(after);
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]

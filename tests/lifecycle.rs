@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sealed_shuffle::internals::admin;
+use sealed_shuffle::internals::local_socket::Place;
 use sealed_shuffle_config::{AdminConfig, AdminSocket, AdminToken, ProcessEnvironment};
 use sealed_shuffle_protocol::ids::ChunkIndex;
 use sealed_shuffle_protocol::message::Head;
@@ -141,7 +142,7 @@ impl Admin {
         config.socket = Some(AdminSocket { path: path.clone(), users: Vec::new(), by_default: false });
         let (listener, socket) = running.runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            (listener, admin::bind_socket(&config).await.unwrap().unwrap())
+            (listener, admin::bind_socket(&config, Place::Free).await.unwrap().unwrap())
         });
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

@@ -13,7 +13,7 @@ use super::error::{ConfigError, Issue};
 use super::key::{AnyKey, Reader};
 use super::keys;
 use super::load::Sources;
-use super::local_socket::{check_place, check_place_to_be, users};
+use super::local_socket::{OFF, SocketPlace, place, users};
 use super::values::{Values, read_sources};
 
 /// Everything about the operator's port. The default serves nothing.
@@ -60,9 +60,6 @@ pub struct AdminToken(Arc<AppSecret>);
 /// The socket's name in the state directory.
 const SOCKET: &str = "admin.sock";
 
-/// The path that switches the socket off.
-const OFF: &str = "off";
-
 /// Fewest characters of a token: 128 bits in hexadecimal.
 const SHORTEST_TOKEN: usize = 32;
 
@@ -73,7 +70,7 @@ impl AdminPlaces {
     /// Of a server with these sources; what else it reads is not looked at.
     pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
         let read = |v: &mut Values<'_>| {
-            let set = given_socket(v).map(|(path, _)| path);
+            let set = v.optional(&keys::ADMIN_SOCKET).map(|(path, _)| path).filter(|path| !path.is_empty());
             let socket = match set.as_deref() {
                 Some(OFF) => None,
                 Some(path) => Some(PathBuf::from(path)),
@@ -184,34 +181,11 @@ fn token(v: &mut Values<'_>) -> Option<AdminToken> {
     }
 }
 
-fn given_socket(v: &mut Values<'_>) -> Option<(String, super::Origin)> {
-    v.optional(&keys::ADMIN_SOCKET).filter(|(path, _)| !path.is_empty())
-}
-
 fn socket(v: &mut Values<'_>, state_dir: &Path) -> Option<AdminSocket> {
     let users = users(v, &keys::ADMIN_USERS);
-    let name = keys::ADMIN_SOCKET.name();
-    let Some((path, origin)) = given_socket(v) else {
-        let path = state_dir.join(SOCKET);
-        return match check_place_to_be(v, &path.to_string_lossy()) {
-            Ok(_) => Some(AdminSocket { path, users, by_default: true }),
-            Err(reason) => {
-                v.warn(format!("no socket at {}: {reason}: name another place with {name}", path.display()));
-                None
-            }
-        };
-    };
-    if path == OFF {
-        if !users.is_empty() {
-            v.warn(format!("{} has no effect: {name} = {OFF}", keys::ADMIN_USERS.name()));
-        }
-        return None;
+    let place = place(v, &keys::ADMIN_SOCKET, state_dir.join(SOCKET));
+    if place.is_none() && !users.is_empty() {
+        v.warn(format!("{} has no effect without a socket", keys::ADMIN_USERS.name()));
     }
-    if let Err(reason) = check_place(v, &path) {
-        let remedy =
-            "name a path in a directory of this user, such as /run/sealed-shuffle/admin.sock, or `off`";
-        v.refuse(Issue::new(name, reason, remedy).with_value(path).with_origin(origin));
-        return None;
-    }
-    Some(AdminSocket { path: path.into(), users, by_default: false })
+    place.map(|SocketPlace { path, by_default }| AdminSocket { path, users, by_default })
 }

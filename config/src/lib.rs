@@ -56,6 +56,7 @@ pub use self::error::{ConfigError, Issue};
 pub use self::handover::HandoverConfig;
 pub use self::key::{AnyKey, DefaultValue, Key, Reader};
 pub use self::load::{FlagValue, IgnoredSetting, Loaded, Sources};
+pub use self::local_socket::SocketPlace;
 pub use self::markdown::markdown_table;
 pub use self::merging::MergeConfig;
 pub use self::notice::Notice;

@@ -1,11 +1,11 @@
 //! Where a Unix socket may lie, and the users that may use it beside our own and root.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::Issue;
 use super::key::{AnyKey, Key};
-use super::value::List;
+use super::value::{List, Text};
 use super::values::Values;
 
 /// Longest path of a socket that Linux takes (unix(7), `sun_path` with its final NUL).
@@ -13,6 +13,45 @@ const LONGEST_PATH: usize = 107;
 
 /// Where a name stands for a number. Names that a directory service alone knows are refused, with the way out.
 const USERS: &str = "/etc/passwd";
+
+/// The path that switches a socket off.
+pub(crate) const OFF: &str = "off";
+
+/// A socket that lies in the state directory unless a key names another place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SocketPlace {
+    /// Its path.
+    pub path: PathBuf,
+    /// Whether nobody named the path. A server starts without a socket that cannot be made there.
+    pub by_default: bool,
+}
+
+/// The place that `key` names, or `default`; `None` where the socket is off, or cannot lie there.
+pub(crate) fn place(v: &mut Values<'_>, key: &'static Key<Text>, default: PathBuf) -> Option<SocketPlace> {
+    let name = key.name();
+    let Some((path, origin)) = v.optional(key).filter(|(path, _)| !path.is_empty()) else {
+        return match check_place_to_be(v, &default.to_string_lossy()) {
+            Ok(_) => Some(SocketPlace { path: default, by_default: true }),
+            Err(reason) => {
+                v.warn(format!(
+                    "no socket at {}: {reason}: name another place with {name}",
+                    default.display()
+                ));
+                None
+            }
+        };
+    };
+    if path == OFF {
+        return None;
+    }
+    if let Err(reason) = check_place(v, &path) {
+        let remedy =
+            "name a path in a directory of this user, such as one below /run/sealed-shuffle, or `off`";
+        v.refuse(Issue::new(name, reason, remedy).with_value(path).with_origin(origin));
+        return None;
+    }
+    Some(SocketPlace { path: path.into(), by_default: false })
+}
 
 /// Whether a socket may lie at `path`: the directory decides who can put another socket there, which would get what is
 /// meant for ours. The error says why not.

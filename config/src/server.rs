@@ -15,6 +15,7 @@ use super::error::{ConfigError, Issue};
 use super::handover::HandoverConfig;
 use super::key::{AnyKey, Reader};
 use super::load::Sources;
+use super::local_socket::{SocketPlace, place};
 use super::merging::MergeConfig;
 use super::policy::{self, Policy};
 use super::report::Report;
@@ -92,6 +93,9 @@ pub struct ServerConfig {
     pub app_idle_ttl: Option<Duration>,
     /// The operator's port (`spark.sealed.admin.*`). A socket in the state directory, and no address.
     pub admin: AdminConfig,
+    /// The socket at which a successor asks for the ports; `None` takes none (`spark.sealed.takeover.socket`). In the
+    /// state directory.
+    pub takeover: Option<SocketPlace>,
     /// TLS, on the port of the other channels; `None` refuses it (`spark.ssl.rpc.*`, `spark.sealed.tls.*`).
     pub tls: Option<TlsConfig>,
     /// The source of the keys for files that the server seals (`spark.sealed.keys.*`). A local key file.
@@ -143,7 +147,7 @@ impl ServerConfig {
 
     /// The defaults of all keys, for a program that embeds a server. It reads no file and no variable. The server opens
     /// blocks beneath `roots`, and keeps the files that outlive it in `state_dir`. Every peer must prove an application,
-    /// so the caller sets a secret before it starts the server. The operator's port is off.
+    /// so the caller sets a secret before it starts the server. The operator's port is off, and no successor takes over.
     pub fn new(roots: impl IntoIterator<Item = PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
         let roots = Roots { source: RootSource::Program, paths: roots.into_iter().collect() };
         let mut config = Self::read(&mut Values::defaults(), |_| Some(roots)).expect("there are roots");
@@ -151,6 +155,7 @@ impl ServerConfig {
         config.policy.anonymous = false;
         config.envelope = EnvelopeConfig::in_dir(state_dir);
         config.admin = AdminConfig::default();
+        config.takeover = None;
         config
     }
 
@@ -203,6 +208,7 @@ impl ServerConfig {
             max_executors: v.count(&keys::LIMIT_EXECUTORS),
             app_idle_ttl: v.unless_zero(&keys::APP_IDLE_TTL),
             admin: admin::read(v, &envelope.state_dir),
+            takeover: place(v, &keys::TAKEOVER_SOCKET, envelope.state_dir.join(TAKEOVER_SOCKET)),
             tls: tls::resolve(v, tls::Side::Server),
             envelope,
             confinement: ConfinementConfig::read(v),
@@ -282,6 +288,9 @@ fn memory_budget(v: &mut Values<'_>) -> ByteCount {
     }
     budget
 }
+
+/// Name in the state directory of the socket at which a successor asks for the ports.
+const TAKEOVER_SOCKET: &str = "takeover.sock";
 
 /// Descriptors for listeners, logs, the runtime and files that are opened for one request.
 const RESERVED_DESCRIPTORS: u64 = 128;

@@ -15,6 +15,7 @@
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
+    process::Command,
     sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
@@ -93,6 +94,45 @@ fn restarts_under_a_running_application_cost_no_stage_retry() {
 #[test]
 fn restarts_under_an_application_that_pushes_cost_no_stage_retry() {
     restarts(&Plan::chosen(), Mode::newest(Cipher::Ctr, 2), true);
+}
+
+/// Servers that take over from each other are seen by nobody: no fetch is tried again. The control is a server that is
+/// killed at the end, which the same executors do see.
+#[test]
+fn take_overs_under_an_application_that_pushes_cost_no_fetch_a_second_try() {
+    const TAKE_OVERS: u32 = 20;
+    let mode = Mode::newest(Cipher::Ctr, 2);
+    let (root, state) = (TempDir::with_prefix("interop-"), TempDir::with_prefix("interop-state-"));
+    let (root, state) = (root.expect("writable"), state.expect("writable"));
+    let port = port_for_long();
+    let mut server = serve(mode, port, root.path(), state.path());
+    let mut waves = Waves::start_pushing(&mode, port, SECRET, root.path());
+    await_served(&server, true);
+    let mut before = Vec::new();
+    for _ in 0..TAKE_OVERS {
+        let successor = Server::launch(command(mode, port, root.path(), state.path()).arg("--takeover"));
+        before.push(std::mem::replace(&mut server, successor));
+        thread::sleep(Duration::from_secs(1));
+    }
+    for predecessor in before {
+        let log = predecessor.finish_succeeded(&EXPECTED);
+        let says = |words: &str| log.iter().any(|line| line.contains(words));
+        assert!(says("a successor serves in our place"), "{log:#?}");
+        assert!(!says("cut what did not finish"), "{log:#?}");
+    }
+    await_served(&server, true);
+    let waved = waves.whole();
+    eprintln!("{TAKE_OVERS} take-overs: {} tries again, {waved:?}", waves.retries());
+    waved.assert_unharmed();
+    assert_eq!(waves.retries(), 0);
+
+    server.kill();
+    thread::sleep(Duration::from_secs(4));
+    server = serve(mode, port, root.path(), state.path());
+    waves.whole().assert_unharmed();
+    assert!(waves.retries() > 0, "executors do not notice a server that is away");
+    waves.finish().assert_unharmed();
+    server.finish(&EXPECTED);
 }
 
 /// A service that is away for a second is asked again for blocks, and never again for directories. This is why executors
@@ -200,10 +240,14 @@ fn await_served(server: &Server, pushing: bool) {
 }
 
 fn serve(mode: Mode, port: u16, root: &Path, state: &Path) -> Server {
+    Server::launch(&mut command(mode, port, root, state))
+}
+
+fn command(mode: Mode, port: u16, root: &Path, state: &Path) -> Command {
     let mut conf = mode.service_conf(Service::Ours);
     conf.push(("spark.shuffle.service.port", port.to_string()));
     conf.extend(merger::conf(state, "2k"));
-    Server::start(root, Some(SECRET), &conf)
+    Server::command(root, Some(SECRET), &conf)
 }
 
 /// No secret and no data is in what the server remembers.

@@ -48,6 +48,9 @@ pub(super) fn refusal(refusal: Refusal) -> Response<Full<Bytes>> {
 
 /// Forgets the application on a thread that may wait for a disk.
 async fn end(server: Server, app: AppId) -> Response<Full<Bytes>> {
+    if !server.takes_changes() {
+        return response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "another server is taking over: ask again\n");
+    }
     match server.told().clone().run(move |_| server.forget(&app)).await {
         Ok(Some(executors)) => response(StatusCode::OK, TEXT, format!("forgot {executors} executors\n")),
         Ok(None) => response(StatusCode::NOT_FOUND, TEXT, "no such application\n"),

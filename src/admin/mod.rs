@@ -42,7 +42,7 @@ use tracing::{debug, info, warn};
 use self::answers::{answer, refusal};
 use self::gate::{Gate, Way};
 use self::question::Question;
-use crate::local_socket::{LocalSocket, SocketError, peer_user};
+use crate::local_socket::{LocalSocket, Place, SocketError, peer_user};
 use crate::private_file::{directory_of, make_directory};
 use crate::server::Server;
 
@@ -57,7 +57,7 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Makes the socket of a configuration; `None` where it has none. A socket at the default place that cannot be made is
 /// warned about, and there is none. Must be called within a runtime.
-pub async fn bind_socket(config: &AdminConfig) -> Result<Option<LocalSocket>, SocketError> {
+pub async fn bind_socket(config: &AdminConfig, at: Place) -> Result<Option<LocalSocket>, SocketError> {
     const KEY: &str = "spark.sealed.admin.socket";
     let Some(place) = config.socket.clone() else { return Ok(None) };
     let (by_default, path) = (place.by_default, place.path.clone());
@@ -70,7 +70,7 @@ pub async fn bind_socket(config: &AdminConfig) -> Result<Option<LocalSocket>, So
                 source,
             })?;
         }
-        LocalSocket::bind(KEY, &place.path, &place.users)
+        LocalSocket::bind_at(KEY, &place.path, &place.users, at)
     });
     let broken = |error| Err(SocketError::Io { key: KEY, path, source: std::io::Error::other(error) });
     let bound = bound.await.unwrap_or_else(broken);

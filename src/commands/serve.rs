@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use sd_notify::NotifyState;
 use sealed_shuffle_config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -19,6 +19,8 @@ use crate::confinement::Confinement;
 use crate::keys::envelope;
 use crate::listeners::Listeners;
 use crate::server::{DrainOutcome, Server};
+use crate::state;
+use crate::takeover::{Claim, ClaimError};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
@@ -43,6 +45,11 @@ pub(crate) struct Serve {
     #[arg(long)]
     allow_plaintext: bool,
 
+    /// Take the place of the server that runs with the same state directory: its port, its registrations. No peer that
+    /// connects is refused. Without one, starts as usual
+    #[arg(long)]
+    takeover: bool,
+
     /// Print the effective configuration and stop
     #[arg(long)]
     check_config: bool,
@@ -53,7 +60,7 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let check_only = self.check_config;
+        let (check_only, takes_over) = (self.check_config, self.takeover);
         let environment = Arc::new(RepeatableEnvironment::default());
         let sources = self.sources();
         let config = ServerConfig::from_sources(&sources, &*environment)?;
@@ -80,7 +87,7 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
-        let done = runtime.block_on(serve(&config, sources, environment));
+        let done = runtime.block_on(serve(&config, sources, environment, takes_over));
         // A read from a dead disk never returns. It must not keep the process alive.
         runtime.shutdown_timeout(Duration::from_secs(1));
         done
@@ -112,16 +119,22 @@ async fn serve(
     config: &ServerConfig,
     sources: Sources,
     environment: Arc<RepeatableEnvironment>,
+    takes_over: bool,
 ) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
+    let claim = if takes_over { claim(config).await? } else { None };
     let server = Server::from_config(config).await.map_err(|error| {
         let exit = if error.is_configuration() { Exit::Config } else { Exit::Failed };
         Failure::new(exit, error)
     })?;
     let signals = Signals::new().map_err(|error| failed(&error))?;
     let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
-    let listeners = Listeners::bind(config).await.map_err(|error| failed(&error))?;
+    let listeners = match claim {
+        Some(claim) => Listeners::take_over(config, claim).await,
+        None => Listeners::bind(config).await,
+    };
+    let listeners = listeners.map_err(|error| failed(&error))?;
     let address = listeners.address();
     // The first line holds everything. The admin address also has its own line, for programs that read line by line.
     let lines = match listeners.admin_address() {
@@ -143,6 +156,46 @@ async fn serve(
         false => info!("stopped; registrations are forgotten, executors must register again"),
     }
     Ok(())
+}
+
+/// The place of the server that runs, which has closed its recovery store by then. What can be refused without it is
+/// refused before. `None` where none runs.
+async fn claim(config: &ServerConfig) -> Result<Option<Claim>, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| Failure::new(Exit::Config, error);
+    let Some(place) = config.takeover.clone() else {
+        return Err(wrong(&"--takeover needs a socket: name its path with spark.sealed.takeover.socket"));
+    };
+    if !config.recovery {
+        return Err(wrong(
+            &"--takeover needs the recovery store, or registrations would be lost: \
+              remove spark.shuffle.service.db.enabled=false, or restart the server",
+        ));
+    }
+    let checked = config.clone();
+    let records = config.envelope.state_dir.join(state::FILE_NAME);
+    let lane = Lane::new(1);
+    let claimed = lane.run(move |on| {
+        let Some(mut claim) = Claim::make(on, &place.path, &records)? else {
+            info!(path = %place.path.display(), "no server listens there: starting as usual");
+            return Ok(None);
+        };
+        Server::check(&checked).map_err(|error| Failure::new(Exit::Config, error))?;
+        claim.take_store(on)?;
+        info!("taking over: the server that runs accepts nobody, and has closed its recovery store");
+        Ok(Some(claim))
+    });
+    claimed.await.unwrap_or_else(|error| Err(Failure::new(Exit::Failed, error)))
+}
+
+impl From<ClaimError> for Failure {
+    fn from(error: ClaimError) -> Self {
+        let exit = match error {
+            ClaimError::Refused { .. } | ClaimError::Foreign { .. } => Exit::Refused,
+            ClaimError::OtherRecords { .. } => Exit::Config,
+            ClaimError::Io { .. } => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
 }
 
 /// Reports the settings in effect: a summary, the keys that are set, those without effect, and probable mistakes.

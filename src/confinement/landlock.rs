@@ -34,7 +34,10 @@ impl Landlock {
         let state = &config.envelope.state_dir;
         let socket = config.admin.socket.as_ref();
         let mut own = BTreeSet::new();
-        if config.recovery || config.merging.is_some() || socket.is_some_and(|socket| socket.by_default) {
+        let takeover = config.takeover.as_ref();
+        let by_default = socket.is_some_and(|socket| socket.by_default)
+            || takeover.is_some_and(|socket| socket.by_default);
+        if config.recovery || config.merging.is_some() || by_default {
             own.insert(state.clone());
         }
         if let KeySource::LocalFile { path } = &config.envelope.source
@@ -43,7 +46,8 @@ impl Landlock {
             own.insert(directory_of(path).to_owned());
         }
         let handover = config.handover.as_ref().map(|handover| handover.socket.as_path());
-        let sockets = socket.map(|socket| socket.path.as_path()).into_iter().chain(handover);
+        let takeover = takeover.map(|socket| socket.path.as_path());
+        let sockets = socket.map(|socket| socket.path.as_path()).into_iter().chain(handover).chain(takeover);
         let others =
             sockets.map(|path| directory_of(path).to_owned()).chain(config.roots.paths.iter().cloned());
         let others = others.filter(|path| !own.contains(path)).collect();

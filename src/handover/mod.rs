@@ -36,7 +36,7 @@ use sealed_shuffle_config::HandoverConfig;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 
-use crate::local_socket::{LocalSocket, SocketError};
+use crate::local_socket::{LocalSocket, Place, SocketError};
 
 pub use self::relay::{RelayError, relay};
 pub use self::serve::run;
@@ -45,8 +45,8 @@ pub use self::serve::run;
 const GREETING: &str = "sealed-shuffle-handover 1";
 
 /// Makes the socket of a configuration and listens on it. Must be called within a runtime.
-pub fn bind(config: &HandoverConfig) -> Result<LocalSocket, SocketError> {
-    LocalSocket::bind("spark.sealed.handover.socket", &config.socket, &config.users)
+pub fn bind(config: &HandoverConfig, place: Place) -> Result<LocalSocket, SocketError> {
+    LocalSocket::bind_at("spark.sealed.handover.socket", &config.socket, &config.users, place)
 }
 
 /// Receives the events that are handed over.

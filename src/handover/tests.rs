@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::lines::LONGEST_LINE;
 use super::serve::run_asking;
 use super::*;
+use crate::local_socket::Place;
 
 /// Records its calls. It refuses `never`, and fails for `later`.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ impl Running {
     fn asking(peer_user: impl Fn(&UnixStream) -> io::Result<u32> + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = HandoverConfig::new(dir.path().join("s"), vec![4711], Duration::ZERO);
-        let socket = bind(&config).unwrap();
+        let socket = bind(&config, Place::Free).unwrap();
         let (told, stop) = (Arc::new(Told::default()), CancellationToken::new());
         let receiver = Arc::clone(&told) as Arc<dyn Receiver>;
         let task = tokio::spawn(run_asking(socket, receiver, stop.clone().cancelled_owned(), peer_user));

@@ -109,7 +109,7 @@ impl Session {
         self.seen = Some(seen);
         // Where nobody proves anything, a name is all that shares can go by.
         self.settle(app).map_err(|UsedUp { pot, .. }| {
-            self.short_of = Some(pot);
+            self.ends_with = Some(CloseReason::ShareUsedUp { what: pot });
             CloseReason::ShareUsedUp { what: pot }.to_string()
         })
     }

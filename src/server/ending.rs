@@ -12,6 +12,8 @@ impl Server {
     /// Ends an application that is over, with its secret where that was handed over. Says how many executors went with
     /// it; `None` where nothing was known of it. May wait for a disk.
     pub fn forget(&self, app: &AppId) -> Option<usize> {
+        // A successor that has the records is told by whoever asks again.
+        let _change = self.shared.succession.change_now()?;
         let ended = self.shared.applications.end(app, EndReason::Operator)?;
         let executors = ended.executors;
         if let Err(error) = ended.written() {
@@ -23,17 +25,23 @@ impl Server {
 
 impl Receiver for Server {
     fn started(&self, app: &AppId, given: HandOverPayload) -> Result<(), NotDone> {
+        let _change = self.shared.succession.change_now().ok_or_else(being_replaced)?;
         let done = self.shared.applications.begin(app, given);
         self.shared.metrics.handed_over("started", done.is_ok());
         done.map_err(not_done)
     }
 
     fn ended(&self, app: &AppId) -> Result<(), NotDone> {
+        let _change = self.shared.succession.change_now().ok_or_else(being_replaced)?;
         let ended = self.shared.applications.end(app, EndReason::ResourceManager);
         let done = ended.map_or(Ok(()), End::written);
         self.shared.metrics.handed_over("ended", done.is_ok());
         done.map_err(not_done)
     }
+}
+
+fn being_replaced() -> NotDone {
+    NotDone::Failed("another server is taking over: tell it".to_owned())
 }
 
 fn not_done(error: HandOverError) -> NotDone {

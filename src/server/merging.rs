@@ -139,7 +139,11 @@ impl Session {
 
     /// Hands everything that has arrived of pushed blocks to the partitions, and answers those that are complete.
     pub(super) async fn work_off_uploads(&mut self, engine: &mut Engine) -> Result<(), CloseReason> {
+        if self.uploads.is_empty() {
+            return Ok(());
+        }
         let Some(merger) = self.shared.merger.clone() else { return Ok(()) };
+        let _change = self.shared.succession.change().await?;
         for app in self.uploads.applications() {
             merger.at_hand(&app).await;
         }

@@ -27,9 +27,11 @@ mod session;
 mod setup;
 mod start_error;
 mod streams;
+mod succession;
 mod uploads;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,6 +63,9 @@ use self::places::{Place, Places, Stranger};
 use self::repeats::{Loudness, Repeats};
 use self::session::Session;
 use self::streams::StreamIds;
+use self::succession::Succession;
+
+pub(crate) use self::succession::PauseRefused;
 
 /// Stands for a deadline that was switched off.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -111,6 +116,7 @@ pub(crate) struct Shared {
     /// What operators tell.
     told: Lane,
     draining: CancellationToken,
+    succession: Succession,
 }
 
 impl Shared {
@@ -157,8 +163,8 @@ pub struct DrainOutcome {
 }
 
 impl Server {
-    /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections
-    /// close, open transfers finish or are cut at the deadline.
+    /// Serves `listener` until `stop` resolves or there is a successor, then drains: nothing new is accepted, idle
+    /// connections close, open transfers finish or are cut at the deadline.
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> DrainOutcome {
         let shared = &self.shared;
         let places = Places::new(shared.max_connections);
@@ -167,30 +173,52 @@ impl Server {
         if let Some(tls) = shared.tls() {
             housekeeping::say_tls(&tls);
         }
-        let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
-        let removed = tokio::spawn(housekeeping::look_for_removed_secrets(Arc::clone(shared)));
-        accept_loop(&listener, &*places, stop, |socket, peer, place| {
-            let served = serve(Arc::clone(shared), socket, peer, (place, places.stranger(peer.ip())));
-            let cut = cut.clone();
-            tasks.spawn(async move { cut.run_until_cancelled(served).await });
-        })
-        .await;
+        let mut stop = pin!(stop);
+        let mut stopped = false;
+        loop {
+            let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
+            let removed = tokio::spawn(housekeeping::look_for_removed_secrets(Arc::clone(shared)));
+            let until = async {
+                tokio::select! {
+                    () = &mut stop => stopped = true,
+                    () = shared.succession.not_serving() => {}
+                }
+            };
+            accept_loop(&listener, &*places, until, |socket, peer, place| {
+                let served = serve(Arc::clone(shared), socket, peer, (place, places.stranger(peer.ip())));
+                let cut = cut.clone();
+                tasks.spawn(async move { cut.run_until_cancelled(served).await });
+            })
+            .await;
+            housekeeping.abort();
+            removed.abort();
+            if !shared.succession.goes_on(stopped).await {
+                break;
+            }
+        }
         drop(listener);
-        housekeeping.abort();
-        removed.abort();
         let drained = self.drain(&tasks, &cut).await;
-        merging::clean_up_last(shared).await;
-        recovery::close(shared).await;
+        if !shared.succession.is_over() {
+            merging::clean_up_last(shared).await;
+            recovery::close(shared).await;
+        }
         shared.repeats.sum_up(true);
         drained
     }
 
     async fn drain(&self, tasks: &TaskTracker, cut: &CancellationToken) -> DrainOutcome {
         let timeout = self.shared.timeouts.drain;
+        let succession = &self.shared.succession;
         tasks.close();
+        succession.take_time(succession.is_over());
         info!(connections = tasks.len(), ?timeout, "draining: no new connections, open transfers may finish");
         self.shared.draining.cancel();
-        if tokio::time::timeout(timeout, tasks.wait()).await.is_ok() {
+        // With a successor nobody waits for the end, so connections have half of the time to fall quiet.
+        if tokio::time::timeout(timeout / 2, tasks.wait()).await.is_ok() {
+            return DrainOutcome { cut: 0 };
+        }
+        succession.take_time(false);
+        if tokio::time::timeout(timeout - timeout / 2, tasks.wait()).await.is_ok() {
             return DrainOutcome { cut: 0 };
         }
         let left = tasks.len();

@@ -26,6 +26,7 @@ use super::refusals::Refusal;
 use super::repeats::Loudness;
 use super::session::{Engine, Session};
 use super::streams::{Plan, Stream, StreamError, Wanted};
+use super::succession::Change;
 use super::{Failure, Shared};
 use crate::applications::Enrolment;
 use crate::disk::{
@@ -84,8 +85,8 @@ impl Session {
                 debug!(peer = %self.peer, text, "a request failed");
                 // Spark tries again where a connection ends, and fails the stage where a request does: what will pass
                 // must not be answered.
-                match self.short_of.take() {
-                    Some(what) => Err(CloseReason::ShareUsedUp { what }),
+                match self.ends_with.take() {
+                    Some(reason) => Err(reason),
                     None => engine.fail_rpc(request, &text),
                 }
             }
@@ -107,6 +108,10 @@ impl Session {
             None => return Err(self.unexpected(&message)),
         };
         self.learn(&message);
+        let _change = match changes_records(&message) {
+            true => Some(self.begin_change().await?),
+            false => None,
+        };
         match message {
             BlockTransferMessage::RegisterExecutor(m) => self.register(m, proof).await.map(|()| None),
             BlockTransferMessage::FetchShuffleBlocks(m) => self.fetch(m).map(Some),
@@ -130,6 +135,15 @@ impl Session {
         }
     }
 
+    /// A request changes what the recovery store holds. Where a successor has it, the connection ends.
+    async fn begin_change(&mut self) -> Result<Change, Failure> {
+        self.shared.succession.change().await.map_err(|reason| {
+            let text = reason.to_string();
+            self.ends_with = Some(reason);
+            text
+        })
+    }
+
     /// One-way messages get no answer, whatever becomes of them. RemoveShuffleMerge is the only one that Spark sends,
     /// and the only one that is executed.
     async fn one_way(&mut self, engine: &Engine, body: Bytes) {
@@ -144,6 +158,8 @@ impl Session {
         }
         match message {
             BlockTransferMessage::RemoveShuffleMerge(message) if self.shared.merger.is_some() => {
+                // A successor removes the files at the end of the application.
+                let Ok(_change) = self.shared.succession.change().await else { return };
                 if let Err(text) = self.remove_merge(message).await {
                     debug!(peer = %self.peer, text, "a merged shuffle was not removed");
                 }
@@ -255,7 +271,7 @@ impl Session {
         let opened = self.streams.open(&self.shared.stream_ids, stream, &self.stream_bytes);
         let stream = opened.map_err(|error| {
             if let StreamError::UsedUp(used_up) = &error {
-                self.short_of = Some(used_up.pot);
+                self.ends_with = Some(CloseReason::ShareUsedUp { what: used_up.pot });
             }
             self.refuse(&Refusal::Stream(error))
         })?;
@@ -620,6 +636,30 @@ async fn find_range(
 /// Whether a body that decodes is a RemoveShuffleMerge.
 fn is_remove_merge(body: &[u8]) -> bool {
     body.first() == Some(&REMOVE_SHUFFLE_MERGE)
+}
+
+/// Whether a request changes what the recovery store holds.
+fn changes_records(message: &BlockTransferMessage) -> bool {
+    match message {
+        BlockTransferMessage::RegisterExecutor(_)
+        | BlockTransferMessage::FinalizeShuffleMerge(_)
+        | BlockTransferMessage::RemoveShuffleMerge(_) => true,
+        BlockTransferMessage::FetchShuffleBlocks(_)
+        | BlockTransferMessage::OpenBlocks(_)
+        | BlockTransferMessage::RemoveBlocks(_)
+        | BlockTransferMessage::GetLocalDirsForExecutors(_)
+        | BlockTransferMessage::DiagnoseCorruption(_)
+        | BlockTransferMessage::PushBlockStream(_)
+        | BlockTransferMessage::FetchShuffleBlockChunks(_)
+        | BlockTransferMessage::UploadBlock(_)
+        | BlockTransferMessage::UploadBlockStream(_)
+        | BlockTransferMessage::StreamHandle(_)
+        | BlockTransferMessage::BlocksRemoved(_)
+        | BlockTransferMessage::LocalDirsForExecutors(_)
+        | BlockTransferMessage::MergeStatuses(_)
+        | BlockTransferMessage::CorruptionCause(_)
+        | BlockTransferMessage::BlockPushReturnCode(_) => false,
+    }
 }
 
 fn kind_of(message: &BlockTransferMessage) -> RequestKind {

@@ -25,6 +25,7 @@ use super::places::Stranger;
 use super::refusals::Refusal;
 use super::repeats::Loudness;
 use super::streams::Streams;
+use super::succession::QUIET;
 use super::uploads::Uploads;
 use super::{Failure, Shared};
 use crate::applications::Speaker;
@@ -73,8 +74,8 @@ pub(super) struct Session {
     pub(super) stream_bytes: Account,
     /// The memory of this connection, with the tenant on whose account it is.
     pub(super) memory: SegmentPool,
-    /// What the last request found its application to have used up.
-    pub(super) short_of: Option<&'static str>,
+    /// What the last request ends the connection with, instead of an answer.
+    pub(super) ends_with: Option<CloseReason>,
 }
 
 impl Session {
@@ -105,7 +106,7 @@ impl Session {
             place: None,
             stream_bytes,
             memory,
-            short_of: None,
+            ends_with: None,
         }
     }
 
@@ -128,8 +129,16 @@ impl Session {
     }
 
     fn close_when_drained(&self, engine: &mut Engine) {
-        if self.draining && !self.streams.are_read_on() && self.uploads.is_empty() {
-            engine.close(CloseReason::ShuttingDown);
+        if !self.draining {
+            return;
+        }
+        let is_busy = self.streams.are_read_on() || !self.uploads.is_empty();
+        match self.shared.succession.is_unhurried() {
+            true if is_busy => engine.set_idle_timeout(self.shared.idle_timeout()),
+            // A request of the peer may be under way: it should not be lost.
+            true => engine.set_idle_timeout(QUIET),
+            false if is_busy => {}
+            false => engine.close(CloseReason::ShuttingDown),
         }
     }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::repeats::Repeats;
 use super::start_error::{Cause, StartError};
 use super::streams::StreamIds;
+use super::succession::Succession;
 use super::{Server, Shared, merging, recovery, reload};
 use crate::applications::{ApplicationLimits, Applications};
 use crate::disk::{BlockStore, DiskLimits, RegistryLimits, Roots};
@@ -127,6 +128,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         material: Lane::new(MATERIAL),
         told: Lane::new(TOLD),
         draining: CancellationToken::new(),
+        succession: Succession::default(),
     });
     if let (Some(state), Some(recovered)) = (&state, recovered) {
         recovery::take_up(&shared, state, recovered).await.map_err(Cause::Recovery)?;

@@ -82,6 +82,7 @@ pub(crate) mod tests;
 mod writer;
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -177,7 +178,7 @@ impl State {
         let recovered = load::load(on, &path, &database, &keys)?;
         file::compact(on, &path, &mut database, recovered.bytes);
         let queue = Arc::new(Queue::new(recovered.records));
-        let writer = writer::start(path.clone(), database, Arc::clone(&keys), Arc::clone(&queue))
+        let writer = writer::start(path.clone(), Some(database), Arc::clone(&keys), Arc::clone(&queue))
             .map_err(|error| StateError::io(&path, "begun with", &error))?;
         let state =
             Self { path, keys, queue, writer: Mutex::new(Some(writer)), exempt: RwLock::default(), lane };
@@ -267,6 +268,15 @@ impl State {
             // A writer that panicked has said so.
             _ = writer.join();
         }
+    }
+
+    /// Takes changes again after [`State::close`]. The file is opened with the first one.
+    pub fn resume(&self) -> io::Result<()> {
+        self.queue.reopen();
+        let (path, keys, queue) = (self.path.clone(), Arc::clone(&self.keys), Arc::clone(&self.queue));
+        let writer = writer::start(path, None, keys, queue)?;
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        Ok(())
     }
 
     fn put(&self, name: Vec<u8>, text: record::Text) -> WriteReceipt {

@@ -237,6 +237,11 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Takes changes again.
+    pub(super) fn reopen(&self) {
+        self.lock().closed = false;
+    }
+
     /// The writer is gone: all lots that wait are lost.
     pub(super) fn abandon(&self) {
         self.close();

@@ -27,14 +27,14 @@ pub(super) const MOST_RECORDS: u64 = 1 << 20;
 /// Bytes of names and sealed values that the store holds at most; all are in memory once, at start.
 pub(super) const MOST_BYTES: u64 = 512 << 20;
 
-/// Begins to write.
+/// Begins to write. Without a `database` it opens the file for the first change.
 pub(super) fn start(
     path: PathBuf,
-    database: Database,
+    database: Option<Database>,
     keys: Arc<StateKeys>,
     queue: Arc<Queue>,
 ) -> io::Result<JoinHandle<()>> {
-    let mut writer = Writer { path, keys, database: Some(database) };
+    let mut writer = Writer { path, keys, database };
     let work = move || {
         // A panic has been said by then.
         _ = catch_unwind(AssertUnwindSafe(|| writer.run(&queue)));

@@ -65,6 +65,7 @@ const SERVER: &[&str] = &[
     "applications",
     "server",
     "admin",
+    "takeover",
     "listeners",
     "commands",
     "internals",

@@ -29,7 +29,7 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Where they may stand, and why. A name that ends in a slash is a directory.
-const PLACES: [(&str, &str, &str); 26] = [
+const PLACES: [(&str, &str, &str); 27] = [
     ("transport/src", "lane.rs", "it is where blocking threads come from"),
     ("transport/src", "program.rs", "its threads move the pipes of a helper program, which has a deadline"),
     ("transport/src", "region/", "it looks at open descriptors, which waits for no path"),
@@ -57,6 +57,7 @@ const PLACES: [(&str, &str, &str); 26] = [
     ("src", "commands/", "a command's thread is its own"),
     ("src", "confinement/seccomp.rs", "asks the kernel before the process has threads"),
     ("src", "local_socket.rs", "binds sockets at start, and removes them at the end"),
+    ("src", "takeover/mod.rs", "takes an OnLane"),
     ("src", "handover/relay.rs", "serves the command of that name alone"),
     ("src", "private_file.rs", "writes key file and recovery store, on the lanes of both"),
     ("src", "applications/usage/user.rs", "takes an OnLane"),

@@ -85,6 +85,16 @@ keys! {
          to reach its directory.",
     );
 
+    /// Where a successor asks for the ports.
+    pub static TAKEOVER_SOCKET: Key<Text> = Key::new(
+        "spark.sealed.takeover.socket",
+        Text { what: "path, or `off`" },
+        Unset("`takeover.sock` in `spark.sealed.state.dir`"),
+        Serve,
+        "Unix socket at which `serve --takeover` of our own user or root asks for the listening ports and the recovery store. \
+         Mode 0600. `off` makes none. Without the key, a server starts without a socket that it cannot make.",
+    );
+
     /// Bytes in flight.
     pub static MEMORY_BUDGET: Key<Size> = Key::new(
         "spark.sealed.memory.budget",

@@ -124,6 +124,16 @@ impl Driver {
         serde_json::from_str(&line).expect("the result is JSON")
     }
 
+    /// How many lines of what the executors have logged by now have `words` in them.
+    #[track_caller]
+    pub(super) fn logged(&self, words: &str) -> usize {
+        let logs = files(self.dir.path()).into_iter().filter(|path| path.ends_with("stderr"));
+        let logs: Vec<String> = logs.filter_map(|path| fs::read_to_string(path).ok()).collect();
+        let told = logs.iter().any(|log| log.contains("INFO"));
+        assert!(told, "the executors have logged nothing beneath {}", self.dir.path().display());
+        logs.iter().flat_map(|log| log.lines()).filter(|line| line.contains(words)).count()
+    }
+
     /// Copies what the executors have logged, and the event log, to where the logs are kept.
     fn keep_logs(&self) {
         let Some(logs) = logs() else { return };

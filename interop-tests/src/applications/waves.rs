@@ -91,6 +91,12 @@ impl Waves {
         self.wait_for(under_way + 1)
     }
 
+    /// How often an executor has tried a fetch again so far, by the logs of all.
+    #[track_caller]
+    pub fn retries(&self) -> usize {
+        self.driver.logged("RetryingBlockTransferor: Retrying")
+    }
+
     /// Ends it after the wave that it is in.
     pub fn finish(mut self) -> WaveReport {
         self.driver.close_input();

@@ -56,6 +56,7 @@ impl Server {
             command.args(["--conf", "spark.shuffle.service.db.enabled=false"]);
             // Servers that run at once would all make their sockets in the state directory of this user.
             command.args(["--conf", "spark.sealed.admin.socket=off"]);
+            command.args(["--conf", "spark.sealed.takeover.socket=off"]);
         }
         clean_environment(&mut command);
         if let Some(secret) = secret {
@@ -133,6 +134,13 @@ impl Server {
     pub fn finish_drain(mut self, expected: &[&str]) -> Vec<String> {
         self.finished = true;
         let status = self.process.wait(DRAIN_LIMIT);
+        self.ended_well(status, expected)
+    }
+
+    /// Waits until it has ended, since another server has its place. Otherwise as [`Server::finish`].
+    pub fn finish_succeeded(mut self, expected: &[&str]) -> Vec<String> {
+        self.finished = true;
+        let status = self.process.wait(DRAIN_LIMIT + DRAIN_LIMIT);
         self.ended_well(status, expected)
     }
 

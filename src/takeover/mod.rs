@@ -1,0 +1,110 @@
+//! A new process takes a server's place, and no peer that connects is refused.
+//!
+//! ```text
+//! successor (`serve --takeover`)               predecessor (`serve`)
+//!   greeting ────────────────────────────────►   its user must be our own or root (SO_PEERCRED)
+//!   ◄───────────────── ports and their descriptors (SCM_RIGHTS), which file the records are in
+//!   checks its configuration
+//!   `store` ─────────────────────────────────►   accepts nobody, lets changes end, closes the store
+//!   ◄───────────────────────────────── `closed`
+//!   opens the store, takes up its records
+//!   `serving` ───────────────────────────────►   lets go: reading goes on until connections are quiet
+//!   ◄──────────────────────────────── `retired`
+//!   accepts; moves its own sockets into their places
+//!   `placed` ────────────────────────────────►   closes its own
+//! ```
+//!
+//! Both have the same listening socket, so peers that connect in between wait in its backlog. Where the successor goes
+//! away or is silent before it says `serving`, the predecessor opens the store again and goes on as before. Lines end
+//! with a line break and have at most [`LONGEST_LINE`] bytes. An answer that begins with `refused ` says why, and ends
+//! the conversation.
+//!
+//! | module | knows |
+//! |---|---|
+//! | `claim` | the successor's end |
+//! | `offer` | the predecessor's end |
+//! | `line` | reading a line with its descriptors, and writing one |
+
+mod claim;
+mod line;
+mod offer;
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use sealed_shuffle_config::SocketPlace;
+use sealed_shuffle_transport::lane::OnLane;
+use tracing::info;
+
+pub(crate) use self::claim::{Claim, ClaimError};
+pub(crate) use self::offer::offer;
+use crate::local_socket::{LocalSocket, Place, SocketError};
+use crate::private_file::{directory_of, make_directory};
+
+/// The first line, with the version of this conversation.
+const GREETING: &str = "sealed-shuffle takeover 1";
+
+/// Longest line with its end.
+const LONGEST_LINE: usize = 1024;
+
+/// For the next line of a process that has nothing to wait for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For a successor to look at its configuration. The predecessor serves meanwhile.
+const CHECKING: Duration = Duration::from_secs(60);
+
+/// For a successor to open the store and to take up its records. Nobody is accepted meanwhile.
+const OPENING: Duration = Duration::from_secs(20);
+
+/// The key of the socket.
+const KEY: &str = "spark.sealed.takeover.socket";
+
+/// The listening ports of a server, as descriptors that another process can have.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    /// That of the service.
+    pub(crate) service: OwnedFd,
+    /// The operator's.
+    pub(crate) admin: Option<OwnedFd>,
+}
+
+impl Ports {
+    /// Copies of listening sockets.
+    pub(crate) fn of(service: &impl AsFd, admin: Option<&impl AsFd>) -> std::io::Result<Self> {
+        let copy = |of: std::os::fd::BorrowedFd<'_>| of.try_clone_to_owned();
+        let admin = admin.map(|admin| copy(admin.as_fd())).transpose()?;
+        Ok(Self { service: copy(service.as_fd())?, admin })
+    }
+}
+
+/// Makes the socket at which successors ask; `None` where it is at the default place and cannot be made.
+pub(crate) fn bind(on: &OnLane, place: &SocketPlace, at: Place) -> Result<Option<LocalSocket>, SocketError> {
+    let make = || {
+        if place.by_default {
+            let io = |source| SocketError::Io { key: KEY, path: place.path.clone(), source };
+            make_directory(on, directory_of(&place.path)).map_err(io)?;
+        }
+        LocalSocket::bind_at(KEY, &place.path, &[], at)
+    };
+    match make() {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if place.by_default => {
+            info!("no successor can take over: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Which file the records are in, for the other process: a name would not do where it sees other paths.
+fn identity(_: &OnLane, file: &Path) -> std::io::Result<String> {
+    let found = rustix::fs::stat(file)?;
+    Ok(format!("{:x}:{:x}", found.st_dev, found.st_ino))
+}
+
+/// Whether an address that is listened on is the wanted one. Port 0 wants any.
+fn fits(listening: SocketAddr, wanted: SocketAddr) -> bool {
+    listening.ip() == wanted.ip() && (wanted.port() == 0 || listening.port() == wanted.port())
+}
