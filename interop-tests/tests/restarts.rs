@@ -96,10 +96,10 @@ fn restarts_under_an_application_that_pushes_cost_no_stage_retry() {
     restarts(&Plan::chosen(), Mode::newest(Cipher::Ctr, 2), true);
 }
 
-/// Servers that take over from each other are seen by nobody: no fetch is tried again. The control is a server that is
+/// Servers that take over from each other are seen by nobody: no request is lost, so none is tried again. The control is a server that is
 /// killed at the end, which the same executors do see.
 #[test]
-fn take_overs_under_an_application_that_pushes_cost_no_fetch_a_second_try() {
+fn take_overs_under_an_application_that_pushes_lose_no_request() {
     const TAKE_OVERS: u32 = 20;
     let mode = Mode::newest(Cipher::Ctr, 2);
     let (root, state) = (TempDir::with_prefix("interop-"), TempDir::with_prefix("interop-state-"));
@@ -122,15 +122,15 @@ fn take_overs_under_an_application_that_pushes_cost_no_fetch_a_second_try() {
     }
     await_served(&server, true);
     let waved = waves.whole();
-    eprintln!("{TAKE_OVERS} take-overs: {} tries again, {waved:?}", waves.retries());
+    eprintln!("{TAKE_OVERS} take-overs: {} lost requests, {waved:?}", waves.lost_requests());
     waved.assert_unharmed();
-    assert_eq!(waves.retries(), 0);
+    assert_eq!(waves.lost_requests(), 0);
 
     server.kill();
     thread::sleep(Duration::from_secs(4));
     server = serve(mode, port, root.path(), state.path());
     waves.whole().assert_unharmed();
-    assert!(waves.retries() > 0, "executors do not notice a server that is away");
+    assert!(waves.lost_requests() > 0, "executors do not notice a server that is away");
     waves.finish().assert_unharmed();
     server.finish(&EXPECTED);
 }

@@ -81,6 +81,8 @@ pub struct Merger {
     /// Held while an attempt begins or ends, so that the journal hears of it in the same order. The journal may wait
     /// for a disk; `apps` is never held during that, since callers that must not wait look there.
     changing: Mutex<()>,
+    /// A successor of this server merges.
+    retired: AtomicBool,
 }
 
 /// One attempt of an application.
@@ -198,7 +200,18 @@ impl Merger {
             chores: Mutex::default(),
             cleaning: Mutex::default(),
             changing: Mutex::default(),
+            retired: AtomicBool::new(false),
         }
+    }
+
+    /// A successor of this server merges from here on: what is pushed is ignored, as if it had met another writer, and
+    /// nothing is written.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// The same merger with a journal that survives a restart.

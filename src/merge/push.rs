@@ -86,6 +86,10 @@ impl Merger {
     ) -> Result<Push, PushRefused> {
         let app = self.app(&push.app)?;
         let block = push_name(push);
+        if self.has_retired() {
+            let fate = Fate::Ignored(ReturnCode::BlockAppendCollisionDetected);
+            return Ok(Push { merger: Arc::clone(self), block, fate });
+        }
         if app.attempt != push.app_attempt {
             let code = ReturnCode::TooOldAttemptPush;
             return Err(PushRefused::Code(BlockPushReturnCode { code, failure_block: block }));
@@ -276,6 +280,7 @@ fn check(push: &PushBlockStream, len: u64) -> Result<u32, MergeError> {
 impl Push {
     /// Takes the next bytes. After an error the push is over, and so is its connection.
     pub fn data(&mut self, on: &OnLane, pieces: &[&[u8]]) -> Result<(), MergeError> {
+        self.give_up_if_retired();
         let merger = &self.merger;
         let bytes = bytes_of(pieces);
         // A push without bytes does not become the writer.
@@ -293,6 +298,7 @@ impl Push {
 
     /// All bytes have come: the block is merged, or the answer says why not. The connection goes on in either case.
     pub fn complete(mut self, on: &OnLane) -> Result<BlockPushReturnCode, MergeError> {
+        self.give_up_if_retired();
         let code = match &mut self.fate {
             Fate::Ignored(code) => *code,
             Fate::Merging(merging) => match merging.complete(on, &self.merger, &self.block) {
@@ -311,6 +317,13 @@ impl Push {
             _ => std::mem::take(&mut self.block),
         };
         Ok(BlockPushReturnCode { code, failure_block })
+    }
+
+    /// Where a successor merges, the rest of the block is ignored.
+    fn give_up_if_retired(&mut self) {
+        if self.is_merging() && self.merger.has_retired() {
+            self.give_up();
+        }
     }
 
     /// Whether it holds something that others wait for.

@@ -208,16 +208,13 @@ impl Server {
 
     async fn drain(&self, tasks: &TaskTracker, cut: &CancellationToken) -> DrainOutcome {
         let timeout = self.shared.timeouts.drain;
-        let succession = &self.shared.succession;
         tasks.close();
-        succession.take_time(succession.is_over());
         info!(connections = tasks.len(), ?timeout, "draining: no new connections, open transfers may finish");
         self.shared.draining.cancel();
-        // With a successor nobody waits for the end, so connections have half of the time to fall quiet.
         if tokio::time::timeout(timeout / 2, tasks.wait()).await.is_ok() {
             return DrainOutcome { cut: 0 };
         }
-        succession.take_time(false);
+        self.shared.succession.hurry();
         if tokio::time::timeout(timeout - timeout / 2, tasks.wait()).await.is_ok() {
             return DrainOutcome { cut: 0 };
         }

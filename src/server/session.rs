@@ -25,7 +25,6 @@ use super::places::Stranger;
 use super::refusals::Refusal;
 use super::repeats::Loudness;
 use super::streams::Streams;
-use super::succession::QUIET;
 use super::uploads::Uploads;
 use super::{Failure, Shared};
 use crate::applications::Speaker;
@@ -133,12 +132,12 @@ impl Session {
             return;
         }
         let is_busy = self.streams.are_read_on() || !self.uploads.is_empty();
-        match self.shared.succession.is_unhurried() {
-            true if is_busy => engine.set_idle_timeout(self.shared.idle_timeout()),
-            // A request of the peer may be under way: it should not be lost.
-            true => engine.set_idle_timeout(QUIET),
-            false if is_busy => {}
-            false => engine.close(CloseReason::ShuttingDown),
+        match self.shared.succession.quiet() {
+            Some(_) if is_busy => engine.set_idle_timeout(self.shared.idle_timeout()),
+            // A request of the peer may be under way, and should not be lost.
+            Some(quiet) => engine.set_idle_timeout(quiet),
+            None if is_busy => {}
+            None => engine.close(CloseReason::ShuttingDown),
         }
     }
 

@@ -8,7 +8,8 @@
 //!
 //! While it is paused, peers that connect wait in the backlog of the socket, which is the successor's, too. Requests that
 //! change something of what the recovery store holds wait as well: registrations, pushes, finalizations, ends. Reading
-//! goes on all the time. Once there is a successor, such requests end their connection, and Spark asks the successor.
+//! goes on all the time. Once there is a successor, a push is answered as one that met another writer: its block is read
+//! unmerged. The other requests end their connection, and Spark asks the successor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,10 @@ const CHANGES: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_secs(10);
 
 /// A connection that was quiet for so long is closed once there is a successor: nothing of its peer is under way.
-pub(super) const QUIET: Duration = Duration::from_secs(1);
+const QUIET: Duration = Duration::from_secs(1);
+
+/// The same when half of the time to drain is over.
+const HARDLY_QUIET: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
@@ -44,8 +48,8 @@ pub(super) struct Succession {
     phase: watch::Sender<Phase>,
     /// Read by whoever changes something, written by who gives the records away.
     changes: Arc<RwLock<()>>,
-    /// Whether connections may end at a quiet moment.
-    unhurried: AtomicBool,
+    /// Whether half of the time to drain is over.
+    hurried: AtomicBool,
 }
 
 /// A change of the records is under way.
@@ -56,7 +60,7 @@ impl Default for Succession {
         Self {
             phase: watch::Sender::new(Phase::Serving),
             changes: Arc::default(),
-            unhurried: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
         }
     }
 }
@@ -103,12 +107,15 @@ impl Succession {
         }
     }
 
-    pub(super) fn is_unhurried(&self) -> bool {
-        self.unhurried.load(Ordering::Relaxed)
+    /// How long a connection is to be quiet before it is closed; `None` without a successor: at once.
+    pub(super) fn quiet(&self) -> Option<Duration> {
+        let quiet = if self.hurried.load(Ordering::Relaxed) { HARDLY_QUIET } else { QUIET };
+        self.is_over().then_some(quiet)
     }
 
-    pub(super) fn take_time(&self, unhurried: bool) {
-        self.unhurried.store(unhurried, Ordering::Relaxed);
+    /// Half of the time to drain is over.
+    pub(super) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Relaxed);
     }
 
     fn step(&self, from: Phase, to: Phase) -> bool {
@@ -193,6 +200,7 @@ impl Server {
 impl Pause {
     /// A successor serves: what is open here ends, and nothing begins.
     pub(crate) fn retire(self) {
+        self.shared.merger.iter().for_each(|merger| merger.retire());
         self.shared.succession.step(Phase::Paused, Phase::Succeeded);
     }
 }

@@ -91,10 +91,18 @@ impl Waves {
         self.wait_for(under_way + 1)
     }
 
-    /// How often an executor has tried a fetch again so far, by the logs of all.
+    /// How often an executor has lost a request so far, with its connection or since there was none, by the logs of all.
     #[track_caller]
-    pub fn retries(&self) -> usize {
-        self.driver.logged("RetryingBlockTransferor: Retrying")
+    pub fn lost_requests(&self) -> usize {
+        let words = [
+            // TransportResponseHandler.channelInactive
+            "outstanding when connection from",
+            // OneForOneBlockFetcher.start
+            "Failed while starting block fetches",
+            // PushBasedFetchHelper.sendFetchMergedStatusRequest
+            "Failed to get the meta of push-merged block",
+        ];
+        words.iter().map(|words| self.driver.logged(words)).sum()
     }
 
     /// Ends it after the wave that it is in.

@@ -95,10 +95,20 @@ impl Attacker {
         AppId::new(self.app.as_str())
     }
 
+    /// A connection that waits for nothing long; none where none is to be had.
+    fn connection(&self) -> Option<Peer> {
+        let socket = TcpStream::connect(self.address).ok()?;
+        let mut peer = Peer::on(socket);
+        peer.socket.set_read_timeout(Some(HELD)).ok()?;
+        peer.socket.set_write_timeout(Some(HELD)).ok()?;
+        peer.gives_up = true;
+        Some(peer)
+    }
+
     /// A connection that has proven itself; none where there is no place left for one.
     fn peer(&mut self) -> Option<Peer> {
         let mode = if self.below(2) == 0 { GCM } else { CTR };
-        let mut peer = Peer::connect(self.address);
+        let mut peer = self.connection()?;
         peer.handshake(&self.app, SECRET, mode).ok()?;
         Some(peer)
     }
@@ -194,7 +204,7 @@ impl Attacker {
             let Ok((_, challenge)) = Initiator::start(AppId::new(name), secret, &mut OsRandom) else {
                 continue;
             };
-            let mut stranger = Peer::connect(self.address);
+            let Some(mut stranger) = self.connection() else { continue };
             say(&mut stranger, &Head::RpcRequest { request: RequestId(0) }, &challenge.encode());
         }
     }

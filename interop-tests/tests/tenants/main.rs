@@ -39,7 +39,9 @@ use crate::attacks::{ATTACKS, Attacker};
 const ATTACKERS: u64 = 3;
 
 /// What attacks make the server warn of, and what it warns of in each test with a key file.
-const EXPECTED: [&str; 14] = [
+const EXPECTED: [&str; 16] = [
+    "is held up: others use its share",
+    "a pushed block was refused",
     "on the same file system",
     "made the key file",
     "an application is below the target",

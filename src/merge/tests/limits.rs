@@ -25,6 +25,22 @@ fn a_deferred_push_beyond_the_budget_is_a_collision() {
 }
 
 #[test]
+fn a_merger_that_has_a_successor_writes_nothing_more() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.push(block(0, 0, 1, 0), b"before"), "ok");
+    let mut under_way = fixture.started(block(0, 0, 2, 0));
+    under_way.data(&OnLane::here(), &[b"half"]).unwrap();
+    fixture.merger.retire();
+    under_way.data(&OnLane::here(), &[b"rest"]).unwrap();
+    assert_eq!(answer(under_way.complete(&OnLane::here())), "2 shufflePush_0_0_2_0");
+    // As one that met another writer: Spark pushes on, and reads the block where it was written.
+    assert_eq!(fixture.push(block(0, 0, 3, 0), b"after"), "2 shufflePush_0_0_3_0");
+    assert_eq!(fixture.push(block(0, 0, 1, 7), b"after"), "2 shufflePush_0_0_1_7");
+    fixture.finalize(0, 0).unwrap();
+    assert_eq!(fixture.chunk(0, 0, 0, 0).unwrap(), b"before");
+}
+
+#[test]
 fn a_duplicate_whose_original_is_lost_leaves_no_half_block() {
     let fixture = Fixture::new();
     let (mut a, mut b) = (fixture.started(block(0, 0, 1, 0)), fixture.started(block(0, 0, 1, 0)));
