@@ -3,31 +3,25 @@
 #![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
 
 mod outcome;
+mod serving;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
 use self::outcome::{code, stderr, stdout};
+use self::serving::{Serving, sealed_shuffle, serve};
 
 const SECRET: &str = "a secret of the operator's tests";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const APP: &str = "app-1";
 
-fn sealed_shuffle() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
-    command.env_clear().stdin(Stdio::null());
-    command
-}
-
 /// `serve` with one registered application; killed on drop.
 struct Served {
-    process: Child,
-    admin: String,
+    serving: Serving,
     dir: TempDir,
 }
 
@@ -39,26 +33,18 @@ impl Served {
         write(&dir.path().join("token"), TOKEN, 0o600);
         // Others may pass through; what they must not read has its own mode.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let mut command = sealed_shuffle();
+        let mut command = serve(dir.path());
         command
-            .args(["serve", "--bind", "127.0.0.1", "--port", "0", "--admin", "127.0.0.1:0"])
             .arg("--conf")
             .arg(format!("spark.local.dir={}", dir.path().join("root").display()))
-            .env("STATE_DIRECTORY", dir.path().join("state"))
-            .env("_SPARK_AUTH_SECRET", SECRET)
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(dir.path().join("log")).unwrap());
+            .env("_SPARK_AUTH_SECRET", SECRET);
         for conf in conf {
             command.arg("--conf").arg(conf.replace("DIR", dir.path().to_str().unwrap()));
         }
-        let mut process = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let rest = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
-        let (address, admin) = rest.split_once(" admin on ").unwrap();
-        let served = Self { process, admin: admin.to_owned(), dir };
+        let served = Self { serving: Serving::start(command, &dir.path().join("log")), dir };
+        let address = served.serving.address.to_string();
         let registered = sealed_shuffle()
-            .args(["register", "--server", address, "--app-id", APP, "--executor-id", "1", "--local-dir"])
+            .args(["register", "--server", &address, "--app-id", APP, "--executor-id", "1", "--local-dir"])
             .arg(served.dir.path().join("root/blockmgr-1"))
             .env("_SPARK_AUTH_SECRET", SECRET)
             .output()
@@ -76,17 +62,6 @@ impl Served {
         let mut command = sealed_shuffle();
         command.arg("apps").args(arguments).env("STATE_DIRECTORY", self.dir.path().join("state"));
         command.output().unwrap()
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
     }
 }
 
@@ -107,18 +82,22 @@ fn apps_shows_and_ends_applications_at_the_socket_by_itself() {
     let again = served.apps(&["--end", APP]);
     assert_eq!(code(&again), 66);
     assert!(stderr(&again).contains("knows no application \"app-1\""), "{}", stderr(&again));
-    assert!(served.log().contains("end application"), "it is logged who asked: {}", served.log());
+    assert!(
+        served.serving.log().contains("end application"),
+        "it is logged who asked: {}",
+        served.serving.log()
+    );
 }
 
 #[test]
 fn apps_ends_nothing_over_tcp_without_the_token() {
     let served = Served::start(&[]);
-    let refused = served.apps(&["--admin", &served.admin, "--end", APP]);
+    let refused = served.apps(&["--admin", &served.serving.admin, "--end", APP]);
     assert_eq!(code(&refused), 77, "{}", stderr(&refused));
     for word in ["spark.sealed.admin.token-file", served.socket().to_str().unwrap()] {
         assert!(stderr(&refused).contains(word), "{word} is not in {}", stderr(&refused));
     }
-    assert_eq!(code(&served.apps(&["--admin", &served.admin])), 0, "reading stays");
+    assert_eq!(code(&served.apps(&["--admin", &served.serving.admin])), 0, "reading stays");
     let socket = served.socket();
     let ended = served.apps(&["--socket", socket.to_str().unwrap(), "--end", APP]);
     assert_eq!(code(&ended), 0, "{}", stderr(&ended));
@@ -130,7 +109,7 @@ fn apps_ends_an_application_over_tcp_with_the_token_alone() {
     let (token, other) = (served.dir.path().join("token"), served.dir.path().join("other"));
     write(&other, &TOKEN.replace('f', "e"), 0o600);
     let ends = |file: &Path| {
-        served.apps(&["--admin", &served.admin, "--end", APP, "--token-file", file.to_str().unwrap()])
+        served.apps(&["--admin", &served.serving.admin, "--end", APP, "--token-file", file.to_str().unwrap()])
     };
     let refused = ends(&other);
     assert_eq!(code(&refused), 77, "{}", stderr(&refused));
@@ -141,7 +120,7 @@ fn apps_ends_an_application_over_tcp_with_the_token_alone() {
     assert!(stderr(&open).contains("chmod 600"), "{}", stderr(&open));
     let ended = ends(&token);
     assert_eq!(code(&ended), 0, "{}", stderr(&ended));
-    assert!(!served.log().contains(TOKEN));
+    assert!(!served.serving.log().contains(TOKEN));
 }
 
 #[test]
@@ -159,7 +138,7 @@ fn socket_can_be_moved_and_switched_off() {
     );
     let off = Served::start(&["spark.sealed.admin.socket=off"]);
     assert!(!off.socket().exists());
-    let refused = off.apps(&["--admin", &off.admin, "--end", APP]);
+    let refused = off.apps(&["--admin", &off.serving.admin, "--end", APP]);
     assert!(stderr(&refused).contains("give the server a socket"), "{}", stderr(&refused));
 }
 

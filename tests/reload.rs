@@ -3,32 +3,27 @@
 #![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
 
 mod running;
+mod serving;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::serving::{Serving, sealed_shuffle, serve};
 use running::{APP, CTR, GCM, PATIENCE, Peer, eventually, register};
-
-fn sealed_shuffle() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
-    command.env_clear().stdin(Stdio::null());
-    command
-}
 
 /// `serve` with a properties file that a test writes anew; killed on drop.
 struct Served {
-    process: Child,
+    serving: Serving,
     address: SocketAddr,
-    admin: String,
     dir: TempDir,
 }
 
@@ -37,23 +32,11 @@ impl Served {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("root")).unwrap();
         fs::create_dir(dir.path().join("secrets")).unwrap();
-        let mut process = {
-            write_properties(&dir, properties);
-            sealed_shuffle()
-                .args(["serve", "--bind", "127.0.0.1", "--port", "0", "--admin", "127.0.0.1:0"])
-                .arg("--properties-file")
-                .arg(dir.path().join("properties"))
-                .env("STATE_DIRECTORY", dir.path().join("state"))
-                .stdout(Stdio::piped())
-                .stderr(fs::File::create(dir.path().join("log")).unwrap())
-                .spawn()
-                .unwrap()
-        };
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let rest = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}"));
-        let (address, admin) = rest.split_once(" admin on ").unwrap();
-        Self { process, address: address.parse().unwrap(), admin: admin.to_owned(), dir }
+        write_properties(&dir, properties);
+        let mut command = serve(dir.path());
+        command.arg("--properties-file").arg(dir.path().join("properties"));
+        let serving = Serving::start(command, &dir.path().join("log"));
+        Self { address: serving.address, serving, dir }
     }
 
     /// Rewrites the file, sends SIGHUP and waits for `result` to be counted.
@@ -61,13 +44,12 @@ impl Served {
         let sample = format!("sealed_shuffle_reloads_total{{reason=\"{result}\"}}");
         let before = self.metric(&sample);
         write_properties(&self.dir, properties);
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::HUP).unwrap();
+        self.serving.signal(Signal::HUP);
         eventually("it has read the file", || self.metric(&sample) == before + 1);
     }
 
     fn metric(&self, sample: &str) -> u64 {
-        let mut socket = std::net::TcpStream::connect(&self.admin).unwrap();
+        let mut socket = std::net::TcpStream::connect(&self.serving.admin).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         std::io::Write::write_all(
             &mut socket,
@@ -81,7 +63,7 @@ impl Served {
     }
 
     fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap()
+        self.serving.log()
     }
 
     fn secret(&self, name: &str, text: &str, mode: u32) {
@@ -96,14 +78,7 @@ impl Served {
     }
 
     fn apps(&self, more: &[&str]) -> Output {
-        sealed_shuffle().args(["apps", "--admin", &self.admin]).args(more).output().unwrap()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
+        sealed_shuffle().args(["apps", "--admin", &self.serving.admin]).args(more).output().unwrap()
     }
 }
 
