@@ -10,6 +10,7 @@ mod running;
 mod all_at_once;
 mod certificates;
 mod farewell;
+mod floods;
 mod nested;
 mod rotation;
 mod support;
