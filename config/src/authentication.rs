@@ -105,7 +105,14 @@ pub(crate) fn resolve(values: &mut Values<'_>, policy: &Policy) -> (Authenticati
 /// nothing is added.
 pub fn refuse_without_secret(values: &mut Values<'_>, reason: String, otherwise: String) {
     let secret = &keys::AUTHENTICATE_SECRET as &dyn AnyKey;
-    let named = [secret, &keys::SECRET_FILE, &keys::SECRET_DIR, &keys::HANDOVER_SOCKET];
+    let named = [
+        secret,
+        &keys::SECRET_FILE,
+        &keys::EXECUTOR_SECRET_BYTES,
+        &keys::SECRET_BYTES,
+        &keys::SECRET_DIR,
+        &keys::HANDOVER_SOCKET,
+    ];
     if values.refused(&[secret::VARIABLE]) || values.refused(&named.map(AnyKey::name)) {
         return;
     }

@@ -39,6 +39,11 @@ pub trait Environment {
         rustix::process::geteuid().as_raw()
     }
 
+    /// The user that owns a file; symbolic links are followed.
+    fn owner(&self, path: &Path) -> io::Result<u32> {
+        Ok(std::fs::metadata(path)?.uid())
+    }
+
     /// The soft limit of open descriptors (`RLIMIT_NOFILE`); `None` when unlimited.
     fn descriptor_limit(&self) -> Option<u64> {
         rustix::process::getrlimit(rustix::process::Resource::Nofile).current

@@ -20,6 +20,8 @@ pub struct FakeEnvironment {
     vars: BTreeMap<String, OsString>,
     files: BTreeMap<PathBuf, (Vec<u8>, u32)>,
     dirs: Vec<PathBuf>,
+    /// Files of other users than ours.
+    owners: BTreeMap<PathBuf, u32>,
     stdin: Vec<u8>,
     /// What `ulimit -n` would say.
     pub descriptor_limit: Option<u64>,
@@ -31,6 +33,7 @@ impl Default for FakeEnvironment {
             vars: BTreeMap::new(),
             files: BTreeMap::new(),
             dirs: Vec::new(),
+            owners: BTreeMap::new(),
             stdin: Vec::new(),
             descriptor_limit: Some(65536),
         }
@@ -59,6 +62,12 @@ impl FakeEnvironment {
     /// A directory.
     pub fn with_dir(mut self, path: &str) -> Self {
         self.dirs.push(path.into());
+        self
+    }
+
+    /// The owner of a file that was added.
+    pub fn with_owner(mut self, path: &str, user: u32) -> Self {
+        self.owners.insert(path.into(), user);
         self
     }
 
@@ -93,6 +102,10 @@ impl Environment for FakeEnvironment {
 
     fn user_id(&self) -> u32 {
         1000
+    }
+
+    fn owner(&self, path: &Path) -> io::Result<u32> {
+        Ok(self.owners.get(path).copied().unwrap_or_else(|| self.user_id()))
     }
 
     fn descriptor_limit(&self) -> Option<u64> {

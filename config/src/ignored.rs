@@ -14,16 +14,13 @@ pub(crate) struct Ignored {
 const STORE_TYPE: &str = "stores are told apart by their content";
 const RELOADED: &str = "every file of TLS is read again when it changes";
 const ONE_STORE: &str = "the recovery store has one form";
-const KUBERNETES: &str = "Spark reads it on Kubernetes, for its own processes";
 const APPLICATION: &str = "applications read it";
 const LEGACY: &str = "it follows from the other keys of the handshake of Spark 2.2 to 3.0";
 
 /// Every such key.
 pub(crate) static IGNORED: &[Ignored] = &[
     quiet("spark.authenticate.secretBitLength", "secrets are not generated here"),
-    quiet("spark.authenticate.secret.file", KUBERNETES),
-    quiet("spark.authenticate.secret.driver.file", KUBERNETES),
-    quiet("spark.authenticate.secret.executor.file", KUBERNETES),
+    quiet("spark.authenticate.secret.driver.file", "the driver reads it on Kubernetes"),
     quiet("spark.authenticate.enableSaslEncryption.aes.*", "no Spark since 2.2 reads it"),
     quiet("spark.network.crypto.saslFallback", "there is no weaker mode to fall back to"),
     quiet("spark.network.crypto.config.*", "it tunes the JVM's crypto library"),

@@ -1,8 +1,9 @@
 //! Where the secret comes from.
 //!
 //! `_SPARK_AUTH_SECRET` in the environment comes first, as in Spark (SecurityManager.getSecretKey, Spark 4.3.0),
-//! then `spark.authenticate.secret`, then the file of `spark.sealed.auth.secret-file`. The file's text is taken
-//! as it stands, a final line break included: a generated secret may consist of any characters, and both sides must have
+//! then `spark.authenticate.secret`, then the file of `spark.sealed.auth.secret-file`, then the bytes of
+//! `spark.authenticate.secret.executor.file` or `.file` in Base64 (SecurityManager.secretKeyFromFile). The text of
+//! `spark.sealed.auth.secret-file` is taken as it stands, a final line break included: a generated secret may consist of any characters, and both sides must have
 //! the same ones. Editors like to add a line break, so a warning names it. For a rotation, a server may have the previous
 //! secret, too. Instead of one secret it may have a directory with one file per application, which the server reads at a
 //! handshake. A secret that was handed over for one application comes before all of them, and needs none of them.
@@ -11,6 +12,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::error::Issue;
@@ -30,8 +33,10 @@ pub enum SecretSource {
     Environment,
     /// `spark.authenticate.secret`.
     Key(Origin),
-    /// A file.
+    /// A file with its text.
     File(PathBuf),
+    /// A file with its bytes, of which it is the Base64 text.
+    Bytes(PathBuf),
     /// Standard input.
     StandardInput,
     /// The program that the server or client is part of.
@@ -44,6 +49,7 @@ impl fmt::Display for SecretSource {
             Self::Environment => write!(f, "environment {VARIABLE}"),
             Self::Key(origin) => write!(f, "{} ({origin})", keys::AUTHENTICATE_SECRET.name()),
             Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Bytes(path) => write!(f, "Base64 of file {}", path.display()),
             Self::StandardInput => f.write_str("standard input"),
             Self::Program => f.write_str("the program"),
         }
@@ -208,8 +214,93 @@ pub fn resolve(values: &mut Values<'_>) -> Option<ConfiguredSecret> {
         shadowed(values, keys::AUTHENTICATE_SECRET.name(), [(file.is_some(), &keys::SECRET_FILE)]);
         return Some(ConfiguredSecret { source: SecretSource::Key(origin), text });
     }
-    let (path, origin) = file?;
-    from_file(values, &keys::SECRET_FILE, &path, origin)
+    let bytes = from_bytes(values, file.is_some());
+    match file {
+        Some((path, origin)) => from_file(values, &keys::SECRET_FILE, &path, origin),
+        None => bytes,
+    }
+}
+
+/// The secret whose bytes lie in a file. `is_shadowed` by a file that comes before.
+fn from_bytes(values: &mut Values<'_>, is_shadowed: bool) -> Option<ConfiguredSecret> {
+    let for_executors =
+        values.optional(&keys::EXECUTOR_SECRET_BYTES).map(|found| (found, &keys::EXECUTOR_SECRET_BYTES));
+    let for_all = values.optional(&keys::SECRET_BYTES).map(|found| (found, &keys::SECRET_BYTES));
+    let ((path, origin), key) = for_executors.or(for_all)?;
+    if is_shadowed {
+        shadowed(values, keys::SECRET_FILE.name(), [(true, key)]);
+        return None;
+    }
+    let source = SecretSource::Bytes(PathBuf::from(&path));
+    let issuer = Issuer { key, path: &path, origin };
+    let bytes = read_secret(values, &issuer, &source)?;
+    let text = Zeroizing::new(STANDARD.encode(&*bytes));
+    is_kept_close(values, &issuer, &source).then_some(ConfiguredSecret { source, text })
+}
+
+/// The key that named a file, for what is wrong with it.
+struct Issuer<'a> {
+    key: &'a dyn AnyKey,
+    path: &'a str,
+    origin: Origin,
+}
+
+impl Issuer<'_> {
+    fn issue(&self, reason: String, remedy: &str) -> Issue {
+        Issue::new(self.key.name(), reason, remedy).with_value(self.path).with_origin(self.origin.clone())
+    }
+}
+
+/// The bytes of a file that is there and not empty.
+fn read_secret(
+    values: &mut Values<'_>,
+    issuer: &Issuer<'_>,
+    source: &SecretSource,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let environment = values.environment();
+    let read = match source {
+        SecretSource::StandardInput => environment.read_stdin(),
+        _ => environment.read(Path::new(issuer.path)),
+    };
+    match read {
+        Ok(bytes) if bytes.is_empty() => {
+            values.refuse(issuer.issue("the secret is empty".into(), "write the secret into it"));
+            None
+        }
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let uid = environment.user_id();
+            let reason = format!("the secret cannot be read by user {uid}: {error}");
+            values.refuse(issuer.issue(reason, "make it readable to this user alone"));
+            None
+        }
+    }
+}
+
+/// Whether no other users can read the file of a secret; those of its group are warned about. Root's file that the group
+/// lets us read is how Kubernetes mounts a Secret for a pod with `fsGroup`.
+fn is_kept_close(values: &mut Values<'_>, issuer: &Issuer<'_>, source: &SecretSource) -> bool {
+    let environment = values.environment();
+    let path = Path::new(issuer.path);
+    let Ok(stat) = environment.stat(path) else { return true };
+    let mode = stat.mode;
+    if *source == SecretSource::StandardInput || mode & 0o077 == 0 {
+        return true;
+    }
+    if mode & 0o004 != 0 {
+        let reason = format!("every user of the machine can read the secret (mode {mode:04o})");
+        let remedy = "chmod 600, and think of it as known; on Kubernetes give the volume defaultMode: 0440, and the pod \
+                      an fsGroup";
+        values.refuse(issuer.issue(reason, remedy));
+        return false;
+    }
+    let is_mounted = mode & 0o037 == 0
+        && environment.user_id() != 0
+        && environment.owner(path).is_ok_and(|user| user == 0);
+    if !is_mounted {
+        values.warn(format!("{source} with the secret is open to other users (mode {mode:04o}): chmod 600"));
+    }
+    true
 }
 
 fn shadowed<const N: usize>(values: &mut Values<'_>, winner: &str, others: [(bool, &dyn AnyKey); N]) {
@@ -224,36 +315,19 @@ fn from_file(
     path: &str,
     origin: Origin,
 ) -> Option<ConfiguredSecret> {
-    let issue = |reason: String, remedy: &str| {
-        Issue::new(key.name(), reason, remedy).with_value(path).with_origin(origin.clone())
+    let source = match path {
+        "-" => SecretSource::StandardInput,
+        path => SecretSource::File(path.into()),
     };
-    let environment = values.environment();
-    let (source, read) = if path == "-" {
-        (SecretSource::StandardInput, environment.read_stdin())
-    } else {
-        (SecretSource::File(path.into()), environment.read(Path::new(path)))
-    };
-    let mut bytes = match read {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let uid = environment.user_id();
-            let reason = format!("the secret cannot be read by user {uid}: {error}");
-            values.refuse(issue(reason, "make it readable to this user alone"));
-            return None;
-        }
-    };
-    if bytes.is_empty() {
-        values.refuse(issue("the secret is empty".into(), "write the secret into it"));
-        return None;
-    }
+    let issuer = Issuer { key, path, origin };
+    let mut bytes = read_secret(values, &issuer, &source)?;
     let text = match String::from_utf8(std::mem::take(&mut *bytes)) {
         Ok(text) => Zeroizing::new(text),
         Err(error) => {
             drop(Zeroizing::new(error.into_bytes()));
-            values.refuse(issue(
-                "the secret is not UTF-8 text".into(),
-                "encode it, in hexadecimal for instance",
-            ));
+            let remedy = "encode it, in hexadecimal for instance; where Spark reads it with \
+                          spark.authenticate.secret.file, name it with that key, and its Base64 text is the secret";
+            values.refuse(issuer.issue("the secret is not UTF-8 text".into(), remedy));
             return None;
         }
     };
@@ -263,19 +337,5 @@ fn from_file(
              (printf %s) unless the applications' secret ends so, too"
         ));
     }
-    if source != SecretSource::StandardInput
-        && let Ok(stat) = environment.stat(Path::new(path))
-        && stat.mode & 0o077 != 0
-    {
-        if stat.mode & 0o004 != 0 {
-            let reason = format!("every user of the machine can read the secret (mode {:04o})", stat.mode);
-            values.refuse(issue(reason, "chmod 600, and think of it as known"));
-            return None;
-        }
-        values.warn(format!(
-            "{source} with the secret is open to other users (mode {:04o}): chmod 600",
-            stat.mode
-        ));
-    }
-    Some(ConfiguredSecret { source, text })
+    is_kept_close(values, &issuer, &source).then_some(ConfiguredSecret { source, text })
 }

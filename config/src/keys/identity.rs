@@ -45,6 +45,27 @@ keys! {
     .near("spark.authenticate.secret")
     .reloads();
 
+    /// A file with the bytes of the secret, for executors.
+    pub static EXECUTOR_SECRET_BYTES: Key<Text> = Key::new(
+        "spark.authenticate.secret.executor.file",
+        Text { what: "path" },
+        Unset("as `spark.authenticate.secret.file`"),
+        Both,
+        "The file of `spark.authenticate.secret.file` as executors see it. It comes before that.",
+    )
+    .reloads();
+
+    /// A file with the bytes of the secret.
+    pub static SECRET_BYTES: Key<Text> = Key::new(
+        "spark.authenticate.secret.file",
+        Text { what: "path" },
+        Unset("none"),
+        Both,
+        "File whose bytes, in Base64, are the secret, as Spark has it on Kubernetes, when nothing else gives one: neither the \
+         environment, `spark.authenticate.secret` nor `spark.sealed.auth.secret-file`.",
+    )
+    .reloads();
+
     /// The shared secret before this one.
     pub static PREVIOUS_SECRET_FILE: Key<Text> = Key::new(
         "spark.sealed.auth.previous-secret-file",

@@ -126,3 +126,34 @@ fn the_secret_before_needs_one_after_it() {
     let error = serve(&[PREVIOUS], &environment).unwrap_err();
     assert_eq!(error.issues[0].subject, "spark.sealed.auth.previous-secret-file");
 }
+
+const BYTES: &str = "spark.authenticate.secret.file=/bytes";
+const EXECUTORS: &str = "spark.authenticate.secret.executor.file=/executors";
+
+#[test]
+fn bytes_of_a_file_are_the_secret_in_base64_as_on_kubernetes() {
+    let environment = bare().with_file("/bytes", b"\xff\x00\n").with_file("/executors", "of executors");
+    let of_all = (SecretSource::Bytes("/bytes".into()), "/wAK".to_owned());
+    assert_eq!(secret(&[BYTES], &environment), of_all);
+    let of_executors = (SecretSource::Bytes("/executors".into()), "b2YgZXhlY3V0b3Jz".to_owned());
+    assert_eq!(secret(&[BYTES, EXECUTORS], &environment), of_executors);
+    // What is ours comes before it, and says so.
+    let environment = environment.with_file("/secret", "text");
+    assert_eq!(secret(&[BYTES, FILE], &environment).1, "text");
+    let config = serve(&[BYTES, FILE], &environment).unwrap();
+    assert!(warnings(&config.report.notices)[0].contains("spark.authenticate.secret.file has no effect"));
+}
+
+#[test]
+fn a_mounted_secret_is_taken_from_root_through_its_group_and_not_from_everybody() {
+    for (owner, mode, warned) in [(0, 0o440, false), (0, 0o460, true), (1000, 0o440, true), (7, 0o440, true)]
+    {
+        let environment =
+            bare().with_file("/bytes", "s").with_mode("/bytes", mode).with_owner("/bytes", owner);
+        let config = serve(&[BYTES], &environment).unwrap();
+        assert_eq!(!warnings(&config.report.notices).is_empty(), warned, "{owner} {mode:o}");
+    }
+    let environment = bare().with_file("/bytes", "s").with_mode("/bytes", 0o644).with_owner("/bytes", 0);
+    let refused = serve(&[BYTES], &environment);
+    assert_refused(refused, "spark.authenticate.secret.file", &["0644", "chmod 600", "defaultMode: 0440"]);
+}
