@@ -158,6 +158,16 @@ impl Disk {
         self.confinement.open_directory(on, self.handle(), path)
     }
 
+    /// The same where no mount point beneath the root is crossed.
+    pub(super) fn open_directory_here(&self, on: &OnLane, path: &str) -> Result<OwnedFd, OpenFailure> {
+        self.confinement.open_directory_here(on, self.handle(), path)
+    }
+
+    /// Removes the empty directory `name` from the directory `dir`.
+    pub(super) fn remove_directory(&self, on: &OnLane, dir: &str, name: &str) -> Result<(), OpenFailure> {
+        self.confinement.remove_directory(on, self.handle(), dir, name)
+    }
+
     pub(super) fn sync_dir(&self, on: &OnLane, dir: &str) -> Result<(), OpenFailure> {
         self.confinement.sync_dir(on, self.handle(), dir)
     }

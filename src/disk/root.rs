@@ -197,6 +197,11 @@ impl LocalDir {
         self.text.as_deref().unwrap_or(&self.path)
     }
 
+    /// The canonical path, for people and lists.
+    pub fn shown(&self) -> &str {
+        &self.path
+    }
+
     /// The canonical path.
     pub(super) fn path(&self) -> &Arc<str> {
         &self.path
@@ -205,6 +210,11 @@ impl LocalDir {
     /// The canonical path below the root; empty for the root itself.
     pub fn relative(&self) -> &str {
         usize::try_from(self.below).ok().and_then(|at| self.path.get(at..)).unwrap_or("")
+    }
+
+    /// Its own name; empty for the root itself.
+    pub(super) fn name(&self) -> &str {
+        self.relative().rsplit('/').next().unwrap_or("")
     }
 
     /// Whether it was there when it was registered.
@@ -237,7 +247,7 @@ impl LocalDir {
     }
 
     /// Position of its disk among the configured ones.
-    pub(super) fn disk_number(&self) -> usize {
+    pub(crate) fn disk_number(&self) -> usize {
         usize::from(self.root.0)
     }
 
