@@ -201,7 +201,12 @@ impl Taken {
 fn find(on: &OnLane, roots: &Roots, taken: Option<&Taken>, age: Duration) -> Result<Vec<Orphan>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     let mut orphans = Vec::new();
-    for disk in roots.disks() {
+    for (n, disk) in roots.disks().iter().enumerate() {
+        if roots.is_there_twice(on, n) {
+            let text =
+                format!("{} is another root, too, by another mount: name one of them", disk.path().display());
+            return Err(Failure::new(Exit::Config, text));
+        }
         let mut look = OrphanLook::default();
         while look.step(on, disk).map_err(|error| failed(&error))? == Step::More {}
         let (found, passed_over) = look.found();

@@ -124,6 +124,12 @@ impl Disk {
         same() != Some(true)
     }
 
+    /// Whether it is the same directory as another one, by another mount perhaps.
+    pub(super) fn is_same_place(&self, _: &OnLane, other: &Self) -> bool {
+        let place = |disk: &Self| rustix::fs::fstat(&disk.handle).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+        place(self).is_some_and(|here| Some(here) == place(other))
+    }
+
     /// What is left of a canonical path below this root, by whole components.
     pub(super) fn beneath<'a>(&self, path: &'a str) -> Option<&'a str> {
         beneath(path, &self.path)

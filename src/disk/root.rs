@@ -154,6 +154,14 @@ impl Roots {
         }
     }
 
+    /// Whether another root is the same directory, by another mount perhaps. What is registered by one path is then unknown
+    /// by the other.
+    pub fn is_there_twice(&self, on: &OnLane, disk: usize) -> bool {
+        let Some(this) = self.disks.get(disk) else { return false };
+        let mut others = self.disks.iter().enumerate().filter(|(n, _)| *n != disk);
+        others.any(|(_, other)| this.is_same_place(on, other))
+    }
+
     /// Whether an executor's directory is there.
     pub fn presence(&self, on: &OnLane, dir: &LocalDir) -> Presence {
         match self.disk(dir).identity(on, dir.relative()) {

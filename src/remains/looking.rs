@@ -121,6 +121,11 @@ impl Remains {
         let store = Arc::clone(&self.store);
         let judged = lane.run(move |on| {
             let Some(root) = store.roots().disks().get(disk) else { return Vec::new() };
+            if store.roots().is_there_twice(on, disk) {
+                let root = root.path().display();
+                warn!(%root, "two roots are one directory: what one of them registers is unknown by the other, and nothing is looked for there");
+                return Vec::new();
+            }
             let accept = |below: &String| {
                 let path = root.path().join(below);
                 store.roots().accept(on, path.to_str()?).ok()

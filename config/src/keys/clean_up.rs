@@ -42,8 +42,8 @@ keys! {
         Time::ours(HOUR, YEAR),
         Is("7d"),
         Serve,
-        "For how long nothing in a directory was written before it counts as left behind. Longer than any application of \
-         the node that does not use this service stays quiet.",
+        "For how long nothing in a directory was written before it counts as left behind. Longer than any driver of the \
+         node, and any application that does not use this service, stays quiet.",
     );
 
     /// Files of dead executors.

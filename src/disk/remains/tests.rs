@@ -233,6 +233,15 @@ fn the_walk_ends_at_what_was_written_late() {
 }
 
 #[test]
+fn a_root_that_is_there_twice_is_told() {
+    let tree = Tree::new();
+    fs::create_dir(tree.root.join("other")).unwrap();
+    let (root, other) = (tree.root.clone(), tree.root.join("other"));
+    let is_twice = |roots: &[&PathBuf]| Roots::open(roots).unwrap().is_there_twice(&OnLane::here(), 0);
+    assert!(is_twice(&[&root, &other, &root]) && !is_twice(&[&root, &other]) && !is_twice(&[&root]));
+}
+
+#[test]
 fn block_directories_are_found_where_spark_and_yarn_put_them_and_nowhere_else() {
     let tree = Tree::new();
     let block_dir = block_dir();
