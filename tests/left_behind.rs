@@ -180,6 +180,42 @@ fn nothing_is_removed_unless_the_server_of_these_roots_says_what_is_taken() {
     assert_eq!(code(&served.orphans(&["--older-than", "yesterday"])), 2);
 }
 
+/// What is mounted at a place, until dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// None where this user may not mount.
+    fn bind(from: &Path, at: &Path) -> Option<Self> {
+        let done = Command::new("mount").arg("--bind").args([from, at]).stderr(Stdio::null()).status();
+        done.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        Command::new("umount").arg(&self.0).status().unwrap();
+    }
+}
+
+#[test]
+fn what_is_mounted_beneath_a_root_is_not_looked_into() {
+    let served = Served::start(&[]);
+    let other = served.dir.path().join("other/00");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("rdd_1_2"), "another's").unwrap();
+    let place = served.root().join("blockmgr-22222222-2222-3333-4444-555555555555");
+    fs::create_dir(&place).unwrap();
+    let Some(_mounted) = Mounted::bind(other.parent().unwrap(), &place) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let removed = served.orphans(&["--older-than", "0s", "--delete"]);
+    assert!(!stdout(&removed).contains(place.to_str().unwrap()), "{}", stdout(&removed));
+    assert!(stderr(&removed).contains("leaves its root"), "{}", stderr(&removed));
+    assert!(other.join("rdd_1_2").exists());
+    assert!(!served.root().join(ORPHAN).exists(), "the control");
+}
+
 /// The page of a Worker and its Master, at one address.
 struct Cluster {
     address: String,

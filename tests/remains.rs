@@ -7,6 +7,7 @@ mod running;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use sealed_shuffle::{AppId, CleanUpConfig, Clears, Receiver, ServerConfig};
@@ -100,6 +101,60 @@ fn nothing_goes_otherwise_and_a_dry_run_counts() {
         eventually("nothing waits", || running.metric("sealed_shuffle_cleanup_waiting") == 0);
         assert_eq!((files(&dir).len(), removed(&running, "application")), (6, 0), "{applications:?}");
     }
+}
+
+/// A root that cannot be written for a while, until dropped.
+struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    /// None where this user may not mount.
+    fn mount(dir: &Path) -> Option<Self> {
+        let mount = |options: &[&str]| {
+            let done = Command::new("mount").args(options).stderr(Stdio::null()).status();
+            done.is_ok_and(|status| status.success())
+        };
+        let path = dir.to_str().unwrap();
+        let mounted = mount(&["--bind", path, path]).then(|| Self(dir.to_owned()))?;
+        mount(&["-o", "remount,bind,ro", path]).then_some(mounted)
+    }
+
+    fn becomes_writable(&self) {
+        let done = Command::new("mount").args(["-o", "remount,bind,rw"]).arg(&self.0).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        // The server holds the root still.
+        Command::new("umount").arg("--lazy").arg(&self.0).status().unwrap();
+    }
+}
+
+#[test]
+fn a_disk_that_refuses_holds_up_no_other_and_is_asked_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let second = temp.path().canonicalize().unwrap().join("second");
+    fill(&second.join(TWO));
+    let Some(disk) = ReadOnly::mount(&second) else {
+        println!("skipped: this user may not mount");
+        return;
+    };
+    let running = Running::start_with(|config| {
+        config.clean_up = CleanUpConfig { applications: Clears::On, ..CleanUpConfig::default() };
+        // The bad one comes first.
+        config.roots.paths.insert(0, second.clone());
+    });
+    let (bad, good) = (second.join(TWO), running.root.join(ONE));
+    fill(&good);
+    running.peer(GCM).rpc(&register(&[bad.to_str().unwrap(), good.to_str().unwrap()])).unwrap();
+    running.server.forget(&AppId::new(APP)).unwrap();
+    eventually("the good disk is cleared", || !good.exists());
+    assert_eq!((files(&bad).len(), running.metric("sealed_shuffle_cleanup_waiting")), (6, 1));
+    disk.becomes_writable();
+    eventually("so is the other", || !bad.exists());
+    eventually("nothing waits", || running.metric("sealed_shuffle_cleanup_waiting") == 0);
+    assert_eq!(removed(&running, "application"), 12);
 }
 
 #[test]
