@@ -54,6 +54,9 @@ const STEP: usize = 256;
 /// Between two looks for something to clear.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Time for the journal to reach the disk at the end.
+const CLOSING: Duration = Duration::from_secs(10);
+
 /// What applications leave behind on the disks of a server.
 #[derive(Debug)]
 pub(crate) struct Remains {
@@ -111,10 +114,14 @@ impl Remains {
         self.keep_journal().await;
     }
 
-    /// Writes the journal a last time.
+    /// Writes the journal a last time. A disk that does not answer does not hold up the process.
     pub(crate) async fn close(&self) {
-        if let Some(journal) = &self.journal {
-            journal.save(self.store.executors()).await;
+        let Some(journal) = &self.journal else { return };
+        let saving = journal.save(self.store.executors());
+        if tokio::time::timeout(CLOSING, saving).await.is_err() {
+            warn!(
+                "the list of directories that are to be cleared was not written in time: a restart may forget some"
+            );
         }
     }
 
