@@ -10,6 +10,7 @@
 //!
 //! `disk` opens blocks here, and `keys` the secrets of applications.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -76,6 +77,40 @@ impl Confinement {
         self.open(on, root, path, READ_DIRECTORY, Links::Refused)
     }
 
+    /// The same where no mount point beneath `root` is crossed: what lies behind one is another's.
+    pub(crate) fn open_directory_here(
+        self,
+        on: &OnLane,
+        root: BorrowedFd<'_>,
+        path: &str,
+    ) -> Result<OwnedFd, OpenFailure> {
+        let opened = match self {
+            Self::Kernel => {
+                let resolve = resolve(Links::Refused) | ResolveFlags::NO_XDEV;
+                open_in_kernel(root, path, READ_DIRECTORY, resolve)?
+            }
+            Self::Walk => self.open(on, root, path, READ_DIRECTORY, Links::Refused)?,
+        };
+        // A walk sees other file systems, but no mount of the same one.
+        let [held, there] = [rustix::fs::fstat(root)?, rustix::fs::fstat(&opened)?];
+        if held.st_dev == there.st_dev { Ok(opened) } else { Err(OpenFailure::Escapes) }
+    }
+
+    /// Removes the empty directory `name` from the directory `dir` beneath `root`.
+    pub(crate) fn remove_directory(
+        self,
+        on: &OnLane,
+        root: BorrowedFd<'_>,
+        dir: &str,
+        name: &str,
+    ) -> Result<(), OpenFailure> {
+        if !is_plain(name) {
+            return Err(OpenFailure::Escapes);
+        }
+        let dir = self.open(on, root, dir, DIRECTORY, Links::Refused)?;
+        Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    }
+
     /// Makes the file `name` in the directory `dir` beneath `root`, for writing, with mode 0600. A file of that name is
     /// removed first: a process that has it open, or a further name for it, keeps its content.
     pub(crate) fn create(
@@ -128,7 +163,7 @@ impl Confinement {
         links: Links,
     ) -> Result<OwnedFd, OpenFailure> {
         match self {
-            Self::Kernel => open_in_kernel(root, path, flags, links),
+            Self::Kernel => open_in_kernel(root, path, flags, resolve(links)),
             Self::Walk => walk(root, path, flags),
         }
     }
@@ -146,6 +181,11 @@ pub(crate) fn identity(_: &OnLane, root: BorrowedFd<'_>, path: &str) -> Result<O
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// Opens the directory `name` of an open one, so that its names can be read. A link is not followed.
+pub(crate) fn open_directory_in(_: &OnLane, dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(dir, name, READ_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// Why a confined call failed, before the path is known.
@@ -202,11 +242,11 @@ fn open_in_kernel(
     root: BorrowedFd<'_>,
     path: &str,
     flags: OFlags,
-    links: Links,
+    resolve: ResolveFlags,
 ) -> Result<OwnedFd, OpenFailure> {
     let mut tries = 0;
     loop {
-        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve(links)) {
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) if tries < RENAME_RETRIES => tries += 1,
             other => return Ok(other?),
         }

@@ -66,6 +66,7 @@ mod listeners;
 mod local_socket;
 mod merge;
 mod private_file;
+mod remains;
 mod sealed_files;
 mod server;
 mod state;
@@ -79,9 +80,9 @@ pub use self::server::{DrainOutcome, Server, StartError};
 
 // Of the packages below, so that an embedder names one package.
 pub use sealed_shuffle_config::{
-    AdminConfig, AppPolicy, ByteCount, ConfiguredSecret, EnvelopeConfig, HandoverConfig, KeySource,
-    MergeConfig, OutagePolicy, Policy, SaslSettings, SecretDirectory, ServerConfig, ServerTimeouts,
-    SocketOptions, TlsConfig, TlsFile, TlsSource,
+    AdminConfig, AppPolicy, ByteCount, CleanUpConfig, Clears, ConfiguredSecret, EnvelopeConfig,
+    HandoverConfig, KeySource, MergeConfig, OutagePolicy, Policy, SaslSettings, SecretDirectory,
+    ServerConfig, ServerTimeouts, SocketOptions, TlsConfig, TlsFile, TlsSource,
 };
 pub use sealed_shuffle_protocol::channel::SecurityLevel;
 pub use sealed_shuffle_protocol::ids::AppId;

@@ -5,7 +5,7 @@
 //! its name is never half made.
 
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
@@ -28,6 +28,21 @@ pub(crate) fn make_directory(_: &OnLane, dir: &Path) -> io::Result<()> {
     }
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     sync(directory_of(dir))
+}
+
+/// What is in a file of at most `longest` bytes; `None` where there is none.
+pub(crate) fn read(_: &OnLane, path: &Path, longest: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(longest + 1).read_to_end(&mut bytes)?;
+    match u64::try_from(bytes.len()).is_ok_and(|length| length <= longest) {
+        true => Ok(Some(bytes)),
+        false => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {longest} bytes"))),
+    }
 }
 
 /// A file beside `path` that `fill` has filled, on the disk; removed when dropped. What it is filled by may be whatever

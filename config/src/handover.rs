@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::key::AnyKey;
+use super::environment::Environment;
+use super::error::ConfigError;
+use super::key::{AnyKey, Reader};
+use super::load::Sources;
 use super::local_socket::{check_place, users};
-use super::values::Values;
+use super::values::{Values, read_sources};
 use super::{Issue, keys};
 
 /// A socket at which another program says which applications begin and end, with their secrets.
@@ -23,6 +26,20 @@ impl HandoverConfig {
     /// `users` may hand over at `socket`, beside our own user and root.
     pub fn new(socket: impl Into<PathBuf>, users: Vec<u32>, wait: Duration) -> Self {
         Self { socket: socket.into(), users, wait }
+    }
+}
+
+impl HandoverConfig {
+    /// The socket of a server with these sources; what else it reads is not looked at.
+    pub fn socket_of(
+        sources: &Sources,
+        environment: &dyn Environment,
+    ) -> Result<Option<PathBuf>, ConfigError> {
+        let read = |v: &mut Values<'_>| {
+            let socket = v.optional(&keys::HANDOVER_SOCKET).filter(|(path, _)| !path.is_empty());
+            socket.map(|(path, _)| PathBuf::from(path))
+        };
+        Ok(read_sources(sources, environment, Reader::Serve, read)?.0)
     }
 }
 

@@ -8,6 +8,7 @@ use sealed_shuffle_protocol::limits::Limits;
 
 use super::admin::{self, AdminConfig};
 use super::authentication::{self, Authentication};
+use super::clean_up::CleanUpConfig;
 use super::confinement::ConfinementConfig;
 use super::envelope::{self, EnvelopeConfig};
 use super::environment::Environment;
@@ -91,6 +92,8 @@ pub struct ServerConfig {
     /// An application that was not used for this time is forgotten; `None` forgets none (`spark.sealed.app.idle-ttl`).
     /// 7 days.
     pub app_idle_ttl: Option<Duration>,
+    /// Files that applications leave behind (`spark.sealed.cleanup.*` and others). They stay, and are counted.
+    pub clean_up: CleanUpConfig,
     /// The operator's port (`spark.sealed.admin.*`). A socket in the state directory, and no address.
     pub admin: AdminConfig,
     /// The socket at which a successor asks for the ports; `None` takes none (`spark.sealed.takeover.socket`). In the
@@ -167,6 +170,7 @@ impl ServerConfig {
         let (authentication, secrets) = authentication::resolve(v, &policy);
         policy.anonymous = authentication == Authentication::Optional;
         let envelope = envelope::read(v);
+        let recovery = recovery(v);
         let app_scoped_dirs = v.optional(&keys::APP_SCOPED_DIRS).map(|(required, _)| required);
         Some(Self {
             listen,
@@ -214,7 +218,8 @@ impl ServerConfig {
             confinement: ConfinementConfig::read(v),
             merging: MergeConfig::read(v),
             log: v.value(&keys::LOG),
-            recovery: recovery(v),
+            recovery,
+            clean_up: CleanUpConfig::read(v, recovery),
             report: Report::default(),
             // Last, so that the faults of all other keys are found before it returns.
             roots: roots?,
@@ -327,10 +332,9 @@ fn limits(v: &mut Values<'_>) -> Limits {
     limits
 }
 
-/// Whether registrations outlast a restart. Reads two more keys of Spark's service, which have no effect.
+/// Whether registrations outlast a restart. Reads one more key of Spark's service, which has no effect.
 fn recovery(v: &mut Values<'_>) -> bool {
     v.value(&keys::UNKNOWN);
-    v.value(&keys::FETCH_RDD);
     if !v.value(&keys::VERIFY_BLOCK_PATHS) {
         v.refuse(
             Issue::new(

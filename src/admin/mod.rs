@@ -6,6 +6,7 @@
 //! | `GET /healthz` | `200 ok`, or `503 draining` while the server stops |
 //! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` marks those that LEVEL would refuse |
 //! | `GET /policy` | the policy as JSON: the levels that are served and targeted |
+//! | `GET /directories` | the roots, and the directories that belong to applications, as JSON; for operators, as changes are |
 //! | `DELETE /applications/ID` | forgets the application, and its secret if that was handed over; `404` for an unknown one |
 //!
 //! `ID` may be percent-encoded. The port speaks HTTP/1.1, at a Unix socket and over TCP. Who reaches the TCP port may
@@ -155,12 +156,14 @@ impl Port {
             Ok(question) => question,
             Err(unknown) => return refusal(unknown),
         };
-        if question.is_change() {
+        if question.is_for_operators() {
             if let Err(refused) = self.gate.admit_change(way, request) {
                 warn!(%way, "refused to {question}: {}", refused.text);
                 return refusal(refused);
             }
-            info!(%way, "asked to {question}");
+            if question.is_change() {
+                info!(%way, "asked to {question}");
+            }
         }
         answer(&self.server, question).await
     }

@@ -17,6 +17,8 @@ pub(super) enum Question {
     /// The table; `None` marks what the target of the policy would refuse.
     Applications(Option<SecurityLevel>),
     Policy,
+    /// The directories that belong to applications.
+    Directories,
     /// The application is over.
     End(AppId),
 }
@@ -31,12 +33,16 @@ impl Question {
             ("/healthz", _, &Method::GET) => Ok(Self::Health),
             ("/applications", _, &Method::GET) => target(uri.query()).map(Self::Applications),
             ("/policy", _, &Method::GET) => Ok(Self::Policy),
+            ("/directories", _, &Method::GET) => Ok(Self::Directories),
             (_, Some(app), &Method::DELETE) => Ok(Self::End(app_id(app))),
-            ("/metrics" | "/healthz" | "/applications" | "/policy", ..) => Err(Refusal::not_allowed("GET")),
+            ("/metrics" | "/healthz" | "/applications" | "/policy" | "/directories", ..) => {
+                Err(Refusal::not_allowed("GET"))
+            }
             (_, Some(_), _) => Err(Refusal::not_allowed("DELETE")),
             _ => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
-                "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, DELETE /applications/ID",
+                "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, GET /directories, \
+                 DELETE /applications/ID",
             )),
         }
     }
@@ -44,9 +50,14 @@ impl Question {
     /// Whether the answer changes anything.
     pub(super) fn is_change(&self) -> bool {
         match self {
-            Self::Metrics | Self::Health | Self::Applications(_) | Self::Policy => false,
+            Self::Metrics | Self::Health | Self::Applications(_) | Self::Policy | Self::Directories => false,
             Self::End(_) => true,
         }
+    }
+
+    /// Whether it is for those who may change something, and for no one else.
+    pub(super) fn is_for_operators(&self) -> bool {
+        self.is_change() || *self == Self::Directories
     }
 }
 
@@ -58,6 +69,7 @@ impl fmt::Display for Question {
             Self::Health => f.write_str("show health"),
             Self::Applications(_) => f.write_str("show applications"),
             Self::Policy => f.write_str("show the policy"),
+            Self::Directories => f.write_str("show the directories of applications"),
             // Whoever sent it chose the characters.
             Self::End(app) => write!(f, "end application {:?}", app.as_str()),
         }
@@ -104,5 +116,8 @@ mod tests {
             assert!(!asked(Method::GET, path).is_change(), "{path}");
         }
         assert!(asked(Method::DELETE, "/applications/x").is_change());
+        let directories = asked(Method::GET, "/directories");
+        assert!(!directories.is_change() && directories.is_for_operators());
+        assert!(!asked(Method::GET, "/applications").is_for_operators());
     }
 }

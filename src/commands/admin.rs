@@ -6,17 +6,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::Empty;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use sealed_shuffle_config::AdminToken;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, http};
 
 /// Time from connecting to the end of the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -121,9 +119,6 @@ async fn say(
     token: Option<&AdminToken>,
 ) -> Result<Answer, Fault> {
     let broken = |error: &dyn fmt::Display| Fault::Broken(error.to_string());
-    let (mut sender, driving) =
-        http1::handshake(TokioIo::new(connection)).await.map_err(|error| broken(&error))?;
-    tokio::spawn(driving);
     let (host, token) = match place {
         Place::Socket(_) => ("localhost", None),
         Place::Tcp(address) => (&**address, token),
@@ -135,10 +130,7 @@ async fn say(
         request = request.header(AUTHORIZATION, value);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| broken(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST).collect().await;
-    let body = body.map_err(|error| broken(&error))?.to_bytes();
+    let (status, body) = http::exchange(connection, request, LONGEST).await.map_err(Fault::Broken)?;
     Ok(Answer { place: place.clone(), status, body })
 }
 

@@ -164,7 +164,7 @@ fn refused(answer: &Answer, question: &str) -> Failure {
     }
 }
 
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 11] = [
     "APPLICATION",
     "USER",
     "EXECUTORS",
@@ -173,6 +173,7 @@ const HEAD: [&str; 10] = [
     "SPARK",
     "OPEN",
     "SERVED",
+    "ON DISK",
     "LAST SEEN",
     "REMARK",
 ];
@@ -196,7 +197,7 @@ fn table(answer: &Value) -> String {
     text
 }
 
-fn line(application: &Value, channel: &Value) -> [String; 10] {
+fn line(application: &Value, channel: &Value) -> [String; 11] {
     let cipher = match (channel["tls"].as_str(), channel["cipher"].as_str()) {
         (Some(tls), Some("none")) => tls.to_owned(),
         (Some(tls), Some(cipher)) => format!("{tls}+{cipher}"),
@@ -224,12 +225,15 @@ fn line(application: &Value, channel: &Value) -> [String; 10] {
         Shown(&cipher).to_string(),
         shown(&channel["spark"]),
         shown(&channel["connections_open"]),
-        channel["bytes_served"]
-            .as_u64()
-            .map_or_else(|| "-".to_owned(), |bytes| ByteCount::new(bytes).to_string()),
+        bytes(&channel["bytes_served"]),
+        bytes(&application["disk_bytes"]),
         shown(&application["last_seen"]),
         remarks.join("; "),
     ]
+}
+
+fn bytes(value: &Value) -> String {
+    value.as_u64().map_or_else(|| "-".to_owned(), |bytes| ByteCount::new(bytes).to_string())
 }
 
 fn shown(value: &Value) -> String {

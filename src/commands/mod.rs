@@ -13,8 +13,10 @@ mod decrypt;
 mod demo;
 mod fetch;
 mod hand_over;
+mod http;
 mod inspect;
 mod keys;
+mod orphans;
 mod probe;
 mod register;
 mod reload;
@@ -51,6 +53,7 @@ enum Command {
     Fetch(fetch::Fetch),
     Probe(probe::Probe),
     Apps(apps::Apps),
+    Orphans(orphans::Orphans),
     Bench(bench::Bench),
     Demo(demo::Demo),
     Certs(certs::Certs),
@@ -69,6 +72,7 @@ pub fn run() -> ExitCode {
         Command::Fetch(fetch) => fetch.run(),
         Command::Probe(probe) => probe.run(),
         Command::Apps(apps) => apps.run(),
+        Command::Orphans(orphans) => orphans.run(),
         Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
         Command::Certs(certs) => certs.run(),

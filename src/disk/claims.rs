@@ -57,6 +57,24 @@ impl Claims {
         found.map(|claim| &claim.app).filter(move |other| !is_own && *other != app)
     }
 
+    /// Whether no application has a place at, above or below `dir`.
+    pub(super) fn is_free(&self, dir: &LocalDir) -> bool {
+        let path = dir.path();
+        let above = parents(path).filter_map(|path| self.places.get(path)).filter(|claim| !claim.is_root);
+        let mut found = self.places.get(path).into_iter().chain(above).chain(self.runs_below(path));
+        found.next().is_none()
+    }
+
+    /// How often an application has registered `dir`.
+    pub(super) fn uses(&self, app: &AppId, dir: &LocalDir) -> usize {
+        self.places.get(dir.path()).filter(|claim| claim.app == *app).map_or(0, |claim| claim.uses)
+    }
+
+    /// All places but roots: what lies beneath one does not go with it.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.places.iter().filter(|(_, claim)| !claim.is_root).map(|(path, _)| path)
+    }
+
     /// One place of each run of neighbours below `path`.
     fn runs_below(&self, path: &str) -> impl Iterator<Item = &Claim> {
         let path = if path == "/" { "" } else { path };
@@ -115,7 +133,7 @@ impl Claims {
 }
 
 /// All directories above a canonical path, the nearest first.
-fn parents(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(parent(path), |path| parent(path))
 }
 

@@ -124,6 +124,12 @@ impl Disk {
         same() != Some(true)
     }
 
+    /// Whether it is the same directory as another one, by another mount perhaps.
+    pub(super) fn is_same_place(&self, _: &OnLane, other: &Self) -> bool {
+        let place = |disk: &Self| rustix::fs::fstat(&disk.handle).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+        place(self).is_some_and(|here| Some(here) == place(other))
+    }
+
     /// What is left of a canonical path below this root, by whole components.
     pub(super) fn beneath<'a>(&self, path: &'a str) -> Option<&'a str> {
         beneath(path, &self.path)
@@ -156,6 +162,16 @@ impl Disk {
 
     pub(super) fn open_directory(&self, on: &OnLane, path: &str) -> Result<OwnedFd, OpenFailure> {
         self.confinement.open_directory(on, self.handle(), path)
+    }
+
+    /// The same where no mount point beneath the root is crossed.
+    pub(super) fn open_directory_here(&self, on: &OnLane, path: &str) -> Result<OwnedFd, OpenFailure> {
+        self.confinement.open_directory_here(on, self.handle(), path)
+    }
+
+    /// Removes the empty directory `name` from the directory `dir`.
+    pub(super) fn remove_directory(&self, on: &OnLane, dir: &str, name: &str) -> Result<(), OpenFailure> {
+        self.confinement.remove_directory(on, self.handle(), dir, name)
     }
 
     pub(super) fn sync_dir(&self, on: &OnLane, dir: &str) -> Result<(), OpenFailure> {

@@ -10,6 +10,8 @@
 //!
 //! Origin: `ExternalShuffleBlockResolver.registerExecutor` and `applicationRemoved`, Spark 4.3.0.
 
+mod leaving;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,8 +22,11 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::pot::is_fair;
 
+use self::leaving::Leaving;
 use super::claims::{CLAIM_BYTES, Claims};
 use super::root::{LocalDir, Presence, Roots};
+
+pub use self::leaving::{ClearingTurn, Leaver, LeftBy};
 
 /// The registered executors of all applications.
 #[derive(Debug)]
@@ -42,12 +47,14 @@ pub struct RegistryLimits {
     pub bytes: usize,
     /// An application that nothing asked for during this time is forgotten. Default none: never.
     pub idle_ttl: Option<Duration>,
+    /// The least proof with which an application's directories are cleared when it has ended. Default none: they stay.
+    pub clears: Option<Proof>,
 }
 
 impl Default for RegistryLimits {
     fn default() -> Self {
         let executors = Values::defaults().count(&keys::LIMIT_EXECUTORS);
-        Self { executors, bytes: 256 << 20, idle_ttl: None }
+        Self { executors, bytes: 256 << 20, idle_ttl: None, clears: None }
     }
 }
 
@@ -185,6 +192,12 @@ pub enum RegisterRefused {
         /// Whose it is.
         owner: AppId,
     },
+    /// The server is just removing files there that an application left behind.
+    #[error("{dir} is being cleared of what an application left behind; register again")]
+    BeingCleared {
+        /// The directory.
+        dir: String,
+    },
     /// The application ended while it claimed further directories.
     #[error("application {app} has ended")]
     Ended {
@@ -261,6 +274,7 @@ impl Executors {
         if is_larger && !has_room(own.saturating_sub(freed), more, table.bytes - freed, self.limits.bytes) {
             return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
         }
+        table.take_back(&registration.dirs)?;
         overruled.iter().for_each(|other| drop(table.forget(other)));
         let entry = table.apps.entry(app.clone()).or_insert_with(|| App::new(proof));
         // Executors of an application name the same class.
@@ -298,6 +312,7 @@ impl Executors {
         if table.bytes - freed + more > self.limits.bytes {
             return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
         }
+        table.take_back(&dirs)?;
         overruled.iter().for_each(|other| drop(table.forget(other)));
         let entry = table.apps.get_mut(app).ok_or_else(ended)?;
         dirs.iter().for_each(|dir| table.claims.take(app, dir));
@@ -354,7 +369,12 @@ impl Executors {
 
     /// Forgets an application; how many executors it had, if it was there.
     pub fn forget(&self, app: &AppId) -> Option<usize> {
-        let gone = self.write().remove(app)?;
+        let gone = {
+            let table = &mut *self.write();
+            let gone = table.remove(app)?;
+            table.leave(&gone, self.limits.clears, None);
+            gone
+        };
         Some(self.release(app, &gone))
     }
 
@@ -416,6 +436,10 @@ impl Executors {
             FindingReason::DirectoriesGone => entry.generation == finding.generation,
         };
         let gone = is_over.then(|| table.remove(&finding.app)).flatten()?;
+        // Of directories that are gone nothing is left. Should they come back with a disk, nobody has asked for their end.
+        if finding.reason == FindingReason::Idle {
+            table.leave(&gone, self.limits.clears, self.limits.idle_ttl);
+        }
         drop(table);
         Some(self.release(&finding.app, &gone))
     }
@@ -499,6 +523,7 @@ const RELEASE_SLICE: usize = 1024;
 struct Table {
     apps: HashMap<AppId, App>,
     claims: Claims,
+    leaving: Leaving,
     executors: usize,
     bytes: usize,
     /// Counts registrations, so that a scan notices one that came after it began.

@@ -23,6 +23,7 @@
 //! | [`store`] | the blocks of all registered executors, over the disks |
 //! | [`purge`] | all files of certain names in a directory that Spark laid out |
 //! | [`own`] | files that this service makes itself, beneath the same roots |
+//! | [`remains`] | what applications leave behind: finding, counting and removing it |
 //! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
 //! | [`lookup_error`] | why a block cannot be had |
 //!
@@ -48,6 +49,7 @@ mod open_error;
 pub mod own;
 mod place;
 pub mod purge;
+pub mod remains;
 pub mod remove;
 pub mod root;
 mod root_error;
@@ -60,8 +62,8 @@ mod tests;
 pub use device::{Disk, Health, Space};
 pub use diagnose::{Diagnosis, Examination};
 pub use executors::{
-    AppSummary, Entry, Executors, Finding, FindingReason, Proof, RegisterRefused, Registered, Registration,
-    RegistryLimits,
+    AppSummary, ClearingTurn, Entry, Executors, Finding, FindingReason, Leaver, LeftBy, Proof,
+    RegisterRefused, Registered, Registration, RegistryLimits,
 };
 pub use limits::DiskLimits;
 pub use lookup_error::LookupError;

@@ -154,6 +154,14 @@ impl Roots {
         }
     }
 
+    /// Whether another root is the same directory, by another mount perhaps. What is registered by one path is then unknown
+    /// by the other.
+    pub fn is_there_twice(&self, on: &OnLane, disk: usize) -> bool {
+        let Some(this) = self.disks.get(disk) else { return false };
+        let mut others = self.disks.iter().enumerate().filter(|(n, _)| *n != disk);
+        others.any(|(_, other)| this.is_same_place(on, other))
+    }
+
     /// Whether an executor's directory is there.
     pub fn presence(&self, on: &OnLane, dir: &LocalDir) -> Presence {
         match self.disk(dir).identity(on, dir.relative()) {
@@ -197,6 +205,11 @@ impl LocalDir {
         self.text.as_deref().unwrap_or(&self.path)
     }
 
+    /// The canonical path, for people and lists.
+    pub fn shown(&self) -> &str {
+        &self.path
+    }
+
     /// The canonical path.
     pub(super) fn path(&self) -> &Arc<str> {
         &self.path
@@ -205,6 +218,11 @@ impl LocalDir {
     /// The canonical path below the root; empty for the root itself.
     pub fn relative(&self) -> &str {
         usize::try_from(self.below).ok().and_then(|at| self.path.get(at..)).unwrap_or("")
+    }
+
+    /// Its own name; empty for the root itself.
+    pub(super) fn name(&self) -> &str {
+        self.relative().rsplit('/').next().unwrap_or("")
     }
 
     /// Whether it was there when it was registered.
@@ -237,7 +255,7 @@ impl LocalDir {
     }
 
     /// Position of its disk among the configured ones.
-    pub(super) fn disk_number(&self) -> usize {
+    pub(crate) fn disk_number(&self) -> usize {
         usize::from(self.root.0)
     }
 

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{HandOverPayload, NotDone};
 
 /// Longest application id.
-const LONGEST_ID: usize = 255;
+pub(super) const LONGEST_ID: usize = 255;
 
 /// Stands for a payload without bytes.
 const NOTHING: &str = "-";
@@ -21,11 +21,12 @@ const RECOVERY_DISABLED: &str = "spark.yarn.shuffle.server.recovery.disabled";
 /// The secret beside that flag.
 const SECRET: &str = "secret";
 
-/// The beginning or the end of an application.
+/// The beginning or the end of an application, or the end of one of its executors.
 #[derive(Debug)]
 pub(super) enum Message {
     Started(AppId, HandOverPayload),
     Ended(AppId),
+    ExecutorEnded(AppId, ExecutorId),
 }
 
 impl Message {
@@ -36,7 +37,14 @@ impl Message {
         let message = match (words.next(), words.next(), words.next()) {
             (Some("started"), Some(app), Some(payload)) => Self::Started(application(app)?, given(payload)?),
             (Some("ended"), Some(app), None) => Self::Ended(application(app)?),
-            _ => return Err(refused("the line is neither `started ID PAYLOAD` nor `ended ID`")),
+            (Some("executor-ended"), Some(app), Some(executor)) => {
+                Self::ExecutorEnded(application(app)?, ExecutorId::new(plain(executor, "executor")?))
+            }
+            _ => {
+                return Err(refused(
+                    "the line is none of `started ID PAYLOAD`, `ended ID` and `executor-ended ID EXECUTOR`",
+                ));
+            }
         };
         match words.next() {
             None => Ok(message),
@@ -46,10 +54,14 @@ impl Message {
 }
 
 fn application(id: &str) -> Result<AppId, NotDone> {
+    plain(id, "application").map(AppId::new)
+}
+
+fn plain<'a>(id: &'a str, whose: &str) -> Result<&'a str, NotDone> {
     let is_plain = !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control());
     match is_plain && id.len() <= LONGEST_ID {
-        true => Ok(AppId::new(id)),
-        false => Err(refused("the application's id is empty, too long, or not plain")),
+        true => Ok(id),
+        false => Err(NotDone::Refused(format!("the {whose}'s id is empty, too long, or not plain"))),
     }
 }
 
@@ -139,6 +151,9 @@ mod tests {
             "ended",
             "ended ",
             "ended a b",
+            "executor-ended a",
+            "executor-ended a ",
+            "executor-ended a 1 2",
             "Ended a",
             "ended a\tb",
             "remove a",
@@ -148,6 +163,15 @@ mod tests {
             assert!(!text.contains("hunter2") && !text.contains("c2VjcmV0"), "{text}");
         }
         assert!(Message::parse(b"ended \xff").is_err());
+    }
+
+    #[test]
+    fn the_end_of_an_executor_names_its_application_first() {
+        let Message::ExecutorEnded(app, executor) = Message::parse(b"executor-ended app-1 12").unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!((app.as_str(), executor.as_str()), ("app-1", "12"));
     }
 
     proptest! {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! YARN's NodeManager ─► yarn/ ─► sealed-shuffle hand-over ═══ Unix socket ═══► run ─► Receiver (the server)
-//! YARN's NodeManager ─► yarn/ ─► sealed-shuffle hand-over ═══ Unix socket ═══► run ─► Receiver (the server)
-//!                                 relay, checks the server                     checks the client
+//!                                relay, checks the server                      checks the client
+//! a Worker's and its Master's pages ─► hand-over standalone ══ the same socket ═══► …
+//!                                      Speaker, checks the server
 //!
 //! The protocol is lines of UTF-8, so that the other side needs no parser. The client first says which version it
 //! speaks. Then it reports one event a line, and sends the next line after the answer to the last one. The connection
@@ -14,6 +15,7 @@
 //! | `sealed-shuffle-handover 1` | the version; this is the first line |
 //! | `started ID PAYLOAD` | the application runs; the payload in base64 as the application gave it, `-` for none |
 //! | `ended ID` | the application is over |
+//! | `executor-ended ID EXECUTOR` | this executor of it is over; what it wrote for others is still served |
 //!
 //! | server | means |
 //! |---|---|
@@ -23,23 +25,26 @@
 //!
 //! Invariants: a peer that is not our own user, root or a named user gets one line of refusal and nothing else;
 //! lines, connections and the time for a line are bounded; a line that is cut off changes nothing; every line may be
-//! repeated; buffers that held secrets are wiped. `serve` calls [`run`], the command `hand-over` calls [`relay()`].
+//! repeated; buffers that held secrets are wiped. `serve` calls [`run`], the commands `hand-over` and `hand-over standalone` call [`relay()`] and [`Speaker`].
 
 mod lines;
 mod message;
 mod relay;
 mod serve;
+mod speaker;
+pub mod standalone;
 #[cfg(test)]
 mod tests;
 
 use sealed_shuffle_config::HandoverConfig;
-use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::secret::AppSecret;
 
 use crate::local_socket::{LocalSocket, Place, SocketError};
 
 pub use self::relay::{RelayError, relay};
 pub use self::serve::run;
+pub use self::speaker::{Said, Speaker};
 
 /// The first line of a client.
 const GREETING: &str = "sealed-shuffle-handover 1";
@@ -56,6 +61,11 @@ pub trait Receiver: Send + Sync + 'static {
 
     /// An application is over; it need not be known. The call may wait for a disk.
     fn ended(&self, app: &AppId) -> Result<(), NotDone>;
+
+    /// An executor of an application is over; neither need be known. Its map outputs are still asked for.
+    fn executor_ended(&self, _app: &AppId, _executor: &ExecutorId) -> Result<(), NotDone> {
+        Err(NotDone::Refused("ends of executors are not taken here".to_owned()))
+    }
 }
 
 /// The payload that an application gave to the shuffle service when it began.

@@ -48,14 +48,7 @@ pub fn relay(
     input: impl Read + Send + 'static,
     output: impl Write,
 ) -> Result<(), RelayError> {
-    let unreachable = |source| RelayError::Unreachable { path: path.to_owned(), source };
-    let socket = UnixStream::connect(path).map_err(unreachable)?;
-    let peer = rustix::net::sockopt::socket_peercred(&socket).map_err(io::Error::from)?;
-    let user = peer.uid.as_raw();
-    let own = rustix::process::geteuid().as_raw();
-    if user != own && user != 0 && !users.contains(&user) {
-        return Err(RelayError::Foreign { path: path.to_owned(), user });
-    }
+    let socket = connect(path, users)?;
     let ended = Arc::new(AtomicBool::new(false));
     let sending = (socket.try_clone()?, Arc::clone(&ended));
     // This thread is not joined: it may wait for input without end.
@@ -71,6 +64,19 @@ pub fn relay(
     match ended.load(Ordering::Acquire) {
         true => Ok(()),
         false => Err(RelayError::Gone),
+    }
+}
+
+/// Connects to the socket of a server that runs as our user, root, or one of `users`.
+pub(super) fn connect(path: &Path, users: &[u32]) -> Result<UnixStream, RelayError> {
+    let unreachable = |source| RelayError::Unreachable { path: path.to_owned(), source };
+    let socket = UnixStream::connect(path).map_err(unreachable)?;
+    let peer = rustix::net::sockopt::socket_peercred(&socket).map_err(io::Error::from)?;
+    let user = peer.uid.as_raw();
+    let own = rustix::process::geteuid().as_raw();
+    match user != own && user != 0 && !users.contains(&user) {
+        true => Err(RelayError::Foreign { path: path.to_owned(), user }),
+        false => Ok(socket),
     }
 }
 

@@ -112,6 +112,10 @@ async fn perform(message: Message, receiver: &Arc<dyn Receiver>, lane: &Lane) ->
             info!(%app, "the end of an application was handed over");
             receiver.ended(&app)
         }
+        Message::ExecutorEnded(app, executor) => {
+            debug!(%app, %executor, "the end of an executor was handed over");
+            receiver.executor_ended(&app, &executor)
+        }
     });
     done.await.unwrap_or_else(|error| Err(NotDone::Failed(format!("it was cut short: {error}"))))
 }

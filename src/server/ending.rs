@@ -1,6 +1,6 @@
 //! Applications that others tell us of: their beginning with a secret, and their end, whoever tells it.
 
-use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tracing::error;
 
 use super::Server;
@@ -37,6 +37,13 @@ impl Receiver for Server {
         let done = ended.map_or(Ok(()), End::written);
         self.shared.metrics.handed_over("ended", done.is_ok());
         done.map_err(not_done)
+    }
+
+    fn executor_ended(&self, app: &AppId, executor: &ExecutorId) -> Result<(), NotDone> {
+        let _change = self.shared.succession.change_now().ok_or_else(being_replaced)?;
+        self.shared.remains.executor_ended(app, executor);
+        self.shared.metrics.handed_over("executor_ended", true);
+        Ok(())
     }
 }
 

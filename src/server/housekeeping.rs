@@ -36,7 +36,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     for disk in 0..shared.store.roots().disks().len() {
         disks.spawn(look_after_disk(Arc::clone(&shared), disk));
     }
-    tokio::join!(look_after_applications(Arc::clone(&shared)), look_after_shares(&shared));
+    let remains = Arc::clone(&shared.remains).run();
+    tokio::join!(look_after_applications(Arc::clone(&shared)), look_after_shares(&shared), remains);
 }
 
 /// Takes memory away from connections that hold it and move nothing while others wait, and says what holds nobody up any

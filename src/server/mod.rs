@@ -57,6 +57,7 @@ pub use self::start_error::StartError;
 use crate::applications::Applications;
 use crate::disk::BlockStore;
 use crate::merge::Merger;
+use crate::remains::Remains;
 use crate::telemetry::{Metrics, Snapshot};
 
 use self::places::{Place, Places, Stranger};
@@ -96,6 +97,8 @@ pub(crate) struct Shared {
     store: Arc<BlockStore>,
     /// Push-based merging; none where it is not switched on.
     merger: Option<Arc<Merger>>,
+    /// What applications leave behind.
+    remains: Arc<Remains>,
     pool: SegmentPool,
     metrics: Arc<Metrics>,
     /// Lines of the log that peers cause.
@@ -200,6 +203,7 @@ impl Server {
         let drained = self.drain(&tasks, &cut).await;
         if !shared.succession.is_over() {
             merging::clean_up_last(shared).await;
+            shared.remains.close().await;
             recovery::close(shared).await;
         }
         shared.repeats.sum_up(true);
@@ -244,6 +248,7 @@ impl Server {
             state: shared.applications.state().map(|state| state.counters()),
             secrets_handed_over: shared.applications.secrets().handed_over() as u64,
             shares: self.shares(),
+            remains: shared.remains.figures(),
         }
     }
 
@@ -268,10 +273,28 @@ impl Server {
             None => policy,
         };
         let executors = |app: &AppId| shared.applications.executors(app);
+        let mut applications = shared.applications.usage().snapshot(&policy, executors);
+        for row in &mut applications {
+            let used = row["app"].as_str().and_then(|app| shared.remains.usage_of(&AppId::new(app)));
+            row["disk_bytes"] = used.map(|used| used.bytes).into();
+            row["disk_files"] = used.map(|used| used.files).into();
+        }
         serde_json::json!({
             "minimum": policy.minimum.name(),
             "target": policy.target.name(),
-            "applications": shared.applications.usage().snapshot(&policy, executors),
+            "applications": applications,
+        })
+    }
+
+    /// The roots, and the directories that belong to applications or are to be cleared here, as JSON.
+    pub fn directories(&self) -> serde_json::Value {
+        let shared = &self.shared;
+        let roots =
+            shared.store.roots().disks().iter().map(|disk| disk.path().to_string_lossy().into_owned());
+        serde_json::json!({
+            "roots": roots.collect::<Vec<_>>(),
+            "outlasts_restart": shared.applications.state().is_some(),
+            "directories": shared.store.executors().taken_paths(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use sealed_shuffle_config::ServerConfig;
+use sealed_shuffle_config::{Clears, ServerConfig};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::pot::Pot;
@@ -17,10 +17,11 @@ use super::streams::StreamIds;
 use super::succession::Succession;
 use super::{Server, Shared, merging, recovery, reload};
 use crate::applications::{ApplicationLimits, Applications};
-use crate::disk::{BlockStore, DiskLimits, RegistryLimits, Roots};
+use crate::disk::{BlockStore, DiskLimits, Proof, RegistryLimits, Roots};
 use crate::keys::Secrets;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::Store;
+use crate::remains::Remains;
 use crate::telemetry::Metrics;
 
 /// Threads for slow ciphers.
@@ -80,7 +81,8 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
     let roots = Roots::open(&config.roots.paths)?
         .with_threads(config.disk_threads)
         .with_app_scope(config.app_scoped_dirs);
-    let store = Arc::new(BlockStore::new(roots, disk_limits(config)));
+    let clears = clears(config, &secrets);
+    let store = Arc::new(BlockStore::new(roots, disk_limits(config, clears)));
     let metrics = Arc::new(Metrics::new());
     let seals = config.merging.is_some() && merges.is_none();
     let keys = match config.recovery || seals {
@@ -95,6 +97,10 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         let sealed = || keys.map(|keys| merging::sealed_files(config, merging, keys, store.roots()));
         Some(Arc::new(merging::merger(config, merging, merges.or_else(sealed)?, state.clone())))
     });
+    let memory = state
+        .as_ref()
+        .map(|state| (config.envelope.state_dir.join(crate::remains::JOURNAL), state.lane().clone()));
+    let remains = Arc::new(Remains::new(config.clean_up.clone(), Arc::clone(&store), memory));
     let budget = Budget::new(config.memory_budget.as_u64() - merging::merge_bytes(config));
     let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
     let shared = Arc::new(Shared {
@@ -116,6 +122,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         ),
         store,
         merger,
+        remains,
         repeats: Repeats::default(),
         stream_ids: StreamIds::starting_at(random_bytes()?),
         connections: Pot::new("connections", config.max_connections as u64),
@@ -133,16 +140,28 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
     if let (Some(state), Some(recovered)) = (&state, recovered) {
         recovery::take_up(&shared, state, recovered).await.map_err(Cause::Recovery)?;
     }
+    shared.remains.restore().await;
     Ok(Server { shared })
 }
 
-fn disk_limits(config: &ServerConfig) -> DiskLimits {
+/// The least proof with which an application's directories are cleared when it has ended. Where secrets prove who is
+/// who, an application without proof may have named any directory.
+fn clears(config: &ServerConfig, secrets: &Secrets) -> Option<Proof> {
+    match config.clean_up.applications {
+        Clears::Off => None,
+        Clears::DryRun | Clears::On if secrets.exist() => Some(Proof::Proven),
+        Clears::DryRun | Clears::On => Some(Proof::Unproven),
+    }
+}
+
+fn disk_limits(config: &ServerConfig, clears: Option<Proof>) -> DiskLimits {
     DiskLimits {
         index_cache_bytes: config.index_cache_size.as_u64(),
         open_files: config.max_open_files - merging::open_files(config),
         registry: RegistryLimits {
             executors: config.max_executors,
             idle_ttl: config.app_idle_ttl,
+            clears,
             ..Default::default()
         },
         ..DiskLimits::default()

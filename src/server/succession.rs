@@ -173,6 +173,7 @@ impl Server {
         let changes = Arc::clone(&pause.shared.succession.changes).write_owned();
         let changes = tokio::time::timeout(CHANGES, changes).await.map_err(|_| PauseRefused::Busy)?;
         pause.changes = Some(changes);
+        pause.shared.remains.close().await;
         let lane = state.lane().clone();
         match tokio::time::timeout(CLOSING, lane.run(move |_| state.close())).await {
             Ok(Ok(())) => Ok(pause),

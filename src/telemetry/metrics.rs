@@ -15,10 +15,12 @@ use sealed_shuffle_transport::wire::WireCounters;
 
 use super::merging::MergeMetrics;
 use super::numbers;
+use super::remains::RemainsMetrics;
 use super::shares::ShareMetrics;
 use super::state::StateMetrics;
 use crate::keys::envelope::KeyCalls;
 use crate::merge::MergeCounters;
+use crate::remains::figures::Figures;
 use crate::state::StateCounters;
 
 macro_rules! words {
@@ -162,6 +164,8 @@ pub struct Snapshot {
     pub secrets_handed_over: u64,
     /// What applications share, by name.
     pub shares: Vec<(&'static str, PotFigures)>,
+    /// What applications leave behind, and how much of the disks they use.
+    pub remains: Figures,
 }
 
 /// Figures of the table of applications.
@@ -220,6 +224,7 @@ pub struct Metrics {
     merging: MergeMetrics,
     state: StateMetrics,
     shares: ShareMetrics,
+    remains: RemainsMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -271,6 +276,7 @@ impl Metrics {
             merging: MergeMetrics::default(),
             state: StateMetrics::default(),
             shares: ShareMetrics::default(),
+            remains: RemainsMetrics::default(),
         };
         metrics.register();
         metrics
@@ -310,6 +316,7 @@ impl Metrics {
         self.key_calls.register(registry);
         self.merging.register(registry);
         self.shares.register(registry);
+        self.remains.register(registry);
         self.state.register(registry);
         let gauges = &self.gauges;
         registry.register(
@@ -437,6 +444,7 @@ impl Metrics {
         self.merging.set(snapshot.merging.unwrap_or_default());
         self.state.set(snapshot.state.unwrap_or_default());
         self.shares.set(&snapshot.shares);
+        self.remains.set(&snapshot.remains);
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)

@@ -5,6 +5,7 @@
 mod merging;
 mod metrics;
 mod numbers;
+mod remains;
 mod shares;
 mod state;
 

@@ -29,7 +29,7 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Where they may stand, and why. A name that ends in a slash is a directory.
-const PLACES: [(&str, &str, &str); 27] = [
+const PLACES: [(&str, &str, &str); 28] = [
     ("transport/src", "lane.rs", "it is where blocking threads come from"),
     ("transport/src", "program.rs", "its threads move the pipes of a helper program, which has a deadline"),
     ("transport/src", "region/", "it looks at open descriptors, which waits for no path"),
@@ -43,6 +43,7 @@ const PLACES: [(&str, &str, &str); 27] = [
     ("src", "confined.rs", "takes an OnLane, but for the call that tries the kernel at start"),
     ("src", "disk/root.rs", "takes an OnLane"),
     ("src", "disk/purge.rs", "takes an OnLane"),
+    ("src", "disk/remains/", "takes an OnLane"),
     ("src", "disk/files.rs", "takes an OnLane"),
     ("src", "disk/own.rs", "takes an OnLane"),
     (

@@ -16,6 +16,7 @@ macro_rules! keys {
     };
 }
 
+mod clean_up;
 mod confinement;
 mod fetching;
 mod handshakes;
@@ -31,6 +32,7 @@ mod storage;
 
 use super::key::AnyKey;
 
+pub use self::clean_up::*;
 pub use self::confinement::*;
 pub use self::fetching::*;
 pub use self::handshakes::*;
@@ -45,8 +47,20 @@ pub use self::ssl::*;
 pub use self::storage::*;
 
 /// Every key that has an entry, room by room.
-static TABLE: &[&[&dyn AnyKey]] =
-    &[SERVING, IDENTITY, LEVELS, HANDSHAKES, SOCKETS, STORAGE, MERGES, SEALING, CONFINEMENT, FETCHING, SSL];
+static TABLE: &[&[&dyn AnyKey]] = &[
+    SERVING,
+    IDENTITY,
+    LEVELS,
+    HANDSHAKES,
+    SOCKETS,
+    STORAGE,
+    CLEAN_UP,
+    MERGES,
+    SEALING,
+    CONFINEMENT,
+    FETCHING,
+    SSL,
+];
 
 /// Every key, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static dyn AnyKey> {

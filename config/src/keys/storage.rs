@@ -36,7 +36,8 @@ keys! {
         Bool::TRANSPORT,
         Is("false"),
         Serve,
-        "Accepted, without effect on serving: RDD blocks on disk are served whenever they are asked for.",
+        "RDD blocks on disk are served whenever they are asked for. With `true` they also stay when their executor has ended \
+         (`spark.storage.cleanupFilesAfterExecutorExit`).",
     )
     .literal();
 

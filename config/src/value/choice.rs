@@ -69,6 +69,24 @@ impl Choice<Extent> {
         Self { words: &[("auto", Extent::Auto), ("on", Extent::On), ("off", Extent::Off)] };
 }
 
+/// What happens to files that are left behind.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Clears {
+    /// They stay.
+    #[default]
+    Off,
+    /// They stay; what would be removed is counted and logged.
+    DryRun,
+    /// They are removed.
+    On,
+}
+
+impl Choice<Clears> {
+    /// All three.
+    pub const CLEARS: Self =
+        Self { words: &[("off", Clears::Off), ("dry-run", Clears::DryRun), ("on", Clears::On)] };
+}
+
 impl Choice<SessionCipher> {
     /// The transformations that Spark's TransportCipher can make.
     pub const CIPHER: Self = Self { words: &words!(SessionCipher) };

@@ -1,4 +1,4 @@
-//! A standalone cluster: Spark's own Master and one Worker whose own shuffle service is off.
+//! A standalone cluster: Spark's own Master and one Worker whose own shuffle service is off, or on as a control.
 //!
 //! `spark-defaults.conf` says `spark.shuffle.service.enabled=true` for everybody, as it would on a real cluster;
 //! `SPARK_WORKER_OPTS=-Dspark.shuffle.service.enabled=false` takes it back for the Worker alone, since system
@@ -20,12 +20,22 @@ pub struct Cluster {
     worker: Process,
     _master: Process,
     url: String,
-    _dir: TempDir,
+    page: String,
+    dir: TempDir,
 }
 
 impl Cluster {
     /// Starts both with the transport keys of `mode`, for a shuffle service on `port`.
     pub fn start(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
+        Self::start_with(mode, port, secret, root, false)
+    }
+
+    /// The same with the Worker's own shuffle service on `port`.
+    pub fn start_with_own_service(mode: &Mode, port: u16, secret: &str, root: &Path) -> Self {
+        Self::start_with(mode, port, secret, root, true)
+    }
+
+    fn start_with(mode: &Mode, port: u16, secret: &str, root: &Path, own_service: bool) -> Self {
         let release = Spark::release(mode.version);
         let dir = TempDir::with_prefix("interop-cluster-").expect("the temporary directory is writable");
         let home = private_home(&release, dir.path());
@@ -69,12 +79,37 @@ impl Cluster {
             .arg(dir.path().join("work"))
             .arg(&url)
             .env("SPARK_LOCAL_DIRS", root)
-            .env("PYTHONPATH", release.python_path())
-            .env("SPARK_WORKER_OPTS", "-Dspark.shuffle.service.enabled=false");
+            .env("PYTHONPATH", release.python_path());
+        if !own_service {
+            worker.env("SPARK_WORKER_OPTS", "-Dspark.shuffle.service.enabled=false");
+        }
         let mut worker = Process::start("Spark's Worker", &mut worker);
         worker
             .wait_for(START_LIMIT, |line| line.contains("Successfully registered with master").then_some(()));
-        Self { worker, _master: master, url, _dir: dir }
+        let page = worker.wait_for(START_LIMIT, |line| {
+            let (_, url) = line.split_once("WorkerWebUI to ")?.1.split_once("started at ")?;
+            Some(url.trim().to_owned())
+        });
+        Self { worker, _master: master, url, page, dir }
+    }
+
+    /// The Worker's page.
+    pub fn page(&self) -> &str {
+        &self.page
+    }
+
+    /// Process ids of the executors that run.
+    pub fn executors(&self) -> Vec<u32> {
+        let work = self.dir.path().join("work");
+        let processes = fs::read_dir("/proc").expect("there is /proc").flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let is_executor = |id: &u32| {
+            let process = Path::new("/proc").join(id.to_string());
+            let runs_here = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&work));
+            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            runs_here && String::from_utf8_lossy(&line).contains("CoarseGrainedExecutorBackend")
+        };
+        ids.filter(is_executor).collect()
     }
 
     /// The `spark://` address of the Master.

@@ -50,6 +50,15 @@ impl Waves {
         Self::start_on(&release, (MASTER, Self::keys(mode, port, secret)), root, false)
     }
 
+    /// The same on a standalone cluster, whose executors the service on `port` serves.
+    pub fn start_on_cluster(mode: &Mode, master: &str, port: u16, secret: &str, root: &Path) -> Self {
+        let release = Spark::release(mode.version);
+        let mut keys = Self::keys(mode, port, secret);
+        keys.set("spark.executor.cores", "1");
+        keys.set("spark.cores.max", "2");
+        Self::start_on(&release, (master, keys), root, false)
+    }
+
     /// The same with push-based shuffle; the service merges. Executors of such an application read each other's files by
     /// themselves, whatever `spark.shuffle.readHostLocalDisk` says; they know each other's directories before the first
     /// wave (`python/waves.py` says why).

@@ -4,6 +4,7 @@ mod bounded;
 mod far_index;
 mod fixture;
 mod hostile;
+mod leaving;
 mod lookup;
 mod on_the_spot;
 mod other_requests;

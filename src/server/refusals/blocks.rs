@@ -63,6 +63,9 @@ impl RegisterRefused {
             Self::Taken { dir, .. } => {
                 illegal_argument(format_args!("localDirs entry belongs to another application: {dir}"))
             }
+            Self::BeingCleared { dir } => {
+                illegal_state(format_args!("localDirs entry is being cleared, register again: {dir}"))
+            }
             Self::Ended { app } => illegal_state(format_args!("Application {} has ended", app.as_str())),
             Self::TooManyExecutors { .. } | Self::TooManyBytes { .. } => {
                 illegal_state("Too many executors are registered")
