@@ -69,6 +69,7 @@ mod private_file;
 mod sealed_files;
 mod server;
 mod state;
+mod supervision;
 mod telemetry;
 
 // Ours.

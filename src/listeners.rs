@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::local_socket::{LocalSocket, SocketError};
 use crate::server::{DrainOutcome, Server};
+use crate::supervision::Duties;
 use crate::{admin, handover};
 
 /// For the operator's port and the socket to end, when the server has.
@@ -71,18 +72,28 @@ impl Listeners {
         let _guard = drained.clone().drop_guard();
         let port = admin::Port::new(server.clone(), &self.access);
         let stopped = || drained.clone().cancelled_owned();
-        let admin = self.admin.map(|listener| tokio::spawn(port.clone().serve_tcp(listener, stopped())));
-        let socket = self.admin_socket.map(|socket| tokio::spawn(port.serve_socket(socket, stopped())));
-        let handover = self.handover.map(|socket| {
+        let mut duties = Duties::default();
+        if let Some(listener) = self.admin {
+            duties.take_on("the operator's port", port.clone().serve_tcp(listener, stopped()));
+        }
+        if let Some(socket) = self.admin_socket {
+            duties.take_on("the operator's socket", port.serve_socket(socket, stopped()));
+        }
+        if let Some(socket) = self.handover {
             let receiver = Arc::new(server.clone());
-            tokio::spawn(handover::run(socket, receiver, drained.clone().cancelled_owned()))
-        });
+            duties.take_on("the socket of the resource manager", handover::run(socket, receiver, stopped()));
+        }
+        let mut lost = None;
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                duty = duties.first_lost() => lost = Some(duty),
+            }
+        };
         let outcome = server.run(self.service, stop).await;
         drained.cancel();
-        for task in [admin, socket, handover].into_iter().flatten() {
-            drop(tokio::time::timeout(ENDING, task).await);
-        }
-        outcome
+        drop(tokio::time::timeout(ENDING, duties.all_done()).await);
+        DrainOutcome { lost: lost.or(outcome.lost), ..outcome }
     }
 }
 

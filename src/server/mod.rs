@@ -31,6 +31,7 @@ mod uploads;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -55,6 +56,7 @@ pub use self::start_error::StartError;
 use crate::applications::Applications;
 use crate::disk::BlockStore;
 use crate::merge::Merger;
+use crate::supervision::Duties;
 use crate::telemetry::{Metrics, Snapshot};
 
 use self::places::{Place, Places, Stranger};
@@ -154,11 +156,15 @@ pub struct Server {
 pub struct DrainOutcome {
     /// Connections that were cut at the deadline.
     pub cut: usize,
+    /// What died by a fault of ours, so that the server ended before it was told to: the name of a task that it cannot be
+    /// without.
+    pub lost: Option<&'static str>,
 }
 
 impl Server {
     /// Serves `listener` until `stop` resolves, then drains: nothing new is accepted, idle connections
-    /// close, open transfers finish or are cut at the deadline.
+    /// close, open transfers finish or are cut at the deadline. The same where a task dies that it cannot be without
+    /// ([`DrainOutcome::lost`]).
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> DrainOutcome {
         let shared = &self.shared;
         let places = Places::new(shared.max_connections);
@@ -167,8 +173,17 @@ impl Server {
         if let Some(tls) = shared.tls() {
             housekeeping::say_tls(&tls);
         }
-        let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
-        let removed = tokio::spawn(housekeeping::look_for_removed_secrets(Arc::clone(shared)));
+        let mut duties = Duties::default();
+        duties.take_on("housekeeping", housekeeping::run(Arc::clone(shared)));
+        let removed = housekeeping::look_for_removed_secrets(Arc::clone(shared));
+        duties.take_on("looking for removed secrets", removed);
+        let mut lost = None;
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                duty = duties.first_lost() => lost = Some(duty),
+            }
+        };
         accept_loop(&listener, &*places, stop, |socket, peer, place| {
             let served = serve(Arc::clone(shared), socket, peer, (place, places.stranger(peer.ip())));
             let cut = cut.clone();
@@ -176,9 +191,8 @@ impl Server {
         })
         .await;
         drop(listener);
-        housekeeping.abort();
-        removed.abort();
-        let drained = self.drain(&tasks, &cut).await;
+        drop(duties);
+        let drained = DrainOutcome { lost, ..self.drain(&tasks, &cut).await };
         merging::clean_up_last(shared).await;
         recovery::close(shared).await;
         shared.repeats.sum_up(true);
@@ -191,13 +205,13 @@ impl Server {
         info!(connections = tasks.len(), ?timeout, "draining: no new connections, open transfers may finish");
         self.shared.draining.cancel();
         if tokio::time::timeout(timeout, tasks.wait()).await.is_ok() {
-            return DrainOutcome { cut: 0 };
+            return DrainOutcome { cut: 0, lost: None };
         }
         let left = tasks.len();
         warn!(connections = left, "cut what did not finish within spark.sealed.drain.timeout");
         cut.cancel();
         tasks.wait().await;
-        DrainOutcome { cut: left }
+        DrainOutcome { cut: left, lost: None }
     }
 
     /// What the metrics page shows beside the counters.
@@ -258,6 +272,12 @@ impl Server {
     /// The policy as JSON.
     pub fn policy(&self) -> serde_json::Value {
         self.shared.policy().to_json()
+    }
+
+    /// The metrics page shows how many lines of the log were lost.
+    pub(crate) fn counts_lost_lines(&self, lost: Arc<AtomicU64>) {
+        // Only the program has a log, and it has one.
+        _ = self.shared.metrics.log_lines_lost.set(lost);
     }
 
     /// The metrics page.

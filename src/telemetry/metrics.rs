@@ -1,7 +1,7 @@
 //! Every counter and gauge, in one struct.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -205,6 +205,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Calls to the key service.
     pub key_calls: KeyCalls,
+    /// Lines of the program's log that were lost.
+    pub log_lines_lost: OnceLock<Arc<AtomicU64>>,
     connections_by_channel: Family<ChannelLabels, Counter>,
     blocks: Family<ChannelLabels, Counter>,
     block_bytes: Family<ChannelLabels, Counter>,
@@ -226,6 +228,7 @@ pub struct Metrics {
 struct SnapshotGauges {
     sent: Counter,
     received: Counter,
+    log_lines_lost: Counter,
     chunks_in_transfer: Gauge,
     memory_in_use: Gauge,
     memory_budget: Gauge,
@@ -256,6 +259,7 @@ impl Metrics {
             chunks_in_transfer: Arc::default(),
             connections: Gauge::default(),
             key_calls: KeyCalls::default(),
+            log_lines_lost: OnceLock::new(),
             connections_by_channel: Family::default(),
             blocks: Family::default(),
             block_bytes: Family::default(),
@@ -322,6 +326,11 @@ impl Metrics {
             &[
                 ("sent_bytes", "Bytes written to sockets", &gauges.sent),
                 ("received_bytes", "Bytes read from sockets", &gauges.received),
+                (
+                    "log_lines_lost",
+                    "Lines of the log that standard error did not take",
+                    &gauges.log_lines_lost,
+                ),
                 ("index_cache_hits", "Index lookups answered from the cache", &gauges.index_hits),
                 ("index_cache_misses", "Index lookups that read the file", &gauges.index_misses),
             ],
@@ -415,6 +424,10 @@ impl Metrics {
         numbers::store(&[
             (&gauges.sent, self.wire.sent.load(Ordering::Relaxed)),
             (&gauges.received, self.wire.received.load(Ordering::Relaxed)),
+            (
+                &gauges.log_lines_lost,
+                self.log_lines_lost.get().map_or(0, |lost| lost.load(Ordering::Relaxed)),
+            ),
             (&gauges.index_hits, snapshot.index_hits),
             (&gauges.index_misses, snapshot.index_misses),
         ]);
