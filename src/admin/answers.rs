@@ -29,6 +29,7 @@ pub(super) async fn answer(server: &Server, question: Question) -> Response<Full
             response(StatusCode::OK, JSON, server.applications(target).to_string())
         }
         Question::Policy => response(StatusCode::OK, JSON, server.policy().to_string()),
+        Question::Keys => response(StatusCode::OK, JSON, server.keys_needed().to_string()),
         Question::End(app) => end(server.clone(), app).await,
     }
 }

@@ -17,6 +17,8 @@ pub(super) enum Question {
     /// The table; `None` marks what the target of the policy would refuse.
     Applications(Option<SecurityLevel>),
     Policy,
+    /// What keys of the key service are needed for.
+    Keys,
     /// The application is over.
     End(AppId),
 }
@@ -31,12 +33,16 @@ impl Question {
             ("/healthz", _, &Method::GET) => Ok(Self::Health),
             ("/applications", _, &Method::GET) => target(uri.query()).map(Self::Applications),
             ("/policy", _, &Method::GET) => Ok(Self::Policy),
+            ("/keys", _, &Method::GET) => Ok(Self::Keys),
             (_, Some(app), &Method::DELETE) => Ok(Self::End(app_id(app))),
-            ("/metrics" | "/healthz" | "/applications" | "/policy", ..) => Err(Refusal::not_allowed("GET")),
+            ("/metrics" | "/healthz" | "/applications" | "/policy" | "/keys", ..) => {
+                Err(Refusal::not_allowed("GET"))
+            }
             (_, Some(_), _) => Err(Refusal::not_allowed("DELETE")),
             _ => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
-                "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, DELETE /applications/ID",
+                "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, GET /keys, \
+                 DELETE /applications/ID",
             )),
         }
     }
@@ -44,7 +50,7 @@ impl Question {
     /// Whether the answer changes anything.
     pub(super) fn is_change(&self) -> bool {
         match self {
-            Self::Metrics | Self::Health | Self::Applications(_) | Self::Policy => false,
+            Self::Metrics | Self::Health | Self::Applications(_) | Self::Policy | Self::Keys => false,
             Self::End(_) => true,
         }
     }
@@ -58,6 +64,7 @@ impl fmt::Display for Question {
             Self::Health => f.write_str("show health"),
             Self::Applications(_) => f.write_str("show applications"),
             Self::Policy => f.write_str("show the policy"),
+            Self::Keys => f.write_str("show which keys are needed"),
             // Whoever sent it chose the characters.
             Self::End(app) => write!(f, "end application {:?}", app.as_str()),
         }
@@ -100,7 +107,8 @@ mod tests {
     #[test]
     fn only_what_is_no_read_changes_something() {
         let asked = |method, path| Question::of(&method, &Uri::from_static(path)).unwrap();
-        for path in ["/metrics", "/healthz", "/applications", "/applications?target=tls", "/policy"] {
+        for path in ["/metrics", "/healthz", "/applications", "/applications?target=tls", "/policy", "/keys"]
+        {
             assert!(!asked(Method::GET, path).is_change(), "{path}");
         }
         assert!(asked(Method::DELETE, "/applications/x").is_change());

@@ -9,6 +9,7 @@
 //! | [`randomness`] | whether bytes look like ciphertext |
 //! | [`reading`] | reading pieces of a file, and opening none that keeps the caller waiting |
 //! | [`sealed`] | the files that this project's server sealed |
+//! | [`wrapped`] | which keys of a key service sealed files need |
 //! | [`follow`] | whether a file that begins as a sealed one goes on so |
 //! | [`content`] | how the bytes of a file are protected, from samples of it, or all of it |
 //! | [`opened`] | opening what this project's server sealed |
@@ -31,3 +32,4 @@ pub mod randomness;
 pub mod reading;
 pub mod scan;
 pub mod sealed;
+pub mod wrapped;

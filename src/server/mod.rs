@@ -55,11 +55,14 @@ pub use self::start_error::StartError;
 
 use crate::applications::Applications;
 use crate::disk::BlockStore;
+use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::Merger;
+use crate::state::KeyNeed;
 use crate::supervision::Duties;
 use crate::telemetry::{Metrics, Snapshot};
 
 use self::places::{Place, Places, Stranger};
+use self::recovery::AwaitedStore;
 use self::repeats::{Loudness, Repeats};
 use self::session::Session;
 use self::streams::StreamIds;
@@ -91,6 +94,10 @@ pub(crate) struct Shared {
     applications: Applications,
     /// Where blocks are looked up.
     store: Arc<BlockStore>,
+    /// The keys that seal what the server writes; none where it writes nothing.
+    keys: Option<EnvelopeKeys>,
+    /// The recovery store, where its key was not to be had at the start.
+    awaited_store: Option<AwaitedStore>,
     /// Push-based merging; none where it is not switched on.
     merger: Option<Arc<Merger>>,
     pool: SegmentPool,
@@ -132,6 +139,11 @@ impl Shared {
         let merging = self.merger.iter().flat_map(|merger| merger.pots());
         let own = self.pool.budget().pots().into_iter().chain([&self.connections, &self.open_streams]);
         own.chain(lanes).chain(merging)
+    }
+
+    /// The recovery store, while it is waited for.
+    fn awaited_store(&self) -> Option<&AwaitedStore> {
+        self.awaited_store.as_ref().filter(|awaited| !awaited.is_open())
     }
 
     /// How long a connection may go without a byte in either direction.
@@ -177,6 +189,9 @@ impl Server {
         duties.take_on("housekeeping", housekeeping::run(Arc::clone(shared)));
         let removed = housekeeping::look_for_removed_secrets(Arc::clone(shared));
         duties.take_on("looking for removed secrets", removed);
+        duties
+            .take_on("keeping the recovery store's key wrapped", recovery::keep_wrapped(Arc::clone(shared)));
+        duties.take_on("opening the recovery store", recovery::open_when_possible(Arc::clone(shared)));
         let mut lost = None;
         let stop = async {
             tokio::select! {
@@ -232,6 +247,7 @@ impl Server {
             merging: shared.merger.as_ref().map(|merger| merger.counters()),
             state: shared.applications.state().map(|state| state.counters()),
             secrets_handed_over: shared.applications.secrets().handed_over() as u64,
+            store_awaited: shared.awaited_store().is_some(),
             shares: self.shares(),
         }
     }
@@ -267,6 +283,19 @@ impl Server {
     /// Where [`Server::forget`] runs.
     pub(crate) fn told(&self) -> &Lane {
         &self.shared.told
+    }
+
+    /// What this server needs keys of its key service for, beside the files that are there, as JSON.
+    pub(crate) fn keys_needed(&self) -> serde_json::Value {
+        let shared = &self.shared;
+        let store = shared.applications.state().map(|state| KeyNeed::of_store(&state.wrapping_key()));
+        let apps = shared.merger.iter().flat_map(|merger| merger.wrapping_keys());
+        let apps = apps.map(|(app, key)| KeyNeed::of_app(app, &key));
+        let needs = store
+            .into_iter()
+            .chain(apps)
+            .map(|KeyNeed { key, by }| serde_json::json!({"key": key, "by": by}));
+        serde_json::json!({"needed": needs.collect::<Vec<_>>()})
     }
 
     /// The policy as JSON.

@@ -160,6 +160,8 @@ pub struct Snapshot {
     pub state: Option<StateCounters>,
     /// Applications whose secret was handed over.
     pub secrets_handed_over: u64,
+    /// Whether the recovery store waits for its key.
+    pub store_awaited: bool,
     /// What applications share, by name.
     pub shares: Vec<(&'static str, PotFigures)>,
 }
@@ -242,6 +244,7 @@ struct SnapshotGauges {
     applications_by_channel: Family<LevelLabels, Gauge>,
     applications_below_target: Gauge,
     secrets_handed_over: Gauge,
+    store_awaited: Gauge,
 }
 
 impl Default for Metrics {
@@ -356,6 +359,11 @@ impl Metrics {
                     &gauges.secrets_handed_over,
                 ),
                 (
+                    "state_waits_for_key",
+                    "1 while the recovery store waits for its key, and what was registered before is not known",
+                    &gauges.store_awaited,
+                ),
+                (
                     "resident_anonymous_bytes",
                     "Anonymous resident memory of this process",
                     &gauges.resident_anonymous,
@@ -441,6 +449,7 @@ impl Metrics {
             (&gauges.applications, snapshot.applications),
             (&gauges.resident_anonymous, snapshot.resident_anonymous),
             (&gauges.secrets_handed_over, snapshot.secrets_handed_over),
+            (&gauges.store_awaited, u64::from(snapshot.store_awaited)),
             (&gauges.applications_below_target, snapshot.applications_seen.below_target),
         ]);
         for (level, count) in SecurityLevel::ALL.into_iter().zip(snapshot.applications_seen.by_level) {
