@@ -410,7 +410,11 @@ fn scan_names_what_it_cannot_look_at() {
     let (json, output) = inspect(&[&"--scan", &node.dir.path()]);
     assert_eq!(code(&output), 69, "{json:#}");
     assert_eq!(json["not_looked_at"]["count"], 1);
-    assert!(stderr(&output).contains("shuffle_1_6_0.data: only its beginning"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("shuffle_1_6_0.data: its partitions were not looked at"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(code(&inspect(&[&"--scan", &node.path("nothing")]).1), 66);
     assert_eq!(code(&inspect(&[&"--scan", &node.data]).1), 2);
 }
