@@ -70,6 +70,7 @@ mod remains;
 mod sealed_files;
 mod server;
 mod state;
+mod supervision;
 mod takeover;
 mod telemetry;
 

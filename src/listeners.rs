@@ -16,6 +16,7 @@ use tracing::{error, warn};
 
 use crate::local_socket::{LocalSocket, Place, SocketError};
 use crate::server::{DrainOutcome, Server};
+use crate::supervision::Duties;
 use crate::takeover::{Claim, ClaimError, Ports};
 use crate::{admin, handover, takeover};
 
@@ -87,15 +88,20 @@ impl Listeners {
         let ports = Ports::of(&self.service, self.admin.as_ref());
         let port = admin::Port::new(server.clone(), &self.access);
         let stopped = || drained.clone().cancelled_owned();
-        let admin = self.admin.map(|listener| tokio::spawn(port.clone().serve_tcp(listener, stopped())));
-        let socket = self.admin_socket.map(|socket| tokio::spawn(port.serve_socket(socket, stopped())));
-        let handover = self.handover.map(|socket| {
+        let mut duties = Duties::default();
+        if let Some(listener) = self.admin {
+            duties.take_on("the operator's port", port.clone().serve_tcp(listener, stopped()));
+        }
+        if let Some(socket) = self.admin_socket {
+            duties.take_on("the operator's socket", port.serve_socket(socket, stopped()));
+        }
+        if let Some(socket) = self.handover {
             let receiver = Arc::new(server.clone());
-            tokio::spawn(handover::run(socket, receiver, drained.clone().cancelled_owned()))
-        });
-        let takeover = self.takeover.map(|socket| {
+            duties.take_on("the socket of the resource manager", handover::run(socket, receiver, stopped()));
+        }
+        if let Some(socket) = self.takeover {
             let (server, drained) = (server.clone(), drained.clone());
-            tokio::spawn(async move {
+            duties.take_on("the socket of successors", async move {
                 match ports {
                     Ok(ports) => takeover::offer(socket, server.clone(), ports).await,
                     Err(error) => warn!(%error, "no successor can take over: its ports cannot be copied"),
@@ -103,14 +109,19 @@ impl Listeners {
                 if server.has_successor() {
                     drained.cancel();
                 }
-            })
-        });
+            });
+        }
+        let mut lost = None;
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                duty = duties.first_lost() => lost = Some(duty),
+            }
+        };
         let outcome = server.run(self.service, stop).await;
         drained.cancel();
-        for task in [admin, socket, handover, takeover].into_iter().flatten() {
-            drop(tokio::time::timeout(ENDING, task).await);
-        }
-        outcome
+        drop(tokio::time::timeout(ENDING, duties.all_done()).await);
+        DrainOutcome { lost: lost.or(outcome.lost), ..outcome }
     }
 }
 

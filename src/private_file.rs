@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown, fstat};
 use sealed_shuffle_transport::lane::OnLane;
 use tempfile::NamedTempFile;
 
@@ -58,12 +59,36 @@ pub(crate) fn beside<E: From<io::Error>>(
     Ok(file)
 }
 
+/// Gives a new file owner, group and mode of the one in whose place it comes. Only root may give to another owner.
+pub(crate) fn keep_owner(_: &OnLane, new: &File, old: &File) -> io::Result<()> {
+    let (is, was) = (fstat(new)?, fstat(old)?);
+    if (is.st_uid, is.st_gid) != (was.st_uid, was.st_gid) {
+        let (user, group) = (Uid::from_raw(was.st_uid), Gid::from_raw(was.st_gid));
+        fchown(new, Some(user), Some(group))?;
+    }
+    fchmod(new, Mode::from_raw_mode(was.st_mode))?;
+    new.sync_all()
+}
+
 /// Gives `file` the name `path` if that is free. Answers whether it was.
 pub(crate) fn take_name(_: &OnLane, file: NamedTempFile, path: &Path) -> io::Result<bool> {
+    match persist_new(file, path) {
+        Ok(()) => sync(directory_of(path)).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives `file` a name that must be free, in one step.
+pub(crate) fn persist_new(file: NamedTempFile, path: &Path) -> io::Result<()> {
     match file.persist_noclobber(path) {
-        Ok(_) => sync(directory_of(path)).map(|()| true),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error.error),
+        Ok(_) => Ok(()),
+        // Seccomp profiles of old container runtimes refuse renameat2, which they do not know. A second name does as well:
+        // the first one goes with the temporary file.
+        Err(failed) if failed.error.kind() == io::ErrorKind::PermissionDenied => {
+            std::fs::hard_link(failed.file.path(), path)
+        }
+        Err(failed) => Err(failed.error),
     }
 }
 

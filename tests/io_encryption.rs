@@ -232,11 +232,23 @@ fn decrypt_refuses_a_stream_that_ends_inside_its_iv() {
 }
 
 #[test]
-fn decrypt_says_when_noise_comes_out() {
+fn decrypt_refuses_the_wrong_key_where_noise_comes_out() {
     let node = Node::encrypted();
-    let output = run(Some(&KEY.replace('9', "8")), &[&"decrypt", &node.cached]);
+    let wrong = KEY.replace('9', "8");
+    let output = run(Some(&wrong), &[&"decrypt", &node.cached]);
+    assert_eq!((code(&output), output.stdout.len()), (65, 0), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("looks random") && stderr(&output).contains("--noise"),
+        "{}",
+        stderr(&output)
+    );
+    let out = node.path("out");
+    let output = run(Some(&wrong), &[&"decrypt", &"--out", &out, &node.cached]);
+    assert_eq!(code(&output), 65);
+    assert!(!out.exists(), "nothing is left");
+    let output = run(Some(&wrong), &[&"decrypt", &"--noise", &node.cached]);
     assert_eq!(code(&output), 0);
-    assert!(stderr(&output).contains("looks random"), "{}", stderr(&output));
+    assert_eq!(output.stdout.len(), payloads()[0].len());
 }
 
 #[test]
@@ -344,15 +356,51 @@ fn scan_ends_with_one_when_something_is_readable() {
 #[test]
 fn scan_ends_with_zero_when_nothing_is_readable() {
     let node = Node::encrypted();
-    symlink("/", node.path("link")).unwrap();
+    symlink(node.dir.path(), node.path("link")).unwrap();
     let (json, output) = inspect(&[&"--scan", &node.dir.path(), &node.data.parent().unwrap()]);
     assert_eq!(code(&output), 0, "{json:#}");
     assert_eq!((&json["total"]["encrypted_likely"]["files"], &json["links"]), (&2.into(), &1.into()));
+    assert_eq!(code(&inspect(&[&"--scan", &"--full", &node.dir.path()]).1), 0);
     assert_eq!(
         (&json["without_index"], &json["files"]),
         (&0.into(), &4.into()),
         "a directory within another counts once"
     );
+}
+
+#[test]
+fn scan_ends_with_69_where_not_all_was_judged() {
+    // A disk that is a link: nothing of it is seen.
+    let node = Node::encrypted();
+    let disks = tempfile::tempdir().unwrap();
+    symlink(node.dir.path(), disks.path().join("disk1")).unwrap();
+    let (json, output) = inspect(&[&"--scan", &disks.path()]);
+    assert_eq!(code(&output), 69, "{json:#}");
+    assert!(
+        stderr(&output).contains("disk1") && stderr(&output).contains("not followed"),
+        "{}",
+        stderr(&output)
+    );
+    // Nothing at all.
+    let nothing = tempfile::tempdir().unwrap();
+    assert_eq!(code(&inspect(&[&"--scan", &nothing.path()]).1), 69);
+    // Too short to tell.
+    fs::write(node.data.with_file_name("rdd_9_9"), b"\x01\x93\xfe\x31").unwrap();
+    let (json, output) = inspect(&[&"--scan", &node.dir.path()]);
+    assert_eq!(code(&output), 69, "{json:#}");
+    assert_eq!(json["total"]["cannot_tell"]["files"], 1);
+}
+
+#[test]
+fn nothing_waits_for_a_pipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("shuffle_0_1_0.data");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (json, output) = inspect(&[&pipe]);
+    assert_ne!(code(&output), 0, "{json:#}");
+    assert!(stderr(&output).contains("regular file"), "{}", stderr(&output));
+    let output = run(Some(KEY), &[&"decrypt", &"--offset", &"0", &pipe]);
+    assert_ne!(code(&output), 0);
 }
 
 #[test]
@@ -362,7 +410,11 @@ fn scan_names_what_it_cannot_look_at() {
     let (json, output) = inspect(&[&"--scan", &node.dir.path()]);
     assert_eq!(code(&output), 69, "{json:#}");
     assert_eq!(json["not_looked_at"]["count"], 1);
-    assert!(stderr(&output).contains("shuffle_1_6_0.data: only its beginning"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("shuffle_1_6_0.data: its partitions were not looked at"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(code(&inspect(&[&"--scan", &node.path("nothing")]).1), 66);
     assert_eq!(code(&inspect(&[&"--scan", &node.data]).1), 2);
 }

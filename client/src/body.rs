@@ -137,7 +137,9 @@ impl Pull for Reading {
                 self.has_read(part, n);
                 Ok(true)
             }
-            Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+            Err(
+                Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM,
+            ) => Ok(false),
             Err(errno) => Err(failed(self.next, &errno)),
         }
     }

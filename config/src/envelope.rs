@@ -264,7 +264,22 @@ fn name(values: &mut Values<'_>, key: &'static Key<Text>) -> Option<String> {
     None
 }
 
+/// A volume that every user may change (an emptyDir of Kubernetes, mode 0777, or 2777 with an fsGroup) is no place for
+/// files of ours alone, and a pod cannot change its mode: they lie in a directory of their own in it.
 fn state_dir(values: &mut Values<'_>) -> PathBuf {
+    let dir = named_state_dir(values);
+    let environment = values.environment();
+    let is_open = environment.stat(&dir).is_ok_and(|stat| stat.is_dir && stat.mode & 0o1002 == 0o002);
+    match is_open && environment.is_mount(&dir) {
+        true => dir.join(DIR_IN_VOLUME),
+        false => dir,
+    }
+}
+
+/// In a volume that is open to every user.
+const DIR_IN_VOLUME: &str = "sealed-shuffle";
+
+fn named_state_dir(values: &mut Values<'_>) -> PathBuf {
     if let Some((dir, _)) = given(values, &keys::STATE_DIR) {
         return dir.into();
     }

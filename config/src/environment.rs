@@ -34,6 +34,13 @@ pub trait Environment {
         Ok(PathStat { is_dir: metadata.is_dir(), mode: metadata.mode() & 0o7777 })
     }
 
+    /// Whether something is mounted at a directory: it lies on another file system than the directory above it.
+    fn is_mount(&self, path: &Path) -> bool {
+        let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev()).ok();
+        let above = path.canonicalize().ok().and_then(|path| path.parent().and_then(device));
+        above.is_some() && above != device(path)
+    }
+
     /// The effective user id.
     fn user_id(&self) -> u32 {
         rustix::process::geteuid().as_raw()
@@ -92,6 +99,10 @@ impl Environment for EmptyEnvironment {
 
     fn stat(&self, _path: &Path) -> io::Result<PathStat> {
         Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn is_mount(&self, _path: &Path) -> bool {
+        false
     }
 }
 

@@ -22,6 +22,8 @@ pub struct FakeEnvironment {
     dirs: Vec<PathBuf>,
     /// Files of other users than ours.
     owners: BTreeMap<PathBuf, u32>,
+    /// Directories at which something is mounted, with their modes.
+    mounts: BTreeMap<PathBuf, u32>,
     stdin: Vec<u8>,
     /// What `ulimit -n` would say.
     pub descriptor_limit: Option<u64>,
@@ -34,6 +36,7 @@ impl Default for FakeEnvironment {
             files: BTreeMap::new(),
             dirs: Vec::new(),
             owners: BTreeMap::new(),
+            mounts: BTreeMap::new(),
             stdin: Vec::new(),
             descriptor_limit: Some(65536),
         }
@@ -71,6 +74,12 @@ impl FakeEnvironment {
         self
     }
 
+    /// A directory at which something is mounted.
+    pub fn with_mount(mut self, path: &str, mode: u32) -> Self {
+        self.mounts.insert(path.into(), mode);
+        self
+    }
+
     /// What standard input gives.
     pub fn with_stdin(mut self, bytes: &[u8]) -> Self {
         self.stdin = bytes.to_vec();
@@ -93,11 +102,18 @@ impl Environment for FakeEnvironment {
     }
 
     fn stat(&self, path: &Path) -> io::Result<PathStat> {
+        if let Some(mode) = self.mounts.get(path) {
+            return Ok(PathStat { is_dir: true, mode: *mode });
+        }
         if self.dirs.iter().any(|dir| dir == path) {
             return Ok(PathStat { is_dir: true, mode: 0o755 });
         }
         let (_, mode) = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(PathStat { is_dir: false, mode: *mode })
+    }
+
+    fn is_mount(&self, path: &Path) -> bool {
+        self.mounts.contains_key(path)
     }
 
     fn user_id(&self) -> u32 {

@@ -11,11 +11,13 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use super::error::Issue;
-use super::key::AnyKey;
+use super::environment::Environment;
+use super::error::{ConfigError, Issue};
+use super::key::{AnyKey, Reader};
 use super::keys;
+use super::load::Sources;
 use super::origin::Origin;
-use super::values::Values;
+use super::values::{Values, read_sources};
 
 /// The source that names the roots.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,6 +47,14 @@ pub struct Roots {
     pub source: RootSource,
     /// At least one path; each was a directory when the configuration was read.
     pub paths: Vec<PathBuf>,
+}
+
+impl Roots {
+    /// Reads the roots of a server with these sources, and none of its other keys.
+    pub fn from_sources(sources: &Sources, environment: &dyn Environment) -> Result<Self, ConfigError> {
+        let (roots, _) = read_sources(sources, environment, Reader::Serve, resolve)?;
+        Ok(roots.unwrap_or_else(|| Self { source: RootSource::Program, paths: Vec::new() }))
+    }
 }
 
 /// The roots of the first source that is set; `None` if they were refused.

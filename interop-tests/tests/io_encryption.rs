@@ -233,8 +233,11 @@ fn assert_opens_cached_blocks(app: &ApplicationAtRest, is_right: impl Fn(&[u8]) 
 #[track_caller]
 fn assert_scan_finds_everything_encrypted(f: &Fixture, app: &ApplicationAtRest) {
     let (scan, code) = scan(f, app);
-    assert_eq!(code, 0, "{scan:#}");
     let total = &scan["total"];
+    // Some files of Spark's are too short to tell, and that is said.
+    let expected = if total["cannot_tell"]["files"] == 0 { 0 } else { 69 };
+    assert_eq!(code, expected, "{scan:#}");
+    assert_eq!(scan["not_looked_at"]["count"], 0, "{scan:#}");
     assert_eq!(total["readable"]["files"], 0, "{scan:#}");
     assert!(total["encrypted_likely"]["files"].as_u64() >= Some(12), "{scan:#}");
     assert_eq!(scan["without_index"], 0, "{scan:#}");

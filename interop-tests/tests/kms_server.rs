@@ -26,8 +26,7 @@ use sealed_shuffle_protocol::{
 use tempfile::TempDir;
 
 /// What the server warns of as long as the key service is away.
-const AWAY: &[&str] =
-    &["gave no data key", "cannot take part in merging", "cannot be reached: sealed data waits"];
+const AWAY: &[&str] = &["gave no data key", "cannot take part in merging", "sealed data waits for it"];
 
 /// A key service that can fail, and the directories of a server.
 struct Scene {
@@ -195,15 +194,40 @@ fn in_an_outage_who_has_a_key_goes_on_and_others_are_told_to_come_back() {
     server.finish(&[&["is not TLS"], AWAY].concat());
 }
 
-/// With recovery on, the store cannot be opened: a clear refusal, and no empty start.
+/// With recovery on, the store waits for its key: what needs none is served meanwhile, and then all is as it was.
 #[test]
-fn a_server_that_is_to_remember_does_not_start_without_its_key_service() {
+fn a_server_that_is_to_remember_starts_without_its_key_service_and_takes_up_all_when_it_is_back() {
     let scene = Scene::new();
-    scene.serve(true).finish(&["is not TLS"]);
-    scene.proxy.fail_always(Some(Fault::Answer(503, "ServiceUnavailable", "away")));
-    let ended = scene.command(true).output().expect("the binary starts");
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("recovery.redb") && said.contains("key service"), "{said}");
-    assert!(ended.stdout.is_empty(), "a port was bound");
+    let server = scene.serve(true);
+    let app = App::new(&scene, &server, "app-1");
+    app.register().expect("it registers");
+    let merged = app.merges(0);
+    server.finish(&["is not TLS"]);
+
+    for fault in [
+        Fault::Answer(503, "ServiceUnavailable", "away"),
+        Fault::Answer(400, "ExpiredTokenException", "the token has expired"),
+        Fault::Answer(400, "AccessDeniedException", "not yet"),
+    ] {
+        scene.proxy.fail_always(Some(fault));
+        let server = scene.serve(true);
+        let app = App::new(&scene, &server, "app-1");
+        let other = App::new(&scene, &server, "app-2");
+        let refused = other.register().expect_err("an application that merges needs a key");
+        assert!(refused.to_string().contains("try again"), "{refused}");
+        scene.proxy.fail_always(None);
+        // The meta data of a merged partition are asked for without an executor; a read waits until they are known.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Err(error) = app.read(0, &merged) {
+            assert!(Instant::now() < deadline, "the key service is back, and yet: {error}");
+            thread::sleep(Duration::from_millis(200));
+        }
+        server.finish(&[
+            "is not TLS",
+            "recovery store",
+            "AWS KMS does not let",
+            "gave no data key",
+            "cannot take part",
+        ]);
+    }
 }

@@ -30,6 +30,7 @@ pub(super) async fn answer(server: &Server, question: Question) -> Response<Full
         }
         Question::Policy => response(StatusCode::OK, JSON, server.policy().to_string()),
         Question::Directories => response(StatusCode::OK, JSON, server.directories().to_string()),
+        Question::Keys => response(StatusCode::OK, JSON, server.keys_needed().to_string()),
         Question::End(app) => end(server.clone(), app).await,
     }
 }

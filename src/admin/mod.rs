@@ -7,6 +7,7 @@
 //! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` marks those that LEVEL would refuse |
 //! | `GET /policy` | the policy as JSON: the levels that are served and targeted |
 //! | `GET /directories` | the roots, and the directories that belong to applications, as JSON; for operators, as changes are |
+//! | `GET /keys` | the names of the keys of the key service that are needed, and by what, as JSON |
 //! | `DELETE /applications/ID` | forgets the application, and its secret if that was handed over; `404` for an unknown one |
 //!
 //! `ID` may be percent-encoded. The port speaks HTTP/1.1, at a Unix socket and over TCP. Who reaches the TCP port may

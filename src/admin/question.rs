@@ -19,6 +19,8 @@ pub(super) enum Question {
     Policy,
     /// The directories that belong to applications.
     Directories,
+    /// What keys of the key service are needed for.
+    Keys,
     /// The application is over.
     End(AppId),
 }
@@ -34,14 +36,15 @@ impl Question {
             ("/applications", _, &Method::GET) => target(uri.query()).map(Self::Applications),
             ("/policy", _, &Method::GET) => Ok(Self::Policy),
             ("/directories", _, &Method::GET) => Ok(Self::Directories),
+            ("/keys", _, &Method::GET) => Ok(Self::Keys),
             (_, Some(app), &Method::DELETE) => Ok(Self::End(app_id(app))),
-            ("/metrics" | "/healthz" | "/applications" | "/policy" | "/directories", ..) => {
+            ("/metrics" | "/healthz" | "/applications" | "/policy" | "/directories" | "/keys", ..) => {
                 Err(Refusal::not_allowed("GET"))
             }
             (_, Some(_), _) => Err(Refusal::not_allowed("DELETE")),
             _ => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
-                "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, GET /directories, \
+                "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, GET /directories, GET /keys, \
                  DELETE /applications/ID",
             )),
         }
@@ -50,7 +53,12 @@ impl Question {
     /// Whether the answer changes anything.
     pub(super) fn is_change(&self) -> bool {
         match self {
-            Self::Metrics | Self::Health | Self::Applications(_) | Self::Policy | Self::Directories => false,
+            Self::Metrics
+            | Self::Health
+            | Self::Applications(_)
+            | Self::Policy
+            | Self::Directories
+            | Self::Keys => false,
             Self::End(_) => true,
         }
     }
@@ -70,6 +78,7 @@ impl fmt::Display for Question {
             Self::Applications(_) => f.write_str("show applications"),
             Self::Policy => f.write_str("show the policy"),
             Self::Directories => f.write_str("show the directories of applications"),
+            Self::Keys => f.write_str("show which keys are needed"),
             // Whoever sent it chose the characters.
             Self::End(app) => write!(f, "end application {:?}", app.as_str()),
         }
@@ -112,7 +121,8 @@ mod tests {
     #[test]
     fn only_what_is_no_read_changes_something() {
         let asked = |method, path| Question::of(&method, &Uri::from_static(path)).unwrap();
-        for path in ["/metrics", "/healthz", "/applications", "/applications?target=tls", "/policy"] {
+        for path in ["/metrics", "/healthz", "/applications", "/applications?target=tls", "/policy", "/keys"]
+        {
             assert!(!asked(Method::GET, path).is_change(), "{path}");
         }
         assert!(asked(Method::DELETE, "/applications/x").is_change());

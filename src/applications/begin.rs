@@ -16,7 +16,7 @@ impl Applications {
     /// is to prove anything any more. May wait for a disk.
     pub(crate) fn begin(&self, app: &AppId, given: HandOverPayload) -> Result<(), HandOverError> {
         let _turn = self.turns.take(app);
-        if let Some(state) = &self.state {
+        if let Some(state) = self.state.as_ref() {
             match given.remember {
                 true => state.exempt_no_more(app),
                 // What cannot be written was logged and counted.

@@ -20,6 +20,8 @@ pub(crate) enum EndReason<'a> {
     Operator,
     /// The resource manager says so.
     ResourceManager,
+    /// It had taken a directory that belonged to another application before the restart.
+    Displaced,
     /// A sweep found out.
     Finding(&'a Finding),
 }
@@ -30,6 +32,7 @@ impl EndReason<'_> {
         match self {
             Self::Operator => "told",
             Self::ResourceManager => "ended",
+            Self::Displaced => "displaced",
             Self::Finding(Finding { reason: FindingReason::DirectoriesGone, .. }) => "directories_gone",
             Self::Finding(Finding { reason: FindingReason::Idle, .. }) => "idle",
         }
@@ -61,18 +64,17 @@ impl Applications {
         // No field is left out: a new one decides here what ends of it.
         let Self { turns, secrets, store, merger, state, usage, broken_gcm, metrics } = self;
         let (_turn, executors) = match why {
-            EndReason::Operator | EndReason::ResourceManager => (turns.take(app), store.forget(app)),
+            EndReason::Operator | EndReason::ResourceManager | EndReason::Displaced => {
+                (turns.take(app), store.forget(app))
+            }
             // One that is just being changed is not over.
             EndReason::Finding(finding) => (turns.try_take(app)?, Some(store.forget_found(finding)?)),
         };
         let had_secret = secrets.end(app);
         let merged = merger.as_ref().is_some_and(|merger| merger.forget(app));
-        let written = state.as_ref().map(|state| {
-            state.exempt_no_more(app);
-            state.forget(app)
-        });
+        let written = state.forget(app);
         match why {
-            EndReason::Operator | EndReason::ResourceManager => usage.end(app),
+            EndReason::Operator | EndReason::ResourceManager | EndReason::Displaced => usage.end(app),
             // Its row stays: whoever raises the minimum wants to see short applications, too. It goes by its own age.
             EndReason::Finding(_) => {}
         }

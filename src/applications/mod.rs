@@ -24,6 +24,7 @@
 //! |---|---|
 //! | `turns` | one change of an application at a time |
 //! | `begin` | the secret that is handed over; the proof of it |
+//! | `records` | the recovery store, which may still wait for its key |
 //! | `register` | an executor; proof takes away what was registered without it |
 //! | `end` | why an application ends, and all that goes; what a sweep finds |
 //! | `restore` | what was known before a restart |
@@ -43,6 +44,7 @@
 mod begin;
 pub(crate) mod broken_gcm;
 mod end;
+mod records;
 mod register;
 mod restore;
 #[cfg(test)]
@@ -55,6 +57,7 @@ use std::sync::Arc;
 use sealed_shuffle_protocol::ids::AppId;
 
 use self::broken_gcm::BrokenGcm;
+use self::records::Records;
 use self::turns::Turns;
 use self::usage::UsageTable;
 use crate::disk::{BlockStore, Proof};
@@ -77,7 +80,7 @@ pub(crate) struct Applications {
     /// None where merging is not switched on.
     merger: Option<Arc<Merger>>,
     /// None where a restart forgets.
-    state: Option<Arc<State>>,
+    state: Records,
     usage: UsageTable,
     broken_gcm: BrokenGcm,
     metrics: Arc<Metrics>,
@@ -101,7 +104,7 @@ impl Applications {
             secrets,
             store,
             merger,
-            state,
+            state: Records::of(state),
             usage: UsageTable::new(limits),
             broken_gcm: BrokenGcm::default(),
             metrics,

@@ -47,8 +47,7 @@ impl Applications {
             merger.register(on, app, dirs.iter().copied(), sub_dirs, manager, &self.store)
         });
         let merging = merging.map(|others| overruled.extend(others));
-        let written =
-            self.state.as_ref().map(|state| state.executor(app, executor, &dirs, sub_dirs, manager, proof));
+        let written = self.state.executor(message, proof);
         drop(turn);
         for other in &overruled {
             let _turn = self.turns.take(other);
@@ -70,8 +69,6 @@ impl Applications {
         if let Some(merger) = &self.merger {
             merger.forget(app);
         }
-        if let Some(state) = &self.state {
-            state.forget_unproven(app).detach();
-        }
+        self.state.forget_unproven(app);
     }
 }

@@ -1,6 +1,7 @@
 //! Taking up the recovery store after a restart. Each record is checked again.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::AppId;
@@ -8,7 +9,10 @@ use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
 
 use super::Applications;
+use super::end::EndReason;
+use super::records::Meanwhile;
 use crate::disk::{LocalDir, Proof};
+use crate::keys::RememberSecrets;
 use crate::merge::{Journal as _, Remembered};
 use crate::state::{Recovered, RecoveredExecutor, State};
 
@@ -26,16 +30,51 @@ pub(crate) struct Restoration {
 }
 
 impl Applications {
+    /// The recovery store opens later: what happens until then is noted.
+    pub(crate) fn await_store(&self) {
+        self.state.await_store();
+    }
+
+    /// The store that was waited for is open: takes up its records, and writes what happened meanwhile. Whatever was told
+    /// meanwhile is newer: it stands, but for directories that belonged to somebody else.
+    pub(crate) fn open_store(&self, on: &OnLane, state: Arc<State>, mut recovered: Recovered) -> Restoration {
+        let Meanwhile { executors, ended } = self.state.open(Arc::clone(&state));
+        for app in &ended {
+            let _turn = self.turns.take(app);
+            state.forget(app).detach();
+        }
+        recovered.executors.retain(|known| !ended.contains(&known.app));
+        recovered.merges.retain(|known| !ended.contains(&known.app));
+        recovered.secrets.retain(|(app, _)| !ended.contains(app));
+        self.secrets.remember_in(Arc::clone(&state) as Arc<dyn RememberSecrets>);
+        let restored = self.take_up(on, recovered, true);
+        for ((app, executor), (message, proof)) in executors {
+            let _turn = self.turns.take(&app);
+            // It may have gone since.
+            if self.store.executors().lookup(&app, &executor, Instant::now()).is_some()
+                && let Some(written) = self.state.executor(&message, proof)
+            {
+                written.detach();
+            }
+        }
+        restored
+    }
+
     /// Takes up the records of the recovery store. Call it before the first connection.
     ///
     /// Without a merger, the records of merging are removed. If the executors of an application are all gone, its merging
     /// is taken up and forgotten at once, which deletes its files. If hand-over is switched off, nobody would ever end the
     /// applications that were handed over, so their secrets are removed.
     pub(crate) fn restore(&self, on: &OnLane, recovered: Recovered) -> Restoration {
-        let Some(state) = &self.state else { return Restoration::default() };
+        self.take_up(on, recovered, false)
+    }
+
+    /// The same; `is_late` where applications have registered before.
+    fn take_up(&self, on: &OnLane, recovered: Recovered, is_late: bool) -> Restoration {
+        let Some(state) = self.state.as_ref() else { return Restoration::default() };
         let Recovered { executors, secrets, merges, stale, .. } = recovered;
         let mut restored = Restoration::default();
-        self.restore_executors(on, state, executors, &mut restored);
+        self.restore_executors(on, state, executors, is_late, &mut restored);
         for (app, attempt) in stale {
             state.over(&app, attempt);
         }
@@ -65,15 +104,28 @@ impl Applications {
         on: &OnLane,
         state: &State,
         mut executors: Vec<RecoveredExecutor>,
+        is_late: bool,
         restored: &mut Restoration,
     ) {
         let proven = executors.iter().filter(|known| known.proof == Proof::Proven);
         let proven: HashSet<AppId> = proven.map(|known| known.app.clone()).collect();
+        let names: HashSet<AppId> = match is_late {
+            true => executors.iter().map(|known| known.app.clone()).collect(),
+            false => HashSet::new(),
+        };
         // Directories that two applications name belong to the one with proof.
         executors.sort_by_key(|known| Proof::Proven.overrules(known.proof));
         for known in executors {
             // The proof counts although the executor that brought it may be dropped.
             let overruled = proven.contains(&known.app) && Proof::Proven.overrules(known.proof);
+            if self.store.executors().lookup(&known.app, &known.executor, Instant::now()).is_some() {
+                // It has registered anew while the store was waited for.
+                restored.executors += 1;
+                continue;
+            }
+            if is_late {
+                self.make_way(on, &known, &names);
+            }
             let registered =
                 if overruled { Err(OVERRULED.to_owned()) } else { self.restore_executor(on, &known) };
             match registered {
@@ -84,6 +136,19 @@ impl Applications {
                     state.forget_executor(&app, &executor).detach();
                     restored.dropped += 1;
                 }
+            }
+        }
+    }
+
+    /// Ends an application that has taken a directory of a `known` executor while the store was waited for, and is not
+    /// among those of `before`.
+    fn make_way(&self, on: &OnLane, known: &RecoveredExecutor, before: &HashSet<AppId>) {
+        let accepted = self.store.accept(on, &known.app, &known.dirs, known.sub_dirs, &known.shuffle_manager);
+        let Ok(registration) = accepted else { return };
+        for owner in self.store.executors().rivals(&known.app, &registration) {
+            if !before.contains(&owner) {
+                warn!(app = %owner, of = %known.app, "an application had named directories of another before that was known again: it is ended");
+                drop(self.end(&owner, EndReason::Displaced));
             }
         }
     }

@@ -117,7 +117,10 @@ impl Apps {
             let path = format!("/applications/{}", utf8_percent_encode(app, NON_ALPHANUMERIC));
             let answer = ask(places, &Method::DELETE, &path, token.as_ref())?;
             match answer.status {
-                StatusCode::OK => println!("{}: {}", Shown(app), Shown(&answer.text())),
+                StatusCode::OK => {
+                    writeln!(stdout(), "{}: {}", Shown(app), Shown(&answer.text()))
+                        .map_err(|error| Failure::new(Exit::Failed, error))?;
+                }
                 StatusCode::NOT_FOUND => {
                     let text =
                         format!("{} knows no application {app:?}: see sealed-shuffle apps", answer.place);

@@ -1,7 +1,7 @@
 //! `certs dev`: keys and certificates for trying TLS out.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Write, stdout};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::tls::dev::{self, DevFile};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, tell};
 
 /// Make keys and certificates
 #[derive(Args, Debug)]
@@ -71,14 +71,14 @@ impl Dev {
         for file in &files {
             let path = dir.join(file.name);
             write(&path, file).map_err(|error| failed(&path, error))?;
-            println!("{}", path.display());
+            writeln!(stdout(), "{}", path.display()).map_err(|error| Failure::new(Exit::Failed, error))?;
         }
-        eprintln!(
+        tell(format_args!(
             "for {}; good for {} days; paste {} into spark-defaults.conf",
             names.join(", "),
             dev::VALIDITY.as_secs() / 86_400,
             dir.join(dev::PROPERTIES).display()
-        );
+        ));
         Ok(())
     }
 

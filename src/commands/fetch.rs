@@ -12,7 +12,7 @@ use sealed_shuffle_client::{FetchError, Progress};
 use sealed_shuffle_protocol::shuffle::BlockId;
 
 use super::target::{Target, TargetArgs};
-use super::{Exit, Failure};
+use super::{Exit, Failure, complain, tell};
 
 /// Time between two lines of progress where there is no terminal.
 const QUIET: Duration = Duration::from_secs(10);
@@ -181,7 +181,7 @@ impl Report {
     }
 
     fn failed(&mut self, error: &FetchError) {
-        self.progress.suspended(|| eprintln!("sealed-shuffle: {error}"));
+        self.progress.suspended(|| complain(error));
         self.failed.push(serde_json::json!({
             "block": error.block.to_string(),
             "kind": error.kind().label(),
@@ -204,12 +204,12 @@ impl Report {
         }
         // Without a block there may have been no session.
         if self.count > 0 {
-            eprintln!(
+            tell(format_args!(
                 "fetched {} of {wanted} blocks, {} in {seconds:.2} s, {}/s, {channel}",
                 self.count,
                 HumanBytes(self.bytes),
                 HumanBytes((self.bytes as f64 / seconds.max(1e-9)) as u64),
-            );
+            ));
         }
         match self.first_failure.take() {
             None if missing > 0 => {
@@ -261,7 +261,7 @@ impl Bar {
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if last.elapsed() >= QUIET {
             *last = Instant::now();
-            eprintln!("fetched {} of {} blocks, {bytes}", self.blocks.position(), self.wanted);
+            tell(format_args!("fetched {} of {} blocks, {bytes}", self.blocks.position(), self.wanted));
         }
     }
 

@@ -1,16 +1,22 @@
 //! `keys`: the keys under which the server seals what it writes.
 
+use std::collections::BTreeMap;
 use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use sealed_shuffle_config::{EnvelopeConfig, KeySource, ProcessEnvironment};
+use hyper::{Method, StatusCode};
+use sealed_shuffle_config::{AdminPlaces, EnvelopeConfig, KeySource, ProcessEnvironment, Roots, Sources};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
+use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
-use super::{ConfigArgs, Exit, Failure};
+use super::admin::{Place, ask};
+use super::{ConfigArgs, Exit, Failure, complain, tell};
+use crate::inspect::wrapped::KeysBeneath;
 use crate::keys::envelope::{KeyError, KeyErrorKind, LocalKeyFile, open_provider};
+use crate::state::{KeyNeed, State, StateError, node_app};
 
 /// The application of the check. No application of Spark has such a name.
 const CHECKED: &str = "sealed-shuffle keys check";
@@ -26,13 +32,29 @@ pub(crate) struct Keys {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List the keys in the local key file, oldest first: name, time, and whether it wraps
+    /// List the keys in the local key file, oldest first: name, time, whether it wraps, and what needs it
+    ///
+    /// Asks a running server at its socket (spark.sealed.admin.socket), and else opens the recovery store; and looks at
+    /// the merged files beneath the roots (spark.local.dir).
     List(ConfigArgs),
     /// Add a key to the local key file; it wraps from now on, the older ones still unwrap
     ///
-    /// A running server takes it up by itself. Remove an old key from the file by hand when no data sealed under it
-    /// is left.
+    /// The recovery store is sealed anew under it; a running server wraps its store's key anew by itself, and seals the
+    /// store anew when it is restarted. The file keeps its owner and mode.
     Rotate(ConfigArgs),
+    /// Seal the recovery store anew, under the key that wraps now; no server may have it open
+    ///
+    /// For key services whose key was rotated there. With a local key file, rotate and a start do it.
+    Rewrap(ConfigArgs),
+    /// Take a key out of the local key file, unless something needs it
+    Drop {
+        /// Its name, as keys list shows it
+        #[arg(value_name = "NAME")]
+        key: String,
+
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Check that the key service wraps and unwraps a key, as serve will
     Check(ConfigArgs),
 }
@@ -40,8 +62,10 @@ enum What {
 impl Keys {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.what {
-            What::List(args) => list(&config(args)?),
+            What::List(args) => list(args),
             What::Rotate(args) => rotate(&config(args)?),
+            What::Rewrap(args) => rewrap(&config(args)?),
+            What::Drop { key, config } => drop_key(&key, config),
             What::Check(args) => check(&config(args)?),
         }
     }
@@ -53,6 +77,7 @@ impl From<KeyError> for Failure {
             KeyErrorKind::Unavailable => Exit::Unreachable,
             KeyErrorKind::Misconfigured => Exit::Config,
             KeyErrorKind::NotFound => Exit::Missing,
+            KeyErrorKind::Unauthenticated => Exit::Refused,
             _ => Exit::Refused,
         };
         Self::new(exit, error)
@@ -63,19 +88,179 @@ fn config(args: ConfigArgs) -> Result<EnvelopeConfig, Failure> {
     Ok(EnvelopeConfig::from_sources(&args.sources(), &ProcessEnvironment)?)
 }
 
-fn list(config: &EnvelopeConfig) -> Result<(), Failure> {
-    let (on, mut lines) = (OnLane::here(), String::new());
-    for key in LocalKeyFile::open(&on, local_file(config)?)?.list(&on)? {
+fn list(args: ConfigArgs) -> Result<(), Failure> {
+    let sources = args.sources();
+    let config = EnvelopeConfig::from_sources(&sources, &ProcessEnvironment)?;
+    let keys = {
+        let on = OnLane::here();
+        LocalKeyFile::open(&on, local_file(&config)?)?.list(&on)?
+    };
+    let needs = Needs::find(&sources, &config)?;
+    let mut lines = String::new();
+    for key in keys {
         let made = key.made.format(&Rfc3339).map_err(|error| Failure::new(Exit::Failed, error))?;
         let role = if key.wraps { "wraps" } else { "unwraps" };
-        lines += &format!("{}\t{made}\t{role}\n", key.name);
+        lines += &format!("{}\t{made}\t{role}\t{}\n", key.name, needs.of(&key.name));
     }
+    needs
+        .unknown
+        .iter()
+        .for_each(|unknown| complain(format_args!("not all that needs keys is known: {unknown}")));
     print(&lines)
 }
 
 fn rotate(config: &EnvelopeConfig) -> Result<(), Failure> {
     let name = LocalKeyFile::rotate(&OnLane::here(), local_file(config)?)?;
-    print(&format!("{name}\n"))
+    print(&format!("{name}\n"))?;
+    match rewrapped(config) {
+        Ok(true) => tell("the recovery store is sealed anew under it"),
+        Ok(false) => {}
+        Err(RewrapFault::Store(error)) if error.is_locked() => {
+            tell(
+                "the server that runs wraps its recovery store's key anew within half a minute; its log says so",
+            );
+        }
+        Err(fault) => complain(format_args!("{fault}; the next start tries again")),
+    }
+    Ok(())
+}
+
+fn rewrap(config: &EnvelopeConfig) -> Result<(), Failure> {
+    match rewrapped(config) {
+        Ok(true) => print("the recovery store is sealed anew\n"),
+        Ok(false) => print("there is no recovery store\n"),
+        Err(RewrapFault::Key(error)) => Err(error.into()),
+        Err(RewrapFault::Store(error)) => {
+            let exit = if error.is_configuration() { Exit::Config } else { Exit::Failed };
+            Err(Failure::new(exit, error))
+        }
+    }
+}
+
+/// Why the recovery store was not sealed anew.
+#[derive(Debug, thiserror::Error)]
+enum RewrapFault {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Store(#[from] StateError),
+}
+
+/// Whether there is a recovery store, which is under the key that wraps now.
+fn rewrapped(config: &EnvelopeConfig) -> Result<bool, RewrapFault> {
+    let runtime = runtime().map_err(|failure| {
+        KeyError::new(KeyErrorKind::Unavailable, "runtime", failure.to_string(), "try again")
+    })?;
+    runtime.block_on(async {
+        let provider = open_provider(config).await?;
+        Ok(State::rewrap(&config.state_dir, &*provider, &config.context(node_app())).await?)
+    })
+}
+
+fn drop_key(key: &str, args: ConfigArgs) -> Result<(), Failure> {
+    let sources = args.sources();
+    let config = EnvelopeConfig::from_sources(&sources, &ProcessEnvironment)?;
+    let file = local_file(&config)?;
+    let needs = Needs::find(&sources, &config)?;
+    let refused = |why: String| Err(Failure::new(Exit::Refused, format!("{key} stays: {why}")));
+    match needs.by_key.get(key) {
+        Some(by) => return refused(format!("it is needed by {}", by.join("; "))),
+        None if !needs.unknown.is_empty() => {
+            return refused(format!("not all that may need it is known: {}", needs.unknown.join("; ")));
+        }
+        None => {}
+    }
+    LocalKeyFile::remove(&OnLane::here(), file, key)?;
+    print(&format!("took {key} out of {}\n", file.display()))
+}
+
+/// What needs the keys of the local file.
+#[derive(Debug, Default)]
+struct Needs {
+    by_key: BTreeMap<String, Vec<String>>,
+    /// What could not be looked at, and why.
+    unknown: Vec<String>,
+}
+
+impl Needs {
+    /// Asks the server that runs, or else opens the recovery store, and looks at the files beneath the roots.
+    fn find(sources: &Sources, config: &EnvelopeConfig) -> Result<Self, Failure> {
+        let mut needs = Self::default();
+        let opened = runtime()?.block_on(async {
+            let provider = open_provider(config).await?;
+            Ok::<_, KeyError>(
+                State::keys_needed(&config.state_dir, &*provider, &config.context(node_app())).await,
+            )
+        })?;
+        let is_running = match opened {
+            Ok(of_store) => {
+                of_store.into_iter().for_each(|KeyNeed { key, by }| needs.add(key, by));
+                false
+            }
+            Err(error) if error.is_locked() => true,
+            Err(error) => {
+                needs.unknown.push(error.to_string());
+                false
+            }
+        };
+        match of_server(sources) {
+            Ok(of_server) => of_server.into_iter().for_each(|(key, by)| needs.add(key, by)),
+            Err(why) if is_running => needs.unknown.push(why),
+            // Nobody runs.
+            Err(_) => {}
+        }
+        match Roots::from_sources(sources, &ProcessEnvironment) {
+            Ok(roots) => {
+                let KeysBeneath { uses, unknown } = KeysBeneath::of(roots.paths.iter().map(PathBuf::as_path));
+                uses.into_iter().for_each(|(key, used)| needs.add(key, used.to_string()));
+                let unknown = unknown.into_iter().map(|(path, why)| format!("{}: {why}", path.display()));
+                needs.unknown.extend(unknown);
+            }
+            Err(error) => needs.unknown.push(format!("the files beneath the roots: {error}")),
+        }
+        Ok(needs)
+    }
+
+    fn add(&mut self, key: String, by: String) {
+        let known = self.by_key.entry(key).or_default();
+        if !known.contains(&by) {
+            known.push(by);
+        }
+    }
+
+    /// In words.
+    fn of(&self, key: &str) -> String {
+        match self.by_key.get(key) {
+            Some(by) => format!("needed by {}", by.join("; ")),
+            None if self.unknown.is_empty() => "not needed".to_owned(),
+            None => "not known to be needed".to_owned(),
+        }
+    }
+}
+
+/// What the server that runs needs keys for; the error is for people.
+fn of_server(sources: &Sources) -> Result<Vec<(String, String)>, String> {
+    let places =
+        AdminPlaces::from_sources(sources, &ProcessEnvironment).map_err(|error| error.to_string())?;
+    let socket = places.socket.into_iter().map(Place::Socket);
+    let places: Vec<_> = socket.chain(places.address.map(Place::from)).collect();
+    let answer = ask(&places, &Method::GET, "/keys", None).map_err(|failure| failure.to_string())?;
+    if answer.status != StatusCode::OK {
+        return Err(format!(
+            "the server at {} does not say which keys it needs: {}",
+            answer.place,
+            answer.text()
+        ));
+    }
+    let value: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+    let needed = value["needed"].as_array().ok_or("the server's answer names no needs")?;
+    let text = |need: &Value, name: &str| need[name].as_str().map(str::to_owned);
+    Ok(needed.iter().filter_map(|need| Some((text(need, "key")?, text(need, "by")?))).collect())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().map_err(|error| Failure::new(Exit::Failed, error))
 }
 
 fn check(config: &EnvelopeConfig) -> Result<(), Failure> {
@@ -87,10 +272,7 @@ fn check(config: &EnvelopeConfig) -> Result<(), Failure> {
             path.display()
         ));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
+    let runtime = runtime()?;
     let context = config.context(AppId::new(CHECKED));
     let (key_id, provider) = runtime.block_on(async {
         let provider = open_provider(config).await?;

@@ -16,6 +16,7 @@ mod hand_over;
 mod http;
 mod inspect;
 mod keys;
+mod log;
 mod orphans;
 mod probe;
 mod register;
@@ -26,7 +27,7 @@ mod table;
 mod target;
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal as _, Write as _, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ use clap::{Args, Parser, Subcommand};
 use sealed_shuffle_client::{ClientError, ErrorKind};
 use sealed_shuffle_config::{ConfigError, Sources};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Spark's shuffle blocks, served and fetched sealed.
 ///
@@ -84,10 +86,20 @@ pub fn run() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("sealed-shuffle: {failure}");
+            complain(&failure);
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// Tells the person at the terminal. That nobody listens is no failure, and changes no exit code.
+fn tell(text: impl fmt::Display) {
+    _ = writeln!(stderr(), "{text}");
+}
+
+/// The same, of something that is not as it should be.
+fn complain(text: impl fmt::Display) {
+    tell(format_args!("sealed-shuffle: {text}"));
 }
 
 /// The exit codes of a command, by sysexits(3) where it has a name. 0 is success, 2 is clap's code for wrong usage.
@@ -153,12 +165,22 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Logs go to standard error, with the filter of `spark.sealed.log`; they have colours on a terminal only.
+/// Logs of a command go to standard error, with the filter of `spark.sealed.log`.
 fn start_logging(log: &str) -> Result<(), Failure> {
+    log_to(stderr, log)
+}
+
+/// Logs go to `writer`, which writes to standard error; they have colours on a terminal only. A line that cannot be written
+/// is dropped: the library would say so on standard error, and panic.
+fn log_to<W>(writer: W, log: &str) -> Result<(), Failure>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     tracing_subscriber::fmt()
         .with_env_filter(log_filter(log)?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(writer)
+        .with_ansi(stderr().is_terminal())
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -13,7 +13,7 @@ use sealed_shuffle_protocol::ids::AppId;
 use serde_json::json;
 
 use super::table::columns;
-use super::{ConfigArgs, Exit, Failure, start_logging};
+use super::{ConfigArgs, Exit, Failure, complain, start_logging};
 
 const HELP: &str = "Examples:
   sealed-shuffle probe node-1:7337
@@ -81,7 +81,7 @@ impl Probe {
             .map_err(|error| Failure::new(Exit::Usage, error))?;
         start_logging(&config.log)?;
         for notice in &config.report.notices {
-            eprintln!("sealed-shuffle: {notice}");
+            complain(notice);
         }
         let minimum = self.minimum.or(config.minimum).unwrap_or(SecurityLevel::AesGcm);
         let mut prober = config.probe().map_err(|error| Failure::new(Exit::Config, error))?;

@@ -1,6 +1,7 @@
 //! `serve`: the shuffle service itself.
 
-use std::io::{Write, stdout};
+use std::future::pending;
+use std::io::{Write, stderr, stdout};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::log::LogQueue;
 use super::reload::{Reload, RepeatableEnvironment};
 use super::systemd::notify;
-use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
+use super::{ConfigArgs, Exit, Failure, complain, log_filter, log_to};
 use crate::confinement::Confinement;
 use crate::keys::envelope;
 use crate::listeners::Listeners;
-use crate::server::{DrainOutcome, Server};
+use crate::server::Server;
 use crate::state;
+use crate::supervision::Duties;
 use crate::takeover::{Claim, ClaimError};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
@@ -77,19 +80,10 @@ impl Serve {
             let text = lines.join("\n");
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
         }
-        start_logging(&config.log)?;
-        // Threads that were there already would not be confined.
-        Confinement::of(&config).enforce().map_err(|error| Failure::new(Exit::Config, error))?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(config.worker_threads)
-            .max_blocking_threads(Server::blocking_threads(&config))
-            .thread_name("sealed-shuffle")
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
-        let done = runtime.block_on(serve(&config, sources, environment, takes_over));
-        // A read from a dead disk never returns. It must not keep the process alive.
-        runtime.shutdown_timeout(Duration::from_secs(1));
+        let log = LogQueue::new();
+        log_to(Arc::clone(&log), &config.log)?;
+        let done = start(&config, sources, environment, &log, takes_over);
+        log.finish();
         done
     }
 
@@ -109,16 +103,42 @@ impl Serve {
         }
         // The limit is raised before the configuration reads it.
         if let Err(error) = raise_descriptor_limit() {
-            eprintln!("sealed-shuffle: the descriptor limit stays as it is: {error}");
+            complain(format_args!("the descriptor limit stays as it is: {error}"));
         }
         sources
     }
+}
+
+fn start(
+    config: &ServerConfig,
+    sources: Sources,
+    environment: Arc<RepeatableEnvironment>,
+    log: &LogQueue,
+    takes_over: bool,
+) -> Result<(), Failure> {
+    // Threads that were there already would not be confined.
+    let confined = Confinement::of(config).enforce().map_err(|error| Failure::new(Exit::Config, error));
+    let threads = |error| Failure::new(Exit::Failed, format!("cannot start threads: {error}"));
+    log.start(stderr()).map_err(threads)?;
+    confined?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.worker_threads)
+        .max_blocking_threads(Server::blocking_threads(config))
+        .thread_name("sealed-shuffle")
+        .enable_all()
+        .build()
+        .map_err(threads)?;
+    let done = runtime.block_on(serve(config, sources, environment, log, takes_over));
+    // A read from a dead disk never returns. It must not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
 }
 
 async fn serve(
     config: &ServerConfig,
     sources: Sources,
     environment: Arc<RepeatableEnvironment>,
+    log: &LogQueue,
     takes_over: bool,
 ) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
@@ -128,6 +148,12 @@ async fn serve(
         let exit = if error.is_configuration() { Exit::Config } else { Exit::Failed };
         Failure::new(exit, error)
     })?;
+    if claim.is_some() && server.awaits_store() {
+        return Err(failed(
+            &"the key of the recovery store is not to be had, so the server that runs goes on",
+        ));
+    }
+    server.counts_lost_lines(log.lost());
     let signals = Signals::new().map_err(|error| failed(&error))?;
     let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
     let listeners = match claim {
@@ -141,21 +167,38 @@ async fn serve(
         None => format!("listening on {address}\n"),
         Some(admin) => format!("listening on {address} admin on {admin}\nadmin on {admin}\n"),
     };
-    stdout().write_all(lines.as_bytes()).and_then(|()| stdout().flush()).map_err(|error| failed(&error))?;
+    if let Err(error) = stdout().write_all(lines.as_bytes()).and_then(|()| stdout().flush()) {
+        let admin = listeners.admin_address().map_or_else(String::new, |admin| admin.to_string());
+        warn!(%error, %address, admin, "listening, and standard output does not take the line that says so");
+    }
     notify(&[NotifyState::Ready]);
 
     let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
-    tokio::spawn(reload.watch());
-    tokio::spawn(signals.watch(stop.clone(), cut.clone()));
+    let mut duties = Duties::default();
+    duties.take_on("reloading at SIGHUP", reload.watch());
+    duties.take_on("stopping at SIGTERM and SIGINT", signals.watch(stop.clone(), cut.clone()));
+    let mut lost = None;
+    let stopped = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            duty = duties.first_lost() => lost = Some(duty),
+        }
+    };
     tokio::select! {
-        DrainOutcome { cut } = listeners.serve(server, stop.cancelled()) => info!(cut, "drained"),
+        outcome = listeners.serve(server, stopped) => {
+            info!(cut = outcome.cut, "drained");
+            lost = lost.or(outcome.lost);
+        }
         () = cut.cancelled() => warn!("a second signal: cut everything"),
     }
     match config.recovery {
         true => info!("stopped; registrations are known again after the next start"),
         false => info!("stopped; registrations are forgotten, executors must register again"),
     }
-    Ok(())
+    match lost {
+        None => Ok(()),
+        Some(duty) => Err(failed(&format_args!("a task has died that the server cannot be without: {duty}"))),
+    }
 }
 
 /// The place of the server that runs, which has closed its recovery store by then. What can be refused without it is
@@ -232,7 +275,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The first signal stops the server, the second one cuts its connections.
+    /// The first signal stops the server, the second one cuts its connections. Never ends.
     async fn watch(mut self, stop: CancellationToken, cut: CancellationToken) {
         let signal = self.next().await;
         info!(signal, "stopping");
@@ -240,6 +283,7 @@ impl Signals {
         stop.cancel();
         self.next().await;
         cut.cancel();
+        pending().await
     }
 
     async fn next(&mut self) -> &'static str {

@@ -6,7 +6,7 @@ use sealed_shuffle_config::ProcessEnvironment;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use tokio::runtime::Runtime;
 
-use super::{ConfigArgs, Exit, Failure, start_logging};
+use super::{ConfigArgs, Exit, Failure, complain, start_logging};
 
 /// The server that a client command talks to, and the application and executor of the blocks.
 #[derive(Args, Debug)]
@@ -43,7 +43,7 @@ impl TargetArgs {
             .map_err(|error| Failure::new(Exit::Usage, format!("--server: {error}")))?;
         start_logging(&config.log)?;
         for notice in &config.report.notices {
-            eprintln!("sealed-shuffle: {notice}");
+            complain(notice);
         }
         let settings = config.settings().map_err(|error| Failure::new(Exit::Config, error))?;
         let client = Client::new(settings, AppId::new(self.app_id));

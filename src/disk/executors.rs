@@ -342,6 +342,12 @@ impl Executors {
         Some(self.read().apps.get(app)?.proof)
     }
 
+    /// The other applications that have a place at, above or below one of these directories.
+    pub fn rivals(&self, app: &AppId, registration: &Registration) -> HashSet<AppId> {
+        let table = self.read();
+        registration.dirs.iter().flat_map(|dir| table.claims.rivals(app, dir)).cloned().collect()
+    }
+
     /// One application in numbers.
     pub fn app(&self, app: &AppId) -> Option<AppSummary> {
         self.read().apps.get(app).map(|entry| self.summary(app, entry))

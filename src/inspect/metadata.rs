@@ -12,8 +12,8 @@ use sealed_shuffle_protocol::codec::Decoder;
 use sealed_shuffle_protocol::shuffle::Bitmap;
 
 use super::beside;
-use super::content::{From0, read_at};
 use super::name::SparkName;
+use super::reading::{From0, open_regular, read_at};
 use crate::disk::checksum::{Algorithm, Checksum};
 use crate::io_encryption::partitions::{Partitions, PartitionsError, Summary};
 
@@ -64,7 +64,7 @@ pub struct IndexReport {
 
 /// Reads an index, of a map output or merged, and compares it with its data file.
 pub fn index(path: &Path, name: &SparkName, more: &[PathBuf]) -> Result<IndexReport, MetadataError> {
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     let summary = Partitions::new(&file, file.metadata()?.len(), None)?.sum_up()?;
     let wanted = name.sibling("data");
     let data = match beside::find(path, &wanted, more) {
@@ -110,7 +110,7 @@ pub fn checksums(
     algorithm: &str,
     more: &[PathBuf],
 ) -> Result<ChecksumReport, MetadataError> {
-    let file = File::open(path)?;
+    let file = open_regular(path)?;
     let len = file.metadata()?.len();
     if !len.is_multiple_of(8) {
         let text = format!("a checksum file has 8 bytes for each partition, this has {len} bytes");
@@ -139,8 +139,8 @@ pub fn checksums(
         report.data = Agreement::NotFound(name.sibling("index"));
         return Ok(report);
     };
-    let index_file = File::open(&index)?;
-    let data_file = data.as_deref().map(File::open).transpose()?;
+    let index_file = open_regular(&index)?;
+    let data_file = data.as_deref().map(open_regular).transpose()?;
     let data_len = data_file.as_ref().map(File::metadata).transpose()?.map(|stat| stat.len());
     let partitions = Partitions::new(&index_file, index_file.metadata()?.len(), data_len)?;
     if partitions.total() != report.partitions {
@@ -208,7 +208,7 @@ pub struct MetaReport {
 /// Reads a merged meta file and compares it with the index beside it.
 pub fn merged_meta(path: &Path, name: &SparkName, more: &[PathBuf]) -> Result<MetaReport, MetadataError> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST_META + 1).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(LARGEST_META + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_META {
         return Err(MetadataError::Corrupt("longer than 64 MiB, which no merged meta file is".to_owned()));
     }
@@ -226,7 +226,7 @@ pub fn merged_meta(path: &Path, name: &SparkName, more: &[PathBuf]) -> Result<Me
     let index = match beside::find(path, &wanted, more) {
         None => Agreement::NotFound(wanted),
         Some(index) => {
-            let file = File::open(&index)?;
+            let file = open_regular(&index)?;
             match Partitions::new(&file, file.metadata()?.len(), None)?.total() {
                 same if same == chunks => Agreement::With(index),
                 other => Agreement::Not(index, format!("it has {other} chunks, the meta file {chunks}")),

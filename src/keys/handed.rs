@@ -15,6 +15,7 @@ use std::time::Duration;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 use thiserror::Error;
+use tracing::warn;
 
 /// Longest secret; Spark's own have 64 characters.
 pub(crate) const LONGEST_SECRET: usize = 64 << 10;
@@ -73,9 +74,18 @@ impl HandedOver {
         Self { wait, ..Self::default() }
     }
 
+    /// The first call wins. Secrets that were taken before are remembered now.
     pub(super) fn remember_in(&self, memory: Arc<dyn RememberSecrets>) {
-        // The first call wins.
-        self.memory.set(memory).ok();
+        let _changing = lock(&self.changing);
+        if self.memory.set(Arc::clone(&memory)).is_err() {
+            return;
+        }
+        for (app, HandedSecret { secret, remembered }) in &*self.held() {
+            let done = if *remembered { memory.remember(app, secret) } else { memory.forget(app) };
+            if let Err(error) = done {
+                warn!(%app, %error, "the secret of an application is not remembered as it was asked to be");
+            }
+        }
     }
 
     /// Takes a secret. `remembered` tells whether it has to outlast a restart. May wait for a disk.
@@ -105,7 +115,8 @@ impl HandedOver {
 
     /// Takes a secret that the store had.
     pub(super) fn restore(&self, app: AppId, secret: AppSecret) {
-        self.held().insert(app, HandedSecret { secret: Arc::new(secret), remembered: true });
+        // One that was handed over since is newer.
+        self.held().entry(app).or_insert(HandedSecret { secret: Arc::new(secret), remembered: true });
     }
 
     /// Drops the secret of an application from memory. Returns whether there was one.

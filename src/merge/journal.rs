@@ -10,6 +10,8 @@
 //! Origin: the recovery store of RemoteBlockPushResolver, Spark 4.3.0.
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
@@ -49,6 +51,25 @@ pub struct Remembered {
     pub key: Option<WrappedKey>,
     /// The newest merge of each shuffle that was finalized.
     pub finalized: Vec<(ShuffleId, ShuffleMergeId)>,
+}
+
+/// A journal that may come late; until then nothing is stored.
+#[derive(Debug, Default)]
+pub(super) struct JournalPlace(OnceLock<Arc<dyn Journal>>);
+
+impl JournalPlace {
+    pub(super) fn set(&self, journal: Arc<dyn Journal>) {
+        // The first one stays.
+        _ = self.0.set(journal);
+    }
+}
+
+impl Deref for JournalPlace {
+    type Target = dyn Journal;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.get().map_or(&Forgetful, |journal| &**journal)
+    }
 }
 
 /// Stores nothing.

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::dirs::MergeDirs;
 use super::error::MergeError;
-use super::journal::{Forgetful, Journal, Remembered};
+use super::journal::{Journal, JournalPlace, Remembered};
 use super::names::PartitionId;
 use super::partition::Partition;
 use super::readers::Readers;
@@ -74,7 +74,7 @@ pub struct Merger {
     pub(super) counters: Counters,
     pub(super) readers: Readers,
     pub(super) next_push: AtomicU64,
-    pub(super) journal: Arc<dyn Journal>,
+    pub(super) journal: JournalPlace,
     apps: RwLock<HashMap<AppId, Arc<App>>>,
     chores: Mutex<VecDeque<Chore>>,
     pub(super) cleaning: Mutex<()>,
@@ -195,7 +195,7 @@ impl Merger {
             store,
             counters: Counters::default(),
             next_push: AtomicU64::new(0),
-            journal: Arc::new(Forgetful),
+            journal: JournalPlace::default(),
             apps: RwLock::default(),
             chores: Mutex::default(),
             cleaning: Mutex::default(),
@@ -216,7 +216,13 @@ impl Merger {
 
     /// The same merger with a journal that survives a restart.
     pub fn with_journal(self, journal: Arc<dyn Journal>) -> Self {
-        Self { journal, ..self }
+        self.write_to(journal);
+        self
+    }
+
+    /// The journal, where it comes late. Nothing may have been registered for merging before; the first one counts.
+    pub fn write_to(&self, journal: Arc<dyn Journal>) {
+        self.journal.set(journal);
     }
 
     /// Takes up an application as it was before a restart: the newest of its attempts that the journal has, and of each
@@ -267,6 +273,13 @@ impl Merger {
         if let Some(key) = known.files.key() {
             self.store.prepare(app, Some(key)).await.ok();
         }
+    }
+
+    /// The names of the keys that wrap the data keys of new files.
+    pub fn wrapping_keys(&self) -> Vec<(AppId, String)> {
+        let apps = self.apps.read().unwrap_or_else(PoisonError::into_inner);
+        let named = apps.values().filter_map(|app| Some((app.id.clone(), app.files.key()?.key_id.clone())));
+        named.collect()
     }
 
     /// The same for a key that files carry ([`MergeError::AwaitsKey`]).

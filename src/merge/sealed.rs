@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use sealed_shuffle_protocol::cipher::Segment;
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition};
@@ -34,7 +35,7 @@ use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
 use super::store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::Roots;
-use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
+use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind, LoanState};
 use crate::sealed_files::{
     FillState, Fsync, MergedFiles, OpenBuffer, SealedPartition, SealedRegion, SealedStore, SealedWriter,
     StoredError,
@@ -83,6 +84,40 @@ impl Keys {
     fn at_hand(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Arc<AppKey>, KeyError> {
         let _runtime = self.runtime.enter();
         self.ring.at_hand(app, wrapped)
+    }
+}
+
+/// The key of what was derived from it, while that is in use: a file that is written or read, a chunk on its way.
+#[derive(Debug)]
+struct KeyInUse {
+    app: AppId,
+    keys: Keys,
+    key: ArcSwap<AppKey>,
+}
+
+impl KeyInUse {
+    fn new(app: &AppId, keys: &Keys, key: Arc<AppKey>) -> Self {
+        Self { app: app.clone(), keys: keys.clone(), key: ArcSwap::new(key) }
+    }
+
+    /// Comes before every use: an error where the loan is over. Does not wait.
+    fn check(&self) -> Result<(), KeyError> {
+        let key = self.key.load();
+        let renewed = || {
+            let _runtime = self.keys.runtime.enter();
+            self.keys.ring.renewed(&self.app, &key)
+        };
+        match key.loan.state() {
+            LoanState::Good => {}
+            // It stays good if nobody answers.
+            LoanState::WantsConfirmation => drop(renewed()),
+            LoanState::Over => self.key.store(renewed()?),
+        }
+        Ok(())
+    }
+
+    fn wrapped(&self) -> WrappedKey {
+        self.key.load().wrapped.clone()
     }
 }
 
@@ -220,6 +255,15 @@ impl AppFiles {
     }
 }
 
+/// Why what is open cannot be used: whoever waits for the key can use it again.
+fn key_error(key: &KeyInUse, error: &KeyError) -> ReadError {
+    let why = error.to_string();
+    match error.is_retryable() {
+        true => ReadError::AwaitsKey { key: key.wrapped(), why },
+        false => ReadError::Unreadable { why },
+    }
+}
+
 /// The reason why a file is not served. A file that was changed is named in the log.
 fn read_error(error: StoredError) -> ReadError {
     let why = error.to_string();
@@ -241,7 +285,7 @@ impl AppStore for AppFiles {
         let made = self.files.create(on, &self.place, partition.merged, &key.key, &key.wrapped);
         Ok(Box::new(Writer {
             writer: made.map_err(io_error)?,
-            key,
+            key: Arc::new(KeyInUse::new(&self.app, &self.keys, key)),
             place: Arc::clone(&self.place),
             files: Arc::clone(&self.files),
             segments: Arc::clone(&self.segments),
@@ -257,7 +301,8 @@ impl AppStore for AppFiles {
         let key = self.keys.at_hand(&self.app, Some(&header.key));
         let key = key.map_err(|error| self.key_error(id, header.key.clone(), &error))?;
         let opened = self.files.open(on, &self.place, id, &key.key).map_err(failed)?;
-        Ok(Arc::new(Reader::new(opened, &self.place, &self.files, &self.buffers)))
+        let key = Arc::new(KeyInUse::new(&self.app, &self.keys, key));
+        Ok(Arc::new(Reader::new(opened, key, &self.place, &self.files, &self.buffers)))
     }
 
     fn delete(&self, on: &OnLane, partition: &PartitionId) -> io::Result<()> {
@@ -277,7 +322,7 @@ impl AppStore for AppFiles {
 #[derive(Debug)]
 struct Writer {
     writer: SealedWriter,
-    key: Arc<AppKey>,
+    key: Arc<KeyInUse>,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
     segments: Arc<BufferShelf<Segment>>,
@@ -287,6 +332,7 @@ struct Writer {
 
 impl PartitionWriter for Writer {
     fn append(&mut self, on: &OnLane, pieces: &[&[u8]]) -> io::Result<()> {
+        self.key.check().map_err(io::Error::other)?;
         let kept = self.segments.take();
         let mut segment = kept.unwrap_or_else(|| Segment::with_capacity(MAX_SEGMENT));
         segment.reset(PIECE);
@@ -312,10 +358,12 @@ impl PartitionWriter for Writer {
     }
 
     fn commit(&mut self) -> io::Result<()> {
+        self.key.check().map_err(io::Error::other)?;
         self.writer.commit().map_err(io_error)
     }
 
     fn close_chunk(&mut self, on: &OnLane, bitmap: &[u8]) -> io::Result<()> {
+        self.key.check().map_err(io::Error::other)?;
         self.writer.close_chunk(on, bitmap).map_err(io_error)
     }
 
@@ -324,20 +372,24 @@ impl PartitionWriter for Writer {
     }
 
     fn finalize(self: Box<Self>, on: &OnLane) -> io::Result<u64> {
+        self.key.check().map_err(io::Error::other)?;
         Ok(self.writer.finalize(on, self.fsync).map_err(io_error)?.len)
     }
 
     fn reader(&self, on: &OnLane) -> Result<Arc<dyn PartitionReader>, ReadError> {
+        self.key.check().map_err(|error| key_error(&self.key, &error))?;
         let progress = self.writer.progress();
-        let opened = self.files.open_unfinished(on, &self.place, self.writer.id(), &self.key.key, &progress);
+        let key = self.key.key.load();
+        let opened = self.files.open_unfinished(on, &self.place, self.writer.id(), &key.key, &progress);
         let opened = opened.map_err(read_error)?;
-        Ok(Arc::new(Reader::new(opened, &self.place, &self.files, &self.buffers)))
+        Ok(Arc::new(Reader::new(opened, Arc::clone(&self.key), &self.place, &self.files, &self.buffers)))
     }
 }
 
 #[derive(Debug)]
 struct Reader {
     opened: SealedPartition,
+    key: Arc<KeyInUse>,
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
     buffers: Arc<BufferShelf<OpenBuffer>>,
@@ -347,12 +399,13 @@ struct Reader {
 impl Reader {
     fn new(
         opened: SealedPartition,
+        key: Arc<KeyInUse>,
         place: &Arc<MergedFiles>,
         files: &Arc<SealedStore>,
         buffers: &Arc<BufferShelf<OpenBuffer>>,
     ) -> Self {
         let (place, files, buffers) = (Arc::clone(place), Arc::clone(files), Arc::clone(buffers));
-        Self { opened, place, files, buffers, damaged: Arc::default() }
+        Self { opened, key, place, files, buffers, damaged: Arc::default() }
     }
 }
 
@@ -380,6 +433,7 @@ impl PartitionReader for Reader {
     }
 
     fn meta(&self, on: &OnLane) -> Result<Bytes, ReadError> {
+        self.key.check().map_err(|error| key_error(&self.key, &error))?;
         self.files.meta(on, &self.place, &self.opened).map_err(read_error)
     }
 
@@ -387,9 +441,11 @@ impl PartitionReader for Reader {
         if let Some(why) = self.damaged.of(chunk) {
             return Err(ReadError::Damaged { why });
         }
+        self.key.check().map_err(|error| key_error(&self.key, &error))?;
         let (damaged, buffers) = (Arc::clone(&self.damaged), Arc::clone(&self.buffers));
+        let key = Arc::clone(&self.key);
         match self.files.chunk(on, &self.place, &self.opened, chunk) {
-            Ok(region) => Ok(Some(Box::new(Chunk { region, chunk, damaged, buffers, is_lent: false }))),
+            Ok(region) => Ok(Some(Box::new(Chunk { region, key, chunk, damaged, buffers, is_lent: false }))),
             Err(StoredError::NoChunk { .. }) => Ok(None),
             Err(error) => Err(read_error(error)),
         }
@@ -404,6 +460,7 @@ impl PartitionReader for Reader {
 #[derive(Debug)]
 struct Chunk {
     region: SealedRegion,
+    key: Arc<KeyInUse>,
     chunk: usize,
     damaged: Arc<DamagedChunks>,
     buffers: Arc<BufferShelf<OpenBuffer>>,
@@ -412,12 +469,14 @@ struct Chunk {
 
 impl Chunk {
     /// A chunk that waits for its turn has no memory; it gets some with its first byte.
-    fn begin(&mut self) -> &mut SealedRegion {
+    fn begin(&mut self) -> Result<&mut SealedRegion, PullError> {
+        // Nothing of it goes out after the end of the loan.
+        self.key.check().map_err(|error| PullError(error.to_string()))?;
         if !self.is_lent {
             self.is_lent = true;
             self.region.lend(self.buffers.take().unwrap_or_default());
         }
-        &mut self.region
+        Ok(&mut self.region)
     }
 
     fn failed(&self, error: &StoredError) -> PullError {
@@ -435,12 +494,12 @@ impl Pull for Chunk {
     }
 
     fn fill_now(&mut self) -> Result<bool, PullError> {
-        let filled = self.begin().fill_now().map_err(|error| self.failed(&error))?;
+        let filled = self.begin()?.fill_now().map_err(|error| self.failed(&error))?;
         Ok(filled == FillState::Ready)
     }
 
     fn fill_blocking(&mut self, on: &OnLane) -> Result<(), PullError> {
-        self.begin().fill_blocking(on).map_err(|error| self.failed(&error))
+        self.begin()?.fill_blocking(on).map_err(|error| self.failed(&error))
     }
 
     fn lane(&self) -> Lane {
@@ -448,7 +507,7 @@ impl Pull for Chunk {
     }
 
     fn put_now(&mut self, out: &mut [u8]) -> Result<Option<usize>, PullError> {
-        self.begin().put_now(out).map_err(|error| self.failed(&error))
+        self.begin()?.put_now(out).map_err(|error| self.failed(&error))
     }
 
     fn plain(&self) -> &[u8] {
@@ -478,15 +537,15 @@ mod tests {
     use sealed_shuffle_protocol::shuffle::{
         Bitmap, FinalizeShuffleMerge, PushBlockStream, RemoveShuffleMerge, ReturnCode,
     };
+    use sealed_shuffle_protocol::stored::envelope::{Context, DataKey};
     use sealed_shuffle_protocol::stored::sealed::Header;
     use tempfile::TempDir;
     use tokio::runtime::Runtime;
 
     use super::*;
     use crate::disk::{BlockStore, DiskLimits, Proof};
-    use crate::keys::envelope::KeyCalls;
-    use crate::keys::envelope::{LocalKeyFile, RingSettings};
-    use crate::merge::{MergeError, MergeSettings, Merger, Remembered};
+    use crate::keys::envelope::{Answer, KeyCalls, KeyProvider, LocalKeyFile, RingSettings};
+    use crate::merge::{MergeError, MergeSettings, Merger, PushRefused, Remembered};
     use crate::sealed_files::SealedLimits;
     use sealed_shuffle_config::OutagePolicy;
 
@@ -512,9 +571,16 @@ mod tests {
 
         /// Nothing is in memory, as after a restart.
         fn ring(&self) -> EnvelopeKeys {
-            let provider = LocalKeyFile::for_test(&self.keys.path().join("keys"));
-            let settings = RingSettings::new(OutagePolicy::Refuse, Duration::from_secs(10));
-            EnvelopeKeys::new(Arc::new(provider), settings, KeyCalls::default())
+            self.ring_of(Arc::new(self.key_file()), OutagePolicy::Refuse)
+        }
+
+        fn key_file(&self) -> LocalKeyFile {
+            LocalKeyFile::for_test(&self.keys.path().join("keys"))
+        }
+
+        fn ring_of(&self, provider: Arc<dyn KeyProvider>, outage: OutagePolicy) -> EnvelopeKeys {
+            let settings = RingSettings::new(outage, Duration::from_secs(10));
+            EnvelopeKeys::new(provider, settings, KeyCalls::default())
         }
 
         /// Takes up the state from before a restart.
@@ -532,9 +598,13 @@ mod tests {
         }
 
         fn merger(&self) -> Arc<Merger> {
+            self.merger_with(self.ring())
+        }
+
+        fn merger_with(&self, ring: EnvelopeKeys) -> Arc<Merger> {
             let files = Arc::new(SealedStore::new(Arc::clone(self.blocks.roots()), SealedLimits::default()));
             let (roots, runtime) = (Arc::clone(self.blocks.roots()), self.runtime.handle().clone());
-            let store = SealedMerges::new(files, roots, self.ring(), runtime, Fsync::Never);
+            let store = SealedMerges::new(files, roots, ring, runtime, Fsync::Never);
             let settings = MergeSettings { min_chunk: 100, ..MergeSettings::default() };
             Arc::new(Merger::new(settings, Arc::new(store)))
         }
@@ -686,6 +756,116 @@ mod tests {
         disk.runtime.block_on(merger.at_hand(&AppId::new(APP)));
         assert_eq!(whole(&merger, 1, &[CANARY]), ReturnCode::Success);
         assert_eq!(disk.key(), key);
+    }
+
+    /// A key service that can be away.
+    struct KeyService {
+        keys: LocalKeyFile,
+        fails: Arc<Mutex<Option<KeyErrorKind>>>,
+    }
+
+    impl KeyService {
+        fn answers(&self) -> Result<(), KeyError> {
+            let fails = *self.fails.lock().unwrap();
+            fails.map_or(Ok(()), |kind| Err(KeyError::new(kind, "k", "it was told to", "tell it otherwise")))
+        }
+    }
+
+    impl KeyProvider for KeyService {
+        fn generate<'a>(&'a self, context: &'a Context) -> Answer<'a, (DataKey, WrappedKey)> {
+            Box::pin(async {
+                self.answers()?;
+                self.keys.generate(context).await
+            })
+        }
+
+        fn unwrap<'a>(&'a self, wrapped: &'a WrappedKey, context: &'a Context) -> Answer<'a, DataKey> {
+            Box::pin(async {
+                self.answers()?;
+                self.keys.unwrap(wrapped, context).await
+            })
+        }
+
+        fn describe(&self) -> String {
+            "a key service".into()
+        }
+
+        fn name(&self) -> &'static str {
+            "test"
+        }
+    }
+
+    /// What is open of shuffle 0: a chunk on its way, of a finalized partition; a partition with one block.
+    #[test]
+    fn end_of_a_loan_is_the_end_of_every_open_reader_and_writer() {
+        const TTL: Duration = Duration::from_secs(3600);
+        for fault in [KeyErrorKind::Unavailable, KeyErrorKind::Denied, KeyErrorKind::Disabled] {
+            let disk = Disk::new();
+            let fails = Arc::new(Mutex::new(None));
+            let service = KeyService { keys: disk.key_file(), fails: Arc::clone(&fails) };
+            let ring = disk.ring_of(Arc::new(service), OutagePolicy::UseCached { ttl: TTL });
+            let merger = disk.merger_with(ring.clone());
+            let app = AppId::new(APP);
+            disk.register(&merger, 1);
+            let long: Vec<u8> = CANARY.iter().copied().cycle().take(900_000).collect();
+            assert_eq!(whole(&merger, 1, &[&long]), ReturnCode::Success);
+            let wrapped = disk.key().unwrap();
+            let wait_until_it = |answers: bool| {
+                disk.runtime.block_on(async {
+                    while ring.unwrap(&app, &wrapped).await.is_ok() != answers {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                });
+            };
+            let mut on_its_way = merger.chunk(&OnLane::here(), &partition(), 0).unwrap();
+            pull_once(&mut *on_its_way).unwrap();
+            let mut open = merger.begin(&OnLane::here(), &push(2), 0).unwrap();
+            open.data(&OnLane::here(), &[CANARY]).unwrap();
+
+            *fails.lock().unwrap() = Some(fault);
+            ring.age(TTL / 2);
+            if fault == KeyErrorKind::Unavailable {
+                assert_eq!(read(&disk, &merger, 0).unwrap(), long, "{fault:?} is no withdrawal");
+                ring.age(TTL / 2);
+            } else {
+                // Whoever uses the key asks about it, and hears that it was withdrawn.
+                wait_until_it(false);
+            }
+            assert!(pull_once(&mut *on_its_way).is_err(), "{fault:?}: a chunk goes on");
+            assert!(read(&disk, &merger, 0).is_err(), "{fault:?}: a reader goes on");
+            assert!(
+                merger.meta(&OnLane::here(), &partition()).is_err(),
+                "{fault:?}: a reader of bitmaps goes on"
+            );
+            assert!(open.data(&OnLane::here(), &[CANARY]).is_err(), "{fault:?}: a push goes on");
+            drop(open);
+            assert!(
+                merger
+                    .begin(&OnLane::here(), &push(3), 0)
+                    .and_then(|mut push| { push.data(&OnLane::here(), &[CANARY]).map_err(PushRefused::from) })
+                    .is_err(),
+                "{fault:?}: a new push is taken"
+            );
+
+            // The key service is back, and everything goes on that is still open.
+            *fails.lock().unwrap() = None;
+            wait_until_it(true);
+            assert_eq!(read(&disk, &merger, 0).unwrap(), long, "{fault:?}");
+            assert_eq!(whole(&merger, 4, &[CANARY]), ReturnCode::Success, "{fault:?}");
+
+            *fails.lock().unwrap() = Some(KeyErrorKind::Unavailable);
+            ring.age(TTL);
+            let statuses = merger.finalize(&OnLane::here(), &finalize()).unwrap();
+            assert!(statuses.reduces.is_empty(), "{fault:?}: a finalization goes on");
+        }
+    }
+
+    fn pull_once(chunk: &mut dyn Pull) -> Result<(), PullError> {
+        if !chunk.fill_now()? {
+            chunk.fill_blocking(&OnLane::here())?;
+        }
+        chunk.consume(chunk.plain().len());
+        Ok(())
     }
 
     /// Key services also need threads that may wait (the local key file does), and may be slow.

@@ -22,6 +22,7 @@ use sealed_shuffle_transport::random::{OsRandom, random_bytes};
 use super::Failure;
 use super::conversation::Conversation;
 use super::refusals::Refusal;
+use super::requests::HELD;
 use super::session::{Engine, Session};
 use crate::keys::Candidate;
 use crate::telemetry::SecretUsed;
@@ -30,15 +31,17 @@ use crate::telemetry::SecretUsed;
 struct ProofFailure {
     reason: String,
     text: Option<String>,
+    /// It may do better later: its secret may be among the records that are waited for.
+    may_pass: bool,
 }
 
 impl ProofFailure {
     fn because(reason: impl std::fmt::Display) -> Self {
-        Self { reason: reason.to_string(), text: None }
+        Self { reason: reason.to_string(), text: None, may_pass: false }
     }
 
     fn sasl(error: &SaslError) -> Self {
-        Self { reason: error.to_string(), text: Some(error.peer_text()) }
+        Self { reason: error.to_string(), text: Some(error.peer_text()), may_pass: false }
     }
 }
 
@@ -173,10 +176,11 @@ impl Session {
         });
         let Judgement { answer, protection } = match judged.await {
             Ok(judged) => judged,
-            Err(ProofFailure { reason, text }) => {
+            Err(unproven) => {
                 // Without a secret no other words than with a wrong one.
+                let text = unproven.text.clone();
                 let text = text.unwrap_or_else(|| words_without_secret(&server, response));
-                return self.refuse_handshake(engine, &app, ProofFailure { reason, text: Some(text) });
+                return self.refuse_handshake(engine, &app, ProofFailure { text: Some(text), ..unproven });
             }
         };
         let channel = match &protection {
@@ -231,7 +235,18 @@ impl Session {
         loop {
             let Candidate { secret, is_current } = match search.next().await {
                 Ok(candidate) => candidate,
-                Err(reason) => return Err(first.unwrap_or_else(|| ProofFailure::because(reason))),
+                Err(reason) => {
+                    let awaited = shared.awaited_store();
+                    let awaited = awaited.filter(|_| shared.applications.secrets().are_handed_over());
+                    if let Some(awaited) = awaited {
+                        if awaited.opened_within(HELD).await {
+                            search = shared.applications.secrets().search(app, self.peer.ip());
+                            continue;
+                        }
+                        return Err(ProofFailure { may_pass: true, ..ProofFailure::because(reason) });
+                    }
+                    return Err(first.unwrap_or_else(|| ProofFailure::because(reason)));
+                }
             };
             match judge(secret).await {
                 Ok(judged) => {
@@ -257,8 +272,11 @@ impl Session {
         &mut self,
         engine: &mut Engine,
         app: &AppId,
-        ProofFailure { reason, text }: ProofFailure,
+        ProofFailure { reason, text, may_pass }: ProofFailure,
     ) -> Result<(), CloseReason> {
+        if may_pass {
+            return Err(CloseReason::Starved { what: "the key of the recovery store", waited: HELD });
+        }
         self.shared.applications.usage().refused(app, None, self.peer.ip(), &reason);
         let closing = format!("handshake for application {app}: {reason}");
         let text = self.refuse(&Refusal::Handshake { app: app.clone(), reason, text });

@@ -1,13 +1,14 @@
 //! What happens now and then: applications that are over end, files that nobody reads or that were deleted are closed,
 //! unused segments are given back.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -36,8 +37,21 @@ pub(super) async fn run(shared: Arc<Shared>) {
     for disk in 0..shared.store.roots().disks().len() {
         disks.spawn(look_after_disk(Arc::clone(&shared), disk));
     }
+    let rounds_of_disks = async {
+        while let Some(ended) = disks.join_next().await {
+            // A round that panicked is ours to report.
+            if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+                resume_unwind(panic);
+            }
+        }
+    };
     let remains = Arc::clone(&shared.remains).run();
-    tokio::join!(look_after_applications(Arc::clone(&shared)), look_after_shares(&shared), remains);
+    tokio::join!(
+        look_after_applications(Arc::clone(&shared)),
+        look_after_shares(&shared),
+        rounds_of_disks,
+        remains
+    );
 }
 
 /// Takes memory away from connections that hold it and move nothing while others wait, and says what holds nobody up any

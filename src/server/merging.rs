@@ -5,7 +5,7 @@
 //! Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sealed_shuffle_config::{MergeConfig, ServerConfig};
@@ -28,11 +28,15 @@ use super::uploads::Answer;
 use super::{Failure, Shared};
 use crate::disk::{Disk, Roots};
 use crate::keys::envelope::EnvelopeKeys;
+use crate::merge::registration::MergeInfo;
 use crate::merge::{
     MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges, Store,
 };
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
 use crate::state::State;
+
+/// For the recovery store to open before a registration that merges is answered.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The share of the memory budget that blocks may take that wait for another one to be merged.
 const DEFERRED_SHARE: u64 = 4;
@@ -101,6 +105,21 @@ impl Session {
         let Some(merger) = &self.shared.merger else { return Ok(()) };
         let prepared = merger.prepare(app, shuffle_manager).await;
         prepared.map_err(|error| self.refuse(&Refusal::PrepareMerging { app: app.clone(), error }))
+    }
+
+    /// An application that merges needs a key, and its records; an executor gives its registration five seconds, and tries
+    /// twice more.
+    pub(super) async fn await_journal(&self, app: &AppId, shuffle_manager: &str) -> Result<(), Failure> {
+        let Some(awaited) = self.shared.awaited_store().filter(|_| self.shared.merger.is_some()) else {
+            return Ok(());
+        };
+        if !matches!(MergeInfo::parse(shuffle_manager), Ok(Some(_))) || awaited.opened_within(PATIENCE).await
+        {
+            return Ok(());
+        }
+        let why = "the recovery store waits for its key: try again".to_owned();
+        let error = MergeError::Store { app: app.clone(), why };
+        Err(self.refuse(&Refusal::PrepareMerging { app: app.clone(), error }))
     }
 
     /// A pushed block begins; its bytes follow.
@@ -197,6 +216,10 @@ impl Session {
         &mut self,
         message: FinalizeShuffleMerge,
     ) -> Result<BlockTransferMessage, Failure> {
+        if let Some(merger) = self.shared.merger.clone() {
+            // The loan of its key may have run out while nobody used it.
+            merger.at_hand(&message.app).await;
+        }
         let statuses = self.merging(move |on, merger| merger.finalize(on, &message)).await?;
         Ok(statuses.into())
     }

@@ -33,6 +33,7 @@ mod uploads;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -56,11 +57,15 @@ pub use self::start_error::StartError;
 
 use crate::applications::Applications;
 use crate::disk::BlockStore;
+use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::Merger;
 use crate::remains::Remains;
+use crate::state::KeyNeed;
+use crate::supervision::Duties;
 use crate::telemetry::{Metrics, Snapshot};
 
 use self::places::{Place, Places, Stranger};
+use self::recovery::AwaitedStore;
 use self::repeats::{Loudness, Repeats};
 use self::session::Session;
 use self::streams::StreamIds;
@@ -95,6 +100,10 @@ pub(crate) struct Shared {
     applications: Applications,
     /// Where blocks are looked up.
     store: Arc<BlockStore>,
+    /// The keys that seal what the server writes; none where it writes nothing.
+    keys: Option<EnvelopeKeys>,
+    /// The recovery store, where its key was not to be had at the start.
+    awaited_store: Option<AwaitedStore>,
     /// Push-based merging; none where it is not switched on.
     merger: Option<Arc<Merger>>,
     /// What applications leave behind.
@@ -141,6 +150,11 @@ impl Shared {
         own.chain(lanes).chain(merging)
     }
 
+    /// The recovery store, while it is waited for.
+    fn awaited_store(&self) -> Option<&AwaitedStore> {
+        self.awaited_store.as_ref().filter(|awaited| !awaited.is_open())
+    }
+
     /// How long a connection may go without a byte in either direction.
     fn idle_timeout(&self) -> Duration {
         self.timeouts.idle.unwrap_or(NEVER)
@@ -163,11 +177,15 @@ pub struct Server {
 pub struct DrainOutcome {
     /// Connections that were cut at the deadline.
     pub cut: usize,
+    /// What died by a fault of ours, so that the server ended before it was told to: the name of a task that it cannot be
+    /// without.
+    pub lost: Option<&'static str>,
 }
 
 impl Server {
     /// Serves `listener` until `stop` resolves or there is a successor, then drains: nothing new is accepted, idle
-    /// connections close, open transfers finish or are cut at the deadline.
+    /// connections close, open transfers finish or are cut at the deadline. The same where a task dies that it cannot be
+    /// without ([`DrainOutcome::lost`]).
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> DrainOutcome {
         let shared = &self.shared;
         let places = Places::new(shared.max_connections);
@@ -178,12 +196,16 @@ impl Server {
         }
         let mut stop = pin!(stop);
         let mut stopped = false;
+        let mut lost = None;
         loop {
-            let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(shared)));
-            let removed = tokio::spawn(housekeeping::look_for_removed_secrets(Arc::clone(shared)));
+            let mut duties = self.duties();
             let until = async {
                 tokio::select! {
                     () = &mut stop => stopped = true,
+                    duty = duties.first_lost() => {
+                        stopped = true;
+                        lost = Some(duty);
+                    }
                     () = shared.succession.not_serving() => {}
                 }
             };
@@ -193,14 +215,13 @@ impl Server {
                 tasks.spawn(async move { cut.run_until_cancelled(served).await });
             })
             .await;
-            housekeeping.abort();
-            removed.abort();
+            drop(duties);
             if !shared.succession.goes_on(stopped).await {
                 break;
             }
         }
         drop(listener);
-        let drained = self.drain(&tasks, &cut).await;
+        let drained = DrainOutcome { lost, ..self.drain(&tasks, &cut).await };
         if !shared.succession.is_over() {
             merging::clean_up_last(shared).await;
             shared.remains.close().await;
@@ -210,23 +231,36 @@ impl Server {
         drained
     }
 
+    /// What the server does beside serving, while it accepts peers.
+    fn duties(&self) -> Duties {
+        let shared = &self.shared;
+        let mut duties = Duties::default();
+        duties.take_on("housekeeping", housekeeping::run(Arc::clone(shared)));
+        let removed = housekeeping::look_for_removed_secrets(Arc::clone(shared));
+        duties.take_on("looking for removed secrets", removed);
+        duties
+            .take_on("keeping the recovery store's key wrapped", recovery::keep_wrapped(Arc::clone(shared)));
+        duties.take_on("opening the recovery store", recovery::open_when_possible(Arc::clone(shared)));
+        duties
+    }
+
     async fn drain(&self, tasks: &TaskTracker, cut: &CancellationToken) -> DrainOutcome {
         let timeout = self.shared.timeouts.drain;
         tasks.close();
         info!(connections = tasks.len(), ?timeout, "draining: no new connections, open transfers may finish");
         self.shared.draining.cancel();
         if tokio::time::timeout(timeout / 2, tasks.wait()).await.is_ok() {
-            return DrainOutcome { cut: 0 };
+            return DrainOutcome { cut: 0, lost: None };
         }
         self.shared.succession.hurry();
         if tokio::time::timeout(timeout - timeout / 2, tasks.wait()).await.is_ok() {
-            return DrainOutcome { cut: 0 };
+            return DrainOutcome { cut: 0, lost: None };
         }
         let left = tasks.len();
         warn!(connections = left, "cut what did not finish within spark.sealed.drain.timeout");
         cut.cancel();
         tasks.wait().await;
-        DrainOutcome { cut: left }
+        DrainOutcome { cut: left, lost: None }
     }
 
     /// What the metrics page shows beside the counters.
@@ -247,6 +281,7 @@ impl Server {
             merging: shared.merger.as_ref().map(|merger| merger.counters()),
             state: shared.applications.state().map(|state| state.counters()),
             secrets_handed_over: shared.applications.secrets().handed_over() as u64,
+            store_awaited: shared.awaited_store().is_some(),
             shares: self.shares(),
             remains: shared.remains.figures(),
         }
@@ -303,9 +338,28 @@ impl Server {
         &self.shared.told
     }
 
+    /// What this server needs keys of its key service for, beside the files that are there, as JSON.
+    pub(crate) fn keys_needed(&self) -> serde_json::Value {
+        let shared = &self.shared;
+        let store = shared.applications.state().map(|state| KeyNeed::of_store(&state.wrapping_key()));
+        let apps = shared.merger.iter().flat_map(|merger| merger.wrapping_keys());
+        let apps = apps.map(|(app, key)| KeyNeed::of_app(app, &key));
+        let needs = store
+            .into_iter()
+            .chain(apps)
+            .map(|KeyNeed { key, by }| serde_json::json!({"key": key, "by": by}));
+        serde_json::json!({"needed": needs.collect::<Vec<_>>()})
+    }
+
     /// The policy as JSON.
     pub fn policy(&self) -> serde_json::Value {
         self.shared.policy().to_json()
+    }
+
+    /// The metrics page shows how many lines of the log were lost.
+    pub(crate) fn counts_lost_lines(&self, lost: Arc<AtomicU64>) {
+        // Only the program has a log, and it has one.
+        _ = self.shared.metrics.log_lines_lost.set(lost);
     }
 
     /// The metrics page.

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sealed_shuffle_protocol::connection::{CloseReason, Request};
@@ -44,6 +44,9 @@ const LISTS: u64 = 256;
 const SMALL_LIST: u64 = 256 << 10;
 const LARGE_LIST: u64 = 4 << 20;
 
+/// How long a request about an executor is held that only the recovery store may know.
+pub(super) const HELD: Duration = Duration::from_secs(20);
+
 /// The type byte of RemoveShuffleMerge.
 const REMOVE_SHUFFLE_MERGE: u8 = 19;
 
@@ -73,6 +76,7 @@ impl Session {
     }
 
     async fn rpc(&mut self, engine: &mut Engine, request: RequestId, body: Bytes) -> Result<(), CloseReason> {
+        self.await_records(&body).await?;
         match self.dispatch(engine, body.clone()).await {
             Ok(Some(BlockTransferMessage::StreamHandle(handle))) => {
                 self.answer_opening(engine, request, &body, handle)
@@ -90,6 +94,34 @@ impl Session {
                     None => engine.fail_rpc(request, &text),
                 }
             }
+        }
+    }
+
+    /// While the recovery store waits for its key, holds requests about executors that only it may know; then ends their
+    /// connection, so that the client comes back.
+    async fn await_records(&self, body: &Bytes) -> Result<(), CloseReason> {
+        let Some(awaited) = self.shared.awaited_store() else { return Ok(()) };
+        let Ok(message) = BlockTransferMessage::decode(body.clone()) else { return Ok(()) };
+        let Some(app) = message.app() else { return Ok(()) };
+        let executors = self.shared.store.executors();
+        let is_known = |executor: &ExecutorId| match executor.as_str() {
+            SHUFFLE_PUSH_MERGER => executors.proof(app).is_some(),
+            _ => executors.lookup(app, executor, Instant::now()).is_some(),
+        };
+        let is_known = match &message {
+            BlockTransferMessage::RegisterExecutor(_) => true,
+            BlockTransferMessage::FetchShuffleBlocks(m) => is_known(&m.executor),
+            BlockTransferMessage::OpenBlocks(m) => is_known(&m.executor),
+            BlockTransferMessage::RemoveBlocks(m) => is_known(&m.executor),
+            BlockTransferMessage::DiagnoseCorruption(m) => is_known(&m.executor),
+            BlockTransferMessage::GetLocalDirsForExecutors(m) => {
+                m.executors.iter().all(|name| is_known(&ExecutorId::new(name)))
+            }
+            _ => executors.proof(app).is_some(),
+        };
+        match is_known || awaited.opened_within(HELD).await {
+            true => Ok(()),
+            false => Err(CloseReason::Starved { what: "the key of the recovery store", waited: HELD }),
         }
     }
 
@@ -209,6 +241,7 @@ impl Session {
             return Err(self.refuse(&Refusal::TooManyDirs { dirs, most }));
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
+        self.await_journal(&app, &message.info.shuffle_manager).await?;
         self.prepare_merging(&app, &message.info.shuffle_manager).await?;
         let shared = Arc::clone(&self.shared);
         let work = move |on: &OnLane, _: &BlockStore| shared.applications.register(on, &message, proof);

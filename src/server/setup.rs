@@ -10,7 +10,9 @@ use sealed_shuffle_transport::pot::Pot;
 use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::seal::{Budget, SegmentPool};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
+use super::recovery::AwaitedStore;
 use super::repeats::Repeats;
 use super::start_error::{Cause, StartError};
 use super::streams::StreamIds;
@@ -89,12 +91,21 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         true => Some(EnvelopeKeys::from_config(config, metrics.key_calls.clone()).await?),
         false => None,
     };
-    let (state, recovered) = match keys.as_ref().filter(|_| config.recovery) {
-        Some(keys) => recovery::open(config, keys).await.map(|(state, all)| (Some(state), Some(all)))?,
-        None => (None, None),
+    let opened = match keys.as_ref().filter(|_| config.recovery) {
+        Some(keys) => Some(recovery::open(config, keys).await),
+        None => None,
+    };
+    let (state, recovered, awaited_store) = match opened {
+        Some(Ok((state, all))) => (Some(state), Some(all), None),
+        Some(Err(error)) if error.awaits_key() => {
+            warn!(%error, "what was registered before the restart is not known until then, and what needs no key is served");
+            (None, None, Some(AwaitedStore::of(config)))
+        }
+        Some(Err(error)) => return Err(error.into()),
+        None => (None, None, None),
     };
     let merger = config.merging.as_ref().and_then(|merging| {
-        let sealed = || keys.map(|keys| merging::sealed_files(config, merging, keys, store.roots()));
+        let sealed = || Some(merging::sealed_files(config, merging, keys.clone()?, store.roots()));
         Some(Arc::new(merging::merger(config, merging, merges.or_else(sealed)?, state.clone())))
     });
     let memory = state
@@ -121,6 +132,8 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
             Arc::clone(&metrics),
         ),
         store,
+        keys,
+        awaited_store,
         merger,
         remains,
         repeats: Repeats::default(),
@@ -137,6 +150,9 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         draining: CancellationToken::new(),
         succession: Succession::default(),
     });
+    if shared.awaited_store.is_some() {
+        shared.applications.await_store();
+    }
     if let (Some(state), Some(recovered)) = (&state, recovered) {
         recovery::take_up(&shared, state, recovered).await.map_err(Cause::Recovery)?;
     }

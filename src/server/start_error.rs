@@ -1,5 +1,6 @@
 //! Why a server cannot be set up.
 
+use sealed_shuffle_config::{AnyKey as _, keys};
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_transport::tls::MaterialError;
 use thiserror::Error;
@@ -20,9 +21,11 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         match &self.0 {
             Cause::State(error) => error.is_configuration(),
-            Cause::Keys(error) => !error.is_retryable(),
+            Cause::Keys(error) => !error.kind().may_pass(),
             Cause::Random(_) | Cause::Recovery(_) => false,
-            Cause::Root(_) | Cause::Tls(_) | Cause::Secrets(_) => true,
+            // A program that gives the key and certificates may give them later.
+            Cause::Tls(error) => error.issue().subject != keys::TLS_COMMAND.name(),
+            Cause::Root(_) | Cause::Secrets(_) => true,
         }
     }
 }

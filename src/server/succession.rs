@@ -186,6 +186,11 @@ impl Server {
         self.shared.succession.change_now().is_some()
     }
 
+    /// Whether it serves without its records until the key service gives their key.
+    pub(crate) fn awaits_store(&self) -> bool {
+        self.shared.awaited_store().is_some()
+    }
+
     /// Whether another server has taken this one's place.
     pub(crate) fn has_successor(&self) -> bool {
         self.shared.succession.is_over()

@@ -49,11 +49,21 @@ impl StateError {
         self.kind
     }
 
+    /// Whether another process has the store open.
+    pub fn is_locked(&self) -> bool {
+        self.kind == StateErrorKind::Locked
+    }
+
+    /// Whether it may pass that the key service does not give the node key.
+    pub fn awaits_key(&self) -> bool {
+        matches!(self.kind, StateErrorKind::Key(kind) if kind.may_pass())
+    }
+
     /// Whether the next start fails, too, unless somebody changes something. The exit code is 78 then, and 1 otherwise.
     pub fn is_configuration(&self) -> bool {
         match self.kind {
             StateErrorKind::Locked | StateErrorKind::Io => false,
-            StateErrorKind::Key(kind) => kind != KeyErrorKind::Unavailable,
+            StateErrorKind::Key(kind) => !kind.may_pass(),
             StateErrorKind::Place
             | StateErrorKind::NotOurs
             | StateErrorKind::NewerVersion
@@ -90,7 +100,7 @@ impl StateError {
 
     pub(super) fn key(path: &Path, error: KeyError) -> Self {
         let remedy = match error.kind() {
-            KeyErrorKind::Unavailable => "start again when the key service answers",
+            kind if kind.may_pass() => "it opens when the key service gives it",
             _ => {
                 "the key service and spark.sealed.cluster.name, spark.sealed.node.id must be what they were when it \
                  was made; move it away to start without it"

@@ -30,7 +30,7 @@ use crate::private_file::{self, directory_of};
 pub const FILE_NAME: &str = "recovery.redb";
 
 /// The clear record; its name is empty.
-const HEADER: TableDefinition<'static, (), &[u8]> = TableDefinition::new("header");
+pub(super) const HEADER: TableDefinition<'static, (), &[u8]> = TableDefinition::new("header");
 /// All else.
 pub(super) const RECORDS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("records");
 
@@ -54,19 +54,46 @@ pub(super) fn open(on: &OnLane, path: &Path) -> Result<Option<(Database, Header)
 /// Makes a store without records.
 pub(super) fn make(on: &OnLane, path: &Path, node: &NodeKey) -> Result<(), StateError> {
     let failed = |error: &dyn std::fmt::Display| StateError::io(path, "made", error);
-    if node.wrapped.key_id.len() > WrappedKey::MAX_ID || node.wrapped.bytes.len() > WrappedKey::MAX_BYTES {
-        return Err(failed(&"the key service answered more than fits"));
-    }
+    check_length(path, node)?;
     private_file::make_directory(on, directory_of(path)).map_err(|error| failed(&error))?;
     let salt = random_bytes().map_err(|error| failed(&error))?;
     let keys = StateKeys::derive(&node.key, &salt);
     let header = Header::new(&keys, salt, node.wrapped.clone());
     let tally = keys.seal(&tally::NAME, &Tally::default().encode()).map_err(|error| failed(&error))?;
-    let new = private_file::beside(on, path, |file| fill(file.try_clone()?, &header, &tally));
+    let new = private_file::beside(on, path, |file| fill(file.try_clone()?, &header, &tally, &[]));
     match private_file::take_name(on, new.map_err(|error| failed(&error))?, path) {
         Ok(true) => Ok(()),
         Ok(false) => Err(StateError::locked(path)),
         Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Puts a store with these records in the place of the one that is there, with its owner and mode.
+pub(super) fn replace(
+    on: &OnLane,
+    path: &Path,
+    node: &NodeKey,
+    header: &Header,
+    keys: &StateKeys,
+    tally: &Tally,
+    records: &[(Vec<u8>, Vec<u8>)],
+) -> Result<(), StateError> {
+    let failed = |error: &dyn std::fmt::Display| StateError::io(path, "sealed anew", error);
+    check_length(path, node)?;
+    let tally = keys.seal(&tally::NAME, &tally.encode()).map_err(|error| failed(&error))?;
+    let new = private_file::beside(on, path, |file| fill(file.try_clone()?, header, &tally, records));
+    let new = new.map_err(|error| failed(&error))?;
+    let old = File::open(path).map_err(|error| failed(&error))?;
+    private_file::keep_owner(on, new.as_file(), &old).map_err(|error| failed(&error))?;
+    private_file::replace(on, new, path).map_err(|error| failed(&error))
+}
+
+/// A wrapped key must fit into the header.
+fn check_length(path: &Path, node: &NodeKey) -> Result<(), StateError> {
+    let wrapped = &node.wrapped;
+    match wrapped.key_id.len() > WrappedKey::MAX_ID || wrapped.bytes.len() > WrappedKey::MAX_BYTES {
+        true => Err(StateError::io(path, "made", &"the key service answered more than fits")),
+        false => Ok(()),
     }
 }
 
@@ -84,11 +111,21 @@ pub(super) fn compact(_: &OnLane, path: &Path, database: &mut Database, used: u6
     }
 }
 
-fn fill(file: File, header: &Header, tally: &[u8]) -> Result<(), redb::Error> {
+fn fill(
+    file: File,
+    header: &Header,
+    tally: &[u8],
+    records: &[(Vec<u8>, Vec<u8>)],
+) -> Result<(), redb::Error> {
     let database = Builder::new().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?)?;
     let change = database.begin_write()?;
     change.open_table(HEADER)?.insert((), &header.encode()[..])?;
-    change.open_table(RECORDS)?.insert(&tally::NAME[..], tally)?;
+    let mut table = change.open_table(RECORDS)?;
+    table.insert(&tally::NAME[..], tally)?;
+    for (name, value) in records {
+        table.insert(&name[..], &value[..])?;
+    }
+    drop(table);
     change.commit()?;
     Ok(database.close()?)
 }
@@ -105,6 +142,15 @@ fn open_existing(_: &OnLane, path: &Path) -> Result<Option<File>, StateError> {
     if mode & 0o002 != 0 && mode & 0o1000 == 0 {
         let reason = format!("lies in a directory that every user can change (mode {mode:04o})");
         return Err(StateError::place(path, reason, "chmod 700 the directory (spark.sealed.state.dir)"));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if us != 0 && ![us, 0].contains(&dir.st_uid) {
+        let reason = format!("lies in a directory of another user ({})", dir.st_uid);
+        return Err(StateError::place(
+            path,
+            reason,
+            "let the user of this server own it (spark.sealed.state.dir)",
+        ));
     }
     // Neither a link nor to be held up by a pipe.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;

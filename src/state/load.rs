@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::lane::OnLane;
@@ -69,8 +69,13 @@ pub(super) fn load(
     database: &Database,
     keys: &StateKeys,
 ) -> Result<Recovered, StateError> {
+    let view = database.begin_read().map_err(|error| StateError::damaged(path, error))?;
+    read(path, &view, keys)
+}
+
+/// The same of a view.
+pub(super) fn read(path: &Path, view: &ReadTransaction, keys: &StateKeys) -> Result<Recovered, StateError> {
     let damaged = |error: &dyn fmt::Display| StateError::damaged(path, error);
-    let view = database.begin_read().map_err(|error| damaged(&error))?;
     let records = view.open_table(RECORDS).map_err(|error| damaged(&error))?;
     let mut loading = Loader::default();
     for entry in records.iter().map_err(|error| damaged(&error))? {
@@ -78,6 +83,12 @@ pub(super) fn load(
         loading.take(keys, name.value(), value.value()).map_err(|what| damaged(&what))?;
     }
     loading.finish().map_err(|what| damaged(&what))
+}
+
+/// The name of a record under `keys`, which has the name `name` under other ones.
+pub(super) fn name_of(keys: &StateKeys, name: &[u8], text: &Text) -> Option<Vec<u8>> {
+    let kind = name.get(PART).copied().and_then(Kind::of)?;
+    Loader::default().keep(keys, kind, text)
 }
 
 #[derive(Default)]

@@ -21,6 +21,7 @@
 //! | `record` | what a record holds, as bytes |
 //! | `tally` | the sum that tells records that were taken away or put back |
 //! | `queue`, `writer` | group commit |
+//! | `rewrap` | the node key after a rotation of the key that wraps it |
 //! | `load` | reading everything; `applications` takes it up again |
 //! | [`error`](StateError) | why a store is not opened |
 //!
@@ -75,6 +76,7 @@ mod journal;
 mod load;
 mod queue;
 mod record;
+mod rewrap;
 mod seal;
 mod tally;
 #[cfg(test)]
@@ -84,7 +86,7 @@ mod writer;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
@@ -95,10 +97,13 @@ use tracing::info;
 
 pub use self::error::StateError;
 pub use self::file::FILE_NAME;
+use self::header::Header;
 pub use self::load::{Recovered, RecoveredExecutor};
 use self::queue::{Change, Queue};
 pub use self::queue::{StateCounters, WriteReceipt};
 use self::record::ExecutorRecord;
+pub use self::rewrap::KeyNeed;
+use self::rewrap::Unlocked;
 use self::seal::StateKeys;
 use crate::disk::Proof;
 use crate::keys::envelope::KeyProvider;
@@ -115,6 +120,8 @@ pub fn node_app() -> AppId {
 #[derive(Debug)]
 pub struct State {
     path: PathBuf,
+    /// As it stands in the file.
+    header: Mutex<Header>,
     keys: Arc<StateKeys>,
     queue: Arc<Queue>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -140,13 +147,10 @@ impl State {
         context: &Context,
     ) -> Result<(Arc<Self>, Recovered), StateError> {
         let (path, lane) = (dir.join(FILE_NAME), Lane::new(1));
-        let asked = path.clone();
-        if let Some((database, header)) = on_disk(&lane, &path, move |on| file::open(on, &asked)).await? {
-            let unwrapped = provider.unwrap(&header.key, context).await;
-            let key = unwrapped.map_err(|error| StateError::key(&path, error))?;
+        if let Some(found) = Self::unlock(&lane, &path, provider, context).await? {
+            let found = Self::up_to_date(&lane, &path, provider, context, found).await?;
             let (of, path_of) = (lane.clone(), path.clone());
-            return on_disk(&of, &path_of, move |on| Self::begin(on, path, lane, database, &header, &key))
-                .await;
+            return on_disk(&of, &path_of, move |on| Self::begin(on, path, lane, found)).await;
         }
         let generated = provider.generate(context).await;
         let (key, wrapped) = generated.map_err(|error| StateError::key(&path, error))?;
@@ -157,7 +161,7 @@ impl State {
             info!(file = %path.display(), "made the recovery store");
             let opened = file::open(on, &path)?;
             let (database, header) = opened.ok_or_else(|| StateError::vanished(&path))?;
-            Self::begin(on, path, lane, database, &header, &node.key)
+            Self::begin(on, path, lane, Unlocked { database, header, key: node.key })
         })
         .await
     }
@@ -166,11 +170,10 @@ impl State {
         on: &OnLane,
         path: PathBuf,
         lane: Lane,
-        database: redb::Database,
-        header: &header::Header,
-        key: &DataKey,
+        found: Unlocked,
     ) -> Result<(Arc<Self>, Recovered), StateError> {
-        let keys = Arc::new(StateKeys::derive(key, &header.salt));
+        let Unlocked { database, header, key } = found;
+        let keys = Arc::new(StateKeys::derive(&key, &header.salt));
         if !header.fits(&keys) {
             return Err(StateError::wrong_key(&path));
         }
@@ -180,8 +183,8 @@ impl State {
         let queue = Arc::new(Queue::new(recovered.records));
         let writer = writer::start(path.clone(), Some(database), Arc::clone(&keys), Arc::clone(&queue))
             .map_err(|error| StateError::io(&path, "begun with", &error))?;
-        let state =
-            Self { path, keys, queue, writer: Mutex::new(Some(writer)), exempt: RwLock::default(), lane };
+        let (writer, header) = (Mutex::new(Some(writer)), Mutex::new(header));
+        let state = Self { path, header, keys, queue, writer, exempt: RwLock::default(), lane };
         Ok((Arc::new(state), recovered))
     }
 
@@ -277,6 +280,10 @@ impl State {
         let writer = writer::start(path, None, keys, queue)?;
         *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
         Ok(())
+    }
+
+    fn header(&self) -> MutexGuard<'_, Header> {
+        self.header.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, name: Vec<u8>, text: record::Text) -> WriteReceipt {

@@ -86,6 +86,10 @@ pub(super) enum Change {
     DeleteUnproven {
         prefix: Vec<u8>,
     },
+    /// The clear front, with the node key wrapped anew.
+    Header {
+        encoded: Vec<u8>,
+    },
     /// All records whose names begin with `prefix`.
     DeleteAll {
         prefix: Vec<u8>,
@@ -100,6 +104,7 @@ impl fmt::Debug for Change {
             Self::DeleteMerge { .. } => "DeleteMerge",
             Self::DeleteUnproven { .. } => "DeleteUnproven",
             Self::DeleteAll { .. } => "DeleteAll",
+            Self::Header { .. } => "Header",
         })
     }
 }

@@ -15,7 +15,7 @@ use sealed_shuffle_protocol::ids::ShuffleMergeId;
 use sealed_shuffle_transport::lane::OnLane;
 use tracing::{error, info};
 
-use super::file::{self, RECORDS};
+use super::file::{self, HEADER, RECORDS};
 use super::queue::{Change, Lot, Queue};
 use super::record::{ExecutorRecord, FinalizedRecord, LONGEST};
 use super::seal::{OVERHEAD, StateKeys};
@@ -108,18 +108,25 @@ fn transact(database: &Database, keys: &StateKeys, lots: &[Lot]) -> Result<Outco
     let mut records = transaction.open_table(RECORDS).map_err(|error| failed(error.into()))?;
     let mut editor = Editor::new(&mut records, keys)?;
     let mut written = Vec::with_capacity(lots.len());
+    let mut has_new_header = false;
     for lot in lots {
         let mut all = true;
         for change in &lot.changes {
+            if let Change::Header { encoded } = change {
+                let table = transaction.open_table(HEADER);
+                let mut table = table.map_err(|error| failed(error.into()))?;
+                table.insert((), &encoded[..]).map_err(|error| failed(error.into()))?;
+                has_new_header = true;
+            }
             all &= editor.apply(change).map_err(|error| failed(error.into()))?;
         }
         written.push(all);
     }
     let count = editor.finish()?;
     drop(records);
-    match count {
-        Some(_) => transaction.commit().map_err(|error| failed(error.into()))?,
-        None => transaction.abort().map_err(|error| failed(error.into()))?,
+    match count.is_some() || has_new_header {
+        true => transaction.commit().map_err(|error| failed(error.into()))?,
+        false => transaction.abort().map_err(|error| failed(error.into()))?,
     }
     Ok(Outcome { written, records: count })
 }
@@ -165,6 +172,8 @@ impl<'a, 't> Editor<'a, 't> {
                     self.delete(&name)?;
                 }
             }
+            // No record.
+            Change::Header { .. } => {}
         }
         Ok(true)
     }

@@ -1,7 +1,7 @@
 //! Every counter and gauge, in one struct.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -162,6 +162,8 @@ pub struct Snapshot {
     pub state: Option<StateCounters>,
     /// Applications whose secret was handed over.
     pub secrets_handed_over: u64,
+    /// Whether the recovery store waits for its key.
+    pub store_awaited: bool,
     /// What applications share, by name.
     pub shares: Vec<(&'static str, PotFigures)>,
     /// What applications leave behind, and how much of the disks they use.
@@ -209,6 +211,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Calls to the key service.
     pub key_calls: KeyCalls,
+    /// Lines of the program's log that were lost.
+    pub log_lines_lost: OnceLock<Arc<AtomicU64>>,
     connections_by_channel: Family<ChannelLabels, Counter>,
     blocks: Family<ChannelLabels, Counter>,
     block_bytes: Family<ChannelLabels, Counter>,
@@ -231,6 +235,7 @@ pub struct Metrics {
 struct SnapshotGauges {
     sent: Counter,
     received: Counter,
+    log_lines_lost: Counter,
     chunks_in_transfer: Gauge,
     memory_in_use: Gauge,
     memory_budget: Gauge,
@@ -244,6 +249,7 @@ struct SnapshotGauges {
     applications_by_channel: Family<LevelLabels, Gauge>,
     applications_below_target: Gauge,
     secrets_handed_over: Gauge,
+    store_awaited: Gauge,
 }
 
 impl Default for Metrics {
@@ -261,6 +267,7 @@ impl Metrics {
             chunks_in_transfer: Arc::default(),
             connections: Gauge::default(),
             key_calls: KeyCalls::default(),
+            log_lines_lost: OnceLock::new(),
             connections_by_channel: Family::default(),
             blocks: Family::default(),
             block_bytes: Family::default(),
@@ -329,6 +336,11 @@ impl Metrics {
             &[
                 ("sent_bytes", "Bytes written to sockets", &gauges.sent),
                 ("received_bytes", "Bytes read from sockets", &gauges.received),
+                (
+                    "log_lines_lost",
+                    "Lines of the log that standard error did not take",
+                    &gauges.log_lines_lost,
+                ),
                 ("index_cache_hits", "Index lookups answered from the cache", &gauges.index_hits),
                 ("index_cache_misses", "Index lookups that read the file", &gauges.index_misses),
             ],
@@ -352,6 +364,11 @@ impl Metrics {
                     "secrets_handed_over",
                     "Applications whose secret was handed over",
                     &gauges.secrets_handed_over,
+                ),
+                (
+                    "state_waits_for_key",
+                    "1 while the recovery store waits for its key, and what was registered before is not known",
+                    &gauges.store_awaited,
                 ),
                 (
                     "resident_anonymous_bytes",
@@ -422,6 +439,10 @@ impl Metrics {
         numbers::store(&[
             (&gauges.sent, self.wire.sent.load(Ordering::Relaxed)),
             (&gauges.received, self.wire.received.load(Ordering::Relaxed)),
+            (
+                &gauges.log_lines_lost,
+                self.log_lines_lost.get().map_or(0, |lost| lost.load(Ordering::Relaxed)),
+            ),
             (&gauges.index_hits, snapshot.index_hits),
             (&gauges.index_misses, snapshot.index_misses),
         ]);
@@ -435,6 +456,7 @@ impl Metrics {
             (&gauges.applications, snapshot.applications),
             (&gauges.resident_anonymous, snapshot.resident_anonymous),
             (&gauges.secrets_handed_over, snapshot.secrets_handed_over),
+            (&gauges.store_awaited, u64::from(snapshot.store_awaited)),
             (&gauges.applications_below_target, snapshot.applications_seen.below_target),
         ]);
         for (level, count) in SecurityLevel::ALL.into_iter().zip(snapshot.applications_seen.by_level) {

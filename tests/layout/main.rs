@@ -64,6 +64,7 @@ const SERVER: &[&str] = &[
     "remains",
     "telemetry",
     "applications",
+    "supervision",
     "server",
     "admin",
     "takeover",
@@ -201,6 +202,21 @@ fn a_room_is_seen_behind_a_name_that_the_root_exports_again() {
     // The control: where the root exports nothing, the names are of nobody here.
     let package = Package::of(&[("lib.rs", "mod seal;\n"), ("seal.rs", ""), wire, server, main]);
     assert_eq!((package.shown(), upward(&package.uses(), order)), (vec![], vec![]));
+}
+
+/// Macros that panic where nobody takes what they print: a log disk that is full, a pipe whose reader is gone.
+const PRINTS: &[&str] = &["println!(", "print!(", "dbg!("];
+
+#[test]
+fn nothing_prints_and_panics() {
+    for (dir, _) in
+        PLAN.iter().filter(|(dir, _)| ["src", "client/src", "config/src", "transport/src"].contains(dir))
+    {
+        let found = package(dir).lines_outside(PRINTS, &["no such room"]);
+        assert!(found.is_empty(), "{dir}: write instead, and look at the result:\n{}", found.join("\n"));
+    }
+    let files = [("disk/mod.rs", "//! println!(x)\nfn f() {\n    eprintln!(\"x\")\n}\n")];
+    assert_eq!(Package::of(&files).lines_outside(PRINTS, &["no"]), ["disk/mod.rs:3: eprintln!(\"x\")"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! afterwards is right or refused.
 #![allow(clippy::unwrap_used)]
 
+mod away;
 mod content;
 mod embedded;
 mod keys;

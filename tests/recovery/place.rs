@@ -34,11 +34,23 @@ const SUB_DIRS: i32 = 4;
 const PATIENCE: Duration = Duration::from_secs(20);
 const MERGER: &str = "spark.shuffle.push.server.mergedShuffleFileManagerImpl=RemoteBlockPushResolver";
 
+/// Waits until `condition` holds.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 3 * PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Directories of a node.
 pub(crate) struct Place {
     dir: TempDir,
     /// The one that servers use, which another place may share.
     key_file: PathBuf,
+    /// Whether keys come from the file.
+    has_key_file: bool,
 }
 
 impl Place {
@@ -46,7 +58,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key_file = dir.path().join("state/keys");
-        let place = Self { dir, key_file };
+        let place = Self { dir, key_file, has_key_file: true };
         for app in [APP, OTHER_APP] {
             for sub_dir in 0..SUB_DIRS {
                 fs::create_dir_all(place.merge_dir(app).join(format!("{sub_dir:02x}"))).unwrap();
@@ -57,6 +69,11 @@ impl Place {
             fs::write(block.join(PLAIN_BLOCK), PLAIN).unwrap();
         }
         place
+    }
+
+    /// Keys come from elsewhere.
+    pub(crate) fn without_key_file(self) -> Self {
+        Self { has_key_file: false, ..self }
     }
 
     /// Another node under the same key.
@@ -100,21 +117,24 @@ impl Place {
     }
 
     fn command(&self, conf: &[&str]) -> Command {
-        let dir = self.dir.path();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
         command.env_clear().stdin(Stdio::null()).args(["serve", "--bind", "127.0.0.1", "--port", "0"]);
-        let own = [
-            format!("spark.local.dir={}", self.root().display()),
-            format!("spark.sealed.state.dir={}", self.state().display()),
-            format!("spark.sealed.keys.file={}", self.key_file.display()),
-            format!("spark.sealed.handover.socket={}", dir.join("socket").display()),
-            "spark.shuffle.push.server.minChunkSizeInMergedShuffleFile=2k".to_owned(),
-            MERGER.to_owned(),
-        ];
-        for conf in own.iter().map(String::as_str).chain(conf.iter().copied()) {
+        for conf in self.conf().iter().map(String::as_str).chain(conf.iter().copied()) {
             command.args(["--conf", conf]);
         }
         command
+    }
+
+    fn conf(&self) -> Vec<String> {
+        let key_file = format!("spark.sealed.keys.file={}", self.key_file.display());
+        let own = [
+            format!("spark.local.dir={}", self.root().display()),
+            format!("spark.sealed.state.dir={}", self.state().display()),
+            format!("spark.sealed.handover.socket={}", self.dir.path().join("socket").display()),
+            "spark.shuffle.push.server.minChunkSizeInMergedShuffleFile=2k".to_owned(),
+            MERGER.to_owned(),
+        ];
+        own.into_iter().chain(self.has_key_file.then_some(key_file)).collect()
     }
 
     /// Starts a server and kills it before it is ready, or soon after.
@@ -157,13 +177,46 @@ impl Place {
         (child.wait().unwrap().code().unwrap(), said)
     }
 
+    /// `keys` with the configuration of this place: exit code, and what it says on both streams.
+    pub(crate) fn keys(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
+        command.env_clear().stdin(Stdio::null()).arg("keys").args(arguments);
+        for conf in self.conf() {
+            command.args(["--conf", &conf]);
+        }
+        let ended = command.output().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        (ended.status.code().unwrap(), String::from_utf8(said).unwrap())
+    }
+
+    /// `inspect` with the configuration of this place; `more` comes behind it.
+    pub(crate) fn inspect(&self, more: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
+        command.env_clear().stdin(Stdio::null()).arg("inspect");
+        for conf in self.conf() {
+            command.args(["--conf", &conf]);
+        }
+        let ended = command.args(more).output().unwrap();
+        let said = [ended.stdout, ended.stderr].concat();
+        (ended.status.code().unwrap(), String::from_utf8(said).unwrap())
+    }
+
     /// Hands the applications over, as YARN does at their beginning.
     pub(crate) fn hand_over(&self) {
+        self.tell([APP, OTHER_APP].map(|app| format!("started {app} {}", STANDARD.encode(SECRET))));
+    }
+
+    /// Says that they have ended.
+    pub(crate) fn take_back(&self) {
+        self.tell([APP, OTHER_APP].map(|app| format!("ended {app}")));
+    }
+
+    fn tell(&self, messages: [String; 2]) {
         let mut socket = UnixStream::connect(self.dir.path().join("socket")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answers = BufReader::new(socket.try_clone().unwrap()).lines();
         let mut lines = vec!["sealed-shuffle-handover 1".to_owned()];
-        lines.extend([APP, OTHER_APP].map(|app| format!("started {app} {}", STANDARD.encode(SECRET))));
+        lines.extend(messages);
         for line in lines {
             writeln!(socket, "{line}").unwrap();
             assert_eq!(answers.next().unwrap().unwrap(), "ok");
@@ -176,13 +229,31 @@ impl Place {
         to: Reached,
         executor: &str,
     ) -> impl Future<Output = Result<(), ClientError>> + use<> {
+        const MERGING: &str = r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#;
+        self.register_as(to, executor, MERGING)
+    }
+
+    /// The same of one that does not push.
+    pub(crate) fn register_plainly(
+        &self,
+        to: Reached,
+        executor: &str,
+    ) -> impl Future<Output = Result<(), ClientError>> + use<> {
+        self.register_as(to, executor, "org.apache.spark.shuffle.sort.SortShuffleManager")
+    }
+
+    fn register_as(
+        &self,
+        to: Reached,
+        executor: &str,
+        shuffle_manager: &str,
+    ) -> impl Future<Output = Result<(), ClientError>> + use<> {
         let executor = ExecutorId::new(executor);
         let dir = self.executor_dir(to.client.app().as_str());
         let info = ExecutorShuffleInfo {
             local_dirs: Strings::try_from_iter([dir.to_str().unwrap()]).unwrap(),
             sub_dirs_per_local_dir: SUB_DIRS,
-            shuffle_manager: r#"org.apache.spark.shuffle.sort.SortShuffleManager:{"mergeDir":"merge_manager_1","attemptId":"1"}}}"#
-                .to_owned(),
+            shuffle_manager: shuffle_manager.to_owned(),
         };
         async move { to.client.register(&to.server, &executor, info).await }
     }
@@ -213,6 +284,16 @@ impl Served {
     /// SIGKILL, to this very process.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM twice: whoever waits for an answer gets none.
+    pub(crate) fn stop_now(mut self) {
+        let id = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(id, Signal::TERM).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        // It may have ended by then.
+        _ = kill_process(id, Signal::TERM);
         self.child.wait().unwrap();
     }
 

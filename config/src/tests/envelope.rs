@@ -14,6 +14,21 @@ fn refused(settings: &[&str], subject: &str, words: &[&str]) {
 }
 
 #[test]
+fn volume_that_every_user_may_change_holds_a_directory_of_ours() {
+    let state_dir = |environment: FakeEnvironment| serve(&[], &environment).unwrap().envelope.state_dir;
+    let within =
+        |mode| state_dir(surroundings("").with_var("STATE_DIRECTORY", "/state").with_mount("/state", mode));
+    for open in [0o777, 0o2777] {
+        assert_eq!(within(open), Path::new("/state/sealed-shuffle"), "{open:o}");
+    }
+    for closed in [0o700, 0o770, 0o2770, 0o755, 0o1777] {
+        assert_eq!(within(closed), Path::new("/state"), "{closed:o}");
+    }
+    let no_volume = surroundings("").with_var("STATE_DIRECTORY", "/state").with_dir("/state");
+    assert_eq!(state_dir(no_volume), Path::new("/state"));
+}
+
+#[test]
 fn a_key_file_in_the_state_directory_is_the_default() {
     let state_dir = |environment: FakeEnvironment| serve(&[], &environment).unwrap().envelope.state_dir;
     assert_eq!(state_dir(surroundings("")), Path::new("/var/lib/sealed-shuffle"));

@@ -32,7 +32,7 @@ use self::merging::Ids;
 use self::mode::Mode;
 use self::report::{ConnectionFigures, Row};
 use self::service::Service;
-use super::{Exit, Failure};
+use super::{Exit, Failure, complain};
 
 /// Measure the cost of serving on this machine
 ///
@@ -99,7 +99,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Result<(), Failure> {
         if let Err(error) = raise_descriptor_limit() {
-            eprintln!("sealed-shuffle: the descriptor limit stays as it is: {error}");
+            complain(format_args!("the descriptor limit stays as it is: {error}"));
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

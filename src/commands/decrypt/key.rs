@@ -6,7 +6,7 @@ use sealed_shuffle_config::Environment;
 use sealed_shuffle_protocol::stored::io_encryption::{IoEncryptionError, IoKey};
 use zeroize::Zeroizing;
 
-use super::super::{Exit, Failure};
+use super::super::{Exit, Failure, complain};
 
 /// The variable with the key in hexadecimal.
 pub(crate) const VARIABLE: &str = "SPARK_IO_ENCRYPTION_KEY";
@@ -16,7 +16,7 @@ pub(crate) fn resolve(file: Option<&str>, environment: &dyn Environment) -> Resu
     match (file, environment.var(VARIABLE)) {
         (Some(file), other) => {
             if other.is_some() {
-                eprintln!("sealed-shuffle: {VARIABLE} has no effect: --key-file comes before it");
+                complain(format_args!("{VARIABLE} has no effect: --key-file comes before it"));
             }
             from_file(file, environment)
         }
@@ -51,10 +51,10 @@ fn from_file(path: &str, environment: &dyn Environment) -> Result<IoKey, Failure
                 ),
             ));
         }
-        eprintln!(
-            "sealed-shuffle: {path} with the key is open to other users (mode {:04o}): chmod 600",
+        complain(format_args!(
+            "{path} with the key is open to other users (mode {:04o}): chmod 600",
             stat.mode
-        );
+        ));
     }
     Ok(key)
 }

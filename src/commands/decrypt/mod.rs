@@ -14,11 +14,12 @@ use sealed_shuffle_protocol::stored::io_encryption::{IV_LEN, IoKey, TRANSFORMATI
 use zeroize::Zeroizing;
 
 use self::output::Output;
-use super::{Exit, Failure};
+use super::{Exit, Failure, complain, tell};
 use crate::inspect::beside;
-use crate::inspect::mark::Mark;
+use crate::inspect::deep_mark;
 use crate::inspect::name::{Kind, SparkName};
-use crate::inspect::randomness::{Judgement, Measurement};
+use crate::inspect::randomness::{Histogram, Judgement, Measurement};
+use crate::inspect::reading::open_regular;
 use crate::io_encryption::DecryptingReader;
 use crate::io_encryption::partitions::{Partition, Partitions, PartitionsError};
 use crate::io_encryption::segments::{Lz4Segments, MARK};
@@ -37,11 +38,12 @@ the executor's memory has their lengths, and --offset and --length pick one.
 The key is the application's. SparkEnv.get().securityManager().getIOEncryptionKey() returns it in
 the driver; Spark stores it nowhere. The output is the bytes that Spark encrypted: they are still
 compressed and serialized as the application did it. spark.io.encryption authenticates nothing: a
-wrong key gives noise, and a warning where the noise is recognized.
+wrong key gives noise. Noise of 256 bytes or more, of one stream or of all partitions together, is
+refused; --noise takes it, for content that looks random by itself.
 
 Exit codes:
-  0 done, 1 failed, 2 wrong usage, 65 index and data do not belong together, or a stream is cut
-  off, 66 file or index not there, 78 no usable key or another transformation";
+  0 done, 1 failed, 2 wrong usage, 65 the key is not the file's, index and data do not belong
+  together, or a stream is cut off, 66 file or index not there, 78 no usable key or another transformation";
 
 /// Decrypt files of executors under spark.io.encryption: a shuffle data file, a cached block, a fetched block
 ///
@@ -86,6 +88,10 @@ pub(crate) struct Decrypt {
     #[arg(long)]
     force: bool,
 
+    /// Take plain bytes that look random and begin like nothing that Spark writes
+    #[arg(long)]
+    noise: bool,
+
     /// The application's spark.io.crypto.cipher.transformation
     #[arg(long, value_name = "NAME", default_value = TRANSFORMATION)]
     transformation: String,
@@ -109,12 +115,15 @@ impl Decrypt {
             data: &file,
             path: &self.file,
             buffer: Zeroizing::new(vec![0; BUFFER]),
-            warned: false,
+            takes_noise: self.noise,
+            heads: Histogram::default(),
+            is_known: false,
         };
         let done = match self.index()? {
             Some(index) => self.partitions(&index, &mut work)?,
             None => self.stream(&mut work)?,
         };
+        work.judge()?;
         self.report(&done)
     }
 
@@ -259,10 +268,11 @@ impl Decrypt {
         }
         let bytes = HumanBytes(done.bytes);
         match &done.partitions {
-            Some(counts) => {
-                eprintln!("decrypted {} partitions, {} of them empty: {bytes}", counts.files, counts.empty)
-            }
-            None => eprintln!("decrypted {bytes}"),
+            Some(counts) => tell(format_args!(
+                "decrypted {} partitions, {} of them empty: {bytes}",
+                counts.files, counts.empty
+            )),
+            None => tell(format_args!("decrypted {bytes}")),
         }
         Ok(())
     }
@@ -277,7 +287,11 @@ struct Work<'w> {
     data: &'w File,
     path: &'w Path,
     buffer: Zeroizing<Vec<u8>>,
-    warned: bool,
+    takes_noise: bool,
+    /// The beginnings of the plain bytes of all streams.
+    heads: Histogram,
+    /// Whether one of them begins like something that Spark writes.
+    is_known: bool,
 }
 
 impl Work<'_> {
@@ -309,11 +323,11 @@ impl Work<'_> {
         if is_lz4 {
             return self.copy(Lz4Segments::new(file, self.key), output, "it");
         }
-        eprintln!(
-            "sealed-shuffle: {}: the first segment of this spill is not compressed with lz4, so its end is not \
+        complain(format_args!(
+            "{}: the first segment of this spill is not compressed with lz4, so its end is not \
              known: further segments come out as noise, and --offset and --length pick them",
             self.path.display()
-        );
+        ));
         self.stream(None, output, "it")
     }
 
@@ -336,8 +350,8 @@ impl Work<'_> {
                 }
                 Err(error) => return Err(self.cannot_read(&error)),
             };
-            if bytes == 0 && !self.warned {
-                self.warned = warn_of_noise(self.path, what, &self.buffer[..n.min(SAMPLE)]);
+            if bytes == 0 {
+                self.look(what, n.min(SAMPLE))?;
             }
             output.write(&self.buffer[..n])?;
             bytes += n as u64;
@@ -349,20 +363,41 @@ impl Work<'_> {
     }
 }
 
-/// Number of plain bytes that are checked for the warning.
+/// Number of plain bytes of a stream that are judged.
 const SAMPLE: usize = 4096;
 
-/// Warns if the plain bytes look as random as the encrypted ones.
-fn warn_of_noise(path: &Path, what: &str, plain: &[u8]) -> bool {
-    let is_noise = Mark::of(plain).is_none() && Measurement::of(plain).judge() == Judgement::LooksRandom;
-    if is_noise {
-        eprintln!(
-            "sealed-shuffle: {}: the plain text of {what} looks random and begins like nothing that Spark writes: is \
-             this the application's key, and is the file encrypted?",
-            path.display()
-        );
+impl Work<'_> {
+    /// Refuses plain bytes that look as random as the encrypted ones.
+    fn look(&mut self, what: &str, n: usize) -> Result<(), Failure> {
+        let plain = &self.buffer[..n];
+        self.is_known |= deep_mark::beginning(plain).is_some();
+        let measured = Measurement::of(plain);
+        self.heads.add(plain);
+        match !self.is_known && measured.judge() == Judgement::LooksRandom {
+            true => self.noise(what),
+            false => Ok(()),
+        }
     }
-    is_noise
+
+    /// The same of all streams together, each of which may be too short.
+    fn judge(&self) -> Result<(), Failure> {
+        match !self.is_known && self.heads.measure().judge() == Judgement::LooksRandom {
+            true => self.noise("all streams together"),
+            false => Ok(()),
+        }
+    }
+
+    fn noise(&self, what: &str) -> Result<(), Failure> {
+        if self.takes_noise {
+            return Ok(());
+        }
+        let text = format!(
+            "{}: the plain text of {what} looks random and begins like nothing that Spark writes: this is not the \
+             application's key, or the file is not encrypted, or it holds such bytes (--noise takes them)",
+            self.path.display()
+        );
+        Err(Failure::new(Exit::Corrupt, text))
+    }
 }
 
 /// Counts of the decrypted files.
@@ -391,7 +426,7 @@ fn spark_name(path: &Path) -> Option<SparkName> {
 }
 
 fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|error| {
+    open_regular(path).map_err(|error| {
         let exit = match error.kind() {
             io::ErrorKind::NotFound => Exit::Missing,
             _ => Exit::Failed,

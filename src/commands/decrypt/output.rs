@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::super::{Exit, Failure};
+use crate::private_file::persist_new;
 
 /// One output. If it is dropped before [`Output::finish`], it leaves no file.
 pub(super) enum Output {
@@ -50,9 +51,9 @@ impl Output {
                 temporary.persist(&path).map(drop).map_err(|failed| cannot_write(&path, &failed.error))
             }
             Self::File { temporary, path, replace: false } => {
-                temporary.persist_noclobber(&path).map(drop).map_err(|failed| match failed.error.kind() {
+                persist_new(temporary, &path).map_err(|error| match error.kind() {
                     io::ErrorKind::AlreadyExists => in_the_way(&path),
-                    _ => cannot_write(&path, &failed.error),
+                    _ => cannot_write(&path, &error),
                 })
             }
         }

@@ -8,21 +8,26 @@ use serde_json::{Value, json};
 
 use super::super::{Exit, Failure};
 use crate::inspect::beside;
-use crate::inspect::content::{self, Content, Protection};
+use crate::inspect::content::{self, Content, Depth, Protection};
 use crate::inspect::metadata::{self, Agreement, MetadataError};
 use crate::inspect::name::{Kind, SparkName};
+use crate::inspect::opened::{Opening, SealedKeys};
 use crate::inspect::randomness::Measurement;
+use crate::inspect::reading::open_regular;
 use crate::inspect::sealed::SealedHeader;
 
-/// Most partitions of a data file that are sampled.
-const PARTITIONS: u64 = 64;
-
-pub(super) fn run(paths: &[PathBuf], local_dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
+pub(super) fn run(
+    paths: &[PathBuf],
+    local_dirs: &[PathBuf],
+    depth: Depth,
+    keys: &mut SealedKeys<'_>,
+    as_json: bool,
+) -> Result<(), Failure> {
     let mut told = Vec::new();
     let mut first: Option<Failure> = None;
     for path in paths {
         let mut report = Report::new(path);
-        let failure = match look(path, local_dirs, &mut report) {
+        let failure = match look(path, local_dirs, depth, keys, &mut report) {
             Ok(()) => report.wrong.as_ref().map(|why| Failure::new(Exit::Corrupt, why)),
             Err(failure) => {
                 report.line("error", failure.to_string());
@@ -41,7 +46,7 @@ pub(super) fn run(paths: &[PathBuf], local_dirs: &[PathBuf], as_json: bool) -> R
         }
     }
     if as_json {
-        let object = json!({"files": told, "sampling": super::sampling(PARTITIONS)});
+        let object = json!({"files": told, "sampling": super::sampling(depth)});
         super::print(&format!("{object:#}\n"))?;
     }
     first.map_or(Ok(()), Err)
@@ -85,7 +90,13 @@ impl Report {
     }
 }
 
-fn look(path: &Path, local_dirs: &[PathBuf], report: &mut Report) -> Result<(), Failure> {
+fn look(
+    path: &Path,
+    local_dirs: &[PathBuf],
+    depth: Depth,
+    keys: &mut SealedKeys<'_>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let stat = path.metadata().map_err(|error| failed(&error))?;
     if stat.is_dir() {
         return Err(Failure::new(Exit::Usage, "it is a directory: add --scan"));
@@ -101,17 +112,19 @@ fn look(path: &Path, local_dirs: &[PathBuf], report: &mut Report) -> Result<(), 
     report.json["kind"] = kind.into();
     report.json["unfinished"] = unfinished.into();
     report.json["bytes"] = stat.len().into();
-    let file = File::open(path).map_err(|error| failed(&error))?;
-    let head = content::of_beginning(&file).map_err(|error| failed(&error))?;
+    let file = open_regular(path).map_err(|error| failed(&error))?;
+    let head = content::of_file(&file, depth).map_err(|error| failed(&error))?;
     if let Protection::Sealed(_) = head.protection {
         protection(&head, report);
+        let opening = Opening::of(path, &file, depth, local_dirs, keys).map_err(|error| failed(&error))?;
+        opened(&opening, report);
         return Ok(());
     }
     match name.as_ref().map(|name| (name, &name.kind)) {
         Some((name, Kind::Index | Kind::MergedIndex)) => index(path, name, local_dirs, report),
         Some((name, Kind::Checksum(algorithm))) => checksums(path, name, algorithm, local_dirs, report),
         Some((name, Kind::MergedMeta)) => meta(path, name, local_dirs, report),
-        Some((name, Kind::Data)) if !unfinished => data(path, &file, name, local_dirs, report),
+        Some((name, Kind::Data)) if !unfinished => data(path, &file, name, local_dirs, depth, report),
         _ => {
             protection(&head, report);
             Ok(())
@@ -179,16 +192,17 @@ fn data(
     file: &File,
     name: &SparkName,
     more: &[PathBuf],
+    depth: Depth,
     report: &mut Report,
 ) -> Result<(), Failure> {
     let wanted = name.sibling("index");
     let Some(index_path) = beside::find(path, &wanted, more) else {
         report.agreement("index", &Agreement::NotFound(wanted));
-        protection(&content::of_beginning(file).map_err(|error| failed(&error))?, report);
+        protection(&content::of_file(file, depth).map_err(|error| failed(&error))?, report);
         return Ok(());
     };
-    let index = File::open(&index_path).map_err(|error| failed(&error))?;
-    match content::of_partitions(file, &index, PARTITIONS) {
+    let index = open_regular(&index_path).map_err(|error| failed(&error))?;
+    match content::of_partitions(file, &index, depth) {
         Ok(content) => {
             report.agreement("index", &Agreement::With(index_path));
             report.line(
@@ -199,10 +213,26 @@ fn data(
         }
         Err(error) => {
             report.agreement("index", &Agreement::Not(index_path, error.to_string()));
-            protection(&content::of_beginning(file).map_err(|error| failed(&error))?, report);
+            protection(&content::of_file(file, depth).map_err(|error| failed(&error))?, report);
         }
     }
     Ok(())
+}
+
+fn opened(opening: &Opening, report: &mut Report) {
+    let (label, text) = match opening {
+        Opening::Verified => ("verified", "with its key: it is what the server sealed".to_owned()),
+        Opening::Unfinished => {
+            ("unfinished", "no: it was never finalized, and its key opens nothing of it".to_owned())
+        }
+        Opening::Fails(why) => ("fails", format!("does NOT open with its key: {why}")),
+        _ => ("not-tried", "not tried: its key or its index is not there (--keys, --local-dir)".to_owned()),
+    };
+    report.line("opened", &text);
+    report.json["opened"] = label.into();
+    if matches!(opening, Opening::Fails(_)) {
+        report.wrong = Some(text);
+    }
 }
 
 fn protection(content: &Content, report: &mut Report) {

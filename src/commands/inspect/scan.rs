@@ -8,10 +8,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sealed_shuffle_protocol::shown::Shown;
 use serde_json::{Value, json};
 
-use super::super::{Exit, Failure};
+use super::super::{Exit, Failure, complain, tell};
 use crate::commands::table::columns;
+use crate::inspect::content::Depth;
+use crate::inspect::opened::SealedKeys;
 use crate::inspect::owner::Owner;
-use crate::inspect::scan::{self, Count, Event, MOST_OWNERS, PARTITIONS, Scan, Tally};
+use crate::inspect::scan::{self, Count, Event, MOST_OWNERS, Scan, Tally};
 
 /// Most failures that the JSON names; standard error names all of them.
 const NAMED: usize = 1000;
@@ -19,16 +21,21 @@ const NAMED: usize = 1000;
 /// Time between two lines of progress where there is no terminal.
 const QUIET: Duration = Duration::from_secs(10);
 
-pub(super) fn run(dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
+pub(super) fn run(
+    dirs: &[PathBuf],
+    depth: Depth,
+    keys: &mut SealedKeys<'_>,
+    as_json: bool,
+) -> Result<(), Failure> {
     let roots = roots(dirs)?;
     let progress = Progress::new();
     let mut last = Instant::now();
     let mut failures = Vec::new();
-    let scan = scan::scan(&roots, &mut |event| match event {
+    let scan = scan::scan(&roots, depth, keys, &mut |event| match event {
         Event::Counted(files) => progress.counted(files, &mut last),
         Event::Failed(path, why) => {
             let (path, why) = (Shown(&path.display().to_string()).to_string(), why.to_owned());
-            progress.suspended(|| eprintln!("sealed-shuffle: {path}: {why}"));
+            progress.suspended(|| complain(format_args!("{path}: {why}")));
             if failures.len() < NAMED {
                 failures.push(json!({"path": path, "error": why}));
             }
@@ -37,23 +44,24 @@ pub(super) fn run(dirs: &[PathBuf], as_json: bool) -> Result<(), Failure> {
     progress.finish();
     let total = scan.total();
     super::print(&match as_json {
-        true => format!("{:#}\n", to_json(&scan, &total, &failures)),
-        false => text(&scan, &total),
+        true => format!("{:#}\n", to_json(&scan, &total, depth, &failures)),
+        false => text(&scan, &total, depth),
     })?;
     if total.readable.files > 0 {
         let text =
             format!("readable files: {}, with {}", total.readable.files, super::bytes(total.readable.bytes));
         return Err(Failure::new(Exit::Failed, text));
     }
-    match scan.failures {
-        0 => Ok(()),
-        failures => {
-            let text = format!(
-                "nothing readable was seen, but not everything could be looked at: {failures} failures"
-            );
-            Err(Failure::new(Exit::Unreachable, text))
-        }
-    }
+    let judged = total.sealed.files + total.encrypted.files + total.metadata.files;
+    let why = match (scan.failures, total.cannot_tell.files) {
+        (0, 0) if judged > 0 => return Ok(()),
+        (0, 0) => "there was nothing to judge: are these the directories of executors?".to_owned(),
+        (failures, cannot_tell) => format!(
+            "nothing readable was seen, but not all was judged: {failures} files and directories could not be looked at, \
+             {cannot_tell} files could not be told"
+        ),
+    };
+    Err(Failure::new(Exit::Unreachable, why))
 }
 
 /// The directories by their canonical names; none lies within another.
@@ -76,7 +84,7 @@ fn roots(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(roots)
 }
 
-fn text(scan: &Scan, total: &Tally) -> String {
+fn text(scan: &Scan, total: &Tally, depth: Depth) -> String {
     let mut lines = vec![HEAD.map(str::to_owned)];
     lines
         .extend(scan.owners.iter().map(|(owner, tally)| line(&Shown(&owner.to_string()).to_string(), tally)));
@@ -91,11 +99,13 @@ fn text(scan: &Scan, total: &Tally) -> String {
             text += &format!("readable in {owner}: {}, for instance {example}\n", marks(tally));
         }
     }
-    text += &format!(
-        "looked at the first 4096 bytes of each file, and of up to {PARTITIONS} partitions of each shuffle data file\n"
-    );
+    text += &format!("{}\n", super::extent(depth));
+    if total.sealed.files > 0 {
+        let (opened, sealed) = (total.opened.files, total.sealed.files);
+        text += &format!("opened with their key: {opened} of {sealed} sealed files\n");
+    }
     for (count, what) in [
-        (scan.without_index, "data files without an index, of which only the beginning was looked at"),
+        (scan.without_index, "data files without an index, whose partitions are not known"),
         (scan.links, "symbolic links, not followed"),
         (scan.vanished, "files deleted meanwhile"),
         (scan.failures, "not looked at, or not wholly"),
@@ -136,7 +146,7 @@ fn marks(tally: &Tally) -> String {
     }
 }
 
-fn to_json(scan: &Scan, total: &Tally, failures: &[Value]) -> Value {
+fn to_json(scan: &Scan, total: &Tally, depth: Depth, failures: &[Value]) -> Value {
     let mut owners: Vec<_> =
         scan.owners.iter().map(|(owner, tally)| owner_json(Some(owner), tally)).collect();
     owners.extend(scan.further.iter().map(|tally| owner_json(None, tally)));
@@ -148,7 +158,7 @@ fn to_json(scan: &Scan, total: &Tally, failures: &[Value]) -> Value {
         "without_index": scan.without_index,
         "links": scan.links,
         "vanished": scan.vanished,
-        "sampling": super::sampling(PARTITIONS),
+        "sampling": super::sampling(depth),
     })
 }
 
@@ -164,6 +174,7 @@ fn owner_json(owner: Option<&Owner>, tally: &Tally) -> Value {
         "application": app,
         "directory": dir,
         "sealed": count(tally.sealed),
+        "opened": count(tally.opened),
         "encrypted_likely": count(tally.encrypted),
         "readable": count(tally.readable),
         "cannot_tell": count(tally.cannot_tell),
@@ -194,7 +205,7 @@ impl Progress {
         self.bar.set_position(files);
         if !self.terminal && last.elapsed() >= QUIET {
             *last = Instant::now();
-            eprintln!("looked at {files} files");
+            tell(format_args!("looked at {files} files"));
         }
     }
 

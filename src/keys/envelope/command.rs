@@ -72,14 +72,19 @@ impl CommandKeys {
         self.argv.first().map_or("", String::as_str)
     }
 
-    async fn wrap(&self, context: &Context) -> Result<(DataKey, WrappedKey), KeyError> {
+    async fn new_key(&self, context: &Context) -> Result<(DataKey, WrappedKey), KeyError> {
         let data_key = DataKey::fill_with(|out| OsRandom.fill(out)).map_err(|error| {
             let reason = format!("no random bytes for a data key: {error}");
             KeyError::new(KeyErrorKind::Unavailable, self.program(), reason, "try again")
         })?;
+        let wrapped = self.wrap_key(&data_key, context).await?;
+        Ok((data_key, wrapped))
+    }
+
+    async fn wrap_key(&self, data_key: &DataKey, context: &Context) -> Result<WrappedKey, KeyError> {
         let mut request = request("wrap", context);
         request.push_str(r#","plaintext":""#);
-        key_text::push(&mut request, &data_key);
+        key_text::push(&mut request, data_key);
         request.push_str("\"}\n");
         let mut answer = self.run("wrap", self.program(), request).await?;
         let mut text = |member| match answer.get_mut(member).map(Value::take) {
@@ -90,7 +95,7 @@ impl CommandKeys {
         let bytes = STANDARD
             .decode(ciphertext)
             .map_err(|error| self.nonsense(format!("a ciphertext that is no Base64 ({error})")))?;
-        Ok((data_key, WrappedKey { key_id, bytes: bytes.into() }))
+        Ok(WrappedKey { key_id, bytes: bytes.into() })
     }
 
     async fn open(&self, wrapped: &WrappedKey, context: &Context) -> Result<DataKey, KeyError> {
@@ -189,7 +194,11 @@ impl CommandKeys {
 
 impl KeyProvider for CommandKeys {
     fn generate<'a>(&'a self, context: &'a Context) -> Answer<'a, (DataKey, WrappedKey)> {
-        Box::pin(self.wrap(context))
+        Box::pin(self.new_key(context))
+    }
+
+    fn wrap<'a>(&'a self, key: &'a DataKey, context: &'a Context) -> Answer<'a, WrappedKey> {
+        Box::pin(self.wrap_key(key, context))
     }
 
     fn unwrap<'a>(&'a self, wrapped: &'a WrappedKey, context: &'a Context) -> Answer<'a, DataKey> {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum KeyErrorKind {
-    /// The provider denies us the call, or does not know us.
+    /// The provider knows us, and denies us the call.
     Denied,
     /// The wrapping key is disabled, or waits for its deletion.
     Disabled,
@@ -14,8 +14,11 @@ pub enum KeyErrorKind {
     NotFound,
     /// The wrapped key belongs to another application, cluster or node, or was changed.
     WrongContext,
-    /// There is no answer, or one that asks to come again. Only this kind passes by itself.
+    /// There is no answer, or one that asks to come again.
     Unavailable,
+    /// The provider takes our credentials for no good: they have expired, or are not there yet. They may be renewed at any
+    /// time.
+    Unauthenticated,
     /// The configuration cannot work.
     Misconfigured,
 }
@@ -29,7 +32,17 @@ impl KeyErrorKind {
             Self::NotFound => "not_found",
             Self::WrongContext => "wrong_context",
             Self::Unavailable => "unavailable",
+            Self::Unauthenticated => "unauthenticated",
             Self::Misconfigured => "misconfigured",
+        }
+    }
+
+    /// Whether the same call may succeed later although nobody changes anything here: it passes by itself, or somebody
+    /// mends it at the key service. Everything else is for the operator of this server to change.
+    pub const fn may_pass(self) -> bool {
+        match self {
+            Self::Unavailable | Self::Unauthenticated | Self::Denied | Self::Disabled => true,
+            Self::NotFound | Self::WrongContext | Self::Misconfigured => false,
         }
     }
 }
@@ -61,9 +74,10 @@ impl KeyError {
         self.kind
     }
 
-    /// Whether the same call may succeed later although nobody changes anything.
+    /// Whether the same call may succeed later although nobody changes the key or what we may do with it: it was not
+    /// judged at all.
     pub fn is_retryable(&self) -> bool {
-        self.kind == KeyErrorKind::Unavailable
+        matches!(self.kind, KeyErrorKind::Unavailable | KeyErrorKind::Unauthenticated)
     }
 
     /// The text for a peer whose request needs the key: enough to decide whether to try again, and no more.

@@ -72,7 +72,7 @@ pub struct KmsKeys {
 
 impl KmsKeys {
     /// Finds region and credentials as the SDK does, and checks the key. A key that cannot work is an error. If the
-    /// check is denied or nobody answers, that is logged and is no error.
+    /// check is denied, nobody answers, or the key is disabled, that is logged and is no error: it may pass.
     pub async fn open(settings: KmsSettings) -> Result<Self, KeyError> {
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
         if let Some(region) = &settings.region {
@@ -114,7 +114,7 @@ impl KmsKeys {
         Ok(keys)
     }
 
-    /// Refuses a key that cannot work.
+    /// Refuses a key that cannot work, whatever happens elsewhere.
     async fn look(&self) -> Result<(), KeyError> {
         let key_id = &self.settings.key_id;
         let described = match self.client.describe_key().key_id(key_id).send().await {
@@ -129,16 +129,12 @@ impl KmsKeys {
                     );
                     return Ok(());
                 }
-                if error.is_retryable() {
-                    warn!(%error, "AWS KMS cannot be reached: sealed data waits for it");
-                    return Ok(());
-                }
-                return Err(error);
+                return unless_it_may_pass(error);
             }
         };
-        match described.key_metadata() {
-            Some(metadata) => fitness(key_id, metadata),
-            None => Ok(()),
+        match described.key_metadata().map(|metadata| fitness(key_id, metadata)) {
+            Some(Err(error)) => unless_it_may_pass(error),
+            Some(Ok(())) | None => Ok(()),
         }
     }
 
@@ -209,9 +205,12 @@ impl KmsKeys {
         let SdkError::ServiceError(_) = error else {
             let why = DisplayErrorContext(error).to_string();
             let (kind, remedy) = match credentials_fault(error) {
-                Some(
-                    CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_),
-                ) => (
+                // Who gives them may be away, or not be there yet.
+                Some(CredentialsError::CredentialsNotLoaded(_)) => (
+                    KeyErrorKind::Unauthenticated,
+                    "give the server credentials of AWS: environment, profile, web identity or instance role",
+                ),
+                Some(CredentialsError::InvalidConfiguration(_)) => (
                     KeyErrorKind::Misconfigured,
                     "give the server credentials of AWS: environment, profile, web identity or instance role",
                 ),
@@ -254,6 +253,14 @@ impl KeyProvider for KmsKeys {
     fn name(&self) -> &'static str {
         "aws-kms"
     }
+}
+
+fn unless_it_may_pass(error: KeyError) -> Result<(), KeyError> {
+    if !error.kind().may_pass() {
+        return Err(error);
+    }
+    warn!(%error, "AWS KMS does not let the key be used now: sealed data waits for it");
+    Ok(())
 }
 
 /// The fault of our credentials, if they are the cause.
@@ -300,7 +307,11 @@ fn fitness(key_id: &str, metadata: &KeyMetadata) -> Result<(), KeyError> {
 /// remedy.
 fn meaning(code: &str) -> (KeyErrorKind, &'static str) {
     match code {
-        "AccessDeniedException" | "AccessDenied" | "DryRunOperationException" => (
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "DryRunOperationException"
+        | "NotAuthorized"
+        | "OptInRequired" => (
             KeyErrorKind::Denied,
             "allow this role kms:GenerateDataKey and kms:Decrypt on the key, in its policy and in the key's",
         ),
@@ -310,11 +321,10 @@ fn meaning(code: &str) -> (KeyErrorKind, &'static str) {
         | "InvalidSignatureException"
         | "MissingAuthenticationToken"
         | "MissingAuthenticationTokenException"
-        | "NotAuthorized"
-        | "OptInRequired"
+        | "RequestExpired"
         | "SignatureDoesNotMatch"
         | "UnrecognizedClientException" => {
-            (KeyErrorKind::Denied, "renew the server's credentials of AWS, and look at its clock")
+            (KeyErrorKind::Unauthenticated, "renew the server's credentials of AWS, and look at its clock")
         }
         "DisabledException" => (KeyErrorKind::Disabled, "enable the key in AWS KMS"),
         "KMSInvalidStateException" => (

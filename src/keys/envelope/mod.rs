@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`ring`](EnvelopeKeys) | the data keys of the applications, and the times to ask for them |
 //! | [`provider`](KeyProvider) | the interface of a key service |
+//! | [`loan`](Loan) | how long a key may be used |
 //! | [`local`](LocalKeyFile) | wrapping keys in a file of this machine |
 //! | `kms` (feature `aws-kms`) | AWS KMS |
 //! | [`command`](CommandKeys) | a program that speaks to any other key service |
@@ -26,6 +27,7 @@ mod error;
 mod key_text;
 #[cfg(feature = "aws-kms")]
 mod kms;
+mod loan;
 mod local;
 mod provider;
 mod ring;
@@ -41,6 +43,7 @@ pub use self::command::CommandKeys;
 pub use self::error::{KeyError, KeyErrorKind};
 #[cfg(feature = "aws-kms")]
 pub use self::kms::{KmsKeys, KmsSettings};
+pub use self::loan::{Loan, LoanState};
 pub use self::local::{KeyInFile, LocalKeyFile, shared_file_system};
 pub use self::provider::{Answer, KeyProvider};
 pub use self::ring::{AppKey, EnvelopeKeys, RingSettings};

@@ -4,6 +4,7 @@
 //! current(app)         ─► in memory? ─► yes: at once
 //! unwrap(app, wrapped) ─►            └► no: one call to the provider; other callers for the key wait for it
 //! at_hand(app, …)      ─► in memory? ─► yes: at once; no: the same call, and an error
+//! renewed(key)         ─► the same for a key that is in use; its application must still be known
 //! forget(app)          ─► its keys are dropped; the result of a running call is dropped, too
 //! ```
 //!
@@ -18,11 +19,11 @@
 //!
 //! **An outage** ([`OutagePolicy`]). Under `refuse` a key in memory stays good until its application ends. The
 //! provider is not asked about it again, so an outage affects only applications that have no key yet, and they are
-//! refused. Under `use-cached` a key in memory is a loan. At half of `spark.sealed.keys.cache-ttl` the provider is
+//! refused. Under `use-cached` a key in memory is a [`Loan`], and so is everything derived from it. At half of `spark.sealed.keys.cache-ttl` the provider is
 //! asked to unwrap it again, while it stays in use. If the provider confirms it, the time begins anew. If the
 //! provider refuses it, it is dropped at once. While the provider cannot be reached, the key may be used until the
-//! whole time since the last confirmation has passed; then it is dropped, and the application is refused until the
-//! provider is back. So `use-cached` costs calls. It bounds the use of a key that was withdrawn or whose provider
+//! whole time since the last confirmation has passed; then it is dropped, its loan is over for open files and transfers,
+//! too, and the application is refused until the provider is back. So `use-cached` costs calls. It bounds the use of a key that was withdrawn or whose provider
 //! cannot be reached. After a restart nothing is in memory, and under both policies data waits for the provider.
 //! Nothing is ever written in clear instead.
 
@@ -39,6 +40,7 @@ use tracing::{info, warn};
 
 use super::calls::KeyCalls;
 use super::error::{KeyError, KeyErrorKind};
+use super::loan::{Loan, LoanState};
 use super::provider::KeyProvider;
 
 /// Most calls to the provider at the same time.
@@ -64,6 +66,8 @@ pub struct AppKey {
     pub key: DataKey,
     /// The wrapped form for the headers of files.
     pub wrapped: WrappedKey,
+    /// Whose end is the end of everything that is derived from the key.
+    pub loan: Arc<Loan>,
 }
 
 /// The settings of a ring.
@@ -116,7 +120,8 @@ struct HeldKey {
     wrapped: WrappedKey,
     /// `None` when the loan is over.
     key: Option<Arc<AppKey>>,
-    confirmed: Instant,
+    /// It outlasts the key: where the provider confirms the key after its end, it goes on.
+    loan: Arc<Loan>,
 }
 
 struct Flight {
@@ -135,7 +140,10 @@ enum KeyWish {
     Known(WrappedKey),
 }
 
-/// The result of a call.
+/// What a call brought.
+type Brought = Result<(DataKey, WrappedKey), KeyError>;
+
+/// The result of a call, for all who wait for it.
 type Outcome = Result<Arc<AppKey>, KeyError>;
 
 /// The result of a look at the ring.
@@ -181,6 +189,16 @@ impl EnvelopeKeys {
         }
     }
 
+    /// A key of `app` that is in use, as it is now; starts a call where the provider is to be asked. An application that
+    /// has ended gets none. Must be called within a runtime.
+    pub fn renewed(&self, app: &AppId, key: &AppKey) -> Result<Arc<AppKey>, KeyError> {
+        if self.inner.apps().contains_key(app) {
+            return self.at_hand(app, Some(&key.wrapped));
+        }
+        let reason = format!("application {app} has ended");
+        Err(KeyError::new(KeyErrorKind::NotFound, &key.wrapped.key_id, reason, "nothing of it is served"))
+    }
+
     /// The application has ended: drops its keys, which are wiped as soon as no open file uses them. After that only
     /// the provider can open data that was sealed under them, with the wrapped form in the files.
     pub fn forget(&self, app: &AppId) {
@@ -193,12 +211,18 @@ impl EnvelopeKeys {
         let now = Instant::now();
         for entry in self.inner.apps().values_mut() {
             for held in &mut entry.held {
-                if self.inner.settings.outage.is_over(now - held.confirmed) {
+                if held.loan.at(now) == LoanState::Over {
                     held.key = None;
                 }
             }
             entry.land(now);
         }
+    }
+
+    /// Time goes by for all loans.
+    #[cfg(test)]
+    pub(crate) fn age(&self, by: Duration) {
+        self.inner.apps().values().flat_map(|entry| &entry.held).for_each(|held| held.loan.age(by));
     }
 
     /// Number of applications with a key in memory.
@@ -243,7 +267,6 @@ impl EnvelopeKeys {
     /// Looks without waiting; starts the call that is needed.
     fn look(&self, app: &AppId, wrapped: Option<&WrappedKey>) -> Result<Look, KeyError> {
         let now = Instant::now();
-        let outage = &self.inner.settings.outage;
         let mut apps = self.inner.apps();
         if !apps.contains_key(app) {
             self.inner.make_room(&mut apps, now)?;
@@ -258,13 +281,13 @@ impl EnvelopeKeys {
             let wanted = wrapped.map_or(KeyWish::New, |wrapped| KeyWish::Known(wrapped.clone()));
             return Ok(Look::Wait(self.fly(app, entry, wanted)?));
         };
-        let age = now - held.confirmed;
-        if outage.is_over(age) {
+        let loan = held.loan.at(now);
+        if loan == LoanState::Over {
             held.key = None;
         }
         let (key, wanted) = (held.key.clone(), KeyWish::Known(held.wrapped.clone()));
         let Some(key) = key else { return Ok(Look::Wait(self.fly(app, entry, wanted)?)) };
-        if outage.wants_confirmation(age) {
+        if loan == LoanState::WantsConfirmation {
             // The key stays good while the call runs, and if the call gets no answer.
             self.fly(app, entry, wanted).ok();
         }
@@ -297,8 +320,8 @@ impl EnvelopeKeys {
         let (ring, app, born) = (self.clone(), app.clone(), Arc::clone(&entry.born));
         // The call is a task of its own: its caller may go away, and others wait for it.
         tokio::spawn(async move {
-            let outcome = ring.inner.call(&ring.context(&app), &wanted).await;
-            ring.inner.arrived(&app, &born, &wanted, &outcome);
+            let brought = ring.inner.call(&ring.context(&app), &wanted).await;
+            let outcome = ring.inner.arrived(&app, &born, &wanted, brought);
             done.send_replace(Some(outcome));
         });
         Ok(waiting)
@@ -316,7 +339,7 @@ impl std::fmt::Debug for EnvelopeKeys {
 
 impl Inner {
     /// One call, counted and within its time.
-    async fn call(&self, context: &Context, wanted: &KeyWish) -> Outcome {
+    async fn call(&self, context: &Context, wanted: &KeyWish) -> Brought {
         let (name, limit, began) = (self.provider.name(), self.settings.timeout + GRACE, Instant::now());
         let answer = async {
             let _place = self.calls.acquire().await.expect("the semaphore is never closed");
@@ -346,14 +369,14 @@ impl Inner {
         self.metrics.ended(name, call, word, began.elapsed());
         let app = &context.app;
         match &outcome {
-            Ok(key) => info!(%app, key = key.wrapped.key_id, call, "the key service gave a data key"),
+            Ok((_, wrapped)) => info!(%app, key = wrapped.key_id, call, "the key service gave a data key"),
             Err(error) => warn!(%app, call, outcome = word, %error, "the key service gave no data key"),
         }
         outcome
     }
 
     /// The answer of a provider must fit into a header.
-    fn sound(&self, key: DataKey, wrapped: WrappedKey) -> Outcome {
+    fn sound(&self, key: DataKey, wrapped: WrappedKey) -> Brought {
         if wrapped.key_id.len() > WrappedKey::MAX_ID || wrapped.bytes.len() > WrappedKey::MAX_BYTES {
             return Err(KeyError::new(
                 KeyErrorKind::Misconfigured,
@@ -368,26 +391,32 @@ impl Inner {
                 "let it answer less",
             ));
         }
-        Ok(Arc::new(AppKey { key, wrapped }))
+        Ok((key, wrapped))
     }
 
-    /// Takes up what a call brought, unless the application was forgotten meanwhile.
-    fn arrived(&self, app: &AppId, born: &Arc<()>, wanted: &KeyWish, outcome: &Outcome) {
+    /// Takes up what a call brought, unless the application was forgotten meanwhile. Returns what its callers get.
+    fn arrived(&self, app: &AppId, born: &Arc<()>, wanted: &KeyWish, brought: Brought) -> Outcome {
         let mut apps = self.apps();
-        let Some(entry) = apps.get_mut(app).filter(|entry| Arc::ptr_eq(&entry.born, born)) else { return };
+        let loan = Loan::new(self.settings.outage);
+        let Some(entry) = apps.get_mut(app).filter(|entry| Arc::ptr_eq(&entry.born, born)) else {
+            return brought.map(|(key, wrapped)| Arc::new(AppKey { key, wrapped, loan: Arc::new(loan) }));
+        };
         let now = Instant::now();
         entry.flights.retain(|flight| flight.wanted != *wanted);
-        match outcome {
-            Ok(key) => entry.hold(key, now),
+        match brought {
+            Ok((key, wrapped)) => Ok(entry.hold(key, wrapped, loan, now)),
             Err(error) => {
                 if !error.is_retryable()
                     && let KeyWish::Known(wrapped) = wanted
                 {
-                    // The key was withdrawn: it is dropped although its loan may last.
-                    entry.held.retain(|held| held.wrapped != *wrapped);
+                    // The key was withdrawn: it is dropped although its loan might last.
+                    let is_it = |held: &HeldKey| held.wrapped == *wrapped;
+                    entry.held.iter().filter(|held| is_it(held)).for_each(|held| held.loan.end());
+                    entry.held.retain(|held| !is_it(held));
                 }
                 let state = FlightState::Failed(now, error.clone());
                 entry.flights.push(Flight { wanted: wanted.clone(), state });
+                Err(error)
             }
         }
     }
@@ -427,19 +456,23 @@ impl Entry {
         });
     }
 
-    fn hold(&mut self, key: &Arc<AppKey>, now: Instant) {
-        if let Some(held) = self.held.iter_mut().find(|held| held.wrapped == key.wrapped) {
-            held.confirmed = now;
-            // Open files have the older key, so it stays the only one in memory.
-            held.key.get_or_insert_with(|| Arc::clone(key));
-            return;
+    /// Keeps a key that has come. Returns the one that is kept.
+    fn hold(&mut self, key: DataKey, wrapped: WrappedKey, loan: Loan, now: Instant) -> Arc<AppKey> {
+        if let Some(held) = self.held.iter_mut().find(|held| held.wrapped == wrapped) {
+            held.loan.confirm(now);
+            // Open files have the older key, so it stays the only one in memory. Whatever is left of one that was dropped
+            // shares the loan.
+            let anew = || Arc::new(AppKey { key, wrapped, loan: Arc::clone(&held.loan) });
+            return Arc::clone(held.key.get_or_insert_with(anew));
         }
         if self.held.len() >= MOST_KEYS {
             // Files name the key again when they are opened again.
             self.held.remove(1);
         }
-        let held = HeldKey { wrapped: key.wrapped.clone(), key: Some(Arc::clone(key)), confirmed: now };
-        self.held.push(held);
+        let loan = Arc::new(loan);
+        let key = Arc::new(AppKey { key, wrapped: wrapped.clone(), loan: Arc::clone(&loan) });
+        self.held.push(HeldKey { wrapped, key: Some(Arc::clone(&key)), loan });
+        key
     }
 }
 

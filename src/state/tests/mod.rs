@@ -5,6 +5,7 @@ pub(crate) mod fixture;
 mod killing;
 mod model;
 mod places;
+mod rewrap;
 mod round_trip;
 mod secrecy;
 mod speed;

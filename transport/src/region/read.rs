@@ -60,7 +60,8 @@ pub fn read_now(region: &Region, position: u64, bufs: &mut [IoSliceMut<'_>]) -> 
         Ok(0) if has_room(bufs) => Ok(ReadNow::WouldBlock),
         Ok(n) => Ok(ReadNow::Read(n)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(ReadNow::WouldBlock),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+        // Seccomp profiles of old container runtimes refuse calls that they do not know with EPERM.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
             read.file.never_now.store(true, Ordering::Relaxed);
             Ok(ReadNow::WouldBlock)
         }

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 use rustix::io::Errno;
@@ -56,6 +56,8 @@ pub(super) enum FileError {
     Missing,
     /// The file cannot be used; the reason and the remedy.
     Unusable(String, &'static str),
+    /// The disk or the system fails, and may do better later; the reason.
+    Fails(String),
 }
 
 impl FileError {
@@ -67,14 +69,28 @@ impl FileError {
                 "put it back from a copy, or name the right one (spark.sealed.keys.file)",
             ),
             Self::Unusable(reason, remedy) => (KeyErrorKind::Misconfigured, reason, remedy),
+            Self::Fails(reason) => (KeyErrorKind::Unavailable, reason, "look at its disk; it is tried again"),
         };
         KeyError::new(kind, path.display().to_string(), reason, remedy)
     }
 
     fn io(doing: &str, error: impl Into<io::Error>) -> Self {
         let error = error.into();
+        let reason = format!("the key file cannot be {doing}: {error}");
+        // What no waiting cures.
+        let is_here = matches!(
+            error.kind(),
+            io::ErrorKind::PermissionDenied
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::ReadOnlyFilesystem
+                | io::ErrorKind::NotFound
+        );
+        if !is_here {
+            return Self::Fails(reason);
+        }
         Self::Unusable(
-            format!("the key file cannot be {doing}: {error}"),
+            reason,
             "let the user of this server own it and its directory, or name another with spark.sealed.keys.file",
         )
     }
@@ -146,17 +162,13 @@ pub(super) fn make(on: &OnLane, path: &Path) -> Result<bool, FileError> {
 
 /// Adds a new key at the end of the file, and returns its name.
 pub(super) fn rotate(on: &OnLane, path: &Path) -> Result<String, FileError> {
-    // If the path is a link, its target is replaced.
-    let path = path.canonicalize().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => FileError::Missing,
-        _ => FileError::io("found", error),
-    })?;
+    let path = target_of(path)?;
     let locked = lock(on, &path)?;
     let (contents, old) = contents_of(&locked)?;
     if contents.generations.len() >= MOST_KEYS {
         return Err(FileError::Unusable(
             format!("the key file holds {MOST_KEYS} keys, as many as it may"),
-            "take the oldest out, when nothing that was sealed under them is left",
+            "take out what nothing needs any more: sealed-shuffle keys list, sealed-shuffle keys drop",
         ));
     }
     let generation = fresh()?;
@@ -167,9 +179,48 @@ pub(super) fn rotate(on: &OnLane, path: &Path) -> Result<String, FileError> {
         text.push('\n');
     }
     text.push_str(&line);
-    let new = beside(on, &path, &text).map_err(|error| FileError::io("rotated", error))?;
-    private_file::replace(on, new, &path).map_err(|error| FileError::io("rotated", error))?;
+    put_in_place(on, &path, &locked, &text)?;
     Ok(generation.name)
+}
+
+/// Takes out the key `name`.
+pub(super) fn remove(on: &OnLane, path: &Path, name: &str) -> Result<(), FileError> {
+    let path = target_of(path)?;
+    let locked = lock(on, &path)?;
+    let (contents, old) = contents_of(&locked)?;
+    if contents.find(name).is_none() {
+        let reason = format!("the key file holds no key {name}");
+        return Err(FileError::Unusable(reason, "sealed-shuffle keys list names those that it holds"));
+    }
+    if contents.newest().name == name {
+        let reason = format!("{name} is the key that wraps");
+        return Err(FileError::Unusable(reason, "add another one before: sealed-shuffle keys rotate"));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(old.len()));
+    let kept = old.split_inclusive('\n').filter(|line| format::name_in(line) != Some(name));
+    kept.for_each(|line| text.push_str(line));
+    put_in_place(on, &path, &locked, &text)
+}
+
+/// If the path is a link, its target is replaced.
+fn target_of(path: &Path) -> Result<PathBuf, FileError> {
+    path.canonicalize().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => FileError::Missing,
+        _ => FileError::io("found", error),
+    })
+}
+
+/// Puts a file with this text in the place of `old`, with its owner and mode: whoever could read it reads the new one.
+fn put_in_place(on: &OnLane, path: &Path, old: &File, text: &str) -> Result<(), FileError> {
+    let failed = |error| FileError::io("changed", error);
+    let new = beside(on, path, text).map_err(failed)?;
+    private_file::keep_owner(on, new.as_file(), old).map_err(|error| {
+        FileError::Unusable(
+            format!("its owner cannot keep the key file, which would lock out whoever reads it: {error}"),
+            "run this as the user of the server, or as root",
+        )
+    })?;
+    private_file::replace(on, new, path).map_err(failed)
 }
 
 /// The file that has the name now, locked.
@@ -184,13 +235,12 @@ fn lock(on: &OnLane, path: &Path) -> Result<File, FileError> {
             return Ok(file);
         }
     }
-    Err(FileError::Unusable("the key file is replaced all the time".to_owned(), "rotate it once at a time"))
+    Err(FileError::Fails("the key file is replaced all the time".to_owned()))
 }
 
 fn fresh() -> Result<Generation, FileError> {
-    let key = Secret::fill_with(|out| OsRandom.fill(out)).map_err(|error| {
-        FileError::Unusable(format!("there are no random bytes for a key: {error}"), "try again")
-    })?;
+    let key = Secret::fill_with(|out| OsRandom.fill(out))
+        .map_err(|error| FileError::Fails(format!("there are no random bytes for a key: {error}")))?;
     let now = OffsetDateTime::now_utc();
     Ok(Generation::new(key, now.replace_nanosecond(0).unwrap_or(now)))
 }
@@ -202,7 +252,7 @@ fn beside(on: &OnLane, path: &Path, text: &str) -> io::Result<NamedTempFile> {
 
 /// The other files in the directory of the key file.
 #[cfg(test)]
-pub(super) fn left_behind(path: &Path) -> Vec<std::path::PathBuf> {
+pub(super) fn left_behind(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory_of(path)).expect("the directory is there");
     entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|there| there != path).collect()
 }

@@ -99,6 +99,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Generation>, String> {
     Ok(generations)
 }
 
+/// The name in the line of a key.
+pub(super) fn name_in(line: &str) -> Option<&str> {
+    let mut words = line.split_ascii_whitespace();
+    words.next().filter(|word| *word == "key").and_then(|_| words.nth(1))
+}
+
 fn parse_line(line: &str) -> Result<Generation, &'static str> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let ["key", made, name, key] = words[..] else { return Err("not \"key TIME NAME BASE64\"") };

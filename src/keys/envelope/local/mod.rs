@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::stat;
-use sealed_shuffle_protocol::crypto::random::Random as _;
+use sealed_shuffle_protocol::crypto::random::{Random as _, RandomError};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::random::OsRandom;
@@ -89,6 +89,11 @@ impl LocalKeyFile {
         file::rotate(on, path).map_err(|error| error.at(path))
     }
 
+    /// Takes a key out of the file. What it wrapped does not open again. The one that wraps stays.
+    pub fn remove(on: &OnLane, path: &Path, name: &str) -> Result<(), KeyError> {
+        file::remove(on, path, name).map_err(|error| error.at(path))
+    }
+
     /// The keys of the file, oldest first.
     pub fn list(&self, on: &OnLane) -> Result<Vec<KeyInFile>, KeyError> {
         let contents = self.inner.current(on)?;
@@ -111,6 +116,15 @@ impl KeyProvider for LocalKeyFile {
     fn unwrap<'a>(&'a self, wrapped: &'a WrappedKey, context: &'a Context) -> Answer<'a, DataKey> {
         let (wrapped, context) = (wrapped.clone(), context.clone());
         Box::pin(self.on_disk(move |on, inner| inner.unwrap(on, &wrapped, &context)))
+    }
+
+    fn wrap<'a>(&'a self, key: &'a DataKey, context: &'a Context) -> Answer<'a, WrappedKey> {
+        let (key, context) = (DataKey::new(*key.as_bytes()), context.clone());
+        Box::pin(self.on_disk(move |on, inner| inner.wrap(on, &key, &context)))
+    }
+
+    fn wraps_with(&self) -> Answer<'_, Option<String>> {
+        Box::pin(self.on_disk(move |on, inner| Ok(Some(inner.current(on)?.newest().name.clone()))))
     }
 
     fn describe(&self) -> String {
@@ -145,19 +159,21 @@ impl LocalKeyFile {
 
 impl Inner {
     fn generate(&self, on: &OnLane, context: &Context) -> Result<(DataKey, WrappedKey), KeyError> {
+        let data_key = DataKey::fill_with(|out| OsRandom.fill(out)).map_err(|error| self.no_random(error))?;
+        let wrapped = self.wrap(on, &data_key, context)?;
+        Ok((data_key, wrapped))
+    }
+
+    fn wrap(&self, on: &OnLane, key: &DataKey, context: &Context) -> Result<WrappedKey, KeyError> {
         let contents = self.current(on)?;
         let newest = contents.newest();
-        let random = |error| {
-            KeyError::new(
-                KeyErrorKind::Unavailable,
-                &newest.name,
-                format!("no random bytes for a data key: {error}"),
-                "try again",
-            )
-        };
-        let data_key = DataKey::fill_with(|out| OsRandom.fill(out)).map_err(random)?;
-        let bytes = wrap::wrap(&newest.key, &data_key, context).map_err(random)?;
-        Ok((data_key, WrappedKey { key_id: newest.name.clone(), bytes }))
+        let bytes = wrap::wrap(&newest.key, key, context).map_err(|error| self.no_random(error))?;
+        Ok(WrappedKey { key_id: newest.name.clone(), bytes })
+    }
+
+    fn no_random(&self, error: RandomError) -> KeyError {
+        let reason = format!("no random bytes for a data key: {error}");
+        KeyError::new(KeyErrorKind::Unavailable, self.path.display().to_string(), reason, "try again")
     }
 
     fn unwrap(&self, on: &OnLane, wrapped: &WrappedKey, context: &Context) -> Result<DataKey, KeyError> {

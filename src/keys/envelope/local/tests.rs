@@ -1,7 +1,7 @@
 //! The provider against a real directory.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::thread;
 
 use sealed_shuffle_protocol::ids::AppId;
@@ -155,6 +155,58 @@ fn no_rotation_is_lost_among_several() {
         }
     });
     assert_eq!(aside(|on| keys.list(on)).unwrap().len(), 5);
+}
+
+/// Operators rotate as root, and the server runs as another user.
+#[test]
+fn a_file_keeps_its_owner_and_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys");
+    open_or_make(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    if chown(&path, Some(12_345), Some(54_321)).is_err() {
+        return println!("skipped: only root gives files away");
+    }
+    let owner = |path: &Path| {
+        let found = fs::metadata(path).unwrap();
+        (found.uid(), found.gid(), mode(path))
+    };
+    let name = rotate(&path).unwrap();
+    assert_eq!(owner(&path), (12_345, 54_321, 0o400));
+    rotate(&path).unwrap();
+    aside(|on| LocalKeyFile::remove(on, &path, &name)).unwrap();
+    assert_eq!(owner(&path), (12_345, 54_321, 0o400));
+}
+
+#[tokio::test]
+async fn a_key_is_taken_out_and_the_one_that_wraps_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys");
+    let (keys, _) = open_or_make(&path).unwrap();
+    let (_, old) = keys.generate(&context("app")).await.unwrap();
+    let name = rotate(&path).unwrap();
+    let (new_key, new) = keys.generate(&context("app")).await.unwrap();
+    let remove = |name: &str| aside(|on| LocalKeyFile::remove(on, &path, name));
+    for kept in [&*name, "local:nobody"] {
+        assert!(remove(kept).unwrap_err().to_string().contains(kept));
+    }
+    remove(&old.key_id).unwrap();
+    assert!(keys.unwrap(&old, &context("app")).await.is_err());
+    assert_eq!(keys.unwrap(&new, &context("app")).await.unwrap(), new_key);
+    assert!(fs::read_to_string(&path).unwrap().contains("# Wraps"), "the rest of the file stays");
+}
+
+#[tokio::test]
+async fn a_key_that_is_there_is_wrapped_by_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys");
+    let (keys, _) = open_or_make(&path).unwrap();
+    let (key, old) = keys.generate(&context("app")).await.unwrap();
+    let name = rotate(&path).unwrap();
+    let anew = keys.wrap(&key, &context("app")).await.unwrap();
+    assert_eq!((&anew.key_id, keys.wraps_with().await.unwrap().as_ref()), (&name, Some(&name)));
+    assert_ne!(anew.key_id, old.key_id);
+    assert_eq!(keys.unwrap(&anew, &context("app")).await.unwrap(), key);
 }
 
 #[test]
