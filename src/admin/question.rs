@@ -14,6 +14,7 @@ use super::gate::Refusal;
 pub(super) enum Question {
     Metrics,
     Health,
+    Readiness,
     /// The table; `None` marks what the target of the policy would refuse.
     Applications(Option<SecurityLevel>),
     Policy,
@@ -29,14 +30,18 @@ impl Question {
         match (path, app, method) {
             ("/metrics", _, &Method::GET) => Ok(Self::Metrics),
             ("/healthz", _, &Method::GET) => Ok(Self::Health),
+            ("/readyz", _, &Method::GET) => Ok(Self::Readiness),
             ("/applications", _, &Method::GET) => target(uri.query()).map(Self::Applications),
             ("/policy", _, &Method::GET) => Ok(Self::Policy),
             (_, Some(app), &Method::DELETE) => Ok(Self::End(app_id(app))),
-            ("/metrics" | "/healthz" | "/applications" | "/policy", ..) => Err(Refusal::not_allowed("GET")),
+            ("/metrics" | "/healthz" | "/readyz" | "/applications" | "/policy", ..) => {
+                Err(Refusal::not_allowed("GET"))
+            }
             (_, Some(_), _) => Err(Refusal::not_allowed("DELETE")),
             _ => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
-                "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, DELETE /applications/ID",
+                "there are: GET /metrics, GET /healthz, GET /readyz, GET /applications, GET /policy, \
+                 DELETE /applications/ID",
             )),
         }
     }
@@ -44,7 +49,7 @@ impl Question {
     /// Whether the answer changes anything.
     pub(super) fn is_change(&self) -> bool {
         match self {
-            Self::Metrics | Self::Health | Self::Applications(_) | Self::Policy => false,
+            Self::Metrics | Self::Health | Self::Readiness | Self::Applications(_) | Self::Policy => false,
             Self::End(_) => true,
         }
     }
@@ -56,6 +61,7 @@ impl fmt::Display for Question {
         match self {
             Self::Metrics => f.write_str("show metrics"),
             Self::Health => f.write_str("show health"),
+            Self::Readiness => f.write_str("show readiness"),
             Self::Applications(_) => f.write_str("show applications"),
             Self::Policy => f.write_str("show the policy"),
             // Whoever sent it chose the characters.
@@ -100,7 +106,9 @@ mod tests {
     #[test]
     fn only_what_is_no_read_changes_something() {
         let asked = |method, path| Question::of(&method, &Uri::from_static(path)).unwrap();
-        for path in ["/metrics", "/healthz", "/applications", "/applications?target=tls", "/policy"] {
+        for path in
+            ["/metrics", "/healthz", "/readyz", "/applications", "/applications?target=tls", "/policy"]
+        {
             assert!(!asked(Method::GET, path).is_change(), "{path}");
         }
         assert!(asked(Method::DELETE, "/applications/x").is_change());

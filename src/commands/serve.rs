@@ -18,7 +18,7 @@ use super::{ConfigArgs, Exit, Failure, log_filter, start_logging};
 use crate::confinement::Confinement;
 use crate::keys::envelope;
 use crate::listeners::Listeners;
-use crate::server::{DrainOutcome, Server};
+use crate::server::{DrainOutcome, Server, StartError};
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
@@ -59,7 +59,7 @@ impl Serve {
         let config = ServerConfig::from_sources(&sources, &*environment)?;
         if check_only {
             log_filter(&config.log)?;
-            Server::check(&config).map_err(|error| Failure::new(Exit::Config, error))?;
+            Server::check(&config).map_err(|error| Failure::new(exit_of_check(&error), error))?;
             let mut lines = config.describe();
             lines.extend(Confinement::of(&config).describe());
             lines.extend(
@@ -115,10 +115,7 @@ async fn serve(
 ) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
-    let server = Server::from_config(config).await.map_err(|error| {
-        let exit = if error.is_configuration() { Exit::Config } else { Exit::Failed };
-        Failure::new(exit, error)
-    })?;
+    let server = Server::from_config(config).await.map_err(|error| Failure::new(exit_of(&error), error))?;
     let signals = Signals::new().map_err(|error| failed(&error))?;
     let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
     let listeners = Listeners::bind(config).await.map_err(|error| failed(&error))?;
@@ -143,6 +140,19 @@ async fn serve(
         false => info!("stopped; registrations are forgotten, executors must register again"),
     }
     Ok(())
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    match () {
+        () if error.is_too_early() => Exit::TooEarly,
+        () if error.is_configuration() => Exit::Config,
+        () => Exit::Failed,
+    }
+}
+
+/// The same where nothing was started: all that is wrong is the configuration's.
+fn exit_of_check(error: &StartError) -> Exit {
+    if error.is_too_early() { Exit::TooEarly } else { Exit::Config }
 }
 
 /// Reports the settings in effect: a summary, the keys that are set, those without effect, and probable mistakes.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle_config::ServerConfig;
-use tokio::task::JoinError;
+use sealed_shuffle_transport::lane::{LaneError, OnLane};
+use sealed_shuffle_transport::pot::Tenant;
 use tracing::{info, warn};
 
 use super::Shared;
@@ -30,13 +31,15 @@ pub(super) async fn take_up(
     shared: &Arc<Shared>,
     state: &State,
     recovered: Recovered,
-) -> Result<(), JoinError> {
+) -> Result<(), LaneError> {
     let taking = Arc::clone(shared);
     let lane = shared.store.roots().across();
-    let taken = lane.run(move |on| taking.applications.restore(on, recovered)).await?;
-    let Restoration { executors, dropped, merges, secrets } = taken;
+    // Each look at a disk has its own deadline.
+    let restore = move |on: &OnLane| taking.applications.restore(on, recovered);
+    let taken = lane.run_within(&Tenant::Own, None, restore).await?;
+    let Restoration { executors, dropped, in_part, merges, secrets } = taken;
     let file = state.path().display();
-    info!(executors, dropped, merging = merges, secrets, %file, "took up the records from before the restart");
+    info!(executors, dropped, in_part, merging = merges, secrets, %file, "took up the records from before the restart");
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use super::start_error::{Cause, StartError};
 use super::streams::StreamIds;
 use super::{Server, Shared, merging, recovery, reload};
 use crate::applications::{ApplicationLimits, Applications};
-use crate::disk::{BlockStore, DiskLimits, RegistryLimits, Roots};
+use crate::disk::{BlockStore, DiskLimits, LOOK_THREADS, RegistryLimits, Roots};
 use crate::keys::Secrets;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::Store;
@@ -34,8 +34,9 @@ const MATERIAL: usize = 1;
 /// Threads for what operators tell.
 const TOLD: usize = 4;
 
-/// Threads for what has a lane of its own elsewhere (secrets, keys, recovery store, cluster managers).
-const OTHERS: usize = 16;
+/// Threads for what has a lane of its own elsewhere (secrets, keys, recovery store, cluster managers), and for paths that
+/// nobody knows.
+const OTHERS: usize = 24;
 
 /// Segments kept for the next transfer while nobody uses them.
 const KEPT_SEGMENTS: usize = 32;
@@ -56,8 +57,9 @@ impl Server {
     /// Threads are made when they are needed.
     pub fn blocking_threads(config: &ServerConfig) -> usize {
         // One lane a root, and the one for what concerns several.
-        let disks = (config.roots.paths.len() + 1) * config.disk_threads;
-        disks + SLOW_LANE + DERIVATIONS + MATERIAL + TOLD + OTHERS
+        let roots = config.roots.paths.len();
+        let disks = (roots + 1) * Lane::most_threads(config.disk_threads) + roots * LOOK_THREADS;
+        disks + SLOW_LANE + DERIVATIONS + Lane::most_threads(MATERIAL) + TOLD + OTHERS
     }
 }
 
@@ -77,7 +79,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         None => Secrets::from_source(source),
     };
     let roots = Roots::open(&config.roots.paths)?
-        .with_threads(config.disk_threads)
+        .with_threads(config.disk_threads, config.disk_timeout)
         .with_app_scope(config.app_scoped_dirs);
     let store = Arc::new(BlockStore::new(roots, disk_limits(config)));
     let metrics = Arc::new(Metrics::new());
@@ -124,7 +126,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         metrics,
         slow_lane: Lane::new(SLOW_LANE),
         derivations: Lane::new(DERIVATIONS),
-        material: Lane::new(MATERIAL),
+        material: Lane::new(MATERIAL).with_patience(config.disk_timeout),
         told: Lane::new(TOLD),
         draining: CancellationToken::new(),
     });

@@ -1,9 +1,9 @@
 //! Why a server cannot be set up.
 
 use sealed_shuffle_protocol::crypto::random::RandomError;
+use sealed_shuffle_transport::lane::LaneError;
 use sealed_shuffle_transport::tls::MaterialError;
 use thiserror::Error;
-use tokio::task::JoinError;
 
 use crate::disk::RootError;
 use crate::keys::DirectoryError;
@@ -22,8 +22,16 @@ impl StartError {
             Cause::State(error) => error.is_configuration(),
             Cause::Keys(error) => !error.is_retryable(),
             Cause::Random(_) | Cause::Recovery(_) => false,
-            Cause::Root(_) | Cause::Tls(_) | Cause::Secrets(_) => true,
+            Cause::Root(error) => error.is_lasting(),
+            Cause::Tls(_) | Cause::Secrets(_) => true,
         }
+    }
+}
+
+impl StartError {
+    /// Whether the next start may do without anybody changing something: no root can be used yet.
+    pub fn is_too_early(&self) -> bool {
+        matches!(&self.0, Cause::Root(error) if !error.is_lasting())
     }
 }
 
@@ -47,7 +55,7 @@ pub(super) enum Cause {
     State(#[from] StateError),
     /// What was recovered could not be taken up.
     #[error("what was known before the restart could not be taken up: {0}")]
-    Recovery(JoinError),
+    Recovery(LaneError),
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),

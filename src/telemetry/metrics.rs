@@ -13,6 +13,7 @@ use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_transport::pot::PotFigures;
 use sealed_shuffle_transport::wire::WireCounters;
 
+use super::disks::{DiskMetrics, DiskSnapshot};
 use super::merging::MergeMetrics;
 use super::numbers;
 use super::shares::ShareMetrics;
@@ -162,6 +163,8 @@ pub struct Snapshot {
     pub secrets_handed_over: u64,
     /// What applications share, by name.
     pub shares: Vec<(&'static str, PotFigures)>,
+    /// Each disk.
+    pub disks: Vec<DiskSnapshot>,
 }
 
 /// Figures of the table of applications.
@@ -220,6 +223,7 @@ pub struct Metrics {
     merging: MergeMetrics,
     state: StateMetrics,
     shares: ShareMetrics,
+    disks: DiskMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -271,6 +275,7 @@ impl Metrics {
             merging: MergeMetrics::default(),
             state: StateMetrics::default(),
             shares: ShareMetrics::default(),
+            disks: DiskMetrics::default(),
         };
         metrics.register();
         metrics
@@ -310,6 +315,7 @@ impl Metrics {
         self.key_calls.register(registry);
         self.merging.register(registry);
         self.shares.register(registry);
+        self.disks.register(registry);
         self.state.register(registry);
         let gauges = &self.gauges;
         registry.register(
@@ -437,6 +443,7 @@ impl Metrics {
         self.merging.set(snapshot.merging.unwrap_or_default());
         self.state.set(snapshot.state.unwrap_or_default());
         self.shares.set(&snapshot.shares);
+        self.disks.set(&snapshot.disks);
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)

@@ -2,10 +2,12 @@
 //!
 //! The server makes one [`Metrics`] and passes it down; nothing here is global.
 
+mod disks;
 mod merging;
 mod metrics;
 mod numbers;
 mod shares;
 mod state;
 
+pub use disks::DiskSnapshot;
 pub use metrics::{ApplicationCounts, Metrics, RefusalReason, RequestKind, SecretUsed, Snapshot};
