@@ -81,7 +81,8 @@ impl Roots {
     /// The same with so many threads for each disk, and for what concerns several, whose calls take no longer than
     /// `patience`. Default [`THREADS`] and [`PATIENCE`].
     pub fn with_threads(self, threads: usize, patience: Duration) -> Self {
-        let across = Lane::shared(threads).with_patience(patience);
+        // Its work asks the lanes of disks, and each of these waits has a deadline; together they take longer.
+        let across = Lane::shared(threads).with_patience(patience.max(ACROSS));
         Self { across, ..self.with_disks(|_, disk| disk.with_threads(threads, patience)) }
     }
 
@@ -250,6 +251,9 @@ impl Map {
         Some(LocalDir { path: path.into(), below, root, existed: false, seen: false, text })
     }
 }
+
+/// Work across disks takes no longer, unless a call of one disk may: the driver waits so long for a finalization.
+const ACROSS: Duration = Duration::from_secs(10);
 
 /// Where nobody looks at more than one path at once that nobody knows.
 fn unknown() -> Lane {
