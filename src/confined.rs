@@ -197,6 +197,8 @@ pub(crate) enum OpenFailure {
     NotRegular(&'static str),
     /// The kernel refused the call.
     Errno(Errno),
+    /// The disk is not there, or does not answer.
+    NoAnswer,
 }
 
 impl From<Errno> for OpenFailure {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle_config::{AdminConfig, ServerConfig};
-use sealed_shuffle_transport::lane::Lane;
+use sealed_shuffle_transport::lane::{Lane, LaneError};
 use sealed_shuffle_transport::wire::{ListenError, ListenSettings, bind};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -53,7 +52,7 @@ enum Cause {
     #[error(transparent)]
     Takeover(#[from] ClaimError),
     #[error("work on the listening sockets was lost: {0}")]
-    Lost(#[from] JoinError),
+    Lost(#[from] LaneError),
 }
 
 impl Listeners {

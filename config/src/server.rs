@@ -69,6 +69,8 @@ pub struct ServerConfig {
     pub worker_threads: usize,
     /// Threads that wait for the disk of each root (`spark.sealed.disk.threads`). 8.
     pub disk_threads: usize,
+    /// How long a call to a disk may take (`spark.sealed.disk.timeout`).
+    pub disk_timeout: Duration,
     /// Most chunks that are being sent, over all connections (`spark.shuffle.maxChunksBeingTransferred`). No bound.
     pub max_chunks_being_transferred: u64,
     /// Memory for a cache of indexes; 0 keeps none (`spark.shuffle.service.index.cache.size`). 100 MiB.
@@ -201,6 +203,7 @@ impl ServerConfig {
                 threads => threads,
             },
             disk_threads: v.count(&keys::DISK_THREADS),
+            disk_timeout: v.value(&keys::DISK_TIMEOUT),
             max_chunks_being_transferred: v.value(&keys::MAX_CHUNKS_BEING_TRANSFERRED).unsigned_abs(),
             index_cache_size: v.value(&keys::INDEX_CACHE_SIZE),
             segment_size: v.value(&keys::SEGMENT_SIZE),

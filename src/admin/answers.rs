@@ -25,6 +25,11 @@ pub(super) async fn answer(server: &Server, question: Question) -> Response<Full
             response(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n")
         }
         Question::Health => response(StatusCode::OK, TEXT, "ok\n"),
+        Question::Readiness => {
+            let (is_ready, text) = server.readiness();
+            let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            response(status, TEXT, text)
+        }
         Question::Applications(target) => {
             response(StatusCode::OK, JSON, server.applications(target).to_string())
         }

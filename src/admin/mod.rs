@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /metrics` | counters in the text format that Prometheus reads |
 //! | `GET /healthz` | `200 ok`, or `503 draining` while the server stops |
+//! | `GET /readyz` | `200` or `503`, and how each disk is: ready unless no root can be used, or the server stops |
 //! | `GET /applications` | the table of applications as JSON; `?target=LEVEL` marks those that LEVEL would refuse |
 //! | `GET /policy` | the policy as JSON: the levels that are served and targeted |
 //! | `GET /directories` | the roots, and the directories that belong to applications, as JSON; for operators, as changes are |

@@ -14,6 +14,7 @@ use super::gate::Refusal;
 pub(super) enum Question {
     Metrics,
     Health,
+    Readiness,
     /// The table; `None` marks what the target of the policy would refuse.
     Applications(Option<SecurityLevel>),
     Policy,
@@ -33,18 +34,21 @@ impl Question {
         match (path, app, method) {
             ("/metrics", _, &Method::GET) => Ok(Self::Metrics),
             ("/healthz", _, &Method::GET) => Ok(Self::Health),
+            ("/readyz", _, &Method::GET) => Ok(Self::Readiness),
             ("/applications", _, &Method::GET) => target(uri.query()).map(Self::Applications),
             ("/policy", _, &Method::GET) => Ok(Self::Policy),
             ("/directories", _, &Method::GET) => Ok(Self::Directories),
             ("/keys", _, &Method::GET) => Ok(Self::Keys),
             (_, Some(app), &Method::DELETE) => Ok(Self::End(app_id(app))),
-            ("/metrics" | "/healthz" | "/applications" | "/policy" | "/directories" | "/keys", ..) => {
-                Err(Refusal::not_allowed("GET"))
-            }
+            (
+                "/metrics" | "/healthz" | "/readyz" | "/applications" | "/policy" | "/directories" | "/keys",
+                ..,
+            ) => Err(Refusal::not_allowed("GET")),
             (_, Some(_), _) => Err(Refusal::not_allowed("DELETE")),
             _ => Err(Refusal::new(
                 StatusCode::NOT_FOUND,
-                "there are: GET /metrics, GET /healthz, GET /applications, GET /policy, GET /directories, GET /keys, \
+                "there are: GET /metrics, GET /healthz, GET /readyz, GET /applications, GET /policy, GET /directories, \
+                 GET /keys, \
                  DELETE /applications/ID",
             )),
         }
@@ -55,6 +59,7 @@ impl Question {
         match self {
             Self::Metrics
             | Self::Health
+            | Self::Readiness
             | Self::Applications(_)
             | Self::Policy
             | Self::Directories
@@ -75,6 +80,7 @@ impl fmt::Display for Question {
         match self {
             Self::Metrics => f.write_str("show metrics"),
             Self::Health => f.write_str("show health"),
+            Self::Readiness => f.write_str("show readiness"),
             Self::Applications(_) => f.write_str("show applications"),
             Self::Policy => f.write_str("show the policy"),
             Self::Directories => f.write_str("show the directories of applications"),
@@ -121,8 +127,15 @@ mod tests {
     #[test]
     fn only_what_is_no_read_changes_something() {
         let asked = |method, path| Question::of(&method, &Uri::from_static(path)).unwrap();
-        for path in ["/metrics", "/healthz", "/applications", "/applications?target=tls", "/policy", "/keys"]
-        {
+        for path in [
+            "/metrics",
+            "/healthz",
+            "/readyz",
+            "/applications",
+            "/applications?target=tls",
+            "/policy",
+            "/keys",
+        ] {
             assert!(!asked(Method::GET, path).is_change(), "{path}");
         }
         assert!(asked(Method::DELETE, "/applications/x").is_change());

@@ -37,6 +37,8 @@ impl Applications {
         let (sub_dirs, manager) = (info.sub_dirs_per_local_dir, &info.shuffle_manager);
         // Directories are judged outside the turn: executors of one application do not wait for each other's disks.
         let registration = self.store.accept(on, app, &dirs, sub_dirs, manager)?;
+        let is_new = self.proof(app).is_none();
+        let user = is_new.then(|| owner(on, &registration, self.store.roots())).flatten();
         let turn = self.turns.take(app);
         let Entry { registered, mut overruled } =
             self.store.executors().register(app, executor, registration, proof, Instant::now())?;
@@ -55,7 +57,7 @@ impl Applications {
             self.overrule(other);
         }
         if registered == Registered::First
-            && let Some(user) = owner(on, dirs)
+            && let Some(user) = user
         {
             self.usage.owned_by(app, user);
         }

@@ -21,8 +21,10 @@ use crate::state::{Recovered, RecoveredExecutor, State};
 pub(crate) struct Restoration {
     /// Executors that are registered again.
     pub(crate) executors: usize,
-    /// Executors that were removed: their directories are gone or outside the roots, or there is no room.
+    /// Executors that were removed: their directories are all gone or outside the roots, or there is no room.
     pub(crate) dropped: usize,
+    /// Executors of those that are registered which have a directory that cannot be served now.
+    pub(crate) in_part: usize,
     /// Applications that merge again.
     pub(crate) merges: usize,
     /// Secrets that are valid again.
@@ -129,7 +131,10 @@ impl Applications {
             let registered =
                 if overruled { Err(OVERRULED.to_owned()) } else { self.restore_executor(on, &known) };
             match registered {
-                Ok(()) => restored.executors += 1,
+                Ok(is_whole) => {
+                    restored.executors += 1;
+                    restored.in_part += usize::from(!is_whole);
+                }
                 Err(why) => {
                     let RecoveredExecutor { app, executor, .. } = known;
                     info!(%app, %executor, "an executor that was registered before the restart is dropped: {why}");
@@ -143,7 +148,8 @@ impl Applications {
     /// Ends an application that has taken a directory of a `known` executor while the store was waited for, and is not
     /// among those of `before`.
     fn make_way(&self, on: &OnLane, known: &RecoveredExecutor, before: &HashSet<AppId>) {
-        let accepted = self.store.accept(on, &known.app, &known.dirs, known.sub_dirs, &known.shuffle_manager);
+        let accepted =
+            self.store.accept_again(on, &known.app, &known.dirs, known.sub_dirs, &known.shuffle_manager);
         let Ok(registration) = accepted else { return };
         for owner in self.store.executors().rivals(&known.app, &registration) {
             if !before.contains(&owner) {
@@ -153,17 +159,25 @@ impl Applications {
         }
     }
 
-    fn restore_executor(&self, on: &OnLane, known: &RecoveredExecutor) -> Result<(), String> {
-        let accepted = self.store.accept(on, &known.app, &known.dirs, known.sub_dirs, &known.shuffle_manager);
+    /// Whether all its directories can be served.
+    fn restore_executor(&self, on: &OnLane, known: &RecoveredExecutor) -> Result<bool, String> {
+        let accepted =
+            self.store.accept_again(on, &known.app, &known.dirs, known.sub_dirs, &known.shuffle_manager);
         let registration = accepted.map_err(|refused| refused.to_string())?;
         let dirs = registration.dirs();
-        if !dirs.is_empty() && !dirs.iter().any(LocalDir::existed) {
+        if !dirs.is_empty() && !dirs.iter().any(LocalDir::has_root) {
+            return Err("its directories are under none of the service's local directories".to_owned());
+        }
+        // One on a disk that is not there yet may come with it.
+        if !dirs.is_empty() && !dirs.iter().any(LocalDir::may_exist) {
             return Err("its directories are gone".to_owned());
         }
+        let roots = self.store.roots();
+        let is_whole = dirs.iter().all(|dir| dir.has_root() && roots.disk(dir).health().serves());
         let (app, executor) = (&known.app, &known.executor);
         let registered =
             self.store.executors().register(app, executor, registration, known.proof, Instant::now());
-        registered.map(drop).map_err(|refused| refused.to_string())
+        registered.map(|_| is_whole).map_err(|refused| refused.to_string())
     }
 
     /// Takes up the merges of an application. Returns `None` if they are over.

@@ -116,6 +116,8 @@ pub(crate) enum Exit {
     Missing = 66,
     /// Nobody answers, or the connection broke.
     Unreachable = 69,
+    /// What it needs is not there yet; another try may do.
+    TooEarly = 75,
     /// The server refuses us.
     Refused = 77,
     /// The configuration cannot be used; nothing was bound or sent.

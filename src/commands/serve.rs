@@ -20,7 +20,7 @@ use super::{ConfigArgs, Exit, Failure, complain, log_filter, log_to};
 use crate::confinement::Confinement;
 use crate::keys::envelope;
 use crate::listeners::Listeners;
-use crate::server::Server;
+use crate::server::{Server, StartError};
 use crate::state;
 use crate::supervision::Duties;
 use crate::takeover::{Claim, ClaimError};
@@ -69,7 +69,7 @@ impl Serve {
         let config = ServerConfig::from_sources(&sources, &*environment)?;
         if check_only {
             log_filter(&config.log)?;
-            Server::check(&config).map_err(|error| Failure::new(Exit::Config, error))?;
+            Server::check(&config).map_err(|error| Failure::new(exit_of_check(&error), error))?;
             let mut lines = config.describe();
             lines.extend(Confinement::of(&config).describe());
             lines.extend(
@@ -144,10 +144,7 @@ async fn serve(
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
     let claim = if takes_over { claim(config).await? } else { None };
-    let server = Server::from_config(config).await.map_err(|error| {
-        let exit = if error.is_configuration() { Exit::Config } else { Exit::Failed };
-        Failure::new(exit, error)
-    })?;
+    let server = Server::from_config(config).await.map_err(|error| Failure::new(exit_of(&error), error))?;
     if claim.is_some() && server.awaits_store() {
         return Err(failed(
             &"the key of the recovery store is not to be had, so the server that runs goes on",
@@ -222,7 +219,7 @@ async fn claim(config: &ServerConfig) -> Result<Option<Claim>, Failure> {
             info!(path = %place.path.display(), "no server listens there: starting as usual");
             return Ok(None);
         };
-        Server::check(&checked).map_err(|error| Failure::new(Exit::Config, error))?;
+        Server::check(&checked).map_err(|error| Failure::new(exit_of_check(&error), error))?;
         claim.take_store(on)?;
         info!("taking over: the server that runs accepts nobody, and has closed its recovery store");
         Ok(Some(claim))
@@ -239,6 +236,19 @@ impl From<ClaimError> for Failure {
         };
         Self::new(exit, error)
     }
+}
+
+fn exit_of(error: &StartError) -> Exit {
+    match () {
+        () if error.is_too_early() => Exit::TooEarly,
+        () if error.is_configuration() => Exit::Config,
+        () => Exit::Failed,
+    }
+}
+
+/// The same where nothing was started: all that is wrong is the configuration's.
+fn exit_of_check(error: &StartError) -> Exit {
+    if error.is_too_early() { Exit::TooEarly } else { Exit::Config }
 }
 
 /// Reports the settings in effect: a summary, the keys that are set, those without effect, and probable mistakes.

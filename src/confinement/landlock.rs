@@ -1,15 +1,23 @@
 //! Writing and TCP, restricted by Landlock (landlock(7)).
+//!
+//! A rule holds for a directory and all beneath it, also where something is mounted there later; the directory itself is
+//! the one that was there at start. So a root that is mounted again, or comes later, is covered by a rule for the directory
+//! above its mount point, or for the nearest one above it that is there. The directory `/` gets no such rule: it would allow
+//! everything. A root that comes back directly beneath it, or that was deleted and made anew, is served, and written to
+//! after a restart.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use landlock::{
     ABI, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, PathBeneath, PathFd, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError,
 };
 use sealed_shuffle_config::{KeySource, ServerConfig};
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{OnLane, within};
 
 use super::Way;
 use crate::private_file::{directory_of, make_directory};
@@ -24,6 +32,8 @@ pub(super) struct Landlock {
     own: BTreeSet<PathBuf>,
     /// Directories that are there.
     others: BTreeSet<PathBuf>,
+    /// Directories beneath which roots may come.
+    above: BTreeSet<PathBuf>,
     /// `None`: TCP is as before.
     ports: Option<BTreeSet<u16>>,
 }
@@ -53,7 +63,10 @@ impl Landlock {
         let others = others.filter(|path| !own.contains(path)).collect();
         let ports =
             [Some(config.listen), config.admin.address].into_iter().flatten().map(|address| address.port());
-        Self { others, own, ports: of_tcp.then(|| ports.collect()) }
+        let waiting = config.roots.paths.iter().cloned().map(|root| within(PATIENCE, move |_| above(&root)));
+        let waiting: Vec<_> = waiting.collect();
+        let above = waiting.into_iter().filter_map(|waiting| waiting.result().flatten()).collect();
+        Self { others, own, above, ports: of_tcp.then(|| ports.collect()) }
     }
 
     fn ruleset(&self) -> Result<Ruleset, RulesetError> {
@@ -68,15 +81,22 @@ impl Landlock {
         }
     }
 
+    fn directories(&self) -> impl Iterator<Item = &PathBuf> {
+        let above =
+            self.above.iter().filter(|path| !self.own.contains(*path) && !self.others.contains(*path));
+        self.own.iter().chain(&self.others).chain(above)
+    }
+
     fn restrict(&self) -> Result<(), RulesetError> {
         let mut ruleset = self.ruleset()?.create()?;
         let directory = AccessFs::from_write(ABI::V3);
-        let beneath = self.own.iter().chain(&self.others).map(|path| (path.as_path(), directory));
+        let beneath = self.directories().map(|path| (path.as_path(), directory));
         // A program that is started without an input reads there, and one without an output writes there.
         let file = directory & AccessFs::from_file(ABI::V3);
         for (path, access) in beneath.chain([(Path::new("/dev/null"), file)]) {
-            // What is not there cannot be written to, and whoever needs it says so.
-            if let Ok(open) = PathFd::new(path) {
+            // What is not there cannot be written to, and whoever needs it says so. A dead disk does not answer.
+            let path = path.to_owned();
+            if let Some(Ok(open)) = within(PATIENCE, move |_| PathFd::new(path)).result() {
                 ruleset = ruleset.add_rule(PathBeneath::new(open, access))?;
             }
         }
@@ -107,8 +127,7 @@ impl Way for Landlock {
 /// As an operator reads it.
 impl fmt::Display for Landlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let paths: Vec<_> =
-            self.own.iter().chain(&self.others).map(|path| path.display().to_string()).collect();
+        let paths: Vec<_> = self.directories().map(|path| path.display().to_string()).collect();
         write!(f, "files are written beneath {} only", paths.join(", "))?;
         match &self.ports {
             None => f.write_str("; TCP is not restricted"),
@@ -119,6 +138,25 @@ impl fmt::Display for Landlock {
             }
         }
     }
+}
+
+/// A look at a root takes no longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The directory beneath which a root may come back, unless that is `/`: the one above its mount point, and where it is not
+/// there, the nearest one that is.
+fn above(root: &Path) -> Option<PathBuf> {
+    let device = |path: &Path| path.metadata().ok().map(|there| there.dev());
+    let above = match device(root) {
+        Some(_) => {
+            // The outermost one.
+            let places = root.ancestors().zip(root.ancestors().skip(1));
+            let mounts = places.filter(|(place, above)| device(place) != device(above));
+            mounts.last()?.1.to_owned()
+        }
+        None => root.ancestors().find(|place| device(place).is_some())?.to_owned(),
+    };
+    (above != Path::new("/")).then_some(above)
 }
 
 fn has_tcp() -> bool {
@@ -134,6 +172,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn root_that_is_not_there_may_come_beneath_what_is_there() {
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path().canonicalize().unwrap();
+        assert_eq!(above(&base.join("mnt/disk/spark")), Some(base.clone()));
+        assert_eq!(above(Path::new("/not-there-at-all/spark")), None, "that would be everything");
+    }
+
     /// Runs `confined` in a thread of its own: Landlock holds for the thread that asks for it.
     fn in_thread(landlock: Landlock, confined: impl FnOnce() + Send) {
         std::thread::scope(|scope| {
@@ -146,7 +192,8 @@ mod tests {
     }
 
     fn landlock(own: &Path, ports: Option<BTreeSet<u16>>) -> Option<Landlock> {
-        let landlock = Landlock { own: [own.to_owned()].into(), others: BTreeSet::new(), ports };
+        let own = [own.to_owned()].into();
+        let landlock = Landlock { own, others: BTreeSet::new(), above: BTreeSet::new(), ports };
         match landlock.missing() {
             None => Some(landlock),
             Some(reason) => {

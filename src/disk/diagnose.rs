@@ -82,20 +82,31 @@ impl Examination {
 }
 
 impl BlockStore {
-    /// Begins to find out what damaged a block: looks it up, and the writer's checksum of it.
-    pub fn diagnose(
+    /// The lane of the disk that the writer's checksum of a block lies on: [`BlockStore::examine`] runs there. `None` where
+    /// nobody computes such checksums.
+    pub fn checksum_lane(
+        &self,
+        app: &AppId,
+        executor: &ExecutorId,
+        block: &Diagnosis<'_>,
+    ) -> Result<Option<Lane>, LookupError> {
+        let Some(algorithm) = Algorithm::from_name(block.algorithm) else { return Ok(None) };
+        let registration = self.registration(app, executor, Instant::now())?;
+        let name = layout::checksum_name(block.shuffle, block.map, algorithm.name());
+        let file = place(&registration, app, executor, name)?;
+        Ok(Some(self.roots().disk(file.dir).lane().clone()))
+    }
+
+    /// Begins to find out what damaged a block, from where its bytes lie (or why they cannot be had) and from the writer's
+    /// checksum of it.
+    pub fn examine(
         &self,
         on: &OnLane,
         app: &AppId,
         executor: &ExecutorId,
         block: &Diagnosis<'_>,
+        data: Result<Region, LookupError>,
     ) -> Result<Examination, LookupError> {
-        let data = match self.resolve_map(on, app, executor, block.shuffle, block.map) {
-            Err(LookupError::NotRegistered { app, executor }) => {
-                return Err(LookupError::NotRegisteredForDiagnosis { app, executor });
-            }
-            output => output?.block(on, block.reduce),
-        };
         let data = match data {
             Err(error @ (LookupError::OutOfBounds { .. } | LookupError::NegativeLength { .. })) => {
                 return Err(error);
@@ -112,6 +123,20 @@ impl BlockStore {
         };
         let (received, checksum) = (block.checksum, Checksum::new(algorithm));
         Ok(Examination::Reading(Box::new(Reading { stored, received, data, checksum, at: 0 })))
+    }
+
+    /// Looks the block up, and begins to examine it.
+    #[cfg(test)]
+    pub(super) fn diagnose(
+        &self,
+        on: &OnLane,
+        app: &AppId,
+        executor: &ExecutorId,
+        block: &Diagnosis<'_>,
+    ) -> Result<Examination, LookupError> {
+        let output = self.resolve_map(on, app, executor, block.shuffle, block.map);
+        let data = output.map_err(LookupError::while_diagnosing)?.block(on, block.reduce);
+        self.examine(on, app, executor, block, data)
     }
 
     /// The writer's checksum of a partition, if it can be had.

@@ -116,6 +116,11 @@ impl Files {
         self.cache.remove(path);
     }
 
+    /// Drops everything.
+    pub(super) fn clear(&self) {
+        self.retain(|_| false);
+    }
+
     pub(super) fn forget(&self, app: &AppId) {
         self.retain(|kept| kept.app != *app);
     }

@@ -85,6 +85,11 @@ impl IndexCache {
         self.cache.remove(path);
     }
 
+    /// Drops everything.
+    pub(super) fn clear(&self) {
+        self.cache.clear();
+    }
+
     pub(super) fn forget(&self, app: &AppId) {
         self.cache.retain(|_, entry| entry.app != *app);
     }

@@ -1,5 +1,7 @@
 //! Why a block cannot be had, in the words of the log.
 
+use std::sync::Arc;
+
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_transport::region::ShownPath;
 
@@ -32,6 +34,14 @@ pub enum LookupError {
         app: AppId,
         /// The executor.
         executor: ExecutorId,
+    },
+    /// Its disk takes no work: it is missing, or does not answer.
+    #[error("{path} is not served: {why}")]
+    Disk {
+        /// The file.
+        path: ShownPath,
+        /// How the disk is.
+        why: Arc<str>,
     },
     /// The index file cannot be opened or read.
     #[error("cannot read an index: {source}")]
@@ -125,6 +135,7 @@ impl LookupError {
         match self {
             Self::NotRegistered { .. } | Self::NotRegisteredForDiagnosis { .. } => "not_registered",
             Self::NoDirectories { .. } => "no_directories",
+            Self::Disk { .. } => "disk",
             Self::Index { .. } => "index",
             Self::IndexTooLarge { .. } => "index_too_large",
             Self::OutOfBounds { .. } | Self::NegativeLength { .. } => "out_of_bounds",
@@ -133,6 +144,14 @@ impl LookupError {
             Self::Data { .. } => "data",
             Self::Mismatch { .. } => "mismatch",
             Self::Changing { .. } => "changing",
+        }
+    }
+
+    /// The same, found while diagnosing.
+    pub fn while_diagnosing(self) -> Self {
+        match self {
+            Self::NotRegistered { app, executor } => Self::NotRegisteredForDiagnosis { app, executor },
+            other => other,
         }
     }
 

@@ -7,7 +7,8 @@
 //! | module | knows |
 //! |---|---|
 //! | [`layout`] | where Spark puts a file, and what it calls it |
-//! | [`device`] | one disk: its handle, its lane, its caches, its health |
+//! | [`device`] | one disk: its handle, its lane, its caches; its coming and going |
+//! | [`health`] | how a disk is, judged from what the kernel says of it |
 //! | [`limits`] | what bounds all of it |
 //! | [`root`] | the configured directories beneath which executors' directories must lie |
 //! | `open_error` | why a file could not be opened |
@@ -39,6 +40,7 @@ pub mod diagnose;
 pub mod executors;
 mod far_index;
 pub mod files;
+pub mod health;
 pub mod index;
 mod index_cache;
 pub mod layout;
@@ -59,12 +61,13 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-pub use device::{Disk, Health, Space};
+pub use device::{Disk, LOOK, LOOK_THREADS, PATIENCE, Space, Watch};
 pub use diagnose::{Diagnosis, Examination};
 pub use executors::{
     AppSummary, ClearingTurn, Entry, Executors, Finding, FindingReason, Leaver, LeftBy, Proof,
     RegisterRefused, Registered, Registration, RegistryLimits,
 };
+pub use health::{Condition, Health};
 pub use limits::DiskLimits;
 pub use lookup_error::LookupError;
 pub use map_output::MapOutput;

@@ -11,6 +11,7 @@ impl OpenFailure {
         match self {
             Self::Escapes => OpenError::Escapes { path },
             Self::NotRegular(kind) => OpenError::NotRegular { path, kind },
+            Self::NoAnswer => OpenError::NoAnswer { path },
             Self::Errno(Errno::NOENT | Errno::NOTDIR) => OpenError::Missing { path },
             Self::Errno(Errno::ACCESS | Errno::PERM) => OpenError::Denied { path, uid: our_uid() },
             Self::Errno(errno) => OpenError::Io { path, errno },
@@ -53,6 +54,12 @@ pub enum OpenError {
         /// The effective user id of this process.
         uid: u32,
     },
+    /// Its disk.
+    #[error("the disk of {path} does not answer, or is not there")]
+    NoAnswer {
+        /// The file.
+        path: ShownPath,
+    },
     /// Anything else the kernel said.
     #[error("cannot use {path}: {errno}")]
     Io {
@@ -71,6 +78,7 @@ impl OpenError {
             | Self::Escapes { path }
             | Self::NotRegular { path, .. }
             | Self::Denied { path, .. }
+            | Self::NoAnswer { path }
             | Self::Io { path, .. } => path,
         }
     }

@@ -5,12 +5,17 @@
 //! very file that was made ([`OwnFile`] keeps device and inode): executors may write beneath the roots, and a file
 //! that was put in its place is not written to.
 //!
+//! The files of one partition lie on several disks. Each call runs on the lane of its file's disk: at once where the thread
+//! at hand is of that lane, and else it is waited for [`GUEST`] at most, so that a disk that hangs does not hold up the
+//! threads of another one. A write that was not waited for to its end may still come; nothing more is written to its file.
+//!
 //! `sealed_files` is the caller.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
@@ -20,20 +25,27 @@ use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{OpenFile, ShownPath};
 
 use super::bounded;
+use super::device::GUEST;
 use super::files::Files;
 use super::layout::{self, Placement};
 use super::open_error::OpenError;
 use super::root::{LocalDir, Roots, share_of_files};
-use crate::confined::OpenFailure;
 
 /// Files of our own: making, writing, reading, removing.
 #[derive(Debug)]
 pub struct OwnFiles {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     roots: Arc<Roots>,
     /// Data files that are being read, of each disk.
     reading: Vec<Files>,
     /// Descriptors of files that are being written.
     writing: Cache<(u64, u64), Arc<OwnedFd>>,
+    /// Files with a write that may still come.
+    late: Mutex<HashSet<(u64, u64)>>,
     reopened: AtomicU64,
 }
 
@@ -76,6 +88,9 @@ pub enum WriteError {
     },
 }
 
+/// A call that waits until something is on the disk takes longer.
+const TO_DISK: Duration = Duration::from_secs(3);
+
 impl OwnFiles {
     /// Keeps at most `write_handles` descriptors for writing, and `read_handles` for reading, of which each is closed
     /// when it was not used for `idle`.
@@ -86,7 +101,8 @@ impl OwnFiles {
             Files::new(share_of_files(read_handles, number, n), idle, now, disk.lane().clone())
         });
         let reading = reading.collect();
-        Self { roots, reading, writing, reopened: AtomicU64::new(0) }
+        let (late, reopened) = (Mutex::default(), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { roots, reading, writing, late, reopened }) }
     }
 
     /// Makes a file anew, in place of what was there, and writes `content` to it.
@@ -97,14 +113,11 @@ impl OwnFiles {
         content: &[u8],
         keep_open: bool,
     ) -> Result<Writing, WriteError> {
-        let made = self.roots.disk(file.dir).create(on, &file.parent, &file.name);
-        let (fd, identity) = made.map_err(|failure| failure.at(file.shown()))?;
-        let writing = Writing { inode: identity.inode() };
-        write_all(&fd, content, 0).map_err(|errno| file.io(errno))?;
-        if keep_open {
-            self.writing.insert(writing.inode, Arc::new(fd));
+        if self.is_here(on, file) {
+            return self.inner.create(on, file, content, keep_open);
         }
-        Ok(writing)
+        let content = content.to_vec();
+        self.ask(on, file, GUEST, move |inner, on, file| inner.create(on, file, &content, keep_open))?
     }
 
     /// Writes `bytes` at `position`, all of them or an error. `keep_open` where more will follow soon.
@@ -117,8 +130,15 @@ impl OwnFiles {
         position: u64,
         keep_open: bool,
     ) -> Result<(), WriteError> {
-        let fd = self.handle(on, file, writing, keep_open)?;
-        write_all(&fd, bytes, position).map_err(|errno| file.io(errno))
+        if self.is_here(on, file) {
+            return self.inner.write_at(on, file, writing, bytes, position, keep_open);
+        }
+        self.inner.check_late(file, writing)?;
+        let bytes = bytes.to_vec();
+        let written = self.ask(on, file, GUEST, move |inner, on, file| {
+            inner.write_at(on, file, writing, &bytes, position, keep_open)
+        });
+        written.inspect_err(|_| self.inner.is_late(writing))?
     }
 
     /// Cuts the file to `len`; with `to_disk`, waits until what it has is on the disk.
@@ -130,37 +150,31 @@ impl OwnFiles {
         len: u64,
         to_disk: bool,
     ) -> Result<(), WriteError> {
-        let fd = self.handle(on, file, writing, false)?;
-        retry(|| rustix::fs::ftruncate(&fd, len)).map_err(|errno| file.io(errno))?;
-        match to_disk {
-            true => retry(|| rustix::fs::fsync(&fd)).map_err(|errno| file.io(errno)),
-            false => Ok(()),
-        }
+        self.inner.check_late(file, writing)?;
+        let patience = if to_disk { TO_DISK } else { GUEST };
+        let cut =
+            self.ask(on, file, patience, move |inner, on, file| inner.cut(on, file, writing, len, to_disk));
+        cut.inspect_err(|_| self.inner.is_late(writing))?
     }
 
     /// Waits until the file's name is on the disk.
     pub fn sync_dir(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<(), WriteError> {
-        let synced = self.roots.disk(file.dir).sync_dir(on, &file.parent);
-        Ok(synced.map_err(|failure| failure.at(file.shown()))?)
+        self.ask(on, file, TO_DISK, |inner, on, file| {
+            let synced = inner.roots.disk(file.dir).sync_dir(on, &file.parent);
+            Ok(synced.map_err(|failure| failure.at(file.shown()))?)
+        })?
     }
 
     /// Nothing more will be written: the descriptor is closed.
     pub fn written(&self, writing: Writing) {
-        self.writing.remove(&writing.inode);
+        self.inner.writing.remove(&writing.inode);
+        self.inner.late().remove(&writing.inode);
     }
 
     /// Opens the file for reading, by a cache: the open one as long as its path leads to it and it is unchanged.
     pub fn open(&self, on: &OnLane, file: &OwnFile<'_>, app: &AppId) -> Result<Arc<OpenFile>, OpenError> {
-        let (path, disk, reading) = (file.path(), self.roots.disk(file.dir), self.reading(file));
-        let seen = disk.identity(on, &path);
-        let seen = seen.map_err(|errno| OpenFailure::from(errno).at(file.shown()))?;
-        let Some(seen) = seen else {
-            reading.remove(&path);
-            return Err(OpenError::Missing { path: file.shown() });
-        };
-        let now = Instant::now();
-        let opened = reading.open(&path, &seen, app, || file.shown(), now, || disk.open_file(on, &path));
-        opened.map_err(|failure| failure.at(file.shown()))
+        let app = app.clone();
+        self.ask(on, file, GUEST, move |inner, on, file| inner.open(on, file, &app))?
     }
 
     /// The first `most` bytes of the file, or all that it has; and how long it is.
@@ -170,7 +184,136 @@ impl OwnFiles {
         file: &OwnFile<'_>,
         most: usize,
     ) -> Result<(Vec<u8>, u64), OpenError> {
-        let opened = self.roots.disk(file.dir).open_file(on, &file.path());
+        self.ask(on, file, GUEST, move |inner, on, file| inner.read_front(on, file, most))?
+    }
+
+    /// Whether something bears the file's name.
+    pub fn is_there(&self, on: &OnLane, file: &OwnFile<'_>) -> bool {
+        let seen = self.ask(on, file, GUEST, |inner, on, file| {
+            matches!(inner.roots.disk(file.dir).identity(on, &file.path()), Ok(Some(_)))
+        });
+        seen.unwrap_or(false)
+    }
+
+    /// Removes the file; whether it was there.
+    pub fn remove(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<bool, OpenError> {
+        self.ask(on, file, GUEST, |inner, on, file| inner.remove(on, file))?
+    }
+
+    /// Closes files of one disk that were read and are idle or deleted; how many. Call it every few seconds.
+    pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) -> usize {
+        self.inner.reading.get(disk).map_or(0, |files| files.sweep(on, now))
+    }
+
+    /// Closes what is open for reading of an application.
+    pub fn forget(&self, app: &AppId) {
+        self.inner.reading.iter().for_each(|files| files.forget(app));
+    }
+
+    /// Descriptors that the cache holds for writing.
+    pub fn write_handles(&self) -> usize {
+        self.inner.writing.len()
+    }
+
+    /// Files that were opened again for writing, since their descriptor had been pushed out.
+    pub fn reopened(&self) -> u64 {
+        self.inner.reopened.load(Ordering::Relaxed)
+    }
+
+    /// Files that are open for reading.
+    pub fn open_now(&self) -> u64 {
+        self.inner.reading.iter().map(Files::open_now).sum()
+    }
+
+    fn is_here(&self, on: &OnLane, file: &OwnFile<'_>) -> bool {
+        self.inner.roots.disk(file.dir).is_here(on)
+    }
+
+    /// Does something on the lane of the file's disk.
+    fn ask<T: Send + 'static>(
+        &self,
+        on: &OnLane,
+        file: &OwnFile<'_>,
+        patience: Duration,
+        work: impl FnOnce(&Inner, &OnLane, &OwnFile<'_>) -> T + Send + 'static,
+    ) -> Result<T, OpenError> {
+        let disk = self.inner.roots.disk(file.dir);
+        if disk.is_here(on) {
+            return Ok(work(&self.inner, on, file));
+        }
+        let inner = Arc::clone(&self.inner);
+        let (dir, parent, name, sub) =
+            (file.dir.clone(), file.parent.clone(), file.name.clone(), file.sub.clone());
+        let asked =
+            disk.ask(on, patience, move |on| work(&inner, on, &OwnFile { dir: &dir, parent, name, sub }));
+        asked.map_err(|_| OpenError::NoAnswer { path: file.shown() })
+    }
+}
+
+impl Inner {
+    fn create(
+        &self,
+        on: &OnLane,
+        file: &OwnFile<'_>,
+        content: &[u8],
+        keep_open: bool,
+    ) -> Result<Writing, WriteError> {
+        let made = self.roots.disk(file.dir).create(on, &file.parent, &file.name);
+        let (fd, identity) = made.map_err(|failure| failure.at(file.shown()))?;
+        let writing = Writing { inode: identity.inode() };
+        // What wrote late to a file of this number has ended: it had the file open.
+        self.late().remove(&writing.inode);
+        write_all(&fd, content, 0).map_err(|errno| self.io(file, errno))?;
+        if keep_open {
+            self.writing.insert(writing.inode, Arc::new(fd));
+        }
+        Ok(writing)
+    }
+
+    fn write_at(
+        &self,
+        on: &OnLane,
+        file: &OwnFile<'_>,
+        writing: Writing,
+        bytes: &[u8],
+        position: u64,
+        keep_open: bool,
+    ) -> Result<(), WriteError> {
+        let fd = self.handle(on, file, writing, keep_open)?;
+        write_all(&fd, bytes, position).map_err(|errno| self.io(file, errno))
+    }
+
+    fn cut(
+        &self,
+        on: &OnLane,
+        file: &OwnFile<'_>,
+        writing: Writing,
+        len: u64,
+        to_disk: bool,
+    ) -> Result<(), WriteError> {
+        let fd = self.handle(on, file, writing, false)?;
+        retry(|| rustix::fs::ftruncate(&fd, len)).map_err(|errno| self.io(file, errno))?;
+        match to_disk {
+            true => retry(|| rustix::fs::fsync(&fd)).map_err(|errno| self.io(file, errno)),
+            false => Ok(()),
+        }
+    }
+
+    fn open(&self, on: &OnLane, file: &OwnFile<'_>, app: &AppId) -> Result<Arc<OpenFile>, OpenError> {
+        let (path, disk, reading) = (file.path(), self.roots.disk(file.dir), self.reading(file)?);
+        let seen = disk.identity(on, &path).map_err(|failure| failure.at(file.shown()))?;
+        let Some(seen) = seen else {
+            reading.remove(&path);
+            return Err(OpenError::Missing { path: file.shown() });
+        };
+        let now = Instant::now();
+        let opened = reading.open(&path, &seen, app, || file.shown(), now, || disk.open_file(on, &path));
+        opened.map_err(|failure| failure.at(file.shown()))
+    }
+
+    fn read_front(&self, on: &OnLane, file: &OwnFile<'_>, most: usize) -> Result<(Vec<u8>, u64), OpenError> {
+        let disk = self.roots.disk(file.dir);
+        let opened = disk.open_file(on, &file.path());
         let (fd, identity) = opened.map_err(|failure| failure.at(file.shown()))?;
         let size = usize::try_from(identity.size()).unwrap_or(usize::MAX);
         let mut bytes = vec![0; size.min(most)];
@@ -180,21 +323,18 @@ impl OwnFiles {
                 Ok(0) => break,
                 Ok(n) => filled += n,
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(OpenError::Io { path: file.shown(), errno }),
+                Err(errno) => {
+                    disk.lane().failed(errno);
+                    return Err(OpenError::Io { path: file.shown(), errno });
+                }
             }
         }
         bytes.truncate(filled);
         Ok((bytes, identity.size()))
     }
 
-    /// Whether something bears the file's name.
-    pub fn is_there(&self, on: &OnLane, file: &OwnFile<'_>) -> bool {
-        matches!(self.roots.disk(file.dir).identity(on, &file.path()), Ok(Some(_)))
-    }
-
-    /// Removes the file; whether it was there.
-    pub fn remove(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<bool, OpenError> {
-        self.reading(file).remove(&file.path());
+    fn remove(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<bool, OpenError> {
+        self.reading(file)?.remove(&file.path());
         match self.roots.disk(file.dir).unlink(on, &file.parent, &file.name) {
             Ok(()) => Ok(true),
             Err(failure) => match failure.at(file.shown()) {
@@ -204,33 +344,9 @@ impl OwnFiles {
         }
     }
 
-    /// Closes files of one disk that were read and are idle or deleted; how many. Call it every few seconds.
-    pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) -> usize {
-        self.reading.get(disk).map_or(0, |files| files.sweep(on, now))
-    }
-
-    /// Closes what is open for reading of an application.
-    pub fn forget(&self, app: &AppId) {
-        self.reading.iter().for_each(|files| files.forget(app));
-    }
-
-    /// Descriptors that the cache holds for writing.
-    pub fn write_handles(&self) -> usize {
-        self.writing.len()
-    }
-
-    /// Files that were opened again for writing, since their descriptor had been pushed out.
-    pub fn reopened(&self) -> u64 {
-        self.reopened.load(Ordering::Relaxed)
-    }
-
-    /// Files that are open for reading.
-    pub fn open_now(&self) -> u64 {
-        self.reading.iter().map(Files::open_now).sum()
-    }
-
-    fn reading(&self, file: &OwnFile<'_>) -> &Files {
-        &self.reading[file.dir.disk_number()]
+    fn reading(&self, file: &OwnFile<'_>) -> Result<&Files, OpenError> {
+        let reading = self.reading.get(file.dir.disk_number());
+        reading.ok_or_else(|| OpenError::NoAnswer { path: file.shown() })
     }
 
     fn handle(
@@ -254,6 +370,28 @@ impl OwnFiles {
             self.writing.insert(writing.inode, fd.clone());
         }
         Ok(fd)
+    }
+
+    /// Refuses a file with a write that may still come.
+    fn check_late(&self, file: &OwnFile<'_>, writing: Writing) -> Result<(), WriteError> {
+        match self.late().contains(&writing.inode) {
+            true => Err(OpenError::NoAnswer { path: file.shown() }.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn is_late(&self, writing: Writing) {
+        self.late().insert(writing.inode);
+    }
+
+    fn late(&self) -> MutexGuard<'_, HashSet<(u64, u64)>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kernel said no to a write.
+    fn io(&self, file: &OwnFile<'_>, errno: Errno) -> WriteError {
+        self.roots.disk(file.dir).lane().failed(errno);
+        WriteError::Io { path: file.shown(), errno }
     }
 }
 
@@ -279,10 +417,6 @@ impl<'a> OwnFile<'a> {
     /// The file, below the root.
     fn path(&self) -> String {
         format!("{}/{}", self.parent, self.name)
-    }
-
-    fn io(&self, errno: Errno) -> WriteError {
-        WriteError::Io { path: self.shown(), errno }
     }
 }
 

@@ -6,15 +6,21 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::ShownPath;
 
+use super::device::Disk;
 use super::open_error::OpenError;
 use super::root::{LocalDir, Roots};
 use crate::confined::{OpenFailure, READ_DIRECTORY};
+
+/// A disk that removes files for longer is not waited for; it goes on.
+const PURGE: Duration = Duration::from_secs(10);
 
 impl Roots {
     /// Removes the files beneath `dir` whose names `is_meant` says; how many. A directory that is not there has none.
@@ -24,30 +30,33 @@ impl Roots {
         &self,
         on: &OnLane,
         dir: &LocalDir,
-        is_meant: impl Fn(&str) -> bool,
+        is_meant: impl Fn(&str) -> bool + Send + 'static,
     ) -> Result<u64, OpenError> {
-        match self.try_purge(on, dir, &is_meant) {
+        let purged = match self.shared_disk(dir) {
+            Some(disk) => {
+                let (of, path) = (Arc::clone(disk), dir.relative().to_owned());
+                let purged = disk.ask(on, PURGE, move |on| of.purge(on, &path, &is_meant));
+                purged.unwrap_or(Err(OpenFailure::NoAnswer))
+            }
+            None => Err(OpenFailure::NoAnswer),
+        };
+        match purged {
             Ok(removed) => Ok(removed),
             Err(OpenFailure::Errno(Errno::NOENT)) => Ok(0),
             Err(failure) => Err(failure.at(ShownPath::new(dir.text()))),
         }
     }
+}
 
-    fn try_purge(
-        &self,
-        on: &OnLane,
-        dir: &LocalDir,
-        is_meant: &dyn Fn(&str) -> bool,
-    ) -> Result<u64, OpenFailure> {
-        let disk = self.disk(dir);
-        let path = dir.relative();
-        let open = disk.open_directory(on, if path.is_empty() { "." } else { path })?;
+impl Disk {
+    fn purge(&self, on: &OnLane, path: &str, is_meant: &dyn Fn(&str) -> bool) -> Result<u64, OpenFailure> {
+        let open = self.open_directory(on, if path.is_empty() { "." } else { path })?;
         let mut removed = 0;
         for (name, _) in entries(&open)? {
             if !is_sub_dir(&name) {
                 continue;
             }
-            match purge_sub_dir(open.as_fd(), &name, is_meant) {
+            match purge_sub_dir(on, open.as_fd(), &name, is_meant) {
                 Ok(n) => removed += n,
                 // A link, a file, or gone: nothing that Spark made.
                 Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
@@ -58,13 +67,19 @@ impl Roots {
     }
 }
 
-fn purge_sub_dir(dir: BorrowedFd<'_>, name: &CStr, is_meant: &dyn Fn(&str) -> bool) -> Result<u64, Errno> {
+fn purge_sub_dir(
+    on: &OnLane,
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    is_meant: &dyn Fn(&str) -> bool,
+) -> Result<u64, Errno> {
     let sub = rustix::fs::openat(dir, name, READ_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
     let mut removed = 0;
     for (name, kind) in entries(&sub)? {
         if kind == FileType::Directory || !name.to_str().is_ok_and(is_meant) {
             continue;
         }
+        on.progress();
         match rustix::fs::unlinkat(&sub, &name, AtFlags::empty()) {
             Ok(()) => removed += 1,
             Err(Errno::NOENT) => {}
@@ -150,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_root_itself_is_purged_by_both_ways_of_confinement() {
-        let detected = tree().roots.disks()[0].confinement();
+        let detected = tree().roots.disks()[0].confinement().unwrap();
         for confinement in [detected, Confinement::Walk] {
             let Tree { roots, root, _temp } = tree();
             let tree = Tree { roots: roots.with_confinement(confinement), root: root.clone(), _temp };

@@ -1,8 +1,13 @@
 //! The configured directories beneath which executors' directories must lie.
 //!
-//! Each root is one [`Disk`], opened once, at start. An executor's directory is
+//! Each root is one [`Disk`], opened at start if it is there, and else when it is. An executor's directory is
 //! accepted as `LocalDirValidator` (Spark 3.5.9 and later) accepts it, and remembered as text and place, without a
 //! handle of its own.
+//!
+//! A directory on a disk that does not answer, or is not there, is accepted by its text alone: executors have a directory
+//! on every disk, and one dead disk must not keep them from registering. Its text has to begin with the root's, as that is
+//! configured or canonical, and may have no `..`. Links in it were not looked for; since files are never opened through
+//! links, one that has some serves nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -14,9 +19,9 @@ use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shown::Shown;
-use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::lane::{Lane, OnLane, within};
 
-use super::device::{Disk, beneath};
+use super::device::{Disk, GUEST, LOOK, PATIENCE, Root, beneath};
 use super::files::Files;
 use super::index_cache::IndexCache;
 use super::root_error::RootError;
@@ -27,43 +32,58 @@ use crate::confined::Confinement;
 /// Threads of each lane unless told otherwise (`spark.sealed.disk.threads`).
 pub const THREADS: usize = 8;
 
-/// The roots, opened: one disk each.
+/// The roots: one disk each.
 #[derive(Debug)]
 pub struct Roots {
-    disks: Vec<Disk>,
+    map: Arc<Map>,
     across: Lane,
+    /// Where paths are looked at of which nobody knows yet where they lead.
+    unknown: Lane,
+    app_scope: bool,
+}
+
+/// Which places are beneath a root, and on the way to one.
+#[derive(Debug)]
+struct Map {
+    disks: Vec<Arc<Disk>>,
+    /// The disk of directories that lie beneath no root.
+    nowhere: Disk,
     /// Places outside the roots that lead to them, as they are configured.
     ways: HashSet<PathBuf>,
-    app_scope: bool,
 }
 
 impl Roots {
     /// Opens the configured directories, in order. Entries are taken as they are: trim them before. Call it at start,
-    /// before anybody is served: it waits for the disks.
+    /// before anybody is served: it waits for the disks, all of them at once, and no longer than [`LOOK`]. Those that
+    /// cannot be used now are taken up later, if one can.
     pub fn open<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Result<Self, RootError> {
-        let (mut disks, mut ways) = (Vec::new(), HashSet::new());
+        let (mut disks, mut ways, mut waiting) = (Vec::new(), HashSet::new(), Vec::new());
         for path in paths {
-            let path = path.as_ref();
-            disks.push(Disk::open(path, THREADS)?);
-            // A path that cannot be walked was not opened either.
-            if let Some(text) = path.to_str() {
-                Canonical::walk(text, |place| {
-                    ways.insert(place.to_owned());
-                    true
-                })
-                .ok();
-            }
+            let path = path.as_ref().to_owned();
+            disks.push(Arc::new(Disk::new(&path, THREADS)?));
+            ways.extend(path.ancestors().skip(1).map(Path::to_owned));
+            waiting.push(within(LOOK, move |_| (Root::open(&path), way_to(&path))));
         }
-        if disks.is_empty() {
-            return Err(RootError::None);
+        let mut errors = Vec::new();
+        for (disk, waiting) in disks.iter().zip(waiting) {
+            let (opened, way) = waiting.result().unzip();
+            ways.extend(way.into_iter().flatten());
+            errors.extend(disk.take_up(opened).err());
         }
-        Ok(Self { disks, across: Lane::shared(THREADS), ways, app_scope: false })
+        if errors.len() == disks.len() {
+            return Err(RootError::of_all(errors));
+        }
+        let map = Arc::new(Map { disks, nowhere: Disk::nowhere(), ways });
+        let across = Lane::shared(THREADS).with_patience(PATIENCE);
+        Ok(Self { map, across, unknown: unknown(), app_scope: false })
     }
 
-    /// The same with so many threads for each disk, and for what concerns several. Default [`THREADS`].
-    pub fn with_threads(self, threads: usize) -> Self {
-        let disks = self.disks.into_iter().map(|disk| disk.with_threads(threads)).collect();
-        Self { disks, across: Lane::shared(threads), ..self }
+    /// The same with so many threads for each disk, and for what concerns several, whose calls take no longer than
+    /// `patience`. Default [`THREADS`] and [`PATIENCE`].
+    pub fn with_threads(self, threads: usize, patience: Duration) -> Self {
+        // Its work asks the lanes of disks, and each of these waits has a deadline; together they take longer.
+        let across = Lane::shared(threads).with_patience(patience.max(ACROSS));
+        Self { across, ..self.with_disks(|_, disk| disk.with_threads(threads, patience)) }
     }
 
     /// The same where the path of every directory must name the application that it is accepted for, as in YARN.
@@ -73,36 +93,46 @@ impl Roots {
 
     /// The same with caches of so many bytes of indexes and so many open files, which the disks share.
     pub(super) fn with_caches(self, index_bytes: u64, files: usize, idle: Duration, now: Instant) -> Self {
-        let number = self.disks.len();
-        let caches = |(n, disk): (usize, Disk)| {
+        let number = self.map.disks.len();
+        self.with_disks(|n, disk| {
             let indexes = IndexCache::new(share(index_bytes, number, n));
             let files = Files::new(share_of_files(files, number, n), idle, now, disk.lane().clone());
             disk.with_caches(indexes, files)
-        };
-        let disks = self.disks.into_iter().enumerate().map(caches).collect();
-        Self { disks, ..self }
+        })
     }
 
     /// The same roots with a way of confinement that was not detected.
     #[cfg(test)]
     pub(super) fn with_confinement(self, confinement: Confinement) -> Self {
-        let disks = self.disks.into_iter().map(|disk| disk.with_confinement(confinement)).collect();
-        Self { disks, ..self }
+        self.with_disks(|_, disk| disk.with_confinement(confinement))
+    }
+
+    /// The same with changed disks. Called before anybody else has one.
+    fn with_disks(self, change: impl Fn(usize, Disk) -> Disk) -> Self {
+        let Map { disks, nowhere, ways } = Arc::into_inner(self.map).expect(UNSHARED);
+        let own = disks.into_iter().map(|disk| Arc::into_inner(disk).expect(UNSHARED));
+        let disks = own.enumerate().map(|(n, disk)| Arc::new(change(n, disk))).collect();
+        Self { map: Arc::new(Map { disks, nowhere, ways }), ..self }
     }
 
     /// The disks, in the order in which they were configured; at least one.
-    pub fn disks(&self) -> &[Disk] {
-        &self.disks
+    pub fn disks(&self) -> &[Arc<Disk>] {
+        &self.map.disks
     }
 
-    /// The disk that an executor's directory lies on.
+    /// The disk that an executor's directory lies on. One that lies beneath no root is on a disk that is never there.
     pub fn disk(&self, dir: &LocalDir) -> &Disk {
-        &self.disks[dir.disk_number()]
+        self.map.disks.get(dir.disk_number()).map_or(&self.map.nowhere, |disk| disk)
+    }
+
+    /// The same, for work that is handed to its lane; `None` where it lies beneath no root.
+    pub(super) fn shared_disk(&self, dir: &LocalDir) -> Option<&Arc<Disk>> {
+        self.map.disks.get(dir.disk_number())
     }
 
     /// The lanes of the disks, and the one across them.
     pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.disks.iter().map(Disk::lane).chain([&self.across])
+        self.map.disks.iter().map(|disk| disk.lane()).chain([&self.across])
     }
 
     /// Where everything runs that concerns more than one disk, or a path of which nobody knows yet where it leads.
@@ -114,10 +144,81 @@ impl Roots {
     ///
     /// Relative paths start at this process's working directory, as in Spark. The directory need not exist. Nothing is
     /// looked at that neither lies beneath a root nor on the way to one, as it is configured: elsewhere a look may hang.
-    pub fn accept(&self, _: &OnLane, dir: &str) -> Result<LocalDir, DirRefused> {
+    pub fn accept(&self, on: &OnLane, dir: &str) -> Result<LocalDir, DirRefused> {
         if dir.is_empty() {
             return Err(DirRefused::Empty);
         }
+        let by_text = self.map.by_text(dir);
+        let (map, text) = (Arc::clone(&self.map), dir.to_owned());
+        let look = move |_: &OnLane| map.look(&text);
+        let looked = match &by_text {
+            Some(dir) => self.disk(dir).ask(on, GUEST, look),
+            None => self.unknown.ask(on, GUEST, look),
+        };
+        match (looked, by_text) {
+            (Ok(looked), _) => looked,
+            (Err(_), Some(dir)) => Ok(dir),
+            (Err(_), None) => Err(DirRefused::Unanswered { dir: dir.into() }),
+        }
+    }
+
+    /// The same for a directory of `app` that was accepted before a restart. One that lies beneath no root now keeps its
+    /// place among those of its executor, where the place of a file is counted, and serves nothing.
+    pub fn accept_again(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefused> {
+        match self.accept_for(on, app, dir) {
+            Err(DirRefused::NotUnderRoot { .. } | DirRefused::Unanswered { .. }) => {
+                let root = RootId(NOWHERE);
+                Ok(LocalDir { path: dir.into(), below: 0, root, existed: false, seen: true, text: None })
+            }
+            accepted => accepted,
+        }
+    }
+
+    /// The same for a directory of `app`, which must not be another application's by its path (`scope`).
+    pub fn accept_for(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefused> {
+        let accepted = self.accept(on, dir)?;
+        let below = accepted.path.len() - accepted.relative().len();
+        match scope::allows(app, &accepted.path, below, self.app_scope) {
+            true => Ok(accepted),
+            false => Err(DirRefused::OtherApplication { dir: dir.into(), app: app.clone() }),
+        }
+    }
+
+    /// The user that an executor's directory belongs to.
+    pub fn owner(&self, on: &OnLane, dir: &LocalDir) -> Option<u32> {
+        let disk = self.shared_disk(dir)?;
+        let (of, path) = (Arc::clone(disk), dir.relative().to_owned());
+        disk.ask(on, GUEST, move |on| of.owner(on, &path)).ok()?
+    }
+
+    /// Whether another root is the same directory, by another mount perhaps. What is registered by one path is then unknown
+    /// by the other.
+    pub fn is_there_twice(&self, on: &OnLane, disk: usize) -> bool {
+        let Some(this) = self.map.disks.get(disk) else { return false };
+        let mut others = self.map.disks.iter().enumerate().filter(|(n, _)| *n != disk);
+        others.any(|(_, other)| this.is_same_place(on, other))
+    }
+
+    /// Whether an executor's directory is there.
+    pub fn presence(&self, on: &OnLane, dir: &LocalDir) -> Presence {
+        let Some(disk) = self.map.disks.get(dir.disk_number()) else { return Presence::Absent };
+        let (of, path) = (Arc::clone(disk), dir.relative().to_owned());
+        match disk.ask(on, GUEST, move |on| of.identity(on, &path)) {
+            Ok(Ok(Some(_))) => Presence::Present,
+            Ok(Ok(None)) => Presence::Absent,
+            Ok(Err(_)) | Err(_) => Presence::Unknown,
+        }
+    }
+}
+
+impl Map {
+    /// Whether a place lies beneath a root, or on the way to one.
+    fn leads_to_a_root(&self, place: &Path) -> bool {
+        self.ways.contains(place) || self.disks.iter().any(|disk| place.starts_with(disk.path()))
+    }
+
+    /// Looks where a directory lies.
+    fn look(&self, dir: &str) -> Result<LocalDir, DirRefused> {
         let unclear = || DirRefused::NotCanonicalizable { dir: dir.into() };
         let canonical =
             Canonical::walk(dir, |place| self.leads_to_a_root(place)).map_err(|error| match error {
@@ -136,41 +237,52 @@ impl Roots {
         let root = RootId(u16::try_from(number).map_err(|_| unclear())?);
         // Mostly it was registered by its canonical path: then one text does for both.
         let text = (path != dir).then(|| dir.into());
-        Ok(LocalDir { path: path.into(), below, root, existed: canonical.existed, text })
+        Ok(LocalDir { path: path.into(), below, root, existed: canonical.existed, seen: true, text })
     }
 
-    /// Whether a place lies beneath a root, or on the way to one.
-    fn leads_to_a_root(&self, place: &Path) -> bool {
-        self.ways.contains(place) || self.disks.iter().any(|disk| place.starts_with(disk.path()))
-    }
-
-    /// The same for a directory of `app`, which must not be another application's by its path (`scope`).
-    pub fn accept_for(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefused> {
-        let accepted = self.accept(on, dir)?;
-        let below = accepted.path.len() - accepted.relative().len();
-        match scope::allows(app, &accepted.path, below, self.app_scope) {
-            true => Ok(accepted),
-            false => Err(DirRefused::OtherApplication { dir: dir.into(), app: app.clone() }),
+    /// Where a directory lies by its text alone.
+    fn by_text(&self, dir: &str) -> Option<LocalDir> {
+        if dir.contains('\0') || dir.split('/').any(|component| component == "..") {
+            return None;
         }
-    }
-
-    /// Whether another root is the same directory, by another mount perhaps. What is registered by one path is then unknown
-    /// by the other.
-    pub fn is_there_twice(&self, on: &OnLane, disk: usize) -> bool {
-        let Some(this) = self.disks.get(disk) else { return false };
-        let mut others = self.disks.iter().enumerate().filter(|(n, _)| *n != disk);
-        others.any(|(_, other)| this.is_same_place(on, other))
-    }
-
-    /// Whether an executor's directory is there.
-    pub fn presence(&self, on: &OnLane, dir: &LocalDir) -> Presence {
-        match self.disk(dir).identity(on, dir.relative()) {
-            Ok(Some(_)) => Presence::Present,
-            Ok(None) => Presence::Absent,
-            Err(_) => Presence::Unknown,
-        }
+        let absolute = std::path::absolute(dir).ok()?;
+        let plain: PathBuf = absolute.components().collect();
+        let plain = plain.to_str()?;
+        let (number, below) = self
+            .disks
+            .iter()
+            .enumerate()
+            .find_map(|(number, disk)| Some((number, disk.beneath_configured(plain)?)))?;
+        let (path, begin) = self.disks.get(number)?.place(below);
+        let (below, root) = (u32::try_from(begin).ok()?, RootId(u16::try_from(number).ok()?));
+        let text = (path != dir).then(|| dir.into());
+        Some(LocalDir { path: path.into(), below, root, existed: false, seen: false, text })
     }
 }
+
+/// Work across disks takes no longer, unless a call of one disk may: the driver waits so long for a finalization.
+const ACROSS: Duration = Duration::from_secs(10);
+
+/// Where nobody looks at more than one path at once that nobody knows.
+fn unknown() -> Lane {
+    Lane::new(1).with_patience(LOOK)
+}
+
+/// The places outside of a root that lead to it.
+fn way_to(root: &Path) -> Vec<PathBuf> {
+    let mut way = Vec::new();
+    // A path that cannot be walked was not opened either.
+    if let Some(text) = root.to_str() {
+        Canonical::walk(text, |place| {
+            way.push(place.to_owned());
+            true
+        })
+        .ok();
+    }
+    way
+}
+
+const UNSHARED: &str = "nobody has a disk before the server is set up";
 
 /// The part of `total` that the `n`th of `number` has, so that all of them together have it all.
 fn share(total: u64, number: usize, n: usize) -> u64 {
@@ -187,6 +299,9 @@ pub(super) fn share_of_files(total: usize, number: usize, n: usize) -> usize {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 struct RootId(u16);
 
+/// Stands for no root.
+const NOWHERE: u16 = u16::MAX;
+
 /// An executor's directory that lies beneath a root: its canonical place, and the text as it was registered.
 #[derive(Clone)]
 pub struct LocalDir {
@@ -195,6 +310,8 @@ pub struct LocalDir {
     below: u32,
     root: RootId,
     existed: bool,
+    /// Whether somebody looked.
+    seen: bool,
     /// Where it was not registered by its canonical path.
     text: Option<Box<str>>,
 }
@@ -228,6 +345,16 @@ impl LocalDir {
     /// Whether it was there when it was registered.
     pub fn existed(&self) -> bool {
         self.existed
+    }
+
+    /// Whether it may have been there: it was, or nobody could look.
+    pub fn may_exist(&self) -> bool {
+        self.existed || !self.seen
+    }
+
+    /// Whether it lies beneath a root.
+    pub fn has_root(&self) -> bool {
+        self.root != RootId(NOWHERE)
     }
 
     /// Whether it lies at the same place as `other`.
@@ -302,6 +429,12 @@ pub enum DirRefused {
         dir: String,
         /// Who sent it.
         app: AppId,
+    },
+    /// Nobody can say where it leads: a disk on its way does not answer.
+    #[error("localDirs entry cannot be looked at, since a disk does not answer: {}", Shown(dir))]
+    Unanswered {
+        /// As it was sent.
+        dir: String,
     },
     /// It lies elsewhere.
     #[error("localDirs entry is not under any of the service's local directories: {}", Shown(dir))]

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use super::open_error::our_uid;
 
-/// Why a root cannot be used. All of them refuse the start.
+/// Why a root cannot be used. The start is refused where none can.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootError {
@@ -43,6 +43,18 @@ pub enum RootError {
         /// The directory.
         path: PathBuf,
     },
+    /// Nobody knows: its disk does not answer.
+    #[error("local directory {} does not answer; look at the kernel's log", path.display())]
+    Silent {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// None of several can be used.
+    #[error("none of the local directories can be used:{}", list(errors))]
+    NoneUsable {
+        /// Why each of them cannot.
+        errors: Vec<Self>,
+    },
     /// Anything else the kernel said.
     #[error("cannot open local directory {}: {errno}", path.display())]
     Io {
@@ -53,7 +65,30 @@ pub enum RootError {
     },
 }
 
+fn list(errors: &[RootError]) -> String {
+    errors.iter().map(|error| format!("\n  {error}")).collect()
+}
+
 impl RootError {
+    /// Why there is none at all, from what each of them says.
+    pub(super) fn of_all(mut errors: Vec<Self>) -> Self {
+        match errors.len() {
+            0 => Self::None,
+            1 => errors.remove(0),
+            _ => Self::NoneUsable { errors },
+        }
+    }
+
+    /// Whether it stays so unless somebody changes the configuration or a permission. What is not there may come: a disk is
+    /// mounted later, or a NodeManager makes the directory.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::None | Self::NotDirectory { .. } | Self::Denied { .. } | Self::NotUtf8 { .. } => true,
+            Self::Missing { .. } | Self::Silent { .. } | Self::Io { .. } => false,
+            Self::NoneUsable { errors } => errors.iter().all(Self::is_lasting),
+        }
+    }
+
     pub(super) fn from_errno(path: &Path, errno: Errno) -> Self {
         let path = path.to_path_buf();
         match errno {

@@ -144,6 +144,9 @@ impl BlockStore {
         let now = Instant::now();
         let registration = self.registration(app, executor, now)?;
         let files = PairOfFiles::place(&registration, (app, executor), (shuffle, map), now)?;
+        for file in [&files.index, &files.data] {
+            self.check_disk(file)?;
+        }
         if let Some(found) = self.find_open(&files) {
             self.index_hits.fetch_add(1, Ordering::Relaxed);
             return Ok(Lookup::Found(MapOutput::new(shuffle, map, found)));
@@ -347,7 +350,10 @@ fn read(on: &OnLane, store: &BlockStore, files: &PairOfFiles<'_>) -> Result<Opti
         true => Index::read(&file, bytes).map(|index| index.map(Known::Whole)),
         false => Ends::read(&file, bytes).map(|ends| ends.map(Known::Ends)),
     };
-    let unreadable = |errno| LookupError::index(OpenError::Io { path: files.index.shown(), errno });
+    let unreadable = |errno| {
+        disk.lane().failed(errno);
+        LookupError::index(OpenError::Io { path: files.index.shown(), errno })
+    };
     Ok(known.map_err(unreadable)?.map(|known| ReadIndex { known, file, identity }))
 }
 

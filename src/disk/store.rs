@@ -18,7 +18,6 @@ use super::lookup_error::LookupError;
 use super::open_error::OpenError;
 use super::place::{Placed, place};
 use super::root::{DirRefused, Roots};
-use crate::confined::OpenFailure;
 
 /// The blocks of all registered executors.
 #[derive(Debug)]
@@ -125,6 +124,20 @@ impl BlockStore {
         Ok(Registration::new(dirs.collect::<Result<_, _>>()?, sub_dirs, shuffle_manager))
     }
 
+    /// The same for what was registered before a restart: a directory that lies beneath no root now keeps its place among
+    /// the others, and serves nothing.
+    pub fn accept_again<S: AsRef<str>>(
+        &self,
+        on: &OnLane,
+        app: &AppId,
+        local_dirs: &[S],
+        sub_dirs: i32,
+        shuffle_manager: &str,
+    ) -> Result<Registration, DirRefused> {
+        let dirs = local_dirs.iter().map(|dir| self.roots.accept_again(on, app, dir.as_ref()));
+        Ok(Registration::new(dirs.collect::<Result<_, _>>()?, sub_dirs, shuffle_manager))
+    }
+
     /// Finds a cached partition that an executor keeps on disk; `None` where there is no such file.
     pub fn rdd_block(
         &self,
@@ -147,6 +160,14 @@ impl BlockStore {
         }
     }
 
+    /// Refuses a file whose disk takes no work now.
+    pub(super) fn check_disk(&self, file: &Placed<'_>) -> Result<(), LookupError> {
+        match self.disk(file).lane().is_shut() {
+            Some(why) => Err(LookupError::Disk { path: file.shown(), why }),
+            None => Ok(()),
+        }
+    }
+
     /// The lane on which [`BlockStore::rdd_block`] runs.
     pub fn rdd_lane(
         &self,
@@ -157,6 +178,7 @@ impl BlockStore {
     ) -> Result<Lane, LookupError> {
         let registration = self.registration(app, executor, Instant::now())?;
         let file = place(&registration, app, executor, layout::rdd_name(rdd, split))?;
+        self.check_disk(&file)?;
         Ok(self.disk(&file).lane().clone())
     }
 
@@ -215,7 +237,8 @@ impl BlockStore {
             executors: self.executors.count(),
             ..DiskCounters::default()
         };
-        for Disk { indexes, files, .. } in self.roots.disks() {
+        for disk in self.roots.disks() {
+            let Disk { indexes, files, .. } = &**disk;
             counters.index_cache_bytes += indexes.weight();
             counters.indexes_cached += indexes.len();
             counters.file_hits += files.hits();
@@ -290,7 +313,6 @@ impl BlockStore {
     }
 
     pub(super) fn look(&self, on: &OnLane, file: &Placed<'_>) -> Result<Option<Identity>, OpenError> {
-        let seen = self.disk(file).identity(on, &file.path);
-        seen.map_err(|errno| OpenFailure::from(errno).at(file.shown()))
+        self.disk(file).identity(on, &file.path).map_err(|failure| failure.at(file.shown()))
     }
 }

@@ -131,6 +131,7 @@ impl Directory {
                 ));
             }
             Err(OpenFailure::NotRegular(_)) => return Err(format!("{} is no regular file", shown.display())),
+            Err(OpenFailure::NoAnswer) => return Err(format!("{} does not answer", shown.display())),
             Err(OpenFailure::Errno(errno)) => {
                 return Err(format!("{} cannot be read by this user: {errno}", shown.display()));
             }

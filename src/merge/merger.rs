@@ -231,7 +231,7 @@ impl Merger {
     pub fn restore(&self, on: &OnLane, known: Remembered, blocks: &BlockStore) -> Result<(), MergeError> {
         let roots = blocks.roots();
         let dirs =
-            known.dirs.iter().map(|dir| roots.accept_for(on, &known.app, dir)).collect::<Result<_, _>>();
+            known.dirs.iter().map(|dir| roots.accept_again(on, &known.app, dir)).collect::<Result<_, _>>();
         let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
         let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;
@@ -357,6 +357,14 @@ impl Merger {
         app.dirs.dir_of(&partition.data_name()).map(|dir| roots.disk(dir))
     }
 
+    /// Whether the disks of a partition's three files take files; true where the application does not merge.
+    pub fn takes_files(&self, partition: &PartitionId, roots: &Roots) -> bool {
+        let Some(app) = self.find(&partition.app) else { return true };
+        let names = [partition.data_name(), partition.index_name(), partition.meta_name()];
+        let mut dirs = names.iter().filter_map(|name| app.dirs.dir_of(name));
+        dirs.all(|dir| roots.disk(dir).health().takes_files())
+    }
+
     /// The settings.
     pub fn settings(&self) -> &MergeSettings {
         &self.settings
@@ -468,7 +476,7 @@ impl Merger {
         let reduces: Vec<ReduceId> = match old.phase {
             Phase::Finalized(reduces) => reduces,
             Phase::Open(partitions) => {
-                partitions.values().for_each(|partition| partition.lock().close());
+                partitions.values().for_each(|partition| partition.close());
                 partitions.into_keys().collect()
             }
         };
@@ -487,7 +495,7 @@ impl Merger {
         let open: Vec<_> = shuffles.values().flat_map(Shuffle::partitions).cloned().collect();
         drop(shuffles);
         // They stay in the table, so that a push that is still arriving learns that its file is closed.
-        open.iter().for_each(|partition| partition.lock().close());
+        open.iter().for_each(|partition| partition.close());
         self.readers.forget(&app.id);
         if let Err(error) = app.files.delete_all(on, dirs) {
             warn!(app = %app.id, %error, "cannot delete all that an application merged");

@@ -9,7 +9,8 @@
 //! Origin: `RemoteBlockPushResolver.AppShufflePartitionInfo`, Spark 4.3.0.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use roaring::RoaringBitmap;
 use sealed_shuffle_transport::lane::OnLane;
@@ -21,12 +22,18 @@ use super::store::PartitionWriter;
 
 /// One partition of an open shuffle.
 #[derive(Debug)]
-pub(super) struct Partition(Mutex<State>);
+pub(super) struct Partition {
+    state: Mutex<State>,
+    /// It is over: whoever has its state next closes it.
+    is_over: AtomicBool,
+    /// Pushes that were lost while somebody had the state: whoever has it next aborts them.
+    lost: Mutex<Vec<u64>>,
+}
 
 impl Partition {
     /// A partition without files, that has its `place` among the open ones. Its map indexes are on `account`.
     pub(super) fn new(place: Holding, account: Account) -> Self {
-        Self(Mutex::new(State {
+        let state = Mutex::new(State {
             place: Some(place),
             account,
             charged: Vec::new(),
@@ -38,11 +45,48 @@ impl Partition {
             len: 0,
             chunk_end: 0,
             errors: 0,
-        }))
+        });
+        Self { state, is_over: AtomicBool::new(false), lost: Mutex::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settle(&mut state);
+        state
+    }
+
+    /// Does what was left to whoever has the state; how many written bytes were dropped.
+    fn settle(&self, state: &mut State) -> u64 {
+        let lost = std::mem::take(&mut *self.lost.lock().unwrap_or_else(PoisonError::into_inner));
+        let writing = state.writer.filter(|writing| lost.contains(&writing.push));
+        if writing.is_some() {
+            state.abort();
+        }
+        if self.is_over.load(Ordering::SeqCst) {
+            state.close();
+        }
+        writing.map_or(0, |writing| writing.written)
+    }
+
+    fn try_settle(&self) -> u64 {
+        match self.state.try_lock() {
+            Ok(mut state) => self.settle(&mut state),
+            Err(TryLockError::Poisoned(state)) => self.settle(&mut state.into_inner()),
+            Err(TryLockError::WouldBlock) => 0,
+        }
+    }
+
+    /// A push is lost: if it writes, its bytes do not count. Waits for nobody: where somebody has the state, who may wait for
+    /// a disk, the next one does it. How many written bytes were dropped now.
+    pub(super) fn give_up(&self, push: u64) -> u64 {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).push(push);
+        self.try_settle()
+    }
+
+    /// Closes the files, also beneath a writer, and waits for none: one that waits for its disk finds out when it comes back.
+    pub(super) fn close(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.try_settle();
     }
 }
 

@@ -84,15 +84,10 @@ impl Merger {
         push: &PushBlockStream,
         len: u64,
     ) -> Result<Push, PushRefused> {
-        let app = self.app(&push.app)?;
-        let block = push_name(push);
+        let (app, block) = self.addressed(push)?;
         if self.has_retired() {
             let fate = Fate::Ignored(ReturnCode::BlockAppendCollisionDetected);
             return Ok(Push { merger: Arc::clone(self), block, fate });
-        }
-        if app.attempt != push.app_attempt {
-            let code = ReturnCode::TooOldAttemptPush;
-            return Err(PushRefused::Code(BlockPushReturnCode { code, failure_block: block }));
         }
         let map = check(push, len)?;
         let fate = match self.find_partition(&app, push)? {
@@ -103,6 +98,27 @@ impl Merger {
             Found::Partition(partition) => self.join(on, app, partition, push, map, &block)?,
         };
         Ok(Push { merger: Arc::clone(self), block, fate })
+    }
+
+    /// Takes the header of a pushed block whose bytes are to be dropped: a disk takes no files. The block stays unmerged,
+    /// and readers fetch the original. The pusher goes on with other blocks: Spark stops pushing to a server at other codes,
+    /// and tries a block again where a connection ends.
+    pub fn leave_out(self: &Arc<Self>, push: &PushBlockStream) -> Result<Push, PushRefused> {
+        let (_, block) = self.addressed(push)?;
+        Counters::add(&self.counters.collisions, 1);
+        let fate = Fate::Ignored(ReturnCode::BlockAppendCollisionDetected);
+        Ok(Push { merger: Arc::clone(self), block, fate })
+    }
+
+    /// The application that a block is pushed for, and the block's name.
+    fn addressed(&self, push: &PushBlockStream) -> Result<(Arc<App>, String), PushRefused> {
+        let app = self.app(&push.app)?;
+        let block = push_name(push);
+        if app.attempt != push.app_attempt {
+            let code = ReturnCode::TooOldAttemptPush;
+            return Err(PushRefused::Code(BlockPushReturnCode { code, failure_block: block }));
+        }
+        Ok((app, block))
     }
 
     fn find_partition(&self, app: &Arc<App>, push: &PushBlockStream) -> Result<Found, MergeError> {
@@ -321,14 +337,9 @@ impl Push {
 
     /// Where a successor merges, the rest of the block is ignored.
     fn give_up_if_retired(&mut self) {
-        if self.is_merging() && self.merger.has_retired() {
+        if matches!(self.fate, Fate::Merging(_)) && self.merger.has_retired() {
             self.give_up();
         }
-    }
-
-    /// Whether it holds something that others wait for.
-    pub fn is_merging(&self) -> bool {
-        matches!(self.fate, Fate::Merging(_))
     }
 
     fn give_up(&mut self) {
@@ -413,14 +424,11 @@ impl Merging {
         Ok(ReturnCode::Success)
     }
 
-    /// The connection is lost.
+    /// The connection is lost. Waits for nobody.
     fn fail(&mut self, merger: &Merger) {
         self.drop_deferred(merger);
-        let mut state = self.partition.lock();
-        if let Some(writing) = state.writer.filter(|writing| writing.push == self.push) {
-            Counters::add(&merger.counters.ignored_bytes, writing.written);
-            state.abort();
-        }
+        let ignored = self.partition.give_up(self.push);
+        Counters::add(&merger.counters.ignored_bytes, ignored);
     }
 
     /// Writes what was deferred, then `pieces`.

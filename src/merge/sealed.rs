@@ -153,6 +153,7 @@ impl Store for SealedMerges {
             place: Arc::new(place),
             files: Arc::clone(&self.files),
             roots: Arc::clone(&self.roots),
+            dirs: Arc::clone(dirs),
             key,
             keys: self.keys.clone(),
             segments: Arc::clone(&self.segments),
@@ -211,6 +212,7 @@ struct AppFiles {
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
     roots: Arc<Roots>,
+    dirs: Arc<MergeDirs>,
     /// The key of new files. Existing files carry their own.
     key: WrappedKey,
     keys: Keys,
@@ -280,6 +282,14 @@ impl AppStore for AppFiles {
         Some(&self.key)
     }
 
+    fn lane(&self, partition: &PartitionId) -> Option<Lane> {
+        self.dirs.dir_of(&partition.data_name()).map(|dir| self.roots.disk(dir).lane().clone())
+    }
+
+    fn waits_for_disk(&self) -> bool {
+        self.fsync == Fsync::Always
+    }
+
     fn create(&self, on: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
         let key = self.keys.at_hand(&self.app, Some(&self.key)).map_err(io::Error::other)?;
         let made = self.files.create(on, &self.place, partition.merged, &key.key, &key.wrapped);
@@ -311,11 +321,13 @@ impl AppStore for AppFiles {
 
     fn delete_all(&self, on: &OnLane, dirs: &MergeDirs) -> io::Result<()> {
         self.files.forget(&self.app);
-        for dir in dirs.dirs() {
-            let purged = self.roots.purge(on, dir, |name| is_file_of(&self.app, name));
-            purged.map_err(io::Error::other)?;
-        }
-        Ok(())
+        // One disk that fails keeps its files; those on the others go all the same.
+        let purged = dirs.dirs().iter().map(|dir| {
+            let app = self.app.clone();
+            self.roots.purge(on, dir, move |name| is_file_of(&app, name))
+        });
+        let errors: Vec<_> = purged.filter_map(Result::err).collect();
+        errors.into_iter().next().map_or(Ok(()), |error| Err(io::Error::other(error)))
     }
 }
 

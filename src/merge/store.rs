@@ -19,7 +19,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::seal::Pull;
 
 use super::dirs::MergeDirs;
@@ -65,6 +65,16 @@ pub trait AppStore: fmt::Debug + Send + Sync {
     /// The wrapped key of its files, if they are sealed. It is stored, so that after a restart no other key is made.
     fn key(&self) -> Option<&WrappedKey> {
         None
+    }
+
+    /// Where a partition is finished: the lane of its disk. `None` where that waits for no disk.
+    fn lane(&self, _partition: &PartitionId) -> Option<Lane> {
+        None
+    }
+
+    /// Whether the end of a partition waits until it is on the disk.
+    fn waits_for_disk(&self) -> bool {
+        false
     }
 
     /// Makes the files of a partition, empty, in the place of what bears their names.

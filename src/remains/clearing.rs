@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::{ROUND, Remains, STEP, ago, rounds};
 use crate::disk::remains::{Purpose, Removed, Step, Tally, Walk};
-use crate::disk::{Disk, Leaver, LeftBy};
+use crate::disk::{Leaver, LeftBy};
 
 /// Directories that are taken at a time.
 const BATCH: usize = 64;
@@ -155,7 +155,9 @@ impl Remains {
         step: impl Fn(&OnLane, &mut Walk) -> Option<Result<Step, E>> + Send + Sync + 'static,
     ) -> Result<Option<Walk>, String> {
         let step = Arc::new(step);
-        let Some(lane) = self.store.roots().disks().get(disk).map(Disk::lane) else { return Ok(None) };
+        let Some(lane) = self.store.roots().disks().get(disk).map(|disk| disk.lane()) else {
+            return Ok(None);
+        };
         loop {
             let step = Arc::clone(&step);
             let stepped = lane.run(move |on| {

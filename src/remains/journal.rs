@@ -7,6 +7,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -92,7 +93,7 @@ impl Journal {
         let mut left = vec![Vec::new(); nowhere + 1];
         for dir in dirs {
             // Paths are canonical, as those of the disks are.
-            let lies_there = |disk: &Disk| Path::new(&dir.path).starts_with(disk.path());
+            let lies_there = |disk: &Arc<Disk>| Path::new(&dir.path).starts_with(disk.path());
             let disk = roots.disks().iter().position(lies_there);
             left[disk.unwrap_or(nowhere)].push(dir);
         }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::figures::{DiskUse, OrphanFigures, lock};
 use super::{Remains, ago, rounds};
 use crate::disk::remains::{OrphanLook, Purpose, Removed, Step, Walk};
-use crate::disk::{Disk, Leaver, LeftBy, LocalDir};
+use crate::disk::{Leaver, LeftBy, LocalDir};
 
 /// Between two looks.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -92,7 +92,9 @@ impl Remains {
 
     /// The block directories of a disk that belong to no application.
     async fn candidates(&self, disk: usize) -> Vec<LocalDir> {
-        let Some(lane) = self.store.roots().disks().get(disk).map(Disk::lane) else { return Vec::new() };
+        let Some(lane) = self.store.roots().disks().get(disk).map(|disk| disk.lane()) else {
+            return Vec::new();
+        };
         let mut look = OrphanLook::default();
         loop {
             let store = Arc::clone(&self.store);

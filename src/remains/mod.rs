@@ -46,7 +46,7 @@ pub(crate) use self::journal::NAME as JOURNAL;
 use self::journal::{Journal, Left};
 use self::looking::Orphans;
 use self::usage::Usage;
-use crate::disk::{BlockStore, Disk, Leaver, LeftBy};
+use crate::disk::{BlockStore, Leaver, LeftBy};
 
 /// Names that one step on a lane looks at.
 const STEP: usize = 256;
@@ -154,7 +154,7 @@ impl Remains {
     async fn take_up(&self, disk: usize) {
         let Some(journal) = &self.journal else { return };
         let left = journal.left(disk);
-        let Some(lane) = self.store.roots().disks().get(disk).map(Disk::lane) else { return };
+        let Some(lane) = self.store.roots().disks().get(disk).map(|disk| disk.lane()) else { return };
         let store = Arc::clone(&self.store);
         let work = move |on: &OnLane| {
             for Left { path, quiet } in left {

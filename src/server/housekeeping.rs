@@ -6,23 +6,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_measure::process::anonymous_memory;
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{LaneError, OnLane};
 use sealed_shuffle_transport::tls::{LiveServerTls, Refresh};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::{Shared, merging};
-use crate::disk::Disk;
+use crate::disk::{Condition, Disk, Health, Watch};
 
 /// Between two rounds. A deleted file pins its disk space at most this long.
 const ROUND: Duration = Duration::from_secs(5);
+
+/// Between two looks at how a disk is.
+const DISK_ROUND: Duration = Duration::from_secs(1);
+
+/// The same, besides, while it cannot be used.
+const DOWN_ROUND: Duration = Duration::from_secs(1);
 
 /// Between two looks at who holds memory that others wait for.
 const SHARES_ROUND: Duration = Duration::from_secs(1);
 
 /// Between two looks at the secrets of connected applications.
 const SECRETS_ROUND: Duration = Duration::from_secs(1);
+
+/// One look takes no longer: the disk of the secrets does not answer.
+const SECRETS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Rounds without a transfer after which unused segments are given back.
 const QUIET_ROUNDS: u32 = 6;
@@ -70,26 +79,48 @@ async fn look_after_shares(shared: &Shared) {
     }
 }
 
-/// Closes files of a disk, and looks whether it is still the one that was opened at start.
+/// Looks how a disk is, and closes its files.
 async fn look_after_disk(shared: Arc<Shared>, disk: usize) {
-    let mut rounds = rounds(ROUND);
-    let mut replaced_said = false;
+    tokio::join!(watch_disk(&shared, disk), close_files_of(&shared, disk));
+}
+
+/// Looks how a disk is, and says what has changed.
+async fn watch_disk(shared: &Shared, number: usize) {
+    let mut rounds = rounds(DISK_ROUND);
+    let Some(disk) = shared.store.roots().disks().get(number) else { return };
+    // Where all is well there is nothing to say at start.
+    let at_start = disk.condition();
+    if at_start.health != Health::Ok {
+        say_condition(shared, number, disk, &at_start);
+    }
     loop {
         rounds.tick().await;
-        let Some(lane) = shared.store.roots().disks().get(disk).map(Disk::lane) else { return };
+        let Watch { change, taken_up } = disk.watch().await;
+        if taken_up {
+            info!(root = %disk.path().display(), "a root was taken up: what lies there is served");
+        }
+        if let Some((_, condition)) = change {
+            say_condition(shared, number, disk, &condition);
+        }
+        if !disk.health().serves() {
+            // Looks that hang are threads that hang.
+            tokio::time::sleep(DOWN_ROUND).await;
+        }
+    }
+}
+
+/// Closes files of a disk that nobody reads or that were deleted.
+async fn close_files_of(shared: &Arc<Shared>, disk: usize) {
+    let mut rounds = rounds(ROUND);
+    loop {
+        rounds.tick().await;
+        let Some(lane) = shared.store.roots().disks().get(disk).map(|disk| disk.lane()) else { return };
         let work = {
-            let shared = Arc::clone(&shared);
-            move |on: &OnLane| {
-                close_files(on, &shared, disk, Instant::now());
-                shared.store.roots().disks().get(disk).is_some_and(|disk| disk.is_replaced(on))
-            }
+            let shared = Arc::clone(shared);
+            move |on: &OnLane| close_files(on, &shared, disk, Instant::now())
         };
         match lane.run(work).await {
-            Ok(true) if !replaced_said => {
-                replaced_said = true;
-                say_replaced(&shared, disk);
-            }
-            Ok(_) => {}
+            Ok(()) | Err(LaneError::Shut { .. }) => {}
             Err(error) => warn!(%error, "a sweep of a disk was lost"),
         }
     }
@@ -101,11 +132,18 @@ pub(super) fn close_files(on: &OnLane, shared: &Shared, disk: usize, now: Instan
     shared.merger.as_ref().inspect(|merger| merger.close_files(on, disk, now));
 }
 
-fn say_replaced(shared: &Shared, disk: usize) {
-    let applications = shared.store.executors().on_disk(disk);
-    if let Some(disk) = shared.store.roots().disks().get(disk) {
-        let root = disk.path().display();
-        error!(%root, applications, "a root is not the directory that was opened at start: restart to serve files there");
+/// Says how a disk is, and what to do.
+fn say_condition(shared: &Shared, number: usize, disk: &Disk, condition: &Condition) {
+    let Condition { health, why } = condition;
+    let (root, remedy) = (disk.path().display(), health.remedy());
+    match health {
+        Health::Ok => info!(%root, "disk is ok"),
+        Health::Slow => info!(%root, "disk is {health} ({why}): {remedy}"),
+        Health::Full | Health::ReadOnly => warn!(%root, "disk is {health} ({why}): {remedy}"),
+        Health::Hung | Health::Failed | Health::Missing => {
+            let applications = shared.store.executors().on_disk(number);
+            error!(%root, applications, "disk is {health} ({why}): {remedy}");
+        }
     }
 }
 
@@ -179,7 +217,9 @@ pub(super) async fn look_for_removed_secrets(shared: Arc<Shared>) {
     let mut rounds = rounds(SECRETS_ROUND);
     loop {
         rounds.tick().await;
-        for app in shared.applications.secrets().look_for_removed().await {
+        let look = shared.applications.secrets().look_for_removed();
+        let removed = tokio::time::timeout(SECRETS_PATIENCE, look).await;
+        for app in removed.unwrap_or_default() {
             warn!(%app, "the secret of an application was removed: its connections end");
         }
     }

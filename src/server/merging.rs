@@ -15,16 +15,15 @@ use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
     RemoveShuffleMerge,
 };
-use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane};
 use sealed_shuffle_transport::seal::{Pull, SegmentPool};
 use tokio::runtime::Handle;
-use tokio::task::JoinError;
 use tracing::warn;
 
 use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use super::streams::Plan;
-use super::uploads::Answer;
+use super::uploads::{Answer, Taking};
 use super::{Failure, Shared};
 use crate::disk::{Disk, Roots};
 use crate::keys::envelope::EnvelopeKeys;
@@ -132,8 +131,16 @@ impl Session {
     ) -> Result<(), CloseReason> {
         // An application that only pushes is in use, too.
         self.shared.store.executors().touch(&push.app, Instant::now());
-        let lane = lane_of(&self.shared, &PartitionId::of_push(&push));
-        self.uploads.header(request, push, len, lane);
+        let partition = PartitionId::of_push(&push);
+        let roots = self.shared.store.roots();
+        let takes_files =
+            self.shared.merger.as_ref().is_none_or(|merger| merger.takes_files(&partition, roots));
+        let lane = match takes_files {
+            true => lane_of(&self.shared, &partition),
+            // Nothing of it is written.
+            false => roots.across().clone(),
+        };
+        self.uploads.header(request, push, len, Taking { lane, is_merged: takes_files });
         self.work_off_if_full(engine).await
     }
 
@@ -170,14 +177,17 @@ impl Session {
         }
         while let Some((lane, work)) = self.uploads.take() {
             let merger = Arc::clone(&merger);
+            let patience = self.shared.patience(&lane);
             let tenant = self.memory.tenant();
-            let done = lane.run_for(&tenant, move |on| work.run(on, &merger));
-            let timeout = self.shared.stalled_timeout();
-            let worked = match tokio::time::timeout(timeout, done).await {
-                Ok(Ok(worked)) => worked,
-                // Nobody knows what of it was written: the open push is lost with the connection.
-                Ok(Err(error)) => return Err(lost(&error)),
-                Err(_) => return Err(CloseReason::Starved { what: "a disk to merge to", waited: timeout }),
+            let done = lane.run_within(&tenant, Some(patience), move |on| work.run(on, &merger));
+            let worked = match done.await {
+                Ok(worked) => worked,
+                // Nobody knows what of it was written: the open push is lost with the connection. Spark pushes again, and
+                // is told then that the block is not merged.
+                Err(LaneError::Silent { waited }) => {
+                    return Err(CloseReason::Starved { what: "a disk to merge to", waited });
+                }
+                Err(error) => return Err(lost(&error)),
             };
             for answer in self.uploads.resume(worked) {
                 self.answer_push(engine, answer)?;
@@ -351,20 +361,9 @@ async fn merging<T: Send + 'static>(
     merger: Arc<Merger>,
     work: impl FnOnce(&OnLane, &Merger) -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    let timeout = shared.stalled_timeout();
-    let tenant = memory.tenant();
-    let done = lane.run_for(&tenant, move |on| work(on, &merger));
-    match tokio::time::timeout(timeout, done).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => {
-            warn!(%error, "a request of merging was lost");
-            Err(Refusal::DiskLost.text())
-        }
-        Err(_) => {
-            warn!(?timeout, "a disk did not answer a request of merging");
-            Err(Refusal::DiskSilent.text())
-        }
-    }
+    let patience = shared.patience(lane);
+    let done = lane.run_within(&memory.tenant(), Some(patience), move |on| work(on, &merger)).await;
+    done.map_err(|error| shared.unanswered("a request of merging", error))
 }
 
 /// Has cleaned up what is to be cleaned up; nobody waits.
@@ -384,6 +383,6 @@ pub(super) async fn clean_up_last(shared: &Shared) {
     }
 }
 
-fn lost(error: &JoinError) -> CloseReason {
+fn lost(error: &LaneError) -> CloseReason {
     CloseReason::BodyFailed(format!("work on pushed blocks was lost: {error}"))
 }

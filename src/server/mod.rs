@@ -43,7 +43,7 @@ use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, ServerSettings};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
-use sealed_shuffle_transport::lane::Lane;
+use sealed_shuffle_transport::lane::{Lane, LaneError};
 use sealed_shuffle_transport::pot::{Pot, PotFigures};
 use sealed_shuffle_transport::seal::{SegmentPool, Stack};
 use sealed_shuffle_transport::tls::LiveServerTls;
@@ -62,10 +62,11 @@ use crate::merge::Merger;
 use crate::remains::Remains;
 use crate::state::KeyNeed;
 use crate::supervision::Duties;
-use crate::telemetry::{Metrics, Snapshot};
+use crate::telemetry::{DiskSnapshot, Metrics, Snapshot};
 
 use self::places::{Place, Places, Stranger};
 use self::recovery::AwaitedStore;
+use self::refusals::Refusal;
 use self::repeats::{Loudness, Repeats};
 use self::session::Session;
 use self::streams::StreamIds;
@@ -158,6 +159,20 @@ impl Shared {
     /// How long a connection may go without a byte in either direction.
     fn idle_timeout(&self) -> Duration {
         self.timeouts.idle.unwrap_or(NEVER)
+    }
+
+    /// How long work on a lane may take.
+    fn patience(&self, lane: &Lane) -> Duration {
+        let stalled = self.stalled_timeout();
+        lane.patience().map_or(stalled, |patience| patience.min(stalled))
+    }
+
+    /// What a peer reads where a disk did not answer. Says so in the log, unless the disk is known to be down.
+    fn unanswered(&self, what: &'static str, error: LaneError) -> Failure {
+        if !matches!(error, LaneError::Shut { .. }) {
+            warn!(%error, "a disk did not answer {what} (spark.sealed.disk.timeout)");
+        }
+        Refusal::Disk(error).text()
     }
 
     /// How long a peer may take no byte, and a disk give none.
@@ -284,7 +299,35 @@ impl Server {
             store_awaited: shared.awaited_store().is_some(),
             shares: self.shares(),
             remains: shared.remains.figures(),
+            disks: self.disks(),
         }
+    }
+
+    fn disks(&self) -> Vec<DiskSnapshot> {
+        let now = Instant::now();
+        let disks = self.shared.store.roots().disks().iter();
+        disks
+            .map(|disk| DiskSnapshot {
+                disk: disk.path().display().to_string(),
+                health: disk.health(),
+                space: disk.space(),
+                given_up: disk.lane().calls(now).given_up as u64,
+            })
+            .collect()
+    }
+
+    /// Whether it serves blocks, and a text that says how each disk is.
+    pub(crate) fn readiness(&self) -> (bool, String) {
+        let disks = self.shared.store.roots().disks();
+        let (is_ready, mut text) = match () {
+            () if self.is_draining() => (false, "draining\n".to_owned()),
+            () if disks.iter().any(|disk| disk.health().serves()) => (true, "ready\n".to_owned()),
+            () => (false, "no local directory can be used\n".to_owned()),
+        };
+        for disk in disks {
+            text.push_str(&format!("{} {}\n", disk.path().display(), disk.condition()));
+        }
+        (is_ready, text)
     }
 
     /// Everything that applications share, by name. The threads of all disks are one thing.

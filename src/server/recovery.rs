@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealed_shuffle_config::ServerConfig;
-use tokio::task::JoinError;
+use sealed_shuffle_transport::lane::{LaneError, OnLane};
+use sealed_shuffle_transport::pot::Tenant;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -80,7 +81,9 @@ pub(super) async fn open_when_possible(shared: Arc<Shared>) {
         match State::open(&awaited.dir, &**keys.provider(), &context).await {
             Ok((state, recovered)) => {
                 let taking = Arc::clone(&shared);
-                let taken = shared.store.roots().across().run(move |on| {
+                let across = shared.store.roots().across();
+                // Each look at a disk has its own deadline.
+                let taken = across.run_within(&Tenant::Own, None, move |on: &OnLane| {
                     if let Some(merger) = &taking.merger {
                         merger.write_to(Arc::clone(&state) as Arc<dyn Journal>);
                     }
@@ -111,8 +114,16 @@ pub(super) async fn open_when_possible(shared: Arc<Shared>) {
 }
 
 fn say(restoration: &Restoration, file: &str) {
-    let Restoration { executors, dropped, merges, secrets } = restoration;
-    info!(executors, dropped, merging = merges, secrets, file, "took up the records from before the restart");
+    let Restoration { executors, dropped, in_part, merges, secrets } = restoration;
+    info!(
+        executors,
+        dropped,
+        in_part,
+        merging = merges,
+        secrets,
+        file,
+        "took up the records from before the restart"
+    );
 }
 
 /// Takes up the records that were recovered.
@@ -120,10 +131,12 @@ pub(super) async fn take_up(
     shared: &Arc<Shared>,
     state: &State,
     recovered: Recovered,
-) -> Result<(), JoinError> {
+) -> Result<(), LaneError> {
     let taking = Arc::clone(shared);
     let lane = shared.store.roots().across();
-    let taken = lane.run(move |on| taking.applications.restore(on, recovered)).await?;
+    // Each look at a disk has its own deadline.
+    let restore = move |on: &OnLane| taking.applications.restore(on, recovered);
+    let taken = lane.run_within(&Tenant::Own, None, restore).await?;
     say(&taken, &state.path().display().to_string());
     Ok(())
 }

@@ -46,6 +46,8 @@ const LARGE_LIST: u64 = 4 << 20;
 
 /// How long a request about an executor is held that only the recovery store may know.
 pub(super) const HELD: Duration = Duration::from_secs(20);
+/// A registration is answered within that. Spark waits 5 s (`spark.shuffle.registration.timeout`), and tries again twice.
+const REGISTERING: Duration = Duration::from_secs(4);
 
 /// The type byte of RemoveShuffleMerge.
 const REMOVE_SHUFFLE_MERGE: u8 = 19;
@@ -244,16 +246,18 @@ impl Session {
         self.await_journal(&app, &message.info.shuffle_manager).await?;
         self.prepare_merging(&app, &message.info.shuffle_manager).await?;
         let shared = Arc::clone(&self.shared);
-        let work = move |on: &OnLane, _: &BlockStore| shared.applications.register(on, &message, proof);
-        let registered = self.across_disks(work).await?;
+        let deadline = tokio::time::Instant::now() + REGISTERING;
+        let work = move |on: &OnLane| shared.applications.register(on, &message, proof);
+        let across = self.shared.store.roots().across();
+        let registered = across.run_within(&self.memory.tenant(), Some(REGISTERING), work).await;
+        let registered = registered.map_err(|error| self.shared.unanswered("a registration", error))?;
         let Enrolment { registered, merging, written } = registered.map_err(|error| {
             self.refuse(&Refusal::Register { app: app.clone(), executor: executor.clone(), error })
         })?;
         if let Some(written) = written {
             // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
-            let timeout = self.shared.stalled_timeout();
-            if tokio::time::timeout(timeout, written).await.is_err() {
-                warn!(%app, %executor, ?timeout, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
+            if tokio::time::timeout_at(deadline, written).await.is_err() {
+                warn!(%app, %executor, timeout = ?REGISTERING, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
             }
         }
         if registered == Registered::First {
@@ -469,8 +473,11 @@ impl Session {
             let steps = self.shared.store.removal_steps(app, executor, batch.iter().copied());
             for step in steps.map_err(|error| self.refuse(&Refusal::Lookup(error)))? {
                 let lane = step.lane().clone();
-                let done = self.on_lane(&lane, move |on, store| step.run(on, store)).await?;
-                removed.add(done.map_err(|error| self.refuse(&Refusal::Lookup(error)))?);
+                match self.on_lane(&lane, move |on, store| step.run(on, store)).await {
+                    Ok(done) => removed.add(done.map_err(|error| self.refuse(&Refusal::Lookup(error)))?),
+                    // What lies on other disks goes all the same. It was logged, and Spark asks for a count alone.
+                    Err(text) => debug!(peer = %self.peer, text, "blocks of a disk were not removed"),
+                }
             }
             if batch.len() < BATCH {
                 break;
@@ -527,14 +534,16 @@ impl Session {
 
     async fn diagnose(&mut self, message: DiagnoseCorruption) -> Result<BlockTransferMessage, Failure> {
         let (shuffle, map, reduce) = (message.shuffle, message.map, message.reduce);
-        let mut examination = self
-            .across_disks(move |on, store| {
-                let algorithm = &message.algorithm;
-                let block = Diagnosis { shuffle, map, reduce, checksum: message.checksum, algorithm };
-                store.diagnose(on, &message.app, &message.executor, &block)
-            })
-            .await?
-            .map_err(|error| self.refuse(&Refusal::Lookup(error)))?;
+        let refused = |error: LookupError| self.refuse(&Refusal::Lookup(error.while_diagnosing()));
+        let (shared, app, executor) = (&self.shared, &message.app, &message.executor);
+        let output = find_map(shared, &self.memory, app, executor, shuffle, map).await?.map_err(refused)?;
+        let data = find_range(shared, &self.memory, &output, ReduceRange::single(map, reduce)).await?;
+        let lane = shared.store.checksum_lane(app, executor, &diagnosis(&message)).map_err(refused)?;
+        let lane = lane.unwrap_or_else(|| shared.store.roots().across().clone());
+        let examine = move |on: &OnLane, store: &BlockStore| {
+            store.examine(on, &message.app, &message.executor, &diagnosis(&message), data)
+        };
+        let mut examination = self.on_lane(&lane, examine).await?.map_err(refused)?;
         let deadline = tokio::time::Instant::now() + self.shared.stalled_timeout();
         let cause = loop {
             let lane = match &examination {
@@ -557,25 +566,19 @@ impl Session {
         self.refuse(&Refusal::Unexpected { message: message.name() })
     }
 
-    /// Runs what concerns more than one disk.
-    async fn across_disks<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
-    ) -> Result<T, Failure> {
-        self.on_lane(self.shared.store.roots().across(), work).await
-    }
-
     /// Runs what waits for a disk.
     async fn on_lane<T: Send + 'static>(
         &self,
         lane: &Lane,
         work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        on_lane(&self.shared, &self.memory, lane, work).await.map_err(|missing| match missing {
-            Missing::Failed(text) => text,
-            Missing::Absent => Refusal::NoSuchChunk.text(),
-        })
+        Ok(on_lane(&self.shared, &self.memory, lane, work).await?)
     }
+}
+
+fn diagnosis(message: &DiagnoseCorruption) -> Diagnosis<'_> {
+    let DiagnoseCorruption { shuffle, map, reduce, checksum, .. } = *message;
+    Diagnosis { shuffle, map, reduce, checksum, algorithm: &message.algorithm }
 }
 
 /// Why there is no chunk.
@@ -584,6 +587,15 @@ enum Missing {
     Absent,
     /// With the text for the peer.
     Failed(Failure),
+}
+
+impl From<Missing> for Failure {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Failed(text) => text,
+            Missing::Absent => Refusal::NoSuchChunk.text(),
+        }
+    }
 }
 
 /// Whether the open data file is still as long as it was when the map output was found: what was truncated
@@ -600,6 +612,9 @@ fn is_whole(region: &Result<Region, LookupError>) -> bool {
 }
 
 /// Runs `work` on the lane of its disk, and gives up on a disk that does not answer.
+///
+/// The peer is told, and its connection stays. Spark's reader takes such an answer for a lost block, and has it computed
+/// again; it would try again where the connection ends, with all blocks that are under way on it, from healthy disks, too.
 async fn on_lane<T: Send + 'static>(
     shared: &Arc<Shared>,
     memory: &SegmentPool,
@@ -607,23 +622,12 @@ async fn on_lane<T: Send + 'static>(
     work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
 ) -> Result<T, Missing> {
     let store = Arc::clone(&shared.store);
-    let tenant = memory.tenant();
-    let done = lane.run_for(&tenant, move |on| work(on, &store));
-    let timeout = shared.stalled_timeout();
-    match tokio::time::timeout(timeout, done).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => {
-            warn!(%error, "a disk request was lost");
-            Err(Missing::Failed(Refusal::DiskLost.text()))
-        }
-        Err(_) => {
-            warn!(
-                ?timeout,
-                "a disk did not answer; are all spark.sealed.disk.threads waiting for a dead one?"
-            );
-            Err(Missing::Failed(Refusal::DiskSilent.text()))
-        }
-    }
+    let patience = shared.patience(lane);
+    let done = lane.run_within(&memory.tenant(), Some(patience), move |on| work(on, &store)).await;
+    done.map_err(|error| {
+        shared.metrics.block_failed("disk");
+        Missing::Failed(shared.unanswered("a request", error))
+    })
 }
 
 /// Finds a map output: on the spot where it is known, else on the lanes of its disks.

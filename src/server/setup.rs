@@ -19,7 +19,7 @@ use super::streams::StreamIds;
 use super::succession::Succession;
 use super::{Server, Shared, merging, recovery, reload};
 use crate::applications::{ApplicationLimits, Applications};
-use crate::disk::{BlockStore, DiskLimits, Proof, RegistryLimits, Roots};
+use crate::disk::{BlockStore, DiskLimits, LOOK_THREADS, Proof, RegistryLimits, Roots};
 use crate::keys::Secrets;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::Store;
@@ -38,8 +38,9 @@ const MATERIAL: usize = 1;
 /// Threads for what operators tell.
 const TOLD: usize = 4;
 
-/// Threads for what has a lane of its own elsewhere (secrets, keys, recovery store, cluster managers).
-const OTHERS: usize = 16;
+/// Threads for what has a lane of its own elsewhere (secrets, keys, recovery store, cluster managers), and for paths that
+/// nobody knows.
+const OTHERS: usize = 24;
 
 /// Segments kept for the next transfer while nobody uses them.
 const KEPT_SEGMENTS: usize = 32;
@@ -60,8 +61,9 @@ impl Server {
     /// Threads are made when they are needed.
     pub fn blocking_threads(config: &ServerConfig) -> usize {
         // One lane a root, and the one for what concerns several.
-        let disks = (config.roots.paths.len() + 1) * config.disk_threads;
-        disks + SLOW_LANE + DERIVATIONS + MATERIAL + TOLD + OTHERS
+        let roots = config.roots.paths.len();
+        let disks = (roots + 1) * Lane::most_threads(config.disk_threads) + roots * LOOK_THREADS;
+        disks + SLOW_LANE + DERIVATIONS + Lane::most_threads(MATERIAL) + TOLD + OTHERS
     }
 }
 
@@ -81,7 +83,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         None => Secrets::from_source(source),
     };
     let roots = Roots::open(&config.roots.paths)?
-        .with_threads(config.disk_threads)
+        .with_threads(config.disk_threads, config.disk_timeout)
         .with_app_scope(config.app_scoped_dirs);
     let clears = clears(config, &secrets);
     let store = Arc::new(BlockStore::new(roots, disk_limits(config, clears)));
@@ -145,7 +147,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         metrics,
         slow_lane: Lane::new(SLOW_LANE),
         derivations: Lane::new(DERIVATIONS),
-        material: Lane::new(MATERIAL),
+        material: Lane::new(MATERIAL).with_patience(config.disk_timeout),
         told: Lane::new(TOLD),
         draining: CancellationToken::new(),
         succession: Succession::default(),

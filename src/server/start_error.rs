@@ -2,9 +2,9 @@
 
 use sealed_shuffle_config::{AnyKey as _, keys};
 use sealed_shuffle_protocol::crypto::random::RandomError;
+use sealed_shuffle_transport::lane::LaneError;
 use sealed_shuffle_transport::tls::MaterialError;
 use thiserror::Error;
-use tokio::task::JoinError;
 
 use crate::disk::RootError;
 use crate::keys::DirectoryError;
@@ -25,8 +25,16 @@ impl StartError {
             Cause::Random(_) | Cause::Recovery(_) => false,
             // A program that gives the key and certificates may give them later.
             Cause::Tls(error) => error.issue().subject != keys::TLS_COMMAND.name(),
-            Cause::Root(_) | Cause::Secrets(_) => true,
+            Cause::Root(error) => error.is_lasting(),
+            Cause::Secrets(_) => true,
         }
+    }
+}
+
+impl StartError {
+    /// Whether the next start may do without anybody changing something: no root can be used yet.
+    pub fn is_too_early(&self) -> bool {
+        matches!(&self.0, Cause::Root(error) if !error.is_lasting())
     }
 }
 
@@ -50,7 +58,7 @@ pub(super) enum Cause {
     State(#[from] StateError),
     /// What was recovered could not be taken up.
     #[error("what was known before the restart could not be taken up: {0}")]
-    Recovery(JoinError),
+    Recovery(LaneError),
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),

@@ -47,15 +47,25 @@ struct OpenPush {
 
 #[derive(Debug)]
 enum Arrival {
-    /// A block of `len` bytes begins; `lane` is that of the disk it goes to.
+    /// A block of `len` bytes begins.
     Header {
         request: RequestId,
         push: PushBlockStream,
         len: u64,
-        lane: Lane,
+        taking: Taking,
     },
     Piece(Bytes),
     End,
+}
+
+/// How a block is taken.
+#[derive(Debug)]
+pub(super) struct Taking {
+    /// That of the disk that it goes to.
+    pub(super) lane: Lane,
+    /// Whether it goes to a partition. If not, since a disk takes no files, its bytes are dropped, and the peer is told that
+    /// the block is not merged.
+    pub(super) is_merged: bool,
 }
 
 /// What the peer is told.
@@ -84,9 +94,9 @@ pub(super) struct Work {
 }
 
 impl Uploads {
-    /// A block of `len` bytes begins, whose disk has `lane`.
-    pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64, lane: Lane) {
-        self.gathered.push(Arrival::Header { request, push, len, lane });
+    /// A block of `len` bytes begins.
+    pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64, taking: Taking) {
+        self.gathered.push(Arrival::Header { request, push, len, taking });
     }
 
     pub(super) fn piece(&mut self, piece: Bytes) {
@@ -147,7 +157,7 @@ impl Arrival {
     /// The lane of its disk, where it begins a block.
     fn lane(&self) -> Option<&Lane> {
         match self {
-            Self::Header { lane, .. } => Some(lane),
+            Self::Header { taking, .. } => Some(&taking.lane),
             Self::Piece(_) | Self::End => None,
         }
     }
@@ -156,15 +166,6 @@ impl Arrival {
         match self {
             Self::Piece(piece) => piece.len(),
             Self::Header { .. } | Self::End => 0,
-        }
-    }
-}
-
-impl Drop for OpenPush {
-    /// A push that is lost gives its place up, which may take waiting for a disk that another one writes to.
-    fn drop(&mut self) {
-        if let Some(push) = self.push.take().filter(Push::is_merging) {
-            self.lane.send(move |_| drop(push));
         }
     }
 }
@@ -183,13 +184,19 @@ impl Work {
                 return worked;
             }
             match arrived {
-                Arrival::Header { request, push, len, lane } => match merger.begin(on, &push, len) {
-                    Ok(push) => worked.open = Some(OpenPush { request, push: Some(push), lane }),
-                    Err(refused) => {
-                        worked.answers.push(Answer::Last(request, refused));
-                        return worked;
+                Arrival::Header { request, push, len, taking: Taking { lane, is_merged } } => {
+                    let begun = match is_merged {
+                        true => merger.begin(on, &push, len),
+                        false => merger.leave_out(&push),
+                    };
+                    match begun {
+                        Ok(push) => worked.open = Some(OpenPush { request, push: Some(push), lane }),
+                        Err(refused) => {
+                            worked.answers.push(Answer::Last(request, refused));
+                            return worked;
+                        }
                     }
-                },
+                }
                 Arrival::End => worked.complete(on),
                 Arrival::Piece(_) => {}
             }

@@ -13,6 +13,7 @@ use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_transport::pot::PotFigures;
 use sealed_shuffle_transport::wire::WireCounters;
 
+use super::disks::{DiskMetrics, DiskSnapshot};
 use super::merging::MergeMetrics;
 use super::numbers;
 use super::remains::RemainsMetrics;
@@ -168,6 +169,8 @@ pub struct Snapshot {
     pub shares: Vec<(&'static str, PotFigures)>,
     /// What applications leave behind, and how much of the disks they use.
     pub remains: Figures,
+    /// Each disk.
+    pub disks: Vec<DiskSnapshot>,
 }
 
 /// Figures of the table of applications.
@@ -229,6 +232,7 @@ pub struct Metrics {
     state: StateMetrics,
     shares: ShareMetrics,
     remains: RemainsMetrics,
+    disks: DiskMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -284,6 +288,7 @@ impl Metrics {
             state: StateMetrics::default(),
             shares: ShareMetrics::default(),
             remains: RemainsMetrics::default(),
+            disks: DiskMetrics::default(),
         };
         metrics.register();
         metrics
@@ -324,6 +329,7 @@ impl Metrics {
         self.merging.register(registry);
         self.shares.register(registry);
         self.remains.register(registry);
+        self.disks.register(registry);
         self.state.register(registry);
         let gauges = &self.gauges;
         registry.register(
@@ -467,6 +473,7 @@ impl Metrics {
         self.state.set(snapshot.state.unwrap_or_default());
         self.shares.set(&snapshot.shares);
         self.remains.set(&snapshot.remains);
+        self.disks.set(&snapshot.disks);
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)

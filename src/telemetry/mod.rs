@@ -2,6 +2,7 @@
 //!
 //! The server makes one [`Metrics`] and passes it down; nothing here is global.
 
+mod disks;
 mod merging;
 mod metrics;
 mod numbers;
@@ -9,4 +10,5 @@ mod remains;
 mod shares;
 mod state;
 
+pub use disks::DiskSnapshot;
 pub use metrics::{ApplicationCounts, Metrics, RefusalReason, RequestKind, SecretUsed, Snapshot};

@@ -29,8 +29,8 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Where they may stand, and why. A name that ends in a slash is a directory.
-const PLACES: [(&str, &str, &str); 28] = [
-    ("transport/src", "lane.rs", "it is where blocking threads come from"),
+const PLACES: [(&str, &str, &str); 29] = [
+    ("transport/src", "lane.rs", "it is where threads that wait come from"),
     ("transport/src", "program.rs", "its threads move the pipes of a helper program, which has a deadline"),
     ("transport/src", "region/", "it looks at open descriptors, which waits for no path"),
     ("transport/src", "wire/socket.rs", "sendfile from an open descriptor, after the page cache was asked"),
@@ -56,6 +56,7 @@ const PLACES: [(&str, &str, &str); 28] = [
     ("src", "state/", "runs on the lane of the recovery store, and on the thread of its writer"),
     ("src", "inspect/", "serves the command of that name alone"),
     ("src", "commands/", "a command's thread is its own"),
+    ("src", "confinement/landlock.rs", "looks at roots before the process serves, each for a bounded time"),
     ("src", "confinement/seccomp.rs", "asks the kernel before the process has threads"),
     ("src", "local_socket.rs", "binds sockets at start, and removes them at the end"),
     ("src", "takeover/mod.rs", "takes an OnLane"),

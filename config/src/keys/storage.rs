@@ -1,10 +1,12 @@
 //! Files that are served, and what a server keeps of them.
 
+use std::time::Duration;
+
 use crate::ByteCount;
 use crate::key::DefaultValue::{Text as Is, Unset};
 use crate::key::Reader::Serve;
 use crate::key::{AnyKey, Key};
-use crate::value::{Bool, Int, LARGEST, List, Size, SizeUnit, Text};
+use crate::value::{Bool, Int, LARGEST, List, Size, SizeUnit, Text, Time};
 
 keys! {
     STORAGE:
@@ -70,6 +72,16 @@ keys! {
         Serve,
         "Threads that wait for the disk of each root when the page cache has not got the bytes; about two per spindle or \
          more per SSD.",
+    );
+
+    /// Deadline of a call to a disk.
+    pub static DISK_TIMEOUT: Key<Time> = Key::new(
+        "spark.sealed.disk.timeout",
+        Time::ours(Duration::from_secs(1), Duration::from_secs(3600)),
+        Is("30s"),
+        Serve,
+        "A call to a disk that takes longer is given up, with the wait for its turn: its thread is replaced, and the disk \
+         counts as hung while it does not come back. Reads of other disks do not wait for it.",
     );
 
     /// Cache of descriptors.

@@ -1,17 +1,21 @@
 //! Whose application it is, guessed from the directories that its executors register.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
 
 use sealed_shuffle_transport::lane::OnLane;
 
+use crate::disk::{Registration, Roots};
+
 /// The owner of the first directory that tells one: under YARN the name in its path, which stands after `usercache`
 /// (ContainerLocalizer, Hadoop 3), elsewhere the owner of the directory.
-pub(in crate::applications) fn owner<'a>(
+pub(in crate::applications) fn owner(
     on: &OnLane,
-    dirs: impl IntoIterator<Item = &'a str>,
+    registration: &Registration,
+    roots: &Roots,
 ) -> Option<String> {
-    dirs.into_iter().find_map(|dir| in_path(Path::new(dir)).or_else(|| on_disk(on, Path::new(dir))))
+    let dirs = registration.dirs();
+    let in_path = || dirs.iter().find_map(|dir| in_path(Path::new(dir.text())));
+    in_path().or_else(|| dirs.iter().find_map(|dir| roots.owner(on, dir)).map(name))
 }
 
 fn in_path(dir: &Path) -> Option<String> {
@@ -23,10 +27,9 @@ fn in_path(dir: &Path) -> Option<String> {
     }
 }
 
-fn on_disk(_: &OnLane, dir: &Path) -> Option<String> {
-    let uid = std::fs::symlink_metadata(dir).ok()?.uid();
+fn name(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    Some(name_of(uid, &users).map_or_else(|| format!("uid {uid}"), str::to_owned))
+    name_of(uid, &users).map_or_else(|| format!("uid {uid}"), str::to_owned)
 }
 
 /// The name of a user in the format of passwd(5).
@@ -42,11 +45,19 @@ fn name_of(uid: u32, users: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn owner_of(root: &Path, dir: &str) -> Option<String> {
+        let (roots, on) = (Roots::open([root]).unwrap(), OnLane::here());
+        let dir = roots.accept(&on, root.join(dir).to_str().unwrap()).unwrap();
+        owner(&on, &Registration::new(vec![dir], 64, "sort"), &roots)
+    }
+
     #[test]
     fn yarn_names_the_user_in_the_path() {
-        let dirs = ["/data/usercache/alice/appcache/application_1_1/blockmgr-1"];
-        assert_eq!(owner(&OnLane::here(), dirs), Some("alice".to_owned()));
-        assert_eq!(owner(&OnLane::here(), ["/none/usercache/.."]), None);
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().canonicalize().unwrap();
+        let dir = "usercache/alice/appcache/application_1_1/blockmgr-1";
+        assert_eq!(owner_of(&root, dir), Some("alice".to_owned()));
+        assert_eq!(owner_of(&root, "usercache"), None);
     }
 
     #[test]
@@ -55,7 +66,8 @@ mod tests {
         assert_eq!(name_of(185, users), Some("spark"));
         assert_eq!(name_of(7, users), None);
         let temp = tempfile::tempdir().unwrap();
-        assert!(owner(&OnLane::here(), [temp.path().to_str().unwrap()]).is_some());
-        assert_eq!(owner(&OnLane::here(), ["/nowhere/at/all"]), None);
+        let root = temp.path().canonicalize().unwrap();
+        assert!(owner_of(&root, "").is_some());
+        assert_eq!(owner_of(&root, "nowhere/at/all"), None);
     }
 }

@@ -186,7 +186,7 @@ fn after_an_executor_what_is_served_stays_with_the_directories() {
 
 #[test]
 fn a_directory_that_became_a_link_is_refused_by_both_ways_of_confinement() {
-    let detected = Tree::new().roots.disks()[0].confinement();
+    let detected = Tree::new().roots.disks()[0].confinement().unwrap();
     for confinement in [detected, Confinement::Walk] {
         let Tree { roots, root, _temp } = Tree::with_blocks("kept");
         let tree = Tree { roots: roots.with_confinement(confinement), root, _temp };

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::fixture::{app, executor, on, text};
 use crate::disk::claims::CLAIM_BYTES;
 use crate::disk::{
-    DirRefused, Executors, LocalDir, Proof, RegisterRefused, Registered, Registration, RegistryLimits,
-    RootError, Roots,
+    DirRefused, Executors, Health, LocalDir, Presence, Proof, RegisterRefused, Registered, Registration,
+    RegistryLimits, RootError, Roots, Watch,
 };
 
 struct TwoRoots {
@@ -128,16 +128,43 @@ fn roots_fail_by_name() {
     assert!(matches!(Roots::open([""; 0]), Err(RootError::None)));
 }
 
-#[test]
-fn notices_a_root_that_was_made_anew() {
+#[tokio::test]
+async fn root_that_was_made_anew_is_taken_up() {
     let two = TwoRoots::new();
-    let replaced = || -> Vec<bool> { two.roots.disks().iter().map(|disk| disk.is_replaced(&on())).collect() };
-    assert_eq!(replaced(), [false, false]);
+    let disk = &two.roots.disks()[1];
+    assert_eq!(disk.watch().await, Watch::default());
     fs::remove_dir_all(two.base.join("r2")).unwrap();
-    assert_eq!(replaced(), [false, true]);
+    let Watch { change, taken_up } = disk.watch().await;
+    let (before, condition) = change.unwrap();
+    assert_eq!((before, condition.health, taken_up), (Health::Ok, Health::Missing, false));
+    assert!(condition.why.contains("does not exist"), "{condition}");
+    assert!(disk.lane().is_shut().unwrap().contains("missing"));
+    assert_eq!(disk.watch().await, Watch::default(), "a change is told once");
     fs::create_dir(two.base.join("kept")).unwrap();
     fs::create_dir(two.base.join("r2")).unwrap();
-    assert_eq!(replaced(), [false, true]);
+    let Watch { change, taken_up } = disk.watch().await;
+    assert_eq!((change.unwrap().1.health, taken_up), (Health::Ok, true));
+    assert!(disk.lane().is_shut().is_none());
+}
+
+#[test]
+fn directory_on_a_root_that_is_not_there_is_taken_by_its_text() {
+    let temp = tempfile::tempdir().unwrap();
+    let base = temp.path().canonicalize().unwrap();
+    fs::create_dir(base.join("r1")).unwrap();
+    let roots = Roots::open([base.join("r1"), base.join("r2")]).unwrap();
+    assert_eq!(roots.disks()[1].health(), Health::Missing);
+    let text = |below: &str| base.join(below).to_str().unwrap().to_owned();
+    let dir = roots.accept(&on(), &text("r2/a/blockmgr-1")).unwrap();
+    assert_eq!((dir.relative(), dir.existed(), dir.may_exist()), ("a/blockmgr-1", false, true));
+    assert_eq!(roots.presence(&on(), &dir), Presence::Unknown, "its application does not end for that");
+    assert!(roots.accept(&on(), &text("r2/../r3/x")).is_err());
+    assert!(matches!(roots.accept(&on(), &text("r3/x")), Err(DirRefused::NotUnderRoot { .. })));
+    // What was accepted before a restart keeps its place.
+    let elsewhere = roots.accept_again(&on(), &app(), &text("r3/x")).unwrap();
+    assert!(!elsewhere.has_root() && !elsewhere.may_exist());
+    assert!(roots.disk(&elsewhere).lane().is_shut().is_some());
+    assert_eq!(elsewhere.text(), text("r3/x"));
 }
 
 #[test]

@@ -22,6 +22,9 @@ impl LookupError {
                     .into()
             }
             Self::NoDirectories { .. } => "java.lang.ArithmeticException: / by zero".into(),
+            // A read that fails so is computed again. Closing the connection would have it tried again, with all else that
+            // the connection carries.
+            Self::Disk { why, .. } => io(why),
             Self::Index { source } => failed_to_open(source.path()),
             Self::IndexTooLarge { path, .. } | Self::Changing { path } => failed_to_open(path),
             Self::OutOfBounds { .. } => "java.lang.IndexOutOfBoundsException".into(),
@@ -86,6 +89,9 @@ impl DirRefused {
                 "localDirs entry is not within application {}'s directory: {dir}",
                 app.as_str()
             )),
+            Self::Unanswered { dir } => {
+                io(format_args!("localDirs entry cannot be looked at, since a disk does not answer: {dir}"))
+            }
             Self::NotUnderRoot { dir } => illegal_argument(format_args!(
                 "localDirs entry is not under any of the service's local directories: {dir}"
             )),

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::shown::Shown;
+use sealed_shuffle_transport::lane::LaneError;
 use sealed_shuffle_transport::pot::UsedUp;
 use tracing::{Level, debug, warn};
 
@@ -97,10 +98,8 @@ pub(super) enum Refusal {
     AnswerTooLarge { most: u64 },
     /// An answer that cannot be put together.
     Unanswerable(String),
-    /// Work on a disk that was cut short.
-    DiskLost,
-    /// A disk that does not answer.
-    DiskSilent,
+    /// Work that waits for a disk that does not answer, or is known to be down.
+    Disk(LaneError),
 }
 
 /// How a refusal is counted.
@@ -179,8 +178,8 @@ impl Refusal {
                 "the directories of these executors take more than {most} bytes: ask for fewer executors at once"
             )),
             Self::Unanswerable(why) => illegal_state(why),
-            Self::DiskLost => io("the disk request was lost"),
-            Self::DiskSilent => io("the disk did not answer"),
+            Self::Disk(LaneError::Shut { why }) => io(why),
+            Self::Disk(error) => io(format_args!("a disk did not answer: {error}")),
         }
     }
 
@@ -228,8 +227,7 @@ impl Refusal {
             | Self::Undecodable(_)
             | Self::DuplicateExecutor { .. }
             | Self::Unanswerable(_)
-            | Self::DiskLost
-            | Self::DiskSilent => Count::Nothing,
+            | Self::Disk(_) => Count::Nothing,
         }
     }
 
@@ -304,8 +302,7 @@ impl Refusal {
             | Self::AnswerTooLarge { .. }
             | Self::Unanswerable(_)
             // They are said where they are found.
-            | Self::DiskLost
-            | Self::DiskSilent => None,
+            | Self::Disk(_) => None,
         }
     }
 

@@ -81,7 +81,10 @@ pub fn read_blocking(
     loop {
         match read.run(bufs, ReadWriteFlags::empty()) {
             Ok(0) if has_room(bufs) => return Err(read.truncated()),
-            Ok(n) => return Ok(n),
+            Ok(n) => {
+                read.file.lane().moved_bytes();
+                return Ok(n);
+            }
             Err(Errno::INTR) => {}
             Err(errno) => return Err(read.failed(errno)),
         }
@@ -152,6 +155,7 @@ impl<'a> Read<'a> {
     }
 
     fn failed(&self, errno: Errno) -> ReadError {
+        self.file.lane().failed(errno);
         ReadError::Io { path: self.file.path().clone(), position: self.position, errno }
     }
 }

@@ -40,7 +40,7 @@ use thiserror::Error;
 use super::pool::{PooledSegment, SMALL, SegmentPool};
 use super::pull::{Pull, PullError};
 use super::stack::Stack;
-use crate::lane::{Lane, OnLane};
+use crate::lane::{Lane, LaneError, OnLane};
 use crate::region::{OpenFile, ReadError, ReadNow, Region, is_at_hand, read_blocking, read_now};
 
 /// One item of the output.
@@ -127,9 +127,9 @@ pub enum OutboxError {
     /// A layer refused to seal.
     #[error(transparent)]
     Cipher(#[from] CipherError),
-    /// The thread that read or sealed for us died.
-    #[error("work on another thread was lost: {0}")]
-    Lost(#[from] tokio::task::JoinError),
+    /// The thread that reads or seals for us died, or waits for a disk that does not answer.
+    #[error("a block stopped in its midst: {0}")]
+    Lane(#[from] LaneError),
 }
 
 /// Everything that waits to be written on one connection, in order.
