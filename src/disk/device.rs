@@ -21,7 +21,7 @@ use sealed_shuffle_transport::pot::Tenant;
 use sealed_shuffle_transport::region::Identity;
 
 use super::files::Files;
-use super::health::{Condition, Facts, Health, Look, SLOW_LOOK, judge};
+use super::health::{Condition, Facts, Health, Look, SLOW_LOOK, Space, judge};
 use super::index_cache::IndexCache;
 use super::root_error::RootError;
 use crate::confined::{self, Confinement, Links, OpenFailure};
@@ -62,15 +62,6 @@ pub(super) struct Root {
     inode: u64,
     /// Places on its path where another file system begins.
     mounts: usize,
-}
-
-/// Bytes of the file system that a root lies on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Space {
-    /// All that there are.
-    pub total: u64,
-    /// Those that a process without privileges can still write.
-    pub free: u64,
 }
 
 /// What became of a disk since it was looked at last.

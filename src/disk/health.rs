@@ -19,8 +19,6 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use sealed_shuffle_transport::lane::{CallFigures, TroubleFigures};
 
-use super::device::Space;
-
 /// How a disk is.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Health {
@@ -121,6 +119,15 @@ impl fmt::Display for Condition {
             why => write!(f, "{}: {why}", self.health),
         }
     }
+}
+
+/// Bytes of the file system that a root lies on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Space {
+    /// All that there are.
+    pub total: u64,
+    /// Those that a process without privileges can still write.
+    pub free: u64,
 }
 
 /// What a look at a root has found.

@@ -61,13 +61,13 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-pub use device::{Disk, LOOK, LOOK_THREADS, PATIENCE, Space, Watch};
+pub use device::{Disk, LOOK, LOOK_THREADS, PATIENCE, Watch};
 pub use diagnose::{Diagnosis, Examination};
 pub use executors::{
     AppSummary, ClearingTurn, Entry, Executors, Finding, FindingReason, Leaver, LeftBy, Proof,
     RegisterRefused, Registered, Registration, RegistryLimits,
 };
-pub use health::{Condition, Health};
+pub use health::{Condition, Health, Space};
 pub use limits::DiskLimits;
 pub use lookup_error::LookupError;
 pub use map_output::MapOutput;

@@ -21,7 +21,7 @@ use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::settings::MergeSettings;
 use super::shares::{Accounts, Pots};
 use super::store::{AppStore, Store};
-use crate::disk::{BlockStore, Disk, Proof, Roots};
+use crate::disk::{BlockStore, DirRefused, Disk, LocalDir, Proof, Roots};
 
 /// Figures of merging, under the names that Spark gives them (push-merge metrics since Spark 3.4).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -230,9 +230,14 @@ impl Merger {
     /// registered. What was being merged is forgotten: the next push makes its files anew.
     pub fn restore(&self, on: &OnLane, known: Remembered, blocks: &BlockStore) -> Result<(), MergeError> {
         let roots = blocks.roots();
-        let dirs =
-            known.dirs.iter().map(|dir| roots.accept_again(on, &known.app, dir)).collect::<Result<_, _>>();
-        let dirs = Arc::new(MergeDirs::new(dirs.map_err(MergeError::Dir)?, known.sub_dirs));
+        let again = known.dirs.iter().map(|dir| roots.accept_again(on, &known.app, dir));
+        let dirs: Vec<LocalDir> = again.collect::<Result<_, _>>().map_err(MergeError::Dir)?;
+        if let Some(dir) = dirs.first()
+            && !dirs.iter().any(LocalDir::has_root)
+        {
+            return Err(MergeError::Dir(DirRefused::NotUnderRoot { dir: dir.text().into() }));
+        }
+        let dirs = Arc::new(MergeDirs::new(dirs, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
         let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;
         let executors = blocks.executors();

@@ -902,7 +902,7 @@ mod tests {
             disk.runtime.block_on(async {
                 let chunk = |merger: &Arc<Merger>| {
                     let merger = Arc::clone(merger);
-                    let lane = Lane::new(1);
+                    let lane = disk.blocks.roots().disks()[0].lane().clone();
                     async move { lane.run(move |on| merger.chunk(on, &partition(), 0).map(drop)).await }
                 };
                 let began = Instant::now();

@@ -136,7 +136,11 @@ fn the_journal_forgets_attempts_that_are_over() {
 fn directories_are_judged_anew_on_the_way_back() {
     let (fixture, kept) = with_journal();
     let mut known = kept.all().remove(0);
+    // One that lies beneath no root any more keeps its place among the others.
     known.dirs[0] = "/somewhere/else".to_owned();
+    merger(&fixture).restore(&OnLane::here(), known, &fixture.blocks).unwrap();
+    let mut known = kept.all().remove(0);
+    known.dirs.iter_mut().for_each(|dir| *dir = "/somewhere/else".to_owned());
     let refused = merger(&fixture).restore(&OnLane::here(), known, &fixture.blocks).unwrap_err();
     assert!(refused.spark_text().contains("not under any of the service's local directories"), "{refused}");
 }
