@@ -237,7 +237,7 @@ impl LocalDir {
     }
 
     /// Position of its disk among the configured ones.
-    pub(super) fn disk_number(&self) -> usize {
+    pub(crate) fn disk_number(&self) -> usize {
         usize::from(self.root.0)
     }
 

@@ -9,7 +9,7 @@
 //! Origin: `RemoteBlockPushResolver.AppShufflePartitionInfo`, Spark 4.3.0.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use roaring::RoaringBitmap;
 use sealed_shuffle_transport::lane::OnLane;
@@ -43,6 +43,16 @@ impl Partition {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the files, also beneath a writer; false where somebody is at work there, and may wait for a disk.
+    pub(super) fn try_close(&self) -> bool {
+        match self.0.try_lock() {
+            Ok(mut state) => state.close(),
+            Err(TryLockError::Poisoned(state)) => state.into_inner().close(),
+            Err(TryLockError::WouldBlock) => return false,
+        }
+        true
     }
 }
 
@@ -85,6 +95,8 @@ pub(super) enum Files {
     Open(Box<dyn PartitionWriter>),
     /// The files are finalized or deleted, or were never made because there was no place.
     Closed,
+    /// Something bears the names of its files, and may have been finalized: nothing is merged here.
+    InDoubt,
 }
 
 /// A push that writes.
@@ -178,12 +190,11 @@ impl State {
         }
         match std::mem::replace(&mut self.files, Files::Closed) {
             Files::Open(files) => Ok(Finalization { merged, len: files.finalize(on)? }),
-            Files::None | Files::Closed => Err(closed()),
+            Files::None | Files::Closed | Files::InDoubt => Err(closed()),
         }
     }
 
-    /// Closes the files, also beneath a writer.
-    pub(super) fn close(&mut self) {
+    fn close(&mut self) {
         self.files = Files::Closed;
         self.place = None;
         self.charged.clear();
@@ -201,7 +212,7 @@ impl State {
     fn open(&mut self) -> io::Result<&mut Box<dyn PartitionWriter>> {
         match &mut self.files {
             Files::Open(files) => Ok(files),
-            Files::None | Files::Closed => Err(closed()),
+            Files::None | Files::Closed | Files::InDoubt => Err(closed()),
         }
     }
 }

@@ -32,7 +32,7 @@ use tracing::warn;
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
-use super::store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
+use super::store::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::Roots;
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind};
 use crate::sealed_files::{
@@ -105,6 +105,7 @@ impl Store for SealedMerges {
     fn application(
         &self,
         app: &AppId,
+        attempt: i32,
         dirs: &Arc<MergeDirs>,
         key: Option<WrappedKey>,
     ) -> Result<Arc<dyn AppStore>, String> {
@@ -112,7 +113,7 @@ impl Store for SealedMerges {
             Some(key) => key,
             None => self.keys.at_hand(app, None).map_err(|error| error.for_peer())?.wrapped.clone(),
         };
-        let place = MergedFiles::new(self.keys.ring.context(app), dirs.dirs(), dirs.sub_dirs());
+        let place = MergedFiles::new(self.keys.ring.context(app), attempt, dirs.dirs(), dirs.sub_dirs());
         Ok(Arc::new(AppFiles {
             app: app.clone(),
             place: Arc::new(place),
@@ -236,11 +237,16 @@ impl AppStore for AppFiles {
         Some(&self.key)
     }
 
-    fn create(&self, on: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
+    fn create(&self, on: &OnLane, partition: &PartitionId) -> Result<Box<dyn PartitionWriter>, CreateError> {
         let key = self.keys.at_hand(&self.app, Some(&self.key)).map_err(io::Error::other)?;
         let made = self.files.create(on, &self.place, partition.merged, &key.key, &key.wrapped);
+        let made = made.map_err(|error| match error {
+            StoredError::Finalized { .. } => CreateError::Finalized,
+            StoredError::InDoubt { .. } => CreateError::InDoubt { why: error.to_string() },
+            error => CreateError::Failed(io_error(error)),
+        });
         Ok(Box::new(Writer {
-            writer: made.map_err(io_error)?,
+            writer: made?,
             key,
             place: Arc::clone(&self.place),
             files: Arc::clone(&self.files),
@@ -260,17 +266,19 @@ impl AppStore for AppFiles {
         Ok(Arc::new(Reader::new(opened, &self.place, &self.files, &self.buffers)))
     }
 
-    fn delete(&self, on: &OnLane, partition: &PartitionId) -> io::Result<()> {
-        self.files.remove(on, &self.place, partition.merged).map(|_| ()).map_err(io_error)
+    fn delete(&self, on: &OnLane, disk: usize, partition: &PartitionId) -> io::Result<()> {
+        self.files.remove_on(on, disk, &self.place, partition.merged).map(|_| ()).map_err(io_error)
     }
 
-    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs) -> io::Result<()> {
+    fn delete_all(&self, on: &OnLane, disk: usize, dirs: &MergeDirs) -> io::Result<()> {
         self.files.forget(&self.app);
-        for dir in dirs.dirs() {
-            let purged = self.roots.purge(on, dir, |name| is_file_of(&self.app, name));
-            purged.map_err(io::Error::other)?;
+        let mut failed = Ok(());
+        for dir in dirs.on_disk(disk) {
+            if let Err(error) = self.roots.purge(on, dir, |name| is_file_of(&self.app, name)) {
+                failed = Err(io::Error::other(error));
+            }
         }
-        Ok(())
+        failed
     }
 }
 

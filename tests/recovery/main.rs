@@ -4,8 +4,10 @@
 
 mod content;
 mod embedded;
+mod finality;
 mod keys;
 mod killing;
+mod mounts;
 mod place;
 mod random;
 mod tampering;

@@ -38,7 +38,7 @@ fn only_the_newest_attempt_is_taken_up_and_the_others_are_removed() {
     register(&state, "a", "0", &fixture.dir("a/blockmgr-1"));
     for attempt in [1, 3, 2] {
         state.registered(&app("a"), attempt, &fixture.merge_dirs(&["a/merge_manager"]), None);
-        state.finalized(&app("a"), attempt, ShuffleId(0), ShuffleMergeId(attempt));
+        state.finalized(&app("a"), attempt, ShuffleId(0), ShuffleMergeId(attempt)).detach();
     }
     let (state, recovered) = fixture.reopen(&state);
     assert_eq!(recovered.merges.len(), 1);
