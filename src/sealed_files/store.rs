@@ -168,7 +168,7 @@ impl SealedStore {
         let bytes = match self.read(on, place, partition, Kind::Index) {
             Ok(bytes) => bytes,
             Err(error) if error.is_missing() => {
-                // A writer makes the index first and removes it first, so that the others are never there alone.
+                // A writer makes the index first and removes it last, so that the others are never there alone.
                 for kind in [Kind::Meta, Kind::Data] {
                     let other = place.file(partition, kind)?;
                     if self.files.is_there(on, &other)? {
@@ -228,7 +228,8 @@ impl SealedStore {
         is_meant: impl Fn(&OwnFile<'_>) -> bool,
     ) -> Result<bool, StoredError> {
         let mut found = false;
-        for kind in [Kind::Index, Kind::Meta, Kind::Data] {
+        // The index last: as long as it is there, it says what the others are.
+        for kind in [Kind::Data, Kind::Meta, Kind::Index] {
             let file = place.file(partition, kind)?;
             if is_meant(&file) {
                 found |= self.files.remove(on, &file)?;

@@ -90,7 +90,10 @@ impl SealedStore {
             let file = place.file(partition, kind)?;
             Ok::<_, StoredError>(self.files.create(on, &file, headers.of(kind), keep_open)?)
         };
-        // The index first: without it, what is left of an earlier opening is nothing.
+        // What is left of an earlier opening goes before its index does, so that data without an index are in doubt.
+        for kind in [Kind::Data, Kind::Meta] {
+            self.files.remove(on, &place.file(partition, kind)?)?;
+        }
         let index = make(Kind::Index, false)?;
         let meta = make(Kind::Meta, false)?;
         let data = make(Kind::Data, true)?;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::queue::Change;
+use super::change::Change;
 
 /// Most bytes that it holds: some times what a node registers.
 const MOST_BYTES: usize = 64 << 20;

@@ -4,7 +4,8 @@ use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::State;
-use super::queue::{Change, Keep};
+use super::change::Change;
+use super::queue::Keep;
 use super::record::{AttemptRecord, FinalizedRecord};
 use crate::merge::{Journal, MergeDirs};
 use crate::receipt::WriteReceipt;

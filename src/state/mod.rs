@@ -20,7 +20,7 @@
 //! | `seal` | sub-keys, names of records, sealing a value |
 //! | `record` | what a record holds, as bytes |
 //! | `tally` | the sum that tells records that were taken away or put back |
-//! | `queue`, `writer` | group commit |
+//! | `change`, `queue`, `writer` | what is changed; group commit |
 //! | `backlog` | changes that could not be written, until they are |
 //! | `load` | reading everything; `applications` takes it up again |
 //! | [`error`](StateError) | why a store is not opened |
@@ -75,6 +75,7 @@
 //! `RemoteBlockPushResolver.recoveryFile`, Spark 4.3.0, whose stores hold all of this in clear.
 
 mod backlog;
+mod change;
 mod error;
 mod file;
 mod header;
@@ -99,11 +100,12 @@ use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tracing::info;
 
+use self::change::Change;
 pub use self::error::StateError;
 pub use self::file::FILE_NAME;
 pub use self::load::{Recovered, RecoveredExecutor};
 pub use self::queue::StateCounters;
-use self::queue::{Change, Keep, Queue};
+use self::queue::{Keep, Queue};
 use self::record::ExecutorRecord;
 use self::seal::StateKeys;
 use crate::disk::Proof;

@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sealed_shuffle_protocol::ids::ShuffleMergeId;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::backlog::Backlog;
+use super::change::Change;
 use crate::receipt::WriteReceipt;
 
 /// Most lots of changes that wait, and that share a commit.
@@ -100,53 +100,6 @@ pub(super) struct Lot {
 pub(super) struct Batch {
     pub(super) backlog: Vec<Change>,
     pub(super) lots: Vec<Lot>,
-}
-
-/// A change of the records; values are sealed.
-pub(super) enum Change {
-    Put {
-        name: Vec<u8>,
-        value: Vec<u8>,
-    },
-    Delete {
-        name: Vec<u8>,
-    },
-    /// A finalized merge, if it is still this one.
-    DeleteMerge {
-        name: Vec<u8>,
-        merge: ShuffleMergeId,
-    },
-    /// All executors that were registered without proof of identity and whose names begin with `prefix`.
-    DeleteUnproven {
-        prefix: Vec<u8>,
-    },
-    /// All records whose names begin with `prefix`.
-    DeleteAll {
-        prefix: Vec<u8>,
-    },
-}
-
-impl Change {
-    /// Bytes that it takes.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Put { name, value } => name.len() + value.len(),
-            Self::Delete { name } | Self::DeleteMerge { name, .. } => name.len(),
-            Self::DeleteUnproven { prefix } | Self::DeleteAll { prefix } => prefix.len(),
-        }
-    }
-}
-
-impl fmt::Debug for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Put { .. } => "Put",
-            Self::Delete { .. } => "Delete",
-            Self::DeleteMerge { .. } => "DeleteMerge",
-            Self::DeleteUnproven { .. } => "DeleteUnproven",
-            Self::DeleteAll { .. } => "DeleteAll",
-        })
-    }
 }
 
 /// The store in numbers. Counters grow; gauges are as of now.
@@ -404,10 +357,10 @@ mod tests {
         let hangs = queue.take().unwrap();
         queue.lock().in_hand = Some((1, 0, Instant::now().checked_sub(OVERDUE).unwrap()));
         for n in 0..u8::MAX {
-            queue.push(put(n, WAITING_BYTES / 16), Keep::UntilWritten).detach();
+            queue.push(put(n, WAITING_BYTES / 128), Keep::UntilWritten).detach();
         }
         let waiting = queue.lock();
-        assert!(waiting.bytes < WAITING_BYTES && waiting.backlog.len() >= 200);
+        assert!(waiting.bytes < WAITING_BYTES && waiting.backlog.len() >= 100);
         assert!(waiting.unwritten() > 200);
         drop(waiting);
         queue.committed(hangs, &[true], 0, Some(1));

@@ -10,15 +10,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
+use redb::{Database, ReadableTable as _, Table};
+use sealed_shuffle_protocol::ids::ShuffleMergeId;
+use sealed_shuffle_transport::lane::OnLane;
+
+use super::change::Change;
 use super::file::{self, RECORDS};
-use super::queue::{Batch, Change, Queue};
+use super::queue::{Batch, Queue};
 use super::record::{ExecutorRecord, FinalizedRecord, LONGEST};
 use super::seal::{OVERHEAD, StateKeys};
 use super::tally::{self, Tally};
 use crate::disk::Proof;
-use redb::{Database, ReadableTable as _, Table};
-use sealed_shuffle_protocol::ids::ShuffleMergeId;
-use sealed_shuffle_transport::lane::OnLane;
 
 /// Records that the store holds at most: some times the executors, attempts and shuffles that a node has.
 pub(super) const MOST_RECORDS: u64 = 1 << 20;

@@ -242,7 +242,7 @@ fn content(attempt: i32, act: (i32, i32, i32), map: u32) -> Vec<u8> {
 impl Node {
     fn new(is_shared: bool, fsync: Fsync) -> Self {
         let (temp, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        ["1", "2"].map(|disk| fs::create_dir(temp.path().join(disk)).unwrap());
+        ["1", "2"].iter().for_each(|disk| fs::create_dir(temp.path().join(disk)).unwrap());
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (book, fate) = (Arc::new(Book::default()), Arc::new(Fate::default()));

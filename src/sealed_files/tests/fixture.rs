@@ -75,6 +75,12 @@ impl Fixture {
         writer.finalize(&OnLane::here(), Fsync::Never).unwrap()
     }
 
+    /// The same in the place of what is there.
+    pub(super) fn finalized_anew(&self, reduce: i32, chunks: &[&[u8]]) -> FinalizedFiles {
+        self.store.remove(&OnLane::here(), &self.place, partition(reduce)).unwrap();
+        self.finalized(reduce, chunks)
+    }
+
     pub(super) fn open(&self, reduce: i32) -> Result<SealedPartition, StoredError> {
         self.store.open(&OnLane::here(), &self.place, partition(reduce), &key())
     }

@@ -104,10 +104,10 @@ fn a_block_that_lost_a_piece_is_not_committed() {
 #[test]
 fn a_chunk_whose_end_could_not_be_written_goes_on() {
     let fixture = Fixture::new();
-    for kind in [Kind::Index, Kind::Meta] {
-        let mut writer = fixture.create(1);
+    for (reduce, kind) in [(1, Kind::Index), (2, Kind::Meta)] {
+        let mut writer = fixture.create(reduce);
         writer.block(b"one");
-        let path = fixture.path(1, kind);
+        let path = fixture.path(reduce, kind);
         let away = path.with_extension("away");
         fs::rename(&path, &away).unwrap();
         assert!(writer.close_chunk(&OnLane::here(), b"lost").unwrap_err().is_missing());
@@ -115,7 +115,7 @@ fn a_chunk_whose_end_could_not_be_written_goes_on() {
         writer.block(b"two");
         writer.close_chunk(&OnLane::here(), b"bits").unwrap();
         writer.finalize(&OnLane::here(), Fsync::Never).unwrap();
-        let (chunks, meta) = fixture.read(1).unwrap();
+        let (chunks, meta) = fixture.read(reduce).unwrap();
         assert_eq!((chunks, &meta[..]), (vec![b"onetwo".to_vec()], &b"bits"[..]), "{kind}");
     }
 }
