@@ -129,7 +129,7 @@ impl Files {
         let dir = roots
             .accept(&OnLane::here(), temp.path().to_str().expect("its name is text"))
             .expect("it is the root");
-        let place = Arc::new(MergedFiles::new(context(), [dir], 1));
+        let place = Arc::new(MergedFiles::new(context(), 1, [dir], 1));
         let store = Arc::new(SealedStore::new(roots, SealedLimits::default()));
         Self { store, place, temp }
     }
@@ -171,12 +171,12 @@ fn one_segment(size: usize) -> (Arc<Index>, Vec<u8>) {
     sealer.chunk_written(&chunk).expect("nothing came between");
     let commit = sealer.finish().expect("the end");
     let mut file = [headers.index, chunk.index, commit.index].concat();
-    let index = Index::open(&mut file, id(1), &context(), &key(), None).expect("as it was sealed");
+    let index = Index::open(&mut file, id(1), 1, &context(), &key(), None).expect("as it was sealed");
     (Arc::new(index), buffer.sealed().to_vec())
 }
 
 fn sealer() -> (PartitionSealer, sealed_shuffle_protocol::stored::sealed::Headers) {
-    PartitionSealer::new(&key(), &wrapped(), &context(), id(1), Salt([9; 32])).expect("short names")
+    PartitionSealer::new(&key(), &wrapped(), &context(), id(1), 1, Salt([9; 32])).expect("short names")
 }
 
 fn id(reduce: i32) -> MergedPartition {

@@ -66,6 +66,7 @@ mod listeners;
 mod local_socket;
 mod merge;
 mod private_file;
+mod receipt;
 mod remains;
 mod sealed_files;
 mod server;

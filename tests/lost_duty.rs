@@ -19,6 +19,7 @@ impl Store for Broken {
     fn application(
         &self,
         _: &AppId,
+        _: i32,
         _: &Arc<MergeDirs>,
         _: Option<WrappedKey>,
     ) -> Result<Arc<dyn AppStore>, String> {

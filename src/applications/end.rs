@@ -10,7 +10,7 @@ use super::Applications;
 use super::begin::not_written;
 use crate::disk::{Finding, FindingReason};
 use crate::keys::HandOverError;
-use crate::state::WriteReceipt;
+use crate::receipt::WriteReceipt;
 
 /// Why an application ends. A newer attempt is not among them: it ends the attempt before it, whose merges the merger
 /// drops as it takes up the new one, and the application goes on.

@@ -11,7 +11,8 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::shuffle::RegisterExecutor;
 
 use crate::disk::Proof;
-use crate::state::{State, WriteReceipt};
+use crate::receipt::WriteReceipt;
+use crate::state::State;
 
 /// Where records go.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use super::Applications;
 use super::usage::owner;
 use crate::disk::{Entry, Proof, RegisterError, Registered};
 use crate::merge::MergeError;
-use crate::state::WriteReceipt;
+use crate::receipt::WriteReceipt;
 
 /// An executor that is registered.
 #[derive(Debug)]

@@ -65,7 +65,7 @@ impl Applications {
     /// Takes up the records of the recovery store. Call it before the first connection.
     ///
     /// Without a merger, the records of merging are removed. If the executors of an application are all gone, its merging
-    /// is taken up and forgotten at once, which deletes its files. If hand-over is switched off, nobody would ever end the
+    /// is over, and its files are deleted. If hand-over is switched off, nobody would ever end the
     /// applications that were handed over, so their secrets are removed.
     pub(crate) fn restore(&self, on: &OnLane, recovered: Recovered) -> Restoration {
         self.take_up(on, recovered, false)
@@ -77,14 +77,14 @@ impl Applications {
         let Recovered { executors, secrets, merges, stale, .. } = recovered;
         let mut restored = Restoration::default();
         self.restore_executors(on, state, executors, is_late, &mut restored);
-        for (app, attempt) in stale {
-            state.over(&app, attempt);
-        }
         if self.merger.is_none() && !merges.is_empty() {
             info!(applications = merges.len(), "merging is off: the records of merges are removed");
         }
         restored.merges =
             merges.into_iter().filter_map(|known| self.restore_merges(on, state, known)).count();
+        for known in stale {
+            self.restore_over(on, state, known);
+        }
         self.merger.as_ref().inspect(|merger| merger.clean_up(on));
         if !self.secrets.are_handed_over() && !secrets.is_empty() {
             let applications = secrets.len();
@@ -187,16 +187,24 @@ impl Applications {
             state.over(&app, attempt);
             return None;
         };
-        if let Err(error) = merger.restore(on, known, &self.store) {
-            warn!(%app, attempt, %error, "the merges of the application from before the restart are lost");
-            state.over(&app, attempt);
+        if self.proof(&app).is_none() {
+            self.restore_over(on, state, known);
             return None;
         }
-        if self.proof(&app).is_none() {
-            merger.forget(&app);
+        if let Err(error) = merger.restore(on, known, &self.store) {
+            // Its record stays, so that a later start finds its files, and deletes them once it is over.
+            warn!(%app, attempt, %error, "the merges of the application from before the restart are not served");
             return None;
         }
         Some(())
+    }
+
+    /// An attempt is over, and its files may be there.
+    fn restore_over(&self, on: &OnLane, state: &State, known: Remembered) {
+        match &self.merger {
+            Some(merger) => merger.restore_over(on, known, &self.store),
+            None => state.over(&known.app, known.attempt),
+        }
     }
 }
 

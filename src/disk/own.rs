@@ -2,8 +2,13 @@
 //!
 //! A file that is written bit by bit for minutes is not held open for so long: [`OwnFiles::write_at`] takes its
 //! descriptor from a bounded cache and opens it again where it has been pushed out. What it finds then must be the
-//! very file that was made ([`OwnFile`] keeps device and inode): executors may write beneath the roots, and a file
-//! that was put in its place is not written to.
+//! very file that was made: executors may write beneath the roots, and a file that was put in its place is not written
+//! to.
+//!
+//! Descriptors are kept under numbers that are never given twice ([`Writing`]). Device and inode are no name: a file that
+//! is deleted gives its inode to the next one, and the descriptor kept for the one would be found for the other. For the
+//! same reason a file that is opened again must also begin as the one that was made: what is sealed begins with a salt of
+//! its own.
 //!
 //! The files of one partition lie on several disks. Each call runs on the lane of its file's disk: at once where the thread
 //! at hand is of that lane, and else it is waited for [`GUEST`] at most, so that a disk that hangs does not hold up the
@@ -11,8 +16,10 @@
 //!
 //! `sealed_files` is the caller.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,10 +50,21 @@ struct Inner {
     /// Data files that are being read, of each disk.
     reading: Vec<Files>,
     /// Descriptors of files that are being written.
-    writing: Cache<(u64, u64), Arc<OwnedFd>>,
+    writing: Cache<u64, Arc<Kept>>,
+    next: AtomicU64,
+    fronts: RandomState,
     /// Files with a write that may still come.
-    late: Mutex<HashSet<(u64, u64)>>,
+    late: Mutex<HashSet<u64>>,
     reopened: AtomicU64,
+    #[cfg(test)]
+    watch: Option<Arc<dyn Watch>>,
+}
+
+/// A descriptor that is kept for the next write.
+#[derive(Debug)]
+struct Kept {
+    fd: OwnedFd,
+    disk: usize,
 }
 
 /// The place of a file of ours.
@@ -60,7 +78,12 @@ pub struct OwnFile<'a> {
 /// A file that was made and is being written: which one it was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Writing {
+    /// Which one of all that were made.
+    number: u64,
     inode: (u64, u64),
+    /// Its first bytes, as a hash, and how many they are.
+    front: u64,
+    front_len: u32,
 }
 
 /// Why a file of ours could not be written.
@@ -101,8 +124,25 @@ impl OwnFiles {
             Files::new(share_of_files(read_handles, number, n), idle, now, disk.lane().clone())
         });
         let reading = reading.collect();
-        let (late, reopened) = (Mutex::default(), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { roots, reading, writing, late, reopened }) }
+        let inner = Inner {
+            roots,
+            reading,
+            writing,
+            next: AtomicU64::new(0),
+            fronts: RandomState::new(),
+            late: Mutex::default(),
+            reopened: AtomicU64::new(0),
+            #[cfg(test)]
+            watch: None,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The same, watched.
+    #[cfg(test)]
+    pub(crate) fn watched_by(self, watch: Arc<dyn Watch>) -> Self {
+        let Ok(inner) = Arc::try_unwrap(self.inner) else { unreachable!("nothing was done with it yet") };
+        Self { inner: Arc::new(Inner { watch: Some(watch), ..inner }) }
     }
 
     /// Makes a file anew, in place of what was there, and writes `content` to it.
@@ -141,7 +181,8 @@ impl OwnFiles {
         written.inspect_err(|_| self.inner.is_late(writing))?
     }
 
-    /// Cuts the file to `len`; with `to_disk`, waits until what it has is on the disk.
+    /// Cuts the file to `len`; with `to_disk`, waits until what it has is on the disk. Fails where its path does not lead
+    /// to it any more: somebody deleted it, or put another one in its place.
     pub fn cut(
         &self,
         on: &OnLane,
@@ -160,6 +201,7 @@ impl OwnFiles {
     /// Waits until the file's name is on the disk.
     pub fn sync_dir(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<(), WriteError> {
         self.ask(on, file, TO_DISK, |inner, on, file| {
+            inner.about_to(Deed::SyncDirectory, file)?;
             let synced = inner.roots.disk(file.dir).sync_dir(on, &file.parent);
             Ok(synced.map_err(|failure| failure.at(file.shown()))?)
         })?
@@ -167,8 +209,8 @@ impl OwnFiles {
 
     /// Nothing more will be written: the descriptor is closed.
     pub fn written(&self, writing: Writing) {
-        self.inner.writing.remove(&writing.inode);
-        self.inner.late().remove(&writing.inode);
+        self.inner.writing.remove(&writing.number);
+        self.inner.late().remove(&writing.number);
     }
 
     /// Opens the file for reading, by a cache: the open one as long as its path leads to it and it is unchanged.
@@ -188,11 +230,11 @@ impl OwnFiles {
     }
 
     /// Whether something bears the file's name.
-    pub fn is_there(&self, on: &OnLane, file: &OwnFile<'_>) -> bool {
-        let seen = self.ask(on, file, GUEST, |inner, on, file| {
-            matches!(inner.roots.disk(file.dir).identity(on, &file.path()), Ok(Some(_)))
-        });
-        seen.unwrap_or(false)
+    pub fn is_there(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<bool, OpenError> {
+        self.ask(on, file, GUEST, |inner, on, file| {
+            let seen = inner.roots.disk(file.dir).identity(on, &file.path());
+            seen.map(|seen| seen.is_some()).map_err(|failure| failure.at(file.shown()))
+        })?
     }
 
     /// Removes the file; whether it was there.
@@ -200,9 +242,20 @@ impl OwnFiles {
         self.ask(on, file, GUEST, |inner, on, file| inner.remove(on, file))?
     }
 
-    /// Closes files of one disk that were read and are idle or deleted; how many. Call it every few seconds.
+    /// Closes files of one disk that were read and are idle or deleted, and those being written that were deleted: their
+    /// next write fails. How many. Call it every few seconds.
     pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) -> usize {
-        self.inner.reading.get(disk).map_or(0, |files| files.sweep(on, now))
+        // Closing the last descriptor of a large deleted file takes time: not under the cache's lock.
+        let deleted = RefCell::new(Vec::new());
+        self.inner.writing.retain(|_, kept| {
+            let is_linked =
+                kept.disk != disk || rustix::fs::fstat(&kept.fd).is_ok_and(|stat| stat.st_nlink > 0);
+            if !is_linked {
+                deleted.borrow_mut().push(Arc::clone(kept));
+            }
+            is_linked
+        });
+        deleted.into_inner().len() + self.inner.reading.get(disk).map_or(0, |files| files.sweep(on, now))
     }
 
     /// Closes what is open for reading of an application.
@@ -258,14 +311,18 @@ impl Inner {
         content: &[u8],
         keep_open: bool,
     ) -> Result<Writing, WriteError> {
+        self.about_to(Deed::Create, file)?;
         let made = self.roots.disk(file.dir).create(on, &file.parent, &file.name);
         let (fd, identity) = made.map_err(|failure| failure.at(file.shown()))?;
-        let writing = Writing { inode: identity.inode() };
-        // What wrote late to a file of this number has ended: it had the file open.
-        self.late().remove(&writing.inode);
-        write_all(&fd, content, 0).map_err(|errno| self.io(file, errno))?;
+        let writing = Writing {
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            inode: identity.inode(),
+            front: self.fronts.hash_one(content),
+            front_len: u32::try_from(content.len()).unwrap_or(u32::MAX),
+        };
+        self.write_all(file, &fd, content, 0)?;
         if keep_open {
-            self.writing.insert(writing.inode, Arc::new(fd));
+            self.writing.insert(writing.number, Arc::new(Kept { fd, disk: file.dir.disk_number() }));
         }
         Ok(writing)
     }
@@ -279,8 +336,8 @@ impl Inner {
         position: u64,
         keep_open: bool,
     ) -> Result<(), WriteError> {
-        let fd = self.handle(on, file, writing, keep_open)?;
-        write_all(&fd, bytes, position).map_err(|errno| self.io(file, errno))
+        let kept = self.handle(on, file, writing, keep_open)?;
+        self.write_all(file, &kept.fd, bytes, position)
     }
 
     fn cut(
@@ -291,11 +348,24 @@ impl Inner {
         len: u64,
         to_disk: bool,
     ) -> Result<(), WriteError> {
-        let fd = self.handle(on, file, writing, false)?;
-        retry(|| rustix::fs::ftruncate(&fd, len)).map_err(|errno| self.io(file, errno))?;
-        match to_disk {
-            true => retry(|| rustix::fs::fsync(&fd)).map_err(|errno| self.io(file, errno)),
-            false => Ok(()),
+        let kept = self.handle(on, file, writing, false)?;
+        self.confirm(on, file, writing)?;
+        self.about_to(Deed::Cut { len }, file)?;
+        retry(|| rustix::fs::ftruncate(&kept.fd, len)).map_err(|errno| self.io(file, errno))?;
+        if to_disk {
+            self.about_to(Deed::Sync, file)?;
+            retry(|| rustix::fs::fsync(&kept.fd)).map_err(|errno| self.io(file, errno))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the path leads to the file that was made. Its descriptor is open, so that its inode is nobody else's.
+    fn confirm(&self, on: &OnLane, file: &OwnFile<'_>, writing: Writing) -> Result<(), WriteError> {
+        let seen = self.roots.disk(file.dir).identity(on, &file.path());
+        match seen.map_err(|failure| failure.at(file.shown()))? {
+            Some(seen) if seen.inode() == writing.inode => Ok(()),
+            Some(_) => Err(WriteError::ReplacedFile { path: file.shown() }),
+            None => Err(OpenError::Missing { path: file.shown() }.into()),
         }
     }
 
@@ -317,24 +387,18 @@ impl Inner {
         let (fd, identity) = opened.map_err(|failure| failure.at(file.shown()))?;
         let size = usize::try_from(identity.size()).unwrap_or(usize::MAX);
         let mut bytes = vec![0; size.min(most)];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match rustix::io::pread(&fd, &mut bytes[filled..], filled as u64) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(Errno::INTR) => {}
-                Err(errno) => {
-                    disk.lane().failed(errno);
-                    return Err(OpenError::Io { path: file.shown(), errno });
-                }
-            }
-        }
+        let filled = read_all(&fd, &mut bytes).map_err(|errno| {
+            disk.lane().failed(errno);
+            OpenError::Io { path: file.shown(), errno }
+        })?;
         bytes.truncate(filled);
         Ok((bytes, identity.size()))
     }
 
     fn remove(&self, on: &OnLane, file: &OwnFile<'_>) -> Result<bool, OpenError> {
         self.reading(file)?.remove(&file.path());
+        self.about_to(Deed::Remove, file)
+            .map_err(|_| OpenError::Io { path: file.shown(), errno: Errno::IO })?;
         match self.roots.disk(file.dir).unlink(on, &file.parent, &file.name) {
             Ok(()) => Ok(true),
             Err(failure) => match failure.at(file.shown()) {
@@ -355,36 +419,63 @@ impl Inner {
         file: &OwnFile<'_>,
         writing: Writing,
         keep_open: bool,
-    ) -> Result<Arc<OwnedFd>, WriteError> {
-        if let Some(fd) = self.writing.get(&writing.inode) {
-            return Ok(fd);
+    ) -> Result<Arc<Kept>, WriteError> {
+        if let Some(kept) = self.writing.get(&writing.number) {
+            return Ok(kept);
         }
         let opened = self.roots.disk(file.dir).open_for_writing(on, &file.path());
         let (fd, identity) = opened.map_err(|failure| failure.at(file.shown()))?;
-        if identity.inode() != writing.inode {
+        let mut front = vec![0; usize::try_from(writing.front_len).unwrap_or(0)];
+        let read = read_all(&fd, &mut front).map_err(|errno| self.io(file, errno))?;
+        if identity.inode() != writing.inode || self.fronts.hash_one(&front[..read]) != writing.front {
             return Err(WriteError::ReplacedFile { path: file.shown() });
         }
         self.reopened.fetch_add(1, Ordering::Relaxed);
-        let fd = Arc::new(fd);
+        let kept = Arc::new(Kept { fd, disk: file.dir.disk_number() });
         if keep_open {
-            self.writing.insert(writing.inode, fd.clone());
+            self.writing.insert(writing.number, Arc::clone(&kept));
         }
-        Ok(fd)
+        Ok(kept)
+    }
+
+    fn write_all(
+        &self,
+        file: &OwnFile<'_>,
+        fd: &OwnedFd,
+        bytes: &[u8],
+        position: u64,
+    ) -> Result<(), WriteError> {
+        self.about_to(Deed::Write { bytes, position }, file)?;
+        write_all(fd, bytes, position).map_err(|errno| self.io(file, errno))
+    }
+
+    /// Tells whoever watches, who may say no.
+    #[cfg(test)]
+    fn about_to(&self, deed: Deed<'_>, file: &OwnFile<'_>) -> Result<(), WriteError> {
+        let place = (file.dir.disk_number(), file.path());
+        let said = self.watch.as_ref().map_or(Ok(()), |watch| watch.before(deed, place));
+        said.map_err(|errno| self.io(file, errno))
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests watch here")]
+    fn about_to(&self, _: Deed<'_>, _: &OwnFile<'_>) -> Result<(), WriteError> {
+        Ok(())
     }
 
     /// Refuses a file with a write that may still come.
     fn check_late(&self, file: &OwnFile<'_>, writing: Writing) -> Result<(), WriteError> {
-        match self.late().contains(&writing.inode) {
+        match self.late().contains(&writing.number) {
             true => Err(OpenError::NoAnswer { path: file.shown() }.into()),
             false => Ok(()),
         }
     }
 
     fn is_late(&self, writing: Writing) {
-        self.late().insert(writing.inode);
+        self.late().insert(writing.number);
     }
 
-    fn late(&self) -> MutexGuard<'_, HashSet<(u64, u64)>> {
+    fn late(&self) -> MutexGuard<'_, HashSet<u64>> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -393,6 +484,31 @@ impl Inner {
         self.roots.disk(file.dir).lane().failed(errno);
         WriteError::Io { path: file.shown(), errno }
     }
+}
+
+/// What is about to be done to a file of ours.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "tests watch it"))]
+pub(crate) enum Deed<'a> {
+    /// It is made, empty, in the place of what bore its name.
+    Create,
+    /// Bytes are written to it.
+    Write { bytes: &'a [u8], position: u64 },
+    /// It is cut to a length.
+    Cut { len: u64 },
+    /// What it has goes to the disk.
+    Sync,
+    /// The names in its directory go to the disk.
+    SyncDirectory,
+    /// It is removed.
+    Remove,
+}
+
+/// The seam at which tests stop what is done to files, or write it down. `place` is the number of the disk, and the path
+/// below its root.
+#[cfg(test)]
+pub(crate) trait Watch: fmt::Debug + Send + Sync {
+    fn before(&self, deed: Deed<'_>, place: (usize, String)) -> Result<(), Errno>;
 }
 
 impl<'a> OwnFile<'a> {
@@ -407,6 +523,11 @@ impl<'a> OwnFile<'a> {
             relative => format!("{relative}/{sub}"),
         };
         Some(Self { dir, parent, name, sub })
+    }
+
+    /// The number of the disk that it lies on.
+    pub fn disk_number(&self) -> usize {
+        self.dir.disk_number()
     }
 
     /// The path as Spark would print it.
@@ -435,6 +556,18 @@ fn write_all(fd: &OwnedFd, bytes: &[u8], position: u64) -> Result<(), Errno> {
         }
     }
     Ok(())
+}
+
+/// Reads until `buf` is full or the file ends; how much.
+fn read_all(fd: &OwnedFd, buf: &mut [u8]) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match retry(|| rustix::io::pread(fd, &mut buf[filled..], filled as u64))? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
 }
 
 fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {

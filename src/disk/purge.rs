@@ -25,7 +25,7 @@ const PURGE: Duration = Duration::from_secs(10);
 impl Roots {
     /// Removes the files beneath `dir` whose names `is_meant` says; how many. A directory that is not there has none.
     ///
-    /// Files that cannot be removed stop it: those that are left can be removed by another call.
+    /// Files that cannot be removed are an error in the end, and stop nothing: another call can remove what is left.
     pub fn purge(
         &self,
         on: &OnLane,
@@ -51,7 +51,7 @@ impl Roots {
 impl Disk {
     fn purge(&self, on: &OnLane, path: &str, is_meant: &dyn Fn(&str) -> bool) -> Result<u64, OpenFailure> {
         let open = self.open_directory(on, if path.is_empty() { "." } else { path })?;
-        let mut removed = 0;
+        let (mut removed, mut failed) = (0, None);
         for (name, _) in entries(&open)? {
             if !is_sub_dir(&name) {
                 continue;
@@ -60,10 +60,10 @@ impl Disk {
                 Ok(n) => removed += n,
                 // A link, a file, or gone: nothing that Spark made.
                 Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => continue,
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => failed = Some(errno),
             }
         }
-        Ok(removed)
+        failed.map_or(Ok(removed), |errno| Err(errno.into()))
     }
 }
 
@@ -74,7 +74,7 @@ fn purge_sub_dir(
     is_meant: &dyn Fn(&str) -> bool,
 ) -> Result<u64, Errno> {
     let sub = rustix::fs::openat(dir, name, READ_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
-    let mut removed = 0;
+    let (mut removed, mut failed) = (0, None);
     for (name, kind) in entries(&sub)? {
         if kind == FileType::Directory || !name.to_str().is_ok_and(is_meant) {
             continue;
@@ -83,10 +83,10 @@ fn purge_sub_dir(
         match rustix::fs::unlinkat(&sub, &name, AtFlags::empty()) {
             Ok(()) => removed += 1,
             Err(Errno::NOENT) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => failed = Some(errno),
         }
     }
-    Ok(removed)
+    failed.map_or(Ok(removed), Err)
 }
 
 /// Names and kinds of what lies in a directory; all of it is read before any of it is removed.

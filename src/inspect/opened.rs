@@ -61,8 +61,10 @@ impl Opening {
                 index_of(path, &name(Kind::Index), more).map(|index| whole(&index)).transpose()?.flatten()
             }
         };
+        // A file of version 1 does not say, and opens for any.
+        let attempt = header.attempt.unwrap_or(-1);
         let Some(mut index) = index else { return Ok(Self::NotTried) };
-        let index = match Index::open(&mut index, header.partition, &header.context, &key, None) {
+        let index = match Index::open(&mut index, header.partition, attempt, &header.context, &key, None) {
             Ok(index) => index,
             Err(SealedError::NotFinalized) => return Ok(Self::Unfinished),
             Err(error) => return Ok(Self::Fails(error.to_string())),

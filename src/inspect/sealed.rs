@@ -56,7 +56,7 @@ pub fn sealed_header(head: &[u8]) -> Option<SealedHeader> {
     };
     match Header::decode(head) {
         Ok((header, len)) => Some(SealedHeader {
-            version: VERSION.into(),
+            version: header.version().into(),
             kind: format!("{} of a merged partition", header.kind),
             key_id: header.key.key_id,
             app: header.context.app.as_str().to_owned(),

@@ -5,6 +5,8 @@
 //!
 //! Origin: `RemoteBlockPushResolver.AppPathsInfo` and `ExecutorDiskUtils.getFilePath`, Spark 4.3.0.
 
+use std::collections::BTreeSet;
+
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
 
@@ -37,6 +39,11 @@ impl MergeDirs {
         Self { dirs, sub_dirs }
     }
 
+    /// No directories.
+    pub(super) fn none() -> Self {
+        Self::new(Vec::new(), 0)
+    }
+
     /// The merge directories that belong to an executor's directories, in the same order.
     pub(super) fn resolve<'a>(
         on: &OnLane,
@@ -59,6 +66,16 @@ impl MergeDirs {
     /// The directories.
     pub fn dirs(&self) -> &[LocalDir] {
         &self.dirs
+    }
+
+    /// Those on the disk of this number.
+    pub fn on_disk(&self, disk: usize) -> impl Iterator<Item = &LocalDir> {
+        self.dirs.iter().filter(move |dir| dir.disk_number() == disk)
+    }
+
+    /// The numbers of the disks that they lie on.
+    pub(super) fn disks(&self) -> BTreeSet<usize> {
+        self.dirs.iter().map(LocalDir::disk_number).collect()
     }
 
     /// Number of sub-directories of each; a peer may send any number.
@@ -92,6 +109,12 @@ impl MergeDirs {
     /// Whether one of the directories lies beside one of `others`.
     pub(super) fn are_beside(&self, others: &Self) -> bool {
         self.dirs.iter().any(|dir| others.dirs.iter().any(|other| dir.is_beside(other)))
+    }
+
+    /// Whether a file of this name would lie in one of `others`, too.
+    pub(super) fn shares(&self, name: &str, others: &Self) -> bool {
+        let dir = self.dir_of(name);
+        dir.is_some_and(|dir| others.dirs.iter().any(|other| dir.is_same_place(other)))
     }
 
     /// The directories that are not also among `others`.

@@ -1,174 +1,184 @@
-//! The end of merging a shuffle: the driver is told of the merged blocks, and no more blocks are taken.
+//! Ends a merge and tells the driver what was merged.
+//!
+//! ```text
+//! end ─► the journal has it on the disk ─► the partitions of each disk are finished ─► statuses
+//!            └─ it does not, in time ─► nobody is told that anything is merged
+//! ```
+//!
+//! The driver is told of a partition when everything that keeps it from being replaced is durable: the journal's record,
+//! and its files with their commit record. What is not finished in time is left out, and readers fetch the original
+//! blocks. What is finished too late is told to nobody, and harms nobody.
 //!
 //! Origin: `RemoteBlockPushResolver.finalizeShuffleMerge`, Spark 4.3.0.
 
-use std::collections::HashMap;
-use std::io;
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
-use sealed_shuffle_protocol::shuffle::{FinalizeShuffleMerge, MergeStatuses};
-use sealed_shuffle_transport::lane::{Lane, OnLane};
-use tokio::runtime::Handle;
+use sealed_shuffle_protocol::shuffle::{Bitmap, FinalizeShuffleMerge, MergeStatuses};
+use sealed_shuffle_transport::lane::OnLane;
 use tracing::{info, warn};
 
+use super::application::{App, Phase, Shuffle};
 use super::error::MergeError;
-use super::merger::{App, Merger, Phase, Shuffle};
-use super::partition::{Files, Finalization, Partition};
+use super::merger::Merger;
+use super::partition::{Files, Partition};
+use crate::receipt::WriteReceipt;
+
+/// A merge that has ended, and of whose end nobody was told yet.
+#[derive(Debug)]
+#[must_use = "the driver waits for its statuses"]
+pub struct Ending {
+    app: Arc<App>,
+    shuffle: ShuffleId,
+    merge: ShuffleMergeId,
+    partitions: HashMap<ReduceId, Arc<Partition>>,
+    recorded: Option<WriteReceipt>,
+}
+
+/// The partitions of it that lie on one disk.
+#[derive(Debug)]
+pub struct EndingStep {
+    app: Arc<App>,
+    shuffle: ShuffleId,
+    merge: ShuffleMergeId,
+    /// The number of the disk.
+    pub disk: usize,
+    recorded: bool,
+    partitions: Vec<(ReduceId, Arc<Partition>)>,
+}
+
+/// A partition that is finished.
+#[derive(Debug)]
+pub struct Finished {
+    reduce: ReduceId,
+    maps: Bitmap,
+    len: u64,
+}
 
 impl Merger {
-    /// Ends the merging of a shuffle. What is still arriving comes too late from here on. The partitions in the answer
-    /// are in their order.
-    pub fn finalize(&self, on: &OnLane, message: &FinalizeShuffleMerge) -> Result<MergeStatuses, MergeError> {
+    /// Ends the merging of a shuffle, as far as nothing is to be waited for. What is still arriving comes too late from
+    /// here on.
+    pub fn end(&self, message: &FinalizeShuffleMerge) -> Result<Ending, MergeError> {
         let FinalizeShuffleMerge { shuffle, merge, .. } = *message;
         let app = self.attempt(&message.app, message.app_attempt, "FinalizeShuffleMerge")?;
+        let mut shuffles = app.shuffles();
+        let mut partitions = HashMap::new();
+        match shuffles.get_mut(&shuffle) {
+            None => {
+                let place = app.accounts.shuffles.try_take(1).map_err(|used_up| {
+                    let why = used_up.to_string();
+                    MergeError::Finalize { app: app.id.clone(), shuffle, merge, why }
+                })?;
+                shuffles.insert(shuffle, Shuffle::finalized(place, merge));
+            }
+            Some(known) if merge < known.merge || matches!(known.phase, Phase::Finalized(_)) => {
+                return Err(MergeError::StaleFinalize { shuffle, merge });
+            }
+            Some(known) if known.merge < merge => {
+                let old = known.finalize(merge);
+                self.delete_later(&app, shuffle, old);
+            }
+            Some(known) => partitions = known.end(),
+        }
+        let recorded = Some(self.journal.finalized(&app.id, app.attempt, shuffle, merge));
+        drop(shuffles);
+        Ok(Ending { app, shuffle, merge, partitions, recorded })
+    }
+
+    /// Ends the merging of a shuffle on a thread that may wait for all disks. The partitions in the answer are in their
+    /// order.
+    pub fn finalize(&self, on: &OnLane, message: &FinalizeShuffleMerge) -> Result<MergeStatuses, MergeError> {
+        let mut ending = self.end(message)?;
+        let recorded = ending.recorded.take().is_some_and(|receipt| receipt.wait_for(RECORD_PATIENCE));
+        let finished = ending.steps(recorded).into_iter().flat_map(|step| step.run(on)).collect();
+        Ok(ending.statuses(finished))
+    }
+}
+
+/// How long the journal is waited for. Spark's driver waits 10 s for the answers of all mergers
+/// (`spark.shuffle.push.results.timeout`).
+const RECORD_PATIENCE: Duration = Duration::from_secs(4);
+
+impl Ending {
+    /// Waits until the journal has it on the disk; false where that takes too long, or fails.
+    pub async fn recorded(&mut self) -> bool {
+        match self.recorded.take() {
+            // There is nothing to tell.
+            Some(receipt) if self.partitions.is_empty() => {
+                receipt.detach();
+                true
+            }
+            Some(receipt) => receipt.within(RECORD_PATIENCE).await,
+            None => false,
+        }
+    }
+
+    /// The partitions that are to be finished, by disk; to be closed as they are where the end is not `recorded`.
+    pub fn steps(&mut self, recorded: bool) -> Vec<EndingStep> {
+        let Self { shuffle, merge, .. } = *self;
+        let partitions = std::mem::take(&mut self.partitions);
+        if !recorded {
+            warn!(
+                app = %self.app.id, %shuffle, %merge, partitions = partitions.len(),
+                "the end of a merge is not on the disk of the recovery store: it is reported as not merged"
+            );
+        }
+        let mut disks: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+        for (reduce, partition) in partitions {
+            let name = self.app.partition_id(shuffle, merge, reduce).data_name();
+            if let Some(dir) = self.app.dirs.dir_of(&name) {
+                disks.entry(dir.disk_number()).or_default().push((reduce, partition));
+            }
+        }
+        let step = |(disk, mut partitions): (_, Vec<(ReduceId, _)>)| {
+            partitions.sort_by_key(|(reduce, _)| *reduce);
+            EndingStep { app: Arc::clone(&self.app), shuffle, merge, disk, recorded, partitions }
+        };
+        disks.into_iter().map(step).collect()
+    }
+
+    /// The answer to the driver.
+    pub fn statuses(self, mut finished: Vec<Finished>) -> MergeStatuses {
+        let Self { app, shuffle, merge, .. } = self;
+        finished.sort_by_key(|finished| finished.reduce);
+        info!(app = %app.id, %shuffle, %merge, partitions = finished.len(), "finalized a merge");
         let mut statuses =
             MergeStatuses { shuffle, merge, bitmaps: Vec::new(), reduces: Vec::new(), sizes: Vec::new() };
-        let Some(partitions) = self.end(&app, message)? else { return Ok(statuses) };
-        let mut partitions: Vec<_> = partitions.into_iter().collect();
-        partitions.sort_by_key(|(reduce, _)| *reduce);
+        for Finished { reduce, maps, len } in finished {
+            statuses.bitmaps.push(maps);
+            statuses.reduces.push(reduce);
+            statuses.sizes.push(i64::try_from(len).unwrap_or(i64::MAX));
+        }
+        statuses
+    }
+}
 
-        let mut kept = Vec::new();
-        for (reduce, finished) in finish(on, &app, (shuffle, merge), partitions) {
-            // The files stay, whether or not the driver hears of them.
-            let left_out = |why: &dyn std::fmt::Display| {
-                let partition = app.partition_id(shuffle, merge, reduce);
-                warn!(%partition, "a merged partition cannot be finished: it is left out: {why}");
-            };
-            match finished {
-                Finished::NoFiles => continue,
-                Finished::Done(finalized) if finalized.merged.is_empty() => {}
-                Finished::Done(finalized) => {
-                    statuses.bitmaps.push(finalized.merged.into());
-                    statuses.reduces.push(reduce);
-                    statuses.sizes.push(i64::try_from(finalized.len).unwrap_or(i64::MAX));
+impl EndingStep {
+    /// Finishes the files. Those that cannot be finished are left out.
+    pub fn run(self, on: &OnLane) -> Vec<Finished> {
+        let Self { app, shuffle, merge, recorded, partitions, .. } = self;
+        let mut all = Vec::new();
+        if !recorded {
+            return all;
+        }
+        for (reduce, partition) in partitions {
+            let mut state = partition.lock();
+            if !matches!(state.files, Files::Open(_)) {
+                continue;
+            }
+            match state.finalize(on) {
+                Ok(finalized) if finalized.merged.is_empty() => {}
+                Ok(finalized) => {
+                    all.push(Finished { reduce, maps: finalized.merged.into(), len: finalized.len });
                 }
-                Finished::Failed(error) => left_out(&error),
-                Finished::Silent => left_out(&"its disk does not answer"),
+                Err(error) => {
+                    let partition = app.partition_id(shuffle, merge, reduce);
+                    warn!(%partition, %error, "a merged partition cannot be finished: it is left out");
+                }
             }
-            kept.push(reduce);
         }
-        info!(app = %app.id, %shuffle, %merge, partitions = statuses.reduces.len(), "finalized a merge");
-        if let Some(known) = app.shuffles().get_mut(&shuffle)
-            && known.merge == merge
-            && let Phase::Finalized(reduces) = &mut known.phase
-        {
-            *reduces = kept;
-        }
-        Ok(statuses)
-    }
-
-    /// Marks the shuffle as finalized. Returns the partitions that were open, if there was a merge of this id.
-    fn end(
-        &self,
-        app: &Arc<App>,
-        message: &FinalizeShuffleMerge,
-    ) -> Result<Option<HashMap<ReduceId, Arc<Partition>>>, MergeError> {
-        let FinalizeShuffleMerge { shuffle, merge, .. } = *message;
-        let mut shuffles = app.shuffles();
-        let Some(known) = shuffles.get_mut(&shuffle) else {
-            let place = app.accounts.shuffles.try_take(1).map_err(|used_up| {
-                let why = used_up.to_string();
-                MergeError::Finalize { app: app.id.clone(), shuffle, merge, why }
-            })?;
-            shuffles.insert(shuffle, Shuffle::finalized(place, merge));
-            self.journal.finalized(&app.id, app.attempt, shuffle, merge);
-            return Ok(None);
-        };
-        if merge < known.merge || matches!(known.phase, Phase::Finalized(_)) {
-            return Err(MergeError::StaleFinalize { shuffle, merge });
-        }
-        let old = known.finalize(merge);
-        self.journal.finalized(&app.id, app.attempt, shuffle, merge);
-        if old.merge < merge {
-            self.delete_later(app, shuffle, old);
-            return Ok(None);
-        }
-        let Phase::Open(partitions) = old.phase else { return Ok(None) };
-        Ok(Some(partitions))
-    }
-}
-
-/// A finalization is answered within that: the driver waits 10 s (`spark.shuffle.push.results.timeout`).
-const LONGEST: Duration = Duration::from_secs(8);
-
-/// So long no partition may come to its end, or the disks of the rest are taken not to answer. Where each waits until it is
-/// on the disk, that is [`LONGEST`].
-const SILENCE: Duration = Duration::from_millis(1500);
-
-/// What became of a partition.
-enum Finished {
-    /// It has none.
-    NoFiles,
-    Done(Finalization),
-    Failed(io::Error),
-    /// Nobody knows.
-    Silent,
-}
-
-/// Partitions of one disk, and its lane.
-type Group = (Option<Lane>, Vec<(ReduceId, Arc<Partition>)>);
-
-/// Finishes the partitions of each disk on its lane, all disks at once, and waits for none of them very long. In the order
-/// in which they are given.
-fn finish(
-    on: &OnLane,
-    app: &Arc<App>,
-    (shuffle, merge): (ShuffleId, ShuffleMergeId),
-    partitions: Vec<(ReduceId, Arc<Partition>)>,
-) -> Vec<(ReduceId, Finished)> {
-    let reduces: Vec<ReduceId> = partitions.iter().map(|(reduce, _)| *reduce).collect();
-    let mut groups: Vec<Group> = Vec::new();
-    for (reduce, partition) in partitions {
-        // A thread of no runtime may wait for any disk.
-        let lane = Handle::try_current().ok();
-        let lane = lane.and_then(|_| app.files.lane(&app.partition_id(shuffle, merge, reduce)));
-        let is_same = |other: &Option<Lane>| match (other, &lane) {
-            (Some(other), Some(lane)) => other.is(lane),
-            (other, lane) => other.is_none() && lane.is_none(),
-        };
-        match groups.iter_mut().find(|(other, _)| is_same(other)) {
-            Some((_, group)) => group.push((reduce, partition)),
-            None => groups.push((lane, vec![(reduce, partition)])),
-        }
-    }
-    let (finished, results) = mpsc::channel();
-    for (lane, group) in groups {
-        let finished = finished.clone();
-        let work = move |on: &OnLane| {
-            for (reduce, partition) in group {
-                let done = finish_one(on, &partition);
-                on.progress();
-                // Nobody waits any more; the files are finished all the same.
-                drop(finished.send((reduce, done)));
-            }
-        };
-        match lane {
-            Some(lane) => lane.send(work),
-            None => work(on),
-        }
-    }
-    drop(finished);
-    let until = Instant::now() + LONGEST;
-    let silence = if app.files.waits_for_disk() { LONGEST } else { SILENCE };
-    let mut known = HashMap::new();
-    while let Ok((reduce, done)) =
-        results.recv_timeout(silence.min(until.saturating_duration_since(Instant::now())))
-    {
-        known.insert(reduce, done);
-    }
-    reduces.into_iter().map(|reduce| (reduce, known.remove(&reduce).unwrap_or(Finished::Silent))).collect()
-}
-
-fn finish_one(on: &OnLane, partition: &Partition) -> Finished {
-    let mut state = partition.lock();
-    if !matches!(state.files, Files::Open(_)) {
-        state.close();
-        return Finished::NoFiles;
-    }
-    match state.finalize(on) {
-        Ok(finalized) => Finished::Done(finalized),
-        Err(error) => Finished::Failed(error),
+        all
     }
 }

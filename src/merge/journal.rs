@@ -2,8 +2,8 @@
 //!
 //! | state | written | removed |
 //! |---|---|---|
-//! | an attempt of an application: its directories, its wrapped key | when its first executor registers | when it is over |
-//! | a finalized merge of a shuffle | before its partitions are closed; when a merge is removed | when a newer one begins, or the attempt is over |
+//! | an attempt of an application: its directories, its wrapped key | when its first executor registers | when it is over and its files are deleted |
+//! | a finalized merge of a shuffle | before its partitions are closed; when a merge is removed | when a newer one begins, or with its attempt |
 //! Nothing else survives. Open merges are forgotten. Only the files tell which partitions a finalized merge has. So a
 //! removal of a shuffle that was finalized before a restart deletes none of them, as in Spark.
 //!
@@ -17,20 +17,22 @@ use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::dirs::MergeDirs;
+use crate::receipt::WriteReceipt;
 
 /// Stores the state that survives a restart.
 ///
-/// It is called under the lock that orders the events of an application, on a thread that may wait for a disk. If a
-/// change cannot be written, the journal logs it, and merging goes on, as in Spark.
+/// It is called under the lock that orders the events of an application, and waits for nothing: changes reach the disk in
+/// the order of the calls, at some time. The driver is told of a finalized merge when its receipt says that it is there.
 pub trait Journal: fmt::Debug + Send + Sync {
     /// An attempt of an application merges into these directories. `key` is the key of its files, if they are sealed.
     fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>);
 
-    /// The attempt is over, with all its merges.
+    /// The attempt is over, with all its merges, and its files are deleted.
     fn over(&self, app: &AppId, attempt: i32);
 
     /// A merge is finalized: from now on its blocks come too late.
-    fn finalized(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId);
+    fn finalized(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId)
+    -> WriteReceipt;
 
     /// A finalized merge has a successor.
     fn superseded(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId);
@@ -81,7 +83,9 @@ impl Journal for Forgetful {
 
     fn over(&self, _: &AppId, _: i32) {}
 
-    fn finalized(&self, _: &AppId, _: i32, _: ShuffleId, _: ShuffleMergeId) {}
+    fn finalized(&self, _: &AppId, _: i32, _: ShuffleId, _: ShuffleMergeId) -> WriteReceipt {
+        WriteReceipt::at_once(true)
+    }
 
     fn superseded(&self, _: &AppId, _: i32, _: ShuffleId, _: ShuffleMergeId) {}
 }

@@ -3,6 +3,7 @@
 //! It keeps the content of Spark's files, to the byte and under their names, so that a test can look at them. A test
 //! can make its disk fail. Nothing of it survives the process.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,8 @@ use sealed_shuffle_transport::seal::{Pull, PullError};
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
-use super::store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
+use super::store::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
+use crate::disk::LocalDir;
 
 /// Files by path.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +28,8 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Shared {
     files: BTreeMap<String, Vec<u8>>,
+    /// Index files that are finalized, and the attempts that did so.
+    finalized: BTreeMap<String, i32>,
     failing: HashSet<Step>,
 }
 
@@ -40,6 +44,8 @@ pub enum Step {
     CloseChunk,
     /// Finishing the files.
     Finalize,
+    /// Deleting files on the disk of this number.
+    Delete(usize),
 }
 
 impl MemoryStore {
@@ -79,6 +85,13 @@ impl MemoryStore {
     }
 }
 
+impl Shared {
+    fn remove(&mut self, path: &str) {
+        self.files.remove(path);
+        self.finalized.remove(path);
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Paths {
     data: String,
@@ -101,11 +114,12 @@ impl Store for MemoryStore {
     fn application(
         &self,
         app: &AppId,
+        attempt: i32,
         dirs: &Arc<MergeDirs>,
         _: Option<WrappedKey>,
     ) -> Result<Arc<dyn AppStore>, String> {
         let (store, app, dirs) = (self.clone(), app.clone(), Arc::clone(dirs));
-        Ok(Arc::new(AppFiles { store, app, dirs }))
+        Ok(Arc::new(AppFiles { store, app, attempt, dirs }))
     }
 
     fn is_plain(&self) -> bool {
@@ -117,20 +131,29 @@ impl Store for MemoryStore {
 struct AppFiles {
     store: MemoryStore,
     app: AppId,
+    attempt: i32,
     dirs: Arc<MergeDirs>,
 }
 
 impl AppStore for AppFiles {
-    fn create(&self, _: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
+    fn create(&self, _: &OnLane, partition: &PartitionId) -> Result<Box<dyn PartitionWriter>, CreateError> {
         self.store.check(Step::Create)?;
         let paths =
             Paths::of(&self.dirs, partition).ok_or_else(|| io::Error::other("no merge directories"))?;
         let mut shared = self.store.lock();
+        match shared.finalized.get(&paths.index).map(|attempt| attempt.cmp(&self.attempt)) {
+            Some(Ordering::Equal) => return Err(CreateError::Finalized),
+            Some(Ordering::Greater) => {
+                return Err(CreateError::InDoubt { why: "a later attempt made it".to_owned() });
+            }
+            Some(Ordering::Less) | None => _ = shared.finalized.remove(&paths.index),
+        }
         shared.files.insert(paths.data.clone(), Vec::new());
         shared.files.insert(paths.index.clone(), vec![0; OFFSET]);
         shared.files.insert(paths.meta.clone(), Vec::new());
         let store = self.store.clone();
-        Ok(Box::new(Writer { store, paths, committed: 0, appended: 0, chunk_end: 0 }))
+        let attempt = self.attempt;
+        Ok(Box::new(Writer { store, paths, attempt, committed: 0, appended: 0, chunk_end: 0 }))
     }
 
     fn open(&self, _: &OnLane, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError> {
@@ -138,24 +161,29 @@ impl AppStore for AppFiles {
         self.store.reader(&Paths::of(&self.dirs, partition).ok_or(none)?)
     }
 
-    fn delete(&self, _: &OnLane, partition: &PartitionId) -> io::Result<()> {
-        let Some(Paths { data, index, meta }) = Paths::of(&self.dirs, partition) else { return Ok(()) };
+    fn delete(&self, _: &OnLane, disk: usize, partition: &PartitionId) -> io::Result<()> {
+        self.store.check(Step::Delete(disk))?;
+        let names = [partition.data_name(), partition.index_name(), partition.meta_name()];
         let mut shared = self.store.lock();
-        for path in [data, index, meta] {
-            shared.files.remove(&path);
+        for place in names.iter().filter_map(|name| self.dirs.place(name)) {
+            if place.dir.disk_number() == disk {
+                shared.remove(&place.shown);
+            }
         }
         Ok(())
     }
 
-    fn delete_all(&self, _: &OnLane, dirs: &MergeDirs) -> io::Result<()> {
+    fn delete_all(&self, _: &OnLane, disk: usize, dirs: &MergeDirs) -> io::Result<()> {
+        self.store.check(Step::Delete(disk))?;
         let mut shared = self.store.lock();
-        for dir in dirs.texts() {
+        for dir in dirs.on_disk(disk).map(LocalDir::text) {
             let beneath = format!("{dir}/");
             let is_ours = |path: &str| {
                 path.starts_with(&beneath)
                     && path.rsplit('/').next().is_some_and(|name| is_file_of(&self.app, name))
             };
             shared.files.retain(|path, _| !is_ours(path));
+            shared.finalized.retain(|path, _| !is_ours(path));
         }
         Ok(())
     }
@@ -183,6 +211,7 @@ impl MemoryStore {
 struct Writer {
     store: MemoryStore,
     paths: Paths,
+    attempt: i32,
     committed: usize,
     appended: usize,
     chunk_end: usize,
@@ -236,6 +265,7 @@ impl PartitionWriter for Writer {
         self.store.check(Step::Finalize)?;
         let end = self.chunk_end;
         self.with(&self.paths.data, |data| data.truncate(end))?;
+        self.store.lock().finalized.insert(self.paths.index.clone(), self.attempt);
         Ok(end as u64)
     }
 

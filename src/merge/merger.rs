@@ -1,25 +1,26 @@
 //! Applications, their attempts and shuffles: which may merge, the place of their files, and the cleaning up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Instant;
 
-use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::ids::{AppId, ShuffleId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_transport::lane::OnLane;
-use sealed_shuffle_transport::pot::{Holding, Pot};
+use sealed_shuffle_transport::pot::Pot;
 use tracing::{info, warn};
 
+use super::application::{App, Phase, Shuffle};
+use super::chores::{AttemptEnd, Chore, Chores, OldPartitions};
 use super::dirs::MergeDirs;
 use super::error::MergeError;
 use super::journal::{Journal, JournalPlace, Remembered};
 use super::names::PartitionId;
-use super::partition::Partition;
 use super::readers::Readers;
 use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::settings::MergeSettings;
-use super::shares::{Accounts, Pots};
+use super::shares::Pots;
 use super::store::{AppStore, Store};
 use crate::disk::{BlockStore, DirRefused, Disk, LocalDir, Proof, Roots};
 
@@ -46,6 +47,8 @@ pub struct MergeCounters {
     pub deferred_blocks: u64,
     /// Gauge: partitions being merged.
     pub open_partitions: u64,
+    /// Gauge: deletions that are not done, each of one disk.
+    pub deletions: u64,
 }
 
 #[derive(Debug, Default)]
@@ -76,111 +79,12 @@ pub struct Merger {
     pub(super) next_push: AtomicU64,
     pub(super) journal: JournalPlace,
     apps: RwLock<HashMap<AppId, Arc<App>>>,
-    chores: Mutex<VecDeque<Chore>>,
-    pub(super) cleaning: Mutex<()>,
-    /// Held while an attempt begins or ends, so that the journal hears of it in the same order. The journal may wait
-    /// for a disk; `apps` is never held during that, since callers that must not wait look there.
+    pub(super) chores: Chores,
+    /// Held while an attempt begins or ends, so that the journal hears of it in the same order. Nothing waits under it.
     changing: Mutex<()>,
+    next_life: AtomicU64,
     /// A successor of this server merges.
     retired: AtomicBool,
-}
-
-/// One attempt of an application.
-#[derive(Debug)]
-pub(super) struct App {
-    pub(super) id: AppId,
-    pub(super) attempt: i32,
-    pub(super) dirs: Arc<MergeDirs>,
-    pub(super) files: Arc<dyn AppStore>,
-    pub(super) accounts: Accounts,
-    shuffles: Mutex<HashMap<ShuffleId, Shuffle>>,
-    /// Another attempt took its place, or it was forgotten: nothing more is made for it.
-    pub(super) is_over: AtomicBool,
-}
-
-/// The newest merge of a shuffle.
-#[derive(Debug)]
-pub(super) struct Shuffle {
-    /// Its place among the shuffles that are remembered.
-    place: Arc<Holding>,
-    pub(super) merge: ShuffleMergeId,
-    pub(super) phase: Phase,
-}
-
-#[derive(Debug)]
-pub(super) enum Phase {
-    Open(HashMap<ReduceId, Arc<Partition>>),
-    /// The partitions that have files.
-    Finalized(Vec<ReduceId>),
-}
-
-impl Shuffle {
-    pub(super) fn open(place: Holding, merge: ShuffleMergeId) -> Self {
-        Self { place: Arc::new(place), merge, phase: Phase::Open(HashMap::new()) }
-    }
-
-    pub(super) fn finalized(place: Holding, merge: ShuffleMergeId) -> Self {
-        Self { place: Arc::new(place), merge, phase: Phase::Finalized(Vec::new()) }
-    }
-
-    /// Begins a newer merge; what was there.
-    pub(super) fn begin(&mut self, merge: ShuffleMergeId) -> Self {
-        self.replace(merge, Phase::Open(HashMap::new()))
-    }
-
-    /// Ends this merge, or a newer one; what was there.
-    pub(super) fn finalize(&mut self, merge: ShuffleMergeId) -> Self {
-        self.replace(merge, Phase::Finalized(Vec::new()))
-    }
-
-    fn replace(&mut self, merge: ShuffleMergeId, phase: Phase) -> Self {
-        std::mem::replace(self, Self { place: Arc::clone(&self.place), merge, phase })
-    }
-
-    /// The partitions that are being merged.
-    fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
-        let open = match &self.phase {
-            Phase::Open(partitions) => Some(partitions.values()),
-            Phase::Finalized(_) => None,
-        };
-        open.into_iter().flatten()
-    }
-}
-
-impl App {
-    fn new(
-        id: &AppId,
-        attempt: i32,
-        dirs: Arc<MergeDirs>,
-        files: Arc<dyn AppStore>,
-        accounts: Accounts,
-    ) -> Self {
-        let (shuffles, is_over) = (Mutex::default(), AtomicBool::new(false));
-        Self { id: id.clone(), attempt, dirs, files, accounts, shuffles, is_over }
-    }
-
-    pub(super) fn shuffles(&self) -> MutexGuard<'_, HashMap<ShuffleId, Shuffle>> {
-        self.shuffles.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn partition_id(
-        &self,
-        shuffle: ShuffleId,
-        merge: ShuffleMergeId,
-        reduce: ReduceId,
-    ) -> PartitionId {
-        PartitionId { app: self.id.clone(), merged: MergedPartition { shuffle, merge, reduce } }
-    }
-}
-
-/// Work that is done while nobody waits for it.
-#[derive(Debug)]
-enum Chore {
-    /// Close and delete partitions of one merge.
-    Partitions(Arc<App>, ShuffleId, Shuffle),
-    /// The attempt is over: close its open files and delete the files that it made, except in directories that the
-    /// attempt that took its place uses, too. Directories stay: whoever made them removes them.
-    Attempt { old: Arc<App>, new: Option<Arc<App>> },
 }
 
 impl Merger {
@@ -197,9 +101,9 @@ impl Merger {
             next_push: AtomicU64::new(0),
             journal: JournalPlace::default(),
             apps: RwLock::default(),
-            chores: Mutex::default(),
-            cleaning: Mutex::default(),
+            chores: Chores::default(),
             changing: Mutex::default(),
+            next_life: AtomicU64::new(0),
             retired: AtomicBool::new(false),
         }
     }
@@ -239,12 +143,12 @@ impl Merger {
         }
         let dirs = Arc::new(MergeDirs::new(dirs, known.sub_dirs));
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
-        let files = self.store.application(&known.app, &dirs, known.key).map_err(refused)?;
+        let files = self.store.application(&known.app, known.attempt, &dirs, known.key).map_err(refused)?;
         let executors = blocks.executors();
         if executors.proof(&known.app).is_some() {
             executors.claim_merges(&known.app, dirs.dirs()).map_err(MergeError::Claim)?;
         }
-        let app = App::new(&known.app, known.attempt, dirs, files, self.pots.accounts(&known.app));
+        let app = self.new_app(&known.app, known.attempt, dirs, files);
         let mut left_out = 0;
         for (shuffle, merge) in known.finalized {
             match app.accounts.shuffles.try_take(1) {
@@ -257,6 +161,31 @@ impl Merger {
         }
         self.apps_mut().insert(known.app, Arc::new(app));
         Ok(())
+    }
+
+    /// Takes up an attempt that was over before a restart: what it made is deleted. Where some of its directories lie
+    /// beneath no root, it stays in the journal, for a start at which they do.
+    pub fn restore_over(&self, on: &OnLane, known: Remembered, blocks: &BlockStore) {
+        let Remembered { app, attempt, dirs, sub_dirs, key, .. } = known;
+        let all = dirs.len();
+        let found: Vec<_> =
+            dirs.iter().filter_map(|dir| blocks.roots().accept_for(on, &app, dir).ok()).collect();
+        let is_whole = found.len() == all || found.is_empty();
+        let dirs = Arc::new(MergeDirs::new(found, sub_dirs));
+        let files = self.store.application(&app, attempt, &dirs, key);
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match files {
+            Ok(files) => {
+                let mut old = self.new_app(&app, attempt, dirs, files);
+                old.is_whole = is_whole;
+                let new = self.find(&app);
+                self.end_attempt(Arc::new(old), new.as_ref());
+            }
+            Err(why) => {
+                warn!(%app, attempt, "files of an attempt that is over stay: {why}");
+                self.journal.over(&app, attempt);
+            }
+        }
     }
 
     /// Prepares the store, if [`Merger::register`] will take up a new attempt. Cancel safe.
@@ -322,8 +251,8 @@ impl Merger {
             return Err(MergeError::Elsewhere { app: app.clone(), attempt, before });
         }
         let refused = |why| MergeError::Store { app: app.clone(), why };
-        let files = self.store.application(app, &dirs, None).map_err(refused)?;
-        let new = Arc::new(App::new(app, info.attempt, dirs, files, self.pots.accounts(app)));
+        let files = self.store.application(app, info.attempt, &dirs, None).map_err(refused)?;
+        let new = Arc::new(self.new_app(app, info.attempt, dirs, files));
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // Another executor of the same attempt may have come first.
         if !self.is_newer(app, info.attempt) {
@@ -333,7 +262,7 @@ impl Merger {
         let old = self.apps_mut().insert(app.clone(), Arc::clone(&new));
         if let Some(old) = old {
             info!(%app, attempt = old.attempt, "an older attempt of the application is over: what it merged goes");
-            self.end_attempt(old, Some(Arc::clone(&new)));
+            self.end_attempt(old, Some(&new));
         }
         self.journal.registered(app, new.attempt, &new.dirs, new.files.key());
         drop(changing);
@@ -341,10 +270,31 @@ impl Merger {
         Ok(overruled)
     }
 
+    fn new_app(&self, app: &AppId, attempt: i32, dirs: Arc<MergeDirs>, files: Arc<dyn AppStore>) -> App {
+        let life = self.next_life.fetch_add(1, Ordering::Relaxed);
+        App::new(app, attempt, life, dirs, files, self.pots.accounts(app))
+    }
+
     /// Ends an attempt, with its application or because of a `new` one. The caller holds `changing`.
-    fn end_attempt(&self, old: Arc<App>, new: Option<Arc<App>>) {
-        self.journal.over(&old.id, old.attempt);
-        self.later(Chore::Attempt { old, new });
+    fn end_attempt(&self, old: Arc<App>, new: Option<&Arc<App>>) {
+        old.is_over.store(true, Ordering::SeqCst);
+        self.readers.forget(old.life);
+        if let Some(end) = self.chores.add_end(old, new.map(Arc::as_ref)) {
+            self.attempt_is_gone(&end);
+        }
+    }
+
+    /// The files of an attempt are deleted: nothing of it is needed any more, unless it has come again meanwhile. The
+    /// caller holds `changing`.
+    fn attempt_is_gone(&self, end: &AttemptEnd) {
+        let App { id, attempt, .. } = &*end.old;
+        let now = self.find(id);
+        if end.is_last && now.is_none() {
+            self.store.forget(id);
+        }
+        if end.old.is_whole && now.is_none_or(|now| now.attempt != *attempt) {
+            self.journal.over(id, *attempt);
+        }
     }
 
     fn is_newer(&self, app: &AppId, attempt: i32) -> bool {
@@ -403,6 +353,7 @@ impl Merger {
             deferred_bytes: self.pots.deferred_bytes(),
             deferred_blocks: self.pots.deferred_blocks(),
             open_partitions: self.pots.open_partitions(),
+            deletions: self.chores.waiting() as u64,
         }
     }
 
@@ -411,42 +362,32 @@ impl Merger {
         self.pots.all()
     }
 
-    /// Whether [`Merger::clean_up`] has something to do.
-    pub fn has_chores(&self) -> bool {
-        !self.chores().is_empty()
+    /// The disks on which [`Merger::clean_up_disk`] has something to do.
+    pub fn due_chores(&self) -> Vec<usize> {
+        self.chores.due()
     }
 
-    /// Closes and deletes what is no longer wanted; one thread at a time does, in the order that it came up.
+    /// What could not be deleted is tried again; call it every few seconds.
+    pub fn retry_chores(&self) {
+        self.chores.retry();
+    }
+
+    /// Deletes what is no longer wanted, on all disks, one after the other.
     pub fn clean_up(&self, on: &OnLane) {
-        let turn = self.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
-        self.work_off_chores(on, &turn);
+        self.chores.due().into_iter().for_each(|disk| self.clean_up_disk(on, disk));
     }
 
-    /// The same, unless somebody does so already: a long deletion keeps one thread, however many ask for it. What came up
-    /// as that one was about to leave is left to the next call.
-    pub fn clean_up_unless_busy(&self, on: &OnLane) {
-        match self.cleaning.try_lock() {
-            Ok(turn) => self.work_off_chores(on, &turn),
-            Err(TryLockError::Poisoned(turn)) => self.work_off_chores(on, &turn.into_inner()),
-            Err(TryLockError::WouldBlock) => {}
-        }
-    }
-
-    fn work_off_chores(&self, on: &OnLane, _turn: &MutexGuard<'_, ()>) {
-        loop {
-            let Some(chore) = self.chores().pop_front() else { return };
-            match chore {
-                Chore::Partitions(app, shuffle, old) => self.delete_shuffle(on, &app, shuffle, old),
-                Chore::Attempt { old, new: None } => {
-                    self.drop_application(on, &old, &old.dirs);
-                    // One that has registered anew meanwhile goes on with what it has.
-                    if self.find(&old.id).is_none() {
-                        self.store.forget(&old.id);
-                    }
-                }
-                Chore::Attempt { old, new: Some(new) } => {
-                    self.drop_application(on, &old, &old.dirs.without(&new.dirs));
-                }
+    /// Closes and deletes what is no longer wanted on one disk, in the order that it came up, unless somebody does so
+    /// already. What came up as that one was about to leave is left to the next call.
+    pub fn clean_up_disk(&self, on: &OnLane, disk: usize) {
+        let Some(turn) = self.chores.take_turn(disk) else { return };
+        while let Some(chore) = turn.next() {
+            let done = match &chore {
+                Chore::Partitions(app, old) => self.delete_partitions(on, disk, app, old),
+                Chore::Attempt(end) => self.delete_attempt(on, disk, end),
+            };
+            if !done {
+                turn.keep(chore);
             }
         }
     }
@@ -467,44 +408,61 @@ impl Merger {
     }
 
     pub(super) fn delete_later(&self, app: &Arc<App>, shuffle: ShuffleId, old: Shuffle) {
-        let is_empty = match &old.phase {
-            Phase::Open(partitions) => partitions.is_empty(),
-            Phase::Finalized(reduces) => reduces.is_empty(),
-        };
-        if !is_empty {
-            self.later(Chore::Partitions(Arc::clone(app), shuffle, old));
-        }
-    }
-
-    fn delete_shuffle(&self, on: &OnLane, app: &App, shuffle: ShuffleId, old: Shuffle) {
         let merge = old.merge;
-        let reduces: Vec<ReduceId> = match old.phase {
-            Phase::Finalized(reduces) => reduces,
-            Phase::Open(partitions) => {
-                partitions.values().for_each(|partition| partition.close());
-                partitions.into_keys().collect()
-            }
+        let (reduces, open) = match old.phase {
+            Phase::Finalized(reduces) => (reduces, Vec::new()),
+            // Pushes that are still arriving find out that their merge is over.
+            Phase::Open(partitions) => partitions.into_iter().unzip(),
         };
-        for reduce in reduces {
-            let partition = app.partition_id(shuffle, merge, reduce);
-            self.readers.remove(&partition);
-            if let Err(error) = app.files.delete(on, &partition) {
-                warn!(%partition, %error, "cannot delete a merged partition");
-            }
+        let all: Vec<_> =
+            reduces.into_iter().map(|reduce| app.partition_id(shuffle, merge, reduce)).collect();
+        if !all.is_empty() {
+            self.chores.add_partitions(app, OldPartitions { all, open });
         }
     }
 
-    fn drop_application(&self, on: &OnLane, app: &App, dirs: &MergeDirs) {
-        app.is_over.store(true, Ordering::SeqCst);
-        let shuffles = app.shuffles();
-        let open: Vec<_> = shuffles.values().flat_map(Shuffle::partitions).cloned().collect();
-        drop(shuffles);
-        // They stay in the table, so that a push that is still arriving learns that its file is closed.
-        open.iter().for_each(|partition| partition.close());
-        self.readers.forget(&app.id);
-        if let Err(error) = app.files.delete_all(on, dirs) {
-            warn!(app = %app.id, %error, "cannot delete all that an application merged");
+    fn delete_partitions(&self, on: &OnLane, disk: usize, app: &App, old: &OldPartitions) -> bool {
+        // Nobody counts on its place any more.
+        old.open.iter().for_each(|partition| _ = partition.try_close());
+        // All of it goes with the application.
+        if app.is_over.load(Ordering::SeqCst) {
+            return true;
         }
+        let mut done = true;
+        for partition in &old.all {
+            self.readers.remove(app.life, partition);
+            if let Err(error) = app.files.delete(on, disk, partition) {
+                warn!(%partition, %error, "cannot delete a merged partition: it is tried again");
+                done = false;
+            }
+        }
+        done
+    }
+
+    fn delete_attempt(&self, on: &OnLane, disk: usize, end: &Arc<AttemptEnd>) -> bool {
+        let app = &end.old;
+        // They stay in the table, so that a push that is still arriving learns that its file is closed. Whoever makes or
+        // writes files at the moment is not waited for: what he makes is deleted with the next try.
+        let open: Vec<_> = app.shuffles().values().flat_map(Shuffle::partitions).cloned().collect();
+        let closed = open.iter().filter(|partition| partition.try_close()).count() == open.len();
+        self.readers.forget(app.life);
+        if let Err(error) = app.files.delete_all(on, disk, &end.dirs) {
+            if end.fails_first(disk) {
+                warn!(app = %app.id, disk, %error, "cannot delete all that an application merged: it is tried again until it is done");
+            }
+            return false;
+        }
+        if !closed {
+            return false;
+        }
+        if end.has_failed(disk) {
+            info!(app = %app.id, disk, "deleted what an application merged");
+        }
+        if self.chores.done(end, disk) {
+            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.attempt_is_gone(end);
+        }
+        true
     }
 
     pub(super) fn app(&self, app: &AppId) -> Result<Arc<App>, MergeError> {
@@ -531,14 +489,6 @@ impl Merger {
 
     fn apps_mut(&self) -> RwLockWriteGuard<'_, HashMap<AppId, Arc<App>>> {
         self.apps.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn later(&self, chore: Chore) {
-        self.chores().push_back(chore);
-    }
-
-    fn chores(&self) -> MutexGuard<'_, VecDeque<Chore>> {
-        self.chores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,8 @@
 //! | [`store`] | the interface to the files; `memory` implements it for tests |
 //! | `deferred` | blocks that wait in memory for the writer of their partition, within one budget |
 //! | `partition` | the state of one partition that is being merged |
+//! | `application` | one attempt of an application, and its shuffles |
+//! | `chores` | deletions that nobody waits for, of each disk |
 //! | [`merger`] | applications, attempts, shuffles: registration, clean-up |
 //! | [`push`], `finalize`, `remove`, `serve` | the requests |
 //! | `settings` | the bounds, with their defaults |
@@ -28,6 +30,8 @@
 //!
 //! Origin: RemoteBlockPushResolver, Spark 4.3.0 (3.2.4 and later answer alike, except where said).
 
+mod application;
+mod chores;
 mod deferred;
 pub mod dirs;
 pub mod error;
@@ -49,8 +53,10 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
+pub use crate::receipt::WriteReceipt;
 pub use dirs::MergeDirs;
 pub use error::{MergeError, WriteCause};
+pub use finalize::{Ending, EndingStep, Finished};
 pub use journal::{Journal, Remembered};
 pub use memory::MemoryStore;
 pub use merger::{MergeCounters, Merger};
@@ -59,4 +65,4 @@ pub use push::{Push, PushRefused};
 pub use sealed::SealedMerges;
 pub use serve::MergedMeta;
 pub use settings::MergeSettings;
-pub use store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
+pub use store::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};

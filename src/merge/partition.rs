@@ -83,10 +83,16 @@ impl Partition {
         self.try_settle()
     }
 
-    /// Closes the files, also beneath a writer, and waits for none: one that waits for its disk finds out when it comes back.
-    pub(super) fn close(&self) {
+    /// Closes the files, also beneath a writer, and waits for nobody; false where somebody has the state, who may wait for a
+    /// disk: who has it closes them when he comes back.
+    pub(super) fn try_close(&self) -> bool {
         self.is_over.store(true, Ordering::SeqCst);
-        self.try_settle();
+        match self.state.try_lock() {
+            Ok(mut state) => _ = self.settle(&mut state),
+            Err(TryLockError::Poisoned(state)) => _ = self.settle(&mut state.into_inner()),
+            Err(TryLockError::WouldBlock) => return false,
+        }
+        true
     }
 }
 
@@ -129,6 +135,8 @@ pub(super) enum Files {
     Open(Box<dyn PartitionWriter>),
     /// The files are finalized or deleted, or were never made because there was no place.
     Closed,
+    /// Something bears the names of its files, and may have been finalized: nothing is merged here.
+    InDoubt,
 }
 
 /// A push that writes.
@@ -222,12 +230,11 @@ impl State {
         }
         match std::mem::replace(&mut self.files, Files::Closed) {
             Files::Open(files) => Ok(Finalization { merged, len: files.finalize(on)? }),
-            Files::None | Files::Closed => Err(closed()),
+            Files::None | Files::Closed | Files::InDoubt => Err(closed()),
         }
     }
 
-    /// Closes the files, also beneath a writer.
-    pub(super) fn close(&mut self) {
+    fn close(&mut self) {
         self.files = Files::Closed;
         self.place = None;
         self.charged.clear();
@@ -245,7 +252,7 @@ impl State {
     fn open(&mut self) -> io::Result<&mut Box<dyn PartitionWriter>> {
         match &mut self.files {
             Files::Open(files) => Ok(files),
-            Files::None | Files::Closed => Err(closed()),
+            Files::None | Files::Closed | Files::InDoubt => Err(closed()),
         }
     }
 }

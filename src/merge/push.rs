@@ -17,13 +17,15 @@ use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream, ReturnCode};
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::pot::UsedUp;
-use tracing::warn;
+use tracing::{info, warn};
 
+use super::application::{App, Phase, Shuffle};
 use super::deferred::DeferredPush;
 use super::error::{MergeError, WriteCause};
-use super::merger::{App, Counters, Merger, Phase, Shuffle};
+use super::merger::{Counters, Merger};
 use super::names::push_name;
 use super::partition::{Files, Partition, State, Writing, cause};
+use super::store::CreateError;
 
 /// A pushed block that is arriving.
 #[derive(Debug)]
@@ -170,11 +172,14 @@ impl Merger {
     ) -> Result<Fate, MergeError> {
         let mut state = partition.lock();
         if matches!(state.files, Files::None)
-            && let Err(error) = self.create(on, &app, &mut state, push)
+            && let Err(refused) = self.create(on, &app, &mut state, push)
         {
             drop(state);
-            self.take_out(&app, push, &partition);
-            return Err(error);
+            return self.not_made(&app, push, &partition, refused);
+        }
+        if matches!(state.files, Files::InDoubt) {
+            Counters::add(&self.counters.collisions, 1);
+            return Ok(Fate::Ignored(ReturnCode::BlockAppendCollisionDetected));
         }
         if state.merged.contains(map) {
             Counters::add(&self.counters.late, 1);
@@ -207,11 +212,17 @@ impl Merger {
         app: &App,
         state: &mut State,
         push: &PushBlockStream,
-    ) -> Result<(), MergeError> {
+    ) -> Result<(), NotMade> {
         let partition = app.partition_id(push.shuffle, push.merge, push.reduce);
+        let names = || [partition.data_name(), partition.index_name(), partition.meta_name()];
         let made = match () {
-            () if app.is_over.load(Ordering::SeqCst) => Err(io::Error::other("the attempt is over")),
-            () if !partition.is_nameable() => Err(io::Error::other("the application's id names no file")),
+            () if app.is_over.load(Ordering::SeqCst) => {
+                Err(CreateError::Failed(io::Error::other("the attempt is over")))
+            }
+            () if !partition.is_nameable() => {
+                Err(CreateError::Failed(io::Error::other("the application's id names no file")))
+            }
+            () if names().iter().any(|name| self.chores.holds(app, name)) => return Err(NotMade::Later),
             () => app.files.create(on, &partition),
         };
         match made {
@@ -219,12 +230,65 @@ impl Merger {
                 state.files = Files::Open(files);
                 Ok(())
             }
-            Err(error) => {
+            Err(CreateError::Finalized) => {
+                state.files = Files::Closed;
+                Err(NotMade::Finalized)
+            }
+            Err(CreateError::InDoubt { why }) => {
+                state.files = Files::InDoubt;
+                warn!(%partition, "nothing is merged into a partition: {why}");
+                Err(NotMade::InDoubt)
+            }
+            Err(CreateError::Failed(error)) => {
                 state.files = Files::Closed;
                 let error = MergeError::Create { partition, why: error.to_string() };
                 warn!(%error, "a pushed block was refused");
+                Err(NotMade::Failed(error))
+            }
+        }
+    }
+
+    /// What becomes of a block whose partition has no files.
+    fn not_made(
+        &self,
+        app: &App,
+        push: &PushBlockStream,
+        partition: &Arc<Partition>,
+        why: NotMade,
+    ) -> Result<Fate, MergeError> {
+        let collides = || {
+            Counters::add(&self.counters.collisions, 1);
+            Ok(Fate::Ignored(ReturnCode::BlockAppendCollisionDetected))
+        };
+        match why {
+            NotMade::InDoubt => collides(),
+            NotMade::Later => {
+                self.take_out(app, push, partition);
+                collides()
+            }
+            NotMade::Failed(error) => {
+                self.take_out(app, push, partition);
                 Err(error)
             }
+            NotMade::Finalized => {
+                self.found_finalized(app, push);
+                Counters::add(&self.counters.late, 1);
+                Ok(Fate::Ignored(ReturnCode::TooLateBlockPush))
+            }
+        }
+    }
+
+    /// A partition on the disk says that the merge was finalized, which nobody remembered: now it is again. Files of
+    /// partitions that were begun since stay as they are; nobody was told of them.
+    fn found_finalized(&self, app: &App, push: &PushBlockStream) {
+        let PushBlockStream { shuffle, merge, .. } = *push;
+        let mut shuffles = app.shuffles();
+        let Some(known) = shuffles.get_mut(&shuffle).filter(|known| known.merge == merge) else { return };
+        if matches!(known.phase, Phase::Open(_)) {
+            let open = known.end();
+            self.journal.finalized(&app.id, app.attempt, shuffle, merge).detach();
+            drop((shuffles, open));
+            info!(app = %app.id, %shuffle, %merge, "a merge was finalized before a restart, as its files say");
         }
     }
 
@@ -263,6 +327,17 @@ impl Merger {
             Ok(()) => cause(error),
         }
     }
+}
+
+/// Why a partition has no files.
+enum NotMade {
+    /// It was finalized.
+    Finalized,
+    /// Something bears their names.
+    InDoubt,
+    /// Files of the application from before it ended are still to be deleted there.
+    Later,
+    Failed(MergeError),
 }
 
 enum Found {

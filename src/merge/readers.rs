@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use sealed_shuffle_protocol::ids::AppId;
 
 use super::names::PartitionId;
 use super::store::PartitionReader;
@@ -13,7 +12,14 @@ use super::store::PartitionReader;
 /// Opened partitions that are finalized.
 #[derive(Debug)]
 pub(super) struct Readers {
-    cache: Cache<PartitionId, Kept, ByMemory>,
+    cache: Cache<Key, Kept, ByMemory>,
+}
+
+/// A partition of one life of an application: later attempts have partitions of the same names.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Key {
+    life: u64,
+    partition: PartitionId,
 }
 
 #[derive(Clone, Debug)]
@@ -29,8 +35,8 @@ struct ByMemory {
     least: u64,
 }
 
-impl Weighter<PartitionId, Kept> for ByMemory {
-    fn weight(&self, _: &PartitionId, kept: &Kept) -> u64 {
+impl Weighter<Key, Kept> for ByMemory {
+    fn weight(&self, _: &Key, kept: &Kept) -> u64 {
         kept.reader.weight().max(self.least)
     }
 }
@@ -43,23 +49,24 @@ impl Readers {
         Self { cache: Cache::with_weighter(most, bytes, ByMemory { least }) }
     }
 
-    pub(super) fn find(&self, partition: &PartitionId) -> Option<Arc<dyn PartitionReader>> {
-        let kept = self.cache.get(partition)?;
+    pub(super) fn find(&self, life: u64, partition: &PartitionId) -> Option<Arc<dyn PartitionReader>> {
+        let kept = self.cache.get(&Key { life, partition: partition.clone() })?;
         kept.is_used.store(true, Ordering::Relaxed);
         Some(kept.reader)
     }
 
-    pub(super) fn keep(&self, partition: &PartitionId, reader: &Arc<dyn PartitionReader>) {
+    pub(super) fn keep(&self, life: u64, partition: &PartitionId, reader: &Arc<dyn PartitionReader>) {
         let is_used = Arc::new(AtomicBool::new(true));
-        self.cache.insert(partition.clone(), Kept { reader: Arc::clone(reader), is_used });
+        let key = Key { life, partition: partition.clone() };
+        self.cache.insert(key, Kept { reader: Arc::clone(reader), is_used });
     }
 
-    pub(super) fn remove(&self, partition: &PartitionId) {
-        self.cache.remove(partition);
+    pub(super) fn remove(&self, life: u64, partition: &PartitionId) {
+        self.cache.remove(&Key { life, partition: partition.clone() });
     }
 
-    pub(super) fn forget(&self, app: &AppId) {
-        self.cache.retain(|partition, _| partition.app != *app);
+    pub(super) fn forget(&self, life: u64) {
+        self.cache.retain(|key, _| key.life != life);
     }
 
     pub(super) fn sweep(&self) {

@@ -5,8 +5,9 @@
 use sealed_shuffle_protocol::ids::ShuffleMergeId;
 use sealed_shuffle_protocol::shuffle::RemoveShuffleMerge;
 
+use super::application::{Phase, Shuffle};
 use super::error::MergeError;
-use super::merger::{Merger, Phase, Shuffle};
+use super::merger::Merger;
 
 /// Stands for the current merge.
 const CURRENT: ShuffleMergeId = ShuffleMergeId(-1);
@@ -23,7 +24,7 @@ impl Merger {
                 && let Ok(place) = app.accounts.shuffles.try_take(1)
             {
                 shuffles.insert(shuffle, Shuffle::finalized(place, merge));
-                self.journal.finalized(&app.id, app.attempt, shuffle, merge);
+                self.journal.finalized(&app.id, app.attempt, shuffle, merge).detach();
             }
             return Ok(());
         };
@@ -36,7 +37,7 @@ impl Merger {
         if matches!(old.phase, Phase::Finalized(_)) && current < now {
             self.journal.superseded(&app.id, app.attempt, shuffle, current);
         }
-        self.journal.finalized(&app.id, app.attempt, shuffle, now);
+        self.journal.finalized(&app.id, app.attempt, shuffle, now).detach();
         self.delete_later(&app, shuffle, old);
         Ok(())
     }

@@ -33,7 +33,7 @@ use tracing::warn;
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
-use super::store::{AppStore, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
+use super::store::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
 use crate::disk::Roots;
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind, LoanState};
 use crate::sealed_files::{
@@ -140,6 +140,7 @@ impl Store for SealedMerges {
     fn application(
         &self,
         app: &AppId,
+        attempt: i32,
         dirs: &Arc<MergeDirs>,
         key: Option<WrappedKey>,
     ) -> Result<Arc<dyn AppStore>, String> {
@@ -147,13 +148,12 @@ impl Store for SealedMerges {
             Some(key) => key,
             None => self.keys.at_hand(app, None).map_err(|error| error.for_peer())?.wrapped.clone(),
         };
-        let place = MergedFiles::new(self.keys.ring.context(app), dirs.dirs(), dirs.sub_dirs());
+        let place = MergedFiles::new(self.keys.ring.context(app), attempt, dirs.dirs(), dirs.sub_dirs());
         Ok(Arc::new(AppFiles {
             app: app.clone(),
             place: Arc::new(place),
             files: Arc::clone(&self.files),
             roots: Arc::clone(&self.roots),
-            dirs: Arc::clone(dirs),
             key,
             keys: self.keys.clone(),
             segments: Arc::clone(&self.segments),
@@ -212,7 +212,6 @@ struct AppFiles {
     place: Arc<MergedFiles>,
     files: Arc<SealedStore>,
     roots: Arc<Roots>,
-    dirs: Arc<MergeDirs>,
     /// The key of new files. Existing files carry their own.
     key: WrappedKey,
     keys: Keys,
@@ -282,19 +281,16 @@ impl AppStore for AppFiles {
         Some(&self.key)
     }
 
-    fn lane(&self, partition: &PartitionId) -> Option<Lane> {
-        self.dirs.dir_of(&partition.data_name()).map(|dir| self.roots.disk(dir).lane().clone())
-    }
-
-    fn waits_for_disk(&self) -> bool {
-        self.fsync == Fsync::Always
-    }
-
-    fn create(&self, on: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>> {
+    fn create(&self, on: &OnLane, partition: &PartitionId) -> Result<Box<dyn PartitionWriter>, CreateError> {
         let key = self.keys.at_hand(&self.app, Some(&self.key)).map_err(io::Error::other)?;
         let made = self.files.create(on, &self.place, partition.merged, &key.key, &key.wrapped);
+        let made = made.map_err(|error| match error {
+            StoredError::Finalized { .. } => CreateError::Finalized,
+            StoredError::InDoubt { .. } => CreateError::InDoubt { why: error.to_string() },
+            error => CreateError::Failed(io_error(error)),
+        });
         Ok(Box::new(Writer {
-            writer: made.map_err(io_error)?,
+            writer: made?,
             key: Arc::new(KeyInUse::new(&self.app, &self.keys, key)),
             place: Arc::clone(&self.place),
             files: Arc::clone(&self.files),
@@ -315,19 +311,21 @@ impl AppStore for AppFiles {
         Ok(Arc::new(Reader::new(opened, key, &self.place, &self.files, &self.buffers)))
     }
 
-    fn delete(&self, on: &OnLane, partition: &PartitionId) -> io::Result<()> {
-        self.files.remove(on, &self.place, partition.merged).map(|_| ()).map_err(io_error)
+    fn delete(&self, on: &OnLane, disk: usize, partition: &PartitionId) -> io::Result<()> {
+        self.files.remove_on(on, disk, &self.place, partition.merged).map(|_| ()).map_err(io_error)
     }
 
-    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs) -> io::Result<()> {
+    fn delete_all(&self, on: &OnLane, disk: usize, dirs: &MergeDirs) -> io::Result<()> {
         self.files.forget(&self.app);
-        // One disk that fails keeps its files; those on the others go all the same.
-        let purged = dirs.dirs().iter().map(|dir| {
+        let mut failed = Ok(());
+        // One directory that fails keeps its files; those in the others go all the same.
+        for dir in dirs.on_disk(disk) {
             let app = self.app.clone();
-            self.roots.purge(on, dir, move |name| is_file_of(&app, name))
-        });
-        let errors: Vec<_> = purged.filter_map(Result::err).collect();
-        errors.into_iter().next().map_or(Ok(()), |error| Err(io::Error::other(error)))
+            if let Err(error) = self.roots.purge(on, dir, move |name| is_file_of(&app, name)) {
+                failed = Err(io::Error::other(error));
+            }
+        }
+        failed
     }
 }
 

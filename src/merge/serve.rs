@@ -11,8 +11,9 @@ use bytes::Bytes;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 
+use super::application::{App, Phase};
 use super::error::MergeError;
-use super::merger::{App, Counters, Merger, Phase};
+use super::merger::{Counters, Merger};
 use super::names::PartitionId;
 use super::partition::{Files, Partition};
 use super::store::{MissingFiles, PartitionReader, ReadError};
@@ -93,7 +94,7 @@ impl Merger {
                 return Ok(files.reader(on));
             }
         }
-        if let Some(reader) = self.readers.find(partition) {
+        if let Some(reader) = self.readers.find(app.life, partition) {
             return Ok(Ok(reader));
         }
         let opened = match partition.is_nameable() {
@@ -101,7 +102,7 @@ impl Merger {
             false => Err(ReadError::Missing(MissingFiles { data: true, index: true, meta: true })),
         };
         if let Ok(reader) = &opened {
-            self.readers.keep(partition, reader);
+            self.readers.keep(app.life, partition, reader);
         }
         Ok(opened)
     }

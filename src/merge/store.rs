@@ -4,7 +4,7 @@
 //! append* ─► commit        the block is merged
 //! append* ─► abort         the next append begins where the last committed block ended
 //! close_chunk              the blocks that were committed since the last chunk are a chunk
-//! finalize                 bytes behind the last closed chunk are cut off; nothing more is written
+//! finalize                 bytes behind the last closed chunk are cut off; nothing more is written, ever
 //! ```
 //!
 //! Every call that may wait for a disk takes an [`OnLane`].
@@ -19,7 +19,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
-use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::seal::Pull;
 
 use super::dirs::MergeDirs;
@@ -37,12 +37,13 @@ pub trait Store: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(())))
     }
 
-    /// Takes up an application. It is called for each attempt, before anything is merged, and after a restart with
+    /// Takes up an attempt of an application. It is called before anything is merged, and after a restart with
     /// the attempt's `key` ([`AppStore::key`]). Executors that register at the same time may cause further calls;
     /// their results are dropped. The error is like that of [`Store::prepare`].
     fn application(
         &self,
         app: &AppId,
+        attempt: i32,
         dirs: &Arc<MergeDirs>,
         key: Option<WrappedKey>,
     ) -> Result<Arc<dyn AppStore>, String>;
@@ -67,28 +68,20 @@ pub trait AppStore: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Where a partition is finished: the lane of its disk. `None` where that waits for no disk.
-    fn lane(&self, _partition: &PartitionId) -> Option<Lane> {
-        None
-    }
-
-    /// Whether the end of a partition waits until it is on the disk.
-    fn waits_for_disk(&self) -> bool {
-        false
-    }
-
-    /// Makes the files of a partition, empty, in the place of what bears their names.
-    fn create(&self, on: &OnLane, partition: &PartitionId) -> io::Result<Box<dyn PartitionWriter>>;
+    /// Makes the files of a partition, empty. Files of an earlier attempt, and those that were not finalized, make room.
+    /// Files that were finalized do not, whoever finalized them and whatever else is known of it: the driver was told.
+    fn create(&self, on: &OnLane, partition: &PartitionId) -> Result<Box<dyn PartitionWriter>, CreateError>;
 
     /// Opens a partition that was finalized, possibly before a restart.
     fn open(&self, on: &OnLane, partition: &PartitionId) -> Result<Arc<dyn PartitionReader>, ReadError>;
 
-    /// Deletes the files of a partition; those that are not there are no error.
-    fn delete(&self, on: &OnLane, partition: &PartitionId) -> io::Result<()>;
+    /// Deletes those files of a partition that lie on the disk of this number; those that are not there are no error.
+    fn delete(&self, on: &OnLane, disk: usize, partition: &PartitionId) -> io::Result<()>;
 
-    /// Deletes all merged files of the application beneath `dirs`, and no directory
-    /// ([`Roots::purge`](crate::disk::Roots::purge) with [`names::is_file_of`](super::names::is_file_of) does that).
-    fn delete_all(&self, on: &OnLane, dirs: &MergeDirs) -> io::Result<()>;
+    /// Deletes all merged files of the application beneath those of `dirs` that lie on the disk of this number, and no
+    /// directory ([`Roots::purge`](crate::disk::Roots::purge) with [`names::is_file_of`](super::names::is_file_of) does
+    /// that).
+    fn delete_all(&self, on: &OnLane, disk: usize, dirs: &MergeDirs) -> io::Result<()>;
 }
 
 /// A partition that is being merged. Dropping it leaves the files as they are.
@@ -131,6 +124,24 @@ pub trait PartitionReader: fmt::Debug + Send + Sync {
 
     /// Bytes of memory that the reader holds.
     fn weight(&self) -> u64;
+}
+
+/// Why the files of a partition are not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// This attempt has finalized them.
+    #[error("the partition is finalized")]
+    Finalized,
+    /// Something bears their names, and does not show that it was not finalized.
+    #[error("{why}")]
+    InDoubt {
+        /// The file and the reason.
+        why: String,
+    },
+    /// The disk or the key service failed.
+    #[error(transparent)]
+    Failed(#[from] io::Error),
 }
 
 /// The missing files of a partition.

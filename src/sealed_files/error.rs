@@ -38,6 +38,23 @@ pub enum StoredError {
         /// What is wrong.
         source: SealedError,
     },
+    /// The partition is finalized already, and nothing more is merged into it.
+    #[error("{path} is finalized, and is not made anew")]
+    Finalized {
+        /// The index file.
+        path: ShownPath,
+    },
+    /// Files of the partition are there, and nobody can tell that they were not finalized.
+    #[error(
+        "{path} is there, and may be of a finalized partition: {why}; nothing is merged into it, and it can be removed \
+         where nobody reads it"
+    )]
+    InDoubt {
+        /// The file.
+        path: ShownPath,
+        /// Why it cannot be told.
+        why: String,
+    },
     /// An earlier write failed, and the block was neither aborted nor will it be complete.
     #[error("{path} lacks a piece that could not be written; abort the block")]
     PieceLost {

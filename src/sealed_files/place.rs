@@ -9,24 +9,31 @@ use super::error::StoredError;
 use crate::disk::LocalDir;
 use crate::disk::own::OwnFile;
 
-/// The merged files of one application: their directories, and the context of its data key. One for all partitions.
+/// The merged files of one attempt of an application: their directories, and the context of its data key. One for all
+/// partitions.
 #[derive(Debug)]
 pub struct MergedFiles {
     context: Context,
+    attempt: i32,
     dirs: Box<[LocalDir]>,
     sub_dirs: i32,
 }
 
 impl MergedFiles {
     /// Files below `dirs`, in as many sub-directories of each as executors registered; `context` names the
-    /// application.
-    pub fn new(context: Context, dirs: impl Into<Box<[LocalDir]>>, sub_dirs: i32) -> Self {
-        Self { context, dirs: dirs.into(), sub_dirs }
+    /// application, of which this is an attempt.
+    pub fn new(context: Context, attempt: i32, dirs: impl Into<Box<[LocalDir]>>, sub_dirs: i32) -> Self {
+        Self { context, attempt, dirs: dirs.into(), sub_dirs }
     }
 
     /// What the files are bound to.
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// The attempt of the application.
+    pub fn attempt(&self) -> i32 {
+        self.attempt
     }
 
     /// The directories.

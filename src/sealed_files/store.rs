@@ -1,5 +1,6 @@
 //! Finding and removing partitions. `writer` makes them.
 
+use std::cmp::Ordering;
 use std::io::IoSliceMut;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,14 +8,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition};
 use sealed_shuffle_protocol::stored::envelope::DataKey;
-use sealed_shuffle_protocol::stored::sealed::{ChunkOpener, Header, Index, Kind, Progress, Salt};
+use sealed_shuffle_protocol::stored::sealed::{ChunkOpener, Header, Index, Kind, Outline, Progress, Salt};
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{Identity, OpenFile, Region, read_blocking};
 
 use super::error::StoredError;
 use super::place::MergedFiles;
 use super::region::SealedRegion;
-use crate::disk::{OwnFiles, Roots};
+#[cfg(test)]
+use crate::disk::own::Watch;
+use crate::disk::{OpenError, OwnFile, OwnFiles, Roots};
 
 /// The sealed files of a server.
 #[derive(Debug)]
@@ -55,6 +58,12 @@ impl SealedStore {
         Self { files: OwnFiles::new(roots.into(), write_handles, read_handles, read_idle), limits }
     }
 
+    /// The same, watched.
+    #[cfg(test)]
+    pub(crate) fn watched_by(self, watch: Arc<dyn Watch>) -> Self {
+        Self { files: self.files.watched_by(watch), ..self }
+    }
+
     /// The header of a partition's index file, which holds the wrapped key: what a key service needs after a restart.
     pub fn header(
         &self,
@@ -65,7 +74,7 @@ impl SealedStore {
         let file = place.file(partition, Kind::Index)?;
         let (front, _) = self.files.read_front(on, &file, Header::MAX_LEN)?;
         let header = Header::decode(&front).and_then(|(header, _)| {
-            header.expect(Kind::Index, partition, place.context())?;
+            header.expect(Kind::Index, partition, place.attempt(), place.context())?;
             Ok(header)
         });
         header.map_err(|source| StoredError::Refused { path: file.shown(), source })
@@ -103,7 +112,7 @@ impl SealedStore {
         progress: Option<&Progress>,
     ) -> Result<SealedPartition, StoredError> {
         let mut bytes = self.read(on, place, partition, Kind::Index)?;
-        let index = Index::open(&mut bytes, partition, place.context(), key, progress);
+        let index = Index::open(&mut bytes, partition, place.attempt(), place.context(), key, progress);
         let index = index.map_err(|source| {
             place.failed(partition, Kind::Index, |path| StoredError::Refused { path, source })
         })?;
@@ -145,6 +154,51 @@ impl SealedStore {
         Ok(SealedRegion::new(opener, self.open_data(on, place, opened)?))
     }
 
+    /// Whether files of a partition may be made: those that are there, if any, were not finalized, or an earlier attempt
+    /// made them. Whatever does not show that it was not finalized is left alone, since somebody may have been told that
+    /// it was.
+    pub(super) fn may_be_made(
+        &self,
+        on: &OnLane,
+        place: &MergedFiles,
+        partition: MergedPartition,
+    ) -> Result<(), StoredError> {
+        let file = place.file(partition, Kind::Index)?;
+        let doubt = |path, why: String| StoredError::InDoubt { path, why };
+        let bytes = match self.read(on, place, partition, Kind::Index) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_missing() => {
+                // A writer makes the index first and removes it last, so that the others are never there alone.
+                for kind in [Kind::Meta, Kind::Data] {
+                    let other = place.file(partition, kind)?;
+                    if self.files.is_there(on, &other)? {
+                        return Err(doubt(other.shown(), "its index file is missing".to_owned()));
+                    }
+                }
+                return Ok(());
+            }
+            Err(StoredError::Open(error)) if !matches!(error, OpenError::NotRegular { .. }) => {
+                return Err(error.into());
+            }
+            Err(error) => return Err(doubt(file.shown(), error.to_string())),
+        };
+        let outline = Outline::of(&bytes).map_err(|error| doubt(file.shown(), error.to_string()))?;
+        let (header, is_final) = match outline {
+            Outline::Begun => return Ok(()),
+            Outline::Open(header) => (header, false),
+            Outline::Committed(header) => (header, true),
+        };
+        let attempt = header.attempt.unwrap_or_else(|| place.attempt());
+        let expected = header.expect(Kind::Index, partition, attempt, place.context());
+        expected.map_err(|error| doubt(file.shown(), error.to_string()))?;
+        match attempt.cmp(&place.attempt()) {
+            Ordering::Less => Ok(()),
+            Ordering::Equal if is_final => Err(StoredError::Finalized { path: file.shown() }),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(doubt(file.shown(), format!("a later attempt ({attempt}) made it"))),
+        }
+    }
+
     /// Removes the files of a partition; whether there were any.
     pub fn remove(
         &self,
@@ -152,9 +206,34 @@ impl SealedStore {
         place: &MergedFiles,
         partition: MergedPartition,
     ) -> Result<bool, StoredError> {
+        self.remove_where(on, place, partition, |_| true)
+    }
+
+    /// Removes those files of a partition that lie on one disk; whether there were any.
+    pub fn remove_on(
+        &self,
+        on: &OnLane,
+        disk: usize,
+        place: &MergedFiles,
+        partition: MergedPartition,
+    ) -> Result<bool, StoredError> {
+        self.remove_where(on, place, partition, |file| file.disk_number() == disk)
+    }
+
+    fn remove_where(
+        &self,
+        on: &OnLane,
+        place: &MergedFiles,
+        partition: MergedPartition,
+        is_meant: impl Fn(&OwnFile<'_>) -> bool,
+    ) -> Result<bool, StoredError> {
         let mut found = false;
-        for kind in [Kind::Index, Kind::Meta, Kind::Data] {
-            found |= self.files.remove(on, &place.file(partition, kind)?)?;
+        // The index last: as long as it is there, it says what the others are.
+        for kind in [Kind::Data, Kind::Meta, Kind::Index] {
+            let file = place.file(partition, kind)?;
+            if is_meant(&file) {
+                found |= self.files.remove(on, &file)?;
+            }
         }
         Ok(found)
     }
@@ -167,7 +246,7 @@ impl SealedStore {
         partition: MergedPartition,
         kind: Kind,
     ) -> bool {
-        place.file(partition, kind).is_ok_and(|file| !self.files.is_there(on, &file))
+        place.file(partition, kind).is_ok_and(|file| matches!(self.files.is_there(on, &file), Ok(false)))
     }
 
     /// Closes files of one disk that were read and are idle or deleted; how many. Call it every few seconds.

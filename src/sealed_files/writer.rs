@@ -44,9 +44,9 @@ pub(super) struct Writings {
 
 /// Whether the end of a partition waits for the disk.
 ///
-/// Either way what was finalized survives the end of the process, however it ends: the page cache is the kernel's.
-/// Only [`Fsync::Always`] survives a power loss; without it a finalized partition may come back damaged, which is
-/// found out.
+/// Either way what was finalized survives the end of the process, however it ends: the page cache is the kernel's, and
+/// no later process makes the files of a finalized partition anew. Only [`Fsync::Always`] survives a power loss; without
+/// it a finalized partition may come back damaged, which is found out, or as if it had never been.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Fsync {
     /// As Spark: nobody waits.
@@ -70,7 +70,8 @@ pub struct FinalizedFiles {
 }
 
 impl SealedStore {
-    /// Makes the three files of a partition anew, in place of any that are there.
+    /// Makes the three files of a partition anew, in place of any that are there and were not finalized. One that is
+    /// finalized is never replaced ([`StoredError::Finalized`]).
     pub fn create(
         self: &Arc<Self>,
         on: &OnLane,
@@ -79,16 +80,20 @@ impl SealedStore {
         key: &DataKey,
         wrapped: &WrappedKey,
     ) -> Result<SealedWriter, StoredError> {
+        self.may_be_made(on, place, partition)?;
         let salt = Salt(random_bytes()?);
-        let (sealer, headers) = PartitionSealer::new(key, wrapped, place.context(), partition, salt)
-            .map_err(|source| {
-                place.failed(partition, Kind::Data, |path| StoredError::Seal { path, source })
-            })?;
+        let (sealer, headers) =
+            PartitionSealer::new(key, wrapped, place.context(), partition, place.attempt(), salt).map_err(
+                |source| place.failed(partition, Kind::Data, |path| StoredError::Seal { path, source }),
+            )?;
         let make = |kind, keep_open| {
             let file = place.file(partition, kind)?;
             Ok::<_, StoredError>(self.files.create(on, &file, headers.of(kind), keep_open)?)
         };
-        // The index first: without it, what is left of an earlier opening is nothing.
+        // What is left of an earlier opening goes before its index does, so that data without an index are in doubt.
+        for kind in [Kind::Data, Kind::Meta] {
+            self.files.remove(on, &place.file(partition, kind)?)?;
+        }
         let index = make(Kind::Index, false)?;
         let meta = make(Kind::Meta, false)?;
         let data = make(Kind::Data, true)?;

@@ -162,7 +162,7 @@ async fn look_after_applications(shared: Arc<Shared>) {
         if let Err(error) = shared.store.roots().across().run(sweep).await {
             warn!(%error, "a sweep was lost");
         }
-        merging::clean_up(&shared);
+        merging::clean_up_again(&shared);
         shared.repeats.sum_up(false);
         round += 1;
         if let Some(merger) = &shared.merger {

@@ -1,7 +1,8 @@
 //! The requests of push-based merging, for a server that merges.
 //!
-//! What concerns one partition runs on the lane of its disk. What concerns a shuffle or an application may wait for
-//! several disks, so it runs on their common lane; what is to be cleaned up follows there without anybody waiting for it.
+//! What concerns one partition runs on the lane of its disk, and what concerns a shuffle runs on the lanes of all its
+//! disks, so that a disk that hangs holds up its own partitions alone. What is to be cleaned up follows there without
+//! anybody waiting for it.
 //! Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use sealed_shuffle_protocol::shuffle::{
 use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane};
 use sealed_shuffle_transport::seal::{Pull, SegmentPool};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::refusals::Refusal;
@@ -36,6 +38,10 @@ use crate::state::State;
 
 /// For the recovery store to open before a registration that merges is answered.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long the disks may take to finish the partitions of a merge, after its record: Spark's driver waits 10 s for the
+/// answers of all mergers (`spark.shuffle.push.results.timeout`).
+const FINISHING: Duration = Duration::from_secs(5);
 
 /// The share of the memory budget that blocks may take that wait for another one to be merged.
 const DEFERRED_SHARE: u64 = 4;
@@ -226,19 +232,43 @@ impl Session {
         &mut self,
         message: FinalizeShuffleMerge,
     ) -> Result<BlockTransferMessage, Failure> {
-        if let Some(merger) = self.shared.merger.clone() {
-            // The loan of its key may have run out while nobody used it.
-            merger.at_hand(&message.app).await;
+        let merger = self.merger()?;
+        // The loan of its key may have run out while nobody used it.
+        merger.at_hand(&message.app).await;
+        let mut ending = merger.end(&message).map_err(|error| self.failed(error))?;
+        let recorded = ending.recorded().await;
+        if let (false, Some(state)) = (recorded, self.shared.applications.state()) {
+            state.is_late();
         }
-        let statuses = self.merging(move |on, merger| merger.finalize(on, &message)).await?;
-        Ok(statuses.into())
+        let roots = self.shared.store.roots();
+        let mut steps = JoinSet::new();
+        for step in ending.steps(recorded) {
+            let Some(lane) = roots.disks().get(step.disk).map(|disk| disk.lane()).cloned() else { continue };
+            let tenant = self.memory.tenant();
+            steps.spawn(async move {
+                (step.disk, lane.run_within(&tenant, Some(FINISHING), move |on| step.run(on)).await)
+            });
+        }
+        let mut finished = Vec::new();
+        while let Some(Ok((disk, step))) = steps.join_next().await {
+            match step {
+                Ok(step) => finished.extend(step),
+                Err(error) => {
+                    warn!(%error, disk, "a disk did not finish its merged partitions: they are left out")
+                }
+            }
+        }
+        clean_up(&self.shared);
+        Ok(ending.statuses(finished).into())
     }
 
     pub(super) async fn remove_merge(&mut self, message: RemoveShuffleMerge) -> Result<(), Failure> {
         if self.shared.merger.is_none() {
             return Err(self.refuse(&Refusal::NoMergingToRemove));
         }
-        self.merging(move |_, merger| merger.remove(&message)).await
+        let removed = self.merger()?.remove(&message).map_err(|error| self.failed(error));
+        clean_up(&self.shared);
+        removed
     }
 
     pub(super) async fn merged_meta(
@@ -280,17 +310,6 @@ impl Session {
             // The reader falls back to the original blocks; it would take sealed bytes for a damaged index.
             false => Err(self.refuse(&Refusal::SealedMerges)),
         }
-    }
-
-    async fn merging<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&OnLane, &Merger) -> Result<T, MergeError> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let merger = self.merger()?;
-        let lane = self.shared.store.roots().across();
-        let done = merging(&self.shared, &self.memory, lane, merger, work).await?;
-        clean_up(&self.shared);
-        done.map_err(|error| self.failed(error))
     }
 }
 
@@ -366,20 +385,40 @@ async fn merging<T: Send + 'static>(
     done.map_err(|error| shared.unanswered("a request of merging", error))
 }
 
-/// Has cleaned up what is to be cleaned up; nobody waits.
+/// Has cleaned up what is to be cleaned up, each disk on its lane; nobody waits.
 pub(super) fn clean_up(shared: &Shared) {
-    if let Some(merger) = shared.merger.clone().filter(|merger| merger.has_chores()) {
-        shared.store.roots().across().send(move |on| merger.clean_up_unless_busy(on));
+    let Some(merger) = &shared.merger else { return };
+    for disk in merger.due_chores() {
+        let Some(lane) = shared.store.roots().disks().get(disk).map(|disk| disk.lane()) else { continue };
+        let merger = Arc::clone(merger);
+        lane.send(move |on| merger.clean_up_disk(on, disk));
     }
+}
+
+/// The same, with what could not be deleted before.
+pub(super) fn clean_up_again(shared: &Shared) {
+    shared.merger.as_ref().inspect(|merger| merger.retry_chores());
+    clean_up(shared);
 }
 
 /// The same at the end of the server, which waits for it.
 pub(super) async fn clean_up_last(shared: &Shared) {
-    let Some(merger) = shared.merger.clone().filter(|merger| merger.has_chores()) else { return };
+    let Some(merger) = &shared.merger else { return };
     let timeout = merger.settings().cleaner_timeout;
-    let cleaning = shared.store.roots().across().run(move |on| merger.clean_up(on));
-    if tokio::time::timeout(timeout, cleaning).await.is_err() {
-        warn!(?timeout, "merged files that nobody wants were not all deleted in time");
+    let mut cleaning = JoinSet::new();
+    for disk in merger.due_chores() {
+        let Some(lane) = shared.store.roots().disks().get(disk).map(|disk| disk.lane()).cloned() else {
+            continue;
+        };
+        let merger = Arc::clone(merger);
+        cleaning.spawn(async move { lane.run(move |on| merger.clean_up_disk(on, disk)).await });
+    }
+    let all = async { while cleaning.join_next().await.is_some() {} };
+    if tokio::time::timeout(timeout, all).await.is_err() {
+        warn!(
+            ?timeout,
+            "merged files that nobody wants were not all deleted in time: the next start goes on"
+        );
     }
 }
 

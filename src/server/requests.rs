@@ -35,6 +35,10 @@ use crate::disk::{
 use crate::merge::MergeError;
 use crate::telemetry::{RefusalReason, RequestKind};
 
+/// How long a registration is waited for, the record of it included. Spark's executors wait 5 s for the answer
+/// (`spark.shuffle.registration.timeout`).
+const REGISTERING: Duration = Duration::from_secs(4);
+
 /// A chunk answer is a frame with 13 bytes of head.
 const MAX_CHUNK: u64 = MAX_PAYLOAD - 13;
 
@@ -46,8 +50,6 @@ const LARGE_LIST: u64 = 4 << 20;
 
 /// How long a request about an executor is held that only the recovery store may know.
 pub(super) const HELD: Duration = Duration::from_secs(20);
-/// A registration is answered within that. Spark waits 5 s (`spark.shuffle.registration.timeout`), and tries again twice.
-const REGISTERING: Duration = Duration::from_secs(4);
 
 /// The type byte of RemoveShuffleMerge.
 const REMOVE_SHUFFLE_MERGE: u8 = 19;
@@ -256,8 +258,9 @@ impl Session {
         })?;
         if let Some(written) = written {
             // What cannot be written was logged and counted, and the registration holds until a restart, as in Spark.
+            // A disk that does not answer is not waited for longer than Spark waits for us: it is written when it does.
             if tokio::time::timeout_at(deadline, written).await.is_err() {
-                warn!(%app, %executor, timeout = ?REGISTERING, "the disk of the recovery store did not answer: a registration may be unknown after a restart");
+                self.shared.applications.state().inspect(|state| state.is_late());
             }
         }
         if registered == Registered::First {

@@ -4,11 +4,13 @@ use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::State;
-use super::queue::Change;
+use super::change::Change;
+use super::queue::Keep;
 use super::record::{AttemptRecord, FinalizedRecord};
 use crate::merge::{Journal, MergeDirs};
+use crate::receipt::WriteReceipt;
 
-/// Only the end of a merge waits for its commit: its answer announces what must be known after a kill. The rest is
+/// Only the end of a merge is waited for: its answer announces what must be known after a kill. The rest is
 /// committed in order, before whatever is waited for later; of it, a kill loses what the next start finds out by itself.
 impl Journal for State {
     fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>) {
@@ -22,20 +24,25 @@ impl Journal for State {
     fn over(&self, app: &AppId, attempt: i32) {
         let finalized = Change::DeleteAll { prefix: self.keys.finalized_of(app, attempt) };
         let changes = vec![Change::Delete { name: self.keys.attempt(app, attempt) }, finalized];
-        self.queue.push(changes).detach();
+        self.queue.push(changes, Keep::UntilWritten).detach();
     }
 
-    fn finalized(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
+    fn finalized(
+        &self,
+        app: &AppId,
+        attempt: i32,
+        shuffle: ShuffleId,
+        merge: ShuffleMergeId,
+    ) -> WriteReceipt {
         if self.is_exempt(app) {
-            return;
+            return WriteReceipt::at_once(true);
         }
         let text = FinalizedRecord::encode(app, attempt, shuffle, merge);
-        // A loss has been logged.
-        _ = self.put(self.keys.finalized(app, attempt, shuffle), text).wait();
+        self.put(self.keys.finalized(app, attempt, shuffle), text)
     }
 
     fn superseded(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
         let name = self.keys.finalized(app, attempt, shuffle);
-        self.queue.push(vec![Change::DeleteMerge { name, merge }]).detach();
+        self.queue.push(vec![Change::DeleteMerge { name, merge }], Keep::UntilWritten).detach();
     }
 }

@@ -28,8 +28,8 @@ pub struct Recovered {
     pub secrets: Vec<(AppId, AppSecret)>,
     /// Applications that merge, each with its newest attempt.
     pub merges: Vec<Remembered>,
-    /// Attempts that are older than those: left behind, to be removed.
-    pub(crate) stale: Vec<(AppId, i32)>,
+    /// Attempts that are older than those: over, and their files may not be deleted.
+    pub(crate) stale: Vec<Remembered>,
     pub(super) records: u64,
     pub(super) bytes: u64,
 }
@@ -168,16 +168,19 @@ impl Loader {
             let known = newest.entry(app.clone()).or_insert(*attempt);
             *known = (*known).max(*attempt);
         }
-        let is_newest = |(app, attempt): &(AppId, i32)| newest.get(app) == Some(attempt);
-        let left = self.attempts.keys().chain(self.finalized.keys());
-        let stale = left.filter(|key| !is_newest(key)).cloned().collect();
-        let merges = newest.iter().filter_map(|(app, attempt)| {
-            let key = (app.clone(), *attempt);
-            let AttemptRecord { app, attempt, sub_dirs, dirs, key: wrapped } = self.attempts.remove(&key)?;
-            let finalized = self.finalized.remove(&key).unwrap_or_default();
-            Some(Remembered { app, attempt, dirs, sub_dirs, key: wrapped, finalized })
-        });
-        let merges = merges.collect();
+        let (mut merges, mut stale) = (Vec::new(), Vec::new());
+        for ((app, attempt), record) in self.attempts {
+            let AttemptRecord { sub_dirs, dirs, key, .. } = record;
+            let finalized = self.finalized.remove(&(app.clone(), attempt)).unwrap_or_default();
+            let is_newest = newest.get(&app) == Some(&attempt);
+            let known = Remembered { app, attempt, dirs, sub_dirs, key, finalized };
+            if is_newest { &mut merges } else { &mut stale }.push(known);
+        }
+        // Of what was finalized by an attempt that is not there, nothing is known but that.
+        stale.extend(self.finalized.into_iter().map(|((app, attempt), finalized)| {
+            let dirs = Vec::new();
+            Remembered { app, attempt, dirs, sub_dirs: 0, key: None, finalized }
+        }));
         Ok(Recovered {
             merges,
             stale,

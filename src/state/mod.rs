@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | executor | application, executor, directories, sub-directories, shuffle manager, [`Proof`] | before its registration is answered | with its application; at start, when its directories are gone |
 //! | secret | application, its secret | when it is handed over | when it is taken back |
-//! | attempt | application, attempt, merge directories, sub-directories | with its first executor | when it is over |
+//! | attempt | application, attempt, merge directories, sub-directories | with its first executor | when it is over and its files are deleted |
 //! | finalized | application, attempt, shuffle, merge, and room for what a later release adds | before its partitions are closed | when it has a successor, or the attempt is over |
 //! | tally | how many records and bytes there are, and a keyed sum of all of them | with every change | never |
 //!
@@ -20,7 +20,8 @@
 //! | `seal` | sub-keys, names of records, sealing a value |
 //! | `record` | what a record holds, as bytes |
 //! | `tally` | the sum that tells records that were taken away or put back |
-//! | `queue`, `writer` | group commit |
+//! | `change`, `queue`, `writer` | what is changed; group commit |
+//! | `backlog` | changes that could not be written, until they are |
 //! | `rewrap` | the node key after a rotation of the key that wraps it |
 //! | `load` | reading everything; `applications` takes it up again |
 //! | [`error`](StateError) | why a store is not opened |
@@ -48,16 +49,21 @@
 //!
 //! **Two cases are not detected**: somebody puts the whole file back as it was at an earlier commit (redb keeps the
 //! commit before the newest in the file, so damage to the newest can have the same effect), or removes the file, which
-//! looks like a first start. Both give older truths, never wrong ones: directories are judged anew, and merged files
-//! verify by themselves.
+//! looks like a first start. Both give older truths: directories are judged anew, merged files verify by themselves, and
+//! a partition that is finalized is not made anew, whatever is remembered of it (`sealed_files`). An application that has
+//! begun a later attempt since is refused with it until an executor of that attempt registers.
 //!
 //! # Durability
 //!
 //! A commit is on the disk (`fsync`) before anybody is told, and is whole or not there after a kill or a power loss:
 //! redb writes copies and switches between them. Changes that wait together share a commit. A registration is answered,
-//! and a merge is finalized, after its commit. Changes are committed in order, so the beginning of an attempt is
-//! committed before the registration that began it. The end of something is committed soon. A change that cannot be
-//! written is logged and counted ([`StateCounters::lost`]), and the work goes on, as in Spark.
+//! and a merge is told to be finalized, after its commit. Changes are committed in order, so the beginning of an attempt is
+//! committed before the registration that began it. The end of something is committed soon.
+//!
+//! While the disk fails, or does not answer within 4 s, registrations are answered without their record, since Spark's
+//! executors wait 5 s, and merges are reported as not merged. What is true and not on the disk is kept in memory, counted
+//! ([`StateCounters::unwritten`]) and written as soon as the disk takes it; begin and end of that are logged. Nothing waits
+//! for a place in the queue.
 //!
 //! # Versions
 //!
@@ -69,6 +75,8 @@
 //! Origin: `ExternalShuffleBlockResolver.registeredExecutorFile`, `YarnShuffleService.secretsFile` and
 //! `RemoteBlockPushResolver.recoveryFile`, Spark 4.3.0, whose stores hold all of this in clear.
 
+mod backlog;
+mod change;
 mod error;
 mod file;
 mod header;
@@ -95,18 +103,20 @@ use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tracing::info;
 
+use self::change::Change;
 pub use self::error::StateError;
 pub use self::file::FILE_NAME;
 use self::header::Header;
 pub use self::load::{Recovered, RecoveredExecutor};
-use self::queue::{Change, Queue};
-pub use self::queue::{StateCounters, WriteReceipt};
+pub use self::queue::StateCounters;
+use self::queue::{Keep, Queue};
 use self::record::ExecutorRecord;
 pub use self::rewrap::KeyNeed;
 use self::rewrap::Unlocked;
 use self::seal::StateKeys;
 use crate::disk::Proof;
 use crate::keys::envelope::KeyProvider;
+use crate::receipt::WriteReceipt;
 
 /// The application id in the node key's context. No plain file name: an application that bears it has no files.
 const NODE_APP: &str = "node/recovery-store";
@@ -129,6 +139,8 @@ pub struct State {
     exempt: RwLock<HashSet<AppId>>,
     /// Where the file is opened and closed: it does not wait for disks with blocks.
     lane: Lane,
+    #[cfg(test)]
+    pub(crate) gate: Arc<writer::Gate>,
 }
 
 /// A node key and its wrapped form.
@@ -181,10 +193,28 @@ impl State {
         let recovered = load::load(on, &path, &database, &keys)?;
         file::compact(on, &path, &mut database, recovered.bytes);
         let queue = Arc::new(Queue::new(recovered.records));
-        let writer = writer::start(path.clone(), Some(database), Arc::clone(&keys), Arc::clone(&queue))
-            .map_err(|error| StateError::io(&path, "begun with", &error))?;
-        let (writer, header) = (Mutex::new(Some(writer)), Mutex::new(header));
-        let state = Self { path, header, keys, queue, writer, exempt: RwLock::default(), lane };
+        #[cfg(test)]
+        let gate = Arc::new(writer::Gate::default());
+        let writer = writer::start(
+            path.clone(),
+            Some(database),
+            Arc::clone(&keys),
+            Arc::clone(&queue),
+            #[cfg(test)]
+            Arc::clone(&gate),
+        );
+        let writer = writer.map_err(|error| StateError::io(&path, "begun with", &error))?;
+        let state = Self {
+            path,
+            header: Mutex::new(header),
+            keys,
+            queue,
+            writer: Mutex::new(Some(writer)),
+            exempt: RwLock::default(),
+            lane,
+            #[cfg(test)]
+            gate,
+        };
         Ok((Arc::new(state), recovered))
     }
 
@@ -193,8 +223,8 @@ impl State {
         &self.path
     }
 
-    /// An executor has registered. The registration is answered when this is written. Waits for a place among the
-    /// changes where there are very many.
+    /// An executor has registered. The registration is answered when this is written, or cannot be for now. Waits for
+    /// nothing.
     pub fn executor<S: AsRef<str>>(
         &self,
         app: &AppId,
@@ -213,35 +243,40 @@ impl State {
 
     /// Forgets an executor.
     pub fn forget_executor(&self, app: &AppId, executor: &ExecutorId) -> WriteReceipt {
-        self.queue.push(vec![Change::Delete { name: self.keys.executor(app, executor) }])
+        self.change(vec![Change::Delete { name: self.keys.executor(app, executor) }])
     }
 
-    /// Forgets all of an application that is over.
+    /// Forgets an application that is over, but for its attempts: they are forgotten when their files are deleted
+    /// ([`Journal::over`](crate::merge::Journal::over)).
     pub fn forget(&self, app: &AppId) -> WriteReceipt {
-        self.queue.push(vec![Change::DeleteAll { prefix: self.keys.of(app) }])
+        let executors = Change::DeleteAll { prefix: self.keys.executors_of(app) };
+        let secret = Change::Delete { name: self.keys.secret(app) };
+        let finalized = Change::DeleteAll { prefix: self.keys.all_finalized_of(app) };
+        self.change(vec![executors, secret, finalized])
     }
 
     /// An application has proven its identity: forgets its executors that were registered without proof. Executors with
     /// proof stay, whichever came first.
     pub fn forget_unproven(&self, app: &AppId) -> WriteReceipt {
-        self.queue.push(vec![Change::DeleteUnproven { prefix: self.keys.executors_of(app) }])
+        self.change(vec![Change::DeleteUnproven { prefix: self.keys.executors_of(app) }])
     }
 
     /// The secret of an application was handed over.
     pub fn remember_secret(&self, app: &AppId, secret: &AppSecret) -> WriteReceipt {
-        self.put(self.keys.secret(app), record::secret(app, secret))
+        // Whoever brings it is told that it is not taken, and brings it again.
+        self.put_as(self.keys.secret(app), &record::secret(app, secret), Keep::UntilAnswered)
     }
 
     /// The secret of an application was taken back.
     pub fn forget_secret(&self, app: &AppId) -> WriteReceipt {
-        self.queue.push(vec![Change::Delete { name: self.keys.secret(app) }])
+        self.change(vec![Change::Delete { name: self.keys.secret(app) }])
     }
 
     /// An application asked to be in no record (`spark.yarn.shuffle.server.recovery.disabled`). Forgets its records, and
     /// writes none until [`State::exempt_no_more`].
     pub fn exempt(&self, app: &AppId) -> WriteReceipt {
         self.exempt.write().unwrap_or_else(PoisonError::into_inner).insert(app.clone());
-        self.forget(app)
+        self.change(vec![Change::DeleteAll { prefix: self.keys.of(app) }])
     }
 
     /// The application is over, or has thought better of it.
@@ -256,6 +291,11 @@ impl State {
     /// The store in numbers.
     pub fn counters(&self) -> StateCounters {
         self.queue.counters()
+    }
+
+    /// Somebody has waited for a change as long as he can. Says so, once.
+    pub fn is_late(&self) {
+        self.queue.is_late();
     }
 
     /// Where [`State::close`] runs.
@@ -277,7 +317,14 @@ impl State {
     pub fn resume(&self) -> io::Result<()> {
         self.queue.reopen();
         let (path, keys, queue) = (self.path.clone(), Arc::clone(&self.keys), Arc::clone(&self.queue));
-        let writer = writer::start(path, None, keys, queue)?;
+        let writer = writer::start(
+            path,
+            None,
+            keys,
+            queue,
+            #[cfg(test)]
+            Arc::clone(&self.gate),
+        )?;
         *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
         Ok(())
     }
@@ -287,10 +334,18 @@ impl State {
     }
 
     fn put(&self, name: Vec<u8>, text: record::Text) -> WriteReceipt {
-        match self.keys.seal(&name, &text) {
-            Ok(value) => self.queue.push(vec![Change::Put { name, value }]),
+        self.put_as(name, &text, Keep::UntilWritten)
+    }
+
+    fn put_as(&self, name: Vec<u8>, text: &record::Text, keep: Keep) -> WriteReceipt {
+        match self.keys.seal(&name, text) {
+            Ok(value) => self.queue.push(vec![Change::Put { name, value }], keep),
             Err(error) => self.queue.refuse(&error),
         }
+    }
+
+    fn change(&self, changes: Vec<Change>) -> WriteReceipt {
+        self.queue.push(changes, Keep::UntilWritten)
     }
 }
 

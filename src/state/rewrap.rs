@@ -16,11 +16,12 @@ use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::random::random_bytes;
 use tracing::{info, warn};
 
+use super::change::Change;
 use super::error::StateError;
 use super::file::{self, FILE_NAME, RECORDS};
 use super::header::Header;
 use super::load;
-use super::queue::Change;
+use super::queue::Keep;
 use super::seal::StateKeys;
 use super::tally::{self, Tally};
 use super::{NodeKey, State, on_disk};
@@ -149,7 +150,7 @@ impl State {
         let wrapped = provider.wrap(&key, context).await.map_err(failed)?;
         let after = Header::new(&self.keys, before.salt, wrapped);
         // A failure has been logged, and is tried again.
-        if self.queue.push(vec![Change::Header { encoded: after.encode() }]).await {
+        if self.queue.push(vec![Change::Header { encoded: after.encode() }], Keep::UntilAnswered).await {
             let (from, to) = (before.key.key_id, &after.key.key_id);
             info!(from, to, "the recovery store's key is wrapped anew");
             *self.header() = after;

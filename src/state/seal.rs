@@ -55,6 +55,10 @@ impl StateKeys {
         self.name(Kind::Executor, app, &[])
     }
 
+    pub(super) fn all_finalized_of(&self, app: &AppId) -> Vec<u8> {
+        self.name(Kind::Finalized, app, &[])
+    }
+
     pub(super) fn executor(&self, app: &AppId, executor: &ExecutorId) -> Vec<u8> {
         self.name(Kind::Executor, app, &[&[executor.as_str().as_bytes()]])
     }

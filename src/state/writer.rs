@@ -1,8 +1,8 @@
 //! The one thread that writes: it takes the changes that wait, commits them together, and answers.
 //!
 //! After a failure the file is opened anew and the same changes are tried once more: redb refuses all work after an
-//! error of the disk. Changes that fail twice are lost: they are counted, and logged once until a commit succeeds
-//! again. The next changes are tried anew.
+//! error of the disk. Changes that fail twice are kept, counted and tried again every second; that is logged once, until a
+//! commit succeeds again.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,10 +13,10 @@ use std::thread::{Builder, JoinHandle};
 use redb::{Database, ReadableTable as _, Table};
 use sealed_shuffle_protocol::ids::ShuffleMergeId;
 use sealed_shuffle_transport::lane::OnLane;
-use tracing::{error, info};
 
+use super::change::Change;
 use super::file::{self, HEADER, RECORDS};
-use super::queue::{Change, Lot, Queue};
+use super::queue::{Batch, Queue};
 use super::record::{ExecutorRecord, FinalizedRecord, LONGEST};
 use super::seal::{OVERHEAD, StateKeys};
 use super::tally::{self, Tally};
@@ -33,8 +33,15 @@ pub(super) fn start(
     database: Option<Database>,
     keys: Arc<StateKeys>,
     queue: Arc<Queue>,
+    #[cfg(test)] gate: Arc<Gate>,
 ) -> io::Result<JoinHandle<()>> {
-    let mut writer = Writer { path, keys, database };
+    let mut writer = Writer {
+        path,
+        keys,
+        database,
+        #[cfg(test)]
+        gate,
+    };
     let work = move || {
         // A panic has been said by then.
         _ = catch_unwind(AssertUnwindSafe(|| writer.run(&queue)));
@@ -47,43 +54,65 @@ struct Writer {
     path: PathBuf,
     keys: Arc<StateKeys>,
     database: Option<Database>,
+    #[cfg(test)]
+    gate: Arc<Gate>,
 }
 
-/// Which lots were written, and the records that there are now; `None` where nothing changed.
+/// Stands for the disk in tests: it hangs, or is full, until told otherwise.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    state: std::sync::Mutex<GateState>,
+    changed: std::sync::Condvar,
+}
+
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum GateState {
+    #[default]
+    Open,
+    Hangs,
+    Full,
+}
+
+#[cfg(test)]
+impl Gate {
+    pub(crate) fn set(&self, state: GateState) {
+        *self.state.lock().unwrap() = state;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) -> Result<(), String> {
+        let state = self.state.lock().unwrap();
+        let state = self.changed.wait_while(state, |state| *state == GateState::Hangs).unwrap();
+        match *state {
+            GateState::Full => Err("No space left on device".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which lots were written, how many changes of the backlog were not, and the records that there are now; `None` where
+/// nothing changed.
 struct Outcome {
     written: Vec<bool>,
+    lost: u64,
     records: Option<u64>,
 }
 
 impl Writer {
     fn run(&mut self, queue: &Queue) {
-        let mut failing = false;
-        while let Some(lots) = queue.take() {
-            let tried = self.commit(&lots).or_else(|_| self.commit(&lots));
-            match tried {
-                Ok(Outcome { written, records }) => {
-                    if std::mem::replace(&mut failing, false) {
-                        info!("the recovery store is written again");
-                    }
-                    if let Some(records) = records {
-                        queue.committed(records);
-                    }
-                    lots.into_iter().zip(written).for_each(|(lot, written)| queue.answer(lot, written));
-                }
-                Err(why) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        error!(
-                            file = %self.path.display(), changes = lots.len(),
-                            "the recovery store cannot be written: what registers now is unknown after a restart: {why}"
-                        );
-                    }
-                    lots.into_iter().for_each(|lot| queue.answer(lot, false));
-                }
+        while let Some(batch) = queue.take() {
+            match self.commit(&batch).or_else(|_| self.commit(&batch)) {
+                Ok(Outcome { written, lost, records }) => queue.committed(batch, &written, lost, records),
+                Err(why) => queue.failed(batch, &format_args!("{}: {why}", self.path.display())),
             }
         }
     }
 
-    fn commit(&mut self, lots: &[Lot]) -> Result<Outcome, String> {
+    fn commit(&mut self, batch: &Batch) -> Result<Outcome, String> {
+        #[cfg(test)]
+        self.gate.pass()?;
         let database = match self.database.take() {
             Some(database) => database,
             None => {
@@ -95,21 +124,25 @@ impl Writer {
                 database
             }
         };
-        let committed = catch_unwind(AssertUnwindSafe(|| transact(&database, &self.keys, lots)));
+        let committed = catch_unwind(AssertUnwindSafe(|| transact(&database, &self.keys, batch)));
         let outcome = committed.unwrap_or_else(|_| Err("writing panicked".to_owned()))?;
         self.database = Some(database);
         Ok(outcome)
     }
 }
 
-fn transact(database: &Database, keys: &StateKeys, lots: &[Lot]) -> Result<Outcome, String> {
+fn transact(database: &Database, keys: &StateKeys, batch: &Batch) -> Result<Outcome, String> {
     let failed = |error: redb::Error| error.to_string();
     let transaction = database.begin_write().map_err(|error| failed(error.into()))?;
     let mut records = transaction.open_table(RECORDS).map_err(|error| failed(error.into()))?;
     let mut editor = Editor::new(&mut records, keys)?;
-    let mut written = Vec::with_capacity(lots.len());
+    let mut lost = 0;
+    for change in &batch.backlog {
+        lost += u64::from(!editor.apply(change).map_err(|error| failed(error.into()))?);
+    }
+    let mut written = Vec::with_capacity(batch.lots.len());
     let mut has_new_header = false;
-    for lot in lots {
+    for lot in &batch.lots {
         let mut all = true;
         for change in &lot.changes {
             if let Change::Header { encoded } = change {
@@ -128,7 +161,7 @@ fn transact(database: &Database, keys: &StateKeys, lots: &[Lot]) -> Result<Outco
         true => transaction.commit().map_err(|error| failed(error.into()))?,
         false => transaction.abort().map_err(|error| failed(error.into()))?,
     }
-    Ok(Outcome { written, records: count })
+    Ok(Outcome { written, lost, records: count })
 }
 
 /// Changes records and the tally together.
@@ -239,8 +272,14 @@ impl<'a, 't> Editor<'a, 't> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::Keep;
     use super::super::tests::fixture::{Fixture, register};
     use super::*;
+    use crate::state::State;
+
+    fn without_file(fixture: &Fixture, state: &State) -> Writer {
+        Writer { path: fixture.file(), keys: Arc::clone(&state.keys), database: None, gate: Arc::default() }
+    }
 
     #[test]
     fn a_file_that_was_given_up_is_opened_anew() {
@@ -248,18 +287,18 @@ mod tests {
         let (state, _) = fixture.open();
         register(&state, "a", "0", "/d");
         state.close();
-        let mut writer = Writer { path: fixture.file(), keys: Arc::clone(&state.keys), database: None };
+        let mut writer = without_file(&fixture, &state);
         let queue = Queue::new(0);
         let delete = || Change::DeleteAll { prefix: b"nothing".to_vec() };
-        queue.push(vec![delete()]).detach();
+        queue.push(vec![delete()], Keep::UntilWritten).detach();
         assert!(writer.commit(&queue.take().unwrap()).is_ok());
         drop(writer);
 
         let other = Fixture::new();
         other.open().0.close();
         std::fs::rename(other.file(), fixture.file()).unwrap();
-        let mut writer = Writer { path: fixture.file(), keys: Arc::clone(&state.keys), database: None };
-        queue.push(vec![delete()]).detach();
+        let mut writer = without_file(&fixture, &state);
+        queue.push(vec![delete()], Keep::UntilWritten).detach();
         let refused = writer.commit(&queue.take().unwrap()).err();
         assert_eq!(refused.as_deref(), Some("another store has taken its place"));
     }

@@ -19,6 +19,7 @@ pub(super) struct MergeMetrics {
     deferred_bytes: Gauge,
     deferred_blocks: Gauge,
     open_partitions: Gauge,
+    deletions: Gauge,
 }
 
 impl MergeMetrics {
@@ -45,6 +46,11 @@ impl MergeMetrics {
                 ),
                 ("merge_deferred_blocks", "Pushed blocks that wait for a writer", &self.deferred_blocks),
                 ("merge_open_partitions", "Partitions being merged", &self.open_partitions),
+                (
+                    "merge_deletions_waiting",
+                    "Deletions of merged files that are not done, each of one disk",
+                    &self.deletions,
+                ),
             ],
         );
     }
@@ -63,6 +69,7 @@ impl MergeMetrics {
             (&self.deferred_bytes, now.deferred_bytes),
             (&self.deferred_blocks, now.deferred_blocks),
             (&self.open_partitions, now.open_partitions),
+            (&self.deletions, now.deletions),
         ]);
     }
 }

@@ -14,6 +14,7 @@ pub(super) struct StateMetrics {
     commits: Counter,
     records: Gauge,
     waiting: Gauge,
+    unwritten: Gauge,
 }
 
 impl StateMetrics {
@@ -22,7 +23,7 @@ impl StateMetrics {
             registry,
             &[
                 ("state_changes", "Changes of the recovery store that were committed", &self.written),
-                ("state_changes_lost", "Changes of the recovery store that could not be written", &self.lost),
+                ("state_changes_lost", "Changes of the recovery store that were given up", &self.lost),
                 ("state_commits", "Commits of the recovery store, each of one change or many", &self.commits),
             ],
         );
@@ -31,12 +32,21 @@ impl StateMetrics {
             &[
                 ("state_records", "Records in the recovery store", &self.records),
                 ("state_waiting", "Changes that wait to be committed", &self.waiting),
+                (
+                    "state_unwritten",
+                    "Changes that were answered and are not on the disk, which fails or does not answer",
+                    &self.unwritten,
+                ),
             ],
         );
     }
 
     pub(super) fn set(&self, now: StateCounters) {
         numbers::store(&[(&self.written, now.written), (&self.lost, now.lost), (&self.commits, now.commits)]);
-        numbers::set(&[(&self.records, now.records), (&self.waiting, now.waiting as u64)]);
+        numbers::set(&[
+            (&self.records, now.records),
+            (&self.waiting, now.waiting as u64),
+            (&self.unwritten, now.unwritten as u64),
+        ]);
     }
 }

@@ -49,6 +49,7 @@ const PROTOCOL: &[&str] = &[
 const TRANSPORT: &[&str] = &["program", "random", "pot", "lane", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
+    "receipt",
     "private_file",
     "confined",
     "confinement",

@@ -5,8 +5,10 @@
 mod away;
 mod content;
 mod embedded;
+mod finality;
 mod keys;
 mod killing;
+mod mounts;
 mod place;
 mod random;
 mod tampering;

@@ -211,12 +211,17 @@ impl Place {
         self.tell([APP, OTHER_APP].map(|app| format!("ended {app}")));
     }
 
-    fn tell(&self, messages: [String; 2]) {
+    /// Tells the end of an application, as YARN does.
+    pub(crate) fn end(&self, app: &str) {
+        self.tell([format!("ended {app}")]);
+    }
+
+    fn tell<const N: usize>(&self, all: [String; N]) {
         let mut socket = UnixStream::connect(self.dir.path().join("socket")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answers = BufReader::new(socket.try_clone().unwrap()).lines();
         let mut lines = vec!["sealed-shuffle-handover 1".to_owned()];
-        lines.extend(messages);
+        lines.extend(all);
         for line in lines {
             writeln!(socket, "{line}").unwrap();
             assert_eq!(answers.next().unwrap().unwrap(), "ok");

@@ -327,6 +327,12 @@ fn older_files_are_the_older_truth_or_nothing() {
             })
             .collect();
         server.kill();
+        // What is finalized is not made anew.
+        for sub_dir in fs::read_dir(place.merge_dir(APP)).unwrap() {
+            for file in fs::read_dir(sub_dir.unwrap().path()).unwrap() {
+                fs::remove_file(file.unwrap().path()).unwrap();
+            }
+        }
         older
     };
     let server = start(&place, &forgetting, &runtime, &[APP]);

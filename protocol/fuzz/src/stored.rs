@@ -5,7 +5,7 @@ use sealed_shuffle_protocol::cipher::Segment;
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::io_encryption::{Decryptor, IoKey};
-use sealed_shuffle_protocol::stored::sealed::{Header, Index, PIECE, PartitionSealer, Salt};
+use sealed_shuffle_protocol::stored::sealed::{Header, Index, Outline, PIECE, PartitionSealer, Salt};
 
 use super::input::{Input, masked, pieces};
 
@@ -20,7 +20,7 @@ fn context() -> Context {
 fn index_file() -> Vec<u8> {
     let wrapped = WrappedKey { key_id: "key-1".into(), bytes: Bytes::from_static(b"wrapped") };
     let (mut sealer, headers) =
-        PartitionSealer::new(&DataKey::new([0x11; 32]), &wrapped, &context(), PARTITION, Salt([0x5a; 32]))
+        PartitionSealer::new(&DataKey::new([0x11; 32]), &wrapped, &context(), PARTITION, 1, Salt([0x5a; 32]))
             .expect("the names are short");
     let mut piece = Segment::with_capacity(256);
     piece.reset(PIECE);
@@ -48,9 +48,12 @@ pub(crate) fn sealed(data: &[u8]) {
     if let Ok((header, len)) = Header::decode(&file) {
         assert_eq!(header.encode().as_deref(), Ok(&file[..len]));
     }
+    // Its length alone says that it is finalized.
+    let finalized = matches!(Outline::of(&file), Ok(Outline::Committed(_)));
     let is_genuine = file == genuine;
-    let opened = Index::open(&mut file, PARTITION, &context(), &DataKey::new([0x11; 32]), None);
+    let opened = Index::open(&mut file, PARTITION, 1, &context(), &DataKey::new([0x11; 32]), None);
     assert_eq!(opened.is_ok(), is_genuine, "changed and opened, or genuine and refused");
+    assert!(finalized || !is_genuine, "finalized, and not told to be");
 
     let key = IoKey::from_bytes(&[7; 16]).expect("AES has such a key");
     let decrypt = |pieces: &mut dyn Iterator<Item = &[u8]>| {

@@ -6,20 +6,23 @@ use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, 
 use sealed_shuffle_protocol::stored::envelope::{Context, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{Header, Kind, MAGIC, MAX_NAME, Salt, SealedError, VERSION};
 
-use crate::support::{PARTITION, SALT, context, small, wrapped};
+use crate::support::{ATTEMPT, PARTITION, SALT, context, small, wrapped};
 
 fn header() -> impl Strategy<Value = Header> {
     let name = || "[a-zA-Z0-9_:/.é-]{0,40}";
     let ids = (any::<i32>(), any::<i32>(), any::<i32>());
     let key = (name(), prop::collection::vec(any::<u8>(), 0..300));
     let context = (name(), name(), prop::option::of(name()));
-    (0..3_usize, any::<[u8; 32]>(), ids, key, context).prop_map(
-        |(kind, salt, ids, key, (cluster, app, node))| {
+    (0..3_usize, any::<[u8; 32]>(), ids, any::<Option<i32>>(), key, context).prop_map(
+        |(kind, salt, ids, attempt, key, (cluster, app, node))| {
             let mut context = Context::of(AppId::new(app));
             (context.cluster, context.node) = (cluster, node);
             let (shuffle, merge, reduce) = (ShuffleId(ids.0), ShuffleMergeId(ids.1), ReduceId(ids.2));
             let key = WrappedKey { key_id: key.0, bytes: key.1.into() };
-            Header::new(Kind::ALL[kind], Salt(salt), MergedPartition { shuffle, merge, reduce }, key, context)
+            let partition = MergedPartition { shuffle, merge, reduce };
+            let mut header = Header::new(Kind::ALL[kind], Salt(salt), partition, 0, key, context);
+            header.attempt = attempt;
+            header
         },
     )
 }
@@ -62,7 +65,7 @@ proptest! {
 fn tells_a_newer_version_from_a_damaged_file() {
     let mut bytes = small().0.index;
     bytes[8..10].copy_from_slice(&(VERSION + 1).to_be_bytes());
-    let newer = Err(SealedError::NewerVersion { found: 2 });
+    let newer = Err(SealedError::NewerVersion { found: 3 });
     assert_eq!(Header::len(&bytes), newer);
     bytes[9] = 0;
     assert_eq!(Header::decode(&bytes), Err(SealedError::Header("version")));
@@ -94,7 +97,7 @@ fn the_longest_fields_fit_and_longer_ones_are_refused() {
         context.cluster = "c".repeat(name);
         context.node = Some("n".repeat(name));
         let key = WrappedKey { key_id: "k".repeat(key_id), bytes: Bytes::from(vec![0; key]) };
-        Header::new(Kind::Meta, SALT, PARTITION, key, context)
+        Header::new(Kind::Meta, SALT, PARTITION, i32::MIN, key, context)
     };
     let (id, key) = (WrappedKey::MAX_ID, WrappedKey::MAX_BYTES);
     let longest = most(id, key, MAX_NAME);
@@ -111,6 +114,7 @@ fn shows_who_and_which_key_without_any_key() {
     let (file, _) = small();
     let (header, _) = Header::decode(&file.data).unwrap();
     assert_eq!((header.kind, header.partition, header.salt), (Kind::Data, PARTITION, SALT));
+    assert_eq!((header.attempt, header.version()), (Some(ATTEMPT), VERSION));
     assert_eq!((header.key, header.context), (wrapped(), context("app-1")));
     assert_eq!(Kind::Index.file_name(&AppId::new("app-1"), PARTITION), "shuffleMerged_app-1_4_1_7.index");
 }

@@ -10,16 +10,29 @@ use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{Header, Salt};
 use serde_json::{Value, json};
 
-use crate::support::{Content, Files, Writer};
+use crate::support::{ATTEMPT, Content, Files, Writer};
+
+/// Files of the version that is written.
+const NOW: &str = "partitions.json";
+/// Files that an earlier release wrote, in version 1.
+const BEFORE: &str = "partitions-1.json";
+/// A file of version 1 opens for any.
+const ANY_ATTEMPT: i32 = 17;
 
 #[test]
 fn the_files_are_bit_by_bit_what_they_were() {
-    assert_eq!(written(), made(), "the format has changed: see tests/vectors/sealed/README.md");
+    assert_eq!(written(NOW), made(), "the format has changed: see tests/vectors/sealed/README.md");
 }
 
 #[test]
 fn the_files_that_were_written_open() {
-    for row in written()["partitions"].as_array().unwrap() {
+    for name in [NOW, BEFORE] {
+        the_files_open(&written(name));
+    }
+}
+
+fn the_files_open(written: &Value) {
+    for row in written["partitions"].as_array().unwrap() {
         let file = |name: &str| from_hex(row[name].as_str().unwrap());
         let files = Files { data: file("data"), index: file("index"), meta: file("meta") };
         let list = |name: &str| {
@@ -28,7 +41,10 @@ fn the_files_that_were_written_open() {
         };
         let (header, _) = Header::decode(&files.index).unwrap();
         let key = DataKey::new(file("data_key").try_into().unwrap());
-        let content = files.read_as(header.partition, &header.context, &key, None).unwrap();
+        assert_eq!(u64::from(header.version()), written["version"].as_u64().unwrap());
+        assert_eq!(json!(header.attempt), row["attempt"]);
+        let attempt = header.attempt.unwrap_or(ANY_ATTEMPT);
+        let content = files.read_as(header.partition, attempt, &header.context, &key, None).unwrap();
         assert_eq!(content, Content { chunks: list("chunks"), meta: list("bitmaps").concat().into() });
     }
 }
@@ -42,15 +58,17 @@ fn another_implementation_opens_them() {
         return;
     }
     let script = directory().join("open.py");
-    let ran = python(&[script.to_str().unwrap(), path().to_str().unwrap()]).unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout);
-    assert_eq!(said.trim(), "opened 3 partitions", "{}", String::from_utf8_lossy(&ran.stderr));
+    for name in [NOW, BEFORE] {
+        let ran = python(&[script.to_str().unwrap(), path(name).to_str().unwrap()]).unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert_eq!(said.trim(), "opened 3 partitions", "{}", String::from_utf8_lossy(&ran.stderr));
+    }
 }
 
 #[test]
 #[ignore = "writes into the source tree"]
 fn write_the_known_answers() {
-    fs::write(path(), format!("{:#}\n", made())).unwrap();
+    fs::write(path(NOW), format!("{:#}\n", made())).unwrap();
 }
 
 fn made() -> Value {
@@ -84,7 +102,7 @@ fn made() -> Value {
     bumpy.block(&[b"in no chunk"]);
     bumpy.abort(&[b"aborted at the end"]);
 
-    json!({ "version": 1, "partitions": [nothing.finish(), plain.finish(), bumpy.finish()] })
+    json!({ "version": 2, "partitions": [nothing.finish(), plain.finish(), bumpy.finish()] })
 }
 
 /// A partition, and what is to come out of it.
@@ -106,6 +124,7 @@ impl Recipe {
             "data_key": hex(&key),
             "salt": hex(&salt),
             "partition": [shuffle, merge, reduce],
+            "attempt": ATTEMPT,
             "key_id": wrapped.key_id,
             "wrapped": hex(&wrapped.bytes),
             "cluster": context.cluster,
@@ -114,7 +133,7 @@ impl Recipe {
         });
         let (shuffle, merge, reduce) = (ShuffleId(shuffle), ShuffleMergeId(merge), ReduceId(reduce));
         let partition = MergedPartition { shuffle, merge, reduce };
-        let writer = Writer::with(&DataKey::new(key), &wrapped, partition, &context, Salt(salt));
+        let writer = Writer::with(&DataKey::new(key), &wrapped, partition, ATTEMPT, &context, Salt(salt));
         Self { row, writer, open: Vec::new(), chunks: Vec::new(), bitmaps: Vec::new() }
     }
 
@@ -149,12 +168,12 @@ impl Recipe {
     }
 }
 
-fn written() -> Value {
-    serde_json::from_str(&fs::read_to_string(path()).unwrap()).unwrap()
+fn written(name: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(path(name)).unwrap()).unwrap()
 }
 
-fn path() -> PathBuf {
-    directory().join("partitions.json")
+fn path(name: &str) -> PathBuf {
+    directory().join(name)
 }
 
 fn directory() -> PathBuf {

@@ -7,7 +7,7 @@ use sealed_shuffle_protocol::stored::sealed::{
     ChunkOpener, Index, MAX_SEGMENT, OVERHEAD, PIECE, PartitionSealer,
 };
 
-use crate::support::{PARTITION, SALT, Writer, context, key, wrapped};
+use crate::support::{ATTEMPT, PARTITION, SALT, Writer, context, key, wrapped};
 
 /// Of 10,000 open partitions, 5 MB.
 const MOST: u64 = 512;
@@ -17,7 +17,8 @@ fn an_open_partition_holds_a_few_hundred_bytes() {
     let (key, wrapped, context) = (key(), wrapped(), context("app-1"));
     let mut made = None;
     let allocated = allocation_counter::measure(|| {
-        let (sealer, headers) = PartitionSealer::new(&key, &wrapped, &context, PARTITION, SALT).unwrap();
+        let (sealer, headers) =
+            PartitionSealer::new(&key, &wrapped, &context, PARTITION, ATTEMPT, SALT).unwrap();
         drop(headers);
         made = Some(sealer);
     });
@@ -68,7 +69,7 @@ fn opening_allocates_nothing_per_segment() {
     }
     writer.close_chunk(b"bits");
     let (mut files, _) = writer.finish();
-    let index = Index::open(&mut files.index, PARTITION, &context("app-1"), &key(), None).unwrap();
+    let index = Index::open(&mut files.index, PARTITION, ATTEMPT, &context("app-1"), &key(), None).unwrap();
     let mut opener = ChunkOpener::new(Arc::new(index), 0).unwrap();
     let mut at = usize::try_from(opener.position()).unwrap();
     let allocated = allocation_counter::measure(|| {

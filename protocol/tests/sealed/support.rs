@@ -13,6 +13,8 @@ use sealed_shuffle_protocol::stored::sealed::{
 
 pub(crate) const PARTITION: MergedPartition =
     MergedPartition { shuffle: ShuffleId(4), merge: ShuffleMergeId(1), reduce: ReduceId(7) };
+/// The attempt of the application that merges.
+pub(crate) const ATTEMPT: i32 = 3;
 pub(crate) const SALT: Salt = Salt([0x5a; 32]);
 
 pub(crate) fn key() -> DataKey {
@@ -57,17 +59,19 @@ impl Files {
 
     /// Everything that a reader reads.
     pub(crate) fn read(&self, progress: Option<&Progress>) -> Result<Content, SealedError> {
-        self.read_as(PARTITION, &context("app-1"), &key(), progress)
+        self.read_as(PARTITION, ATTEMPT, &context("app-1"), &key(), progress)
     }
 
     pub(crate) fn read_as(
         &self,
         partition: MergedPartition,
+        attempt: i32,
         context: &Context,
         key: &DataKey,
         progress: Option<&Progress>,
     ) -> Result<Content, SealedError> {
-        let index = Arc::new(Index::open(&mut self.index.clone(), partition, context, key, progress)?);
+        let index = Index::open(&mut self.index.clone(), partition, attempt, context, key, progress)?;
+        let index = Arc::new(index);
         index.check(Kind::Data, &self.data, self.data.len() as u64)?;
         let meta = index.open_meta(&mut self.meta.clone())?;
         let chunks =
@@ -113,18 +117,19 @@ impl Writer {
     }
 
     pub(crate) fn of(partition: MergedPartition, context: &Context, salt: Salt) -> Self {
-        Self::with(&key(), &wrapped(), partition, context, salt)
+        Self::with(&key(), &wrapped(), partition, ATTEMPT, context, salt)
     }
 
     pub(crate) fn with(
         key: &DataKey,
         wrapped: &WrappedKey,
         partition: MergedPartition,
+        attempt: i32,
         context: &Context,
         salt: Salt,
     ) -> Self {
         let (sealer, Headers { data, index, meta }) =
-            PartitionSealer::new(key, wrapped, context, partition, salt).unwrap();
+            PartitionSealer::new(key, wrapped, context, partition, attempt, salt).unwrap();
         let buffer = Segment::with_capacity(MAX_SEGMENT);
         Self { sealer, files: Files { data, index, meta }, history: Vec::new(), buffer }
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey};
 use sealed_shuffle_protocol::stored::sealed::{
-    ChunkOpener, HEAD, Header, Index, Kind, OVERHEAD, Progress, Salt, SealedError,
+    ChunkOpener, HEAD, Header, Index, Kind, OVERHEAD, Outline, Progress, Salt, SealedError,
 };
 
-use crate::support::{Files, PARTITION, SALT, Writer, context, key, small, small_content, small_of};
+use crate::support::{ATTEMPT, Files, PARTITION, SALT, Writer, context, key, small, small_content, small_of};
 
 #[test]
 fn any_flipped_bit_is_found() {
@@ -192,7 +192,8 @@ fn a_file_of_another_kind_is_found() {
 fn another_key_cluster_or_node_opens_nothing() {
     let (files, _) = small();
     let ours = context("app-1");
-    let read = |context: &Context, key: &DataKey| files.read_as(PARTITION, context, key, None).unwrap_err();
+    let read =
+        |context: &Context, key: &DataKey| files.read_as(PARTITION, ATTEMPT, context, key, None).unwrap_err();
     assert!(matches!(read(&ours, &DataKey::new([0x12; 32])), SealedError::Damaged { .. }));
     let mut moved = ours.clone();
     moved.node = Some("node-2".into());
@@ -204,6 +205,49 @@ fn another_key_cluster_or_node_opens_nothing() {
         read(&Context::of(AppId::new("x")), &key()),
         SealedError::Foreign { what: "application", .. }
     ));
+}
+
+/// Shuffles of another attempt bear the same numbers.
+#[test]
+fn files_of_another_attempt_open_for_no_other_one() {
+    let (files, _) = small();
+    let found = files.read_as(PARTITION, ATTEMPT + 1, &context("app-1"), &key(), None).unwrap_err();
+    assert!(matches!(found, SealedError::Foreign { what: "attempt of its application", .. }), "{found}");
+    // A header that says so is another header, and has another key.
+    let mut changed = files;
+    let at = 60;
+    assert_eq!(changed.index[at..at + 4], ATTEMPT.to_be_bytes(), "it stands behind the partition");
+    for kind in Kind::ALL {
+        changed.of(kind)[at..at + 4].copy_from_slice(&(ATTEMPT + 1).to_be_bytes());
+    }
+    let found = changed.read_as(PARTITION, ATTEMPT + 1, &context("app-1"), &key(), None).unwrap_err();
+    assert!(matches!(found, SealedError::Damaged { .. }), "{found}");
+}
+
+/// Without a key, and at every point at which a writer may have been stopped.
+#[test]
+fn an_index_shows_whether_it_is_finalized() {
+    let mut writer = Writer::new();
+    for text in [&b"one"[..], b"two"] {
+        writer.block(&[text]);
+        writer.close_chunk(b"bits");
+    }
+    let (Files { index, .. }, _) = writer.finish();
+    let (header, begin) = Header::decode(&index).unwrap();
+    for len in 0..=index.len() {
+        let expected = match len {
+            _ if len < begin => Outline::Begun,
+            _ if len < index.len() => Outline::Open(header.clone()),
+            _ => Outline::Committed(header.clone()),
+        };
+        assert_eq!(Outline::of(&index[..len]), Ok(expected), "{len}");
+    }
+    // Something behind it takes nothing back.
+    assert_eq!(Outline::of(&[&index[..], b"more"].concat()), Ok(Outline::Committed(header)));
+    assert_eq!(Outline::of(b"an index of another service"), Err(SealedError::NotSealed));
+    let mut odd = index;
+    odd[begin] = 0xff;
+    assert!(matches!(Outline::of(&odd), Err(SealedError::Length { .. })));
 }
 
 /// A server that was killed leaves the files as they were after some write, the last one perhaps half done: as long as
@@ -249,7 +293,7 @@ fn nothing_of_a_segment_comes_out_before_it_has_verified() {
     let step = 100 + OVERHEAD;
     // The last byte of text in the second segment.
     files.data[begin + step + HEAD + 99] ^= 1;
-    let index = Index::open(&mut files.index, PARTITION, &context("app-1"), &key(), None).unwrap();
+    let index = Index::open(&mut files.index, PARTITION, ATTEMPT, &context("app-1"), &key(), None).unwrap();
     let mut opener = ChunkOpener::new(Arc::new(index), 0).unwrap();
     assert_eq!(opener.open(&mut files.data[begin..begin + step]).unwrap(), [1; 100]);
     let at = (begin + step) as u64;

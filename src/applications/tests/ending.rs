@@ -152,6 +152,7 @@ fn an_application_that_came_back_is_remembered_with_what_it_registered_then() {
     let home = Home::new();
     drop(home.run(&over(), true));
     drop(home.applications.end(&over(), EndReason::Operator));
+    home.merger.clean_up(&OnLane::here());
     drop(home.run(&over(), true));
     assert_eq!(home.tables_with(&over()), ALL);
     assert_eq!(home.records_of(&over()).len(), 3, "an executor, a secret, an attempt");

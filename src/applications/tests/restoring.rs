@@ -38,12 +38,13 @@ fn only_the_newest_attempt_is_taken_up_and_the_others_are_removed() {
     register(&state, "a", "0", &fixture.dir("a/blockmgr-1"));
     for attempt in [1, 3, 2] {
         state.registered(&app("a"), attempt, &fixture.merge_dirs(&["a/merge_manager"]), None);
-        state.finalized(&app("a"), attempt, ShuffleId(0), ShuffleMergeId(attempt));
+        state.finalized(&app("a"), attempt, ShuffleId(0), ShuffleMergeId(attempt)).detach();
     }
     let (state, recovered) = fixture.reopen(&state);
     assert_eq!(recovered.merges.len(), 1);
     assert_eq!(recovered.merges[0].finalized, [(ShuffleId(0), ShuffleMergeId(3))]);
-    let merger = Arc::new(Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default())));
+    let merger = Merger::new(MergeSettings::default(), Arc::new(MemoryStore::default()));
+    let merger = Arc::new(merger.with_journal(Arc::clone(&state) as _));
     let store = Arc::new(fixture.store());
     assert_eq!(restore(&state, recovered, (&store, Some(&merger), no_secrets())).merges, 1);
     assert_eq!(merger.local_dirs(&app("a")).unwrap(), [fixture.dir("a/merge_manager")]);

@@ -34,7 +34,25 @@ impl Fixture {
         let temp = tempfile::tempdir().unwrap();
         let base = temp.path().canonicalize().unwrap().join("b");
         std::fs::create_dir(&base).unwrap();
-        let blocks = BlockStore::new(Roots::open([&base]).unwrap(), DiskLimits::default());
+        Self::beneath(temp, base.clone(), &[base], change)
+    }
+
+    /// Its two directories lie on a disk each. Nothing is registered yet.
+    pub(super) fn on_two_disks() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let base = temp.path().canonicalize().unwrap().join("b");
+        let roots = ["d1", "d2"].map(|disk| base.join(disk));
+        roots.iter().for_each(|root| std::fs::create_dir_all(root).unwrap());
+        Self::beneath(temp, base, &roots, |_| {})
+    }
+
+    fn beneath(
+        temp: TempDir,
+        base: PathBuf,
+        roots: &[PathBuf],
+        change: impl FnOnce(&mut MergeSettings),
+    ) -> Self {
+        let blocks = BlockStore::new(Roots::open(roots).unwrap(), DiskLimits::default());
         let mut settings = MergeSettings { min_chunk: 16, ..MergeSettings::default() };
         change(&mut settings);
         let store = MemoryStore::new();

@@ -1,5 +1,7 @@
 //! The rules of merging, over files in memory.
 
+mod cleaning;
+mod crashing;
 mod examples;
 mod fixture;
 mod limits;

@@ -4,22 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::shuffle::FinalizeShuffleMerge;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_transport::lane::OnLane;
+use tokio::sync::oneshot;
 
 use super::fixture::{APP, Fixture, block};
 use crate::merge::{Journal, MergeDirs, MergeSettings, Merger, Remembered};
+use crate::receipt::WriteReceipt;
 
 /// Attempts, and the newest finalized merge of each of their shuffles.
 #[derive(Debug, Default)]
-struct Kept(Mutex<BTreeMap<(String, i32), Remembered>>);
+pub(super) struct Kept(Mutex<BTreeMap<(String, i32), Remembered>>);
 
 impl Kept {
     fn with(&self, app: &AppId, attempt: i32, change: impl FnOnce(&mut Remembered)) {
         change(self.0.lock().unwrap().get_mut(&(app.as_str().to_owned(), attempt)).unwrap());
     }
 
-    fn all(&self) -> Vec<Remembered> {
+    pub(super) fn all(&self) -> Vec<Remembered> {
         self.0.lock().unwrap().values().cloned().collect()
     }
 
@@ -48,11 +51,18 @@ impl Journal for Kept {
         self.0.lock().unwrap().remove(&(app.as_str().to_owned(), attempt));
     }
 
-    fn finalized(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
+    fn finalized(
+        &self,
+        app: &AppId,
+        attempt: i32,
+        shuffle: ShuffleId,
+        merge: ShuffleMergeId,
+    ) -> WriteReceipt {
         self.with(app, attempt, |known| {
             known.finalized.retain(|(other, _)| *other != shuffle);
             known.finalized.push((shuffle, merge));
         });
+        WriteReceipt::at_once(true)
     }
 
     fn superseded(&self, app: &AppId, attempt: i32, shuffle: ShuffleId, merge: ShuffleMergeId) {
@@ -125,10 +135,13 @@ fn the_journal_forgets_attempts_that_are_over() {
     fixture.finalize(0, 0).unwrap();
     fixture.register_attempt(2).unwrap();
     fixture.register_attempt(1).unwrap();
+    assert_eq!(kept.all().len(), 2, "its files are not deleted yet");
+    fixture.merger.clean_up(&OnLane::here());
     let all = kept.all();
     assert_eq!((all.len(), all[0].attempt, all[0].sub_dirs), (1, 2, 64));
     assert_eq!(all[0].dirs, ["d1", "d2"].map(|dir| fixture.path(&format!("{dir}/merge_manager_2"))));
     fixture.merger.forget(&AppId::new(APP));
+    fixture.merger.clean_up(&OnLane::here());
     assert!(kept.all().is_empty());
 }
 
@@ -143,4 +156,52 @@ fn directories_are_judged_anew_on_the_way_back() {
     known.dirs.iter_mut().for_each(|dir| *dir = "/somewhere/else".to_owned());
     let refused = merger(&fixture).restore(&OnLane::here(), known, &fixture.blocks).unwrap_err();
     assert!(refused.spark_text().contains("not under any of the service's local directories"), "{refused}");
+}
+
+/// The disk of the journal does not answer.
+#[derive(Debug, Default)]
+struct Hung(Mutex<Vec<oneshot::Sender<bool>>>);
+
+impl Journal for Hung {
+    fn registered(&self, _: &AppId, _: i32, _: &MergeDirs, _: Option<&WrappedKey>) {}
+
+    fn over(&self, _: &AppId, _: i32) {}
+
+    fn finalized(&self, _: &AppId, _: i32, _: ShuffleId, _: ShuffleMergeId) -> WriteReceipt {
+        let (done, receipt) = WriteReceipt::pending();
+        self.0.lock().unwrap().push(done);
+        receipt
+    }
+
+    fn superseded(&self, _: &AppId, _: i32, _: ShuffleId, _: ShuffleMergeId) {}
+}
+
+#[test]
+fn a_journal_that_hangs_holds_up_no_push_and_no_finalization_for_long() {
+    let mut fixture = Fixture::unregistered(|_| {});
+    fixture.merger = Arc::new(merger(&fixture).with_journal(Arc::new(Hung::default())));
+    fixture.register_attempt(1).unwrap();
+    assert_eq!(fixture.push(block(0, 0, 1, 0), b"merged"), "ok");
+    let message = FinalizeShuffleMerge {
+        app: AppId::new(APP),
+        app_attempt: 1,
+        shuffle: ShuffleId(0),
+        merge: ShuffleMergeId(0),
+    };
+    let mut ending = fixture.merger.end(&message).unwrap();
+    assert_eq!(fixture.push(block(0, 0, 2, 0), b"late"), "1 shufflePush_0_0_2_0");
+    assert_eq!(fixture.push(block(1, 0, 2, 0), b"another shuffle"), "ok");
+
+    let time =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    assert!(!time.block_on(ending.recorded()));
+    for step in ending.steps(false) {
+        assert!(step.run(&OnLane::here()).is_empty());
+    }
+    let statuses = ending.statuses(Vec::new());
+    assert_eq!(
+        (statuses.reduces.len(), statuses.merge),
+        (0, ShuffleMergeId(0)),
+        "it is reported as not merged"
+    );
 }

@@ -123,12 +123,12 @@ fn finalization_among_pushes_reports_just_what_is_merged() {
 fn a_long_deletion_keeps_one_thread_however_many_ask_for_it() {
     let fixture = Fixture::new();
     fixture.started(block(0, 0, 1, 0)).complete(&OnLane::here()).unwrap();
-    let deleting = fixture.merger.cleaning.lock().unwrap();
     assert!(fixture.merger.forget(&AppId::new(APP)));
-    fixture.merger.clean_up_unless_busy(&OnLane::here());
-    assert!(fixture.merger.has_chores(), "who deletes finds it, or the next call does");
+    let deleting = fixture.merger.chores.take_turn(0).unwrap();
+    fixture.merger.clean_up_disk(&OnLane::here(), 0);
+    assert_eq!(fixture.merger.due_chores(), [0], "who deletes finds it, or the next call does");
     drop(deleting);
-    fixture.merger.clean_up_unless_busy(&OnLane::here());
-    assert!(!fixture.merger.has_chores());
+    fixture.merger.clean_up_disk(&OnLane::here(), 0);
+    assert_eq!(fixture.merger.due_chores(), [0; 0]);
     assert!(fixture.store.paths().is_empty());
 }

@@ -60,9 +60,9 @@ fn a_file_of_another_application_or_partition_names_both() {
 fn files_of_two_openings_do_not_mix() {
     let fixture = Fixture::new();
     for kind in Kind::ALL {
-        fixture.finalized(1, &[b"same"]);
+        fixture.finalized_anew(1, &[b"same"]);
         let old = fs::read(fixture.path(1, kind)).unwrap();
-        fixture.finalized(1, &[b"same"]);
+        fixture.finalized_anew(1, &[b"same"]);
         fixture.edit(1, kind, |bytes| *bytes = old);
         let found = fixture.read(1).unwrap_err().to_string();
         assert!(found.contains("another opening"), "{kind}: {found}");
@@ -103,7 +103,7 @@ fn a_data_file_cut_while_it_is_read_is_found() {
 fn a_missing_file_is_missing_and_not_refused() {
     let fixture = Fixture::new();
     for kind in Kind::ALL {
-        fixture.finalized(1, &[b"block"]);
+        fixture.finalized_anew(1, &[b"block"]);
         fs::remove_file(fixture.path(1, kind)).unwrap();
         let found = fixture.read(1).unwrap_err();
         assert!(found.is_missing() && !found.is_refused(), "{found}");

@@ -13,6 +13,7 @@ use sealed_shuffle_transport::lane::OnLane;
 use tempfile::TempDir;
 
 use crate::disk::Roots;
+use crate::disk::own::Watch;
 use crate::sealed_files::{
     FillState, FinalizedFiles, Fsync, MergedFiles, OpenBuffer, SealedLimits, SealedPartition, SealedRegion,
     SealedStore, SealedWriter, StoredError,
@@ -24,7 +25,7 @@ pub(super) struct Fixture {
     pub(super) root: PathBuf,
     pub(super) store: Arc<SealedStore>,
     pub(super) place: Arc<MergedFiles>,
-    roots: Arc<Roots>,
+    pub(super) roots: Arc<Roots>,
     _temp: TempDir,
 }
 
@@ -34,10 +35,23 @@ impl Fixture {
     }
 
     pub(super) fn with(limits: SealedLimits) -> Self {
+        Self::made(limits, None)
+    }
+
+    /// With somebody who watches what is done to files.
+    pub(super) fn watched(limits: SealedLimits, watch: Arc<dyn Watch>) -> Self {
+        Self::made(limits, Some(watch))
+    }
+
+    fn made(limits: SealedLimits, watch: Option<Arc<dyn Watch>>) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let root = temp.path().canonicalize().unwrap();
         let roots = Arc::new(Roots::open([&root]).unwrap());
-        let store = Arc::new(SealedStore::new(roots.clone(), limits));
+        let store = SealedStore::new(roots.clone(), limits);
+        let store = Arc::new(match watch {
+            Some(watch) => store.watched_by(watch),
+            None => store,
+        });
         let place = Arc::new(merged(&root, &roots, "app-1"));
         Self { root, store, place, roots, _temp: temp }
     }
@@ -59,6 +73,12 @@ impl Fixture {
             writer.close_chunk(&OnLane::here(), b"bits").unwrap();
         }
         writer.finalize(&OnLane::here(), Fsync::Never).unwrap()
+    }
+
+    /// The same in the place of what is there.
+    pub(super) fn finalized_anew(&self, reduce: i32, chunks: &[&[u8]]) -> FinalizedFiles {
+        self.store.remove(&OnLane::here(), &self.place, partition(reduce)).unwrap();
+        self.finalized(reduce, chunks)
     }
 
     pub(super) fn open(&self, reduce: i32) -> Result<SealedPartition, StoredError> {
@@ -175,5 +195,5 @@ fn merged(root: &std::path::Path, roots: &Roots, app: &str) -> MergedFiles {
             roots.accept(&OnLane::here(), dir.to_str().unwrap()).unwrap()
         })
         .collect();
-    MergedFiles::new(Context::of(AppId::new(app)), dirs, SUB_DIRS)
+    MergedFiles::new(Context::of(AppId::new(app)), 1, dirs, SUB_DIRS)
 }

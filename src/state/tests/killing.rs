@@ -38,7 +38,7 @@ fn victim() {
                     drop(out);
                     if thread == 0 {
                         let shuffle = i32::try_from(n).unwrap();
-                        state.finalized(&app("m"), 1, ShuffleId(shuffle), ShuffleMergeId(0));
+                        assert!(state.finalized(&app("m"), 1, ShuffleId(shuffle), ShuffleMergeId(0)).wait());
                         writeln!(said.lock().unwrap(), "\nfinalized {shuffle}").unwrap();
                     }
                 }

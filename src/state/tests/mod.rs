@@ -2,6 +2,7 @@
 
 mod damage;
 pub(crate) mod fixture;
+mod holding_out;
 mod killing;
 mod model;
 mod places;

@@ -73,7 +73,7 @@ impl Model {
             Event::Forget { app } => {
                 self.executors.retain(|key, _| key.0 != app);
                 self.secrets.remove(&app);
-                self.attempts.retain(|key, _| key.0 != app);
+                // Its attempts stay until their files are deleted.
                 self.finalized.retain(|key, _| key.0 != app);
             }
             Event::Secret { app, secret } => _ = self.secrets.insert(app, secret),
@@ -144,7 +144,7 @@ fn tell(state: &State, fixture: &Fixture, event: &Event) {
         }
         Event::Over { app: of, attempt } => state.over(&app(&name(of)), attempt),
         Event::Finalized { app: of, attempt, shuffle, merge } => {
-            state.finalized(&app(&name(of)), attempt, ShuffleId(shuffle), ShuffleMergeId(merge));
+            state.finalized(&app(&name(of)), attempt, ShuffleId(shuffle), ShuffleMergeId(merge)).detach();
         }
         Event::Superseded { app: of, attempt, shuffle, merge } => {
             state.superseded(&app(&name(of)), attempt, ShuffleId(shuffle), ShuffleMergeId(merge));

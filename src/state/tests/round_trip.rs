@@ -21,8 +21,8 @@ fn fill(fixture: &Fixture, state: &State) {
     assert!(state.executor(&app("b"), &executor("7"), &[] as &[&str], -1, "", Proof::Unproven).wait());
     assert!(state.remember_secret(&app("a"), &AppSecret::new("open sesame".into())).wait());
     state.registered(&app("a"), 1, &fixture.merge_dirs(&["a/merge_manager_1"]), Some(&wrapped()));
-    state.finalized(&app("a"), 1, ShuffleId(4), ShuffleMergeId(0));
-    state.finalized(&app("a"), 1, ShuffleId(5), ShuffleMergeId(2));
+    state.finalized(&app("a"), 1, ShuffleId(4), ShuffleMergeId(0)).detach();
+    state.finalized(&app("a"), 1, ShuffleId(5), ShuffleMergeId(2)).wait();
 }
 
 #[test]
@@ -68,6 +68,10 @@ fn what_is_forgotten_stays_forgotten() {
     assert!(state.forget(&app("nobody")).wait());
     let (state, recovered) = fixture.reopen(&state);
     assert_eq!(recovered.executors.len(), 1);
+    assert_eq!(recovered.merges.len(), 1, "its files are there");
+    assert!(recovered.merges[0].finalized.is_empty());
+    state.over(&app("a"), 1);
+    let (state, recovered) = fixture.reopen(&state);
     assert!(recovered.merges.is_empty());
     assert_eq!(state.counters().records, 1);
 }

@@ -35,7 +35,7 @@ fn nothing_shows_in_the_file() {
         assert!(state.executor(&canary, &id, &[&dir], 64, "CanaryManager", Proof::Proven).wait());
         assert!(state.remember_secret(&canary, &AppSecret::new(format!("canary-secret-{n}"))).wait());
         state.registered(&canary, 1, &dirs, None);
-        state.finalized(&canary, 1, ShuffleId(n), ShuffleMergeId(0));
+        state.finalized(&canary, 1, ShuffleId(n), ShuffleMergeId(0)).detach();
         nothing_shows(&fixture, "while it is written");
     }
     assert!(state.forget_secret(&canary).wait());

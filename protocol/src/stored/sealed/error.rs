@@ -11,7 +11,7 @@ pub enum SealedError {
     NotSealed,
     /// Written by a later release.
     #[error(
-        "sealed in version {found} of the format, and this release reads version 1; open it with a newer one"
+        "sealed in version {found} of the format, and this release reads versions 1 and 2; open it with a newer one"
     )]
     NewerVersion {
         /// The version it says.

@@ -15,8 +15,10 @@ use crate::stored::envelope::{Context, WrappedKey};
 /// First bytes of every sealed file. The first is no ASCII and begins no compressed block, serialized object or
 /// Spark file; the line breaks show a file that went through a text-mode transfer.
 pub const MAGIC: [u8; 8] = *b"\x89SSF\r\n\x1a\n";
-/// The one version there is.
-pub const VERSION: u16 = 1;
+/// The version that is written. [`WITHOUT_ATTEMPT`] is read, too.
+pub const VERSION: u16 = 2;
+/// The version before, whose headers do not say of which attempt they are.
+pub const WITHOUT_ATTEMPT: u16 = 1;
 
 /// The header of a sealed file.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -28,6 +30,8 @@ pub struct Header {
     pub salt: Salt,
     /// The partition that it belongs to.
     pub partition: MergedPartition,
+    /// The attempt of the application that merged it; `None` in a file of version 1, which does not say.
+    pub attempt: Option<i32>,
     /// The data key, as its key service wrapped it.
     pub key: WrappedKey,
     /// The binding of the data key: cluster, application, node.
@@ -62,10 +66,16 @@ impl Header {
         kind: Kind,
         salt: Salt,
         partition: MergedPartition,
+        attempt: i32,
         key: WrappedKey,
         context: Context,
     ) -> Self {
-        Self { kind, salt, partition, key, context }
+        Self { kind, salt, partition, attempt: Some(attempt), key, context }
+    }
+
+    /// The version of the format that it is of.
+    pub fn version(&self) -> u16 {
+        self.attempt.map_or(WITHOUT_ATTEMPT, |_| VERSION)
     }
 
     /// The header as it stands in the file.
@@ -81,7 +91,7 @@ impl Header {
         let node = self.context.node.as_deref().map(|node| (node.as_bytes(), MAX_NAME));
         let mut out = Vec::with_capacity(FIXED + 128 + self.key.bytes.len());
         out.put_slice(&MAGIC);
-        out.put_u16(VERSION);
+        out.put_u16(self.version());
         out.put_u8(self.kind as u8);
         out.put_u8(AES_256_GCM);
         out.put_u32(0);
@@ -89,6 +99,9 @@ impl Header {
         out.put_i32(self.partition.shuffle.0);
         out.put_i32(self.partition.merge.0);
         out.put_i32(self.partition.reduce.0);
+        if let Some(attempt) = self.attempt {
+            out.put_i32(attempt);
+        }
         for (bytes, most) in fields {
             put_field(&mut out, bytes, most)?;
         }
@@ -103,7 +116,7 @@ impl Header {
 
     /// Reads the header at the front of a file, and says how many bytes it has. Needs no key, and believes nothing.
     pub fn decode(file: &[u8]) -> Result<(Self, usize), SealedError> {
-        let len = Self::len(file)?;
+        let (version, len) = Self::prefix(file)?;
         let header = file.get(..len).ok_or(SealedError::Cut { at: file.len() as u64, needed: len as u64 })?;
         let mut left = Fields(&header[Self::PREFIX..]);
         let kind = match (header[KIND_AT], header[KIND_AT + 1]) {
@@ -118,6 +131,10 @@ impl Header {
             merge: ShuffleMergeId(left.i32()?),
             reduce: ReduceId(left.i32()?),
         };
+        let attempt = match version {
+            WITHOUT_ATTEMPT => None,
+            _ => Some(left.i32()?),
+        };
         let key_id = left.text(WrappedKey::MAX_ID)?.to_owned();
         let bytes = Bytes::copy_from_slice(left.field(WrappedKey::MAX_BYTES)?);
         let cluster = left.text(MAX_NAME)?.to_owned();
@@ -131,11 +148,16 @@ impl Header {
             return Err(SealedError::Header("length"));
         }
         let key = WrappedKey { key_id, bytes };
-        Ok((Self { kind, salt, partition, key, context: Context { cluster, app, node } }, len))
+        Ok((Self { kind, salt, partition, attempt, key, context: Context { cluster, app, node } }, len))
     }
 
     /// How long the header says that it is, from its first [`Header::PREFIX`] bytes.
     pub fn len(file: &[u8]) -> Result<usize, SealedError> {
+        Self::prefix(file).map(|(_, len)| len)
+    }
+
+    /// Version and length.
+    fn prefix(file: &[u8]) -> Result<(u16, usize), SealedError> {
         let prefix: Option<&[u8; Self::PREFIX]> = file.first_chunk();
         let magic = &file[..file.len().min(MAGIC.len())];
         let prefix = match prefix {
@@ -144,14 +166,15 @@ impl Header {
             Some(prefix) => prefix,
         };
         let [.., high, low, _kind, _cipher, a, b, c, d] = *prefix;
-        match u16::from_be_bytes([high, low]) {
-            VERSION => {}
+        let version = u16::from_be_bytes([high, low]);
+        match version {
+            WITHOUT_ATTEMPT | VERSION => {}
             0 => return Err(SealedError::Header("version")),
             newer => return Err(SealedError::NewerVersion { found: newer }),
         }
         let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
         match (FIXED..=Self::MAX_LEN).contains(&len) {
-            true => Ok(len),
+            true => Ok((version, len)),
             false => Err(SealedError::Header("length")),
         }
     }
@@ -164,11 +187,11 @@ pub const MAX_NAME: usize = 1024;
 const AES_256_GCM: u8 = 1;
 pub(super) const KIND_AT: usize = 10;
 const LEN_AT: usize = 12;
-/// Bytes of a header in which every field of variable length is empty.
+/// Bytes of a header without an attempt in which every field of variable length is empty.
 const FIXED: usize = Header::PREFIX + Salt::LEN + 3 * 4 + 4 * 2 + 1;
 
 const _: () = assert!(
-    FIXED + 2 + WrappedKey::MAX_ID + WrappedKey::MAX_BYTES + 3 * MAX_NAME <= Header::MAX_LEN,
+    FIXED + 4 + 2 + WrappedKey::MAX_ID + WrappedKey::MAX_BYTES + 3 * MAX_NAME <= Header::MAX_LEN,
     "the longest header fits its bound"
 );
 

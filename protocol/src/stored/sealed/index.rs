@@ -53,17 +53,18 @@ struct Lengths {
 }
 
 impl Index {
-    /// Reads the index file of `partition`, which is in `file` from first to last byte, and opens its records where
+    /// Reads the index file of `partition` as `attempt` merged it, which is in `file` from first to last byte, and opens its records where
     /// they lie. `progress` is that of the partition's writer while there is one; else the file must be finalized.
     pub fn open(
         file: &mut [u8],
         partition: MergedPartition,
+        attempt: i32,
         context: &Context,
         key: &DataKey,
         progress: Option<&Progress>,
     ) -> Result<Self, SealedError> {
         let (header, begin) = Header::decode(file)?;
-        header.expect(Kind::Index, partition, context)?;
+        header.expect(Kind::Index, partition, attempt, context)?;
         let (front, records) = file.split_at_mut(begin);
         let derive = |header: &[u8], salt| FileKey::derive(key, salt, header).expand();
         let walk = Walk {
@@ -178,7 +179,8 @@ impl Index {
             Ok((found, _)) => found,
             Err(error) => return error,
         };
-        if let Err(error) = found.expect(kind, wanted.partition, &wanted.context) {
+        let attempt = wanted.attempt.or(found.attempt).unwrap_or_default();
+        if let Err(error) = found.expect(kind, wanted.partition, attempt, &wanted.context) {
             return error;
         }
         match found.salt == self.salt {
@@ -189,11 +191,13 @@ impl Index {
 }
 
 impl Header {
-    /// Says what differs from the header that should be there, as far as a header can say it.
+    /// Says what differs from the header that should be there, as far as a header can say it: one of version 1 is of
+    /// any attempt.
     pub fn expect(
         &self,
         kind: Kind,
         partition: MergedPartition,
+        attempt: i32,
         context: &Context,
     ) -> Result<(), SealedError> {
         let differ = |what, found: &str, expected: &str| {
@@ -214,6 +218,10 @@ impl Header {
         if self.partition != partition {
             let (found, expected) = (self.partition.to_string(), partition.to_string());
             return Err(SealedError::Foreign { what: "partition", found, expected });
+        }
+        if let Some(found) = self.attempt.filter(|found| *found != attempt) {
+            let (found, expected) = (found.to_string(), attempt.to_string());
+            return Err(SealedError::Foreign { what: "attempt of its application", found, expected });
         }
         match self.kind == kind {
             true => Ok(()),

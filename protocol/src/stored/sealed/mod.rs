@@ -1,4 +1,4 @@
-//! The files of a merged partition, sealed: data, index and meta. This page is the format, version 1.
+//! The files of a merged partition, sealed: data, index and meta. This page is the format, version 2.
 //!
 //! All numbers are big-endian. A file is a header and segments, nothing between them and nothing behind them:
 //!
@@ -17,7 +17,7 @@
 //!
 //! ```text
 //! 0    8    89 53 53 46 0d 0a 1a 0a
-//! 8    2    version, 1
+//! 8    2    version, 2
 //! 10   1    kind: 1 data, 2 index, 3 meta
 //! 11   1    cipher: 1 is AES-256-GCM
 //! 12   4    length of the header, from the first byte to the first segment; at most 16384
@@ -25,7 +25,8 @@
 //! 48   4    shuffle id, i32
 //! 52   4    shuffle merge id, i32
 //! 56   4    reduce id, i32
-//! 60   2+n  id of the key that wrapped the data key, UTF-8, n <= 2048
+//! 60   4    attempt of the application, i32
+//! 64   2+n  id of the key that wrapped the data key, UTF-8, n <= 2048
 //!      2+n  wrapped data key, n <= 6144
 //!      2+n  cluster, UTF-8, n <= 1024; no cluster is n = 0
 //!      2+n  application id, UTF-8, n <= 1024
@@ -36,7 +37,8 @@
 //! `2+n` is a length (u16) and as many bytes. A length that is not the sum of the fields makes the header invalid.
 //!
 //! The first 16 bytes are alike in all versions. A reader that meets a newer version says so and opens nothing; it does
-//! not guess. A change that a reader of version 1 could overlook is not made without a new version.
+//! not guess. Version 1 is read, too: its header has no attempt, and all else is alike. Its files are taken for those of
+//! any attempt. A change that a reader of version 1 could overlook is not made without a new version.
 //!
 //! The salt is 32 random bytes, made each time a partition is opened for writing (which makes all three files anew).
 //! It names the opening: files with different salts do not belong together.
@@ -128,12 +130,15 @@
 //!
 //! Pieces go behind the last committed segment. The end of a chunk is its bitmap in the meta file, then its record in
 //! the index. At the end all three files are cut to what the records say, and then the commit record is written: it is
-//! the last write. A process that is killed before that leaves files without a commit. Where a finalized
+//! the last write. A process that is killed before that leaves files without a commit. Files with one are never made
+//! anew by the same attempt: [`Outline`] tells them without a key. Where a finalized
 //! partition has to survive a power loss too, data and meta are on the disk before the commit record is written, and
 //! then the index and the directories.
 //!
 //! # What this does not hold
 //!
+//! * A commit record that was cut off: without it, and without another memory of the finalization, the partition looks
+//!   as one that was never finalized.
 //! * Three files that were finalized together and are put back together, over a later opening of the same partition,
 //!   are valid: they are what was sealed once. A reader that has kept the salt of the later opening compares it.
 //! * Sizes and times: how long blocks are, and how many were aborted, can be seen.
@@ -142,22 +147,24 @@
 //!
 //! # Modules
 //!
-//! [`Header`] is what can be read without a key. [`PartitionSealer`] is the writing side, [`Index`] and [`ChunkOpener`]
+//! [`Header`] and [`Outline`] are what can be read without a key. [`PartitionSealer`] is the writing side, [`Index`] and [`ChunkOpener`]
 //! the reading side. None of them does IO: that is `stored` in the server.
 
 mod error;
 mod header;
 mod index;
 mod keys;
+mod outline;
 mod partition;
 mod record;
 mod sealer;
 mod segment;
 
 pub use error::SealedError;
-pub use header::{Header, MAGIC, MAX_NAME, Salt, VERSION};
+pub use header::{Header, MAGIC, MAX_NAME, Salt, VERSION, WITHOUT_ATTEMPT};
 pub use index::{Chunk, ChunkOpener, Index};
 pub use keys::LABEL;
+pub use outline::Outline;
 pub use partition::Kind;
 pub use record::{MAX_GAPS, NO_RECORD, Progress};
 pub use sealer::{Headers, PartitionSealer, SealedChunk, SealedCommit};

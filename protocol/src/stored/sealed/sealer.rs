@@ -102,7 +102,7 @@ pub struct SealedCommit {
 }
 
 impl PartitionSealer {
-    /// Begins an opening of `partition`, and gives what its files begin with.
+    /// Begins an opening of `partition` by an attempt of the application, and gives what its files begin with.
     ///
     /// `salt` must be random and new: with a salt that was used before, nonces repeat.
     pub fn new(
@@ -110,9 +110,10 @@ impl PartitionSealer {
         wrapped: &WrappedKey,
         context: &Context,
         partition: MergedPartition,
+        attempt: i32,
         salt: Salt,
     ) -> Result<(Self, Headers), SealedError> {
-        let header = Header::new(Kind::Data, salt, partition, wrapped.clone(), context.clone());
+        let header = Header::new(Kind::Data, salt, partition, attempt, wrapped.clone(), context.clone());
         let data = header.encode()?;
         let (index, meta) = (header_of(Kind::Index, &data), header_of(Kind::Meta, &data));
         let begin = data.len() as u64;

@@ -17,9 +17,14 @@ NO_RECORD = 0xFFFF_FFFF_FFFF_FFFF
 
 def read_header(file, kind, partition):
     magic, version, found, cipher, length = struct.unpack_from(">8sHBBI", file)
-    assert (magic, version, found, cipher) == (b"\x89SSF\r\n\x1a\n", 1, KINDS[kind], 1)
+    assert (magic, found, cipher) == (b"\x89SSF\r\n\x1a\n", KINDS[kind], 1)
+    assert version in (1, 2)
     salt, shuffle, merge, reduce = struct.unpack_from(">32siii", file, 16)
     at = 60
+    attempt = None
+    if version == 2:
+        (attempt,) = struct.unpack_from(">i", file, at)
+        at += 4
 
     def field():
         nonlocal at
@@ -36,7 +41,7 @@ def read_header(file, kind, partition):
     assert [shuffle, merge, reduce] == partition["partition"]
     assert key_id.decode() == partition["key_id"] and wrapped.hex() == partition["wrapped"]
     assert cluster.decode() == partition["cluster"] and app.decode() == partition["app"]
-    assert node == partition["node"]
+    assert node == partition["node"] and attempt == partition.get("attempt")
     return file[:length], salt
 
 

@@ -156,12 +156,12 @@ fn open(records: &[ChunkRecord], commit: CommitRecord) -> Result<Index, SealedEr
     for (place, record) in (0..).zip(encoded) {
         file.extend(seal_record(&key, place, place, &record).unwrap());
     }
-    Index::open(&mut file, PARTITION, &context(), &self::key(), None)
+    Index::open(&mut file, PARTITION, 0, &context(), &self::key(), None)
 }
 
 fn header() -> Vec<u8> {
     let key = WrappedKey { key_id: "key".into(), bytes: Bytes::new() };
-    Header::new(Kind::Index, SALT, PARTITION, key, context()).encode().unwrap()
+    Header::new(Kind::Index, SALT, PARTITION, 0, key, context()).encode().unwrap()
 }
 
 fn context() -> Context {
