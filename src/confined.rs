@@ -111,7 +111,7 @@ impl Confinement {
         Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Makes the file `name` in the directory `dir` beneath `root`, for writing, with mode 0600. A file of that name is
+    /// Makes the file `name` in the directory `dir` beneath `root`, for writing, with `mode`. A file of that name is
     /// removed first: a process that has it open, or a further name for it, keeps its content.
     pub(crate) fn create(
         self,
@@ -119,6 +119,7 @@ impl Confinement {
         root: BorrowedFd<'_>,
         dir: &str,
         name: &str,
+        mode: Mode,
     ) -> Result<(OwnedFd, Stat), OpenFailure> {
         if !is_plain(name) {
             return Err(OpenFailure::Escapes);
@@ -128,7 +129,7 @@ impl Confinement {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let fd = rustix::fs::openat(&dir, name, NEW_FILE, Mode::RUSR | Mode::WUSR)?;
+        let fd = rustix::fs::openat(&dir, name, NEW_FILE, mode)?;
         let stat = rustix::fs::fstat(&fd)?;
         Ok((fd, stat))
     }

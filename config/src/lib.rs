@@ -70,5 +70,5 @@ pub use self::sasl::SaslSettings;
 pub use self::secret::{ConfiguredSecret, SecretDirectory, SecretSource};
 pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
 pub use self::tls::{Password, TlsConfig, TlsFile, TlsSource};
-pub use self::value::{Clears, ClientAuth, Extent, KeySourceName, OnUnavailable, TlsVersions};
+pub use self::value::{AtRest, Clears, ClientAuth, Extent, KeySourceName, OnUnavailable, TlsVersions};
 pub use self::values::{Values, read_sources};

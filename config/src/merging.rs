@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::ByteCount;
 use super::keys;
+use super::value::AtRest;
 use super::values::Values;
 
 /// How a server merges, where it does.
@@ -18,6 +19,8 @@ pub struct MergeConfig {
     pub io_errors: u32,
     /// For deleting at the end (`spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout`). 60 s.
     pub cleaner_timeout: Duration,
+    /// The form of merged partitions on the disk (`spark.sealed.merge.at-rest`). Sealed.
+    pub at_rest: AtRest,
     /// Whether finalizing waits until the disk has it (`spark.sealed.merge.fsync`). No.
     pub fsync: bool,
 }
@@ -39,6 +42,7 @@ impl MergeConfig {
             index_cache_size: v.value(&keys::MERGE_INDEX_CACHE),
             io_errors: v.value(&keys::MERGE_IO_ERRORS),
             cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
+            at_rest: v.value(&keys::MERGE_AT_REST),
             fsync: v.value(&keys::MERGE_FSYNC),
         }
     }

@@ -24,6 +24,7 @@ use super::roots::{self, RootSource, Roots};
 use super::sasl::SaslSettings;
 use super::secret::{ConfiguredSecret, SecretDirectory};
 use super::tls::{self, TlsConfig};
+use super::value::AtRest;
 use super::values::{Values, read_sources};
 use super::{ByteCount, keys};
 
@@ -272,7 +273,11 @@ impl ServerConfig {
         lines.push(format!("envelope keys: {}", self.envelope));
         lines.push(format!("admin: {}", self.admin));
         if let Some(merging) = &self.merging {
-            lines.push(format!("merging: on, in chunks of at least {}", merging.min_chunk));
+            let form = match merging.at_rest {
+                AtRest::Sealed => "sealed, so executors on this host read the unmerged blocks",
+                AtRest::Plain => "plain, so executors on this host read it by themselves",
+            };
+            lines.push(format!("merging: on, in chunks of at least {}, {form}", merging.min_chunk));
         }
         lines.push(format!(
             "threads: {} for the wire, {} for disks; at most {} connections and {} cached files",

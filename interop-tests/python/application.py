@@ -16,6 +16,8 @@ Prints one line that begins with RESULT and goes on in JSON:
   map_successes      tasks of that stage that ended well: more than map_tasks if it was computed again
   map_attempts       attempts of that stage
   fetch_failures     tasks of any stage that ended with FetchFailed
+  read               shuffle bytes that tasks read: merged_local from files that they opened themselves, merged_remote from
+                     the merger, unmerged; and fallbacks, how often a merged block was read unmerged in the end
 """
 
 import glob
@@ -138,12 +140,14 @@ def executors(sc):
 def event_log_summary(directory):
     """What happened to the map stage of groupByKey: the stage of MAPS tasks whose shuffle REDUCES tasks read."""
     stages, ended, failures = {}, {}, 0
+    read = dict.fromkeys(["merged_local", "merged_remote", "unmerged", "fallbacks"], 0)
     for event in events(directory):
         if event["Event"] == "SparkListenerStageSubmitted":
             info = event["Stage Info"]
             stages.setdefault(info["Stage ID"], []).append(info)
         elif event["Event"] == "SparkListenerTaskEnd":
             reason = event["Task End Reason"]["Reason"]
+            add_reads(read, event.get("Task Metrics", {}).get("Shuffle Read Metrics", {}))
             if reason == "Success":
                 ended[event["Stage ID"]] = ended.get(event["Stage ID"], 0) + 1
             elif reason == "FetchFailed":
@@ -155,13 +159,25 @@ def event_log_summary(directory):
         if reducing and infos[0]["Number of Tasks"] == MAPS and stage in infos_of(stages, reducing[0])["Parent IDs"]
     ]
     if len(maps) != 1:
-        return {"map_tasks": MAPS, "map_successes": -1, "map_attempts": -1, "fetch_failures": failures}
+        return {"map_tasks": MAPS, "map_successes": -1, "map_attempts": -1, "fetch_failures": failures, "read": read}
     return {
         "map_tasks": MAPS,
         "map_successes": ended.get(maps[0], 0),
         "map_attempts": len(stages[maps[0]]),
         "fetch_failures": failures,
+        "read": read,
     }
+
+
+def add_reads(read, metrics):
+    """Counts what a task read by its metrics (JsonProtocol, Spark 3.5 and later tell of merged blocks)."""
+    merged = metrics.get("Push Based Shuffle", {})
+    local, remote = (merged.get("Merged %s Bytes Read" % place, 0) for place in ("Local", "Remote"))
+    everything = metrics.get("Local Bytes Read", 0) + metrics.get("Remote Bytes Read", 0)
+    read["merged_local"] += local
+    read["merged_remote"] += remote
+    read["unmerged"] += everything - local - remote
+    read["fallbacks"] += merged.get("Merged Fetch Fallback Count", 0)
 
 
 def infos_of(stages, stage):

@@ -19,7 +19,7 @@ use sealed_shuffle_interop_tests::{
     machine::files,
     merger::{Merger, merged_files},
     modes::matrix::is_chosen,
-    modes::{Cipher, Mode},
+    modes::{Cipher, Mode, Service},
     oracle::CANARY,
     wire::contains,
 };
@@ -112,7 +112,40 @@ fn executors_that_would_read_sealed_files_themselves_read_the_original_blocks() 
     let application = scene.application("127.0.0.1").with("spark.shuffle.readHostLocalDisk", "true");
     let report = scene.run(&application, || ());
     scene.assert_right(&report);
-    assert_eq!(scene.0.count("read_chunks"), 0.0);
+    assert_eq!((scene.0.count("read_chunks"), report.read.merged_local), (0.0, 0), "{report:?}");
+}
+
+/// Plain merged files are Spark's own: executors on the merger's host open them by themselves, and read as much of it as
+/// beside Spark's own service. The same through our port, for executors elsewhere.
+#[test]
+fn executors_read_plain_merged_files_by_themselves_as_beside_sparks_own_service() {
+    let mode = Mode::newest(Cipher::Gcm, 2);
+    let plain = [("spark.sealed.merge.at-rest", "plain")];
+    let run = |service, more: &[(&str, &str)], merger: &str| {
+        let scene = Scene(Merger::start_of(service, mode, SMALL_CHUNKS, more));
+        scene.0.f.allow_warning("not one of dm-crypt");
+        let application = scene.application(merger).with("spark.shuffle.readHostLocalDisk", "true");
+        let report = scene.run(&application, || ());
+        if service == Service::Ours {
+            scene.assert_right(&report);
+        }
+        eprintln!("{service:?} as {merger}: {:?}", report.read);
+        (report, scene)
+    };
+    let (theirs, scene) = run(Service::Spark, &[], "127.0.0.1");
+    assert_eq!(theirs.result, result_without_a_service());
+    drop(scene);
+    let (ours, scene) = run(Service::Ours, &plain, "127.0.0.1");
+    assert_eq!(scene.0.count("read_chunks"), 0.0, "executors read by themselves");
+    drop(scene);
+    assert!(theirs.read.merged_local > 0 && ours.read.merged_local > 0, "{theirs:?} {ours:?}");
+    let (share, bar) = (ours.read.merged_share(), 0.9 * theirs.read.merged_share());
+    assert!(share >= bar && ours.read.fallbacks == 0, "{ours:?} {theirs:?}");
+
+    let (remote, scene) = run(Service::Ours, &plain, "localhost");
+    let [written, read] = ["written_bytes", "read_bytes"].map(|n| scene.0.count(n));
+    assert_eq!(written, read, "not all that was merged was read merged: {remote:?}");
+    assert!(remote.read.merged_remote > 0 && remote.read.fallbacks == 0, "{remote:?}");
 }
 
 #[test]

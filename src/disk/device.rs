@@ -385,8 +385,9 @@ impl Disk {
         on: &OnLane,
         dir: &str,
         name: &str,
+        mode: Mode,
     ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.call(|root| identified(root.confinement.create(on, root.handle.as_fd(), dir, name)))
+        self.call(|root| identified(root.confinement.create(on, root.handle.as_fd(), dir, name, mode)))
     }
 
     pub(super) fn open_for_writing(

@@ -27,6 +27,7 @@
 //! | [`remains`] | what applications leave behind: finding, counting and removing it |
 //! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
 //! | [`lookup_error`] | why a block cannot be had |
+//! | `volume` | whether a disk is encrypted below its file system |
 //!
 //! Invariants: a file is opened relative to a root's handle and never through a symlink; an index and a data file
 //! are used together only while both are the files that were read together (device, inode, size, times); no cache
@@ -60,6 +61,7 @@ pub mod search;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use device::{Disk, LOOK, LOOK_THREADS, PATIENCE, Watch};
 pub use diagnose::{Diagnosis, Examination};
@@ -78,5 +80,6 @@ pub use root::{DirRefused, LocalDir, Presence, Roots};
 pub use root_error::RootError;
 pub use search::{Lookup, Search};
 pub use store::{BlockStore, DiskCounters, RegisterError, Swept};
+pub use volume::Volume;
 
 pub use crate::confined::Confinement;

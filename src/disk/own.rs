@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
@@ -56,6 +57,7 @@ struct Inner {
     /// Files with a write that may still come.
     late: Mutex<HashSet<u64>>,
     reopened: AtomicU64,
+    readers: Readers,
     #[cfg(test)]
     watch: Option<Arc<dyn Watch>>,
 }
@@ -111,6 +113,24 @@ pub enum WriteError {
     },
 }
 
+/// Who may read the files, by their mode. Nobody else writes them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Readers {
+    /// This server's user.
+    Ourselves,
+    /// Everybody who reaches the directory: executors, which may be other users.
+    Everybody,
+}
+
+impl Readers {
+    fn mode(self) -> Mode {
+        match self {
+            Self::Ourselves => Mode::RUSR | Mode::WUSR,
+            Self::Everybody => Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH,
+        }
+    }
+}
+
 /// A call that waits until something is on the disk takes longer.
 const TO_DISK: Duration = Duration::from_secs(3);
 
@@ -132,17 +152,27 @@ impl OwnFiles {
             fronts: RandomState::new(),
             late: Mutex::default(),
             reopened: AtomicU64::new(0),
+            readers: Readers::Ourselves,
             #[cfg(test)]
             watch: None,
         };
         Self { inner: Arc::new(inner) }
     }
 
+    /// The same, for these readers.
+    pub fn read_by(self, readers: Readers) -> Self {
+        self.with(|inner| Inner { readers, ..inner })
+    }
+
     /// The same, watched.
     #[cfg(test)]
     pub(crate) fn watched_by(self, watch: Arc<dyn Watch>) -> Self {
+        self.with(|inner| Inner { watch: Some(watch), ..inner })
+    }
+
+    fn with(self, change: impl FnOnce(Inner) -> Inner) -> Self {
         let Ok(inner) = Arc::try_unwrap(self.inner) else { unreachable!("nothing was done with it yet") };
-        Self { inner: Arc::new(Inner { watch: Some(watch), ..inner }) }
+        Self { inner: Arc::new(change(inner)) }
     }
 
     /// Makes a file anew, in place of what was there, and writes `content` to it.
@@ -312,7 +342,7 @@ impl Inner {
         keep_open: bool,
     ) -> Result<Writing, WriteError> {
         self.about_to(Deed::Create, file)?;
-        let made = self.roots.disk(file.dir).create(on, &file.parent, &file.name);
+        let made = self.roots.disk(file.dir).create(on, &file.parent, &file.name, self.readers.mode());
         let (fd, identity) = made.map_err(|failure| failure.at(file.shown()))?;
         let writing = Writing {
             number: self.next.fetch_add(1, Ordering::Relaxed),

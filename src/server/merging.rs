@@ -5,6 +5,7 @@
 //! anybody waiting for it.
 //! Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,18 +21,18 @@ use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane};
 use sealed_shuffle_transport::seal::{Pull, SegmentPool};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::{Answer, Taking};
 use super::{Failure, Shared};
-use crate::disk::{Disk, Roots};
+use crate::disk::{Disk, Roots, Volume};
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::registration::MergeInfo;
 use crate::merge::{
-    MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PushRefused, SealedMerges, Store,
+    MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PlainMerges, PushRefused, SealedMerges, Store,
 };
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
 use crate::state::State;
@@ -74,6 +75,33 @@ pub(super) fn sealed_files(
     let files = Arc::new(SealedStore::new(Arc::clone(roots), limits));
     let fsync = if merging.fsync { Fsync::Always } else { Fsync::Never };
     Arc::new(SealedMerges::new(files, Arc::clone(roots), keys, Handle::current(), fsync))
+}
+
+/// Files of merged partitions in Spark's own form beneath `roots`.
+pub(super) fn plain_files(
+    config: &ServerConfig,
+    merging: &MergeConfig,
+    roots: &Arc<Roots>,
+) -> Arc<dyn Store> {
+    let volumes: Vec<_> = roots.disks().iter().map(|disk| disk.path().to_owned()).collect();
+    roots.across().send(move |on| volumes.iter().for_each(|root| say_volume(on, root)));
+    Arc::new(PlainMerges::new(Arc::clone(roots), open_files(config) / 2, merging.fsync))
+}
+
+/// Says what keeps plain merged files from a thief of the disk: while push-based shuffle is on, Spark does not encrypt them.
+fn say_volume(on: &OnLane, root: &Path) {
+    let root_shown = root.display();
+    match Volume::of(on, root) {
+        Volume::DmCrypt => info!(root = %root_shown, "merged data is plain, on a volume of dm-crypt"),
+        Volume::Unknown => {
+            info!(root = %root_shown, "merged data is plain, on a volume of which nothing is known here")
+        }
+        Volume::Clear => warn!(
+            root = %root_shown,
+            "merged data is plain, and the volume is not one of dm-crypt: who takes the disk reads it \
+             (spark.sealed.merge.at-rest=sealed, or a volume that is encrypted)"
+        ),
+    }
 }
 
 /// The merger as it was configured.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use sealed_shuffle_config::{Clears, ServerConfig};
+use sealed_shuffle_config::{AtRest, Clears, ServerConfig};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::pot::Pot;
@@ -88,7 +88,8 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
     let clears = clears(config, &secrets);
     let store = Arc::new(BlockStore::new(roots, disk_limits(config, clears)));
     let metrics = Arc::new(Metrics::new());
-    let seals = config.merging.is_some() && merges.is_none();
+    let at_rest = config.merging.as_ref().map(|merging| merging.at_rest);
+    let seals = at_rest == Some(AtRest::Sealed) && merges.is_none();
     let keys = match config.recovery || seals {
         true => Some(EnvelopeKeys::from_config(config, metrics.key_calls.clone()).await?),
         false => None,
@@ -107,8 +108,11 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         None => (None, None, None),
     };
     let merger = config.merging.as_ref().and_then(|merging| {
-        let sealed = || Some(merging::sealed_files(config, merging, keys.clone()?, store.roots()));
-        Some(Arc::new(merging::merger(config, merging, merges.or_else(sealed)?, state.clone())))
+        let files = || match merging.at_rest {
+            AtRest::Sealed => Some(merging::sealed_files(config, merging, keys.clone()?, store.roots())),
+            AtRest::Plain => Some(merging::plain_files(config, merging, store.roots())),
+        };
+        Some(Arc::new(merging::merger(config, merging, merges.or_else(files)?, state.clone())))
     });
     let memory = state
         .as_ref()

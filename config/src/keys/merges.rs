@@ -4,7 +4,7 @@ use crate::ByteCount;
 use crate::key::DefaultValue::Text as Is;
 use crate::key::Reader::Serve;
 use crate::key::{AnyKey, Key};
-use crate::value::{Bool, Int, LARGEST, Size, SizeUnit, Text, Time, TimeUnit};
+use crate::value::{AtRest, Bool, Choice, Int, LARGEST, Size, SizeUnit, Text, Time, TimeUnit};
 
 keys! {
     MERGES:
@@ -58,6 +58,17 @@ keys! {
         "How long a server that stops goes on deleting merged files that nobody wants.",
     )
     .literal();
+
+    /// The form of merged partitions.
+    pub static MERGE_AT_REST: Key<Choice<AtRest>> = Key::new(
+        "spark.sealed.merge.at-rest",
+        Choice::AT_REST,
+        Is("sealed"),
+        Serve,
+        "`sealed`: merged partitions lie under envelope keys, and only this server reads them; executors on its own host read \
+         the unmerged blocks. `plain`: they lie in Spark's own form, for volumes that are encrypted below us, and executors on the \
+         host read them by themselves.",
+    );
 
     /// Whether finalizing waits for the disk.
     pub static MERGE_FSYNC: Key<Bool> = Key::new(

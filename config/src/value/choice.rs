@@ -185,6 +185,20 @@ impl Choice<KeySourceName> {
     };
 }
 
+/// The form of merged partitions on the disk, as `spark.sealed.merge.at-rest` names it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AtRest {
+    /// `sealed`: under envelope keys. Only this server reads them.
+    Sealed,
+    /// `plain`: Spark's own form. Executors of the same host read them, too.
+    Plain,
+}
+
+impl Choice<AtRest> {
+    /// Both.
+    pub const AT_REST: Self = Self { words: &[("sealed", AtRest::Sealed), ("plain", AtRest::Plain)] };
+}
+
 /// The policy for an outage of the key service, as `spark.sealed.keys.on-unavailable` names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OnUnavailable {

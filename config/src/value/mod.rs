@@ -17,8 +17,8 @@ mod time;
 pub use self::address::{Address, Ip};
 pub use self::boolean::Bool;
 pub use self::choice::{
-    Choice, Choices, Clears, ClientAuth, ClientHandshake, Engine, Extent, KeySourceName, OnUnavailable,
-    TlsVersions, UnknownKeys,
+    AtRest, Choice, Choices, Clears, ClientAuth, ClientHandshake, Engine, Extent, KeySourceName,
+    OnUnavailable, TlsVersions, UnknownKeys,
 };
 pub use self::filter::LogFilter;
 pub use self::integer::Int;

@@ -60,6 +60,29 @@ pub struct ApplicationReport {
     pub map_attempts: i64,
     /// Tasks that could not fetch their input.
     pub fetch_failures: i64,
+    /// The shuffle bytes that tasks read.
+    pub read: ShuffleReads,
+}
+
+/// Shuffle bytes that tasks read, by where they came from; releases before 3.5 tell of none that are merged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ShuffleReads {
+    /// From merged files that executors opened by themselves.
+    pub merged_local: i64,
+    /// From the merger.
+    pub merged_remote: i64,
+    /// From the blocks that were not merged, or whose merged ones could not be had.
+    pub unmerged: i64,
+    /// How often a merged block was read unmerged in the end.
+    pub fallbacks: i64,
+}
+
+impl ShuffleReads {
+    /// Which part of all bytes came merged.
+    pub fn merged_share(&self) -> f64 {
+        let merged = self.merged_local + self.merged_remote;
+        merged as f64 / (merged + self.unmerged).max(1) as f64
+    }
 }
 
 impl Application {
@@ -136,6 +159,18 @@ impl Application {
     }
 }
 
+impl ShuffleReads {
+    fn of(value: &Value) -> Self {
+        let number = |key: &str| value[key].as_i64().unwrap_or_else(|| panic!("no {key} in {value}"));
+        Self {
+            merged_local: number("merged_local"),
+            merged_remote: number("merged_remote"),
+            unmerged: number("unmerged"),
+            fallbacks: number("fallbacks"),
+        }
+    }
+}
+
 impl ApplicationReport {
     fn of(value: &Value) -> Self {
         let number = |key: &str| value[key].as_i64().unwrap_or_else(|| panic!("no {key} in {value}"));
@@ -148,6 +183,7 @@ impl ApplicationReport {
             map_successes: number("map_successes"),
             map_attempts: number("map_attempts"),
             fetch_failures: number("fetch_failures"),
+            read: ShuffleReads::of(&value["read"]),
         }
     }
 

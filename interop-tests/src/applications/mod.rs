@@ -9,7 +9,7 @@ mod keys;
 mod live;
 mod waves;
 
-pub use application::{Application, ApplicationReport, ROWS, result_without_a_service};
+pub use application::{Application, ApplicationReport, ROWS, ShuffleReads, result_without_a_service};
 pub use at_rest::ApplicationAtRest;
 pub use cluster::Cluster;
 pub use live::LiveApplication;

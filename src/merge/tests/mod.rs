@@ -6,6 +6,7 @@ mod examples;
 mod fixture;
 mod limits;
 mod model;
+mod plain;
 mod registering;
 mod restarting;
 mod together;

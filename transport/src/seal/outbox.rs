@@ -83,6 +83,9 @@ impl Body {
 
     /// The same for a body that is pulled.
     pub fn pulled(pull: Box<dyn Pull>, ticket: Ticket) -> Self {
+        if let Some(region) = pull.region() {
+            return Self::counted(region, ticket);
+        }
         let len = pull.remaining();
         Self { source: Source::Pull { pull: Some(pull), len }, _ticket: Some(ticket) }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::lane::{Lane, OnLane};
+use crate::region::Region;
 
 /// A body that is pulled from its begin to its end, on whichever thread may do it.
 pub trait Pull: fmt::Debug + Send + Sync {
@@ -17,6 +18,11 @@ pub trait Pull: fmt::Debug + Send + Sync {
 
     /// The same, and waits. What does not authenticate is an error, and none of its bytes come out.
     fn fill_blocking(&mut self, on: &OnLane) -> Result<(), PullError>;
+
+    /// The stretch of a file that its bytes are, where they lie there as they go out. Nothing is pulled then.
+    fn region(&self) -> Option<Region> {
+        None
+    }
 
     /// Where [`Pull::fill_blocking`] is called: the lane of the disk; one of its own where nobody else waits for that.
     fn lane(&self) -> Lane {
