@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use self::outcome::{code, stderr, stdout};
+use self::outcome::stdout;
 
 const NOBODY: u32 = 65534;
 
@@ -171,8 +171,7 @@ fn kernel_refuses_to_write_outside_where_that_is_on_and_a_program_may_by_default
     }
     let program = dir.path().join("keeper");
     let (ended, outside) = (dir.path().join("root/ended"), dir.path().join("outside/written"));
-    let script =
-        format!("#!/bin/sh\necho x > {}\necho x > {}\nexit 1\n", outside.display(), ended.display());
+    let script = format!("#!/bin/sh\necho x > {}\necho x > {}\nexit 1\n", outside.display(), ended.display());
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let command = format!("spark.sealed.keys.command={}", program.display());

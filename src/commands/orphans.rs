@@ -16,7 +16,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::admin::{Place, ask};
 use super::table::columns;
-use super::{ConfigArgs, Exit, Failure};
+use super::{ConfigArgs, Exit, Failure, complain};
 use crate::disk::remains::{OrphanLook, Purpose, Removed, Step, Tally, Walk};
 use crate::disk::{LocalDir, Roots};
 
@@ -82,7 +82,7 @@ impl Orphans {
             Ok(taken) => Some(taken),
             Err(failure) if self.delete => return Err(failure),
             Err(failure) => {
-                eprintln!("sealed-shuffle: it is not known which of these belong to applications: {failure}");
+                complain(format_args!("it is not known which of these belong to applications: {failure}"));
                 None
             }
         };
@@ -212,9 +212,9 @@ fn find(on: &OnLane, roots: &Roots, taken: Option<&Taken>, age: Duration) -> Res
         let (found, passed_over) = look.found();
         if passed_over > 0 {
             let root = disk.path().display();
-            eprintln!(
-                "sealed-shuffle: {passed_over} directories beneath {root} cannot be looked into: run this as the executors' user"
-            );
+            complain(format_args!(
+                "{passed_over} directories beneath {root} cannot be looked into: run this as the executors' user"
+            ));
         }
         for below in found {
             let path = disk.path().join(below);
@@ -225,7 +225,7 @@ fn find(on: &OnLane, roots: &Roots, taken: Option<&Taken>, age: Duration) -> Res
             match walk(on, roots, &dir, Purpose::Count(Removed::All), Some(age)) {
                 Ok(Some(tally)) => orphans.push(Orphan { dir, tally, removed: None }),
                 Ok(None) => {}
-                Err(error) => eprintln!("sealed-shuffle: {error}"),
+                Err(error) => complain(error),
             }
         }
     }

@@ -227,6 +227,16 @@ fn row(kind: Kind) -> Option<String> {
     ))
 }
 
+/// What a row says at whatever moment it is asked. A disk that hangs in some calls only is known as hung while calls hang:
+/// when they were given up it is tried again, and a request in between does what it can.
+fn settled(kind: Kind, row: &str) -> Vec<&str> {
+    let columns: Vec<&str> = row.split('|').map(str::trim).collect();
+    let flaps = matches!(kind, Kind::Hangs(Operation::Open | Operation::Read | Operation::Write));
+    let of_the_moment = [2, 3, 4, 6];
+    let stays = |(n, column)| (!flaps || !of_the_moment.contains(&n)).then_some(column);
+    columns.into_iter().enumerate().filter_map(stays).collect()
+}
+
 #[test]
 fn one_faulty_disk_of_three_leaves_the_others_alone_and_does_what_the_table_says() {
     let only = std::env::var("SEALED_SHUFFLE_FAULT").ok();
@@ -238,7 +248,7 @@ fn one_faulty_disk_of_three_leaves_the_others_alone_and_does_what_the_table_says
         match row(kind) {
             Some(row) => {
                 println!("{row}");
-                rows.push(row);
+                rows.push((kind, row));
             }
             None => skipped += 1,
         }
@@ -252,10 +262,18 @@ fn one_faulty_disk_of_three_leaves_the_others_alone_and_does_what_the_table_says
         let (_, after) = rest.split_once(end).unwrap();
         let head = "| the disk | its health | a fetch from it | a push to it | a registration | a finalization | a removal |\n\
                     |---|---|---|---|---|---|---|";
-        fs::write(&path, format!("{before}{begin}{head}\n{}\n{end}{after}", rows.join("\n"))).unwrap();
+        fs::write(
+            &path,
+            format!(
+                "{before}{begin}{head}\n{}\n{end}{after}",
+                rows.iter().map(|(_, row)| &**row).collect::<Vec<_>>().join("\n")
+            ),
+        )
+        .unwrap();
         return;
     }
-    for row in rows {
-        assert!(chapter.contains(&row), "docs/operate.md has not (UPDATE_DOCS=1 writes it):\n{row}");
+    for (kind, row) in rows {
+        let has = chapter.lines().any(|line| settled(kind, line) == settled(kind, &row));
+        assert!(has, "docs/operate.md has not (UPDATE_DOCS=1 writes it):\n{row}");
     }
 }
