@@ -141,7 +141,7 @@ mod tests {
         };
         let of_the_server = all().filter(|key| key.reader() != Reader::Client).map(|key| key.name());
         assert_eq!(reloaded, of_the_server.filter(|name| protects(name)).collect::<Vec<_>>());
-        assert_eq!(reloaded.len(), 36);
+        assert_eq!(reloaded.len(), 38);
     }
 
     #[test]
