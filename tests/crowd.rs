@@ -1,4 +1,7 @@
-//! Many executors come at once, while others read.
+//! Many executors come at once, while others read. It has a process of its own: no other test would be served in time.
+#![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
+
+mod running;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +15,7 @@ use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
-use crate::running::{APP, EXECUTOR, GCM, Running};
+use self::running::{APP, EXECUTOR, GCM, Running};
 
 const HANDSHAKES: usize = 5000;
 const STREAMS: usize = 64;
@@ -48,7 +51,7 @@ fn executors_that_all_come_at_once_are_registered_while_others_read() {
             clients.handle(),
         );
     }
-    crate::running::eventually("they read", || read.load(Ordering::Relaxed) > STREAMS as u64 * BLOCK);
+    running::eventually("they read", || read.load(Ordering::Relaxed) > STREAMS as u64 * BLOCK);
 
     let before = read.load(Ordering::Relaxed);
     let began = Instant::now();
