@@ -16,7 +16,7 @@ use sealed_shuffle_protocol::shuffle::{
     GetLocalDirsForExecutors, LocalDirsForExecutors, OpenBlocks, OpenRequest, ReduceRange, RegisterExecutor,
     RemoveBlocks, SHUFFLE_PUSH_MERGER, StreamHandle, StreamName,
 };
-use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane};
 use sealed_shuffle_transport::region::Region;
 use sealed_shuffle_transport::seal::{Body, Pull, SegmentPool, Ticket};
 use tracing::{debug, info, warn};
@@ -252,7 +252,14 @@ impl Session {
         let work = move |on: &OnLane| shared.applications.register(on, &message, proof);
         let across = self.shared.store.roots().across();
         let registered = across.run_within(&self.memory.tenant(), Some(REGISTERING), work).await;
-        let registered = registered.map_err(|error| self.shared.unanswered("a registration", error))?;
+        let registered = registered.map_err(|error| {
+            if matches!(error, LaneError::Silent { .. }) {
+                // Very many come at once, or a disk hangs. The executor tries again, sooner or later it is its turn.
+                let what = "a thread of the disks to register on";
+                self.ends_with = Some(CloseReason::Starved { what, waited: REGISTERING });
+            }
+            self.shared.unanswered("a registration", error)
+        })?;
         let Enrolment { registered, merging, written } = registered.map_err(|error| {
             self.refuse(&Refusal::Register { app: app.clone(), executor: executor.clone(), error })
         })?;
