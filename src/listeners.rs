@@ -84,7 +84,8 @@ impl Listeners {
         let drained = CancellationToken::new();
         // They end with us, too, if nobody polls us to the end.
         let _guard = drained.clone().drop_guard();
-        let ports = Ports::of(&self.service, self.admin.as_ref());
+        let service = Arc::new(self.service);
+        let ports = Ports::of(&service, self.admin.as_ref());
         let port = admin::Port::new(server.clone(), &self.access);
         let stopped = || drained.clone().cancelled_owned();
         let mut duties = Duties::default();
@@ -117,7 +118,7 @@ impl Listeners {
                 duty = duties.first_lost() => lost = Some(duty),
             }
         };
-        let outcome = server.run(self.service, stop).await;
+        let outcome = server.run_on(service, stop).await;
         drained.cancel();
         drop(tokio::time::timeout(ENDING, duties.all_done()).await);
         DrainOutcome { lost: lost.or(outcome.lost), ..outcome }

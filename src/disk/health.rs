@@ -10,7 +10,7 @@
 //! | failed | errors of the device, one after the other, or for a look | no | no |
 //! | missing | its path leads to no directory, or to one where something was unmounted | no | no |
 //!
-//! [`judge`] is pure: what it is told is all that it knows. A disk is asked again after a while, whatever it was, so it
+//! `judge` is pure: what it is told is all that it knows. A disk is asked again after a while, whatever it was, so it
 //! comes back by itself.
 
 use std::fmt;

@@ -11,7 +11,7 @@
 //! its own.
 //!
 //! The files of one partition lie on several disks. Each call runs on the lane of its file's disk: at once where the thread
-//! at hand is of that lane, and else it is waited for [`GUEST`] at most, so that a disk that hangs does not hold up the
+//! at hand is of that lane, and else it is waited for `GUEST` (1 s) at most, so that a disk that hangs does not hold up the
 //! threads of another one. A write that was not waited for to its end may still come; nothing more is written to its file.
 //!
 //! `sealed_files` is the caller.

@@ -202,6 +202,15 @@ impl Server {
     /// connections close, open transfers finish or are cut at the deadline. The same where a task dies that it cannot be
     /// without ([`DrainOutcome::lost`]).
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) -> DrainOutcome {
+        self.run_on(Arc::new(listener), stop).await
+    }
+
+    /// The same on a listening socket of which others may have a copy made as long as it is served.
+    pub(crate) async fn run_on(
+        &self,
+        listener: Arc<TcpListener>,
+        stop: impl Future<Output = ()>,
+    ) -> DrainOutcome {
         let shared = &self.shared;
         let places = Places::new(shared.max_connections);
         let tasks = TaskTracker::new();

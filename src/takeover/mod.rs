@@ -32,10 +32,12 @@ mod offer;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sealed_shuffle_config::SocketPlace;
 use sealed_shuffle_transport::lane::OnLane;
+use tokio::net::TcpListener;
 use tracing::info;
 
 pub(crate) use self::claim::{Claim, ClaimError};
@@ -61,21 +63,20 @@ const OPENING: Duration = Duration::from_secs(20);
 /// The key of the socket.
 const KEY: &str = "spark.sealed.takeover.socket";
 
-/// The listening ports of a server, as descriptors that another process can have.
+/// The listening ports of a server, which another process can have.
 #[derive(Debug)]
 pub(crate) struct Ports {
-    /// That of the service.
-    pub(crate) service: OwnedFd,
-    /// The operator's.
+    /// That of the service, as long as it is served. A copy would keep it open in a drain.
+    pub(crate) service: Weak<TcpListener>,
+    /// The operator's, which is served to the end.
     pub(crate) admin: Option<OwnedFd>,
 }
 
 impl Ports {
-    /// Copies of listening sockets.
-    pub(crate) fn of(service: &impl AsFd, admin: Option<&impl AsFd>) -> std::io::Result<Self> {
-        let copy = |of: std::os::fd::BorrowedFd<'_>| of.try_clone_to_owned();
-        let admin = admin.map(|admin| copy(admin.as_fd())).transpose()?;
-        Ok(Self { service: copy(service.as_fd())?, admin })
+    /// Those of a server.
+    pub(crate) fn of(service: &Arc<TcpListener>, admin: Option<&TcpListener>) -> std::io::Result<Self> {
+        let admin = admin.map(|admin| admin.as_fd().try_clone_to_owned()).transpose()?;
+        Ok(Self { service: Arc::downgrade(service), admin })
     }
 }
 

@@ -64,13 +64,15 @@ impl Successor {
         let records =
             Lane::new(1).run(move |on| identity(on, &records)).await.map_err(io::Error::other)??;
         let admin = if ports.admin.is_some() { " admin" } else { "" };
+        let Some(service) = ports.service.upgrade() else {
+            return self.refuse(&PauseRefused::NotServing.to_string()).await;
+        };
         let descriptors: Vec<_> =
-            [Some(&ports.service), ports.admin.as_ref()].into_iter().flatten().map(AsFd::as_fd).collect();
-        self.stream
-            .async_io(Interest::WRITABLE, || {
-                line::send(&self.stream, &format!("ports service{admin} records {records}"), &descriptors)
-            })
-            .await?;
+            [Some(service.as_fd()), ports.admin.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
+        let said = format!("ports service{admin} records {records}");
+        let sent = self.stream.async_io(Interest::WRITABLE, || line::send(&self.stream, &said, &descriptors));
+        timeout(PATIENCE, sent).await??;
+        drop(service);
         self.expect("store", CHECKING).await?;
         info!("a successor comes: nobody is accepted here until it serves");
         let pause = match server.pause().await {
