@@ -155,6 +155,23 @@ fn peer_without_a_successor_is_refused_between_two_servers() {
 }
 
 #[test]
+fn server_that_drains_refuses_connections_although_a_successor_could_have_had_the_port() {
+    let mut node = Node::new();
+    node.write_map(1, 2);
+    let mut server = node.start(&[]);
+    let mut peer = node.peer(server.address);
+    node.register(&mut peer);
+    // Half read, so that the drain waits for it.
+    let stream = peer.open(1, &[0, 1]).unwrap();
+    peer.chunk(stream.stream, 0).unwrap();
+    server.signal(rustix::process::Signal::TERM);
+    eventually("it drains", || server.log().contains("draining"));
+    assert!(std::net::TcpStream::connect(server.address).is_err());
+    peer.chunk(stream.stream, 1).unwrap();
+    assert!(server.wait().success());
+}
+
+#[test]
 fn stream_that_is_open_is_read_to_its_end_where_it_was_opened() {
     let mut node = Node::new();
     node.write_map(1, 3);
