@@ -154,8 +154,8 @@ fn ours_removes_the_same_and_forgets_the_application_at_once() {
     assert_eq!(server.metric("sealed_shuffle_applications"), 1.0);
     waves.finish();
     eventually("the application is forgotten", || server.metric("sealed_shuffle_applications") == 0.0);
-    let forgotten = server.metrics();
-    assert_eq!(forgotten["sealed_shuffle_forgotten_applications_total{reason=\"ended\"}"], 1.0);
+    let ended = "sealed_shuffle_forgotten_applications_total{reason=\"ended\"}";
+    eventually("its end was told", || server.metrics().get(ended) == Some(&1.0));
     // A Worker that is gone ends nothing.
     drop(cluster);
     hand_over.wait_for(PATIENCE, |line| line.contains("nothing is told of its part").then_some(()));
