@@ -29,10 +29,10 @@ const CHANGES: Duration = Duration::from_secs(5);
 const CLOSING: Duration = Duration::from_secs(10);
 
 /// A connection that was quiet for so long is closed once there is a successor: nothing of its peer is under way.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The same when half of the time to drain is over.
-const HARDLY_QUIET: Duration = Duration::from_millis(500);
+const HARDLY_QUIET: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
