@@ -104,10 +104,7 @@ impl Confinement {
         dir: &str,
         name: &str,
     ) -> Result<(), OpenFailure> {
-        if !is_plain(name) {
-            return Err(OpenFailure::Escapes);
-        }
-        let dir = self.open(on, root, dir, DIRECTORY, Links::Refused)?;
+        let dir = self.open_parent(on, root, dir, name)?;
         Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
     }
 
@@ -121,10 +118,7 @@ impl Confinement {
         name: &str,
         mode: Mode,
     ) -> Result<(OwnedFd, Stat), OpenFailure> {
-        if !is_plain(name) {
-            return Err(OpenFailure::Escapes);
-        }
-        let dir = self.open(on, root, dir, DIRECTORY, Links::Refused)?;
+        let dir = self.open_parent(on, root, dir, name)?;
         match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno.into()),
@@ -148,11 +142,22 @@ impl Confinement {
         dir: &str,
         name: &str,
     ) -> Result<(), OpenFailure> {
-        if !is_plain(name) {
-            return Err(OpenFailure::Escapes);
-        }
-        let dir = self.open(on, root, dir, DIRECTORY, Links::Refused)?;
+        let dir = self.open_parent(on, root, dir, name)?;
         Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
+    }
+
+    /// Opens the directory `dir` beneath `root` for a change of `name` in it.
+    fn open_parent(
+        self,
+        on: &OnLane,
+        root: BorrowedFd<'_>,
+        dir: &str,
+        name: &str,
+    ) -> Result<OwnedFd, OpenFailure> {
+        match is_plain(name) {
+            true => self.open(on, root, dir, DIRECTORY, Links::Refused),
+            false => Err(OpenFailure::Escapes),
+        }
     }
 
     fn open(
