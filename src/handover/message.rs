@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{HandOverPayload, NotDone};
 
 /// Longest application id.
-pub(super) const LONGEST_ID: usize = 255;
+const LONGEST_ID: usize = 255;
 
 /// Stands for a payload without bytes.
 const NOTHING: &str = "-";
@@ -58,11 +58,15 @@ fn application(id: &str) -> Result<AppId, NotDone> {
 }
 
 fn plain<'a>(id: &'a str, whose: &str) -> Result<&'a str, NotDone> {
-    let is_plain = !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control());
-    match is_plain && id.len() <= LONGEST_ID {
+    match is_plain(id) {
         true => Ok(id),
         false => Err(NotDone::Refused(format!("the {whose}'s id is empty, too long, or not plain"))),
     }
+}
+
+/// Whether an id can stand in a line.
+pub(super) fn is_plain(id: &str) -> bool {
+    (1..=LONGEST_ID).contains(&id.len()) && !id.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 fn given(payload: &str) -> Result<HandOverPayload, NotDone> {

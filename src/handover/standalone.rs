@@ -22,7 +22,7 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::message::LONGEST_ID;
+use super::message::is_plain;
 
 /// States of an application in which nothing more comes of it (`ApplicationState`, Spark 4.3.0).
 const OVER: [&str; 3] = ["FINISHED", "FAILED", "KILLED"];
@@ -101,8 +101,7 @@ fn executor(value: &Value) -> Option<Executor> {
 
 /// An id that can stand in a line.
 fn plain(id: &str) -> Option<&str> {
-    let is_plain = !id.is_empty() && !id.contains(|c: char| c.is_whitespace() || c.is_control());
-    (is_plain && id.len() <= LONGEST_ID).then_some(id)
+    is_plain(id).then_some(id)
 }
 
 /// What was seen of one Worker.
