@@ -130,6 +130,11 @@ impl Roots {
         self.map.disks.get(dir.disk_number())
     }
 
+    /// The lane of the disk with a number, as the disks count; `None` where there is none.
+    pub fn lane(&self, disk: usize) -> Option<&Lane> {
+        self.map.disks.get(disk).map(|disk| disk.lane())
+    }
+
     /// The lanes of the disks, and the one across them.
     pub fn lanes(&self) -> impl Iterator<Item = &Lane> {
         self.map.disks.iter().map(|disk| disk.lane()).chain([&self.across])

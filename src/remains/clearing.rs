@@ -155,7 +155,7 @@ impl Remains {
         step: impl Fn(&OnLane, &mut Walk) -> Option<Result<Step, E>> + Send + Sync + 'static,
     ) -> Result<Option<Walk>, String> {
         let step = Arc::new(step);
-        let Some(lane) = self.store.roots().disks().get(disk).map(|disk| disk.lane()) else {
+        let Some(lane) = self.store.roots().lane(disk) else {
             return Ok(None);
         };
         loop {

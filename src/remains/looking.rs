@@ -92,7 +92,7 @@ impl Remains {
 
     /// The block directories of a disk that belong to no application.
     async fn candidates(&self, disk: usize) -> Vec<LocalDir> {
-        let Some(lane) = self.store.roots().disks().get(disk).map(|disk| disk.lane()) else {
+        let Some(lane) = self.store.roots().lane(disk) else {
             return Vec::new();
         };
         let mut look = OrphanLook::default();

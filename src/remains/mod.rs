@@ -154,7 +154,7 @@ impl Remains {
     async fn take_up(&self, disk: usize) {
         let Some(journal) = &self.journal else { return };
         let left = journal.left(disk);
-        let Some(lane) = self.store.roots().disks().get(disk).map(|disk| disk.lane()) else { return };
+        let Some(lane) = self.store.roots().lane(disk) else { return };
         let store = Arc::clone(&self.store);
         let work = move |on: &OnLane| {
             for Left { path, quiet } in left {

@@ -114,7 +114,7 @@ async fn close_files_of(shared: &Arc<Shared>, disk: usize) {
     let mut rounds = rounds(ROUND);
     loop {
         rounds.tick().await;
-        let Some(lane) = shared.store.roots().disks().get(disk).map(|disk| disk.lane()) else { return };
+        let Some(lane) = shared.store.roots().lane(disk) else { return };
         let work = {
             let shared = Arc::clone(shared);
             move |on: &OnLane| close_files(on, &shared, disk, Instant::now())

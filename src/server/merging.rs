@@ -271,7 +271,7 @@ impl Session {
         let roots = self.shared.store.roots();
         let mut steps = JoinSet::new();
         for step in ending.steps(recorded) {
-            let Some(lane) = roots.disks().get(step.disk).map(|disk| disk.lane()).cloned() else { continue };
+            let Some(lane) = roots.lane(step.disk).cloned() else { continue };
             let tenant = self.memory.tenant();
             steps.spawn(async move {
                 (step.disk, lane.run_within(&tenant, Some(FINISHING), move |on| step.run(on)).await)
@@ -417,7 +417,7 @@ async fn merging<T: Send + 'static>(
 pub(super) fn clean_up(shared: &Shared) {
     let Some(merger) = &shared.merger else { return };
     for disk in merger.due_chores() {
-        let Some(lane) = shared.store.roots().disks().get(disk).map(|disk| disk.lane()) else { continue };
+        let Some(lane) = shared.store.roots().lane(disk) else { continue };
         let merger = Arc::clone(merger);
         lane.send(move |on| merger.clean_up_disk(on, disk));
     }
@@ -435,7 +435,7 @@ pub(super) async fn clean_up_last(shared: &Shared) {
     let timeout = merger.settings().cleaner_timeout;
     let mut cleaning = JoinSet::new();
     for disk in merger.due_chores() {
-        let Some(lane) = shared.store.roots().disks().get(disk).map(|disk| disk.lane()).cloned() else {
+        let Some(lane) = shared.store.roots().lane(disk).cloned() else {
             continue;
         };
         let merger = Arc::clone(merger);
