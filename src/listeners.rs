@@ -85,7 +85,7 @@ impl Listeners {
         // They end with us, too, if nobody polls us to the end.
         let _guard = drained.clone().drop_guard();
         let service = Arc::new(self.service);
-        let ports = Ports::of(&service, self.admin.as_ref());
+        let offered = self.takeover.map(|socket| (socket, Ports::of(&service, self.admin.as_ref())));
         let port = admin::Port::new(server.clone(), &self.access);
         let stopped = || drained.clone().cancelled_owned();
         let mut duties = Duties::default();
@@ -99,7 +99,7 @@ impl Listeners {
             let receiver = Arc::new(server.clone());
             duties.take_on("the socket of the resource manager", handover::run(socket, receiver, stopped()));
         }
-        if let Some(socket) = self.takeover {
+        if let Some((socket, ports)) = offered {
             let (server, drained) = (server.clone(), drained.clone());
             duties.take_on("the socket of successors", async move {
                 match ports {
@@ -123,9 +123,7 @@ impl Listeners {
         drop(tokio::time::timeout(ENDING, duties.all_done()).await);
         DrainOutcome { lost: lost.or(outcome.lost), ..outcome }
     }
-}
 
-impl Listeners {
     /// Moves the sockets into the places of a predecessor's.
     fn take_places(&mut self) {
         for socket in [&mut self.admin_socket, &mut self.handover, &mut self.takeover].into_iter().flatten() {
