@@ -87,6 +87,22 @@ fn assert_served(running: &Running, tls: &Arc<LiveClientTls>) {
     assert!(began.elapsed() < SOON, "served after {:?}", began.elapsed());
 }
 
+/// Good clients are served before the attack, in it, and after it.
+#[track_caller]
+fn assert_holds_nobody_up(
+    running: &Running,
+    tls: &Arc<LiveClientTls>,
+    attack: impl Fn(&Going) + Clone + Send + 'static,
+) {
+    assert_served(running, tls);
+    let flood = Flood::of(attack);
+    for _ in 0..3 {
+        assert_served(running, tls);
+    }
+    flood.end();
+    running.assert_serves_tls(tls);
+}
+
 /// The first record of a handshake.
 fn hello(tls: &LiveClientTls) -> Vec<u8> {
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
@@ -99,30 +115,23 @@ fn hello(tls: &LiveClientTls) -> Vec<u8> {
 #[test]
 fn handshakes_that_are_begun_and_left_hold_nobody_up() {
     let (running, tls) = node();
-    assert_served(&running, &tls);
     // Each costs the server a signature.
     let (address, hello) = (running.address, hello(&tls));
-    let flood = Flood::of(move |going| {
+    assert_holds_nobody_up(&running, &tls, move |going| {
         let mut socket = TcpStream::connect(address).unwrap();
         // The server may have taken the place away.
         if socket.write_all(&hello).is_ok() && socket.read(&mut [0; 16]).is_ok_and(|read| read > 0) {
             going.count();
         }
     });
-    for _ in 0..3 {
-        assert_served(&running, &tls);
-    }
-    flood.end();
-    running.assert_serves_tls(&tls);
 }
 
 #[test]
 fn keys_that_are_updated_without_end_hold_nobody_up() {
     let (running, tls) = node();
-    assert_served(&running, &tls);
     let (running, attackers) = (Arc::new(running), Arc::clone(&tls));
     let server = Arc::clone(&running);
-    let flood = Flood::of(move |going| {
+    assert_holds_nobody_up(&running, &tls, move |going| {
         let mut stream = stream(&server, &attackers);
         stream.sock.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
         while going.on() {
@@ -139,19 +148,13 @@ fn keys_that_are_updated_without_end_hold_nobody_up() {
             going.count();
         }
     });
-    for _ in 0..3 {
-        assert_served(&running, &tls);
-    }
-    flood.end();
-    running.assert_serves_tls(&tls);
 }
 
 #[test]
 fn records_of_the_largest_size_that_open_to_nothing_hold_nobody_up() {
     let (running, tls) = node();
-    assert_served(&running, &tls);
     let (address, hello) = (running.address, hello(&tls));
-    let flood = Flood::of(move |going| {
+    assert_holds_nobody_up(&running, &tls, move |going| {
         let mut socket = TcpStream::connect(address).unwrap();
         socket.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
         // A record of application data (RFC 8446, section 5.1) before there are keys for it.
@@ -164,11 +167,6 @@ fn records_of_the_largest_size_that_open_to_nothing_hold_nobody_up() {
             going.count();
         }
     });
-    for _ in 0..3 {
-        assert_served(&running, &tls);
-    }
-    flood.end();
-    running.assert_serves_tls(&tls);
 }
 
 impl Running {
