@@ -114,32 +114,12 @@ impl Filesystem for PassThrough {
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        pass!(
-            self,
-            Unlink,
-            reply,
-            |tree| {
-                let path = tree.child(parent, &name)?;
-                fs::remove_file(&path)?;
-                tree.removed(&path);
-            },
-            |()| reply.ok()
-        );
+        pass!(self, Unlink, reply, |tree| tree.remove(parent, &name, fs::remove_file)?, |()| reply.ok());
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        pass!(
-            self,
-            Unlink,
-            reply,
-            |tree| {
-                let path = tree.child(parent, &name)?;
-                fs::remove_dir(&path)?;
-                tree.removed(&path);
-            },
-            |()| reply.ok()
-        );
+        pass!(self, Unlink, reply, |tree| tree.remove(parent, &name, fs::remove_dir)?, |()| reply.ok());
     }
 
     fn rename(

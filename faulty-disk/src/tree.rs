@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,8 +84,21 @@ impl Tree {
         known.open.remove(&number.0);
     }
 
+    /// Removes what is called `name` in `parent`, as `remove` does.
+    pub(crate) fn remove(
+        &self,
+        parent: INodeNo,
+        name: &OsStr,
+        remove: fn(PathBuf) -> io::Result<()>,
+    ) -> Result<(), Errno> {
+        let path = self.child(parent, name)?;
+        remove(path.clone())?;
+        self.removed(&path);
+        Ok(())
+    }
+
     /// Nothing bears this name any more.
-    pub(crate) fn removed(&self, path: &Path) {
+    fn removed(&self, path: &Path) {
         let known = &mut *self.known();
         if let Some(number) = known.numbers.remove(path) {
             known.paths.remove(&number);
