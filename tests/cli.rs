@@ -113,6 +113,29 @@ fn write(root: &Path, name: &str, content: &[u8]) {
 }
 
 #[test]
+fn root_that_is_away_keeps_serve_from_starting_only_if_no_other_one_can_be_used() {
+    let there = tempfile::tempdir().unwrap();
+    let (away, file) = (there.path().join("away"), there.path().join("file"));
+    std::fs::write(&file, "").unwrap();
+    let dirs = |paths: &[&Path]| {
+        let paths: Vec<_> = paths.iter().map(|path| path.to_str().unwrap()).collect();
+        paths.join(",")
+    };
+    Served::start_with("127.0.0.1", |command| {
+        command.env("SPARK_LOCAL_DIRS", dirs(&[&away, there.path()]));
+    });
+    // 75: it may come, and a service manager tries again. 78: a file stays one.
+    for (root, expected) in [(&away, 75), (&file, 78)] {
+        let mut command = sealed_shuffle(Some(SECRET));
+        command.args(["serve", "--bind", "127.0.0.1", "--port", "0"]);
+        command.env("SPARK_LOCAL_DIRS", root).env("STATE_DIRECTORY", there.path().join("state"));
+        let output = command.output().unwrap();
+        assert_eq!(code(&output), expected, "{}", stderr(&output));
+        assert!(stderr(&output).contains(root.to_str().unwrap()), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn register_says_what_it_did_on_standard_output() {
     let served = Served::start("127.0.0.1");
     let output = served.register(&[]);

@@ -7,7 +7,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -45,7 +44,7 @@ impl fmt::Display for RootSource {
 pub struct Roots {
     /// The source.
     pub source: RootSource,
-    /// At least one path; each was a directory when the configuration was read.
+    /// At least one path. None was looked at.
     pub paths: Vec<PathBuf>,
 }
 
@@ -102,28 +101,7 @@ pub(crate) fn resolve(values: &mut Values<'_>) -> Option<Roots> {
         ));
         return None;
     }
-    let uid = environment.user_id();
-    let mut usable = true;
-    for path in &paths {
-        let shown = path.display();
-        let refusal = match environment.stat(path) {
-            Ok(stat) if stat.is_dir => continue,
-            Ok(_) => {
-                issue(format!("{shown} is not a directory (looked at by user {uid})"), "name a directory")
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => issue(
-                format!("{shown} does not exist (looked at by user {uid})"),
-                "create it, or take it from the list",
-            ),
-            Err(error) => issue(
-                format!("{shown} cannot be looked at by user {uid}: {error}"),
-                "run as the user of the executors",
-            ),
-        };
-        values.refuse(refusal);
-        usable = false;
-    }
-    usable.then_some(Roots { source, paths })
+    Some(Roots { source, paths })
 }
 
 fn split(list: &OsStr, separator: u8) -> Vec<PathBuf> {
