@@ -25,7 +25,7 @@ use super::merging::{clean_up, merged_chunk, partition};
 use super::refusals::Refusal;
 use super::repeats::Loudness;
 use super::session::{Engine, Session};
-use super::streams::{Plan, Stream, StreamError, Wanted};
+use super::streams::{Plan, Resolved, Stream, StreamError, Wanted};
 use super::succession::Change;
 use super::{Failure, Shared};
 use crate::applications::Enrolment;
@@ -332,9 +332,7 @@ impl Session {
             Err(error) => return engine.fail_stream(name, &self.undecodable(error.spark_text())),
         };
         self.admit_transfer()?;
-        let taken = self.take_chunk(engine, parsed.stream, parsed.chunk, u64::MAX).await;
-        self.streams.drop_if_over(parsed.stream);
-        match taken {
+        match self.take_chunk(engine, parsed.stream, parsed.chunk, u64::MAX).await {
             Ok(body) => engine.answer_stream(name, body),
             Err(Missing::Absent) => {
                 // Spark words an absent block differently here than for a chunk.
@@ -353,9 +351,7 @@ impl Session {
     ) -> Result<(), CloseReason> {
         self.shared.metrics.request(RequestKind::Chunk);
         self.admit_transfer()?;
-        let taken = self.take_chunk(engine, stream, chunk, MAX_CHUNK).await;
-        self.streams.drop_if_over(stream);
-        match taken {
+        match self.take_chunk(engine, stream, chunk, MAX_CHUNK).await {
             Ok(body) => engine.answer_chunk(stream, chunk, body),
             Err(Missing::Absent) => engine.fail_chunk(stream, chunk, &self.refuse(&Refusal::NoSuchChunk)),
             Err(Missing::Failed(text)) => engine.fail_chunk(stream, chunk, &text),
@@ -384,51 +380,69 @@ impl Session {
         index: ChunkIndex,
         most: u64,
     ) -> Result<Body, Missing> {
+        let taken = self.find_chunk(engine, id, index, most).await;
+        if taken.is_err() {
+            self.streams.drop_if_over(id);
+        }
+        taken
+    }
+
+    async fn find_chunk(
+        &mut self,
+        engine: &Engine,
+        id: StreamId,
+        index: ChunkIndex,
+        most: u64,
+    ) -> Result<Body, Missing> {
         self.heard_of_stream(id);
-        let (shared, memory) = (Arc::clone(&self.shared), self.memory.clone());
-        let peer = self.peer;
+        let (shared, memory, peer) = (&self.shared, &self.memory, self.peer);
         let (stream, wanted) = self.streams.ask(id, index, Instant::now()).map_err(|error| {
             Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, &shared.repeats, peer))
         })?;
-        let (app, executor) = (stream.app.clone(), stream.executor.clone());
-        let owner = app.clone();
+        let owner = stream.app.clone();
         let found = match wanted {
             Wanted::Rdd(block) => {
+                let (app, executor) = (stream.app.clone(), stream.executor.clone());
                 let found = match shared.store.rdd_lane(&app, &executor, block.rdd, block.split) {
                     Ok(lane) => {
                         let find = move |on: &OnLane, store: &BlockStore| {
                             store.rdd_block(on, &app, &executor, block.rdd, block.split)
                         };
-                        on_lane(&shared, &memory, &lane, find).await?
+                        on_lane(shared, memory, &lane, find).await?
                     }
                     Err(error) => Err(error),
                 };
                 found.map(|region| region.map(|region| (1, region)))
             }
             Wanted::Shuffle(shuffle, range) => {
-                let last = stream.resolved.as_ref().filter(|(map, _)| *map == range.map);
-                let again = match last {
-                    Some((_, output)) => {
-                        Some(find_range(&shared, &memory, output, range).await?).filter(is_whole)
+                let again = match stream.resolved.as_mut().filter(|last| last.map == range.map) {
+                    Some(last) => {
+                        let region = find_range(shared, memory, &last.output, range).await?;
+                        let is_looked_at = std::mem::replace(&mut last.looked, self.burst) == self.burst;
+                        Some(region).filter(|region| is_whole(region, is_looked_at))
                     }
                     None => None,
                 };
                 let region = match again {
                     Some(region) => region,
-                    None => match find_map(&shared, &memory, &app, &executor, shuffle, range.map).await? {
-                        Ok(output) => {
-                            let region = find_range(&shared, &memory, &output, range).await?;
-                            stream.resolved = Some((range.map, output));
-                            region
+                    None => {
+                        let (app, executor) = (&stream.app, &stream.executor);
+                        match find_map(shared, memory, app, executor, shuffle, range.map).await? {
+                            Ok(output) => {
+                                let region = find_range(shared, memory, &output, range).await?;
+                                let looked = self.burst;
+                                stream.resolved = Some(Resolved { map: range.map, output, looked });
+                                region
+                            }
+                            Err(error) => Err(error),
                         }
-                        Err(error) => Err(error),
-                    },
+                    }
                 };
                 let blocks = u64::try_from(range.end - i64::from(range.start.0)).unwrap_or(0);
                 region.map(|region| Some((blocks, region)))
             }
             Wanted::Merged(shuffle, merge, chunk) => {
-                let found = merged_chunk(&shared, &memory, app, shuffle, merge, chunk)
+                let found = merged_chunk(shared, memory, owner.clone(), shuffle, merge, chunk)
                     .await
                     .map_err(Missing::Failed)?;
                 self.check_reach(engine, &owner).map_err(Missing::Failed)?;
@@ -440,13 +454,13 @@ impl Session {
         let (blocks, region) = match found {
             Ok(Some(found)) => found,
             Ok(None) => {
-                shared.metrics.block_failed("absent");
+                self.shared.metrics.block_failed("absent");
                 return Err(Missing::Absent);
             }
             Err(error) => return Err(Missing::Failed(self.refuse(&Refusal::Block(error)))),
         };
         self.hand_out(id, blocks, region.len(), most)?;
-        Ok(Body::counted(region, Ticket::take(&shared.metrics.chunks_in_transfer)))
+        Ok(Body::counted(region, Ticket::take(&self.shared.metrics.chunks_in_transfer)))
     }
 
     fn take_merged(
@@ -467,7 +481,8 @@ impl Session {
             return Err(Missing::Failed(self.refuse(&Refusal::TooLarge { len })));
         }
         self.streams.took(id);
-        self.shared.metrics.blocks_served(self.channel(), blocks, len);
+        let channel = self.channel();
+        self.served.get_or_insert_with(|| self.shared.metrics.served_over(channel)).count(blocks, len);
         if let Some(seen) = &self.seen {
             seen.served(len);
         }
@@ -609,16 +624,16 @@ impl From<Missing> for Failure {
 }
 
 /// Whether the open data file is still as long as it was when the map output was found: what was truncated
-/// since must fail before its frame begins. Looks at the descriptor alone. A file that was deleted or replaced meanwhile
-/// still has its bytes.
-fn is_whole(region: &Result<Region, LookupError>) -> bool {
+/// since must fail before its frame begins. Looks at the descriptor alone, unless that was done for this burst. A file that
+/// was deleted or replaced meanwhile still has its bytes.
+fn is_whole(region: &Result<Region, LookupError>, is_looked_at: bool) -> bool {
     let region = match region {
         Ok(region) => region,
         // Its index was cut short since.
         Err(LookupError::Changing { .. }) => return false,
         Err(_) => return true,
     };
-    region.file().is_none_or(|file| file.has_its_size())
+    is_looked_at || region.file().is_none_or(|file| file.has_its_size())
 }
 
 /// Runs `work` on the lane of its disk, and gives up on a disk that does not answer.

@@ -24,14 +24,14 @@ use super::conversation::Conversation;
 use super::places::Stranger;
 use super::refusals::Refusal;
 use super::repeats::Loudness;
-use super::streams::Streams;
+use super::streams::{Burst, Streams};
 use super::uploads::Uploads;
 use super::{Failure, Shared};
 use crate::applications::Speaker;
 use crate::applications::broken_gcm::Listening;
 use crate::disk::Proof;
 use crate::keys::Watch;
-use crate::telemetry::RefusalReason;
+use crate::telemetry::{RefusalReason, ServedBlocks};
 
 /// The first byte of a TLS connection: the type of a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -59,6 +59,10 @@ pub(super) struct Session {
     pub(super) refusal: Option<String>,
     /// The application's entry in the table, once it is known.
     pub(super) seen: Option<Speaker>,
+    /// The requests that are worked off.
+    pub(super) burst: Burst,
+    /// Counts the blocks that it was handed; from the first one on.
+    pub(super) served: Option<ServedBlocks>,
     /// What the client shows of its AES-GCM.
     pub(super) listening: Option<Listening>,
     /// The application's secret, as long as it is valid.
@@ -98,6 +102,8 @@ impl Session {
             conversation: None,
             refusal: None,
             seen: None,
+            burst: Burst::default(),
+            served: None,
             listening: None,
             access: None,
             draining: false,
@@ -258,6 +264,7 @@ impl Handler for Session {
     }
 
     async fn on_pause(&mut self, engine: &mut Engine) -> Result<(), CloseReason> {
+        self.burst.ended();
         self.work_off_uploads(engine).await?;
         self.close_when_drained(engine);
         Ok(())

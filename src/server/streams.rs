@@ -4,7 +4,7 @@
 //! it. The rules are those of OneForOneStreamManager, Spark 4.3.0: chunks are taken in order,
 //! each once; the stream is gone when its last chunk was handed out; a chunk that failed fails again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -88,6 +88,27 @@ impl Plan {
     }
 }
 
+/// A map output that was found.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) map: MapId,
+    pub(super) output: Arc<MapOutput>,
+    /// When its files were looked at last.
+    pub(super) looked: Burst,
+}
+
+/// The requests that arrived together on one connection. Who asks for several at once knows nothing that happened between
+/// them, so a file is looked at once for all of them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Burst(u64);
+
+impl Burst {
+    /// What arrives from now on belongs to another one.
+    pub(super) fn ended(&mut self) {
+        self.0 = self.0.wrapping_add(1);
+    }
+}
+
 /// An open stream.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -99,7 +120,7 @@ pub(super) struct Stream {
     /// The chunk that the next request gets; stays behind `expected` once a chunk failed.
     next: usize,
     /// The map output that the last chunk came from: a request takes many partitions of one map.
-    pub(super) resolved: Option<(MapId, Arc<MapOutput>)>,
+    pub(super) resolved: Option<Resolved>,
     /// When it was opened or asked last.
     last_use: Instant,
     /// Its part of what all open streams may hold.
@@ -137,7 +158,8 @@ pub(super) enum StreamError {
 /// The streams of one connection.
 #[derive(Debug)]
 pub(super) struct Streams {
-    open: HashMap<StreamId, Stream>,
+    /// By their names, which are ours. Few are open at a time.
+    open: BTreeMap<StreamId, Stream>,
     most: usize,
     /// Weight of all plans, and its bound: what one stream may hold is all that a connection may hold.
     weight: usize,
@@ -148,7 +170,7 @@ impl Streams {
     /// At most `most` streams, of at most `chunks` chunks together.
     pub(super) fn new(most: usize, chunks: usize) -> Self {
         // A chunk takes at most a map, a list and a partition.
-        Self { open: HashMap::new(), most, weight: 0, most_weight: chunks.saturating_mul(3) }
+        Self { open: BTreeMap::new(), most, weight: 0, most_weight: chunks.saturating_mul(3) }
     }
 
     /// Whether a chunk is still to be asked for. A stream with a chunk that failed stays open and can be asked for
@@ -204,8 +226,7 @@ impl Streams {
         }
     }
 
-    /// Drops a stream whose remaining chunks can only fail: each was asked for once. One of them has failed, or the stream
-    /// would be gone.
+    /// A chunk has failed: drops the stream if its remaining chunks can only fail, since each was asked for once.
     pub(super) fn drop_if_over(&mut self, id: StreamId) {
         if self.open.get(&id).is_some_and(Stream::is_asked_for) {
             self.drop_one(id);
@@ -230,11 +251,12 @@ impl Streams {
         Ok((stream, wanted))
     }
 
-    /// The chunk that was asked for last is on its way; the last one closes the stream.
+    /// The chunk that was asked for last is on its way; the last one closes the stream, and so does the last that is asked
+    /// for where one before it has failed.
     pub(super) fn took(&mut self, id: StreamId) {
         if let Some(stream) = self.open.get_mut(&id) {
             stream.next += 1;
-            if stream.next >= stream.plan.len() {
+            if stream.next >= stream.plan.len() || stream.is_asked_for() {
                 self.drop_one(id);
             }
         }

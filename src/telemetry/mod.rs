@@ -11,4 +11,6 @@ mod shares;
 mod state;
 
 pub use disks::DiskSnapshot;
-pub use metrics::{ApplicationCounts, Metrics, RefusalReason, RequestKind, SecretUsed, Snapshot};
+pub use metrics::{
+    ApplicationCounts, Metrics, RefusalReason, RequestKind, SecretUsed, ServedBlocks, Snapshot,
+};

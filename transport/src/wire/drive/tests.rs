@@ -53,6 +53,8 @@ fn secret() -> Arc<AppSecret> {
 struct Echo {
     mode: Option<SessionMode>,
     file: Option<Region>,
+    /// It has something to say, and ends the connection with it.
+    is_woken: bool,
 }
 
 impl Handler for Echo {
@@ -89,10 +91,15 @@ impl Handler for Echo {
     }
 
     async fn wake(&mut self) {
-        std::future::pending().await
+        match self.is_woken {
+            true => {}
+            false => std::future::pending().await,
+        }
     }
 
-    fn on_wake(&mut self, _: &mut Self::Engine) {}
+    fn on_wake(&mut self, engine: &mut Self::Engine) {
+        engine.close(CloseReason::ShuttingDown);
+    }
 }
 
 async fn serve(socket: &mut impl Socket) -> CloseReason {
@@ -420,15 +427,24 @@ async fn failing_write_ends_the_connection_wherever_it_fails() {
 /// A socket that is always readable never lets a timer run; deadlines must hold all the same.
 #[tokio::test]
 async fn deadlines_hold_against_a_peer_whose_bytes_never_run_out() {
+    let reason = serve_noise(Duration::from_millis(50), Echo::default()).await;
+    assert!(matches!(reason, CloseReason::HandshakeTimeout(_)), "{reason:?}");
+}
+
+#[tokio::test]
+async fn handler_is_heard_though_the_bytes_of_the_peer_never_run_out() {
+    let woken = Echo { is_woken: true, ..Echo::default() };
+    let reason = serve_noise(5 * SECOND, woken).await;
+    assert!(matches!(reason, CloseReason::ShuttingDown), "{reason:?}");
+}
+
+/// A peer that sends messages that nobody answers, without a pause.
+async fn serve_noise(handshake_timeout: Duration, mut echo: Echo) -> CloseReason {
     const NOISE: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 13, 9, 0, 0, 0, 0];
-    let mut settings = settings();
-    settings.admits_anonymous = false;
-    settings.handshake_timeout = Duration::from_millis(50);
+    let settings = ServerSettings { admits_anonymous: false, handshake_timeout, ..settings() };
     let mut engine = ServerConnection::new(now(), settings);
     let mut socket = Scripted::new([], End::Forever(NOISE));
-    let reason =
-        drive(&mut socket, &mut engine, &mut Echo::default(), Stack::default(), pool(), &wire()).await;
-    assert!(matches!(reason, CloseReason::HandshakeTimeout(_)), "{reason:?}");
+    drive(&mut socket, &mut engine, &mut echo, Stack::default(), pool(), &wire()).await
 }
 
 #[tokio::test(start_paused = true)]
