@@ -9,6 +9,7 @@ mod admin;
 mod apps;
 mod bench;
 mod certs;
+mod check;
 mod decrypt;
 mod demo;
 mod fetch;
@@ -51,6 +52,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Check(check::Check),
     Register(register::Register),
     Fetch(fetch::Fetch),
     Probe(probe::Probe),
@@ -70,6 +72,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
+        Command::Check(check) => check.run(),
         Command::Register(register) => register.run(),
         Command::Fetch(fetch) => fetch.run(),
         Command::Probe(probe) => probe.run(),

@@ -1,0 +1,114 @@
+//! `check` as a contract: what it says of a machine and of other files, and with which exit code.
+
+#![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
+
+mod outcome;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use self::outcome::{code, stderr, stdout};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// `check` over a directory, with nothing of this process's environment but the secret.
+fn check(root: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"))
+        .env_clear()
+        .env("_SPARK_AUTH_SECRET", SECRET)
+        .env("STATE_DIRECTORY", root.join("state"))
+        .env("SPARK_LOCAL_DIRS", root.join("blocks"))
+        .args(["check", "--conf", "spark.sealed.bind=127.0.0.1"])
+        .args(["--conf", &format!("spark.shuffle.service.port={}", free_port())])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+/// A port that nobody has at this moment. Somebody may take it; `check` would say so.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn machine() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("blocks")).unwrap();
+    dir
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).unwrap_or_else(|error| panic!("{error}: {}", stderr(output)))
+}
+
+#[test]
+fn machine_on_which_serve_would_start_has_no_faults_and_is_left_as_it_was() {
+    let dir = machine();
+    let output = check(dir.path(), &["--json"]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    let found = json(&output);
+    assert_eq!((&found["version"], &found["faults"]), (&1.into(), &0.into()), "{found:#}");
+    assert!(!dir.path().join("state").exists(), "nothing is made");
+    assert!(!stdout(&output).contains(SECRET) && !stderr(&output).contains(SECRET));
+    // Served AES-CTR is a warning by default, and the temporary directory may be another.
+    assert!(found["warnings"].as_u64() > Some(0));
+    assert_eq!(code(&check(dir.path(), &["--strict"])), 1);
+}
+
+#[test]
+fn root_that_is_away_may_come_and_a_value_that_is_wrong_stays_so() {
+    let dir = machine();
+    fs::remove_dir(dir.path().join("blocks")).unwrap();
+    let away = check(dir.path(), &[]);
+    assert_eq!(code(&away), 75, "{}", stdout(&away));
+    assert!(stdout(&away).contains("✗ local directory: "), "{}", stdout(&away));
+    let wrong = check(dir.path(), &["--conf", "spark.sealed.memory.budget=much"]);
+    assert_eq!(code(&wrong), 78);
+    assert!(stdout(&wrong).contains("spark.sealed.memory.budget"), "{}", stdout(&wrong));
+}
+
+#[test]
+fn port_that_somebody_has_is_named() {
+    let dir = machine();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = check(dir.path(), &["--conf", &format!("spark.shuffle.service.port={port}")]);
+    assert_eq!(code(&output), 78);
+    let line = format!("✗ port: 127.0.0.1:{port} is in use\n    → ");
+    assert!(stdout(&output).contains(&line), "{}", stdout(&output));
+}
+
+#[test]
+fn configuration_of_applications_that_the_server_would_refuse_is_a_fault() {
+    let dir = machine();
+    let conf = dir.path().join("applications.conf");
+    let ask = |text: &str| {
+        fs::write(&conf, text).unwrap();
+        check(
+            dir.path(),
+            &[
+                "--conf",
+                "spark.shuffle.service.port=7337",
+                "--applications",
+                conf.to_str().unwrap(),
+                "--json",
+            ],
+        )
+    };
+    let about_applications = |output: &Output| -> Vec<String> {
+        let found = json(output);
+        let all = found["findings"].as_array().unwrap().iter();
+        let about = all.filter(|finding| finding["about"] == "applications");
+        about.map(|finding| finding["severity"].as_str().unwrap().to_owned()).collect()
+    };
+    let agrees = "spark.shuffle.service.enabled true\nspark.authenticate true\n\
+                  spark.network.crypto.enabled true\nspark.network.crypto.cipher AES/GCM/NoPadding\n";
+    assert_eq!(about_applications(&ask(agrees)), ["ok"]);
+    let clear = ask("spark.shuffle.service.enabled true\n");
+    assert_eq!(about_applications(&clear), ["fault"]);
+    assert_eq!(code(&clear), 78);
+}
