@@ -148,7 +148,8 @@ impl Shared {
         let lanes = self.store.roots().lanes().map(Lane::places);
         let merging = self.merger.iter().flat_map(|merger| merger.pots());
         let own = self.pool.budget().pots().into_iter().chain([&self.connections, &self.open_streams]);
-        own.chain(lanes).chain(merging)
+        let keys = self.keys.iter().map(EnvelopeKeys::calls);
+        own.chain(lanes).chain(merging).chain(keys)
     }
 
     /// The recovery store, while it is waited for.

@@ -68,6 +68,20 @@ impl Running {
 
     /// A server whose configuration differs from the defaults in what `change` says. What it merges stays in memory.
     pub(crate) fn start_with(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::start_on(change, async |config, merged| {
+            Server::merging_into(config, Arc::new(merged.clone())).await.unwrap()
+        })
+    }
+
+    /// The same, but for the files of what it merges, which lie beneath its root.
+    pub(crate) fn start_on_disk(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::start_on(change, async |config, _| Server::from_config(config).await.unwrap())
+    }
+
+    fn start_on(
+        change: impl FnOnce(&mut ServerConfig),
+        make: impl AsyncFnOnce(&ServerConfig, &MemoryStore) -> Server,
+    ) -> Self {
         record_panics();
         let temp = tempfile::tempdir().unwrap();
         let base = temp.path().canonicalize().unwrap();
@@ -87,8 +101,7 @@ impl Running {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let merged = MemoryStore::new();
-        let files = Arc::new(merged.clone());
-        let server = runtime.block_on(Server::merging_into(&config, files)).unwrap();
+        let server = runtime.block_on(make(&config, &merged));
         let listeners = runtime.block_on(Listeners::bind(&config)).unwrap();
         let (address, admin) = (listeners.address(), listeners.admin_address().unwrap());
         let stop = CancellationToken::new();

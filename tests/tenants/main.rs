@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod honest;
+mod keys;
 mod reach;
 #[path = "../running/mod.rs"]
 mod running;

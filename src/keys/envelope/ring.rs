@@ -11,8 +11,8 @@
 //! Invariants:
 //!
 //! - one call at a time for one key, for any number of callers, and it goes on when they go away; at most [`MOST_CALLS`]
-//!   calls for all; a failed call gives the same answer for [`HOLD_OFF`], so that a storm of requests is not a storm of
-//!   calls;
+//!   calls for all, of which every application has a share, so that calls of one that hang leave some for others; a failed
+//!   call gives the same answer for [`HOLD_OFF`], so that a storm of requests is not a storm of calls;
 //! - keys are in memory only, and wiped when the ring and the last file that uses them drop them;
 //! - the number of applications, and of keys of one application, is bounded;
 //! - a key that was unwrapped also serves the application's new files: after a restart no new one is generated.
@@ -34,7 +34,8 @@ use std::time::Duration;
 use sealed_shuffle_config::OutagePolicy;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
-use tokio::sync::{Semaphore, watch};
+use sealed_shuffle_transport::pot::{Pot, Tenant};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -44,7 +45,7 @@ use super::loan::{Loan, LoanState};
 use super::provider::KeyProvider;
 
 /// Most calls to the provider at the same time.
-const MOST_CALLS: usize = 16;
+const MOST_CALLS: u64 = 16;
 
 /// Time for which a failed call is not repeated.
 const HOLD_OFF: Duration = Duration::from_secs(1);
@@ -103,7 +104,7 @@ struct Inner {
     provider: Arc<dyn KeyProvider>,
     settings: RingSettings,
     apps: Mutex<HashMap<AppId, Entry>>,
-    calls: Semaphore,
+    calls: Pot,
     metrics: KeyCalls,
 }
 
@@ -155,14 +156,19 @@ enum Look {
 impl EnvelopeKeys {
     /// An empty ring. Its keys come from `provider`.
     pub fn new(provider: Arc<dyn KeyProvider>, settings: RingSettings, metrics: KeyCalls) -> Self {
-        let inner =
-            Inner { provider, settings, apps: Mutex::default(), calls: Semaphore::new(MOST_CALLS), metrics };
+        let calls = Pot::new("key_calls", MOST_CALLS);
+        let inner = Inner { provider, settings, apps: Mutex::default(), calls, metrics };
         Self { inner: Arc::new(inner) }
     }
 
     /// The provider of the keys.
     pub fn provider(&self) -> &Arc<dyn KeyProvider> {
         &self.inner.provider
+    }
+
+    /// The calls to the provider that may run at the same time.
+    pub fn calls(&self) -> &Pot {
+        &self.inner.calls
     }
 
     /// The key for new files of `app`: the known one, else a new one. Cancel safe.
@@ -341,8 +347,9 @@ impl Inner {
     /// One call, counted and within its time.
     async fn call(&self, context: &Context, wanted: &KeyWish) -> Brought {
         let (name, limit, began) = (self.provider.name(), self.settings.timeout + GRACE, Instant::now());
+        let account = self.calls.account(&Tenant::App(context.app.clone()));
         let answer = async {
-            let _place = self.calls.acquire().await.expect("the semaphore is never closed");
+            let _place = account.take(1).await;
             match wanted {
                 KeyWish::New => self.provider.generate(context).await,
                 KeyWish::Known(wrapped) => {
@@ -350,16 +357,9 @@ impl Inner {
                 }
             }
         };
-        let outcome = timeout(limit, answer)
-            .await
-            .unwrap_or_else(|_| {
-                Err(KeyError::new(
-                    KeyErrorKind::Unavailable,
-                    name,
-                    format!("the key service has not answered within {:?}", self.settings.timeout),
-                    "look whether it can be reached; spark.sealed.keys.timeout is the time that a call has",
-                ))
-            })
+        let answered = timeout(limit, answer).await;
+        let outcome = answered
+            .unwrap_or_else(|_| Err(self.unanswered()))
             .and_then(|(key, wrapped)| self.sound(key, wrapped));
         let call = match wanted {
             KeyWish::New => "generate",
@@ -373,6 +373,16 @@ impl Inner {
             Err(error) => warn!(%app, call, outcome = word, %error, "the key service gave no data key"),
         }
         outcome
+    }
+
+    /// A call that had its time, the wait for its turn included.
+    fn unanswered(&self) -> KeyError {
+        KeyError::new(
+            KeyErrorKind::Unavailable,
+            self.provider.name(),
+            format!("the key service has not answered within {:?}", self.settings.timeout),
+            "look whether it can be reached; spark.sealed.keys.timeout is the time that a call has",
+        )
     }
 
     /// The answer of a provider must fit into a header.

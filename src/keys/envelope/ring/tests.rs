@@ -18,11 +18,17 @@ struct Scripted {
     failures: Mutex<VecDeque<KeyErrorKind>>,
     /// Calls wait here while it is closed.
     gate: tokio::sync::RwLock<()>,
+    /// Calls for this application never end.
+    hangs_for: Mutex<Option<AppId>>,
 }
 
 impl Scripted {
-    async fn enter(&self) -> Result<u8, KeyError> {
+    async fn enter(&self, context: &Context) -> Result<u8, KeyError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let hangs = self.hangs_for.lock().unwrap().as_ref() == Some(&context.app);
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         drop(self.gate.read().await);
         match self.failures.lock().unwrap().pop_front() {
             Some(kind) => Err(KeyError::new(kind, "k", "it was told to", "tell it otherwise")),
@@ -42,7 +48,7 @@ impl Scripted {
 impl KeyProvider for Scripted {
     fn generate<'a>(&'a self, context: &'a Context) -> Answer<'a, (DataKey, WrappedKey)> {
         Box::pin(async {
-            let byte = self.enter().await?;
+            let byte = self.enter(context).await?;
             let bytes: Bytes = [&[byte], &context.encode()[..]].concat().into();
             Ok((DataKey::new([byte; 32]), WrappedKey { key_id: "k".into(), bytes }))
         })
@@ -50,7 +56,7 @@ impl KeyProvider for Scripted {
 
     fn unwrap<'a>(&'a self, wrapped: &'a WrappedKey, context: &'a Context) -> Answer<'a, DataKey> {
         Box::pin(async {
-            self.enter().await?;
+            self.enter(context).await?;
             if wrapped.bytes[1..] != context.encode() {
                 return Err(KeyError::new(KeyErrorKind::WrongContext, "k", "not yours", "go away"));
             }
@@ -297,6 +303,41 @@ async fn applications_keys_and_calls_are_bounded() {
     settle().await;
     assert_eq!(keys.inner.apps()[&app("0")].flights.len(), MOST_FLIGHTS);
     asking.abort_all();
+}
+
+/// Asks for many keys of one application, whose calls hang.
+async fn many_that_hang(keys: &EnvelopeKeys, provider: &Scripted) -> JoinSet<KeyError> {
+    *provider.hangs_for.lock().unwrap() = Some(app("hog"));
+    let mut asking = JoinSet::new();
+    for byte in 0..=255 {
+        let (keys, bytes) = (keys.clone(), Bytes::from(vec![byte]));
+        asking.spawn(async move {
+            keys.unwrap(&app("hog"), &WrappedKey { key_id: "k".into(), bytes }).await.unwrap_err()
+        });
+    }
+    settle().await;
+    asking
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_one_application_that_hang_leave_some_for_others() {
+    let (keys, provider) = refusing();
+    keys.current(&app("before")).await.unwrap();
+    let asking = many_that_hang(&keys, &provider).await;
+    let figures = keys.calls().figures();
+    assert_eq!((figures.used, figures.waiters), (14, 2), "it has what one application can have");
+    let began = Instant::now();
+    for n in 0..50 {
+        keys.current(&app(&n.to_string())).await.unwrap();
+    }
+    assert_eq!(began.elapsed(), Duration::ZERO, "nobody waits for the calls that hang");
+
+    // Its own calls are given up in their time; then it is served again.
+    assert!(asking.join_all().await.iter().all(KeyError::is_retryable));
+    assert_eq!((began.elapsed(), keys.calls().used()), (Duration::from_secs(10) + GRACE, 0));
+    *provider.hangs_for.lock().unwrap() = None;
+    advance(HOLD_OFF).await;
+    keys.current(&app("hog")).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
