@@ -83,7 +83,7 @@ pub use self::server::{DrainOutcome, Server, StartError};
 // Of the packages below, so that an embedder names one package.
 pub use sealed_shuffle_config::{
     AdminConfig, AppPolicy, ByteCount, CleanUpConfig, Clears, ConfiguredSecret, EnvelopeConfig,
-    HandoverConfig, KeySource, MergeConfig, OutagePolicy, Policy, SaslSettings, SecretDirectory,
+    HandoverConfig, KeySource, MergeConfig, OutagePolicy, Policy, QuotaConfig, SaslSettings, SecretDirectory,
     ServerConfig, ServerTimeouts, SocketOptions, TlsConfig, TlsFile, TlsSource,
 };
 pub use sealed_shuffle_protocol::channel::SecurityLevel;

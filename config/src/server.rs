@@ -19,6 +19,7 @@ use super::load::Sources;
 use super::local_socket::{SocketPlace, place};
 use super::merging::MergeConfig;
 use super::policy::{self, Policy};
+use super::quota::QuotaConfig;
 use super::report::Report;
 use super::roots::{self, RootSource, Roots};
 use super::sasl::SaslSettings;
@@ -81,6 +82,8 @@ pub struct ServerConfig {
     /// Bytes a second that a connection moves at least which holds memory that others wait for
     /// (`spark.sealed.memory.min-rate`). 16 KiB.
     pub min_rate: ByteCount,
+    /// What one application may have (`spark.sealed.quota.*`). Its share.
+    pub quota: QuotaConfig,
     /// Bytes read, sealed and written at a time (`spark.sealed.io.segment.size`). 256 KiB.
     pub segment_size: ByteCount,
     /// Most files that are kept open between requests (`spark.sealed.files.max-open`). As many as the descriptor limit
@@ -210,6 +213,7 @@ impl ServerConfig {
             segment_size: v.value(&keys::SEGMENT_SIZE),
             memory_budget: memory_budget(v),
             min_rate: v.value(&keys::MEMORY_MIN_RATE),
+            quota: QuotaConfig::read(v),
             max_connections: v.count(&keys::CONNECTIONS_MAX),
             max_open_files: max_open_files(v),
             limits: limits(v),

@@ -23,6 +23,7 @@
 //! | `place` | where a file of an executor lies |
 //! | [`store`] | the blocks of all registered executors, over the disks |
 //! | [`purge`] | all files of certain names in a directory that Spark laid out |
+//! | `weigh` | how large they are |
 //! | [`own`] | files that this service makes itself, beneath the same roots |
 //! | [`remains`] | what applications leave behind: finding, counting and removing it |
 //! | [`remove`], [`diagnose`], [`checksum`] | the two other requests that touch files |
@@ -62,6 +63,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 mod volume;
+mod weigh;
 
 pub use device::{Disk, LOOK, LOOK_THREADS, PATIENCE, Watch};
 pub use diagnose::{Diagnosis, Examination};

@@ -90,13 +90,13 @@ fn purge_sub_dir(
 }
 
 /// Names and kinds of what lies in a directory; all of it is read before any of it is removed.
-fn entries(dir: &OwnedFd) -> Result<Vec<(CString, FileType)>, Errno> {
+pub(super) fn entries(dir: &OwnedFd) -> Result<Vec<(CString, FileType)>, Errno> {
     let read = Dir::read_from(dir)?;
     read.map(|entry| entry.map(|entry| (entry.file_name().to_owned(), entry.file_type()))).collect()
 }
 
 /// Two or more lower-case hex digits.
-fn is_sub_dir(name: &CStr) -> bool {
+pub(super) fn is_sub_dir(name: &CStr) -> bool {
     let name = name.to_bytes();
     name.len() >= 2 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -5,13 +5,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::pot::Holding;
 
 use super::dirs::MergeDirs;
-use super::names::PartitionId;
+use super::merged_bytes::MergedBytes;
+use super::names::{PartitionId, is_file_of, merged_partition};
 use super::partition::Partition;
 use super::shares::Accounts;
 use super::store::AppStore;
+use crate::disk::Roots;
 
 /// One attempt of an application.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(super) struct App {
     pub(super) dirs: Arc<MergeDirs>,
     pub(super) files: Arc<dyn AppStore>,
     pub(super) accounts: Accounts,
+    /// What of its quota is on the disks.
+    pub(super) merged_bytes: MergedBytes,
     /// Tells it from all others, of other attempts or before the application ended and came again.
     pub(super) life: u64,
     shuffles: Mutex<HashMap<ShuffleId, Shuffle>>,
@@ -100,8 +105,32 @@ impl App {
         files: Arc<dyn AppStore>,
         accounts: Accounts,
     ) -> Self {
-        let (shuffles, is_over) = (Mutex::default(), AtomicBool::new(false));
-        Self { id: id.clone(), attempt, life, dirs, files, accounts, shuffles, is_over, is_whole: true }
+        Self {
+            id: id.clone(),
+            attempt,
+            life,
+            dirs,
+            files,
+            accounts,
+            merged_bytes: MergedBytes::default(),
+            shuffles: Mutex::default(),
+            is_over: AtomicBool::new(false),
+            is_whole: true,
+        }
+    }
+
+    /// Counts merged files that an earlier server has left. What cannot be looked at is not counted.
+    pub(super) fn weigh_what_is_there(&self, on: &OnLane, roots: &Roots) {
+        let Some(account) = &self.accounts.merged_bytes else { return };
+        let app = self.id.clone();
+        let data = move |name: &str| is_file_of(&app, name) && name.ends_with(".data");
+        for dir in self.dirs.dirs() {
+            for (name, bytes) in roots.weigh(on, dir, data.clone()).unwrap_or_default() {
+                if let Some(MergedPartition { shuffle, merge, .. }) = merged_partition(&self.id, &name) {
+                    self.merged_bytes.add(shuffle, merge, account.hold(bytes));
+                }
+            }
+        }
     }
 
     pub(super) fn shuffles(&self) -> MutexGuard<'_, HashMap<ShuffleId, Shuffle>> {

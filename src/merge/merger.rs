@@ -149,6 +149,7 @@ impl Merger {
             executors.claim_merges(&known.app, dirs.dirs()).map_err(MergeError::Claim)?;
         }
         let app = self.new_app(&known.app, known.attempt, dirs, files);
+        app.weigh_what_is_there(on, roots);
         let mut left_out = 0;
         for (shuffle, merge) in known.finalized {
             match app.accounts.shuffles.try_take(1) {
@@ -358,7 +359,7 @@ impl Merger {
     }
 
     /// What merging has, of which each application has a share.
-    pub fn pots(&self) -> [&Pot; 4] {
+    pub fn pots(&self) -> impl Iterator<Item = &Pot> {
         self.pots.all()
     }
 
@@ -435,6 +436,9 @@ impl Merger {
                 warn!(%partition, %error, "cannot delete a merged partition: it is tried again");
                 done = false;
             }
+        }
+        if done && let Some(PartitionId { merged, .. }) = old.all.first() {
+            app.merged_bytes.forget(merged.shuffle, merged.merge);
         }
         done
     }

@@ -18,6 +18,7 @@
 //! | [`push`], `finalize`, `remove`, `serve` | the requests |
 //! | `settings` | the bounds, with their defaults |
 //! | `shares` | what merging has of memory and places, divided among applications |
+//! | `merged_bytes` | what of it an application has on the disks |
 //! | [`journal`] | the state that survives a restart |
 //! | [`error`] | the failures, in the words of the log |
 //!
@@ -38,6 +39,7 @@ pub mod error;
 mod finalize;
 pub mod journal;
 pub mod memory;
+mod merged_bytes;
 pub mod merger;
 pub mod names;
 mod partition;

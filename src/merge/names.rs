@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sealed_shuffle_protocol::ids::{AppId, MergedPartition};
+use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{BlockId, PushBlockStream};
 use sealed_shuffle_protocol::stored::sealed::Kind;
 
@@ -67,6 +67,15 @@ pub fn is_file_of(app: &AppId, name: &str) -> bool {
         && stem.split('_').all(is_number)
 }
 
+/// The partition that a merged file of `app` is of, by its name.
+pub(super) fn merged_partition(app: &AppId, name: &str) -> Option<MergedPartition> {
+    let ids = name.strip_prefix("shuffleMerged_")?.strip_prefix(app.as_str())?.strip_prefix('_')?;
+    let mut numbers = ids.rsplit_once('.')?.0.split('_').map(str::parse::<i32>);
+    let mut number = || numbers.next()?.ok();
+    let (shuffle, merge, reduce) = (ShuffleId(number()?), ShuffleMergeId(number()?), ReduceId(number()?));
+    Some(MergedPartition { shuffle, merge, reduce })
+}
+
 /// The name of a pushed block, as answers carry it.
 pub(super) fn push_name(push: &PushBlockStream) -> String {
     let PushBlockStream { shuffle, merge, map_index, reduce, .. } = *push;
@@ -75,8 +84,6 @@ pub(super) fn push_name(push: &PushBlockStream) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
-
     use super::*;
 
     #[test]
@@ -90,6 +97,7 @@ mod tests {
         assert_eq!(id("app_1").meta_name(), "shuffleMerged_app_1_5_2_9.meta");
         for name in [id("app_1").data_name(), id("app_1").index_name(), id("app_1").meta_name()] {
             assert!(is_file_of(&AppId::new("app_1"), &name), "{name}");
+            assert_eq!(merged_partition(&AppId::new("app_1"), &name), Some(id("app_1").merged));
             // The id of this application is the beginning of another id.
             assert!(!is_file_of(&AppId::new("app"), &name), "{name}");
         }

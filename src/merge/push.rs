@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use sealed_shuffle_protocol::ids::{ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream, ReturnCode};
 use sealed_shuffle_transport::lane::OnLane;
-use sealed_shuffle_transport::pot::UsedUp;
+use sealed_shuffle_transport::pot::{Holding, UsedUp};
 use tracing::{info, warn};
 
 use super::application::{App, Phase, Shuffle};
@@ -56,6 +56,8 @@ struct Merging {
     /// Number that tells it from other pushes of the same block.
     push: u64,
     deferred: DeferredPush,
+    /// Its part of the application's quota; none without one.
+    room: Option<Holding>,
     /// Bytes of it were ignored.
     has_gaps: bool,
 }
@@ -97,7 +99,7 @@ impl Merger {
                 Counters::add(&self.counters.late, 1);
                 Fate::Ignored(code)
             }
-            Found::Partition(partition) => self.join(on, app, partition, push, map, &block)?,
+            Found::Partition(partition) => self.join(on, app, partition, push, (map, len), &block)?,
         };
         Ok(Push { merger: Arc::clone(self), block, fate })
     }
@@ -167,7 +169,7 @@ impl Merger {
         app: Arc<App>,
         partition: Arc<Partition>,
         push: &PushBlockStream,
-        map: u32,
+        (map, len): (u32, u64),
         block: &str,
     ) -> Result<Fate, MergeError> {
         let mut state = partition.lock();
@@ -186,11 +188,12 @@ impl Merger {
             return Ok(Fate::Ignored(ReturnCode::Success));
         }
         self.check_errors(&state, block)?;
-        if !state.charge() {
-            // The block stays unmerged, and readers fetch the original.
+        let room = app.accounts.merged_bytes.as_ref().map(|account| account.try_take(len)).transpose();
+        let (Ok(room), true) = (room, state.charge()) else {
+            // The block stays unmerged, and readers fetch the original. The pusher goes on with other blocks.
             Counters::add(&self.counters.collisions, 1);
             return Ok(Fate::Ignored(ReturnCode::BlockAppendCollisionDetected));
-        }
+        };
         drop(state);
         let push_number = self.next_push.fetch_add(1, Ordering::Relaxed);
         Ok(Fate::Merging(Merging {
@@ -202,6 +205,7 @@ impl Merger {
             map,
             push: push_number,
             deferred: DeferredPush::default(),
+            room,
             has_gaps: false,
         }))
     }
@@ -490,6 +494,9 @@ impl Merging {
         }
         let written = self.write(on, merger, &mut state, &[]).and_then(|()| state.commit(self.map));
         written.map_err(|error| failed(merger.count_error(&mut state, block, &error)))?;
+        if let Some(room) = self.room.take() {
+            self.app.merged_bytes.add(self.shuffle, self.merge, room);
+        }
         let Err(error) = state.close_chunk_from(on, merger.settings.min_chunk) else {
             return Ok(ReturnCode::Success);
         };

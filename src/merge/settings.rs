@@ -26,6 +26,9 @@ pub struct MergeSettings {
     pub partitions: u64,
     /// Most shuffles that are remembered, of all applications; about 100 bytes each. Default 1,000,000.
     pub shuffles: u64,
+    /// Most bytes of merged blocks that one application has on the disks; `None` leaves it to the disks. None,
+    /// `spark.sealed.quota.merged-bytes`.
+    pub merged_bytes: Option<u64>,
     /// Longest wait for deletions when the server ends. Default 60 s,
     /// `spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout`.
     pub cleaner_timeout: Duration,
@@ -43,6 +46,7 @@ impl Default for MergeSettings {
             bitmap_bytes: 16 << 20,
             partitions: 100_000,
             shuffles: 1_000_000,
+            merged_bytes: None,
             cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
         }
     }

@@ -7,6 +7,9 @@ use sealed_shuffle_transport::pot::{Account, Pot, Tenant};
 
 use super::settings::MergeSettings;
 
+/// More than all disks have: what is on them is bounded by them alone.
+const DISKS: u64 = i64::MAX as u64;
+
 /// All that merging has.
 #[derive(Debug)]
 pub(super) struct Pots {
@@ -18,6 +21,8 @@ pub(super) struct Pots {
     deferred: Pot,
     /// Bytes of the map indexes of open partitions.
     bitmaps: Pot,
+    /// Bytes of merged blocks on the disks; none without a quota.
+    merged_bytes: Option<Pot>,
     /// Pushes that hold deferred bytes.
     pub(super) deferred_blocks: AtomicU64,
 }
@@ -29,6 +34,8 @@ pub(super) struct Accounts {
     pub(super) partitions: Account,
     pub(super) deferred: Account,
     pub(super) bitmaps: Account,
+    /// None without a quota.
+    pub(super) merged_bytes: Option<Account>,
 }
 
 impl Pots {
@@ -38,6 +45,9 @@ impl Pots {
             partitions: Pot::new("merge_partitions", settings.partitions),
             deferred: Pot::new("merge_deferred_bytes", settings.deferred_bytes),
             bitmaps: Pot::new("merge_bitmap_bytes", settings.bitmap_bytes),
+            merged_bytes: settings
+                .merged_bytes
+                .map(|quota| Pot::of_turns("merged_bytes", DISKS).with_quota(Some(quota))),
             deferred_blocks: AtomicU64::new(0),
         }
     }
@@ -49,6 +59,7 @@ impl Pots {
             partitions: self.partitions.account(&tenant),
             deferred: self.deferred.account(&tenant),
             bitmaps: self.bitmaps.account(&tenant),
+            merged_bytes: self.merged_bytes.as_ref().map(|pot| pot.account(&tenant)),
         }
     }
 
@@ -65,7 +76,9 @@ impl Pots {
     }
 
     /// Every pot.
-    pub(super) fn all(&self) -> [&Pot; 4] {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Pot> {
         [&self.shuffles, &self.partitions, &self.deferred, &self.bitmaps]
+            .into_iter()
+            .chain(&self.merged_bytes)
     }
 }

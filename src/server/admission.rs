@@ -63,7 +63,7 @@ impl Session {
         self.access = Some(self.shared.applications.prove(app, secret));
     }
 
-    /// The application's secret was taken away, or the server stops.
+    /// The application's secret was taken away, it is to give way to another connection, or the server stops.
     pub(super) async fn told(&self) {
         let revoked = async {
             match &self.access {
@@ -77,9 +77,16 @@ impl Session {
                 false => self.shared.draining.cancelled().await,
             }
         };
+        let asked = async {
+            match self.seat.as_ref().filter(|_| !self.gives_way) {
+                Some(seat) => seat.asked().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = revoked => {}
             () = stopping => {}
+            () = asked => {}
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sealed_shuffle_config::{MergeConfig, ServerConfig};
+use sealed_shuffle_config::{ByteCount, MergeConfig, ServerConfig};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
@@ -117,6 +117,7 @@ pub(super) fn merger(
         reader_bytes: merging.index_cache_size.as_u64(),
         deferred_bytes: merge_bytes(config) - merge_bytes(config) / BITMAP_SHARE,
         bitmap_bytes: merge_bytes(config) / BITMAP_SHARE,
+        merged_bytes: config.quota.merged_bytes.map(ByteCount::as_u64),
         cleaner_timeout: merging.cleaner_timeout,
         ..MergeSettings::default()
     };

@@ -23,6 +23,7 @@ mod refusals;
 mod reload;
 mod repeats;
 mod requests;
+mod seats;
 mod session;
 mod setup;
 mod start_error;
@@ -68,6 +69,7 @@ use self::places::{Place, Places, Stranger};
 use self::recovery::AwaitedStore;
 use self::refusals::Refusal;
 use self::repeats::{Loudness, Repeats};
+use self::seats::Seats;
 use self::session::Session;
 use self::streams::StreamIds;
 use self::succession::Succession;
@@ -118,6 +120,8 @@ pub(crate) struct Shared {
     min_rate: u64,
     /// Connections of peers that have proven who they are.
     connections: Pot,
+    /// Who gives way where an application has all the connections that it may have; none without a quota.
+    seats: Option<Arc<Seats>>,
     /// Bytes of all open streams.
     open_streams: Pot,
     /// Where slow ciphers seal.

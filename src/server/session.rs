@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use sealed_shuffle_protocol::auth::{AesSession, FirstBytes};
 use sealed_shuffle_protocol::channel::Channel;
@@ -24,6 +25,7 @@ use super::conversation::Conversation;
 use super::places::Stranger;
 use super::refusals::Refusal;
 use super::repeats::Loudness;
+use super::seats::{self, Seat};
 use super::streams::{Burst, Streams};
 use super::uploads::Uploads;
 use super::{Failure, Shared};
@@ -73,6 +75,10 @@ pub(super) struct Session {
     stranger: Option<Stranger>,
     /// Its place among those of its application.
     place: Option<Holding>,
+    /// The same, where its application may have so many and it may have to give way.
+    pub(super) seat: Option<Seat>,
+    /// It was asked to give way.
+    pub(super) gives_way: bool,
     /// The account of its open streams.
     pub(super) stream_bytes: Account,
     /// The memory of this connection, with the tenant on whose account it is.
@@ -109,6 +115,8 @@ impl Session {
             draining: false,
             stranger: Some(stranger),
             place: None,
+            seat: None,
+            gives_way: false,
             stream_bytes,
             memory,
             ends_with: None,
@@ -133,11 +141,19 @@ impl Session {
         self.channel.unwrap_or(Channel::PLAINTEXT)
     }
 
+    /// Whether something is still to be asked for, or to come.
+    fn is_busy(&self) -> bool {
+        self.streams.are_read_on() || !self.uploads.is_empty()
+    }
+
     fn close_when_drained(&self, engine: &mut Engine) {
+        if self.gives_way {
+            engine.set_idle_timeout(if self.is_busy() { self.shared.idle_timeout() } else { seats::QUIET });
+        }
         if !self.draining {
             return;
         }
-        let is_busy = self.streams.are_read_on() || !self.uploads.is_empty();
+        let is_busy = self.is_busy();
         match self.shared.succession.quiet() {
             Some(_) if is_busy => engine.set_idle_timeout(self.shared.idle_timeout()),
             // A request of the peer may be under way, and should not be lost.
@@ -173,10 +189,31 @@ impl Session {
             && self.stranger.is_some()
         {
             let app = app.clone();
-            if let Err(UsedUp { pot, .. }) = self.settle(&app) {
-                engine.close(CloseReason::ShareUsedUp { what: pot });
+            match self.settle(&app) {
+                // Its first request waits for a place: see `await_place`.
+                Ok(()) | Err(UsedUp { is_quota: true, .. }) => {}
+                Err(UsedUp { pot, .. }) => engine.close(CloseReason::ShareUsedUp { what: pot }),
             }
         }
+    }
+
+    /// Where its application has all the connections that it may have, waits until one of them has gone. Where none goes,
+    /// this one ends, and Spark tries again; but for a request about a merged block: Spark falls back where that is answered
+    /// with a failure, and takes the originals twice where its connection ends (SPARK-45134).
+    async fn await_place(&mut self, engine: &mut Engine, request: &Request) -> Result<(), CloseReason> {
+        let Some(seats) = self.shared.seats.clone() else { return Ok(()) };
+        let Some(Identity::Proven(app)) = engine.identity().cloned() else { return Ok(()) };
+        let account = self.shared.connections.account(&Tenant::App(app.clone()));
+        if let Some(place) = seats.await_place(&app, &account).await {
+            self.sit(&app, place);
+            return Ok(());
+        }
+        let reason = CloseReason::ShareUsedUp { what: self.shared.connections.name() };
+        if let Request::MergedBlockMeta { request, .. } = request {
+            engine.fail_rpc(*request, &reason.to_string())?;
+        }
+        engine.close(reason);
+        Ok(())
     }
 
     /// The connection is `app`'s from now on: its memory, and its place.
@@ -184,9 +221,20 @@ impl Session {
         let tenant = Tenant::App(app.clone());
         self.memory.belongs_to(&tenant);
         self.stream_bytes = self.shared.open_streams.account(&tenant);
-        self.place = Some(self.shared.connections.account(&tenant).try_take(1)?);
-        self.stranger = None;
+        match self.shared.connections.account(&tenant).try_take(1) {
+            Ok(place) => self.sit(app, place),
+            Err(used_up) => {
+                self.shared.seats.iter().for_each(|seats| seats.ask_one(app, Instant::now()));
+                return Err(used_up);
+            }
+        }
         Ok(())
+    }
+
+    fn sit(&mut self, app: &AppId, place: Holding) {
+        self.place = Some(place);
+        self.seat = self.shared.seats.as_ref().map(|seats| seats.sit(app));
+        self.stranger = None;
     }
 
     /// Whether the peer may speak for `app`; the text is what it reads where it may not.
@@ -250,6 +298,12 @@ impl Handler for Session {
                 }
                 self.heard_request();
                 self.settle_account(engine);
+                if self.stranger.is_some() {
+                    self.await_place(engine, &request).await?;
+                }
+                if let Some(seat) = &self.seat {
+                    seat.touch();
+                }
                 if engine.is_closing() {
                     return Ok(());
                 }
@@ -266,6 +320,9 @@ impl Handler for Session {
     async fn on_pause(&mut self, engine: &mut Engine) -> Result<(), CloseReason> {
         self.burst.ended();
         self.work_off_uploads(engine).await?;
+        if let Some(seat) = &self.seat {
+            seat.pauses(self.is_busy());
+        }
         self.close_when_drained(engine);
         Ok(())
     }
@@ -323,6 +380,7 @@ impl Handler for Session {
     fn on_wake(&mut self, engine: &mut Engine) {
         self.end_if_revoked(engine);
         self.draining = self.shared.draining.is_cancelled();
+        self.gives_way = self.seat.as_ref().is_some_and(Seat::is_asked);
         self.close_when_drained(engine);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use sealed_shuffle_config::{AtRest, Clears, ServerConfig};
+use sealed_shuffle_config::{AtRest, ByteCount, Clears, ServerConfig};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
 use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::pot::Pot;
@@ -118,7 +118,8 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         .as_ref()
         .map(|state| (config.envelope.state_dir.join(crate::remains::JOURNAL), state.lane().clone()));
     let remains = Arc::new(Remains::new(config.clean_up.clone(), Arc::clone(&store), memory));
-    let budget = Budget::new(config.memory_budget.as_u64() - merging::merge_bytes(config));
+    let budget = Budget::new(config.memory_budget.as_u64() - merging::merge_bytes(config))
+        .with_quota(config.quota.memory.map(ByteCount::as_u64));
     let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
     let shared = Arc::new(Shared {
         limits: config.limits.clone(),
@@ -144,7 +145,9 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         remains,
         repeats: Repeats::default(),
         stream_ids: StreamIds::starting_at(random_bytes()?),
-        connections: Pot::new("connections", config.max_connections as u64),
+        connections: Pot::new("connections", config.max_connections as u64)
+            .with_quota(config.quota.connections),
+        seats: config.quota.connections.map(|_| Arc::default()),
         open_streams: Pot::new("open_streams", pool.budget().total() / 2),
         min_rate: config.min_rate.as_u64(),
         pool,

@@ -21,6 +21,10 @@ pub(super) struct ShareMetrics {
     largest: Family<ShareLabels, Gauge>,
     waiters: Family<ShareLabels, Gauge>,
     refused: Family<ShareLabels, Counter>,
+    /// Of those things of which an application has a quota.
+    quota: Family<ShareLabels, Gauge>,
+    at_quota: Family<ShareLabels, Gauge>,
+    reached_quota: Family<ShareLabels, Counter>,
 }
 
 impl ShareMetrics {
@@ -30,6 +34,8 @@ impl ShareMetrics {
             ("share_used", "The same: what is in use", &self.used),
             ("share_largest", "The same: what the application that uses most of it uses", &self.largest),
             ("share_waiters", "The same: who waits for it", &self.waiters),
+            ("quota_limit", "Of what applications share: what one of them may have", &self.quota),
+            ("quota_applications", "The same: applications that have all that they may have", &self.at_quota),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -37,6 +43,11 @@ impl ShareMetrics {
             "share_refused",
             "The same: who was refused, since it was used up",
             self.refused.clone(),
+        );
+        registry.register(
+            "quota_reached",
+            "The same: what was asked for beyond that, and had to wait or was refused",
+            self.reached_quota.clone(),
         );
     }
 
@@ -52,6 +63,11 @@ impl ShareMetrics {
                 family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
             }
             self.refused.get_or_create(&labels).inner().store(figures.refused, Ordering::Relaxed);
+            let Some(quota) = figures.quota else { continue };
+            for (family, value) in [(&self.quota, quota), (&self.at_quota, figures.at_quota)] {
+                family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+            }
+            self.reached_quota.get_or_create(&labels).inner().store(figures.reached_quota, Ordering::Relaxed);
         }
     }
 }

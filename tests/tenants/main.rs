@@ -4,6 +4,7 @@
 
 mod honest;
 mod keys;
+mod quotas;
 mod reach;
 #[path = "../running/mod.rs"]
 mod running;

@@ -24,6 +24,7 @@ mod identity;
 mod inherited;
 mod levels;
 mod merges;
+mod quotas;
 mod sealing;
 mod serving;
 mod sockets;
@@ -40,6 +41,7 @@ pub use self::identity::*;
 pub use self::inherited::ancestor;
 pub use self::levels::*;
 pub use self::merges::*;
+pub use self::quotas::*;
 pub use self::sealing::*;
 pub use self::serving::*;
 pub use self::sockets::*;
@@ -49,6 +51,7 @@ pub use self::storage::*;
 /// Every key that has an entry, room by room.
 static TABLE: &[&[&dyn AnyKey]] = &[
     SERVING,
+    QUOTAS,
     IDENTITY,
     LEVELS,
     HANDSHAKES,

@@ -9,7 +9,7 @@ use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 use sealed_shuffle_transport::lane::OnLane;
 use tokio::sync::oneshot;
 
-use super::fixture::{APP, Fixture, block};
+use super::fixture::{APP, Fixture, answer, block};
 use crate::merge::{Journal, MergeDirs, MergeSettings, Merger, Remembered};
 use crate::receipt::WriteReceipt;
 
@@ -90,6 +90,37 @@ fn restart(mut fixture: Fixture, kept: &Kept) -> Fixture {
         fixture.merger.restore(&OnLane::here(), known, &fixture.blocks).unwrap();
     }
     fixture
+}
+
+#[test]
+fn bytes_that_an_earlier_server_merged_count_for_the_quota_until_they_are_deleted() {
+    let (mut fixture, kept) = with_journal();
+    assert_eq!(fixture.push(block(0, 0, 1, 0), &[1; 900]), "ok");
+    fixture.finalize(0, 0).unwrap();
+    // They are weighed where they lie, and this store has them in memory.
+    for path in fixture.store.paths() {
+        std::fs::create_dir_all(std::path::Path::new(&path).parent().unwrap()).unwrap();
+        std::fs::write(&path, fixture.store.file(&path).unwrap()).unwrap();
+    }
+    let settings = MergeSettings { min_chunk: 16, merged_bytes: Some(1000), ..MergeSettings::default() };
+    fixture.merger = Arc::new(Merger::new(settings, Arc::new(fixture.store.clone())));
+    for known in kept.all() {
+        fixture.merger.restore(&OnLane::here(), known, &fixture.blocks).unwrap();
+    }
+    let push = |map: i32, bytes: usize| {
+        let on = OnLane::here();
+        let mut push = fixture.merger.begin(&on, &block(1, 0, map, 0), bytes as u64).unwrap();
+        push.data(&on, &[&vec![1; bytes]]).unwrap();
+        answer(push.complete(&on))
+    };
+    assert_eq!(push(1, 101), "2 shufflePush_1_0_1_0");
+    assert_eq!(push(2, 100), "ok");
+    assert_eq!(push(3, 1), "2 shufflePush_1_0_3_0");
+    // Of the finalized merge nobody knows the partitions any more: its files stay, and count, until the application ends.
+    fixture.merger.forget(&AppId::new(APP));
+    fixture.merger.clean_up(&OnLane::here());
+    fixture.register_attempt(1).unwrap();
+    assert_eq!(push(1, 1000), "ok");
 }
 
 #[test]

@@ -4,6 +4,9 @@
 //! has nearly all of the pot (eight ninths, with a weight of 8), several have equal parts, and something is always left
 //! for one that comes anew. What others wait for counts as taken: an account that has much takes no more until they are
 //! served. This is the dynamic threshold of Choudhury and Hahne (1998), which switches divide their buffers by.
+//!
+//! An account may have a most of its own, its quota. What waits for nothing but that holds nobody else up, and nobody
+//! gives anything up for it.
 
 use std::collections::VecDeque;
 
@@ -44,6 +47,8 @@ struct Waiter<W> {
 #[derive(Debug)]
 struct Account<W> {
     held: u64,
+    /// What it may hold, whatever is left.
+    quota: u64,
     waiters: VecDeque<Waiter<W>>,
 }
 
@@ -86,11 +91,21 @@ impl<W> Ledger<W> {
         &self.rule
     }
 
-    pub(super) fn open(&mut self) -> Slot {
-        self.closed.pop().unwrap_or_else(|| {
-            self.accounts.push(Account { held: 0, waiters: VecDeque::new() });
+    pub(super) fn open(&mut self, quota: u64) -> Slot {
+        let slot = self.closed.pop().unwrap_or_else(|| {
+            self.accounts.push(Account { held: 0, quota, waiters: VecDeque::new() });
             self.accounts.len() - 1
-        })
+        });
+        if let Some(account) = self.accounts.get_mut(slot) {
+            account.quota = quota;
+        }
+        slot
+    }
+
+    /// The most that one claim of an account can have.
+    pub(super) fn most(&self, slot: Slot) -> u64 {
+        let quota = self.accounts.get(slot).map_or(u64::MAX, |account| account.quota);
+        self.rule.most().min(quota.max(1))
     }
 
     /// Nobody uses the account any more: it holds nothing, and nobody waits.
@@ -114,11 +129,29 @@ impl<W> Ledger<W> {
         self.waiters
     }
 
-    /// The account that has waited longest by `since`, and since when.
+    /// The account that has waited longest for what others hold, by `since`, and since when.
     pub(super) fn waits_longest<T: Ord>(&self, since: impl Fn(&W) -> T) -> Option<(Slot, T)> {
-        let firsts =
-            self.turns.iter().filter_map(|slot| Some((*slot, self.accounts.get(*slot)?.waiters.front()?)));
-        firsts.map(|(slot, first)| (slot, since(&first.told))).min_by(|(_, one), (_, other)| one.cmp(other))
+        let firsts = self.firsts().map(|(slot, first)| (slot, since(&first.told)));
+        firsts.min_by(|(_, one), (_, other)| one.cmp(other))
+    }
+
+    /// The accounts that wait for what they hold themselves.
+    pub(super) fn held_by_quota(&self) -> impl Iterator<Item = Slot> {
+        let first = |slot: Slot| self.accounts.get(slot)?.waiters.front();
+        let waits = move |slot: &&Slot| {
+            first(**slot).is_some_and(|first| !first.urgent && self.is_beyond_quota(**slot, first.amount))
+        };
+        self.turns.iter().filter(waits).copied()
+    }
+
+    /// Whether it would hold more than its quota.
+    pub(super) fn is_beyond_quota(&self, slot: Slot, amount: u64) -> bool {
+        self.accounts.get(slot).is_some_and(|account| account.held.saturating_add(amount) > account.quota)
+    }
+
+    /// What is held already, whatever the rules say.
+    pub(super) fn hold(&mut self, slot: Slot, amount: u64) {
+        self.add(slot, amount);
     }
 
     /// Takes `amount` if it may be had now, and nobody of the same account waits for it.
@@ -202,6 +235,9 @@ impl<W> Ledger<W> {
         if urgent {
             return amount <= free;
         }
+        if self.is_beyond_quota(slot, amount) {
+            return false;
+        }
         let Some(left) = free.checked_sub(self.rule.reserve).and_then(|free| free.checked_sub(amount)) else {
             return false;
         };
@@ -228,8 +264,15 @@ impl<W> Ledger<W> {
     }
 
     fn firsts_of_others(&self, slot: Slot) -> impl Iterator<Item = u64> {
-        let others = self.turns.iter().filter(move |turn| **turn != slot);
-        others.filter_map(|turn| Some(self.accounts.get(*turn)?.waiters.front()?.amount))
+        self.firsts().filter(move |(turn, _)| *turn != slot).map(|(_, first)| first.amount)
+    }
+
+    /// The first waiters of the accounts, in the order of their turns, but for those that wait for what they hold
+    /// themselves.
+    fn firsts(&self) -> impl Iterator<Item = (Slot, &Waiter<W>)> {
+        let firsts =
+            self.turns.iter().filter_map(|slot| Some((*slot, self.accounts.get(*slot)?.waiters.front()?)));
+        firsts.filter(|(slot, first)| first.urgent || !self.is_beyond_quota(*slot, first.amount))
     }
 }
 
@@ -239,7 +282,7 @@ mod tests {
 
     const RULE: Rule = Rule { total: 100, reserve: 10, weight: Some(8) };
 
-    fn fill(ledger: &mut Ledger<()>, slot: Slot) -> u64 {
+    fn fill<W>(ledger: &mut Ledger<W>, slot: Slot) -> u64 {
         let mut held = 0;
         while ledger.take(slot, 1, false) {
             held += 1;
@@ -250,7 +293,7 @@ mod tests {
     #[test]
     fn one_account_alone_has_nearly_all_and_leaves_something_for_another() {
         let mut ledger = Ledger::<()>::new(RULE);
-        let (a, b) = (ledger.open(), ledger.open());
+        let (a, b) = (ledger.open(u64::MAX), ledger.open(u64::MAX));
         assert_eq!(fill(&mut ledger, a), RULE.most());
         assert_eq!(RULE.most(), 80);
         assert!(fill(&mut ledger, b) >= 8);
@@ -260,7 +303,7 @@ mod tests {
     #[test]
     fn accounts_that_take_in_turn_have_equal_parts() {
         let mut ledger = Ledger::<()>::new(RULE);
-        let accounts = [ledger.open(), ledger.open(), ledger.open()];
+        let accounts = [ledger.open(u64::MAX), ledger.open(u64::MAX), ledger.open(u64::MAX)];
         let mut held = [0; 3];
         loop {
             let took = accounts.map(|slot| ledger.take(slot, 1, false));
@@ -276,7 +319,7 @@ mod tests {
     #[test]
     fn what_others_wait_for_is_not_taken_by_one_that_has_much() {
         let mut ledger = Ledger::new(RULE);
-        let (a, b) = (ledger.open(), ledger.open());
+        let (a, b) = (ledger.open(u64::MAX), ledger.open(u64::MAX));
         assert!(ledger.take(a, 60, false));
         assert!(!ledger.take(b, 40, false));
         assert!(ledger.take(a, 1, false));
@@ -291,7 +334,7 @@ mod tests {
     #[test]
     fn of_two_that_wait_for_much_the_one_with_less_goes_first() {
         let mut ledger = Ledger::new(RULE);
-        let (a, b, c) = (ledger.open(), ledger.open(), ledger.open());
+        let (a, b, c) = (ledger.open(u64::MAX), ledger.open(u64::MAX), ledger.open(u64::MAX));
         assert!(ledger.take(c, 60, false));
         ledger.wait(a, 80, false, "a");
         ledger.wait(b, 50, false, "b");
@@ -310,7 +353,7 @@ mod tests {
     #[test]
     fn accounts_are_served_in_turn_however_many_of_one_wait() {
         let mut ledger = Ledger::new(Rule { total: 1, reserve: 0, weight: None });
-        let (a, b) = (ledger.open(), ledger.open());
+        let (a, b) = (ledger.open(u64::MAX), ledger.open(u64::MAX));
         assert!(ledger.take(a, 1, false));
         for _ in 0..5 {
             ledger.wait(a, 1, false, "a");
@@ -330,9 +373,29 @@ mod tests {
     }
 
     #[test]
+    fn one_with_a_quota_has_no_more_and_what_it_waits_for_holds_nobody_up() {
+        let mut ledger = Ledger::new(RULE);
+        let (a, b) = (ledger.open(20), ledger.open(u64::MAX));
+        assert_eq!((ledger.most(a), ledger.most(b)), (20, 80));
+        assert!(ledger.take(a, 20, false));
+        assert!(!ledger.take(a, 1, false));
+        assert!(ledger.take(a, 1, true), "small answers go out");
+        ledger.give_back(a, 1);
+        ledger.wait(a, 20, false, "a");
+        assert_eq!(ledger.held_by_quota().collect::<Vec<_>>(), [a]);
+        assert!(ledger.waits_longest(|_| 0).is_none(), "nobody has anything of it");
+        assert_eq!(fill(&mut ledger, b), 62, "as much as without the one that waits");
+        assert!(ledger.next_grant().is_none());
+        ledger.give_back(b, 62);
+        assert!(ledger.next_grant().is_none(), "there is enough, and its quota is used up");
+        ledger.give_back(a, 20);
+        assert_eq!(ledger.next_grant().unwrap().told, "a");
+    }
+
+    #[test]
     fn one_that_leaves_is_not_served() {
         let mut ledger = Ledger::new(Rule { total: 1, reserve: 0, weight: None });
-        let (a, b) = (ledger.open(), ledger.open());
+        let (a, b) = (ledger.open(u64::MAX), ledger.open(u64::MAX));
         assert!(ledger.take(a, 1, false));
         let number = ledger.wait(b, 1, false, "b");
         assert!(ledger.leave(b, number));

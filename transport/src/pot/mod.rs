@@ -87,6 +87,11 @@ struct State {
     /// When somebody was last held up, while the log says that somebody is.
     holds_up: Option<Instant>,
     refused: u64,
+    /// What one application may have; none without a quota.
+    quota: Option<u64>,
+    /// When the applications that the log says to be at their quota were last at it.
+    at_quota: HashMap<Tenant, Instant>,
+    reached_quota: u64,
 }
 
 /// How somebody who waits is told, and since when it waits.
@@ -105,6 +110,12 @@ pub struct PotFigures {
     pub waiters: u64,
     /// Counter: claims that did not wait and were refused.
     pub refused: u64,
+    /// What one application may have, where there is a quota.
+    pub quota: Option<u64>,
+    /// Gauge: applications that are at their quota.
+    pub at_quota: u64,
+    /// Counter: claims that went beyond a quota.
+    pub reached_quota: u64,
 }
 
 impl PotFigures {
@@ -116,6 +127,9 @@ impl PotFigures {
             largest: self.largest.max(other.largest),
             waiters: self.waiters + other.waiters,
             refused: self.refused + other.refused,
+            quota: self.quota.max(other.quota),
+            at_quota: self.at_quota + other.at_quota,
+            reached_quota: self.reached_quota + other.reached_quota,
         }
     }
 }
@@ -141,14 +155,25 @@ pub struct Holding {
 }
 
 /// The pot has nothing for this account now.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the share of {pot} is used up ({total} in all)")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct UsedUp {
     /// The name of the pot.
     pub pot: &'static str,
-    /// All that there is.
+    /// All that there is, or that the quota leaves.
     pub total: u64,
+    /// Whether it is the application's quota, and not what others hold.
+    pub is_quota: bool,
 }
+
+impl fmt::Display for UsedUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pot, total, is_quota } = self;
+        let limit = if *is_quota { "quota" } else { "share" };
+        write!(f, "the {limit} of {pot} is used up ({total} in all)")
+    }
+}
+
+impl std::error::Error for UsedUp {}
 
 impl Pot {
     /// A pot of `total`, at least 1, in which every account has a share: one alone may hold eight ninths of it.
@@ -174,8 +199,17 @@ impl Pot {
             movers: Movers::default(),
             holds_up: None,
             refused: 0,
+            quota: None,
+            at_quota: HashMap::new(),
+            reached_quota: 0,
         };
         Self { inner: Arc::new(Inner { name, state: Mutex::new(state) }) }
+    }
+
+    /// The same pot, before its first use, of which one application has no more than `quota`, where there is one.
+    pub fn with_quota(self, quota: Option<u64>) -> Self {
+        self.inner.state().quota = quota;
+        self
     }
 
     /// Whether it is a clone of `other`.
@@ -189,7 +223,8 @@ impl Pot {
         if let Some(key) = state.accounts.get(tenant).and_then(Weak::upgrade) {
             return Account { key };
         }
-        let slot = state.ledger.open();
+        let quota = state.quota.filter(|_| matches!(tenant, Tenant::App(_)));
+        let slot = state.ledger.open(quota.unwrap_or(u64::MAX));
         let key = Arc::new(AccountKey { pot: Arc::clone(&self.inner), tenant: tenant.clone(), slot });
         state.accounts.insert(tenant.clone(), Arc::downgrade(&key));
         state.tenants.insert(slot, tenant.clone());
@@ -220,6 +255,9 @@ impl Pot {
             largest: state.ledger.largest().map_or(0, |(_, held)| held),
             waiters: state.ledger.waiters() as u64,
             refused: state.refused,
+            quota: state.quota,
+            at_quota: state.at_quota.len() as u64,
+            reached_quota: state.reached_quota,
         }
     }
 
@@ -228,9 +266,9 @@ impl Pot {
     /// second.
     pub fn look(&self, now: Instant, floor: u64) -> usize {
         let mut state = self.inner.state();
-        let waited_for = state.ledger.waiters() > 0;
-        let evicted = state.movers.look(now, floor, waited_for);
         let longest = state.ledger.waits_longest(|(_, since)| *since);
+        let evicted = state.movers.look(now, floor, longest.is_some());
+        self.inner.look_at_quotas(&mut state, now);
         let held_up = longest.filter(|(_, since)| now.saturating_duration_since(*since) >= HELD_UP);
         if let Some(tenant) = held_up.and_then(|(slot, _)| state.tenants.get(&slot).cloned()) {
             self.inner.hold_up(&mut state, &tenant);
@@ -270,6 +308,33 @@ impl Inner {
             its = most,
             "{tenant} is held up: others use its share"
         );
+    }
+
+    /// Says once that an application is at its quota.
+    fn reach_quota(&self, state: &mut State, tenant: &Tenant) {
+        state.reached_quota += 1;
+        if state.at_quota.insert(tenant.clone(), Instant::now()).is_none() {
+            let quota = state.quota;
+            info!(pot = self.name, quota, "{tenant} has reached its quota (spark.sealed.quota.*)");
+        }
+    }
+
+    /// Who waits is still at its quota; who was not for a while is said to be so no more.
+    fn look_at_quotas(&self, state: &mut State, now: Instant) {
+        if state.at_quota.is_empty() {
+            return;
+        }
+        let State { ledger, tenants, at_quota, .. } = state;
+        for tenant in ledger.held_by_quota().filter_map(|slot| tenants.get(&slot)) {
+            at_quota.entry(tenant.clone()).and_modify(|last| *last = now);
+        }
+        at_quota.retain(|tenant, last| {
+            let is_at_it = now.saturating_duration_since(*last) < QUIET;
+            if !is_at_it {
+                info!(pot = self.name, "{tenant} is no longer at its quota");
+            }
+            is_at_it
+        });
     }
 
     /// Gives back, and serves those whose turn has come.
@@ -321,8 +386,19 @@ impl Account {
             return Ok(self.holding(amount));
         }
         state.refused += 1;
-        self.key.pot.hold_up(&mut state, &self.key.tenant);
-        Err(UsedUp { pot: name, total: state.ledger.rule().total })
+        let quota = state.quota.filter(|_| state.ledger.is_beyond_quota(self.key.slot, amount));
+        match quota {
+            Some(_) => self.key.pot.reach_quota(&mut state, &self.key.tenant),
+            None => self.key.pot.hold_up(&mut state, &self.key.tenant),
+        }
+        let total = quota.unwrap_or_else(|| state.ledger.rule().total);
+        Err(UsedUp { pot: name, total, is_quota: quota.is_some() })
+    }
+
+    /// Counts `amount` as held, whatever is left: it is there already.
+    pub fn hold(&self, amount: u64) -> Holding {
+        self.key.pot.state().ledger.hold(self.key.slot, amount);
+        self.holding(amount)
     }
 
     /// Whose it is.
@@ -339,10 +415,13 @@ impl Account {
     async fn claim(&self, amount: u64, urgent: bool) -> Holding {
         let wait = {
             let mut state = self.key.pot.state();
-            let amount = amount.min(state.ledger.rule().most());
+            let amount = amount.min(state.ledger.most(self.key.slot));
             if state.ledger.take(self.key.slot, amount, urgent) {
                 drop(state);
                 return self.holding(amount);
+            }
+            if !urgent && state.ledger.is_beyond_quota(self.key.slot, amount) {
+                self.key.pot.reach_quota(&mut state, &self.key.tenant);
             }
             let (told, telling) = oneshot::channel();
             let number = state.ledger.wait(self.key.slot, amount, urgent, (told, Instant::now()));
@@ -388,6 +467,12 @@ impl Holding {
     /// How much it is.
     pub fn amount(&self) -> u64 {
         self.amount
+    }
+
+    /// Holds what `other` holds, of the same account, beside its own.
+    pub fn join(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.account.key, &other.account.key) && other.mover.is_none());
+        self.amount += std::mem::take(&mut other.amount);
     }
 
     /// Counts it as held by `mover` from now on.

@@ -87,8 +87,52 @@ fn an_account_lasts_as_long_as_somebody_has_it() {
     let account = pot.account(&app("a"));
     let holding = account.try_take(5).unwrap();
     drop(account);
-    assert_eq!(pot.figures(), PotFigures { total: 100, used: 5, largest: 5, waiters: 0, refused: 0 });
+    assert_eq!(pot.figures(), PotFigures { total: 100, used: 5, largest: 5, ..PotFigures::default() });
     drop(holding);
     let state = pot.inner.state();
     assert!(state.accounts.is_empty() && state.tenants.is_empty());
+}
+
+#[tokio::test]
+async fn a_quota_holds_up_the_application_that_reaches_it_and_nobody_else() {
+    let pot = Pot::new("test", 1000).with_quota(Some(10));
+    let (a, b, own) = (pot.account(&app("a")), pot.account(&app("b")), pot.account(&Tenant::Own));
+    let first = a.take(10).await;
+    let refused = a.try_take(1).unwrap_err();
+    assert_eq!(
+        (refused.is_quota, refused.to_string().as_str()),
+        (true, "the quota of test is used up (10 in all)")
+    );
+    let mut waits = Box::pin(a.take(u64::MAX));
+    assert!(waits.as_mut().poll(&mut cx()).is_pending());
+    let figures = pot.figures();
+    assert_eq!(
+        (figures.quota, figures.at_quota, figures.reached_quota, figures.waiters),
+        (Some(10), 1, 2, 1)
+    );
+    // It evicts nobody, and is said to be at its quota as long as it waits.
+    let evicted = CancellationToken::new();
+    let others = [b.take(10).await.moved_by(&b.mover(&evicted)), own.take(800).await];
+    let start = Instant::now();
+    for seconds in [0, 10, 20] {
+        assert_eq!(pot.look(start + Duration::from_secs(seconds), 1000), 0);
+        assert_eq!(pot.figures().at_quota, 1);
+    }
+    drop(first);
+    assert_eq!(waits.await.amount(), 10, "a wish is cut to the quota");
+    pot.look(start + Duration::from_secs(40), 1000);
+    assert_eq!(pot.figures().at_quota, 0);
+    drop(others);
+}
+
+#[test]
+fn what_is_there_already_is_held_beyond_a_quota() {
+    let pot = Pot::of_turns("test", u64::MAX / 2).with_quota(Some(10));
+    let account = pot.account(&app("a"));
+    let mut held = account.hold(25);
+    assert!(account.try_take(1).unwrap_err().is_quota);
+    held.join(account.hold(5));
+    assert_eq!((held.amount(), pot.used()), (30, 30));
+    drop(held);
+    assert_eq!(account.try_take(10).unwrap().amount(), 10);
 }

@@ -36,6 +36,13 @@ impl Budget {
         }
     }
 
+    /// The same budget, before its first use, of which one application has no more than `quota` bytes: half of them of
+    /// either half.
+    pub fn with_quota(self, quota: Option<u64>) -> Self {
+        let half = quota.map(|quota| quota / 2);
+        Self { segments: self.segments.with_quota(half), requests: self.requests.with_quota(half) }
+    }
+
     /// Number of bytes that are handed out.
     pub fn in_use(&self) -> u64 {
         self.segments.used() + self.requests.used()
