@@ -43,6 +43,7 @@ const PLACES: [(&str, &str, &str); 30] = [
     ("src", "confined.rs", "takes an OnLane, but for the call that tries the kernel at start"),
     ("src", "disk/root.rs", "takes an OnLane"),
     ("src", "disk/purge.rs", "takes an OnLane"),
+    ("src", "disk/weigh.rs", "takes an OnLane"),
     ("src", "disk/remains/", "takes an OnLane"),
     ("src", "disk/volume.rs", "takes an OnLane"),
     ("src", "disk/files.rs", "takes an OnLane"),
