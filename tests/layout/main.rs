@@ -98,6 +98,7 @@ const SHOWN: &[&str] = &[
     "NotDone",
     "OutagePolicy",
     "Policy",
+    "QuotaConfig",
     "Receiver",
     "SaslSettings",
     "SecretDirectory",

@@ -29,7 +29,7 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Where they may stand, and why. A name that ends in a slash is a directory.
-const PLACES: [(&str, &str, &str); 30] = [
+const PLACES: [(&str, &str, &str); 31] = [
     ("transport/src", "lane.rs", "it is where threads that wait come from"),
     ("transport/src", "program.rs", "its threads move the pipes of a helper program, which has a deadline"),
     ("transport/src", "region/", "it looks at open descriptors, which waits for no path"),
