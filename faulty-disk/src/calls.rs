@@ -15,6 +15,7 @@ use fuser::{
 };
 
 use crate::faults::{Faults, Operation};
+use crate::record::{Record, Told};
 use crate::tree::Tree;
 
 /// Nothing is remembered by the kernel.
@@ -23,6 +24,7 @@ const NOW: Duration = Duration::ZERO;
 pub(crate) struct PassThrough {
     tree: Arc<Tree>,
     faults: Arc<Faults>,
+    record: Arc<Record>,
 }
 
 /// Judges a call, does it, and answers: with what `$good` makes of the result, or with the error.
@@ -40,8 +42,8 @@ macro_rules! pass {
 }
 
 impl PassThrough {
-    pub(crate) fn new(backing: &Path, faults: Arc<Faults>) -> Self {
-        Self { tree: Arc::new(Tree::new(backing)), faults }
+    pub(crate) fn new(backing: &Path, faults: Arc<Faults>, record: Arc<Record>) -> Self {
+        Self { tree: Arc::new(Tree::new(backing)), faults, record }
     }
 }
 
@@ -56,7 +58,7 @@ impl Filesystem for PassThrough {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, fh: Option<FileHandle>, reply: ReplyAttr) {
-        pass!(self, LookUp, reply, |tree| tree.attributes(ino, fh)?, |attr| reply.attr(&NOW, &attr));
+        pass!(self, Attributes, reply, |tree| tree.attributes(ino, fh)?, |attr| reply.attr(&NOW, &attr));
     }
 
     fn setattr(
@@ -239,20 +241,23 @@ impl Filesystem for PassThrough {
         reply: ReplyWrite,
     ) {
         let data = data.to_owned();
+        let record = Arc::clone(&self.record);
         pass!(
             self,
             Write,
             reply,
             |tree| {
                 tree.file(fh)?.write_all_at(&data, offset)?;
-                u32::try_from(data.len()).unwrap_or(u32::MAX)
+                let written = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                record.add(|| Told::Write { offset, bytes: data });
+                written
             },
             |written| reply.written(written)
         );
     }
 
     fn flush(&self, _: &Request, _ino: INodeNo, _fh: FileHandle, _lock: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+        pass!(self, Close, reply, |_tree| (), |()| reply.ok());
     }
 
     fn release(
@@ -270,7 +275,17 @@ impl Filesystem for PassThrough {
     }
 
     fn fsync(&self, _: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        pass!(self, Fsync, reply, |tree| tree.file(fh)?.sync_all()?, |()| reply.ok());
+        let record = Arc::clone(&self.record);
+        pass!(
+            self,
+            Fsync,
+            reply,
+            |tree| {
+                tree.file(fh)?.sync_all()?;
+                record.add(|| Told::Flush);
+            },
+            |()| reply.ok()
+        );
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {

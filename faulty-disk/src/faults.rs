@@ -8,8 +8,10 @@ use fuser::Errno;
 /// A kind of call.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Operation {
-    /// Finding a name, and looking at what it is.
+    /// Finding a name, and asking for the room on the disk.
     LookUp,
+    /// Looking at what a file is that was found or is open.
+    Attributes,
     /// Opening a file, and making one.
     Open,
     /// Reading of a file.
@@ -22,12 +24,23 @@ pub enum Operation {
     Unlink,
     /// Reading the names in a directory.
     ReadDir,
+    /// Closing a descriptor. The kernel tells whoever closes nothing of an error, but waits.
+    Close,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::LookUp, Self::Open, Self::Read, Self::Write, Self::Fsync, Self::Unlink, Self::ReadDir];
+    pub const ALL: [Self; 9] = [
+        Self::LookUp,
+        Self::Attributes,
+        Self::Open,
+        Self::Read,
+        Self::Write,
+        Self::Fsync,
+        Self::Unlink,
+        Self::ReadDir,
+        Self::Close,
+    ];
 }
 
 /// What becomes of a call.
@@ -49,6 +62,7 @@ pub(crate) struct Faults(Mutex<State>);
 struct State {
     faults: HashMap<Operation, Fault>,
     held: Vec<Call>,
+    met: HashMap<Operation, u64>,
 }
 
 impl Faults {
@@ -68,10 +82,18 @@ impl Faults {
         self.state().held.len()
     }
 
+    pub(crate) fn met(&self, operation: Operation) -> u64 {
+        self.state().met.get(&operation).copied().unwrap_or_default()
+    }
+
     /// Lets a call through, fails it, or holds it back.
     pub(crate) fn pass(&self, operation: Operation, call: impl FnOnce(Option<Errno>) + Send + 'static) {
         let mut state = self.state();
-        match state.faults.get(&operation).copied() {
+        let fault = state.faults.get(&operation).copied();
+        if fault.is_some() {
+            *state.met.entry(operation).or_default() += 1;
+        }
+        match fault {
             Some(Fault::Hangs) => state.held.push(Box::new(call)),
             fault => {
                 drop(state);

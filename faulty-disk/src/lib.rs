@@ -4,10 +4,15 @@
 //! ([`Fault::Hangs`]) or fails it ([`Fault::Fails`]) where a test has asked for that. A call that is held back waits in the
 //! kernel, as it would for a device that does not answer, until the fault is taken away.
 //!
+//! What is written to it can be written down, in order, with the places where whoever writes waits until it is on the disk
+//! ([`FaultyDisk::record`]): a loop device over one of its files is a disk whose writes can be replayed up to any point.
+//!
 //! Nothing is cached: each look-up, each look at attributes and each read comes here.
 
 mod calls;
+mod failure;
 mod faults;
+mod record;
 mod tree;
 
 use std::fmt;
@@ -18,26 +23,31 @@ use std::sync::Arc;
 use fuser::{BackgroundSession, Config, MountOption, SessionACL};
 
 use self::calls::PassThrough;
+pub use self::failure::Failure;
 use self::faults::Faults;
 pub use self::faults::{Fault, Operation};
+use self::record::Record;
+pub use self::record::Told;
 
 /// A mounted file system with faults. It is unmounted when it is dropped.
 pub struct FaultyDisk {
     at: PathBuf,
     faults: Arc<Faults>,
+    record: Arc<Record>,
     session: Option<BackgroundSession>,
 }
 
 impl FaultyDisk {
     /// Mounts at `at` what lies in `backing`. An error says what the machine lacks.
     pub fn mount(backing: &Path, at: &Path) -> Result<Self, String> {
-        let faults = Arc::<Faults>::default();
+        let (faults, record) = (Arc::<Faults>::default(), Arc::<Record>::default());
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("faulty".into()), MountOption::DefaultPermissions];
         config.acl = SessionACL::All;
-        let session = fuser::spawn_mount(PassThrough::new(backing, Arc::clone(&faults)), at, &config);
+        let calls = PassThrough::new(backing, Arc::clone(&faults), Arc::clone(&record));
+        let session = fuser::spawn_mount(calls, at, &config);
         let session = session.map_err(|error| format!("this machine mounts no FUSE: {error}"))?;
-        Ok(Self { at: at.to_owned(), faults, session: Some(session) })
+        Ok(Self { at: at.to_owned(), faults, record, session: Some(session) })
     }
 
     /// Where it is mounted.
@@ -58,6 +68,26 @@ impl FaultyDisk {
     /// Calls that are held back now.
     pub fn held(&self) -> usize {
         self.faults.held()
+    }
+
+    /// Calls of this kind that a fault has met so far.
+    pub fn met(&self, operation: Operation) -> u64 {
+        self.faults.met(operation)
+    }
+
+    /// Writes down what it is told to write, from now on.
+    pub fn record(&self) {
+        self.record.begin();
+    }
+
+    /// How much was written down so far.
+    pub fn recorded(&self) -> usize {
+        self.record.len()
+    }
+
+    /// Ends that, and gives what was written down.
+    pub fn take_record(&self) -> Vec<Told> {
+        self.record.take()
     }
 
     /// Takes it out of the tree of directories. Those who have something open there keep it.

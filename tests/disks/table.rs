@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use sealed_shuffle_faulty_disk::{Fault, Operation, remount, unmount};
+use sealed_shuffle_faulty_disk::{Failure, Operation, remount, unmount};
 
 use crate::machine::{App, Disks, First, Machine, timed};
 use crate::operations::{Outcome, fetch, finalize, push, register, register_as, remove};
@@ -19,86 +19,41 @@ const BAR: Duration = Duration::from_secs(2);
 
 const LEN: u64 = 5000;
 
-/// A fault, by the name that it has in the table.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Hangs(Operation),
-    Errors,
-    Full,
-    ReadOnly,
-    Unmounted,
+/// Whether calls only hang: such a disk is known as hung while they do, and tried again when they were given up.
+fn flaps(failure: Failure) -> bool {
+    matches!(failure, Failure::Hangs(Operation::Open | Operation::Read | Operation::Write | Operation::Close))
 }
 
-impl Kind {
-    const ALL: [Self; 11] = [
-        Self::Hangs(Operation::LookUp),
-        Self::Hangs(Operation::Open),
-        Self::Hangs(Operation::Read),
-        Self::Hangs(Operation::Write),
-        Self::Hangs(Operation::Fsync),
-        Self::Hangs(Operation::Unlink),
-        Self::Hangs(Operation::ReadDir),
-        Self::Errors,
-        Self::Full,
-        Self::ReadOnly,
-        Self::Unmounted,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Hangs(Operation::LookUp) => "look-up hangs",
-            Self::Hangs(Operation::Open) => "open hangs",
-            Self::Hangs(Operation::Read) => "read hangs",
-            Self::Hangs(Operation::Write) => "write hangs",
-            Self::Hangs(Operation::Fsync) => "fsync hangs",
-            Self::Hangs(Operation::Unlink) => "unlink hangs",
-            Self::Hangs(Operation::ReadDir) => "readdir hangs",
-            Self::Errors => "all calls fail with EIO",
-            Self::Full => "full",
-            Self::ReadOnly => "read-only",
-            Self::Unmounted => "unmounted",
-        }
+/// What the server finds out by itself, whatever is asked meanwhile.
+fn noticed(failure: Failure) -> Option<&'static str> {
+    match failure {
+        Failure::Hangs(Operation::LookUp | Operation::Attributes) => Some("hung"),
+        Failure::Errors => Some("failed"),
+        Failure::Full => Some("full"),
+        Failure::ReadOnly => Some("read-only"),
+        Failure::Unmounted => Some("missing"),
+        Failure::Hangs(_) => None,
     }
+}
 
-    /// Whether calls only hang: such a disk is known as hung while they do, and tried again when they were given up.
-    fn flaps(self) -> bool {
-        matches!(self, Self::Hangs(Operation::Open | Operation::Read | Operation::Write))
+fn disk(failure: Failure) -> First {
+    match failure {
+        Failure::Hangs(_) | Failure::Errors => First::Faulty,
+        Failure::Full | Failure::ReadOnly | Failure::Unmounted => First::Memory(4 << 20),
     }
+}
 
-    /// What the server finds out by itself, whatever is asked meanwhile.
-    fn noticed(self) -> Option<&'static str> {
-        match self {
-            Self::Hangs(Operation::LookUp) => Some("hung"),
-            Self::Errors => Some("failed"),
-            Self::Full => Some("full"),
-            Self::ReadOnly => Some("read-only"),
-            Self::Unmounted => Some("missing"),
-            Self::Hangs(_) => None,
+fn begin(failure: Failure, disks: &Disks) {
+    let first = disks.paths[0].as_path();
+    match failure {
+        Failure::Hangs(_) | Failure::Errors => failure.begin(disks.fault()),
+        // As much as fits.
+        Failure::Full => drop(fs::write(first.join("filler"), vec![1; 8 << 20])),
+        // What is open for writing keeps a file system from that.
+        Failure::ReadOnly => {
+            eventually("it is remounted", || remount(first, true).is_ok());
         }
-    }
-
-    fn disk(self) -> First {
-        match self {
-            Self::Hangs(_) | Self::Errors => First::Faulty,
-            Self::Full | Self::ReadOnly | Self::Unmounted => First::Memory(4 << 20),
-        }
-    }
-
-    fn begin(self, disks: &Disks) {
-        let first = disks.paths[0].as_path();
-        match self {
-            Self::Hangs(operation) => disks.fault().set(operation, Fault::Hangs),
-            Self::Errors => Operation::ALL.into_iter().for_each(|operation| {
-                disks.fault().set(operation, Fault::Fails(5));
-            }),
-            // As much as fits.
-            Self::Full => drop(fs::write(first.join("filler"), vec![1; 8 << 20])),
-            // What is open for writing keeps a file system from that.
-            Self::ReadOnly => {
-                eventually("it is remounted", || remount(first, true).is_ok());
-            }
-            Self::Unmounted => unmount(first),
-        }
+        Failure::Unmounted => unmount(first),
     }
 }
 
@@ -168,9 +123,9 @@ impl Healthy {
 }
 
 /// A row of the table; `None` where the machine cannot have this fault.
-fn row(kind: Kind) -> Option<String> {
-    let disks = Disks::make(kind.disk())?;
-    let fsync = matches!(kind, Kind::Hangs(Operation::Fsync));
+fn row(failure: Failure) -> Option<String> {
+    let disks = Disks::make(disk(failure))?;
+    let fsync = matches!(failure, Failure::Hangs(Operation::Fsync));
     let machine = Machine::on(disks, |config| {
         if let Some(merging) = &mut config.merging {
             merging.fsync = fsync;
@@ -186,16 +141,16 @@ fn row(kind: Kind) -> Option<String> {
     assert_eq!(fetch(&mut peer, &app, maps[0], LEN as usize), Outcome::Done);
     // One partition on the disk that will fail, and one on another.
     let mut reduces = vec![app.reduce_in(0, 0, 0), app.reduce_outside(0, 0, 0)];
-    if matches!(kind, Kind::ReadOnly) {
+    if matches!(failure, Failure::ReadOnly) {
         // A file that is open for writing would keep the file system from being remounted.
         reduces.remove(0);
     }
     reduces.iter().for_each(|reduce| assert_eq!(push(&mut peer, &app, 0, 0, *reduce), Outcome::Done));
-    if matches!(kind, Kind::Hangs(Operation::LookUp)) {
+    if matches!(failure, Failure::Hangs(Operation::LookUp)) {
         healthy.ask(&machine, "the control, without a fault", 1000);
     }
 
-    kind.begin(&machine.disks);
+    begin(failure, &machine.disks);
     std::thread::scope(|scope| {
         // What the disk is asked for meanwhile.
         for n in 0..12 {
@@ -209,10 +164,10 @@ fn row(kind: Kind) -> Option<String> {
                 drop(remove(&mut peer, app, &[app.map_in(0, 1000 + i64::from(n))]));
             });
         }
-        healthy.ask(&machine, kind.name(), 0);
+        healthy.ask(&machine, failure.name(), 0);
     });
     // All those requests may take less time than the server needs to look at its disks once.
-    if let Some(health) = kind.noticed() {
+    if let Some(health) = noticed(failure) {
         machine.becomes(health);
     }
     let mut peer = machine.peer(&app);
@@ -220,7 +175,7 @@ fn row(kind: Kind) -> Option<String> {
     let health = machine.health();
     let fetched = fetch(&mut peer, &app, maps[0], LEN as usize);
     let other = fetch(&mut again(), &app, maps[1], LEN as usize);
-    assert_eq!(other, Outcome::Done, "{}", kind.name());
+    assert_eq!(other, Outcome::Done, "{}", failure.name());
     let pushed = push(&mut again(), &app, 2, 0, app.reduce_in(0, 2, 0));
     let (registered, took) = timed(|| register_as(&mut again(), &app, "7"));
     assert!(took < Duration::from_secs(5), "Spark waits no longer: {took:?}");
@@ -230,18 +185,18 @@ fn row(kind: Kind) -> Option<String> {
         Ok(told) if reduces.len() == 1 && told == reduces => "-",
         Ok(told) if told.len() == reduces.len() => "all partitions",
         Ok(told) if told == reduces[1..] => "without its partitions",
-        other => panic!("{}: {other:?}", kind.name()),
+        other => panic!("{}: {other:?}", failure.name()),
     };
     let removed = match remove(&mut again(), &app, &maps) {
         Ok(2) => "all files",
         Ok(1) => "those of the others",
-        other => panic!("{}: {other:?}", kind.name()),
+        other => panic!("{}: {other:?}", failure.name()),
     };
     let ready = machine.ask("/readyz");
     assert_eq!(ready.0, 200, "{}", ready.1);
     Some(format!(
         "| {} | {health} | {} | {} | {} | {finalized} | {removed} |",
-        kind.name(),
+        failure.name(),
         word(&fetched),
         word(&pushed),
         word(&registered),
@@ -250,25 +205,25 @@ fn row(kind: Kind) -> Option<String> {
 
 /// What a row says at whatever moment it is asked. A disk that hangs in some calls only is known as hung while calls hang:
 /// when they were given up it is tried again, and a request in between does what it can.
-fn settled(kind: Kind, row: &str) -> Vec<&str> {
+fn settled(failure: Failure, row: &str) -> Vec<&str> {
     let columns: Vec<&str> = row.split('|').map(str::trim).collect();
     let of_the_moment = [2, 3, 4, 6];
-    let stays = |(n, column)| (!kind.flaps() || !of_the_moment.contains(&n)).then_some(column);
+    let stays = |(n, column)| (!flaps(failure) || !of_the_moment.contains(&n)).then_some(column);
     columns.into_iter().enumerate().filter_map(stays).collect()
 }
 
 #[test]
 fn one_faulty_disk_of_three_leaves_the_others_alone_and_does_what_the_table_says() {
     let only = std::env::var("SEALED_SHUFFLE_FAULT").ok();
-    let kinds =
-        Kind::ALL.into_iter().filter(|kind| only.as_ref().is_none_or(|only| kind.name().contains(&**only)));
+    let chosen = |failure: &Failure| only.as_ref().is_none_or(|only| failure.name().contains(&**only));
+    let failures = Failure::ALL.into_iter().filter(chosen);
     let mut skipped = 0;
     let mut rows = Vec::new();
-    for kind in kinds {
-        match row(kind) {
+    for failure in failures {
+        match row(failure) {
             Some(row) => {
                 println!("{row}");
-                rows.push((kind, row));
+                rows.push((failure, row));
             }
             None => skipped += 1,
         }
@@ -292,8 +247,8 @@ fn one_faulty_disk_of_three_leaves_the_others_alone_and_does_what_the_table_says
         .unwrap();
         return;
     }
-    for (kind, row) in rows {
-        let has = chapter.lines().any(|line| settled(kind, line) == settled(kind, &row));
+    for (failure, row) in rows {
+        let has = chapter.lines().any(|line| settled(failure, line) == settled(failure, &row));
         assert!(has, "docs/operate.md has not (UPDATE_DOCS=1 writes it):\n{row}");
     }
 }
