@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use rustix::fs::{CWD, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
-use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane};
+use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane, Resident};
 use sealed_shuffle_transport::pot::Tenant;
 use sealed_shuffle_transport::region::Identity;
 
@@ -64,6 +64,9 @@ pub(super) struct Root {
     mounts: usize,
 }
 
+/// A file that was opened, and what it was then.
+pub(super) type Opened = (Resident<OwnedFd>, Identity);
+
 /// What became of a disk since it was looked at last.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Watch {
@@ -102,8 +105,7 @@ impl Disk {
             .into_string()
             .map_err(|odd| RootError::NotUtf8 { path: PathBuf::from(odd) })?;
         let lane = Lane::shared(threads).with_patience(PATIENCE);
-        let (indexes, files) =
-            (IndexCache::new(0), Files::new(0, Duration::ZERO, Instant::now(), lane.clone()));
+        let (indexes, files) = (IndexCache::new(0), Files::new(0, Duration::ZERO, Instant::now()));
         let look = Look::Gone("it was not looked at yet".into());
         Ok(Self {
             configured: configured.trim_end_matches('/').to_owned(),
@@ -214,7 +216,8 @@ impl Disk {
         let taken_up = found.is_some();
         if let Some((path, root)) = found {
             self.path.get_or_init(|| path);
-            self.root.store(Some(Arc::new(root)));
+            // The last descriptor of what was unmounted takes its file system down, which waits for it.
+            drop(self.resident(self.root.swap(Some(Arc::new(root)))));
         }
         let mut watched = self.watched();
         if matches!(look, Look::There { took, .. } if took > SLOW_LOOK) {
@@ -364,10 +367,8 @@ impl Disk {
         }
     }
 
-    pub(super) fn open_file(&self, on: &OnLane, path: &str) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.call(|root| {
-            identified(root.confinement.open_file(on, root.handle.as_fd(), path, Links::Refused))
-        })
+    pub(super) fn open_file(&self, on: &OnLane, path: &str) -> Result<Opened, OpenFailure> {
+        self.opened(|root| root.confinement.open_file(on, root.handle.as_fd(), path, Links::Refused))
     }
 
     pub(super) fn identity(&self, on: &OnLane, path: &str) -> Result<Option<Identity>, OpenFailure> {
@@ -377,7 +378,7 @@ impl Disk {
     /// The user that a directory belongs to.
     pub(super) fn owner(&self, on: &OnLane, path: &str) -> Option<u32> {
         let open = self.open_directory(on, if path.is_empty() { "." } else { path }).ok()?;
-        rustix::fs::fstat(open).ok().map(|stat| stat.st_uid)
+        rustix::fs::fstat(&open).ok().map(|stat| stat.st_uid)
     }
 
     pub(super) fn create(
@@ -386,25 +387,27 @@ impl Disk {
         dir: &str,
         name: &str,
         mode: Mode,
-    ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.call(|root| identified(root.confinement.create(on, root.handle.as_fd(), dir, name, mode)))
+    ) -> Result<Opened, OpenFailure> {
+        self.opened(|root| root.confinement.create(on, root.handle.as_fd(), dir, name, mode))
     }
 
-    pub(super) fn open_for_writing(
-        &self,
-        on: &OnLane,
-        path: &str,
-    ) -> Result<(OwnedFd, Identity), OpenFailure> {
-        self.call(|root| identified(root.confinement.open_for_writing(on, root.handle.as_fd(), path)))
+    pub(super) fn open_for_writing(&self, on: &OnLane, path: &str) -> Result<Opened, OpenFailure> {
+        self.opened(|root| root.confinement.open_for_writing(on, root.handle.as_fd(), path))
     }
 
-    pub(super) fn open_directory(&self, on: &OnLane, path: &str) -> Result<OwnedFd, OpenFailure> {
-        self.call(|root| root.confinement.open_directory(on, root.handle.as_fd(), path))
+    pub(super) fn open_directory(&self, on: &OnLane, path: &str) -> Result<Resident<OwnedFd>, OpenFailure> {
+        let opened = self.call(|root| root.confinement.open_directory(on, root.handle.as_fd(), path))?;
+        Ok(self.resident(opened))
     }
 
     /// The same where no mount point beneath the root is crossed.
-    pub(super) fn open_directory_here(&self, on: &OnLane, path: &str) -> Result<OwnedFd, OpenFailure> {
-        self.call(|root| root.confinement.open_directory_here(on, root.handle.as_fd(), path))
+    pub(super) fn open_directory_here(
+        &self,
+        on: &OnLane,
+        path: &str,
+    ) -> Result<Resident<OwnedFd>, OpenFailure> {
+        let opened = self.call(|root| root.confinement.open_directory_here(on, root.handle.as_fd(), path))?;
+        Ok(self.resident(opened))
     }
 
     /// Removes the empty directory `name` from the directory `dir`.
@@ -418,6 +421,20 @@ impl Disk {
 
     pub(super) fn unlink(&self, on: &OnLane, dir: &str, name: &str) -> Result<(), OpenFailure> {
         self.call(|root| root.confinement.unlink(on, root.handle.as_fd(), dir, name))
+    }
+
+    /// Opens a file.
+    fn opened(
+        &self,
+        open: impl FnOnce(&Root) -> Result<(OwnedFd, Stat), OpenFailure>,
+    ) -> Result<Opened, OpenFailure> {
+        let (fd, stat) = self.call(open)?;
+        Ok((self.resident(fd), Identity::of(&stat)))
+    }
+
+    /// A descriptor, or what has some: it is closed where this disk may be waited for.
+    pub(super) fn resident<T: Send + 'static>(&self, opened: T) -> Resident<T> {
+        Resident::new(opened, self.lane.clone())
     }
 
     /// Does something with its handle, and remembers what the kernel says.
@@ -474,10 +491,6 @@ fn mounts(path: &Path) -> Result<usize, Errno> {
         }
     }
     Ok(mounts)
-}
-
-fn identified(opened: Result<(OwnedFd, Stat), OpenFailure>) -> Result<(OwnedFd, Identity), OpenFailure> {
-    opened.map(|(fd, stat)| (fd, Identity::of(&stat)))
 }
 
 /// What is left of `path` below `root`, by whole components.

@@ -5,17 +5,18 @@
 //! no deleted file pins a disk; what a [`Region`](sealed_shuffle_transport::region::Region) still holds closes with the region. Index files are among
 //! them where their offsets are not kept (`far_index`).
 
-use std::os::fd::OwnedFd;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{Identity, OpenFile, ShownPath};
 
 use super::bounded;
+use super::device::Opened;
 use crate::confined::OpenFailure;
 
 /// The cache of open files.
@@ -28,8 +29,6 @@ pub(super) struct Files {
     open: Arc<AtomicU64>,
     hits: AtomicU64,
     misses: AtomicU64,
-    /// Of the disk that they lie on.
-    lane: Lane,
 }
 
 #[derive(Debug)]
@@ -41,8 +40,8 @@ struct Kept {
 }
 
 impl Files {
-    /// Keeps at most `limit` files of the disk of `lane` open, none for longer than `idle` after its last use.
-    pub(super) fn new(limit: usize, idle: Duration, now: Instant, lane: Lane) -> Self {
+    /// Keeps at most `limit` files of a disk open, none for longer than `idle` after its last use.
+    pub(super) fn new(limit: usize, idle: Duration, now: Instant) -> Self {
         Self {
             cache: bounded::by_number(limit),
             idle,
@@ -50,7 +49,6 @@ impl Files {
             open: Arc::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
-            lane,
         }
     }
 
@@ -78,7 +76,7 @@ impl Files {
         app: &AppId,
         shown: impl FnOnce() -> ShownPath,
         now: Instant,
-        open: impl FnOnce() -> Result<(OwnedFd, Identity), OpenFailure>,
+        open: impl FnOnce() -> Result<Opened, OpenFailure>,
     ) -> Result<Arc<OpenFile>, OpenFailure> {
         if let Some(kept) = self.cache.get(path)
             && kept.file.identity() == seen
@@ -94,14 +92,14 @@ impl Files {
     pub(super) fn adopt(
         &self,
         path: &str,
-        (fd, identity): (OwnedFd, Identity),
+        (fd, identity): Opened,
         app: &AppId,
         shown: ShownPath,
         now: Instant,
     ) -> Arc<OpenFile> {
         let since_start = self.since_start(now);
         self.missed();
-        let file = Arc::new(OpenFile::new(fd, identity, shown, self.lane.clone(), self.open.clone()));
+        let file = Arc::new(OpenFile::new(fd, identity, shown, self.open.clone()));
         let last_use = AtomicU64::new(since_start);
         let kept = Kept { file: file.clone(), app: app.clone(), last_use };
         self.cache.insert(path.into(), Arc::new(kept));
@@ -129,10 +127,10 @@ impl Files {
     pub(super) fn sweep(&self, _: &OnLane, now: Instant) -> usize {
         let now = self.since_start(now);
         let idle = u64::try_from(self.idle.as_nanos()).unwrap_or(u64::MAX);
-        self.retain(|kept| {
+        bounded::take_out(&self.cache, |kept| {
             let unused = now.saturating_sub(kept.last_use.load(Ordering::Relaxed));
-            let linked = rustix::fs::fstat(kept.file.fd()).is_ok_and(|stat| stat.st_nlink > 0);
-            unused < idle && linked
+            let linked = || rustix::fs::fstat(kept.file.fd()).is_ok_and(|stat| stat.st_nlink > 0);
+            unused >= idle || !linked()
         })
     }
 
@@ -154,17 +152,16 @@ impl Files {
         self.misses.load(Ordering::Relaxed)
     }
 
-    fn retain(&self, keep: impl Fn(&Kept) -> bool) -> usize {
-        // Closing the last descriptor of a large deleted file takes time: not under the cache's lock.
-        let dropped = std::cell::RefCell::new(Vec::new());
+    fn retain(&self, keep: impl Fn(&Kept) -> bool) {
+        // Closing may take time: not under the cache's lock.
+        let dropped = RefCell::new(Vec::new());
         self.cache.retain(|_, kept| {
             let keep = keep(kept);
             if !keep {
-                dropped.borrow_mut().push(kept.clone());
+                dropped.borrow_mut().push(Arc::clone(kept));
             }
             keep
         });
-        dropped.into_inner().len()
     }
 
     fn since_start(&self, now: Instant) -> u64 {

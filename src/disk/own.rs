@@ -16,7 +16,6 @@
 //!
 //! `sealed_files` is the caller.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -29,7 +28,7 @@ use quick_cache::sync::Cache;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{OnLane, Resident};
 use sealed_shuffle_transport::region::{OpenFile, ShownPath};
 
 use super::bounded;
@@ -65,7 +64,7 @@ struct Inner {
 /// A descriptor that is kept for the next write.
 #[derive(Debug)]
 struct Kept {
-    fd: OwnedFd,
+    fd: Resident<OwnedFd>,
     disk: usize,
 }
 
@@ -140,9 +139,7 @@ impl OwnFiles {
     pub fn new(roots: Arc<Roots>, write_handles: usize, read_handles: usize, idle: Duration) -> Self {
         let writing = bounded::by_number(write_handles);
         let (number, now) = (roots.disks().len(), Instant::now());
-        let reading = roots.disks().iter().enumerate().map(|(n, disk)| {
-            Files::new(share_of_files(read_handles, number, n), idle, now, disk.lane().clone())
-        });
+        let reading = (0..number).map(|n| Files::new(share_of_files(read_handles, number, n), idle, now));
         let reading = reading.collect();
         let inner = Inner {
             roots,
@@ -275,17 +272,11 @@ impl OwnFiles {
     /// Closes files of one disk that were read and are idle or deleted, and those being written that were deleted: their
     /// next write fails. How many. Call it every few seconds.
     pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) -> usize {
-        // Closing the last descriptor of a large deleted file takes time: not under the cache's lock.
-        let deleted = RefCell::new(Vec::new());
-        self.inner.writing.retain(|_, kept| {
-            let is_linked =
-                kept.disk != disk || rustix::fs::fstat(&kept.fd).is_ok_and(|stat| stat.st_nlink > 0);
-            if !is_linked {
-                deleted.borrow_mut().push(Arc::clone(kept));
-            }
-            is_linked
-        });
-        deleted.into_inner().len() + self.inner.reading.get(disk).map_or(0, |files| files.sweep(on, now))
+        let is_deleted = |kept: &Kept| {
+            kept.disk == disk && !rustix::fs::fstat(&kept.fd).is_ok_and(|stat| stat.st_nlink > 0)
+        };
+        bounded::take_out(&self.inner.writing, is_deleted)
+            + self.inner.reading.get(disk).map_or(0, |files| files.sweep(on, now))
     }
 
     /// Closes what is open for reading of an application.

@@ -96,7 +96,7 @@ impl Roots {
         let number = self.map.disks.len();
         self.with_disks(|n, disk| {
             let indexes = IndexCache::new(share(index_bytes, number, n));
-            let files = Files::new(share_of_files(files, number, n), idle, now, disk.lane().clone());
+            let files = Files::new(share_of_files(files, number, n), idle, now);
             disk.with_caches(indexes, files)
         })
     }

@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
-use sealed_shuffle_transport::lane::{Lane, OnLane};
+use sealed_shuffle_transport::lane::{Lane, OnLane, Resident};
 use sealed_shuffle_transport::region::{Identity, OpenFile};
 
 use super::executors::Registration;
@@ -112,7 +112,7 @@ enum Step {
 #[derive(Debug)]
 struct ReadIndex {
     known: Known,
-    file: OwnedFd,
+    file: Resident<OwnedFd>,
     identity: Identity,
 }
 

@@ -14,14 +14,18 @@
 //!
 //! A lane that is shut ([`Lane::shut`]) takes no work, and who waits for it is told at once why ([`LaneError::Shut`]).
 //!
+//! What must not be dropped elsewhere, a descriptor above all, is a [`Resident`] of its lane.
+//!
 //! The threads are those of tokio's blocking pool. It must have room for [`Lane::most_threads`] of all lanes.
 //!
 //! | module | knows |
 //! |---|---|
 //! | `calls` | what runs, since when, and what was given up |
+//! | `resident` | what is dropped on a lane |
 //! | `trouble` | what the kernel said to calls of a disk |
 
 mod calls;
+mod resident;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -39,6 +43,8 @@ use tokio::task::JoinError;
 
 pub use self::calls::CallFigures;
 use self::calls::{Call, Calls};
+pub use self::resident::Resident;
+use self::resident::{Here, Leaving};
 use self::trouble::Trouble;
 pub use self::trouble::TroubleFigures;
 use crate::pot::{Pot, Tenant};
@@ -54,6 +60,7 @@ struct Inner {
     patience: Option<Duration>,
     calls: Calls,
     trouble: Trouble,
+    leaving: Leaving,
     /// Why it takes no work, while it takes none.
     shut: watch::Sender<Option<Arc<str>>>,
 }
@@ -106,8 +113,8 @@ impl Lane {
 
     fn of(places: Pot, patience: Option<Duration>) -> Self {
         let calls = Calls::new(places.total());
-        let (shut, trouble) = (watch::Sender::new(None), Trouble::default());
-        Self { inner: Arc::new(Inner { places, patience, calls, trouble, shut }) }
+        let (shut, trouble, leaving) = (watch::Sender::new(None), Trouble::default(), Leaving::default());
+        Self { inner: Arc::new(Inner { places, patience, calls, trouble, leaving, shut }) }
     }
 
     /// The places, for metrics.
@@ -162,17 +169,7 @@ impl Lane {
             let inner = Arc::clone(&self.inner);
             let ended = Ended { call: inner.calls.begin(place), inner };
             started.store(ended.call.number(), Ordering::Relaxed);
-            let work = move || {
-                let on = OnLane {
-                    call: Some((Arc::clone(&ended.inner), Arc::clone(&ended.call))),
-                    _of_this_thread: PhantomData,
-                };
-                let done = work(&on);
-                // Before anybody hears of it, so that its place is free by then.
-                drop(ended);
-                done
-            };
-            Ok(tokio::task::spawn_blocking(work).await?)
+            Ok(tokio::task::spawn_blocking(move || ended.run(work)).await?)
         };
         let mut shut = self.inner.shut.subscribe();
         tokio::select! {
@@ -212,6 +209,29 @@ impl Lane {
         let Ok(runtime) = Handle::try_current() else { return };
         let lane = self.clone();
         drop(runtime.spawn(async move { lane.run(work).await }));
+    }
+
+    /// Drops something where the disk of this lane may be waited for.
+    fn drop_here(&self, leaver: impl Send + 'static) {
+        let runtime = match Handle::try_current() {
+            Ok(runtime) if !Here::is(&self.inner) => runtime,
+            _ => return drop(leaver),
+        };
+        if !self.inner.leaving.add(Box::new(leaver)) {
+            return;
+        }
+        let inner = Arc::clone(&self.inner);
+        // Not by `run`: a lane that is shut closes its files all the same.
+        drop(runtime.spawn(async move {
+            let place = inner.places.account(&Tenant::Own).take(1).await;
+            let ended = Ended { call: inner.calls.begin(place), inner: Arc::clone(&inner) };
+            tokio::task::spawn_blocking(move || ended.run(|on| inner.leaving.drop_all(on)))
+        }));
+    }
+
+    /// What waits to be dropped on it.
+    pub fn leaving(&self) -> usize {
+        self.inner.leaving.len()
     }
 
     /// Takes no work from now on; `why` is for all who wait. What runs goes on, and nobody waits for it any more.
@@ -267,6 +287,19 @@ impl fmt::Debug for Lane {
 struct Ended {
     call: Arc<Call>,
     inner: Arc<Inner>,
+}
+
+impl Ended {
+    /// Does work on the thread at hand, which is the lane's.
+    fn run<T>(self, work: impl FnOnce(&OnLane) -> T) -> T {
+        let here = Here::of(&self.inner);
+        let call = Some((Arc::clone(&self.inner), Arc::clone(&self.call)));
+        let done = work(&OnLane { call, _of_this_thread: PhantomData });
+        drop(here);
+        // Before anybody hears of it, so that its place is free by then.
+        drop(self);
+        done
+    }
 }
 
 impl Drop for Ended {

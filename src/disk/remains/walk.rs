@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Stat};
 use rustix::io::Errno;
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{OnLane, Resident};
 use sealed_shuffle_transport::region::ShownPath;
 
 use super::names::{is_block_dir, is_block_file, is_served, is_sub_dir};
@@ -119,7 +119,7 @@ pub struct Walk {
 
 #[derive(Debug)]
 struct Begun {
-    dir: OwnedFd,
+    dir: Resident<OwnedFd>,
     device: u64,
     waiting: Vec<CString>,
     sub: Option<Sub>,
@@ -128,7 +128,7 @@ struct Begun {
 #[derive(Debug)]
 struct Sub {
     name: CString,
-    entries: Dir,
+    entries: Resident<Dir>,
     kept: u64,
     /// Walks through it so far.
     rounds: u32,
@@ -189,7 +189,7 @@ impl Walk {
             if begun.sub.is_none() {
                 let Some(name) = begun.waiting.pop() else { return self.finish(on, disk) };
                 left -= 1;
-                begun.sub = open_sub(on, begun, name, &mut self.tally)?;
+                begun.sub = open_sub(on, disk, begun, name, &mut self.tally)?;
                 continue;
             }
             let Some(sub) = &mut begun.sub else { continue };
@@ -277,6 +277,7 @@ impl Walk {
 /// Opens a sub-directory; `None` where it is none that Spark made.
 fn open_sub(
     on: &OnLane,
+    disk: &Disk,
     begun: &Begun,
     name: CString,
     tally: &mut Tally,
@@ -297,7 +298,7 @@ fn open_sub(
         tally.keep(&name);
         return Ok(None);
     }
-    Ok(Some(Sub { name, entries: Dir::new(opened)?, kept: 0, rounds: 0 }))
+    Ok(Some(Sub { name, entries: disk.resident(Dir::new(opened)?), kept: 0, rounds: 0 }))
 }
 
 fn visit(sub: &mut Sub, name: &CStr, purpose: Purpose, tally: &mut Tally) -> Result<(), OpenFailure> {

@@ -34,6 +34,17 @@ impl Fixture {
     pub(super) fn with(limits: DiskLimits, confinement: Option<Confinement>) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let root = temp.path().canonicalize().unwrap().join("root");
+        fs::create_dir(&root).unwrap();
+        Self::beneath(root, temp, limits, confinement)
+    }
+
+    /// The same beneath a root that is there, in `temp`.
+    pub(super) fn beneath(
+        root: PathBuf,
+        temp: TempDir,
+        limits: DiskLimits,
+        confinement: Option<Confinement>,
+    ) -> Self {
         let dir = root.join("spark-1/blockmgr-1");
         fs::create_dir_all(&dir).unwrap();
         let roots = Roots::open([&root]).unwrap();

@@ -3,6 +3,7 @@
 mod bounded;
 mod far_index;
 mod fixture;
+mod hanging;
 mod hostile;
 mod leaving;
 mod lookup;

@@ -174,3 +174,84 @@ fn errors_of_the_device_count_until_a_byte_moves() {
     lane.failed(Errno::ROFS);
     assert!(lane.trouble().no_space.is_some() && lane.trouble().read_only.is_some());
 }
+
+/// Waits when it is dropped, until it may end; says where it was dropped.
+struct Closing {
+    may: std::sync::mpsc::Receiver<()>,
+    dropped: std::sync::mpsc::Sender<std::thread::ThreadId>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        // It ends as well when nobody can say so any more.
+        self.may.recv().ok();
+        self.dropped.send(std::thread::current().id()).ok();
+    }
+}
+
+/// One of a lane, with the means to let it end, and to hear of it.
+fn closing(
+    lane: &Lane,
+) -> (Resident<Closing>, std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<std::thread::ThreadId>) {
+    let (let_end, may) = std::sync::mpsc::channel();
+    let (dropped, heard) = std::sync::mpsc::channel();
+    (Resident::new(Closing { may, dropped }, lane.clone()), let_end, heard)
+}
+
+#[tokio::test]
+async fn what_is_of_a_lane_is_dropped_there_and_nobody_waits_for_it() {
+    let here = std::thread::current().id();
+    let (lane, other) = (Lane::new(2), Lane::new(2));
+    let (first, let_first_end, first_dropped) = closing(&lane);
+    let (second, let_second_end, second_dropped) = closing(&lane);
+    // Were it dropped here, this would never end.
+    drop(first);
+    // Nor does another lane wait for it.
+    other.run(move |_| drop(second)).await.unwrap();
+    assert!(first_dropped.try_recv().is_err() && second_dropped.try_recv().is_err());
+    // One thread at a time: a disk whose closes hang keeps its other places.
+    tokio::task::yield_now().await;
+    assert_eq!(lane.run(|_| 7).await.unwrap(), 7);
+    assert_eq!(lane.leaving(), 1);
+    let_first_end.send(()).unwrap();
+    let_second_end.send(()).unwrap();
+    let heard = tokio::task::spawn_blocking(move || (first_dropped.recv(), second_dropped.recv()));
+    let (first, second) = heard.await.unwrap();
+    assert!(first.unwrap() != here && second.unwrap() != here);
+}
+
+#[tokio::test]
+async fn what_is_dropped_on_its_own_lane_is_dropped_at_once() {
+    let lane = Lane::new(1);
+    let (resident, let_end, dropped) = closing(&lane);
+    let_end.send(()).unwrap();
+    let ran = lane.run(move |_| {
+        drop(resident);
+        (std::thread::current().id(), dropped.try_recv().unwrap())
+    });
+    let (thread, dropped) = ran.await.unwrap();
+    assert_eq!(thread, dropped);
+}
+
+#[tokio::test]
+async fn lane_that_is_shut_closes_what_it_has() {
+    let lane = Lane::new(1);
+    let (resident, let_end, dropped) = closing(&lane);
+    lane.shut("gone");
+    let_end.send(()).unwrap();
+    drop(resident);
+    tokio::task::spawn_blocking(move || dropped.recv()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn closing_that_hangs_is_a_call_that_does_not_come_back() {
+    let lane = Lane::new(2).with_patience(Duration::from_millis(10));
+    let (resident, let_end, _dropped) = closing(&lane);
+    drop(resident);
+    while lane.calls(Instant::now()).overdue.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    lane.give_up_overdue(Instant::now());
+    assert_eq!(lane.calls(Instant::now()).given_up, 1);
+    let_end.send(()).unwrap();
+}

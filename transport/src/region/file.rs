@@ -8,26 +8,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Stat, Statx, StatxFlags};
 use sealed_shuffle_protocol::shown::Shown;
 
-use crate::lane::Lane;
+use crate::lane::{Lane, Resident};
 
 /// A regular file, open for reading.
 #[derive(Debug)]
 pub struct OpenFile {
-    fd: OwnedFd,
+    fd: Resident<OwnedFd>,
     identity: Identity,
     path: ShownPath,
     /// The file system does not answer `RWF_NOWAIT`.
     pub(crate) never_now: AtomicBool,
-    lane: Lane,
     open: Arc<AtomicU64>,
 }
 
 impl OpenFile {
-    /// The file behind `fd`, which was `identity` when it was opened. Who must wait for its bytes does so on `lane`, and
+    /// The file behind `fd`, which was `identity` when it was opened. Who must wait for its bytes does so on its lane, and
     /// `open` counts it for as long as it lives.
-    pub fn new(fd: OwnedFd, identity: Identity, path: ShownPath, lane: Lane, open: Arc<AtomicU64>) -> Self {
+    pub fn new(fd: Resident<OwnedFd>, identity: Identity, path: ShownPath, open: Arc<AtomicU64>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
-        Self { fd, identity, path, never_now: AtomicBool::new(false), lane, open }
+        Self { fd, identity, path, never_now: AtomicBool::new(false), open }
     }
 
     /// Opens the regular file at `path`.
@@ -35,7 +34,8 @@ impl OpenFile {
     pub(crate) fn open(path: &std::path::Path) -> Self {
         let fd = OwnedFd::from(std::fs::File::open(path).unwrap());
         let identity = Identity::of(&rustix::fs::fstat(&fd).unwrap());
-        Self::new(fd, identity, ShownPath::new(path.to_str().unwrap()), Lane::new(1), Arc::default())
+        let fd = Resident::new(fd, Lane::new(1));
+        Self::new(fd, identity, ShownPath::new(path.to_str().unwrap()), Arc::default())
     }
 
     /// What it was when it was opened.
@@ -50,7 +50,7 @@ impl OpenFile {
 
     /// The lane of the disk that it lies on.
     pub fn lane(&self) -> &Lane {
-        &self.lane
+        self.fd.lane()
     }
 
     /// Whether it is known to be the file that was opened, unchanged and with as many names. It is not where somebody
@@ -68,7 +68,7 @@ impl OpenFile {
     /// What the kernel knows of it by itself.
     fn look(&self) -> Option<Statx> {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        rustix::fs::statx(&self.fd, c"", flags, StatxFlags::BASIC_STATS).ok()
+        rustix::fs::statx(self.fd(), c"", flags, LOOKED_AT).ok()
     }
 
     /// The descriptor, for positional reads only.
@@ -76,6 +76,15 @@ impl OpenFile {
         self.fd.as_fd()
     }
 }
+
+/// What an [`Identity`] is made of. Not the time of the last access: after a read the kernel asks a file system in user space for
+/// that, whatever the flags say, and waits.
+const LOOKED_AT: StatxFlags = StatxFlags::TYPE
+    .union(StatxFlags::INO)
+    .union(StatxFlags::NLINK)
+    .union(StatxFlags::SIZE)
+    .union(StatxFlags::MTIME)
+    .union(StatxFlags::CTIME);
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
@@ -112,7 +121,7 @@ impl Identity {
 
     /// The same from what the kernel says of an open file; `None` where it does not say all of it.
     fn of_statx(stat: &Statx) -> Option<Self> {
-        StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BASIC_STATS).then(|| Self {
+        StatxFlags::from_bits_retain(stat.stx_mask).contains(LOOKED_AT).then(|| Self {
             device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
             inode: stat.stx_ino,
             links: u64::from(stat.stx_nlink),
