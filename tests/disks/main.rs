@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod appearing;
+mod housekeeping;
 mod hung;
 mod machine;
 mod operations;
