@@ -10,6 +10,8 @@ mod keys;
 mod killing;
 mod mounts;
 mod place;
+mod power;
 mod random;
 mod tampering;
+mod versions;
 mod watch;

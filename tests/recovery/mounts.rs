@@ -49,6 +49,26 @@ impl Mount {
         Ok(Self { at: at.to_owned(), frozen: false, _image: Some(image) })
     }
 
+    /// An image with a file system, on a loop device of its own.
+    pub(crate) fn of_image(image: &Path, at: &Path) -> Result<Self, String> {
+        fs::create_dir_all(at).unwrap();
+        run("mount", &["-o", "loop", text(image), text(at)])?;
+        Ok(Self { at: at.to_owned(), frozen: false, _image: None })
+    }
+
+    /// Makes a file system on an image, all of it now: the kernel does not go on with it later.
+    pub(crate) fn format(image: &Path) -> Result<(), String> {
+        let now = "lazy_itable_init=0,lazy_journal_init=0,nodiscard";
+        run("mkfs.ext4", &["-q", "-F", "-E", now, text(image)])
+    }
+
+    /// Takes it away; whoever has something open there makes it fail.
+    pub(crate) fn unmount(self) -> Result<(), String> {
+        let at = self.at.clone();
+        std::mem::forget(self);
+        run("umount", &[text(&at)])
+    }
+
     /// Nothing is written from here on.
     pub(crate) fn freeze(&mut self) {
         run("fsfreeze", &["-f", text(&self.at)]).unwrap();

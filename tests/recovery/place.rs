@@ -46,29 +46,59 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Directories of a node.
 pub(crate) struct Place {
-    dir: TempDir,
+    dir: PathBuf,
+    _temp: Option<TempDir>,
     /// The one that servers use, which another place may share.
     key_file: PathBuf,
     /// Whether keys come from the file.
     has_key_file: bool,
+    /// Whether executors name their directories relative to where the server runs, which is here.
+    is_relative: bool,
+    program: PathBuf,
 }
 
 impl Place {
     /// With an executor's directories and one block of it.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let key_file = dir.path().join("state/keys");
-        let place = Self { dir, key_file, has_key_file: true };
+        let temp = tempfile::tempdir().unwrap();
+        let place = Self::at(temp.path());
+        place.make();
+        Self { _temp: Some(temp), ..place }
+    }
+
+    /// Makes what executors make.
+    pub(crate) fn make(&self) {
         for app in [APP, OTHER_APP] {
             for sub_dir in 0..SUB_DIRS {
-                fs::create_dir_all(place.merge_dir(app).join(format!("{sub_dir:02x}"))).unwrap();
+                fs::create_dir_all(self.merge_dir(app).join(format!("{sub_dir:02x}"))).unwrap();
             }
             let sub_dir = Placement::of(PLAIN_BLOCK, 1, SUB_DIRS).unwrap().sub_dir();
-            let block = place.executor_dir(app).join(sub_dir);
+            let block = self.executor_dir(app).join(sub_dir);
             fs::create_dir_all(&block).unwrap();
             fs::write(block.join(PLAIN_BLOCK), PLAIN).unwrap();
         }
-        place
+    }
+
+    /// What lies in `dir`, or is to.
+    pub(crate) fn at(dir: &Path) -> Self {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_sealed-shuffle"));
+        let (dir, key_file) = (dir.to_owned(), dir.join("state/keys"));
+        Self { dir, _temp: None, key_file, has_key_file: true, is_relative: false, program }
+    }
+
+    /// Executors name directories in a way that is right wherever this place lies.
+    pub(crate) fn relative(self) -> Self {
+        Self { is_relative: true, ..self }
+    }
+
+    /// Another program serves.
+    pub(crate) fn served_by(self, program: &Path) -> Self {
+        Self { program: program.to_owned(), ..self }
+    }
+
+    /// Where everything lies.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Keys come from elsewhere.
@@ -82,11 +112,11 @@ impl Place {
     }
 
     fn root(&self) -> PathBuf {
-        self.dir.path().join("root")
+        self.dir.join("root")
     }
 
     pub(crate) fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+        self.dir.join("state")
     }
 
     pub(crate) fn key_file(&self) -> &Path {
@@ -95,7 +125,7 @@ impl Place {
 
     /// What all servers here have logged.
     pub(crate) fn log(&self) -> PathBuf {
-        self.dir.path().join("log")
+        self.dir.join("log")
     }
 
     /// As YARN lays it out.
@@ -117,7 +147,8 @@ impl Place {
     }
 
     fn command(&self, conf: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
+        let mut command = Command::new(&self.program);
+        command.current_dir(&self.dir);
         command.env_clear().stdin(Stdio::null()).args(["serve", "--bind", "127.0.0.1", "--port", "0"]);
         for conf in self.conf().iter().map(String::as_str).chain(conf.iter().copied()) {
             command.args(["--conf", conf]);
@@ -130,7 +161,7 @@ impl Place {
         let own = [
             format!("spark.local.dir={}", self.root().display()),
             format!("spark.sealed.state.dir={}", self.state().display()),
-            format!("spark.sealed.handover.socket={}", self.dir.path().join("socket").display()),
+            format!("spark.sealed.handover.socket={}", self.dir.join("socket").display()),
             "spark.shuffle.push.server.minChunkSizeInMergedShuffleFile=2k".to_owned(),
             MERGER.to_owned(),
         ];
@@ -217,7 +248,7 @@ impl Place {
     }
 
     fn tell<const N: usize>(&self, all: [String; N]) {
-        let mut socket = UnixStream::connect(self.dir.path().join("socket")).unwrap();
+        let mut socket = UnixStream::connect(self.dir.join("socket")).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut answers = BufReader::new(socket.try_clone().unwrap()).lines();
         let mut lines = vec!["sealed-shuffle-handover 1".to_owned()];
@@ -255,6 +286,10 @@ impl Place {
     ) -> impl Future<Output = Result<(), ClientError>> + use<> {
         let executor = ExecutorId::new(executor);
         let dir = self.executor_dir(to.client.app().as_str());
+        let dir = match self.is_relative {
+            true => dir.strip_prefix(&self.dir).unwrap().to_owned(),
+            false => dir,
+        };
         let info = ExecutorShuffleInfo {
             local_dirs: Strings::try_from_iter([dir.to_str().unwrap()]).unwrap(),
             sub_dirs_per_local_dir: SUB_DIRS,
