@@ -15,6 +15,17 @@ public final class Ebm {
     return String.valueOf(SparkEnv.get().blockManager().blockManagerId());
   }
 
+  /** The id of the newest shuffle. */
+  public static int newest() {
+    int newest = -1;
+    MapOutputTrackerMaster tracker = (MapOutputTrackerMaster) SparkEnv.get().mapOutputTracker();
+    scala.collection.Iterator<?> ids = tracker.shuffleStatuses().keysIterator();
+    while (ids.hasNext()) {
+      newest = Math.max(newest, (Integer) ids.next());
+    }
+    return newest;
+  }
+
   /** One line a map output of a shuffle: map id and location. */
   public static String maps(int shuffle) {
     StringBuilder out = new StringBuilder();

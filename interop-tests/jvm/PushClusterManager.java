@@ -13,15 +13,17 @@ import scala.collection.immutable.Nil$;
 import scala.runtime.BoxedUnit;
 
 /**
- * A cluster in this JVM whose driver names mergers, which of Spark's own backends only YARN's does. The master is
- * localpush[WORKERS,CORES,MEMORY in MiB]; spark.interop.mergers lists HOST:PORT, comma-separated.
+ * A cluster whose driver names mergers, which of Spark's own backends only YARN's does. The master is
+ * localpush[WORKERS,CORES,MEMORY in MiB], for a cluster in this JVM, or localpush:spark://HOST:PORT, for a standalone one;
+ * spark.interop.mergers lists HOST:PORT, comma-separated.
  */
 public final class PushClusterManager implements ExternalClusterManager {
   private static final String SCHEME = "localpush[";
+  private static final String STANDALONE = "localpush:";
 
   @Override
   public boolean canCreate(String master) {
-    return master.startsWith(SCHEME);
+    return master.startsWith(SCHEME) || master.startsWith(STANDALONE);
   }
 
   @Override
@@ -31,6 +33,10 @@ public final class PushClusterManager implements ExternalClusterManager {
 
   @Override
   public SchedulerBackend createSchedulerBackend(SparkContext context, String master, TaskScheduler scheduler) {
+    if (master.startsWith(STANDALONE)) {
+      String[] masters = {master.substring(STANDALONE.length())};
+      return new Backend((TaskSchedulerImpl) scheduler, context, masters);
+    }
     String[] numbers = master.substring(SCHEME.length(), master.length() - 1).split(",");
     LocalSparkCluster cluster =
         LocalSparkCluster.apply(

@@ -9,6 +9,8 @@ import time
 from pyspark import SparkConf
 
 CANARY = "CANARY-thrush-in-the-hedge-"
+# Job groups of waves begin so.
+WAVE = "wave "
 
 
 def options_and_conf(name, event_log=False):
@@ -42,3 +44,58 @@ def wait_for_executors(sc):
 
 def say(word, result):
     print(word + " " + json.dumps(result), flush=True)
+
+
+class EventLog:
+    """What was done more than once, in all stages, and what failed; read on where the last summary ended."""
+
+    def __init__(self, directory, maps):
+        # Opened once: it is renamed at the end.
+        (path,) = [path for path in glob.glob(directory + "/*") if os.path.isfile(path)]
+        self.file = open(path, errors="replace")
+        self.maps = maps
+        self.begun = ""
+        self.first = None
+        # By number: the wave of a job and of a stage, those that have ended, those that took a block twice.
+        self.of_job, self.of_stage, self.ended, self.twice = {}, {}, set(), set()
+        self.counts = dict.fromkeys(["again", "resubmitted", "fetch_failures", "failures", "lost"], 0)
+
+    def summary(self):
+        *lines, self.begun = (self.begun + self.file.read()).split("\n")
+        for line in lines:
+            self.take(json.loads(line))
+        counts = dict(self.counts)
+        counts["resubmitted"] -= self.maps
+        return counts
+
+    def take(self, event):
+        kind, counts = event["Event"], self.counts
+        if kind == "SparkListenerJobStart":
+            group = event["Properties"].get("spark.jobGroup.id", "")
+            if group.startswith(WAVE):
+                wave = int(group.removeprefix(WAVE))
+                self.of_job[event["Job ID"]] = wave
+                self.of_stage.update(dict.fromkeys(event["Stage IDs"], wave))
+        elif kind == "SparkListenerJobEnd":
+            if event["Job ID"] in self.of_job:
+                self.ended.add(self.of_job[event["Job ID"]])
+        elif kind == "SparkListenerStageSubmitted":
+            info = event["Stage Info"]
+            counts["again"] += info["Stage Attempt ID"] > 0
+            if self.first is None and info["Number of Tasks"] == self.maps:
+                self.first = info["Stage ID"]
+        elif kind == "SparkListenerTaskEnd":
+            reason = event["Task End Reason"]["Reason"]
+            counts["fetch_failures"] += reason == "FetchFailed"
+            counts["failures"] += reason != "Success"
+            counts["resubmitted"] += reason == "Success" and event["Stage ID"] == self.first
+            if fallbacks(event) > 1 and event["Stage ID"] in self.of_stage:
+                self.twice.add(self.of_stage[event["Stage ID"]])
+        elif kind == "SparkListenerExecutorRemoved":
+            counts["lost"] += 1
+
+
+def fallbacks(task_end):
+    """How often a task took original blocks in the place of merged ones."""
+    read = (task_end.get("Task Metrics") or {}).get("Shuffle Read Metrics", {})
+    return read.get("Push Based Shuffle", {}).get("Merged Fetch Fallback Count", 0)

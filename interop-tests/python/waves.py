@@ -28,7 +28,6 @@ blocks twice (PushBasedFetchHelper and TransportClient, Spark 4.3.0; SPARK-45134
 the service is. Such a task counts two fallbacks, where it reads one merged block and could have one.
 """
 
-import glob
 import hashlib
 import json
 import os
@@ -36,7 +35,7 @@ import sys
 import threading
 import time
 
-from driver import CANARY, options_and_conf, say, wait_for_executors
+from driver import CANARY, WAVE, EventLog, options_and_conf, say, wait_for_executors
 from pyspark import SparkContext
 
 MAPS = 8
@@ -45,8 +44,6 @@ ROWS = 40000
 EXECUTORS = 2
 # Larger than what is pushed (spark.shuffle.push.maxBlockSizeToPush), so that it is read from the executor that wrote it.
 UNPUSHED = 2 << 20
-# Job groups of waves begin so.
-WAVE = "wave "
 
 
 def main():
@@ -58,7 +55,7 @@ def main():
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
     shuffled = sc.parallelize(range(ROWS), MAPS).map(lambda n: (n % 499, CANARY + str(n))).groupByKey(REDUCES)
-    log, results = EventLog(options["event_log"]), []
+    log, results = EventLog(options["event_log"], MAPS), []
 
     def so_far():
         counts = log.summary()
@@ -106,60 +103,6 @@ def wave(shuffled):
 
 def hash_of(values):
     return hashlib.sha256("\n".join(sorted(values)).encode()).hexdigest()
-
-
-class EventLog:
-    """What was done more than once, in all stages, and what failed; read on where the last summary ended."""
-
-    def __init__(self, directory):
-        # Opened once: it is renamed at the end.
-        (path,) = [path for path in glob.glob(directory + "/*") if os.path.isfile(path)]
-        self.file = open(path, errors="replace")
-        self.begun = ""
-        self.first = None
-        # By number: the wave of a job and of a stage, those that have ended, those that took a block twice.
-        self.of_job, self.of_stage, self.ended, self.twice = {}, {}, set(), set()
-        self.counts = dict.fromkeys(["again", "resubmitted", "fetch_failures", "failures", "lost"], 0)
-
-    def summary(self):
-        *lines, self.begun = (self.begun + self.file.read()).split("\n")
-        for line in lines:
-            self.take(json.loads(line))
-        counts = dict(self.counts)
-        counts["resubmitted"] -= MAPS
-        return counts
-
-    def take(self, event):
-        kind, counts = event["Event"], self.counts
-        if kind == "SparkListenerJobStart":
-            group = event["Properties"].get("spark.jobGroup.id", "")
-            if group.startswith(WAVE):
-                wave = int(group.removeprefix(WAVE))
-                self.of_job[event["Job ID"]] = wave
-                self.of_stage.update(dict.fromkeys(event["Stage IDs"], wave))
-        elif kind == "SparkListenerJobEnd":
-            if event["Job ID"] in self.of_job:
-                self.ended.add(self.of_job[event["Job ID"]])
-        elif kind == "SparkListenerStageSubmitted":
-            info = event["Stage Info"]
-            counts["again"] += info["Stage Attempt ID"] > 0
-            if self.first is None and info["Number of Tasks"] == MAPS:
-                self.first = info["Stage ID"]
-        elif kind == "SparkListenerTaskEnd":
-            reason = event["Task End Reason"]["Reason"]
-            counts["fetch_failures"] += reason == "FetchFailed"
-            counts["failures"] += reason != "Success"
-            counts["resubmitted"] += reason == "Success" and event["Stage ID"] == self.first
-            if fallbacks(event) > 1 and event["Stage ID"] in self.of_stage:
-                self.twice.add(self.of_stage[event["Stage ID"]])
-        elif kind == "SparkListenerExecutorRemoved":
-            counts["lost"] += 1
-
-
-def fallbacks(task_end):
-    """How often a task took original blocks in the place of merged ones."""
-    read = (task_end.get("Task Metrics") or {}).get("Shuffle Read Metrics", {})
-    return read.get("Push Based Shuffle", {}).get("Merged Fetch Fallback Count", 0)
 
 
 if __name__ == "__main__":

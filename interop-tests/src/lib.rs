@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! suites/        Spark's own published suites, and the expectation of each of their tests
+//! disks.rs       three directories of which one fails, and an application in whose midst it does
 //! applications/  whole applications and clusters: to their end, alive, in waves, with their files at rest
-//! merger.rs      either service as a merger, and the files of ours
+//! merger.rs      either service as a merger, and the files of ours; ours as a service whose servers come and go
 //! fixture.rs     one of the two services with Spark's client beside it: the same test runs against ours and Spark's
 //! wire/          bare sockets and frames, a proxy that records, what an observer must see of each mode
 //! ours/          our server, our client library, our program
@@ -20,6 +21,7 @@
 //! their standard input, everything else is killed by its own process id.
 
 pub mod applications;
+pub mod disks;
 pub mod fixture;
 pub mod kms;
 pub mod machine;

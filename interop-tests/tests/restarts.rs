@@ -13,33 +13,23 @@
 //! | `SEALED_SHUFFLE_RESTARTS_APART=S` | as many, but S seconds apart |
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     path::Path,
-    process::Command,
-    sync::atomic::{AtomicU16, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use sealed_shuffle_interop_tests::{
     applications::Waves,
-    fixture::{APP, BLOCK_BYTES, SECRET},
+    fixture::{APP, SECRET},
     machine::files,
-    merger,
-    modes::{Cipher, Mode, Service},
+    merger::{Lasting, OF_EACH_START, await_served},
+    modes::{Cipher, Mode},
     oracle::{CANARY, Digest, Executor, content},
     ours::Server,
     spark::{Credentials, Peer, Store},
     wire::contains,
 };
 use tempfile::TempDir;
-
-/// What our server warns of in these tests: each start by itself, and the first of a new key file.
-const EXPECTED: [&str; 3] =
-    ["on the same file system", "made the key file", "an application is below the target"];
-
-/// A wave takes a second or two.
-const SERVED_LIMIT: Duration = Duration::from_secs(60);
 
 /// Requests for the directories of executors.
 const DIRECTORIES: &str = r#"sealed_shuffle_requests_total{request="get_local_dirs"}"#;
@@ -105,18 +95,17 @@ fn take_overs_under_an_application_that_pushes_cost_nothing() {
     let mode = Mode::newest(Cipher::Ctr, 2);
     let (root, state) = (TempDir::with_prefix("interop-"), TempDir::with_prefix("interop-state-"));
     let (root, state) = (root.expect("writable"), state.expect("writable"));
-    let port = port_for_long();
-    let mut server = serve(mode, port, root.path(), state.path());
-    let mut waves = Waves::start_pushing(&mode, port, SECRET, root.path());
+    let service = Lasting::new(&mode, root.path(), state.path());
+    let mut server = service.start();
+    let mut waves = Waves::start_pushing(&mode, service.port(), SECRET, root.path());
     await_served(&server, true);
     let mut before = Vec::new();
     for _ in 0..TAKE_OVERS {
-        let successor = Server::launch(command(mode, port, root.path(), state.path()).arg("--takeover"));
-        before.push(std::mem::replace(&mut server, successor));
+        before.push(std::mem::replace(&mut server, service.succeed()));
         thread::sleep(Duration::from_secs(1));
     }
     for predecessor in before {
-        let log = predecessor.finish_succeeded(&EXPECTED);
+        let log = predecessor.finish_succeeded(&OF_EACH_START);
         let says = |words: &str| log.iter().any(|line| line.contains(words));
         assert!(says("a successor serves in our place"), "{log:#?}");
         assert!(!says("cut what did not finish"), "{log:#?}");
@@ -131,11 +120,11 @@ fn take_overs_under_an_application_that_pushes_cost_nothing() {
 
     server.kill();
     thread::sleep(Duration::from_secs(4));
-    server = serve(mode, port, root.path(), state.path());
+    server = service.start();
     waves.whole().assert_unharmed();
     assert!(waves.lost_requests() > lost, "executors do not notice a server that is away");
     waves.finish().assert_unharmed();
-    server.finish(&EXPECTED);
+    server.finish(&OF_EACH_START);
 }
 
 /// A service that is away for a second is asked again for blocks, and never again for directories. This is why executors
@@ -146,8 +135,8 @@ fn client_of_spark_asks_again_for_blocks_and_not_for_directories() {
     let mode = Mode::newest(Cipher::Ctr, 2);
     let (root, state) = (TempDir::with_prefix("interop-"), TempDir::with_prefix("interop-state-"));
     let (root, state) = (root.expect("writable"), state.expect("writable"));
-    let port = port_for_long();
-    let start = || serve(mode, port, root.path(), state.path());
+    let service = Lasting::new(&mode, root.path(), state.path());
+    let start = || service.start();
 
     let server = start();
     let block = content(1, 1000);
@@ -163,7 +152,7 @@ fn client_of_spark_asks_again_for_blocks_and_not_for_directories() {
         asked_of_nobody(server, start, || store.fetch("1", std::slice::from_ref(&name), false));
     assert_eq!(fetched.remove(&name).expect("an outcome").digest(), Digest::of(&block));
     store.local_dirs(&["1"]).answer();
-    server.finish(&EXPECTED);
+    server.finish(&OF_EACH_START);
 }
 
 /// Asks while the service is away, which comes back a second later.
@@ -172,7 +161,7 @@ fn asked_of_nobody<T>(
     start: impl FnOnce() -> Server + Send,
     ask: impl FnOnce() -> T,
 ) -> (T, Server) {
-    server.finish(&EXPECTED);
+    server.finish(&OF_EACH_START);
     thread::scope(|scope| {
         let coming = scope.spawn(|| {
             thread::sleep(Duration::from_secs(1));
@@ -185,13 +174,13 @@ fn asked_of_nobody<T>(
 fn restarts(plan: &Plan, mode: Mode, pushing: bool) {
     let (root, state) = (TempDir::with_prefix("interop-"), TempDir::with_prefix("interop-state-"));
     let (root, state) = (root.expect("writable"), state.expect("writable"));
-    let port = port_for_long();
-    let start = || serve(mode, port, root.path(), state.path());
+    let service = Lasting::new(&mode, root.path(), state.path());
+    let start = || service.start();
 
     let mut server = start();
     let mut waves = match pushing {
-        true => Waves::start_pushing(&mode, port, SECRET, root.path()),
-        false => Waves::start(&mode, port, SECRET, root.path()),
+        true => Waves::start_pushing(&mode, service.port(), SECRET, root.path()),
+        false => Waves::start(&mode, service.port(), SECRET, root.path()),
     };
     if pushing {
         let asked = server.metrics().get(DIRECTORIES).copied().unwrap_or_default();
@@ -204,7 +193,7 @@ fn restarts(plan: &Plan, mode: Mode, pushing: bool) {
         let gone = Instant::now();
         let log = match kills {
             true => server.kill(),
-            false => server.finish(&EXPECTED),
+            false => server.finish(&OF_EACH_START),
         };
         assert!(log.iter().all(|line| !line.contains(SECRET)), "the log shows the secret");
         assert_sealed(state.path());
@@ -225,32 +214,7 @@ fn restarts(plan: &Plan, mode: Mode, pushing: bool) {
         "the event log does not tell of all: {waved:?}"
     );
     await_served(&server, pushing);
-    server.finish(&EXPECTED);
-}
-
-/// Waits until the waves have gone through this server.
-#[track_caller]
-fn await_served(server: &Server, pushing: bool) {
-    let deadline = Instant::now() + SERVED_LIMIT;
-    // Families with labels have no sample before their first count.
-    let counts = |family: &str| {
-        server.metrics().into_iter().any(|(name, value)| name.starts_with(family) && value > 0.0)
-    };
-    while !counts(BLOCK_BYTES) || pushing && !counts("sealed_shuffle_merge_read_chunks_total") {
-        assert!(Instant::now() < deadline, "the waves go another way: {:#?}", server.metrics());
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn serve(mode: Mode, port: u16, root: &Path, state: &Path) -> Server {
-    Server::launch(&mut command(mode, port, root, state))
-}
-
-fn command(mode: Mode, port: u16, root: &Path, state: &Path) -> Command {
-    let mut conf = mode.service_conf(Service::Ours);
-    conf.push(("spark.shuffle.service.port", port.to_string()));
-    conf.extend(merger::conf(state, "2k"));
-    Server::command(root, Some(SECRET), &conf)
+    server.finish(&OF_EACH_START);
 }
 
 /// No secret and no data is in what the server remembers.
@@ -263,15 +227,4 @@ fn assert_sealed(state: &Path) {
             assert!(!contains(&content, secret.as_bytes()), "{} shows {secret:?}", path.display());
         }
     }
-}
-
-/// A port that no socket is given by itself, so that it is free again after each end: clients that try to reach a
-/// server that is away would take one of the others sooner or later, and meet themselves there.
-fn port_for_long() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 5000).expect("below 5000");
-    (first..30_000)
-        .map(|port| port + NEXT.fetch_add(1, Ordering::SeqCst))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .expect("some port is free")
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -102,6 +103,12 @@ impl Driver {
     /// Waits for the line that says that everything is there.
     pub(super) fn ready(&mut self) -> Value {
         serde_json::from_str(&self.wait_for(START_LIMIT, "READY ")).expect("the line is JSON")
+    }
+
+    /// Writes a line to its standard input.
+    pub(super) fn say(&mut self, line: &str) {
+        let said = self.process.input().write_all(format!("{line}\n").as_bytes());
+        said.unwrap_or_else(|e| panic!("the application takes no lines: {e}\n{}", self.process.tail()));
     }
 
     /// Closes its standard input.

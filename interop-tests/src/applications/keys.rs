@@ -11,6 +11,11 @@ pub(super) const MASTER: &str = "local-cluster[2,1,1024]";
 /// The same with a cluster manager of the harness, for applications that push.
 pub(super) const PUSHING_MASTER: &str = "localpush[2,1,1024]";
 
+/// The same for a standalone cluster. What is submitted must begin with a name that SparkSubmit knows.
+pub(super) fn pushing_cluster(url: &str) -> String {
+    format!("localpush:{url}")
+}
+
 /// Short-lived JVMs on few cores: compiling thoroughly would cost more than it brings.
 const JAVA_OPTIONS: &str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC";
 

@@ -7,10 +7,12 @@ mod driver;
 mod home;
 mod keys;
 mod live;
+mod rounds;
 mod waves;
 
 pub use application::{Application, ApplicationReport, ROWS, ShuffleReads, result_without_a_service};
 pub use at_rest::ApplicationAtRest;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, WorkerConfig};
 pub use live::LiveApplication;
+pub use rounds::{Round, Rounds};
 pub use waves::{WaveReport, Waves};

@@ -135,6 +135,11 @@ impl Process {
         self.child.wait().ok();
     }
 
+    /// The standard input, for a process that takes lines until it ends.
+    pub fn input(&mut self) -> &mut std::process::ChildStdin {
+        self.child.stdin.as_mut().expect("the input was not taken")
+    }
+
     /// The standard input, for a process that takes commands.
     pub fn take_input(&mut self) -> std::process::ChildStdin {
         self.child.stdin.take().expect("the input is taken once")

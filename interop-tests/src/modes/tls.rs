@@ -24,7 +24,7 @@ pub const PASSWORD: &str = "only-for-tests";
 /// Writes the stores from the PEM files.
 const PROGRAM: &str = include_str!("../../jvm/tls/Stores.java");
 /// Changes whenever other files must be made.
-const EDITION: u32 = 2;
+const EDITION: u32 = 3;
 
 /// The form of a service's key material.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -98,7 +98,7 @@ pub fn pem_client_conf() -> Vec<(&'static str, String)> {
 }
 
 /// A directory with `privateKey.pem`, `certificateChain.pem` (leaf and authority), `trustedCertificates.pem`,
-/// `keyStore.p12`, `keyStore.jks`, `trustStore.p12`, `trustStore.jks`.
+/// `keyStore.p12`, `keyStore.jks`, `trustStore.p12`, `trustStore.jks`, and the key of the authority, `authorityKey.pem`.
 #[derive(Clone, Debug)]
 pub struct Material(PathBuf);
 
@@ -114,43 +114,81 @@ impl Material {
         Self(dir.to_owned())
     }
 
+    /// Puts a new key and a certificate of the same authority into `dir`, in the place of those that are there.
+    pub fn renew(&self, dir: &Path) {
+        let authority_key = fs::read_to_string(self.file("authorityKey.pem")).expect("it was made");
+        let authority_key = KeyPair::from_pem(&authority_key).expect("it is a key");
+        let authority_pem = fs::read_to_string(self.file("trustedCertificates.pem")).expect("it was made");
+        let leaf = Leaf::signed_by(&Issuer::new(authority_params(), authority_key));
+        for (name, text) in leaf.files(&authority_pem) {
+            let new = dir.join(format!("{name}.new"));
+            fs::write(&new, text)
+                .and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(0o600)))
+                .and_then(|()| fs::rename(&new, dir.join(name)))
+                .unwrap_or_else(|e| panic!("cannot write {name}: {e}"));
+        }
+    }
+
     /// One of its files, as configuration names it.
     pub fn file(&self, name: &str) -> String {
         self.0.join(name).to_str().expect("cache paths are text").to_owned()
     }
 }
 
+/// A key and its certificate.
+struct Leaf {
+    key: String,
+    certificate: String,
+}
+
+impl Leaf {
+    fn signed_by(issuer: &Issuer<'_, KeyPair>) -> Self {
+        let key = KeyPair::generate().expect("a key of the default kind");
+        let certificate = leaf_params().signed_by(&key, issuer).expect("the authority signs");
+        Self { key: key.serialize_pem(), certificate: certificate.pem() }
+    }
+
+    /// What a service reads, by its names.
+    fn files(&self, authority: &str) -> [(&'static str, String); 2] {
+        [
+            ("privateKey.pem", self.key.clone()),
+            ("certificateChain.pem", format!("{}{authority}", self.certificate)),
+        ]
+    }
+}
+
 fn make(dir: &Path) {
-    let (authority, authority_key) = authority();
-    let authority_pem = authority.self_signed(&authority_key).expect("the key signs").pem();
-    let key = KeyPair::generate().expect("a key of the default kind");
-    let leaf = leaf().signed_by(&key, &Issuer::new(authority, authority_key)).expect("the authority signs");
+    let authority_key = KeyPair::generate().expect("a key of the default kind");
+    let authority_pem = authority_params().self_signed(&authority_key).expect("the key signs").pem();
     let write = |name: &str, text: &str| {
         fs::write(dir.join(name), text).unwrap_or_else(|e| panic!("cannot write {name}: {e}"));
     };
-    write("privateKey.pem", &key.serialize_pem());
-    write("certificateChain.pem", &format!("{}{authority_pem}", leaf.pem()));
+    write("authorityKey.pem", &authority_key.serialize_pem());
+    let leaf = Leaf::signed_by(&Issuer::new(authority_params(), authority_key));
+    for (name, text) in leaf.files(&authority_pem) {
+        write(name, &text);
+    }
     write("trustedCertificates.pem", &authority_pem);
     write("Stores.java", PROGRAM);
     let mut java = Command::new(java_home().join("bin/java"));
     java.arg(dir.join("Stores.java")).arg(dir).arg(PASSWORD);
     run(&mut java, || "cannot make the key stores".to_owned());
-    for secret in ["privateKey.pem", "keyStore.p12", "keyStore.jks"] {
+    for secret in ["privateKey.pem", "authorityKey.pem", "keyStore.p12", "keyStore.jks"] {
         let owner_only = fs::Permissions::from_mode(0o600);
         fs::set_permissions(dir.join(secret), owner_only)
             .unwrap_or_else(|e| panic!("cannot protect {secret}: {e}"));
     }
 }
 
-fn authority() -> (CertificateParams, KeyPair) {
+fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "sealed-shuffle interop authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params, KeyPair::generate().expect("a key of the default kind"))
+    params
 }
 
-fn leaf() -> CertificateParams {
+fn leaf_params() -> CertificateParams {
     let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
     let mut params = CertificateParams::new(names).expect("the names are names");
     params.distinguished_name.push(DnType::CommonName, "sealed-shuffle interop leaf");

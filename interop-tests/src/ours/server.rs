@@ -6,7 +6,8 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -137,6 +138,18 @@ impl Server {
         self.ended_well(status, expected)
     }
 
+    /// Has it read again what it reads anew (SIGHUP), and waits until it has.
+    pub fn reload(&mut self) {
+        let words = "are in force as they were read";
+        let before = self.log().iter().filter(|line| line.contains(words)).count();
+        self.process.signal(Signal::HUP);
+        let deadline = Instant::now() + START_LIMIT;
+        while self.log().iter().filter(|line| line.contains(words)).count() == before {
+            assert!(Instant::now() < deadline, "it does not read anew\n{}", self.process.tail());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Waits until it has ended, since another server has its place. Otherwise as [`Server::finish`].
     pub fn finish_succeeded(mut self, expected: &[&str]) -> Vec<String> {
         self.finished = true;
@@ -173,7 +186,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.finished || std::thread::panicking() {
+        if self.finished || thread::panicking() {
             return;
         }
         let status = self.stop();
