@@ -1,15 +1,21 @@
 //! Our client fetching from our server over loopback, both in this process, in every mode.
 //!
 //! Plaintext is the floor: what framing, sockets and assembling blocks cost without a cipher. Data comes from
-//! the page cache. `cargo bench --bench fetch`.
+//! the page cache; in the cold cases it is dropped from there before each fetch, so the disk of the temporary directory is
+//! measured, too. `cargo bench --bench fetch`.
 
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)] // a bench that cannot run should stop
 
 #[path = "../tests/client/support.rs"]
 mod support;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use std::fs::File;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rustix::fs::{Advice, fadvise};
+use sealed_shuffle::internals::disk::layout::{data_name, index_name};
 use sealed_shuffle_client::{Client, Security};
+use sealed_shuffle_protocol::ids::{MapId, ShuffleId};
 use sealed_shuffle_protocol::shuffle::BlockId;
 
 use support::{Running, executor, modes, settings};
@@ -30,19 +36,33 @@ fn fetch(criterion: &mut Criterion) {
                 _ => continue,
             };
             let (server, client, blocks) = runtime.block_on(ready(&security, size));
-            group.bench_function(mode, |bencher| {
-                bencher.iter(|| {
-                    runtime.block_on(async {
-                        let mut fetch = client.fetch(&server.address, &executor(), blocks.clone());
-                        let mut bytes = 0;
-                        while let Some(outcome) = fetch.next().await {
-                            bytes += outcome.unwrap().1.len();
-                        }
-                        assert_eq!(bytes, TOTAL);
-                    });
+            let fetch_all = || runtime.block_on(fetch_all(&server, &client, &blocks));
+            group.bench_function(mode.as_str(), |bencher| bencher.iter(fetch_all));
+            if matches!(security, Security::Plaintext) {
+                group.bench_function(format!("{mode}, cold"), |bencher| {
+                    bencher.iter_batched(|| drop_cached(&server), |()| fetch_all(), BatchSize::PerIteration);
                 });
-            });
+            }
         }
+    }
+}
+
+async fn fetch_all(server: &Running, client: &Client, blocks: &[BlockId]) {
+    let mut fetch = client.fetch(&server.address, &executor(), blocks.to_vec());
+    let mut bytes = 0;
+    while let Some(outcome) = fetch.next().await {
+        bytes += outcome.unwrap().1.len();
+    }
+    assert_eq!(bytes, TOTAL);
+}
+
+/// Has the kernel forget what it has read of the server's files. A file system in memory keeps it.
+fn drop_cached(server: &Running) {
+    for name in [data_name(ShuffleId(0), MapId(0)), index_name(ShuffleId(0), MapId(0))] {
+        let file = File::open(server.path(&name)).unwrap();
+        // What is not written yet would stay.
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
     }
 }
 
