@@ -5,11 +5,11 @@
 //! |---|---|
 //! | none | one that hangs, and one that fails |
 //! | `all` | each; `make disk-failures` |
-//! | `WORD` | those whose names contain it |
+//! | `WORD,WORD` | those whose names contain one of them |
 
 use sealed_shuffle_faulty_disk::{Failure, Operation};
 use sealed_shuffle_interop_tests::{
-    disks::{FailingDisks, OF_FAILING_DISKS, RoundsOnDisks},
+    disks::{FailingDisks, OF_FAILING_DISKS, RoundsOnDisks, failures_under_jobs},
     merger::{Lasting, OF_EACH_START},
     modes::{Cipher, Mode},
 };
@@ -19,8 +19,11 @@ fn chosen() -> Vec<Failure> {
     let chosen = std::env::var("SEALED_SHUFFLE_DISK_FAILURES").unwrap_or_default();
     match &*chosen {
         "" => vec![Failure::Hangs(Operation::Read), Failure::Errors],
-        "all" => Failure::ALL.to_vec(),
-        word => Failure::ALL.into_iter().filter(|failure| failure.name().contains(word)).collect(),
+        "all" => failures_under_jobs(),
+        words => {
+            let is_meant = |failure: &Failure| words.split(',').any(|word| failure.name().contains(word));
+            failures_under_jobs().into_iter().filter(is_meant).collect()
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane, Resident};
 use sealed_shuffle_transport::pot::Tenant;
 use sealed_shuffle_transport::region::Identity;
 
-use super::files::Files;
+use super::files::{Files, Opened};
 use super::health::{Condition, Facts, Health, Look, SLOW_LOOK, Space, judge};
 use super::index_cache::IndexCache;
 use super::root_error::RootError;
@@ -63,9 +63,6 @@ pub(super) struct Root {
     /// Places on its path where another file system begins.
     mounts: usize,
 }
-
-/// A file that was opened, and what it was then.
-pub(super) type Opened = (Resident<OwnedFd>, Identity);
 
 /// What became of a disk since it was looked at last.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -6,18 +6,21 @@
 //! them where their offsets are not kept (`far_index`).
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 use sealed_shuffle_protocol::ids::AppId;
-use sealed_shuffle_transport::lane::OnLane;
+use sealed_shuffle_transport::lane::{OnLane, Resident};
 use sealed_shuffle_transport::region::{Identity, OpenFile, ShownPath};
 
 use super::bounded;
-use super::device::Opened;
 use crate::confined::OpenFailure;
+
+/// A file that was opened, and what it was then.
+pub(super) type Opened = (Resident<OwnedFd>, Identity);
 
 /// The cache of open files.
 #[derive(Debug)]

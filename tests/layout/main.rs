@@ -126,6 +126,7 @@ const INTEROP_TESTS: &[&str] = &[
     "fixture",
     "merger",
     "applications",
+    "disks",
     "suites",
 ];
 

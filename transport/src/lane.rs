@@ -225,7 +225,9 @@ impl Lane {
         drop(runtime.spawn(async move {
             let place = inner.places.account(&Tenant::Own).take(1).await;
             let ended = Ended { call: inner.calls.begin(place), inner: Arc::clone(&inner) };
-            tokio::task::spawn_blocking(move || ended.run(|on| inner.leaving.drop_all(on)))
+            let emptied = move || ended.run(|on| inner.leaving.drop_all(on));
+            // Nobody waits for it, and a drop that panicked has said so.
+            drop(tokio::task::spawn_blocking(emptied).await);
         }));
     }
 
