@@ -112,6 +112,8 @@ impl FailingDisks {
     }
 
     fn mount(&mut self) -> Result<(), String> {
+        // The one before takes away whatever is mounted at its place when it is dropped.
+        self.faulty = None;
         self.faulty = Some(FaultyDisk::mount(&self.backing, &self.paths[0])?);
         Ok(())
     }

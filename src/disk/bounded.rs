@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn entries_are_asked_and_dropped_outside_of_the_lock() {
         /// Takes the lock when it is dropped.
-        struct Entry(std::sync::Weak<Cache<i32, Arc<Entry>>>, i32);
+        struct Entry(std::sync::Weak<Cache<i32, Arc<Self>>>, i32);
         impl Drop for Entry {
             fn drop(&mut self) {
                 self.0.upgrade().inspect(|cache| assert!(cache.try_get(&0).is_ok()));
