@@ -29,6 +29,14 @@ pub fn anonymous_memory(process: u32) -> io::Result<u64> {
     status_bytes(&read(&format!("/proc/{process}/status"))?, "RssAnon")
 }
 
+/// Descriptors that a process has open.
+pub fn descriptors(process: u32) -> io::Result<usize> {
+    let path = format!("/proc/{process}/fd");
+    let open =
+        fs::read_dir(&path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))?;
+    Ok(open.count())
+}
+
 /// The most resident bytes that a process ever had, files that it mapped included (`VmHWM`).
 pub fn most_memory(process: u32) -> io::Result<u64> {
     status_bytes(&read(&format!("/proc/{process}/status"))?, "VmHWM")
