@@ -106,7 +106,8 @@ pub(super) fn between(from: i64, to: i64, in_order: bool) -> Result<(u64, u64), 
     let length = to.wrapping_sub(from);
     let Ok(len) = u64::try_from(length) else { return Err(RangeError::NegativeLength(length)) };
     match u64::try_from(from) {
-        Ok(from) if in_order => Ok((from, len)),
+        // A difference that wrapped looks like a length.
+        Ok(start) if in_order && from <= to => Ok((start, len)),
         _ => Err(RangeError::OutOfOrder),
     }
 }
