@@ -4,8 +4,9 @@
 use std::{collections::BTreeSet, fs};
 
 use sealed_shuffle_interop_tests::{
+    machine::MissingJars,
     modes::Service,
-    suites::{Expectations, Group, MissingJars, Release, no_service, run, target},
+    suites::{Expectations, Group, Release, no_service, run, target},
 };
 
 /// Runs a group, unless the release cannot be had: then the reason stands in `target/spark-suites/`, and

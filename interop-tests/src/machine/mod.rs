@@ -1,9 +1,11 @@
-//! This machine: what is fetched or built once, Java, child processes, and turns for heavy work.
+//! This machine: what is fetched or built once, Java, child processes, hosts of their own, and turns for heavy work.
 
 mod cache;
 mod command;
 mod files;
+mod hosts;
 mod java;
+mod maven;
 mod process;
 mod turn;
 
@@ -12,6 +14,8 @@ pub(crate) use command::{clean_environment, run};
 
 pub use cache::cache;
 pub use files::{files, files_named};
+pub use hosts::{Host, Network, NoNetwork};
 pub use java::java_home;
+pub use maven::{Jars, MissingJars};
 pub use process::{Lines, Process, logs};
 pub use turn::Turn;

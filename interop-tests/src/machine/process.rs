@@ -31,12 +31,21 @@ pub struct Process {
 impl Process {
     /// Starts `command`; its standard input is a pipe that stays open until the process is dropped.
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let mut child = command
+        Self::of(name, Self::spawned(name, command))
+    }
+
+    /// The child alone, for a thread that may start no reader of its output.
+    pub(super) fn spawned(name: &str, command: &mut Command) -> Child {
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {name}: {command:?}: {e}"));
+            .unwrap_or_else(|e| panic!("cannot start {name}: {command:?}: {e}"))
+    }
+
+    /// The process of a child that was started so.
+    pub(super) fn of(name: &str, mut child: Child) -> Self {
         let log = Log::of(name);
         let out = Lines::kept(child.stdout.take().expect("standard output is a pipe"), log.as_ref(), "out");
         let err = Lines::kept(child.stderr.take().expect("standard error is a pipe"), log.as_ref(), "err");

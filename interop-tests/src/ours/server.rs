@@ -13,8 +13,10 @@ use std::{
 use rustix::process::Signal;
 
 use super::log_scan;
-use crate::machine::{Process, clean_environment};
+use crate::machine::{Host, Process, clean_environment};
 
+/// As messages call it.
+const NAME: &str = "sealed-shuffle serve";
 const START_LIMIT: Duration = Duration::from_secs(20);
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
@@ -24,6 +26,7 @@ pub struct Server {
     process: Process,
     address: SocketAddr,
     admin: SocketAddr,
+    host: Option<Host>,
     finished: bool,
 }
 
@@ -68,10 +71,18 @@ impl Server {
 
     /// Runs a prepared command and waits until it is ready.
     pub fn launch(command: &mut Command) -> Self {
-        let mut process = Process::start("sealed-shuffle serve", command);
+        Self::ready(Process::start(NAME, command), None)
+    }
+
+    /// The same on a host of its own.
+    pub fn launch_on(host: &Host, command: &mut Command) -> Self {
+        Self::ready(host.start(NAME, command), Some(host.clone()))
+    }
+
+    fn ready(mut process: Process, host: Option<Host>) -> Self {
         let address = process.wait_for(START_LIMIT, |line| address_after(line, "listening on "));
         let admin = process.wait_for(START_LIMIT, |line| address_after(line, "admin on "));
-        Self { process, address, admin, finished: false }
+        Self { process, address, admin, host, finished: false }
     }
 
     /// Where it takes connections.
@@ -114,7 +125,11 @@ impl Server {
     /// One page of the admin port.
     pub fn admin_page(&self, path: &str) -> String {
         let mut text = String::new();
-        let read = TcpStream::connect(self.admin).and_then(|mut socket| {
+        let connected = match &self.host {
+            Some(host) => host.connect(self.admin),
+            None => TcpStream::connect(self.admin),
+        };
+        let read = connected.and_then(|mut socket| {
             socket.set_read_timeout(Some(Duration::from_secs(10)))?;
             write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
             socket.read_to_string(&mut text)

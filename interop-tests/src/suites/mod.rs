@@ -19,5 +19,5 @@ mod sources;
 pub use expectations::{Expectations, Verdict, no_service};
 pub use group::Group;
 pub use outcome::{Outcome, TestResult};
-pub use release::{MissingJars, Release};
+pub use release::Release;
 pub use run::{run, target};

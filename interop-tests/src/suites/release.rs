@@ -14,22 +14,18 @@
 //! own release, and PySpark is ten times as much to fetch.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
 
 use super::{group::Group, sources::sources};
 use crate::{
-    machine::{cache, files, files_named, java_home, made_once, run},
+    machine::{Jars, MissingJars, cache, files, files_named, java_home, made_once, run},
     spark::Spark,
 };
-
-/// The plugin that copies jars, by its full name so that no other version is taken.
-const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies";
 
 /// A release, unpacked and compiled against.
 #[derive(Clone, Debug)]
@@ -37,16 +33,6 @@ pub struct Release {
     version: &'static str,
     scala: &'static str,
     root: PathBuf,
-}
-
-/// The reason for which a release cannot be had here.
-#[derive(Debug)]
-pub struct MissingJars(String);
-
-impl fmt::Display for MissingJars {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl Release {
@@ -127,38 +113,14 @@ fn short(digest: &[u8]) -> String {
     digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The jars that a project file names, of one release; fetched once for each project file.
+/// The jars that a project file names, of one release.
 fn fetched(project: &str, version: &str, scala: &str) -> Result<PathBuf, MissingJars> {
-    /// One Maven at a time: tests run side by side, and want the same jars.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let project = sources().join(project);
-    let text = fs::read(&project).unwrap_or_else(|e| panic!("cannot read {}: {e}", project.display()));
-    let target = cache().join(format!("suites-jars-{version}-{}", short(&Sha256::digest(text))));
-    if target.exists() {
-        return Ok(target);
-    }
-    let partial = tempfile::TempDir::with_prefix_in("suites-jars-", cache()).expect("the cache is writable");
-    let mut maven = Command::new("mvn");
-    maven
-        .args(["--batch-mode", "--quiet", "--file"])
-        .arg(&project)
-        .arg(COPY)
-        .arg(format!("-Dscala={scala}"))
-        .arg(format!("-Dspark={version}"))
-        .arg(format!("-DoutputDirectory={}", partial.path().display()))
-        .env("JAVA_HOME", java_home());
-    let output = maven.output().map_err(|e| MissingJars(format!("mvn cannot be run: {e}")))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        return Err(MissingJars(format!("mvn cannot fetch the jars of Spark {version}: {said}")));
-    }
-    Ok(made_once(target, |into| {
-        for jar in files(partial.path()) {
-            let name = jar.file_name().expect("files have names");
-            fs::copy(&jar, into.join(name)).unwrap_or_else(|e| panic!("cannot copy {}: {e}", jar.display()));
-        }
-    }))
+    let jars = Jars {
+        name: &format!("suites-jars-{version}"),
+        project: &sources().join(project),
+        properties: &[("scala", scala), ("spark", version)],
+    };
+    jars.fetched()
 }
 
 fn assemble(jars: &Path, into: &Path) {

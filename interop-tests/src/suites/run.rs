@@ -10,14 +10,9 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{
-    expectations::Expectations,
-    group::Group,
-    outcome::TestResult,
-    release::{MissingJars, Release},
-};
+use super::{expectations::Expectations, group::Group, outcome::TestResult, release::Release};
 use crate::{
-    machine::{Process, Turn, clean_environment, java_home},
+    machine::{MissingJars, Process, Turn, clean_environment, java_home},
     modes::Service,
     ours::binary,
     spark::{OPENED, Spark},
