@@ -5,7 +5,7 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix restarts-100 disk-failures soak spark-suites fuzz fuzz-smoke nightly lint docs \
+.PHONY: help demo test unit interop interop-full interop-matrix interop-yarn restarts-100 disk-failures soak spark-suites fuzz fuzz-smoke nightly lint docs \
 	deny bench bench-spark cost floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
 
 help: ## what there is
@@ -58,6 +58,11 @@ disk-failures: setup ## a disk of three fails under a Spark job, in each way in 
 soak: setup ## five minutes (SEALED_SHUFFLE_SOAK=SECONDS) of restarts, disk failures and rotations under real Spark
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests --test soak -- --ignored --nocapture
+
+interop-yarn: export SEALED_SHUFFLE_YARN = required
+interop-yarn: setup ## a YARN cluster on hosts of their own: push, restarts, health, applications apart (root alone)
+	$(OUR_BINARY)
+	$(CARGO) test --package sealed-shuffle-interop-tests --test yarn_cluster -- --include-ignored --nocapture
 
 spark-suites: export SEALED_SHUFFLE_SUITES = required
 spark-suites: setup ## Spark's own published suites, on our server and, as the control, on Spark's own

@@ -28,7 +28,7 @@ import signal
 import threading
 import time
 
-from driver import CANARY, events, options_and_conf, say
+from driver import CANARY, NO_READS, add_reads, events, options_and_conf, say
 from pyspark import StorageLevel
 from pyspark.sql import SparkSession, functions as F
 
@@ -140,7 +140,7 @@ def executors(sc):
 def event_log_summary(directory):
     """What happened to the map stage of groupByKey: the stage of MAPS tasks whose shuffle REDUCES tasks read."""
     stages, ended, failures = {}, {}, 0
-    read = dict.fromkeys(["merged_local", "merged_remote", "unmerged", "fallbacks"], 0)
+    read = dict(NO_READS)
     for event in events(directory):
         if event["Event"] == "SparkListenerStageSubmitted":
             info = event["Stage Info"]
@@ -167,17 +167,6 @@ def event_log_summary(directory):
         "fetch_failures": failures,
         "read": read,
     }
-
-
-def add_reads(read, metrics):
-    """Counts what a task read by its metrics (JsonProtocol, Spark 3.5 and later tell of merged blocks)."""
-    merged = metrics.get("Push Based Shuffle", {})
-    local, remote = (merged.get("Merged %s Bytes Read" % place, 0) for place in ("Local", "Remote"))
-    everything = metrics.get("Local Bytes Read", 0) + metrics.get("Remote Bytes Read", 0)
-    read["merged_local"] += local
-    read["merged_remote"] += remote
-    read["unmerged"] += everything - local - remote
-    read["fallbacks"] += merged.get("Merged Fetch Fallback Count", 0)
 
 
 def infos_of(stages, stage):

@@ -11,6 +11,8 @@ from pyspark import SparkConf
 CANARY = "CANARY-thrush-in-the-hedge-"
 # Job groups of waves begin so.
 WAVE = "wave "
+# What add_reads adds to.
+NO_READS = dict.fromkeys(["merged_local", "merged_remote", "unmerged", "fallbacks"], 0)
 
 
 def options_and_conf(name, event_log=False):
@@ -34,6 +36,17 @@ def events(directory):
         with open(path, errors="replace") as file:
             for line in file:
                 yield json.loads(line)
+
+
+def add_reads(read, metrics):
+    """Counts what a task read by its metrics (JsonProtocol, Spark 3.5 and later tell of merged blocks)."""
+    merged = metrics.get("Push Based Shuffle", {})
+    local, remote = (merged.get("Merged %s Bytes Read" % place, 0) for place in ("Local", "Remote"))
+    everything = metrics.get("Local Bytes Read", 0) + metrics.get("Remote Bytes Read", 0)
+    read["merged_local"] += local
+    read["merged_remote"] += remote
+    read["unmerged"] += everything - local - remote
+    read["fallbacks"] += merged.get("Merged Fetch Fallback Count", 0)
 
 
 def wait_for_executors(sc):

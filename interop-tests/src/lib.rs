@@ -5,6 +5,7 @@
 //! ```text
 //! suites/        Spark's own published suites, and the expectation of each of their tests
 //! disks.rs       three directories of which one fails, and an application in whose midst it does
+//! yarn/          a YARN cluster of real daemons on hosts of their own, and applications on it
 //! applications/  whole applications and clusters: to their end, alive, in waves, with their files at rest
 //! merger.rs      either service as a merger, and the files of ours; ours as a service whose servers come and go
 //! fixture.rs     one of the two services with Spark's client beside it: the same test runs against ours and Spark's
@@ -14,7 +15,7 @@
 //! oracle.rs      shuffle files as Spark lays them out, and the digests of what must come back
 //! modes/         how two ends speak, the keys that say so, key material, and which of that is tried
 //! kms/           AWS KMS, emulated, and a proxy before it that fails as KMS fails
-//! machine/       the cache, Java, child processes, turns for heavy work
+//! machine/       the cache, Java, Maven, child processes, hosts of their own, turns for heavy work
 //! ```
 //!
 //! The harness panics with the reason: its caller is a test. Nothing here outlives the test process: JVMs end with
@@ -32,3 +33,4 @@ pub mod ours;
 pub mod spark;
 pub mod suites;
 pub mod wire;
+pub mod yarn;

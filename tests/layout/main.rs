@@ -127,6 +127,7 @@ const INTEROP_TESTS: &[&str] = &[
     "merger",
     "applications",
     "disks",
+    "yarn",
     "suites",
 ];
 

@@ -160,7 +160,8 @@ impl Application {
 }
 
 impl ShuffleReads {
-    fn of(value: &Value) -> Self {
+    /// Of a report.
+    pub(crate) fn of(value: &Value) -> Self {
         let number = |key: &str| value[key].as_i64().unwrap_or_else(|| panic!("no {key} in {value}"));
         Self {
             merged_local: number("merged_local"),

@@ -46,6 +46,7 @@ const SOURCES: &[(&str, &str, (u32, u32))] = &[
     ("Messages.java", include_str!("../../jvm/Messages.java"), ALL),
     ("NodeManager.java", include_str!("../../jvm/NodeManager.java"), APPLICATIONS),
     ("Options.java", include_str!("../../jvm/Options.java"), ALL),
+    ("OwnShuffleService.java", include_str!("../../jvm/OwnShuffleService.java"), APPLICATIONS),
     ("PushClusterManager.java", include_str!("../../jvm/PushClusterManager.java"), APPLICATIONS),
     ("RawConnection.java", include_str!("../../jvm/RawConnection.java"), ALL),
     ("Received.java", include_str!("../../jvm/Received.java"), ALL),

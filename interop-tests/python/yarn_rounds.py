@@ -1,0 +1,120 @@
+"""A Spark application for YARN: rounds of the same query, in SQL alone, so that executors need no Python.
+
+Takes one argument: a JSON file with
+  rows               rows of generated data
+  rounds             how often the query is computed; each time all of its shuffles are written and read
+  alone              whether each round is collected again from its shuffles when no executor is left
+  hold               file until whose end the application stays, with its shuffles, after its rounds; or null
+  event_log          directory of the event log, which is read after the end
+  report             file for the report
+
+Prints a line that begins with SECRET and goes on with the application's secret, and one that begins with ROUND and its number
+after each round. The report is JSON:
+  app                the application's id
+  results            the different hashes of what the rounds computed
+  canary_rows        rows of the last round whose text still holds the canary
+  again              stages with an attempt after the first
+  fetch_failures     tasks that ended with FetchFailed
+  failures           tasks that ended otherwise than well
+  lost               executors that went away before the end
+  tasks              host -> tasks that ended well on it
+  remote             shuffle bytes that tasks read from other hosts, merged or not
+  read               as in application.py
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+
+from driver import CANARY, NO_READS, add_reads, events
+from pyspark.sql import SparkSession, functions as F
+
+MAPS = 12
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        options = json.load(file)
+    spark = SparkSession.builder.getOrCreate()
+    app = spark.sparkContext.applicationId
+    print("SECRET " + secret(spark.sparkContext), flush=True)
+    results = set()
+    for number in range(options["rounds"]):
+        rows = query(spark, options["rows"])
+        result, canaries = collected(rows)
+        results.add(result)
+        if options["alone"]:
+            wait_for_no_executor(spark.sparkContext)
+            results.add(collected(rows)[0])
+        print("ROUND %d" % (number + 1), flush=True)
+    while options["hold"] and os.path.exists(options["hold"]):
+        time.sleep(0.1)
+    spark.stop()
+    report = {"app": app, "results": sorted(results), "canary_rows": canaries}
+    report.update(summary(options["event_log"]))
+    partial = options["report"] + ".partial"
+    with open(partial, "w") as file:
+        json.dump(report, file)
+    os.rename(partial, options["report"])
+
+
+def query(spark, rows):
+    """A sort-merge join and an aggregation: three shuffles, with text that does not compress in two of them."""
+    text = F.concat(F.lit(CANARY), F.sha2(F.col("id").cast("string"), 256))
+    left = spark.range(0, rows, 1, MAPS).select((F.col("id") % 977).alias("k"), text.alias("l"), "id")
+    right = spark.range(0, 977, 1, 3).select(F.col("id").alias("k"), text.alias("r"))
+    joined = left.hint("merge").join(right.hint("merge"), "k")
+    return joined.groupBy((F.col("id") % 1009).alias("g")).agg(
+        F.count("*").alias("n"),
+        F.sum("k").alias("s"),
+        F.max("l").alias("l"),
+        F.sum(F.length("r")).alias("c"),
+        F.sum(F.when(F.col("r").startswith(CANARY), 1).otherwise(0)).alias("canaries"),
+    )
+
+
+def collected(rows):
+    """The hash of the rows, and how many rows still hold their canary."""
+    lines = sorted(json.dumps(row.asDict(), sort_keys=True) for row in rows.collect())
+    canaries = sum(json.loads(line)["canaries"] for line in lines)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest(), canaries
+
+
+def secret(sc):
+    """What YARN keeps for the application (SecurityManager.SECRET_LOOKUP_KEY, Spark 4.3.0); nothing elsewhere."""
+    hadoop = sc._jvm.org.apache.hadoop
+    credentials = hadoop.security.UserGroupInformation.getCurrentUser().getCredentials()
+    return bytes(credentials.getSecretKey(hadoop.io.Text("sparkCookie")) or b"").decode()
+
+
+def wait_for_no_executor(sc):
+    while len(sc._jsc.sc().statusTracker().getExecutorInfos()) > 1:
+        time.sleep(0.1)
+
+
+def summary(event_log):
+    counts = dict.fromkeys(["again", "fetch_failures", "failures", "lost", "remote"], 0)
+    tasks, read = {}, dict(NO_READS)
+    for event in events(event_log):
+        kind = event["Event"]
+        if kind == "SparkListenerStageSubmitted":
+            counts["again"] += event["Stage Info"]["Stage Attempt ID"] > 0
+        elif kind == "SparkListenerExecutorRemoved":
+            counts["lost"] += 1
+        elif kind == "SparkListenerTaskEnd":
+            reason = event["Task End Reason"]["Reason"]
+            counts["fetch_failures"] += reason == "FetchFailed"
+            counts["failures"] += reason != "Success"
+            metrics = (event.get("Task Metrics") or {}).get("Shuffle Read Metrics", {})
+            counts["remote"] += metrics.get("Remote Bytes Read", 0)
+            add_reads(read, metrics)
+            host = event["Task Info"]["Host"]
+            tasks[host] = tasks.get(host, 0) + (reason == "Success")
+    counts.update(tasks=tasks, read=read)
+    return counts
+
+
+if __name__ == "__main__":
+    main()

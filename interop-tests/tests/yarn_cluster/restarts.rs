@@ -1,0 +1,57 @@
+//! Our server goes away under a job, and comes back.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sealed_shuffle_interop_tests::{modes::Service, yarn::Application};
+
+use crate::shared::{MODE, cluster};
+
+#[test]
+fn a_server_that_is_killed_under_a_job_costs_no_stage() {
+    let Some(mut held) = cluster() else { return };
+    let cluster = &mut *held.cluster;
+    let mut submission = Application::new(MODE, Service::Ours).pushing().rounds(3).submit(cluster);
+    for (round, node) in [(1, 0), (2, 1)] {
+        submission.round(round);
+        let pushed =
+            |node: usize| cluster.nodes[node].server().metric("sealed_shuffle_merge_written_bytes_total");
+        let before = pushed(node);
+        // In the midst of the next round.
+        while pushed(node) <= before {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        cluster.nodes[node].kill_server();
+        cluster.nodes[node].serve("plain");
+    }
+    let report = submission.finish(cluster);
+    println!("two servers killed: {report:?}");
+    report.assert_right(&MODE);
+    report.assert_unharmed();
+    cluster.assert_quiet(&[]);
+}
+
+/// With their recovery on, as the recipe has it.
+#[test]
+#[ignore = "make interop-yarn"]
+fn node_managers_that_are_killed_and_stopped_under_a_job_cost_no_stage() {
+    let Some(mut held) = cluster() else { return };
+    let cluster = &mut *held.cluster;
+    let mut submission = Application::new(MODE, Service::Ours).pushing().rounds(3).submit(cluster);
+    for (round, node, signal) in [(1, 0, Signal::KILL), (2, 1, Signal::TERM)] {
+        submission.round(round);
+        cluster.nodes[node].end_manager(signal);
+        cluster.nodes[node].manage();
+        cluster.nodes[node].registered();
+    }
+    let report = submission.finish(cluster);
+    println!("two NodeManagers away: {report:?}");
+    report.assert_right(&MODE);
+    report.assert_unharmed();
+    // Its end is told by the NodeManagers that are new, too.
+    for node in &mut cluster.nodes {
+        node.manager_said(&format!("The end of {} is handed over", report.app));
+        assert_eq!(node.server().metric("sealed_shuffle_secrets_handed_over"), 0.0);
+    }
+    cluster.assert_quiet(&[]);
+}
