@@ -5,6 +5,8 @@ use std::error::Error;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
 
+use tracing::info;
+
 use super::Applications;
 use crate::handover::HandOverPayload;
 use crate::keys::{HandOverError, RememberSecrets, Watch};
@@ -23,12 +25,20 @@ impl Applications {
                 false => _ = state.exempt(app).wait(),
             }
         }
+        let stored = given.remember && self.state.as_ref().is_some();
         match given.secret {
-            Some(secret) => self.secrets.hand_over(app, secret, given.remember),
+            Some(secret) => {
+                // It is handed over again by each NodeManager, and to each server, that comes back.
+                if self.secrets.hand_over(app, secret, given.remember)? {
+                    info!(%app, secret = "its own, handed over", stored, "an application was handed over");
+                }
+                Ok(())
+            }
             None => {
                 // What an earlier attempt proved holds no more.
                 self.secrets.end(app);
                 let forgotten = self.state.as_ref().is_none_or(|state| state.forget_secret(app).wait());
+                info!(%app, secret = "none", stored, "an application was handed over");
                 forgotten.then_some(()).ok_or_else(|| HandOverError::Memory(not_written()))
             }
         }

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::lines::{LineError, Lines};
 use super::message::Message;
@@ -105,11 +105,11 @@ async fn perform(message: Message, receiver: &Arc<dyn Receiver>, lane: &Lane) ->
     let receiver = Arc::clone(receiver);
     let done = lane.run(move |_| match message {
         Message::Started(app, given) => {
-            debug!(%app, with_secret = given.secret.is_some(), "an application was handed over");
+            debug!(%app, with_secret = given.secret.is_some(), "an application is handed over");
             receiver.started(&app, given)
         }
         Message::Ended(app) => {
-            info!(%app, "the end of an application was handed over");
+            debug!(%app, "the end of an application is handed over");
             receiver.ended(&app)
         }
         Message::ExecutorEnded(app, executor) => {

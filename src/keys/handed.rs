@@ -88,8 +88,14 @@ impl HandedOver {
         }
     }
 
-    /// Takes a secret. `remembered` tells whether it has to outlast a restart. May wait for a disk.
-    pub(super) fn take(&self, app: &AppId, secret: AppSecret, remembered: bool) -> Result<(), HandOverError> {
+    /// Takes a secret, and says whether it is news. `remembered` tells whether it has to outlast a restart. May wait for a
+    /// disk.
+    pub(super) fn take(
+        &self,
+        app: &AppId,
+        secret: AppSecret,
+        remembered: bool,
+    ) -> Result<bool, HandOverError> {
         if self.wait.is_none() {
             return Err(HandOverError::NotTaken);
         }
@@ -101,7 +107,7 @@ impl HandedOver {
         let before = self.held().get(app).map(|held| (Arc::clone(&held.secret), held.remembered));
         match &before {
             // NodeManagers send it again for every container.
-            Some((same, as_before)) if **same == secret && *as_before == remembered => return Ok(()),
+            Some((same, as_before)) if **same == secret && *as_before == remembered => return Ok(false),
             None if self.held().len() >= MOST_HELD => return Err(HandOverError::TooMany),
             _ => {}
         }
@@ -110,7 +116,7 @@ impl HandedOver {
             done.map_err(HandOverError::Memory)?;
         }
         self.held().insert(app.clone(), HandedSecret { secret: Arc::new(secret), remembered });
-        Ok(())
+        Ok(true)
     }
 
     /// Takes a secret that the store had.
@@ -192,8 +198,8 @@ mod tests {
     fn a_change_is_remembered_once_and_before_it_is_in_force() {
         let (handed, memory) = (handed(), Arc::new(Memory::default()));
         handed.remember_in(Arc::clone(&memory) as Arc<dyn RememberSecrets>);
-        handed.take(&app("a"), secret("one"), true).unwrap();
-        handed.take(&app("a"), secret("one"), true).unwrap();
+        assert!(handed.take(&app("a"), secret("one"), true).unwrap(), "it is news");
+        assert!(!handed.take(&app("a"), secret("one"), true).unwrap(), "each container says it again");
         *lock(&memory.fails) = true;
         let error = handed.take(&app("a"), secret("two"), true).unwrap_err();
         assert!(error.to_string().contains("disk is full"), "{error}");

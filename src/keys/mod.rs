@@ -122,8 +122,8 @@ impl Secrets {
     }
 
     /// Takes the secret of an application in the place of the previous one, and stores it if it has to outlast a
-    /// restart. Connections that proved the previous secret stay proven. May wait for a disk.
-    pub fn hand_over(&self, app: &AppId, secret: AppSecret, remember: bool) -> Result<(), HandOverError> {
+    /// restart. Returns whether it is news. Connections that proved the previous secret stay proven. May wait for a disk.
+    pub fn hand_over(&self, app: &AppId, secret: AppSecret, remember: bool) -> Result<bool, HandOverError> {
         self.inner.handed.take(app, secret, remember)
     }
 

@@ -4,10 +4,12 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.Base64;
+import java.util.HashSet;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -39,6 +41,8 @@ final class HandOver {
   private final Map<String, byte[]> running = new LinkedHashMap<>();
   /** What is to be said next of an application, oldest first. */
   private final Map<String, byte[]> waiting = new LinkedHashMap<>();
+  /** Those of which the log has that they were handed over: a server that comes back is told of all again. */
+  private final Set<String> logged = new HashSet<>();
   private long stopAt = Long.MAX_VALUE;
 
   HandOver(List<String> command) {
@@ -93,8 +97,10 @@ final class HandOver {
     waiting.put(application, line);
     Iterator<String> oldest = waiting.keySet().iterator();
     while (waiting.size() > MOST_WAITING && oldest.hasNext()) {
-      if (!running.containsKey(oldest.next())) {
+      String ended = oldest.next();
+      if (!running.containsKey(ended)) {
         oldest.remove();
+        logged.remove(ended);
       }
     }
     notifyAll();
@@ -154,6 +160,8 @@ final class HandOver {
       }
       if (answer.isRefused()) {
         LOG.error("{} was refused: {}", application, answer.text());
+      } else {
+        log(application, line);
       }
       done(application, line);
     }
@@ -167,6 +175,17 @@ final class HandOver {
   private synchronized void done(String application, byte[] line) {
     if (waiting.get(application) == line) {
       waiting.remove(application);
+    }
+  }
+
+  private synchronized void log(String application, byte[] line) {
+    boolean runs = running.get(application) == line;
+    if (runs && logged.add(application)) {
+      // The application alone knows the secret, and YARN keeps it with the data of its containers.
+      LOG.info("{} is handed over, {}", application, hasSecret(line)
+          ? "with its own secret, which YARN keeps for it" : "without a secret, since it does not authenticate");
+    } else if (!running.containsKey(application) && logged.remove(application)) {
+      LOG.info("The end of {} is handed over", application);
     }
   }
 
@@ -200,6 +219,11 @@ final class HandOver {
 
   private static long now() {
     return TimeUnit.NANOSECONDS.toMillis(System.nanoTime());
+  }
+
+  /** Whether the line of a beginning has a payload: "-" stands for none, and base64 does without it. */
+  private static boolean hasSecret(byte[] line) {
+    return line[line.length - 2] != '-';
   }
 
   private static byte[] started(String application, byte[] payload) {
