@@ -1,5 +1,6 @@
 package sealedshuffle.yarn;
 
+import java.net.URL;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -21,6 +22,8 @@ public final class HandOverService extends AuxiliaryService {
   static final String SOCKET = "spark.sealed.handover.socket";
   /** The server's program, which is also the one that speaks to the socket. */
   static final String PROGRAM = "spark.yarn.sealed.program";
+  /** Keys of this service alone, found beside its jar: where several run in one NodeManager. Spark's own reads it, too. */
+  static final String OVERLAY = "spark-shuffle-site.xml";
   /** User ids as which the server may run, beside the NodeManager's own and root. */
   static final String SERVER_USERS = "spark.yarn.sealed.server.users";
 
@@ -37,6 +40,7 @@ public final class HandOverService extends AuxiliaryService {
   protected void serviceInit(Configuration conf) throws Exception {
     super.serviceInit(conf);
     try {
+      conf = withOverlay(conf);
       String socket = conf.getTrimmed(SOCKET, "");
       if (socket.isEmpty()) {
         LOG.error("Nothing is handed over: set {} to the socket of the sealed-shuffle server", SOCKET);
@@ -52,6 +56,18 @@ public final class HandOverService extends AuxiliaryService {
     } catch (RuntimeException e) {
       LOG.error("Nothing is handed over", e);
     }
+  }
+
+  /** The NodeManager's keys, and over them those of the file on the class path of this service, where there is one. */
+  private static Configuration withOverlay(Configuration conf) {
+    URL overlay = HandOverService.class.getClassLoader().getResource(OVERLAY);
+    if (overlay == null) {
+      return conf;
+    }
+    LOG.info("Keys of this service alone are read from {}", overlay);
+    Configuration all = new Configuration(conf);
+    all.addResource(overlay);
+    return all;
   }
 
   @Override
