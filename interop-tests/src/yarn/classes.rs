@@ -53,7 +53,7 @@ impl Classes {
 
     /// The class path of Spark's own handler as an auxiliary service.
     pub(super) fn own_class_path(&self) -> String {
-        // The directory with a slash at its end: Hadoop takes it for a jar otherwise.
+        // A directory ends with a slash: Hadoop takes it for a jar otherwise.
         format!("{}/:{}/*", self.spark.classes().display(), self.spark.home().join("jars").display())
     }
 }

@@ -20,6 +20,9 @@ use crate::{
     modes::Mode,
 };
 
+/// The form in which servers merge unless a test wants another.
+const USUAL: &str = "plain";
+
 /// The reason for which there is no cluster here.
 #[derive(Clone, Debug)]
 pub struct Missing(String);
@@ -68,7 +71,7 @@ impl Cluster {
             .wait_for(START_LIMIT, |line| line.contains("Transitioned to active state").then_some(()));
         for node in &mut nodes {
             node.registered();
-            node.serve("plain");
+            node.serve(USUAL);
         }
         Ok(Self { nodes, edge, conf, hosts, classes, resource_manager, _network: network, dir })
     }
@@ -96,15 +99,18 @@ impl Cluster {
         }
     }
 
-    /// Starts what a test has left away.
+    /// Starts what a test has left away, and anew each server that it has left with an unusual form.
     pub fn complete(&mut self) {
         for node in &mut self.nodes {
             if !node.is_managed() {
                 node.manage();
                 node.registered();
             }
-            if !node.serves() {
-                node.serve("plain");
+            if node.at_rest().is_some_and(|form| form != USUAL) {
+                node.kill_server();
+            }
+            if node.at_rest().is_none() {
+                node.serve(USUAL);
             }
         }
     }

@@ -24,6 +24,7 @@ pub(super) const START_LIMIT: Duration = Duration::from_secs(180);
 const PORT: u16 = 7337;
 /// The port of Spark's own handler.
 const OWN_PORT: u16 = 7447;
+const HANDOVER: &str = "spark.sealed.handover.socket";
 /// How long a server may be away before its node is unhealthy.
 const HEALTH_PATIENCE: &str = "20";
 
@@ -39,7 +40,8 @@ pub struct Node {
     hosts: PathBuf,
     classes: Arc<Classes>,
     manager: Option<Process>,
-    server: Option<Server>,
+    /// Our server, and the form in which it merges.
+    server: Option<(Server, String)>,
 }
 
 impl Node {
@@ -52,6 +54,7 @@ impl Node {
         let conf = ["disk-1", "disk-2", "run"]
             .iter()
             .try_for_each(|part| fs::create_dir_all(dir.join(part)))
+            .and_then(|()| site::write_overlay(&overlay(&dir), &vec![(HANDOVER, socket(&dir))]))
             .and_then(|()| site::write(&dir, &site))
             .unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
         Self { host, dir, conf, hosts: hosts.to_owned(), classes, manager: None, server: None }
@@ -101,7 +104,7 @@ impl Node {
             ("spark.shuffle.service.port", PORT.to_string()),
             ("spark.local.dir", self.local_dirs()),
             ("spark.sealed.state.dir", self.dir.join("state").display().to_string()),
-            ("spark.sealed.handover.socket", self.socket()),
+            (HANDOVER, self.socket()),
             (PUSH_RESOLVER.0, PUSH_RESOLVER.1.to_owned()),
             ("spark.sealed.merge.at-rest", at_rest.to_owned()),
         ];
@@ -112,23 +115,23 @@ impl Node {
             .args(["serve", "--bind", "0.0.0.0", "--admin", "127.0.0.1:7338", "--properties-file"])
             .arg(file);
         clean_environment(&mut command);
-        self.server = Some(Server::launch_on(&self.host, &mut command));
+        self.server = Some((Server::launch_on(&self.host, &mut command), at_rest.to_owned()));
     }
 
     /// The server.
     pub fn server(&self) -> &Server {
-        self.server.as_ref().expect("the test serves")
+        &self.server.as_ref().expect("the test serves").0
     }
 
     /// Drains the server; it must have warned of nothing but what is usual here and `expected`.
     pub fn end_server(&mut self, expected: &[&str]) -> Vec<String> {
         let all: Vec<&str> = ANNOUNCED.iter().chain(expected).copied().collect();
-        self.server.take().expect("the test serves").finish(&all)
+        self.server.take().expect("the test serves").0.finish(&all)
     }
 
     /// Kills the server as it stands.
     pub fn kill_server(&mut self) -> Vec<String> {
-        self.server.take().expect("the test serves").kill()
+        self.server.take().expect("the test serves").0.kill()
     }
 
     /// Its server has warned of nothing but what is usual here and `expected`.
@@ -143,9 +146,9 @@ impl Node {
         self.manager.is_some()
     }
 
-    /// Whether there is a server.
-    pub fn serves(&self) -> bool {
-        self.server.is_some()
+    /// The form in which its server merges, where there is a server.
+    pub fn at_rest(&self) -> Option<&str> {
+        self.server.as_ref().map(|(_, at_rest)| at_rest.as_str())
     }
 
     /// Runs our program on the node to its end, as a client with a secret. Answers whether it ended well, and what it said.
@@ -197,6 +200,11 @@ fn local_dirs(dir: &Path) -> String {
     format!("{one},{other}")
 }
 
+/// Keys of our auxiliary service alone, on its class path.
+fn overlay(dir: &Path) -> PathBuf {
+    dir.join("overlay")
+}
+
 fn socket(dir: &Path) -> String {
     dir.join("run/handover.sock").display().to_string()
 }
@@ -232,8 +240,13 @@ fn manager_site(name: &str, dir: &Path, classes: &Classes) -> site::Site {
             "yarn.nodemanager.aux-services.spark_shuffle.class",
             "sealedshuffle.yarn.HandOverService".to_owned(),
         ),
-        ("yarn.nodemanager.aux-services.spark_shuffle.classpath", classes.ours.display().to_string()),
-        ("spark.sealed.handover.socket", socket(dir)),
+        (
+            "yarn.nodemanager.aux-services.spark_shuffle.classpath",
+            // A directory ends with a slash: Hadoop takes it for a jar otherwise.
+            format!("{}:{}/", classes.ours.display(), overlay(dir).display()),
+        ),
+        // What all services of the node see; our service has its own in its overlay.
+        (HANDOVER, "/nowhere/handover.sock".to_owned()),
         ("spark.yarn.sealed.program", binary().display().to_string()),
         ("yarn.nodemanager.aux-services.spark_shuffle_own.class", "OwnShuffleService".to_owned()),
         ("yarn.nodemanager.aux-services.spark_shuffle_own.classpath", classes.own_class_path()),

@@ -61,6 +61,12 @@ pub(super) fn write(dir: &Path, site: &Site) -> io::Result<PathBuf> {
     Ok(conf)
 }
 
+/// Makes a directory with the keys of one auxiliary service among several.
+pub(super) fn write_overlay(dir: &Path, site: &Site) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join("spark-shuffle-site.xml"), xml(site))
+}
+
 fn xml(site: &Site) -> String {
     let property = |(key, value): &(&str, String)| {
         format!("<property><name>{key}</name><value>{value}</value></property>\n")

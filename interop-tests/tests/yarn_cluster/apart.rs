@@ -7,28 +7,33 @@ use sealed_shuffle_interop_tests::{
 
 use crate::shared::{MODE, cluster};
 
-/// Names of blocks that map tasks of the first stages may have written: by a task's number, which begins anew with each
-/// application.
-fn blocks() -> Vec<String> {
-    (0..6).flat_map(|map| (0..2).map(move |shuffle| format!("shuffle_{shuffle}_{map}_0"))).collect()
+/// A block of a map output, where it lies.
+struct Block {
+    node: usize,
+    executor: String,
+    name: String,
 }
 
-/// How many of the application's blocks a client gets on any node as `claimed`, with a secret.
-fn got(cluster: &Cluster, claimed: &str, secret: &str) -> usize {
-    let mut count = 0;
-    for node in &cluster.nodes {
-        for executor in ["1", "2"] {
-            for block in blocks() {
-                let arguments =
-                    ["fetch", "--server", "127.0.0.1:7337", "--app-id", claimed, "--executor-id", executor];
-                let cipher = ["--conf", "spark.network.crypto.cipher=AES/GCM/NoPadding"];
-                let (good, said) = node.client(secret, &[&arguments[..], &cipher, &[&block]].concat());
-                assert!(good || !said.contains("panicked"), "{said}");
-                count += usize::from(good);
-            }
-        }
-    }
-    count
+/// Whether a client gets the block as `claimed` with a secret.
+fn gets(cluster: &Cluster, block: &Block, claimed: &str, secret: &str) -> bool {
+    let to =
+        ["fetch", "--server", "127.0.0.1:7337", "--conf", "spark.network.crypto.cipher=AES/GCM/NoPadding"];
+    let what = ["--app-id", claimed, "--executor-id", &block.executor, &block.name];
+    let (good, said) = cluster.nodes[block.node].client(secret, &[&to[..], &what].concat());
+    assert!(!said.contains("panicked"), "{said}");
+    good
+}
+
+/// A block of the application: map outputs are numbered by tasks, which begin anew with each application.
+fn a_block(cluster: &Cluster, app: &str, secret: &str) -> Block {
+    let executors = |node: usize| ["1", "2"].map(|executor| (node, executor.to_owned()));
+    let all = (0..cluster.nodes.len()).flat_map(executors);
+    let mut blocks = all.flat_map(|(node, executor)| {
+        (0..4).map(move |map| Block { node, executor: executor.clone(), name: format!("shuffle_0_{map}_0") })
+    });
+    blocks
+        .find(|block| gets(cluster, block, app, secret))
+        .expect("the control: an application's own secret gets a block")
 }
 
 #[test]
@@ -48,8 +53,8 @@ fn an_application_does_not_reach_the_blocks_of_another() {
     assert_ne!(secrets[0], secrets[1]);
     assert!(secrets.iter().all(|secret| secret.len() >= 32), "YARN made none");
     for (own, other) in [(0, 1), (1, 0)] {
-        assert!(got(cluster, &apps[own], &secrets[own]) > 0, "the control: the application's own secret");
-        assert_eq!(got(cluster, &apps[other], &secrets[own]), 0, "with the other's secret");
+        let block = a_block(cluster, &apps[own], &secrets[own]);
+        assert!(!gets(cluster, &block, &apps[own], &secrets[other]), "{} with another's secret", apps[own]);
     }
     both.iter().for_each(Submission::release);
     for submission in both {
