@@ -99,8 +99,8 @@ impl Cluster {
         }
     }
 
-    /// Starts what a test has left away, and anew each server that it has left with an unusual form.
-    pub fn complete(&mut self) {
+    /// A test begins: what another has left away is started, and each server anew that it has left with an unusual form.
+    pub fn begin(&mut self) {
         for node in &mut self.nodes {
             if !node.is_managed() {
                 node.manage();
@@ -112,10 +112,11 @@ impl Cluster {
             if node.at_rest().is_none() {
                 node.serve(USUAL);
             }
+            node.begin();
         }
     }
 
-    /// No server has warned of anything but what is usual here and `expected`.
+    /// In this test no server has warned of anything but what is usual here and `expected`.
     #[track_caller]
     pub fn assert_quiet(&self, expected: &[&str]) {
         self.nodes.iter().for_each(|node| node.assert_quiet(expected));

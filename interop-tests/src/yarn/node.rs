@@ -42,6 +42,8 @@ pub struct Node {
     manager: Option<Process>,
     /// Our server, and the form in which it merges.
     server: Option<(Server, String)>,
+    /// Lines of the server's log that are another test's.
+    looked: usize,
 }
 
 impl Node {
@@ -57,7 +59,7 @@ impl Node {
             .and_then(|()| site::write_overlay(&overlay(&dir), &vec![(HANDOVER, socket(&dir))]))
             .and_then(|()| site::write(&dir, &site))
             .unwrap_or_else(|e| panic!("cannot make {}: {e}", dir.display()));
-        Self { host, dir, conf, hosts: hosts.to_owned(), classes, manager: None, server: None }
+        Self { host, dir, conf, hosts: hosts.to_owned(), classes, manager: None, server: None, looked: 0 }
     }
 
     /// Its host name.
@@ -115,6 +117,7 @@ impl Node {
             .args(["serve", "--bind", "0.0.0.0", "--admin", "127.0.0.1:7338", "--properties-file"])
             .arg(file);
         clean_environment(&mut command);
+        self.looked = 0;
         self.server = Some((Server::launch_on(&self.host, &mut command), at_rest.to_owned()));
     }
 
@@ -123,10 +126,12 @@ impl Node {
         &self.server.as_ref().expect("the test serves").0
     }
 
-    /// Drains the server; it must have warned of nothing but what is usual here and `expected`.
-    pub fn end_server(&mut self, expected: &[&str]) -> Vec<String> {
-        let all: Vec<&str> = ANNOUNCED.iter().chain(expected).copied().collect();
-        self.server.take().expect("the test serves").0.finish(&all)
+    /// Drains the server; in this test it must have warned of nothing but what is usual here and `expected`.
+    pub fn end_server(&mut self, expected: &[&str]) {
+        let (server, _) = self.server.take().expect("the test serves");
+        // What it warned of in other tests is their business.
+        let log = server.finish(&[""]);
+        self.assert_expected(&log, expected);
     }
 
     /// Kills the server as it stands.
@@ -134,11 +139,21 @@ impl Node {
         self.server.take().expect("the test serves").0.kill()
     }
 
-    /// Its server has warned of nothing but what is usual here and `expected`.
+    /// In this test its server has warned of nothing but what is usual here and `expected`.
     #[track_caller]
     pub fn assert_quiet(&self, expected: &[&str]) {
+        self.assert_expected(&self.server().log(), expected);
+    }
+
+    /// A test begins: what the server has logged by now is another's.
+    pub(super) fn begin(&mut self) {
+        self.looked = self.server().log().len();
+    }
+
+    #[track_caller]
+    fn assert_expected(&self, log: &[String], expected: &[&str]) {
         let all: Vec<&str> = ANNOUNCED.iter().chain(expected).copied().collect();
-        assert_expected(&self.server().log(), &all);
+        assert_expected(&log[self.looked.min(log.len())..], &all);
     }
 
     /// Whether there is a NodeManager.

@@ -26,8 +26,7 @@ pub(crate) fn cluster() -> Option<Held> {
     match CLUSTER.get_or_init(|| Cluster::start(&MODE, 3).map(Mutex::new)) {
         Ok(cluster) => {
             let mut cluster = cluster.lock().unwrap_or_else(PoisonError::into_inner);
-            // What the test before has left away, when it failed.
-            cluster.complete();
+            cluster.begin();
             Some(Held { cluster, _turns: turns })
         }
         Err(reason) => {
