@@ -114,6 +114,11 @@ impl Cluster {
             }
             node.begin();
         }
+        // A node that was without its server for long is unhealthy for a moment more, and takes no containers.
+        for node in &self.nodes {
+            let times = self.transitions(node.name(), "RUNNING", "UNHEALTHY");
+            self.transitioned(node.name(), "UNHEALTHY", "RUNNING", times);
+        }
     }
 
     /// In this test no server has warned of anything but what is usual here and `expected`.

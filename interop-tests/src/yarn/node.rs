@@ -26,7 +26,7 @@ const PORT: u16 = 7337;
 const OWN_PORT: u16 = 7447;
 const HANDOVER: &str = "spark.sealed.handover.socket";
 /// How long a server may be away before its node is unhealthy.
-const HEALTH_PATIENCE: &str = "20";
+const HEALTH_PATIENCE: &str = "30";
 
 /// What our server warns of on every node: directories on a volume without encryption, and a first start.
 const ANNOUNCED: [&str; 3] = ["not one of dm-crypt", "on the same file system", "made the key file"];
