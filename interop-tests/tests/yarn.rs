@@ -103,6 +103,11 @@ impl Node {
         self.server().metrics().get(&sample).copied().unwrap_or_default()
     }
 
+    /// Lines of the server's log with these words.
+    fn logged(&self, words: &str) -> usize {
+        self.server().log().iter().filter(|line| line.contains(words)).count()
+    }
+
     #[track_caller]
     fn eventually_told(&self, message: &str, times: f64) {
         let deadline = Instant::now() + PATIENCE;
@@ -158,6 +163,7 @@ fn an_application_is_let_in_from_its_beginning_to_its_end() {
         node.begin(1, plain(SECRETS[0]));
         assert!(node.connect(1, SECRETS[1]).is_none(), "one application's secret is no other's");
         assert_eq!((node.told("started"), node.held()), (2.0, 2.0), "a second container says nothing new");
+        assert_eq!(node.logged("an application was handed over"), 2, "{:#?}", node.server().log());
         assert_eq!(node.server().metric("sealed_shuffle_executors"), 2.0);
 
         node.end(1);
@@ -165,6 +171,7 @@ fn an_application_is_let_in_from_its_beginning_to_its_end() {
         assert!(node.connect(1, SECRETS[0]).is_none());
         assert!(second.is_active());
         assert_eq!((node.told("ended"), node.held()), (1.0, 1.0));
+        assert_eq!(node.logged("forgot an application"), 1, "{:#?}", node.server().log());
         assert_eq!(node.server().metric("sealed_shuffle_executors"), 1.0);
         let ended = "sealed_shuffle_forgotten_applications_total{reason=\"ended\"}";
         assert_eq!(node.server().metrics()[ended], 1.0);

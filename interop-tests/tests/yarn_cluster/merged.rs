@@ -35,6 +35,15 @@ fn as_much_is_read_merged_as_with_sparks_own_handler() {
     let (ours, pushed) = run(&held.cluster, Service::Ours);
     assert!(pushed.iter().all(|bytes| *bytes > 0.0), "nothing was pushed to a node: {pushed:?}");
     let (share, bar) = (ours.read.merged_share(), BAR * theirs.read.merged_share());
+    for node in &held.cluster.nodes {
+        for (log, words) in [
+            (node.server().log(), "an application was handed over"),
+            (node.manager_log(), "is handed over, with its own secret"),
+        ] {
+            let told = log.iter().filter(|line| line.contains(words) && line.contains(&ours.app)).count();
+            assert_eq!(told, 1, "{}: {words}", node.name());
+        }
+    }
     assert!(share >= bar, "{share} of the bytes were read merged, less than {bar}: {ours:?}");
     held.cluster.assert_quiet(&[]);
 }
