@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -85,6 +86,17 @@ impl Node {
     pub fn manager_said(&mut self, words: &str) {
         let manager = self.manager.as_mut().expect("the test runs a NodeManager");
         manager.wait_for(START_LIMIT, |line| line.contains(words).then_some(()));
+    }
+
+    /// Waits until the server knows of an application no more.
+    #[track_caller]
+    pub fn has_forgotten(&self, app: &str) {
+        let forgot = |line: &String| line.contains("forgot an application") && line.contains(app);
+        let deadline = Instant::now() + START_LIMIT;
+        while !self.server().log().iter().any(forgot) {
+            assert!(Instant::now() < deadline, "{} has not forgotten {app}", self.name());
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// What the NodeManager has logged since it was started.
