@@ -511,9 +511,13 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
     if socket.shutdown().await.is_err() {
         return;
     }
+    let until = now() + LINGER;
     let discard = async {
         let mut scratch = BytesMut::with_capacity(SMALL_READ);
-        while let Ok(1..) = poll_fn(|cx| poll_read_buf(Pin::new(&mut *socket), cx, &mut scratch)).await {
+        // If the peer never stops sending, the timer below would not be polled.
+        while now() < until
+            && let Ok(1..) = poll_fn(|cx| poll_read_buf(Pin::new(&mut *socket), cx, &mut scratch)).await
+        {
             scratch.clear();
         }
     };
