@@ -154,9 +154,10 @@ impl<W> Ledger<W> {
         self.add(slot, amount);
     }
 
-    /// Takes `amount` if it may be had now, and nobody of the same account waits for it.
+    /// Takes `amount` if it may be had now, and nobody of the same account waits before it.
     pub(super) fn take(&mut self, slot: Slot, amount: u64, urgent: bool) -> bool {
-        let waits = self.accounts.get(slot).is_none_or(|account| !account.waiters.is_empty());
+        let Some(account) = self.accounts.get(slot) else { return false };
+        let waits = account.waiters.front().is_some_and(|first| first.urgent || !urgent);
         if waits || !self.may_take(slot, amount, urgent) {
             return false;
         }
@@ -164,7 +165,7 @@ impl<W> Ledger<W> {
         true
     }
 
-    /// Queues a claim behind the others of its account; its number.
+    /// Queues a claim behind the others of its account, an urgent one before those that are not; its number.
     pub(super) fn wait(&mut self, slot: Slot, amount: u64, urgent: bool, told: W) -> u64 {
         let number = self.next_number;
         let Some(account) = self.accounts.get_mut(slot) else { return number };
@@ -173,7 +174,11 @@ impl<W> Ledger<W> {
         if account.waiters.is_empty() {
             self.turns.push_back(slot);
         }
-        account.waiters.push_back(Waiter { number, amount, urgent, told });
+        let at = match urgent {
+            true => account.waiters.iter().take_while(|waiter| waiter.urgent).count(),
+            false => account.waiters.len(),
+        };
+        account.waiters.insert(at, Waiter { number, amount, urgent, told });
         number
     }
 
@@ -348,6 +353,22 @@ mod tests {
         ledger.give_back(b, 10);
         assert_eq!(ledger.next_grant().unwrap().told, "a");
         assert_eq!(ledger.next_grant().unwrap().told, "b again");
+    }
+
+    #[test]
+    fn urgent_claim_goes_before_the_others_of_its_account() {
+        let mut ledger = Ledger::new(RULE);
+        let a = ledger.open(u64::MAX);
+        let held = fill(&mut ledger, a);
+        ledger.wait(a, 80, false, "bulk");
+        assert!(ledger.take(a, 10, true), "it does not wait behind what may take long");
+        ledger.wait(a, 20, true, "urgent");
+        ledger.wait(a, 20, true, "urgent, too");
+        ledger.give_back(a, held + 10);
+        let order: Vec<_> = std::iter::from_fn(|| ledger.next_grant().map(|grant| grant.told)).collect();
+        assert_eq!(order, ["urgent", "urgent, too"]);
+        ledger.give_back(a, 40);
+        assert_eq!(ledger.next_grant().map(|grant| grant.told), Some("bulk"));
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //! | here | waiting, and what the log says |
 //!
 //! Invariants: no more is handed out than there is; an account that holds nothing is not held up by another one's
-//! share; accounts are served in turn, the claims of an account in their order; a wait that is dropped takes nothing.
+//! share; accounts are served in turn, the claims of an account in their order, and urgent ones before others; a wait that is
+//! dropped takes nothing.
 
 mod ledger;
 mod mover;
