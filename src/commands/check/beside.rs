@@ -2,7 +2,7 @@
 //! `spark-defaults.conf` of applications, and the `yarn-site.xml` of a NodeManager.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sealed_shuffle_config::{Authentication, ServerConfig, properties};
 use sealed_shuffle_protocol::channel::SecurityLevel;
@@ -155,14 +155,7 @@ fn judge_applications(config: &ServerConfig, keys: &Keys) -> Vec<Contradiction> 
             ));
         }
     }
-    let dirs = keys.get("spark.local.dir").into_iter().flat_map(|dirs| dirs.split(','));
-    found.extend(outside(config, dirs).map(|dir| {
-        let text = format!(
-            "spark.local.dir has {}, which lies beneath no local directory of the server",
-            dir.display()
-        );
-        fault(text, "name it in spark.local.dir here, too")
-    }));
+    found.extend(outside(config, keys, "spark.local.dir"));
     found
 }
 
@@ -218,25 +211,21 @@ fn judge_node_manager(config: &ServerConfig, keys: &Keys) -> Vec<Contradiction> 
         }
         (None, None) => {}
     }
-    let dirs = keys.get("yarn.nodemanager.local-dirs").into_iter().flat_map(|dirs| dirs.split(','));
-    found.extend(outside(config, dirs).map(|dir| {
-        let text = format!(
-            "yarn.nodemanager.local-dirs has {}, which lies beneath no local directory of the server",
-            dir.display()
-        );
-        fault(text, "name it in spark.local.dir here, too")
-    }));
+    found.extend(outside(config, keys, "yarn.nodemanager.local-dirs"));
     found
 }
 
-/// The directories that lie beneath no root.
-fn outside<'a>(config: &ServerConfig, dirs: impl Iterator<Item = &'a str>) -> impl Iterator<Item = PathBuf> {
-    let roots = config.roots.paths.clone();
+/// The directories of a key that lie beneath no root.
+fn outside(config: &ServerConfig, keys: &Keys, key: &str) -> Vec<Contradiction> {
+    let dirs = keys.get(key).into_iter().flat_map(|dirs| dirs.split(','));
     let dirs = dirs.map(|dir| dir.trim().trim_start_matches("file://")).filter(|dir| dir.starts_with('/'));
-    dirs.map(PathBuf::from)
-        .filter(move |dir| !roots.iter().any(|root| dir.starts_with(root)))
-        .collect::<Vec<_>>()
-        .into_iter()
+    let roots = &config.roots.paths;
+    dirs.filter(|dir| !roots.iter().any(|root| Path::new(dir).starts_with(root)))
+        .map(|dir| {
+            let text = format!("{key} has {dir}, which lies beneath no local directory of the server");
+            fault(text, "name it in spark.local.dir here, too")
+        })
+        .collect()
 }
 
 #[cfg(test)]
