@@ -8,13 +8,12 @@ use sealed_shuffle::internals::disk::layout::Placement;
 use sealed_shuffle::{KeySource, MergeConfig};
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::message::Head;
-use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, RegisterExecutor};
 use sealed_shuffle_protocol::stored::envelope::{Context, WrappedKey};
 use sealed_shuffle_protocol::stored::sealed::{Header, Kind, Salt};
 
-use crate::honest::{Honest, MERGING};
-use crate::running::{APP, GCM, Peer, Running, eventually, register};
-use crate::used;
+use crate::honest::Honest;
+use crate::running::{APP, Running, eventually};
+use crate::{registered_to_merge, used};
 
 /// A key service that wraps at once, and that never ends where it is asked for a key that it did not make.
 const KEEPER: &str = r#"
@@ -39,18 +38,6 @@ fn start() -> Running {
     })
 }
 
-/// A peer of the application that writes headers, registered for merging.
-fn registered(running: &Running) -> Peer {
-    let mut peer = running.peer(GCM);
-    let BlockTransferMessage::RegisterExecutor(message) = register(&[running.dir.to_str().unwrap()]) else {
-        panic!("another message")
-    };
-    let mut info = message.info.clone();
-    MERGING.clone_into(&mut info.shuffle_manager);
-    peer.rpc(&RegisterExecutor { info, ..message }.into()).unwrap();
-    peer
-}
-
 /// Writes an index whose header names a key of its own. Only the header is read before the key is asked for.
 fn write_header(running: &Running, reduce: i32) {
     let (app, merge) = (AppId::new(APP), ShuffleMergeId(0));
@@ -71,7 +58,7 @@ fn calls_of_the_key_service_that_hang_leave_some_for_others() {
     let honest = Honest::of(&running);
     honest.assert_merges(0);
     let began = Instant::now();
-    let mut hogs: Vec<_> = (0..32).map(|_| registered(&running)).collect();
+    let mut hogs: Vec<_> = (0..32).map(|_| registered_to_merge(&running)).collect();
     for (hog, reduce) in hogs.iter_mut().zip(0..) {
         write_header(&running, reduce);
         let asked = Head::MergedBlockMetaRequest {

@@ -17,13 +17,25 @@ use sealed_shuffle_config::{ByteCount, Policy};
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, ReduceId, RequestId, ShuffleId};
 use sealed_shuffle_protocol::message::Head;
-use sealed_shuffle_protocol::shuffle::DiagnoseCorruption;
+use sealed_shuffle_protocol::shuffle::{BlockTransferMessage, DiagnoseCorruption, RegisterExecutor};
 
-use self::honest::Honest;
-use self::running::{APP, CTR, EXECUTOR, GCM, Peer, Running, eventually};
+use self::honest::{Honest, MERGING};
+use self::running::{APP, CTR, EXECUTOR, GCM, Peer, Running, eventually, register};
 
 fn used(running: &Running, share: &str) -> u64 {
     running.metric(&format!("sealed_shuffle_share_used{{share=\"{share}\"}}"))
+}
+
+/// A peer of the application whose executor merges.
+fn registered_to_merge(running: &Running) -> Peer {
+    let mut peer = running.peer(GCM);
+    let BlockTransferMessage::RegisterExecutor(message) = register(&[running.dir.to_str().unwrap()]) else {
+        panic!("another message")
+    };
+    let mut info = message.info.clone();
+    MERGING.clone_into(&mut info.shuffle_manager);
+    peer.rpc(&RegisterExecutor { info, ..message }.into()).unwrap();
+    peer
 }
 
 fn total(running: &Running, share: &str) -> u64 {
@@ -138,7 +150,7 @@ fn long_diagnoses_leave_threads_for_others() {
         algorithm: "ADLER32".to_owned(),
     };
     for hog in &mut hogs {
-        let body = sealed_shuffle_protocol::shuffle::BlockTransferMessage::from(diagnosis.clone());
+        let body = BlockTransferMessage::from(diagnosis.clone());
         hog.send(&Head::RpcRequest { request: RequestId(1) }, &body.encode().unwrap());
     }
     eventually("they read", || used(&running, "disk_threads") > 0);
@@ -165,7 +177,7 @@ fn connections_of_one_application_leave_places_for_others() {
     for _ in 0..40 {
         let mut peer = Peer::connect(running.address);
         if peer.handshake(APP, &running.secret, GCM).is_ok()
-            && peer.rpc(&running::register(&[running.dir.to_str().unwrap()])).is_ok()
+            && peer.rpc(&register(&[running.dir.to_str().unwrap()])).is_ok()
         {
             kept.push(peer);
         }

@@ -7,12 +7,12 @@ use sealed_shuffle::{ByteCount, MergeConfig};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::{
-    BlockTransferMessage, PushBlockStream, RegisterExecutor, RemoveShuffleMerge, ReturnCode,
+    BlockTransferMessage, PushBlockStream, RemoveShuffleMerge, ReturnCode,
 };
 
-use crate::honest::{Honest, MERGING};
+use crate::honest::Honest;
 use crate::running::{APP, CTR, GCM, Peer, Running, content, eventually, register};
-use crate::used;
+use crate::{registered_to_merge, used};
 
 fn of(running: &Running, metric: &str, share: &str) -> u64 {
     running.metric(&format!("sealed_shuffle_quota_{metric}{{share=\"{share}\"}}"))
@@ -173,13 +173,7 @@ fn blocks_beyond_the_quota_of_merged_bytes_are_left_unmerged_until_there_is_room
         config.merging = Some(MergeConfig::default());
     });
     let honest = Honest::of(&running);
-    let mut peer = running.peer(GCM);
-    let BlockTransferMessage::RegisterExecutor(message) = register(&[running.dir.to_str().unwrap()]) else {
-        panic!("another message")
-    };
-    let mut info = message.info.clone();
-    MERGING.clone_into(&mut info.shuffle_manager);
-    peer.rpc(&RegisterExecutor { info, ..message }.into()).unwrap();
+    let mut peer = registered_to_merge(&running);
     let codes: Vec<_> = (0..12).map(|map| push(&mut peer, 0, map, 1000)).collect();
     assert_eq!(codes[..10], [ReturnCode::Success; 10]);
     // The code with which a pusher of Spark goes on with its other blocks.
