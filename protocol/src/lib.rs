@@ -27,6 +27,8 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 #[macro_use]
+mod labels;
+#[macro_use]
 mod named;
 
 pub mod auth;

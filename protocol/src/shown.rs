@@ -8,6 +8,18 @@ use std::fmt::{self, Write};
 /// Most characters that are shown of a text.
 pub const LONGEST: usize = 1000;
 
+/// Most characters of a text that is kept.
+const LONGEST_KEPT: usize = 256;
+
+/// A text of a peer as it is kept in records: made harmless, and cut where it is long.
+pub fn short(text: &str) -> String {
+    let shown = Shown(text).to_string();
+    match shown.char_indices().nth(LONGEST_KEPT) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None => shown,
+    }
+}
+
 /// A text as it is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a>(pub &'a str);

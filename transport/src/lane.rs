@@ -44,7 +44,7 @@ use tokio::task::JoinError;
 pub use self::calls::CallFigures;
 use self::calls::{Call, Calls};
 pub use self::resident::Resident;
-use self::resident::{Here, Leaving};
+use self::resident::{DropQueue, LaneMark};
 use self::trouble::Trouble;
 pub use self::trouble::TroubleFigures;
 use crate::pot::{Pot, Tenant};
@@ -60,7 +60,7 @@ struct Inner {
     patience: Option<Duration>,
     calls: Calls,
     trouble: Trouble,
-    leaving: Leaving,
+    leaving: DropQueue,
     /// Why it takes no work, while it takes none.
     shut: watch::Sender<Option<Arc<str>>>,
 }
@@ -94,6 +94,9 @@ pub struct OnLane {
     _of_this_thread: PhantomData<*const ()>,
 }
 
+/// Where somebody waits for a thread of a disk.
+const REMEDY: &str = "look whether the disk is slow, or raise spark.sealed.disk.threads";
+
 impl Lane {
     /// A lane for `places` pieces of work at once, at least one.
     pub fn new(places: usize) -> Self {
@@ -102,7 +105,7 @@ impl Lane {
 
     /// The same, of which no application has more than eight ninths (but one place at least).
     pub fn shared(places: usize) -> Self {
-        Self::of(Pot::new("disk_threads", places as u64), None)
+        Self::of(Pot::new("disk_threads", places as u64).with_remedy(REMEDY), None)
     }
 
     /// The same lane, before its first use, whose work is given up where it takes longer than `patience`, with the wait
@@ -113,7 +116,7 @@ impl Lane {
 
     fn of(places: Pot, patience: Option<Duration>) -> Self {
         let calls = Calls::new(places.total());
-        let (shut, trouble, leaving) = (watch::Sender::new(None), Trouble::default(), Leaving::default());
+        let (shut, trouble, leaving) = (watch::Sender::new(None), Trouble::default(), DropQueue::default());
         Self { inner: Arc::new(Inner { places, patience, calls, trouble, leaving, shut }) }
     }
 
@@ -167,7 +170,7 @@ impl Lane {
         let done = async {
             let place = self.inner.places.account(tenant).take(1).await;
             let inner = Arc::clone(&self.inner);
-            let ended = Ended { call: inner.calls.begin(place), inner };
+            let ended = CallEnd { call: inner.calls.begin(place), inner };
             started.store(ended.call.number(), Ordering::Relaxed);
             Ok(tokio::task::spawn_blocking(move || ended.run(work)).await?)
         };
@@ -214,7 +217,7 @@ impl Lane {
     /// Drops something where the disk of this lane may be waited for.
     fn drop_here(&self, leaver: impl Send + 'static) {
         let runtime = match Handle::try_current() {
-            Ok(runtime) if !Here::is(&self.inner) => runtime,
+            Ok(runtime) if !LaneMark::is(&self.inner) => runtime,
             _ => return drop(leaver),
         };
         if !self.inner.leaving.add(Box::new(leaver)) {
@@ -224,7 +227,7 @@ impl Lane {
         // Not by `run`: a lane that is shut closes its files all the same.
         drop(runtime.spawn(async move {
             let place = inner.places.account(&Tenant::Own).take(1).await;
-            let ended = Ended { call: inner.calls.begin(place), inner: Arc::clone(&inner) };
+            let ended = CallEnd { call: inner.calls.begin(place), inner: Arc::clone(&inner) };
             let emptied = move || ended.run(|on| inner.leaving.drop_all(on));
             // Nobody waits for it, and a drop that panicked has said so.
             drop(tokio::task::spawn_blocking(emptied).await);
@@ -286,15 +289,15 @@ impl fmt::Debug for Lane {
 }
 
 /// Ends the call when it is dropped, also by a panic.
-struct Ended {
+struct CallEnd {
     call: Arc<Call>,
     inner: Arc<Inner>,
 }
 
-impl Ended {
+impl CallEnd {
     /// Does work on the thread at hand, which is the lane's.
     fn run<T>(self, work: impl FnOnce(&OnLane) -> T) -> T {
-        let here = Here::of(&self.inner);
+        let here = LaneMark::of(&self.inner);
         let call = Some((Arc::clone(&self.inner), Arc::clone(&self.call)));
         let done = work(&OnLane { call, _of_this_thread: PhantomData });
         drop(here);
@@ -304,7 +307,7 @@ impl Ended {
     }
 }
 
-impl Drop for Ended {
+impl Drop for CallEnd {
     fn drop(&mut self) {
         self.inner.calls.end(&self.call);
     }
@@ -334,20 +337,20 @@ async fn silence(patience: Option<Duration>) -> Duration {
 pub fn within<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce(&OnLane) -> T + Send + 'static,
-) -> Waiting<T> {
+) -> PendingWork<T> {
     let (done, result) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(work(&OnLane { call: None, _of_this_thread: PhantomData })));
-    Waiting { result, until: Instant::now() + patience }
+    PendingWork { result, until: Instant::now() + patience }
 }
 
 /// Work that [`within`] has begun.
 #[derive(Debug)]
-pub struct Waiting<T> {
+pub struct PendingWork<T> {
     result: std::sync::mpsc::Receiver<T>,
     until: Instant,
 }
 
-impl<T> Waiting<T> {
+impl<T> PendingWork<T> {
     /// Waits for its result.
     pub fn result(self) -> Option<T> {
         self.result.recv_timeout(self.until.saturating_duration_since(Instant::now())).ok()

@@ -7,8 +7,11 @@
 //!
 //! | module | knows |
 //! |---|---|
+//! | [`descriptors`] | how many of them peers may cause |
 //! | [`lane`] | threads that may wait, and the proof that code runs on one |
 //! | [`region`] | a range of an open file, and reading it |
+//! | [`pot`] | a bounded amount of one thing, and the share of each tenant |
+//! | [`turns`] | whose turn it is to send |
 //! | [`seal`] | the stack of session layers, and the segments in which bodies go through it |
 //! | [`wire`] | the one loop that joins a socket, the layers, the outbox and an engine |
 //! | [`tls`] | TLS as one of the layers: keys, certificates, trust |
@@ -17,6 +20,7 @@
 //!
 //! Server and client stand on it; it knows neither.
 
+pub mod descriptors;
 pub mod lane;
 pub mod pot;
 pub mod program;
@@ -24,4 +28,5 @@ pub mod random;
 pub mod region;
 pub mod seal;
 pub mod tls;
+pub mod turns;
 pub mod wire;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::AuthError;
-use super::keys::SessionKeys;
 use super::message::AuthMessage;
+use super::session_keys::SessionKeys;
 use crate::crypto::gcm::{self, GcmKey};
 use crate::crypto::hkdf;
 use crate::crypto::random::Random;

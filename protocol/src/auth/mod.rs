@@ -16,15 +16,15 @@
 
 mod error;
 mod handshake;
-mod keys;
 pub mod legacy;
 pub(crate) mod message;
 mod session;
+mod session_keys;
 
 pub use error::AuthError;
 pub use handshake::{Initiator, Responder};
-pub use keys::SessionKeys;
 pub use message::{AuthMessage, AuthMessageError};
 pub use session::{AesSession, FirstBytes};
+pub use session_keys::SessionKeys;
 
 pub use crate::cipher::EngineVersion;

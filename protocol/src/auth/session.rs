@@ -12,7 +12,7 @@
 
 use bytes::BytesMut;
 
-use super::keys::SessionKeys;
+use super::session_keys::SessionKeys;
 use crate::cipher::{
     CipherError, CtrLayer, EngineVersion, GcmKeySize, GcmLayer, Layer, Layout, Role, Segment, SessionCipher,
     SessionMode,

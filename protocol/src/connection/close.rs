@@ -165,9 +165,9 @@ impl CloseReason {
         }
     }
 
-    /// A short fixed word for metrics.
-    pub fn label(&self) -> &'static str {
-        match self {
+    labels! {
+        /// A short fixed word for metrics.
+        pub fn label, LABELS {
             Self::PeerClosed => "peer_closed",
             Self::PeerClosedMidMessage => "peer_closed_mid_message",
             Self::Frame(_) => "bad_frame",

@@ -72,7 +72,7 @@ impl<T: Send + fmt::Debug + 'static> fmt::Debug for Resident<T> {
 /// What waits to be dropped on a lane, in order. One thread at a time does it, so that a disk whose closes hang costs one
 /// place.
 #[derive(Default)]
-pub(super) struct Leaving(Mutex<Queue>);
+pub(super) struct DropQueue(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
@@ -81,7 +81,7 @@ struct Queue {
     runs: bool,
 }
 
-impl Leaving {
+impl DropQueue {
     /// Puts `leaver` into the queue; whether nobody is there who drops it.
     pub(super) fn add(&self, leaver: Box<dyn Send>) -> bool {
         let mut queue = self.queue();
@@ -119,9 +119,9 @@ thread_local! {
 }
 
 /// The thread does work of a lane until this is dropped.
-pub(super) struct Here(usize);
+pub(super) struct LaneMark(usize);
 
-impl Here {
+impl LaneMark {
     pub(super) fn of(inner: &Arc<Inner>) -> Self {
         Self(HERE.replace(address(inner)))
     }
@@ -131,7 +131,7 @@ impl Here {
     }
 }
 
-impl Drop for Here {
+impl Drop for LaneMark {
     fn drop(&mut self) {
         HERE.set(self.0);
     }

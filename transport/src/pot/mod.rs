@@ -80,7 +80,7 @@ struct Inner {
 }
 
 struct State {
-    ledger: Ledger<Told>,
+    ledger: Ledger<Waiter>,
     accounts: HashMap<Tenant, Weak<AccountKey>>,
     /// The tenant of each account that is open.
     tenants: HashMap<Slot, Tenant>,
@@ -93,10 +93,12 @@ struct State {
     /// When the applications that the log says to be at their quota were last at it.
     at_quota: HashMap<Tenant, Instant>,
     reached_quota: u64,
+    /// What an operator does where somebody is held up; it may be empty.
+    remedy: &'static str,
 }
 
 /// How somebody who waits is told, and since when it waits.
-type Told = (oneshot::Sender<Holding>, Instant);
+type Waiter = (oneshot::Sender<Holding>, Instant);
 
 /// What a pot shows of itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -203,6 +205,7 @@ impl Pot {
             quota: None,
             at_quota: HashMap::new(),
             reached_quota: 0,
+            remedy: "",
         };
         Self { inner: Arc::new(Inner { name, state: Mutex::new(state) }) }
     }
@@ -210,6 +213,12 @@ impl Pot {
     /// The same pot, before its first use, of which one application has no more than `quota`, where there is one.
     pub fn with_quota(self, quota: Option<u64>) -> Self {
         self.inner.state().quota = quota;
+        self
+    }
+
+    /// The same, with words for the log of what an operator does where somebody is held up.
+    pub fn with_remedy(self, remedy: &'static str) -> Self {
+        self.inner.state().remedy = remedy;
         self
     }
 
@@ -295,9 +304,16 @@ impl Inner {
         let (total, used) = (state.ledger.rule().total, state.ledger.held());
         let largest = state.ledger.largest().and_then(|(slot, held)| Some((state.tenants.get(&slot)?, held)));
         let (by, most) = largest.map_or((None, 0), |(tenant, held)| (Some(tenant), held));
+        let (semicolon, remedy) = (if state.remedy.is_empty() { "" } else { "; " }, state.remedy);
         // That one uses up its share itself is how a busy server works.
         if by == Some(tenant) {
-            info!(pot = self.name, total, used, its = most, "{tenant} has used up its share");
+            info!(
+                pot = self.name,
+                total,
+                used,
+                its = most,
+                "{tenant} has used up its share{semicolon}{remedy}"
+            );
             return;
         }
         let by = by.map_or_else(String::new, ToString::to_string);
@@ -307,7 +323,7 @@ impl Inner {
             used,
             largest = by,
             its = most,
-            "{tenant} is held up: others use its share"
+            "{tenant} is held up: others use its share{semicolon}{remedy}"
         );
     }
 

@@ -48,13 +48,13 @@ impl Mover {
 /// All movers of a pot.
 #[derive(Debug, Default)]
 pub(super) struct Movers {
-    all: Vec<Watched>,
+    all: Vec<MoverWatch>,
     /// Entries above which those of movers that are gone are dropped.
     tidy_at: usize,
 }
 
 #[derive(Debug)]
-struct Watched {
+struct MoverWatch {
     mover: Weak<MoverState>,
     /// Of the look before: when, and the bytes that had moved. None unless something was held then.
     before: Option<(Instant, u64)>,
@@ -68,7 +68,7 @@ impl Movers {
             self.tidy_at = 2 * self.all.len();
         }
         let state = Arc::new(MoverState { held: AtomicU64::new(0), moved: AtomicU64::new(0), evicted });
-        self.all.push(Watched { mover: Arc::downgrade(&state), before: None });
+        self.all.push(MoverWatch { mover: Arc::downgrade(&state), before: None });
         Mover { state }
     }
 

@@ -10,11 +10,15 @@
 //! calls `region` to read.
 
 mod outbox;
+mod phases;
 mod pool;
 mod pull;
 mod stack;
+mod watcher;
 
 pub use outbox::{Body, Outbound, Outbox, OutboxError, Stretch, Ticket};
+pub use phases::{Phase, PhaseFigures, Phases};
 pub use pool::{Budget, PooledSegment, SegmentPool};
 pub use pull::{Pull, PullError};
 pub use stack::Stack;
+pub use watcher::Watcher;

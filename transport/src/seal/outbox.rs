@@ -31,15 +31,18 @@ use std::collections::VecDeque;
 use std::io::IoSliceMut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use sealed_shuffle_protocol::cipher::{CipherError, Layer, Segment};
 use sealed_shuffle_protocol::connection;
 use thiserror::Error;
 
+use super::phases::{Phase, Phases, Stopwatch};
 use super::pool::{PooledSegment, SMALL, SegmentPool};
 use super::pull::{Pull, PullError};
 use super::stack::Stack;
+use super::watcher::{Rider, Watcher};
 use crate::lane::{Lane, LaneError, OnLane};
 use crate::region::{OpenFile, ReadError, ReadNow, Region, is_at_hand, read_blocking, read_now};
 
@@ -60,6 +63,7 @@ pub enum Outbound {
 pub struct Body {
     source: Source,
     _ticket: Option<Ticket>,
+    watcher: Option<Arc<dyn Watcher>>,
 }
 
 #[derive(Debug)]
@@ -73,12 +77,12 @@ enum Source {
 impl Body {
     /// A body that is not counted.
     pub fn new(region: Region) -> Self {
-        Self { source: Source::Region(region), _ticket: None }
+        Self { source: Source::Region(region), _ticket: None, watcher: None }
     }
 
     /// A body that is in transfer until the ticket is dropped with it.
     pub fn counted(region: Region, ticket: Ticket) -> Self {
-        Self { source: Source::Region(region), _ticket: Some(ticket) }
+        Self { source: Source::Region(region), _ticket: Some(ticket), watcher: None }
     }
 
     /// The same for a body that is pulled.
@@ -87,7 +91,12 @@ impl Body {
             return Self::counted(region, ticket);
         }
         let len = pull.remaining();
-        Self { source: Source::Pull { pull: Some(pull), len }, _ticket: Some(ticket) }
+        Self { source: Source::Pull { pull: Some(pull), len }, _ticket: Some(ticket), watcher: None }
+    }
+
+    /// Has somebody told how it fares, if there is one. All segments with bytes of it are measured then.
+    pub fn watched_by(self, watcher: Option<Arc<dyn Watcher>>) -> Self {
+        Self { watcher, ..self }
     }
 }
 
@@ -153,6 +162,16 @@ pub struct Outbox {
     sends_files: bool,
     /// Bytes of the first region, from `region_taken` on, that go out without a segment; 0 while there is a segment.
     stretch: u64,
+    /// Since when bytes of blocks are ready for the socket, where that is measured.
+    ready: Option<Box<Stopwatch>>,
+    /// Since when the connection waited for its turn, for the segment to come.
+    wanted: Option<Instant>,
+    /// Counts the segments of blocks, where some of them are measured.
+    turn: u32,
+    /// Number of bodies in `queue` that somebody watches.
+    watched: usize,
+    /// Those of them that have bytes in the segment, or the stretch, that is being filled or written.
+    riders: Vec<Rider>,
 }
 
 /// A stretch of a file that goes out as it is.
@@ -169,7 +188,9 @@ pub struct Stretch<'a> {
 impl Outbox {
     /// An empty outbox. It takes its segments from `pool`, and slow ciphers seal in `slow_lane`.
     pub fn new(pool: SegmentPool, slow_lane: Lane) -> Self {
+        let turn = pool.phases().map_or(0, Phases::first_turn);
         Self {
+            turn,
             pool,
             slow_lane,
             queue: VecDeque::new(),
@@ -180,6 +201,10 @@ impl Outbox {
             written: 0,
             sends_files: false,
             stretch: 0,
+            ready: None,
+            wanted: None,
+            watched: 0,
+            riders: Vec::new(),
         }
     }
 
@@ -192,6 +217,7 @@ impl Outbox {
     pub fn send_no_files(&mut self) {
         self.sends_files = false;
         self.stretch = 0;
+        self.ready = None;
     }
 
     /// Queues one thing behind all others.
@@ -200,7 +226,8 @@ impl Outbox {
             Outbound::Bytes(bytes) if bytes.is_empty() => return,
             Outbound::Bytes(bytes) => self.queued_bytes += bytes.len(),
             Outbound::Layer(_) => self.queued_layers += 1,
-            Outbound::Region(_) | Outbound::Boundary => {}
+            Outbound::Region(body) => self.watched += usize::from(body.watcher.is_some()),
+            Outbound::Boundary => {}
         }
         self.queue.push_back(outbound);
     }
@@ -225,6 +252,16 @@ impl Outbox {
         self.queue.is_empty() && self.segment.is_none()
     }
 
+    /// Whether [`Outbox::prepare`] would make a segment or a stretch with a part of a block.
+    pub fn awaits_turn(&self) -> bool {
+        self.segment.is_none() && self.stretch == 0 && self.has_blocks()
+    }
+
+    /// The connection waited for its turn since then, which counts as waiting of the segment to come.
+    pub fn wanted_turn(&mut self, since: Instant) {
+        self.wanted = Some(since);
+    }
+
     /// Sealed bytes that wait for the socket.
     pub fn unwritten(&self) -> &[u8] {
         self.segment.as_ref().map_or(&[], |segment| &segment.sealed()[self.written..])
@@ -246,6 +283,9 @@ impl Outbox {
         let left = region.len() - self.region_taken;
         self.stretch = self.stretch.saturating_sub(n as u64);
         self.taken(n, left);
+        if self.stretch == 0 {
+            self.has_gone_out();
+        }
     }
 
     /// The socket took `n` bytes.
@@ -254,7 +294,28 @@ impl Outbox {
         if self.unwritten().is_empty() {
             self.segment = None;
             self.written = 0;
+            self.has_gone_out();
         }
+    }
+
+    /// The socket has the last byte of what was ready.
+    fn has_gone_out(&mut self) {
+        if let Some(mut watch) = self.ready.take() {
+            watch.lap(Phase::Socket);
+            if let Some(phases) = self.pool.phases().filter(|_| watch.counts) {
+                phases.took(Phase::Socket, watch.took(Phase::Socket));
+            }
+            self.tell(&mut watch);
+        }
+        if !self.riders.is_empty() {
+            self.riders.drain(..).for_each(|rider| rider.watcher.sent(rider.bytes));
+        }
+    }
+
+    /// Tells who watches what has been measured.
+    fn tell(&self, watch: &mut Stopwatch) {
+        let laps = watch.take_laps();
+        self.riders.iter().for_each(|rider| rider.tell(&laps));
     }
 
     /// Makes [`Outbox::unwritten`] non-empty, or [`Outbox::stretch`] some, if anything waits: fills one segment from
@@ -282,10 +343,21 @@ impl Outbox {
             let len = (region.len() - self.region_taken).min(STRETCH);
             if is_at_hand(region, self.region_taken, len) {
                 self.stretch = len;
+                self.ready = self.stopwatch();
+                if let Some(watch) = &mut self.ready {
+                    watch.lap(Phase::Queue);
+                }
                 return Ok(());
             }
         }
-        let mut segment = self.pool.segment(stack.buffers(), self.is_small()).await;
+        let has_blocks = self.has_blocks();
+        let mut watch = if has_blocks { self.stopwatch() } else { None };
+        let small = !has_blocks && self.queued_bytes <= SMALL;
+        let mut segment = self.pool.segment(stack.buffers(), small).await;
+        if let Some(watch) = &mut watch {
+            watch.lap(Phase::Queue);
+        }
+        let mut took_blocks = false;
         segment.reset(stack.layout());
         let plain_room = stack.plain_capacity(self.pool.segment_size());
         let mut room = plain_room;
@@ -312,11 +384,12 @@ impl Outbox {
                     let n = match self.take_now(&mut segment, room)? {
                         Some(n) => n,
                         None => {
-                            let (back, n) = self.take_from_disk(segment, room).await?;
+                            let (back, n) = self.take_from_disk(segment, room, watch.as_deref_mut()).await?;
                             segment = back;
                             n
                         }
                     };
+                    took_blocks = true;
                     room -= n;
                     if n == 0 {
                         break;
@@ -324,14 +397,44 @@ impl Outbox {
                 }
             }
         }
+        // What lies before a boundary may be heads alone.
+        let mut watch = watch.filter(|_| took_blocks);
+        if let Some(watch) = &mut watch {
+            watch.lap(Phase::Disk);
+        }
         self.segment = Some(seal(&self.slow_lane, &self.pool, stack, segment).await?);
+        if let Some(watch) = &mut watch {
+            let is_sealed = !stack.is_clear();
+            if is_sealed {
+                watch.lap(Phase::Cipher);
+            }
+            if let Some(phases) = self.pool.phases().filter(|_| watch.counts) {
+                phases.took(Phase::Queue, watch.took(Phase::Queue));
+                phases.took(Phase::Disk, watch.took(Phase::Disk));
+                if is_sealed {
+                    phases.took(Phase::Cipher, watch.took(Phase::Cipher));
+                }
+            }
+            self.tell(watch);
+        }
+        self.ready = watch;
         Ok(())
     }
 
-    /// Whether all that waits are a few small answers.
-    fn is_small(&self) -> bool {
-        let is_block = |outbound: &Outbound| matches!(outbound, Outbound::Region(_));
-        self.queued_bytes <= SMALL && !self.queue.iter().any(is_block)
+    /// Begins to measure a segment, if it is its turn or somebody watches: since the connection waits for its turn.
+    fn stopwatch(&mut self) -> Option<Box<Stopwatch>> {
+        let phases = self.pool.phases()?;
+        self.turn = self.turn.wrapping_add(1);
+        let (counts, is_watched) = (phases.measures(self.turn), self.watched > 0);
+        let wanted = self.wanted.take();
+        // Most segments have none, and should not carry the room for one about.
+        (counts || is_watched)
+            .then(|| Box::new(Stopwatch::since(wanted.unwrap_or_else(Instant::now), counts, is_watched)))
+    }
+
+    /// Whether bytes of blocks wait, beside heads and answers.
+    fn has_blocks(&self) -> bool {
+        self.queue.iter().any(|outbound| matches!(outbound, Outbound::Region(_)))
     }
 
     /// A layer's own output goes out as it is, in a segment of its own.
@@ -375,12 +478,14 @@ impl Outbox {
         Ok(Some(n))
     }
 
-    /// The same on the lane of the disk.
+    /// The same on the lane of the disk. What was waited for its thread is no time of the disk.
     async fn take_from_disk(
         &mut self,
         mut segment: PooledSegment,
         room: usize,
+        watch: Option<&mut Stopwatch>,
     ) -> Result<(PooledSegment, usize), OutboxError> {
+        let asked = Instant::now();
         let Some(Outbound::Region(body)) = self.queue.front_mut() else { return Ok((segment, 0)) };
         let left = connection::Body::len(body) - self.region_taken;
         let n = match &mut body.source {
@@ -391,10 +496,12 @@ impl Outbox {
                     return Ok((segment, 0));
                 };
                 let read = move |on: &OnLane| {
+                    let began = Instant::now();
                     let n = read_blocking(on, &region, position, &mut pieces(&mut segment, want));
-                    (segment, n)
+                    (segment, n, [began, Instant::now()])
                 };
-                let (back, n) = lane.run_for(&self.pool.tenant(), read).await?;
+                let (back, n, read) = lane.run_for(&self.pool.tenant(), read).await?;
+                took_thread(watch, asked, read);
                 let n = n?;
                 segment = back;
                 segment.advance(n);
@@ -404,10 +511,12 @@ impl Outbox {
                 let mut pull = slot.take().ok_or_else(|| cut_short(left))?;
                 let lane = pull.lane();
                 let fill = move |on: &OnLane| {
+                    let began = Instant::now();
                     let filled = pull.fill_blocking(on);
-                    (pull, filled)
+                    (pull, filled, [began, Instant::now()])
                 };
-                let (pull, filled) = lane.run_for(&self.pool.tenant(), fill).await?;
+                let (pull, filled, read) = lane.run_for(&self.pool.tenant(), fill).await?;
+                took_thread(watch, asked, read);
                 filled?;
                 put(slot.insert(pull).as_mut(), &mut segment, room, left)?
             }
@@ -419,10 +528,44 @@ impl Outbox {
     /// The segment holds `n` of the `left` bytes of the first body.
     fn taken(&mut self, n: usize, left: u64) {
         self.region_taken += n as u64;
+        let is_watched = self.watched > 0 && self.rides(n as u64);
         if n as u64 == left {
             self.queue.pop_front();
             self.region_taken = 0;
+            self.watched -= usize::from(is_watched);
         }
+    }
+
+    /// `bytes` of the first body are in the segment; whether somebody watches it.
+    fn rides(&mut self, bytes: u64) -> bool {
+        let Some(Outbound::Region(Body { watcher: Some(watcher), .. })) = self.queue.front() else {
+            return false;
+        };
+        match self.riders.last_mut().filter(|last| Arc::ptr_eq(&last.watcher, watcher)) {
+            Some(last) => last.bytes += bytes,
+            None => self.riders.push(Rider { watcher: Arc::clone(watcher), bytes }),
+        }
+        true
+    }
+}
+
+impl Drop for Outbox {
+    /// A connection that ends in the midst of a segment says how long its socket took none of it.
+    fn drop(&mut self) {
+        if let Some(mut watch) = self.ready.take().filter(|_| !self.riders.is_empty()) {
+            watch.lap(Phase::Socket);
+            self.tell(&mut watch);
+        }
+    }
+}
+
+/// A thread of the disk worked from its begin to its end, and the rest since it was `asked` for was waiting.
+fn took_thread(watch: Option<&mut Stopwatch>, asked: Instant, [began, ended]: [Instant; 2]) {
+    if let Some(watch) = watch {
+        watch.lap_until(Phase::Disk, asked);
+        watch.lap_until(Phase::Queue, began);
+        watch.lap_until(Phase::Disk, ended);
+        watch.lap(Phase::Queue);
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sealed_shuffle_protocol::cipher::Segment;
 use tokio_util::sync::CancellationToken;
 
+use super::phases::Phases;
 use crate::pot::{Account, Holding, Mover, Pot, Tenant};
+use crate::turns::{Doorbell, Turns};
 
 /// Bytes in flight over all connections: segments that are filled or written, and large requests that are collected.
 /// One configured number bounds them (`spark.sealed.memory.budget`). A caller that gets no share waits.
@@ -23,6 +25,9 @@ pub struct Budget {
 /// The part of the segments' half that only small answers may take: handshakes, failures, registrations.
 const RESERVE: u64 = 16;
 
+/// Where somebody waits for memory.
+const REMEDY: &str = "raise spark.sealed.memory.budget, or look for peers that read slowly";
+
 /// What answers may have of a segment to count as small.
 pub(super) const SMALL: usize = 16 << 10;
 
@@ -31,8 +36,8 @@ impl Budget {
     pub fn new(bytes: u64) -> Self {
         let half = (bytes / 2).clamp(512 << 10, 512 << 30);
         Self {
-            segments: Pot::with_reserve("segments", half, half / RESERVE),
-            requests: Pot::new("large_requests", half),
+            segments: Pot::with_reserve("segments", half, half / RESERVE).with_remedy(REMEDY),
+            requests: Pot::new("large_requests", half).with_remedy(REMEDY),
         }
     }
 
@@ -65,10 +70,13 @@ impl Budget {
 pub struct SegmentPool {
     inner: Arc<Inner>,
     borrower: Arc<Borrower>,
+    phases: Option<Arc<Phases>>,
 }
 
 struct Inner {
     budget: Budget,
+    /// Turns to send; none where connections send as they come.
+    turns: Option<Turns>,
     segment_size: usize,
     keep: usize,
     free: Mutex<Vec<Segment>>,
@@ -78,19 +86,21 @@ struct Inner {
 struct Borrower {
     segments: Mutex<Account>,
     requests: Mutex<Account>,
+    doorbell: Option<Arc<Doorbell>>,
     sending: Mover,
     receiving: Mover,
     evicted: CancellationToken,
 }
 
 impl Borrower {
-    fn of(budget: &Budget, tenant: &Tenant) -> Arc<Self> {
+    fn of(budget: &Budget, turns: Option<&Turns>, tenant: &Tenant) -> Arc<Self> {
         let (segments, requests) = (budget.segments.account(tenant), budget.requests.account(tenant));
         let evicted = CancellationToken::new();
         let (sending, receiving) = (segments.mover(&evicted), requests.mover(&evicted));
         Arc::new(Self {
             segments: Mutex::new(segments),
             requests: Mutex::new(requests),
+            doorbell: turns.map(|turns| Arc::new(Doorbell::new(turns.line(tenant)))),
             sending,
             receiving,
             evicted,
@@ -106,14 +116,34 @@ impl SegmentPool {
     /// A pool of segments of `segment_size` bytes within `budget`. It keeps up to `keep` unused segments. What is taken is
     /// on this process's own account.
     pub fn new(budget: Budget, segment_size: usize, keep: usize) -> Self {
-        let borrower = Borrower::of(&budget, &Tenant::Own);
-        Self { inner: Arc::new(Inner { budget, segment_size, keep, free: Mutex::new(Vec::new()) }), borrower }
+        Self::of(budget, None, segment_size, keep)
+    }
+
+    /// The same, whose connections take turns to send.
+    pub fn with_turns(budget: Budget, turns: Turns, segment_size: usize, keep: usize) -> Self {
+        Self::of(budget, Some(turns), segment_size, keep)
+    }
+
+    fn of(budget: Budget, turns: Option<Turns>, segment_size: usize, keep: usize) -> Self {
+        let borrower = Borrower::of(&budget, turns.as_ref(), &Tenant::Own);
+        let inner = Inner { budget, turns, segment_size, keep, free: Mutex::new(Vec::new()) };
+        Self { inner: Arc::new(inner), borrower, phases: None }
+    }
+
+    /// The same, whose segments are measured.
+    pub fn with_phases(self, phases: Arc<Phases>) -> Self {
+        Self { phases: Some(phases), ..self }
+    }
+
+    /// Where the times of segments are counted, if they are.
+    pub(super) fn phases(&self) -> Option<&Phases> {
+        self.phases.as_deref()
     }
 
     /// The same pool for a connection of which nobody knows yet whose it is.
     pub fn for_connection(&self) -> Self {
-        let borrower = Borrower::of(&self.inner.budget, &Tenant::Strangers);
-        Self { inner: Arc::clone(&self.inner), borrower }
+        let borrower = Borrower::of(&self.inner.budget, self.inner.turns.as_ref(), &Tenant::Strangers);
+        Self { inner: Arc::clone(&self.inner), borrower, phases: self.phases.clone() }
     }
 
     /// What the connection takes from now on is on the account of `tenant`.
@@ -123,6 +153,9 @@ impl SegmentPool {
         };
         change(&self.borrower.segments, &self.inner.budget.segments);
         change(&self.borrower.requests, &self.inner.budget.requests);
+        if let (Some(doorbell), Some(turns)) = (&self.borrower.doorbell, &self.inner.turns) {
+            doorbell.moves_to(turns.line(tenant));
+        }
     }
 
     /// On whose account the connection takes what it takes.
@@ -149,6 +182,11 @@ impl SegmentPool {
         PooledSegment { segment: Some(segment), pool: Arc::clone(&self.inner), _share: share }
     }
 
+    /// The bell at which the connection's socket rings, if connections take turns to send.
+    pub fn doorbell(&self) -> Option<&Arc<Doorbell>> {
+        self.borrower.doorbell.as_ref()
+    }
+
     /// Waits for a share of the budget for a request of `bytes` that is about to be collected. A wish for more than the
     /// account can ever have is cut, so that the wait ends. Cancel safe.
     pub async fn for_request(&self, bytes: u64) -> Holding {
@@ -173,6 +211,11 @@ impl SegmentPool {
     /// Size of each segment in bytes.
     pub fn segment_size(&self) -> usize {
         self.inner.segment_size
+    }
+
+    /// The turns of all connections, if they take turns to send.
+    pub fn turns(&self) -> Option<&Turns> {
+        self.inner.turns.as_ref()
     }
 
     /// The budget that the segments come from.

@@ -9,11 +9,11 @@ use sealed_shuffle_protocol::cipher::{CipherError, Layer, Layout, Segment, Sessi
 /// layer. An empty stack is a clear connection.
 #[derive(Default)]
 pub struct Stack {
-    layers: Vec<Nested>,
+    layers: Vec<StackedLayer>,
 }
 
 /// A layer, and the bytes that it opened and the layer inside it has not taken yet.
-struct Nested {
+struct StackedLayer {
     layer: Box<dyn Layer>,
     opened: BytesMut,
 }
@@ -21,7 +21,7 @@ struct Nested {
 impl Stack {
     /// Installs a layer outside all others: from here on every byte passes it.
     pub fn push(&mut self, layer: Box<dyn Layer>) {
-        self.layers.push(Nested { layer, opened: BytesMut::new() });
+        self.layers.push(StackedLayer { layer, opened: BytesMut::new() });
     }
 
     /// The layout of plaintext that the innermost layer wants.

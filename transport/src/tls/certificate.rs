@@ -56,6 +56,11 @@ impl CertificateSummary {
         })
     }
 
+    /// How long it is still valid at `now`; `None` where it has expired.
+    pub fn left(&self, now: SystemTime) -> Option<Duration> {
+        self.not_after.checked_sub(now.duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
     /// `None` if the certificate is valid at `now`; otherwise a sentence about the date.
     pub fn out_of_date(&self, now: SystemTime) -> Option<String> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -33,11 +33,11 @@ const COMMAND_PAUSE: Duration = Duration::from_secs(30);
 /// The keys and certificates in use, and their source.
 pub struct LiveTls<S> {
     config: TlsConfig,
-    current: ArcSwap<Current<S>>,
+    current: ArcSwap<CurrentMaterial<S>>,
     watch: Mutex<Watch>,
 }
 
-struct Current<S> {
+struct CurrentMaterial<S> {
     side: Arc<S>,
     own: Option<Arc<CertificateSummary>>,
     warnings: Arc<[String]>,
@@ -155,11 +155,11 @@ impl<S> std::fmt::Debug for LiveTls<S> {
     }
 }
 
-fn open<S: TlsSide>(config: &TlsConfig) -> Result<Current<S>, MaterialError> {
+fn open<S: TlsSide>(config: &TlsConfig) -> Result<CurrentMaterial<S>, MaterialError> {
     let mut material = material::load(config)?;
     let side = Arc::new(S::build(config, &mut material)?);
     let own = material.identity.as_ref().and_then(material::Identity::summary).map(Arc::new);
-    Ok(Current { side, own, warnings: material.warnings.into() })
+    Ok(CurrentMaterial { side, own, warnings: material.warnings.into() })
 }
 
 /// The time of the next run of a command; `None` for files.

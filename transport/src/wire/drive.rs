@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::sleep_until;
 use tokio_util::io::poll_read_buf;
 
+use super::turn::Sending;
+use super::within::within;
 use super::{Socket, read_buffer};
 use crate::lane::Lane;
 use crate::pot::Holding;
@@ -126,9 +128,11 @@ where
     if socket.sends_files() {
         wire.outbox.send_files();
     }
-    let reason = match wire.run(socket, engine, handler).await {
+    let mut sending = Sending::of(&wire.pool);
+    let reason = match wire.run(socket, engine, handler, &mut sending).await {
         Ok(reason) | Err(reason) => reason,
     };
+    drop(sending);
     // A TLS alert has gone out as part of the failure.
     let is_alerted = matches!(reason, CloseReason::Cipher(CipherError::Tls(_)));
     let has_last_words = wire.say_goodbye(socket).await || is_alerted;
@@ -177,11 +181,11 @@ enum Movement {
 /// What a connection goes on with.
 enum Next {
     Moved(Movement),
-    Told(Told),
+    Interrupt(Interrupt),
 }
 
 /// What goes before the socket, now and then.
-enum Told {
+enum Interrupt {
     /// The handler has something.
     Wake,
     /// A deadline of the engine has come.
@@ -196,6 +200,7 @@ impl Wire<'_> {
         socket: &mut S,
         engine: &mut H::Engine,
         handler: &mut H,
+        sending: &mut Sending,
     ) -> Result<CloseReason, CloseReason>
     where
         S: Socket,
@@ -214,14 +219,14 @@ impl Wire<'_> {
                 engine.handle_ready(now());
                 continue;
             }
-            self.prepare().await?;
+            self.prepare(sending).await?;
             let pending = !self.outbox.is_empty();
             let prepared = now();
             engine.handle_output(prepared, 0, pending);
             if !pending && engine.is_closing() {
                 return Ok(engine.take_close_reason());
             }
-            self.share_memory(engine).await?;
+            self.share_memory(engine, sending).await?;
 
             if let Some(at) = engine.poll_timeout() {
                 // If the peer never stops sending, the timer below would not be polled.
@@ -238,34 +243,38 @@ impl Wire<'_> {
             let next = {
                 let mut told = pin!(async {
                     tokio::select! {
-                        () = &mut evicted => Told::Evicted,
-                        () = &mut alarm => Told::Timeout,
-                        () = handler.wake() => Told::Wake,
+                        () = &mut evicted => Interrupt::Evicted,
+                        () = &mut alarm => Interrupt::Timeout,
+                        () = handler.wake() => Interrupt::Wake,
                     }
                 });
                 poll_fn(|cx| {
                     if in_turn && let Poll::Ready(told) = told.as_mut().poll(cx) {
-                        return Poll::Ready(Ok(Next::Told(told)));
+                        return Poll::Ready(Ok(Next::Interrupt(told)));
                     }
-                    match self.poll_move(socket, reading, bulk, cx) {
+                    match sending.poll(cx, |cx| self.poll_move(socket, reading, bulk, cx)) {
                         Poll::Ready(moved) => Poll::Ready(moved.map(Next::Moved)),
                         Poll::Pending if in_turn => Poll::Pending,
-                        Poll::Pending => told.as_mut().poll(cx).map(|told| Ok(Next::Told(told))),
+                        Poll::Pending => told.as_mut().poll(cx).map(|told| Ok(Next::Interrupt(told))),
                     }
                 })
                 .await?
             };
+            if let Next::Moved(Movement::Wrote(n) | Movement::Sent(n)) = next {
+                sending.sent(n);
+            }
+            sending.stand_down();
             let moved = match next {
                 Next::Moved(moved) => moved,
-                Next::Told(Told::Wake) => {
+                Next::Interrupt(Interrupt::Wake) => {
                     handler.on_wake(engine);
                     continue;
                 }
-                Next::Told(Told::Timeout) => {
+                Next::Interrupt(Interrupt::Timeout) => {
                     engine.handle_timeout(now())?;
                     continue;
                 }
-                Next::Told(Told::Evicted) => return Err(CloseReason::Evicted),
+                Next::Interrupt(Interrupt::Evicted) => return Err(CloseReason::Evicted),
             };
             match moved {
                 Movement::Read(0) => return Ok(engine.handle_eof()),
@@ -360,9 +369,27 @@ impl Wire<'_> {
             && !self.outbox.is_changing_layers()
     }
 
-    async fn prepare(&mut self) -> Result<(), CloseReason> {
+    async fn prepare(&mut self, sending: &mut Sending) -> Result<(), CloseReason> {
         let waited = self.settings.budget_timeout;
-        match within(waited, self.outbox.prepare(&mut self.stack)).await {
+        if self.outbox.awaits_turn() {
+            let wanted = Instant::now();
+            sending.pass(waited).await;
+            let Some(()) = within(waited, sending.wait()).await else {
+                return Err(CloseReason::Starved { what: "a turn to send", waited });
+            };
+            self.outbox.wanted_turn(wanted);
+        }
+        let mut prepared = pin!(self.outbox.prepare(&mut self.stack));
+        let at_once = poll_fn(|cx| Poll::Ready(prepared.as_mut().poll(cx))).await;
+        let done = match at_once {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => {
+                // A turn is time of a processor: nobody keeps it while it waits for memory or a disk.
+                sending.give_back();
+                tokio::time::timeout(waited, prepared).await.ok()
+            }
+        };
+        match done {
             Some(Ok(())) => Ok(()),
             Some(Err(OutboxError::Cipher(error))) => Err(CloseReason::Cipher(error)),
             Some(Err(error)) => Err(CloseReason::BodyFailed(error.to_string())),
@@ -372,7 +399,11 @@ impl Wire<'_> {
 
     /// Takes a share of the memory budget for a large message that is being collected, and gives it back when the
     /// message is complete.
-    async fn share_memory<E: Engine>(&mut self, engine: &E) -> Result<(), CloseReason> {
+    async fn share_memory<E: Engine>(
+        &mut self,
+        engine: &E,
+        sending: &mut Sending,
+    ) -> Result<(), CloseReason> {
         let wanted = engine.memory_wanted();
         if self.shared == wanted {
             return Ok(());
@@ -380,6 +411,7 @@ impl Wire<'_> {
         // This is another message than the last one, and needs a share of its own.
         (self.share, self.shared) = (None, 0);
         if wanted > 0 {
+            sending.give_back();
             let waited = self.settings.budget_timeout;
             let Some(share) = within(waited, self.pool.for_request(wanted)).await else {
                 return Err(CloseReason::Starved { what: "a large request", waited });
@@ -523,15 +555,6 @@ async fn linger<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S) {
     };
     // A peer that is too slow is treated as done: the socket is closed in either case.
     drop(tokio::time::timeout(LINGER, discard).await);
-}
-
-/// What comes of `work` within `limit`. It mostly comes at once, and makes no timer then.
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await {
-        return Some(done);
-    }
-    tokio::time::timeout(limit, work).await.ok()
 }
 
 /// The clock that the engines get. Under a paused runtime it stands still together with the timers.

@@ -2,14 +2,17 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::warn;
+use tracing::{info, warn};
+
+/// Longest pause after a connection could not be accepted.
+const MOST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How sockets are set up.
 #[derive(Clone, Debug)]
@@ -46,7 +49,7 @@ pub enum ListenError {
         address: SocketAddr,
     },
     /// No interface of this machine has the address.
-    #[error("{} is no address of this machine ({key}): name one of `ip addr`, or 0.0.0.0", address.ip())]
+    #[error("{} is no address of this machine ({key}): name one of `ip addr`, or :: for all", address.ip())]
     NotOurs {
         /// The configuration key of the address.
         key: &'static str,
@@ -80,6 +83,10 @@ pub fn bind(
 
 fn listen(address: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        // Of IPv4, too, whatever net.ipv6.bindv6only says.
+        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    }
     socket.set_reuseaddr(true)?;
     // Accepted sockets inherit these options.
     if settings.receive_buffer > 0 {
@@ -130,18 +137,37 @@ pub async fn accept_loop<P: PlaceSource>(
         };
         match accepted {
             Ok((socket, peer, place)) => {
+                if !pause.is_zero() {
+                    info!("connections are accepted again");
+                }
                 pause = Duration::ZERO;
                 if let Err(error) = socket.set_nodelay(true) {
                     warn!(%peer, %error, "cannot turn Nagle's algorithm off; small answers may be late");
                 }
                 serve(socket, peer, place);
             }
-            // Most often the process is out of descriptors. Other connections must close first, so wait a little.
+            // Most often the process is out of descriptors. Other connections must close first, so wait a little. It is said
+            // once, until it is over.
             Err(error) => {
-                pause = (pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
-                warn!(%error, ?pause, "cannot accept a connection; waiting (is the descriptor limit enough?)");
+                if pause.is_zero() {
+                    warn!(
+                        %error,
+                        "cannot accept a connection: peers wait until another one closes; raise the limit of open \
+                         descriptors (LimitNOFILE= of the unit, ulimit -n)"
+                    );
+                }
+                pause = (pause * 2).clamp(Duration::from_millis(5), MOST_PAUSE);
             }
         }
+    }
+}
+
+/// The address of a peer as it has it: one of IPv4 comes to a socket of IPv6 as `::ffff:a.b.c.d`.
+fn as_itself(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V4(address) => SocketAddr::new(address.into(), peer.port()),
+        // With its scope.
+        IpAddr::V6(_) => peer,
     }
 }
 
@@ -155,5 +181,34 @@ async fn accept_one<P: PlaceSource>(
     }
     let place = places.place().await;
     let (socket, peer) = listener.accept().await?;
-    Ok((socket, peer, place))
+    Ok((socket, as_itself(peer), place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_unspecified_address_takes_peers_of_both_families_under_their_own_addresses() {
+        let listener = match bind("k", (Ipv6Addr::UNSPECIFIED, 0).into(), &ListenSettings::default()) {
+            Ok(listener) => listener,
+            Err(error) => return eprintln!("skipped: no IPv6 here: {error}"),
+        };
+        let port = listener.local_addr().unwrap().port();
+        let places = Arc::new(Semaphore::new(2));
+        let mut seen = 0;
+        for host in ["127.0.0.1", "::1"] {
+            let host: IpAddr = host.parse().unwrap();
+            let Ok(mut peer) = TcpStream::connect((host, port)).await else {
+                assert!(host.is_ipv6(), "IPv4 is there");
+                eprintln!("skipped: ::1 is no address here");
+                continue;
+            };
+            let (_socket, from, _place) = accept_one(&listener, &places, Duration::ZERO).await.unwrap();
+            assert_eq!(from, peer.local_addr().unwrap());
+            tokio::io::AsyncWriteExt::shutdown(&mut peer).await.unwrap();
+            seen += 1;
+        }
+        assert!(seen > 0);
+    }
 }

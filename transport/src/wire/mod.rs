@@ -8,6 +8,8 @@ mod drive;
 mod listen;
 mod read_buffer;
 mod socket;
+mod turn;
+mod within;
 
 pub use counted::{CountingSocket, WireCounters};
 pub use drive::{Handler, WireSettings, drive};

@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 
 use super::error::LegacyError;
 use super::increment::increment;
-use super::keys::{IV, LegacyKey, LegacyKeys};
 use super::message::{ClientChallenge, ServerResponse};
 use super::settings::{CIPHER, LegacyLimits, LegacySettings, Parameters};
+use super::step_keys::{IV, LegacyKey, LegacyKeys};
 use crate::crypto::ctr::KeyStream;
 use crate::crypto::random::{Random, RandomError};
 use crate::ids::AppId;

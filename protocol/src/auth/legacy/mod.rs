@@ -35,12 +35,12 @@
 mod error;
 mod handshake;
 mod increment;
-mod keys;
 mod message;
 mod settings;
+mod step_keys;
 
 pub use error::LegacyError;
 pub use handshake::{Initiator, Responder};
-pub use keys::LegacyKeys;
 pub use message::{ClientChallenge, ServerResponse};
 pub use settings::{LegacyKdf, LegacyLimits, LegacySettings};
+pub use step_keys::LegacyKeys;

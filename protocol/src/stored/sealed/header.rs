@@ -1,7 +1,7 @@
 //! The clear front of a sealed file: its kind, its owner, and the key that opens it.
 //!
 //! Nothing in it is secret, and nothing in it is to be believed before a segment has opened: the file's key is
-//! derived from all of its bytes ([`FileKey`](super::keys)), so a file whose header was changed does not open.
+//! derived from all of its bytes ([`FileKey`](super::file_key)), so a file whose header was changed does not open.
 
 use std::fmt;
 

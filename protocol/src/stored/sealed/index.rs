@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::error::SealedError;
+use super::file_key::{FileKey, header_of};
 use super::header::{Header, Salt};
-use super::keys::{FileKey, header_of};
 use super::partition::Kind;
 use super::record::{ChunkRecord, CommitRecord, Gap, NO_RECORD, Progress, Record};
 use super::segment::{self, HEAD, MAX_RECORD, OVERHEAD, SegmentHead};

@@ -151,9 +151,9 @@
 //! the reading side. None of them does IO: that is `stored` in the server.
 
 mod error;
+mod file_key;
 mod header;
 mod index;
-mod keys;
 mod outline;
 mod partition;
 mod record;
@@ -161,9 +161,9 @@ mod sealer;
 mod segment;
 
 pub use error::SealedError;
+pub use file_key::LABEL;
 pub use header::{Header, MAGIC, MAX_NAME, Salt, VERSION, WITHOUT_ATTEMPT};
 pub use index::{Chunk, ChunkOpener, Index};
-pub use keys::LABEL;
 pub use outline::Outline;
 pub use partition::Kind;
 pub use record::{MAX_GAPS, NO_RECORD, Progress};

@@ -11,8 +11,8 @@
 //! next bytes go to the same place, under counters that were never used.
 
 use super::error::SealedError;
+use super::file_key::{FileKey, header_of};
 use super::header::{Header, Salt};
-use super::keys::{FileKey, header_of};
 use super::partition::Kind;
 use super::record::{ChunkRecord, CommitRecord, Gap, MAX_GAPS, NO_RECORD, Progress};
 use super::segment::{self, OVERHEAD, PIECE};

@@ -1,5 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -588,4 +590,166 @@ async fn what_cannot_be_pulled_to_its_end_is_an_error() {
         let error = say(&mut outbox, &mut Stack::default()).await.unwrap_err();
         assert!(matches!(error, OutboxError::Pull(_)), "{error}");
     }
+}
+
+/// Seals block bytes in each way, and tells how many segments each phase has counted.
+async fn counted(pool: SegmentPool, layer: Option<Box<dyn Layer>>, out: Vec<Outbound>) -> [u64; 4] {
+    let phases = Arc::new(Phases::of_every_segment());
+    let mut outbox = Outbox::new(pool.with_phases(Arc::clone(&phases)), Lane::new(1));
+    let mut stack = Stack::default();
+    if let Some(layer) = layer {
+        stack.push(layer);
+    }
+    out.into_iter().for_each(|item| outbox.push(item));
+    while !outbox.is_empty() {
+        outbox.prepare(&mut stack).await.unwrap();
+        let before = phases.figures(Phase::Socket).count;
+        let ready = outbox.unwritten().len();
+        outbox.wrote(ready - 1);
+        assert_eq!(phases.figures(Phase::Socket).count, before, "the last byte counts");
+        outbox.wrote(1);
+    }
+    Phase::ALL.map(|phase| phases.figures(phase).count)
+}
+
+#[tokio::test]
+async fn one_segment_in_eight_is_measured_and_connections_begin_at_different_ones() {
+    let file = File::of(16 * SEGMENT);
+    let phases = Arc::new(Phases::default());
+    let pool = pool(SEGMENT).with_phases(Arc::clone(&phases));
+    for connections in 1..=8 {
+        let mut outbox = Outbox::new(pool.clone(), Lane::new(1));
+        outbox.push(Outbound::Region(Body::new(file.region(0, 16 * SEGMENT as u64))));
+        say(&mut outbox, &mut Stack::default()).await.unwrap();
+        assert_eq!(phases.figures(Phase::Disk).count, 2 * connections, "of 16 segments each");
+    }
+    // Of connections with one segment each, one in eight is measured, too.
+    for _ in 0..16 {
+        let mut outbox = Outbox::new(pool.clone(), Lane::new(1));
+        outbox.push(Outbound::Region(Body::new(file.region(0, 1))));
+        say(&mut outbox, &mut Stack::default()).await.unwrap();
+    }
+    assert_eq!(phases.figures(Phase::Disk).count, 16 + 2);
+}
+
+#[tokio::test]
+async fn each_segment_of_blocks_is_counted_once_in_each_phase_and_what_holds_none_in_none() {
+    let file = File::of(3 * SEGMENT);
+    let body = || Outbound::Region(Body::new(file.region(0, 2 * SEGMENT as u64 + 1)));
+    let head = || Outbound::Bytes(Bytes::from_static(b"head"));
+    let gcm = GcmLayer::aes_256(Secret::new([7; 32]), Role::Server, Box::new(OsRandom));
+    let sealed = counted(pool(SEGMENT), Some(Box::new(gcm)), vec![head(), body()]).await;
+    assert!(sealed[0] >= 3 && sealed == [sealed[0]; 4], "{sealed:?}");
+    let clear = counted(pool(SEGMENT), None, vec![head(), body()]).await;
+    assert_eq!(clear, [3, 3, 0, 3], "nothing is sealed in clear");
+    let answers = counted(pool(SEGMENT), None, vec![head(), head()]).await;
+    assert_eq!(answers, [0; 4]);
+    let behind_a_boundary = vec![head(), Outbound::Boundary, body()];
+    assert_eq!(counted(pool(SEGMENT), None, behind_a_boundary).await, [3, 3, 0, 3], "the head went alone");
+}
+
+/// Notes what it is told.
+#[derive(Debug, Default)]
+struct Notes {
+    phases: Mutex<Vec<(Phase, Instant, Duration)>>,
+    sent: AtomicU64,
+}
+
+impl Notes {
+    fn times(&self, of: Phase) -> usize {
+        self.phases.lock().unwrap().iter().filter(|(phase, ..)| *phase == of).count()
+    }
+}
+
+impl Watcher for Notes {
+    fn was_in(&self, phase: Phase, began: Instant, time: Duration) {
+        self.phases.lock().unwrap().push((phase, began, time));
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// An outbox in which a body of `len` bytes waits that is watched; no segment counts for all.
+fn watched(file: &File, len: u64) -> (Outbox, Arc<Phases>, Arc<Notes>) {
+    let (phases, notes) = (Arc::new(Phases::default()), Arc::new(Notes::default()));
+    let mut outbox = Outbox::new(pool(SEGMENT).with_phases(Arc::clone(&phases)), Lane::new(1));
+    let watcher: Arc<dyn Watcher> = Arc::clone(&notes) as _;
+    outbox.push(Outbound::Region(Body::new(file.region(0, len)).watched_by(Some(watcher))));
+    (outbox, phases, notes)
+}
+
+#[tokio::test]
+async fn whoever_watches_a_body_is_told_of_each_of_its_segments_and_all_count_no_more_of_them() {
+    let file = File::of(3 * SEGMENT);
+    let (mut outbox, phases, notes) = watched(&file, 3 * SEGMENT as u64);
+    let mut stack = Stack::default();
+    stack.push(Box::new(GcmLayer::aes_256(Secret::new([7; 32]), Role::Server, Box::new(OsRandom))));
+    let began = Instant::now();
+    say(&mut outbox, &mut stack).await.unwrap();
+    for phase in [Phase::Queue, Phase::Cipher, Phase::Socket] {
+        assert!(notes.times(phase) >= 3, "{phase:?}: {notes:?}");
+    }
+    assert_eq!(notes.sent.load(Ordering::Relaxed), 3 * SEGMENT as u64);
+    assert_eq!(Arc::strong_count(&notes), 1, "nobody keeps what has gone out");
+    assert_eq!(phases.figures(Phase::Socket).count, 0, "of the first seven segments none counts");
+    let laps = notes.phases.lock().unwrap().clone();
+    assert!(laps.iter().all(|(_, at, _)| *at >= began));
+    let follow = |pair: &[(Phase, Instant, Duration)]| pair[0].1 + pair[0].2 <= pair[1].1;
+    assert!(laps.windows(2).all(follow), "one lap follows the other: {laps:?}");
+}
+
+#[tokio::test]
+async fn bodies_in_one_segment_are_told_of_their_own_bytes_and_others_of_none() {
+    let file = File::of(3000);
+    let (mut outbox, _, first) = watched(&file, 1000);
+    outbox.push(Outbound::Region(Body::new(file.region(1000, 500))));
+    let second = Arc::new(Notes::default());
+    let watcher: Arc<dyn Watcher> = Arc::clone(&second) as _;
+    outbox.push(Outbound::Region(Body::new(file.region(1500, 1500)).watched_by(Some(watcher))));
+    outbox.prepare(&mut Stack::default()).await.unwrap();
+    let len = outbox.unwritten().len();
+    assert_eq!(len, 3000);
+    outbox.wrote(len - 1);
+    assert_eq!((first.sent.load(Ordering::Relaxed), first.times(Phase::Socket)), (0, 0), "not yet");
+    outbox.wrote(1);
+    assert_eq!((first.sent.load(Ordering::Relaxed), second.sent.load(Ordering::Relaxed)), (1000, 1500));
+    assert_eq!((first.times(Phase::Socket), second.times(Phase::Socket)), (1, 1));
+}
+
+#[tokio::test]
+async fn segment_that_the_socket_did_not_take_is_told_of_without_its_bytes() {
+    let file = File::of(100);
+    let (mut outbox, phases, notes) = watched(&file, 100);
+    outbox.prepare(&mut Stack::default()).await.unwrap();
+    outbox.wrote(99);
+    drop(outbox);
+    assert_eq!((notes.times(Phase::Socket), notes.sent.load(Ordering::Relaxed)), (1, 0));
+    assert_eq!(phases.figures(Phase::Socket).count, 0);
+    assert_eq!(Arc::strong_count(&notes), 1);
+}
+
+#[tokio::test]
+async fn stretch_of_a_file_is_told_of_as_segments_are() {
+    let len = 2 * STRETCH;
+    let file = File::of(usize::try_from(len).unwrap());
+    let (mut outbox, _, notes) = watched(&file, len);
+    outbox.send_files();
+    let mut stretches = 0;
+    while !outbox.is_empty() {
+        outbox.prepare(&mut Stack::default()).await.unwrap();
+        match outbox.stretch().map(|stretch| usize::try_from(stretch.len).unwrap()) {
+            Some(len) => {
+                stretches += 1;
+                outbox.sent(len - 1);
+                outbox.sent(1);
+            }
+            // The page cache did not have it.
+            None => outbox.wrote(outbox.unwritten().len()),
+        }
+    }
+    assert_eq!(notes.sent.load(Ordering::Relaxed), len);
+    assert!(notes.times(Phase::Socket) >= stretches, "{notes:?}");
+    assert_eq!(Arc::strong_count(&notes), 1);
 }

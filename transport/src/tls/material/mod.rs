@@ -7,10 +7,10 @@
 mod bundle;
 mod command;
 mod error;
+mod java_store;
 pub(super) mod jks;
 mod pem;
 mod pkcs12;
-mod store;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -75,12 +75,13 @@ pub fn load(config: &TlsConfig) -> Result<Material, MaterialError> {
         TlsSource::Stores { key_store, key_password, trust_store } => {
             if let Some(file) = key_store {
                 let bytes = read(file, &mut material, true)?;
-                let identity = store::identity(file, &bytes, key_password.as_ref(), &mut material.warnings)?;
+                let identity =
+                    java_store::identity(file, &bytes, key_password.as_ref(), &mut material.warnings)?;
                 material.identity = Some(identity);
             }
             if let Some(file) = trust_store {
                 let bytes = read(file, &mut material, false)?;
-                material.trusted = store::trusted(file, &bytes)?;
+                material.trusted = java_store::trusted(file, &bytes)?;
             }
         }
         TlsSource::Pem { private_key, chain, trust_store } => {
@@ -90,7 +91,7 @@ pub fn load(config: &TlsConfig) -> Result<Material, MaterialError> {
             material.trusted.clone_from(&chain);
             if let Some(file) = trust_store {
                 let bytes = read(file, &mut material, false)?;
-                material.trusted.extend(store::trusted(file, &bytes)?);
+                material.trusted.extend(java_store::trusted(file, &bytes)?);
             }
             if chain.len() > LONGEST_CHAIN {
                 return Err(MaterialError::of(
