@@ -11,7 +11,7 @@ use std::error::Error;
 
 use sealed_shuffle_client::{
     Address, AppId, AppSecret, Bitmap, BlockId, Client, EngineVersion, ExecutorId, MapId, Merge, MergeStatus,
-    Merged, ReduceId, RoaringBitmap, Security, SessionCipher, Settings, ShuffleId, ShuffleMergeId,
+    MergedPart, ReduceId, RoaringBitmap, Security, SessionCipher, Settings, ShuffleId, ShuffleMergeId,
 };
 
 #[tokio::main]
@@ -53,7 +53,7 @@ pub(crate) async fn run(
     let mut outcomes = client.read_merged(&server, merge, &status);
     while let Some(outcome) = outcomes.next().await {
         let fall_back = match outcome {
-            Merged::Chunk(chunk) => {
+            MergedPart::Chunk(chunk) => {
                 println!(
                     "chunk {}: {} bytes of {} map tasks",
                     chunk.chunk,
@@ -63,7 +63,7 @@ pub(crate) async fn run(
                 read.merged += chunk.bytes.len();
                 continue;
             }
-            Merged::FallBack(fall_back) => fall_back,
+            MergedPart::FallBack(fall_back) => fall_back,
         };
         println!("{} map tasks as they are: {}", fall_back.maps.len(), fall_back.reason);
         let block = |map| BlockId::Shuffle {

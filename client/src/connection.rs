@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::session::{Carrier, Command, Engine, Hearing, Reader, Secured, Session};
+use super::session::{Carrier, Command, Engine, Hearing, LayerSettings, Reader, Session};
 use super::{Address, ClientError, MergedPartition, Security, Settings};
 
 /// Commands that wait for the connection's task.
@@ -53,7 +53,7 @@ struct Shared {
 
 /// What a server owes for an upload.
 #[derive(Debug)]
-pub(super) struct Uploading {
+pub(super) struct UploadReceipt {
     answered: oneshot::Receiver<Result<Bytes, String>>,
     connection: Connection,
 }
@@ -145,12 +145,12 @@ impl Connection {
 
     /// Sends what `meta` asks for with `body` behind it, once there is room for one more. The answer comes later: more
     /// may be sent meanwhile.
-    pub(super) async fn upload(&self, meta: Bytes, body: Body) -> Result<Uploading, ClientError> {
+    pub(super) async fn upload(&self, meta: Bytes, body: Body) -> Result<UploadReceipt, ClientError> {
         let permit = Arc::clone(&self.shared.uploads).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         let (answer, answered) = oneshot::channel();
         self.ask(Command::Upload { request: request_id()?, meta, body, answer, permit }).await?;
-        Ok(Uploading { answered, connection: self.clone() })
+        Ok(UploadReceipt { answered, connection: self.clone() })
     }
 
     /// Asks what is known of a merged partition: how many chunks the server says there are, and their bitmaps.
@@ -251,7 +251,7 @@ impl Connection {
     }
 }
 
-impl Uploading {
+impl UploadReceipt {
     /// Waits for the answer; a failed one comes with the server's words.
     pub(super) async fn answer(&mut self) -> Result<Bytes, ClientError> {
         let answered = (&mut self.answered).await;
@@ -313,14 +313,14 @@ fn layers(tls: Option<Arc<ClientConfig>>, server: &Address) -> Result<Stack, Cli
 }
 
 /// The engine in its first state, and what the layers of its session are told.
-fn greet(server: &Address, app: &AppId, settings: &Settings) -> Result<(Engine, Secured), ClientError> {
+fn greet(server: &Address, app: &AppId, settings: &Settings) -> Result<(Engine, LayerSettings), ClientError> {
     let client = ClientSettings {
         limits: settings.limits.clone(),
         handshake_timeout: settings.handshake_timeout,
         answer_timeout: settings.answer_timeout,
         idle_timeout: settings.answer_timeout,
     };
-    let mut secured = Secured {
+    let mut secured = LayerSettings {
         aes: SessionMode { version: EngineVersion::V1, cipher: SessionCipher::Ctr },
         sasl_block: 64 << 10,
     };

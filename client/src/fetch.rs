@@ -101,7 +101,7 @@ pub(super) trait Keeper: Send + Sync + 'static {
     /// A block that is arriving.
     type Place: Send;
     /// A block that has arrived.
-    type Kept: Send + 'static;
+    type Delivery: Send + 'static;
 
     /// A block of `len` bytes begins. An error fails this block alone.
     fn begin(
@@ -121,7 +121,7 @@ pub(super) trait Keeper: Send + Sync + 'static {
     fn finish(
         &self,
         place: Self::Place,
-    ) -> impl Future<Output = Result<(Self::Kept, Option<OwnedSemaphorePermit>), ClientError>> + Send;
+    ) -> impl Future<Output = Result<(Self::Delivery, Option<OwnedSemaphorePermit>), ClientError>> + Send;
 }
 
 /// Starts a fetch.
@@ -132,7 +132,7 @@ pub(super) fn start<K: Keeper>(
     blocks: Vec<BlockId>,
     carrier: Carrier,
     keeper: K,
-) -> Fetch<K::Kept> {
+) -> Fetch<K::Delivery> {
     let (sender, outcomes) = mpsc::channel(OUTCOMES);
     let job = Job {
         client,
@@ -155,7 +155,7 @@ struct Job<K: Keeper> {
     executor: ExecutorId,
     carrier: Carrier,
     keeper: K,
-    outcomes: mpsc::Sender<Outcome<K::Kept>>,
+    outcomes: mpsc::Sender<Outcome<K::Delivery>>,
     /// What fails all blocks alike; further requests are not tried.
     given_up: OnceLock<Arc<ClientError>>,
     /// A chunk has arrived: the server hears more than one message of a connection.
@@ -366,7 +366,7 @@ impl<K: Keeper> Job<K> {
     async fn settle(
         &self,
         block: &BlockId,
-        kept: Result<(K::Kept, Option<OwnedSemaphorePermit>), ClientError>,
+        kept: Result<(K::Delivery, Option<OwnedSemaphorePermit>), ClientError>,
     ) {
         match kept {
             Ok((kept, share)) => self.report(Ok((block.clone(), kept)), share).await,
@@ -403,7 +403,7 @@ impl<K: Keeper> Job<K> {
 
     async fn report(
         &self,
-        result: Result<(BlockId, K::Kept), FetchError>,
+        result: Result<(BlockId, K::Delivery), FetchError>,
         share: Option<OwnedSemaphorePermit>,
     ) {
         // Whoever fetches may have gone; this task is then aborted.

@@ -22,7 +22,7 @@ const BATCH: usize = 1 << 20;
 /// A block that lies in a file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Saved {
+pub struct SavedBlock {
     /// Where.
     pub path: PathBuf,
     /// Its bytes.
@@ -56,7 +56,7 @@ pub(super) struct Files {
 }
 
 /// A block that is arriving.
-pub(super) struct Growing {
+pub(super) struct PartialFile {
     target: PathBuf,
     temporary: Temporary,
     file: Option<File>,
@@ -88,17 +88,17 @@ pub(super) fn file_name(block: &BlockId) -> Result<String, ClientError> {
 const SUFFIX: usize = 1 + 1 + 16 + 5;
 
 impl Keeper for Files {
-    type Place = Growing;
-    type Kept = Saved;
+    type Place = PartialFile;
+    type Delivery = SavedBlock;
 
-    async fn begin(&self, block: &BlockId, len: u64) -> Result<Growing, ClientError> {
+    async fn begin(&self, block: &BlockId, len: u64) -> Result<PartialFile, ClientError> {
         let name = file_name(block)?;
         let temporary = self.dir.join(format!(".{name}.{:016x}.part", u64::from_be_bytes(random_bytes()?)));
         let path = temporary.clone();
         let file = blocking(move || File::create_new(path)).await;
         let file = file.map_err(|source| ClientError::File { path: temporary.clone(), source })?;
         (self.progress)(Progress::Begins { block, len });
-        Ok(Growing {
+        Ok(PartialFile {
             target: self.dir.join(name),
             temporary: Temporary(Some(temporary)),
             file: Some(file),
@@ -109,7 +109,7 @@ impl Keeper for Files {
         })
     }
 
-    async fn add(&self, place: &mut Growing, bytes: Bytes) -> Result<(), ClientError> {
+    async fn add(&self, place: &mut PartialFile, bytes: Bytes) -> Result<(), ClientError> {
         (self.progress)(Progress::Bytes(bytes.len() as u64));
         place.len += bytes.len() as u64;
         place.batched += bytes.len();
@@ -117,7 +117,10 @@ impl Keeper for Files {
         if place.batched >= BATCH { place.write().await } else { Ok(()) }
     }
 
-    async fn finish(&self, mut place: Growing) -> Result<(Saved, Option<OwnedSemaphorePermit>), ClientError> {
+    async fn finish(
+        &self,
+        mut place: PartialFile,
+    ) -> Result<(SavedBlock, Option<OwnedSemaphorePermit>), ClientError> {
         place.write().await?;
         drop(place.file.take());
         let target = place.target.clone();
@@ -127,11 +130,11 @@ impl Keeper for Files {
         };
         renamed.map_err(|source| ClientError::File { path: place.target.clone(), source })?;
         place.temporary.0 = None;
-        Ok((Saved { path: place.target, len: place.len, crc32c: place.crc32c }, None))
+        Ok((SavedBlock { path: place.target, len: place.len, crc32c: place.crc32c }, None))
     }
 }
 
-impl Growing {
+impl PartialFile {
     /// Writes what was collected, off the runtime's threads.
     async fn write(&mut self) -> Result<(), ClientError> {
         let batch = std::mem::take(&mut self.batch);

@@ -5,7 +5,7 @@
 //! Client ─► fetch ─► opening (which message) ─► transfer (one stream) ─► connection ─► session ─► wire
 //!        │       └► memory | files (where the bytes go)       ▲
 //!        │                                     pool ──────────┤
-//!        ├► push (to mergers) ──────────────► merging ────────┤
+//!        ├► push (to mergers) ──────────► merge_calls ────────┤
 //!        └► merged (a partition, or what to fetch instead) ───┘
 //! ```
 //!
@@ -25,8 +25,8 @@ mod fetch;
 mod files;
 mod memory;
 mod merge;
+mod merge_calls;
 mod merged;
-mod merging;
 mod opening;
 mod pool;
 mod probe;
@@ -48,14 +48,14 @@ pub use self::body::BlockBody;
 pub use self::calls::Suspect;
 pub use self::error::{ClientError, ErrorKind, FetchError};
 pub use self::fetch::Fetch;
-pub use self::files::{OnProgress, Progress, Saved};
+pub use self::files::{OnProgress, Progress, SavedBlock};
 pub use self::merge::Merge;
-pub use self::merged::{FallBack, FallBackReason, Merged, MergedChunk, MergedRead};
-pub use self::merging::{MergeStatus, PushedBlock};
+pub use self::merge_calls::{MergeStatus, PushedBlock};
+pub use self::merged::{FallBack, FallBackReason, MergedChunk, MergedPart, MergedRead};
 pub use self::probe::{
     Judgement, Observation, Peer, Probe, ProbeConfig, ProbeReport, TlsReport, Trust, Verdict, WrongSecret,
 };
-pub use self::push::{BlockReport, MapOutput, PushReport, Pushed, merger_of};
+pub use self::push::{BlockReport, MapOutput, PushOutcome, PushReport, merger_of};
 pub use self::settings::{ClientConfig, Security, Settings};
 
 // Of the packages below, so that an embedder names one package.
@@ -138,7 +138,7 @@ impl Client {
         blocks: Vec<BlockId>,
         dir: impl Into<PathBuf>,
         progress: OnProgress,
-    ) -> Result<Fetch<Saved>, ClientError> {
+    ) -> Result<Fetch<SavedBlock>, ClientError> {
         let mut seen = HashSet::with_capacity(blocks.len());
         for block in &blocks {
             files::file_name(block)?;

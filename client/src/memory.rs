@@ -19,7 +19,7 @@ pub(super) struct Memory {
 }
 
 /// A block that is arriving.
-pub(super) struct Growing {
+pub(super) struct PartialBlock {
     len: usize,
     share: OwnedSemaphorePermit,
     first: Bytes,
@@ -36,10 +36,10 @@ impl Memory {
 }
 
 impl Keeper for Memory {
-    type Place = Growing;
-    type Kept = Bytes;
+    type Place = PartialBlock;
+    type Delivery = Bytes;
 
-    async fn begin(&self, _block: &BlockId, len: u64) -> Result<Growing, ClientError> {
+    async fn begin(&self, _block: &BlockId, len: u64) -> Result<PartialBlock, ClientError> {
         let too_large = ClientError::TooLargeForMemory { len, limit: self.limit };
         let Some(whole) = usize::try_from(len).ok().filter(|_| len <= self.limit) else {
             return Err(too_large);
@@ -47,11 +47,11 @@ impl Keeper for Memory {
         let kib = u32::try_from(len.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(self.waiting_kib);
         let share = Arc::clone(&self.waiting).acquire_many_owned(kib).await;
         let share = share.expect("the semaphore is never closed");
-        Ok(Growing { len: whole, share, first: Bytes::new(), rest: BytesMut::new() })
+        Ok(PartialBlock { len: whole, share, first: Bytes::new(), rest: BytesMut::new() })
     }
 
     /// A block that arrives in one piece is not copied.
-    async fn add(&self, place: &mut Growing, bytes: Bytes) -> Result<(), ClientError> {
+    async fn add(&self, place: &mut PartialBlock, bytes: Bytes) -> Result<(), ClientError> {
         if place.first.is_empty() && place.rest.is_empty() {
             place.first = bytes;
             return Ok(());
@@ -64,7 +64,10 @@ impl Keeper for Memory {
         Ok(())
     }
 
-    async fn finish(&self, place: Growing) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ClientError> {
+    async fn finish(
+        &self,
+        place: PartialBlock,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ClientError> {
         let bytes = if place.rest.is_empty() { place.first } else { place.rest.freeze() };
         debug_assert_eq!(bytes.len(), place.len, "the engine counts the bytes of a body");
         Ok((bytes, Some(place.share)))

@@ -2,9 +2,9 @@
 //! to fetch instead.
 //!
 //! ```text
-//! status (of finalization) ── meta ──► bitmaps ── checked ──► chunks ──► Merged::Chunk
+//! status (of finalization) ── meta ──► bitmaps ── checked ──► chunks ──► MergedPart::Chunk
 //!                              │           │                     │
-//!                              └───────────┴─── map indexes ─────┴─────► Merged::FallBack
+//!                              └───────────┴─── map indexes ─────┴─────► MergedPart::FallBack
 //! ```
 //!
 //! Invariant: every map index of the status comes in exactly one outcome, in a chunk or as one to fall back on, however
@@ -24,7 +24,7 @@ use super::{Address, Client, ClientError, Fetch, Merge, MergeStatus, MergedParti
 
 /// An outcome of reading a merged partition.
 #[derive(Debug)]
-pub enum Merged {
+pub enum MergedPart {
     /// A chunk.
     Chunk(MergedChunk),
     /// Blocks that are to be fetched as they are, from where the map tasks ran.
@@ -83,7 +83,7 @@ pub enum FallBackReason {
 /// A merged partition as it is read: a stream of outcomes. Dropping it stops the read.
 ///
 /// ```no_run
-/// use sealed_shuffle_client::{Address, Client, ClientError, Merge, Merged, RoaringBitmap, ShuffleId, ShuffleMergeId};
+/// use sealed_shuffle_client::{Address, Client, ClientError, Merge, MergedPart, RoaringBitmap, ShuffleId, ShuffleMergeId};
 ///
 /// # async fn read(client: Client, merger: Address) -> Result<(), ClientError> {
 /// let merge = Merge { app_attempt: -1, shuffle: ShuffleId(0), merge: ShuffleMergeId(0) };
@@ -92,9 +92,9 @@ pub enum FallBackReason {
 ///     let mut read = client.read_merged(&merger, merge, &status).without(RoaringBitmap::from([7]));
 ///     while let Some(outcome) = read.next().await {
 ///         match outcome {
-///             Merged::Chunk(chunk) => println!("{} bytes of {} map tasks", chunk.bytes.len(), chunk.maps.len()),
+///             MergedPart::Chunk(chunk) => println!("{} bytes of {} map tasks", chunk.bytes.len(), chunk.maps.len()),
 ///             // These come from where the map tasks ran: see Client::fetch.
-///             Merged::FallBack(blocks) => println!("{} blocks to fetch: {}", blocks.maps.len(), blocks.reason),
+///             MergedPart::FallBack(blocks) => println!("{} blocks to fetch: {}", blocks.maps.len(), blocks.reason),
 ///         }
 ///     }
 /// }
@@ -150,18 +150,18 @@ impl MergedRead {
     /// The next outcome; `None` when every map index has been in one.
     ///
     /// Cancel safe: an outcome is handed out or comes again.
-    pub async fn next(&mut self) -> Option<Merged> {
+    pub async fn next(&mut self) -> Option<MergedPart> {
         if let State::New(expected) = &self.state {
             let meta = self.client.merged_block_meta(&self.server, self.partition).await;
             self.state = self.begin(expected, meta);
         }
         let State::Fetching { refused, fetch, chunks } = &mut self.state else { return None };
         if let Some(refused) = refused.pop_front() {
-            return Some(Merged::FallBack(refused));
+            return Some(MergedPart::FallBack(refused));
         }
         let Some(outcome) = fetch.as_mut()?.next().await else {
             let (chunk, maps) = chunks.pop()?;
-            return Some(Merged::FallBack(FallBack {
+            return Some(MergedPart::FallBack(FallBack {
                 chunk: Some(chunk),
                 maps,
                 reason: FallBackReason::Lost,
@@ -177,23 +177,23 @@ impl MergedRead {
         let at = chunks.iter().position(|(chunk, _)| chunk == of)?;
         let (chunk, maps) = chunks.swap_remove(at);
         Some(match outcome {
-            Ok((_, bytes)) => Merged::Chunk(MergedChunk { chunk, maps, bytes }),
+            Ok((_, bytes)) => MergedPart::Chunk(MergedChunk { chunk, maps, bytes }),
             Err(error) => {
                 let reason = FallBackReason::Chunk(error.error);
-                Merged::FallBack(FallBack { chunk: Some(chunk), maps, reason })
+                MergedPart::FallBack(FallBack { chunk: Some(chunk), maps, reason })
             }
         })
     }
 
     /// Sorts the chunks into those to fetch and those to fall back on.
     fn begin(&self, expected: &RoaringBitmap, meta: Result<Vec<Bitmap>, ClientError>) -> State {
-        let Sorted { chunks, refused } = match meta {
+        let Assignment { chunks, refused } = match meta {
             Ok(bitmaps) => sorted(expected, &self.stale, bitmaps),
             Err(error) => {
                 let mut refused = VecDeque::new();
                 let reason = FallBackReason::Meta(Arc::new(error));
                 refuse(&mut refused, None, expected.clone(), reason);
-                Sorted { chunks: Vec::new(), refused }
+                Assignment { chunks: Vec::new(), refused }
             }
         };
         let wanted = chunks.iter().map(|(chunk, _)| *chunk);
@@ -203,15 +203,15 @@ impl MergedRead {
     }
 }
 
-struct Sorted {
+struct Assignment {
     chunks: Vec<(i32, RoaringBitmap)>,
     refused: VecDeque<FallBack>,
 }
 
 /// Every expected map index ends in exactly one chunk or refusal.
-fn sorted(expected: &RoaringBitmap, stale: &RoaringBitmap, bitmaps: Vec<Bitmap>) -> Sorted {
+fn sorted(expected: &RoaringBitmap, stale: &RoaringBitmap, bitmaps: Vec<Bitmap>) -> Assignment {
     let mut left = expected.clone();
-    let mut sorted = Sorted { chunks: Vec::new(), refused: VecDeque::new() };
+    let mut sorted = Assignment { chunks: Vec::new(), refused: VecDeque::new() };
     for (chunk, bitmap) in (0..).zip(bitmaps) {
         let maps = bitmap.into_roaring();
         // A few bytes may stand for 2^32 numbers, which are not walked.

@@ -117,7 +117,7 @@ pub(super) enum Piece {
 
 /// What the layers of a session are told that its handshake does not say.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Secured {
+pub(super) struct LayerSettings {
     /// Engine version and cipher behind the X25519 handshake.
     pub(super) aes: SessionMode,
     /// Plaintext bytes of a token of SASL's privacy layer.
@@ -126,18 +126,18 @@ pub(super) struct Secured {
 
 /// One connection of a client.
 pub(super) struct Session {
-    secured: Secured,
+    secured: LayerSettings,
     patience: Duration,
     commands: mpsc::Receiver<Command>,
     next: Option<Command>,
     /// All handles are gone.
     abandoned: bool,
     ready: Option<oneshot::Sender<()>>,
-    rpcs: HashMap<RequestId, Asked<Bytes>>,
-    metas: HashMap<RequestId, Asked<(i32, Bytes)>>,
+    rpcs: HashMap<RequestId, PendingRequest<Bytes>>,
+    metas: HashMap<RequestId, PendingRequest<(i32, Bytes)>>,
     chunks: HashMap<(StreamId, ChunkIndex), Reader>,
     /// The body that is arriving, if anybody reads it.
-    arriving: Option<Arriving>,
+    arriving: Option<PartialBody>,
     /// Whether the server answered anything.
     pub(super) answered: bool,
     /// What the handles may know of that.
@@ -145,7 +145,7 @@ pub(super) struct Session {
 }
 
 /// A body that is arriving.
-struct Arriving {
+struct PartialBody {
     reader: Reader,
     chunk: ChunkIndex,
     /// What has arrived of a small one.
@@ -153,7 +153,7 @@ struct Arriving {
 }
 
 /// A request that is owed an answer.
-struct Asked<T> {
+struct PendingRequest<T> {
     answer: oneshot::Sender<Result<T, String>>,
     /// It was asked when something had been answered already.
     later: bool,
@@ -180,7 +180,7 @@ impl Hearing {
 
 impl Session {
     pub(super) fn new(
-        secured: Secured,
+        secured: LayerSettings,
         patience: Duration,
         commands: mpsc::Receiver<Command>,
         ready: oneshot::Sender<()>,
@@ -213,16 +213,17 @@ impl Session {
         match command {
             Command::Rpc { request, body, answer } => {
                 engine.rpc(request, &body)?;
-                self.rpcs.insert(request, Asked { answer, later: self.answered, _permit: None });
+                self.rpcs.insert(request, PendingRequest { answer, later: self.answered, _permit: None });
             }
             Command::Upload { request, meta, body, answer, permit } => {
                 engine.upload(request, meta, body)?;
-                self.rpcs.insert(request, Asked { answer, later: self.answered, _permit: Some(permit) });
+                self.rpcs
+                    .insert(request, PendingRequest { answer, later: self.answered, _permit: Some(permit) });
             }
             Command::MergedMeta { request, app, partition, answer } => {
                 let MergedPartition { shuffle, merge, reduce } = partition;
                 engine.merged_meta(request, app, shuffle, merge, reduce)?;
-                self.metas.insert(request, Asked { answer, later: self.answered, _permit: None });
+                self.metas.insert(request, PendingRequest { answer, later: self.answered, _permit: None });
             }
             Command::OneWay { body, sent } => {
                 engine.one_way(&body)?;
@@ -259,7 +260,7 @@ impl Session {
 
     /// Hands a piece to the reader of the arriving body.
     async fn deliver(&mut self, engine: &mut Engine, piece: Piece) {
-        let Some(Arriving { reader, .. }) = &self.arriving else { return };
+        let Some(PartialBody { reader, .. }) = &self.arriving else { return };
         if reader.lost.is_cancelled() {
             return;
         }
@@ -288,7 +289,7 @@ impl Session {
         reader.arriving.store(chunk.0, Ordering::Relaxed);
         let small = usize::try_from(len).ok().filter(|_| len <= WHOLE);
         let is_small = small.is_some();
-        self.arriving = Some(Arriving { reader, chunk, whole: small.map(BytesMut::with_capacity) });
+        self.arriving = Some(PartialBody { reader, chunk, whole: small.map(BytesMut::with_capacity) });
         if !is_small {
             self.deliver(engine, Piece::Begin { chunk, len }).await;
         }
@@ -296,7 +297,7 @@ impl Session {
 
     async fn body(&mut self, engine: &mut Engine, bytes: Bytes) {
         match &mut self.arriving {
-            Some(Arriving { whole: Some(block), .. }) => block.extend_from_slice(&bytes),
+            Some(PartialBody { whole: Some(block), .. }) => block.extend_from_slice(&bytes),
             Some(_) => self.deliver(engine, Piece::Bytes(bytes)).await,
             None => {}
         }
@@ -316,7 +317,7 @@ impl Session {
     async fn chunk_failed(&mut self, engine: &mut Engine, name: StreamName, text: String) {
         let chunk = name.chunk;
         let Some(reader) = self.chunks.remove(&(name.stream, chunk)) else { return };
-        self.arriving = Some(Arriving { reader, chunk, whole: None });
+        self.arriving = Some(PartialBody { reader, chunk, whole: None });
         self.deliver(engine, Piece::Failed { chunk, text }).await;
         self.arriving = None;
     }

@@ -10,6 +10,7 @@ use sealed_shuffle_protocol::stored::envelope::Context;
 
 use super::environment::Environment;
 use super::error::{ConfigError, Issue};
+use super::hadoop_kms::HadoopKmsUri;
 use super::key::{AnyKey, Key, Reader};
 use super::keys;
 use super::load::Sources;
@@ -50,6 +51,17 @@ pub enum KeySource {
         endpoint: Option<String>,
         /// The region; `None` leaves it to the SDK (`spark.sealed.keys.kms.region`).
         region: Option<String>,
+    },
+    /// Hadoop KMS.
+    HadoopKms {
+        /// Where it is (`spark.sealed.keys.hadoop-kms.uri`).
+        uri: HadoopKmsUri,
+        /// The name of the key (`spark.sealed.keys.hadoop-kms.key-name`).
+        key_name: String,
+        /// The user that it is told (`spark.sealed.keys.hadoop-kms.user`).
+        user: String,
+        /// Authorities that may vouch for it; `None` are those of the machine (`spark.sealed.keys.hadoop-kms.ca-file`).
+        ca_file: Option<PathBuf>,
     },
     /// A program.
     Command {
@@ -95,6 +107,9 @@ impl fmt::Display for EnvelopeConfig {
                 if let Some(endpoint) = endpoint {
                     write!(f, " at {endpoint}")?;
                 }
+            }
+            KeySource::HadoopKms { uri, key_name, user, .. } => {
+                write!(f, "Hadoop KMS at {uri}, key {key_name}, as {user}")?;
             }
             // The arguments may hold a secret.
             KeySource::Command { argv } => write!(f, "program {}", argv.first().map_or("", String::as_str))?,
@@ -159,12 +174,19 @@ fn source(values: &mut Values<'_>, state_dir: &Path) -> KeySource {
     let key_id = given(values, &keys::KEYS_KMS_KEY_ID);
     let endpoint = given(values, &keys::KEYS_KMS_ENDPOINT);
     let region = given(values, &keys::KEYS_KMS_REGION);
+    let uri = given(values, &keys::KEYS_HADOOP_KMS_URI);
+    let key_name = given(values, &keys::KEYS_HADOOP_KMS_KEY_NAME);
+    let user = values.value(&keys::KEYS_HADOOP_KMS_USER);
+    let ca_file = given(values, &keys::KEYS_HADOOP_KMS_CA_FILE);
     for (of, key, value) in [
         (KeySourceName::LocalFile, keys::KEYS_FILE.name(), &file),
         (KeySourceName::Command, keys::KEYS_COMMAND.name(), &command),
         (KeySourceName::AwsKms, keys::KEYS_KMS_KEY_ID.name(), &key_id),
         (KeySourceName::AwsKms, keys::KEYS_KMS_ENDPOINT.name(), &endpoint),
         (KeySourceName::AwsKms, keys::KEYS_KMS_REGION.name(), &region),
+        (KeySourceName::HadoopKms, keys::KEYS_HADOOP_KMS_URI.name(), &uri),
+        (KeySourceName::HadoopKms, keys::KEYS_HADOOP_KMS_KEY_NAME.name(), &key_name),
+        (KeySourceName::HadoopKms, keys::KEYS_HADOOP_KMS_CA_FILE.name(), &ca_file),
     ] {
         if let Some((text, origin)) = value.as_ref().filter(|_| of != provider) {
             let issue = of_another_provider(key, provider, of);
@@ -192,6 +214,21 @@ fn source(values: &mut Values<'_>, state_dir: &Path) -> KeySource {
             });
             let region = region.or_else(|| region_of(&key_id).map(str::to_owned));
             KeySource::AwsKms { key_id, endpoint, region }
+        }
+        KeySourceName::HadoopKms => {
+            if cfg!(not(feature = "hadoop-kms")) {
+                values.refuse(Issue::new(
+                    keys::KEYS_PROVIDER.name(),
+                    "this program was built without Hadoop KMS",
+                    "build it with --features hadoop-kms",
+                ));
+            }
+            let key_name = key_name.map(|(name, _)| name).unwrap_or_else(|| {
+                missing(values, &keys::KEYS_HADOOP_KMS_KEY_NAME, "name a key of the service");
+                String::new()
+            });
+            let ca_file = ca_file.map(|(path, _)| path.into());
+            KeySource::HadoopKms { uri: hadoop_kms_uri(values, uri), key_name, user, ca_file }
         }
         KeySourceName::Command => {
             let line = command.map(|(line, _)| line).unwrap_or_default();
@@ -236,6 +273,30 @@ fn checked_endpoint(values: &mut Values<'_>, url: String, origin: Origin) -> Str
         values.refuse(issue.with_value(&url).with_origin(origin));
     }
     url
+}
+
+fn hadoop_kms_uri(values: &mut Values<'_>, uri: Option<(String, Origin)>) -> HadoopKmsUri {
+    const FORM: &str = "write kms://https@HOST[;HOST…][:PORT]/kms";
+    let nowhere = || HadoopKmsUri { is_secure: true, hosts: Vec::new(), port: 0, path: String::new() };
+    let Some((text, origin)) = uri else {
+        missing(values, &keys::KEYS_HADOOP_KMS_URI, FORM);
+        return nowhere();
+    };
+    let name = keys::KEYS_HADOOP_KMS_URI.name();
+    match HadoopKmsUri::parse(&text) {
+        Ok(uri) => {
+            if !uri.is_secure {
+                values.warn(format!(
+                    "{name} = {text} is not TLS: a listener there, or on the way, learns every data key"
+                ));
+            }
+            uri
+        }
+        Err(reason) => {
+            values.refuse(Issue::new(name, reason, FORM).with_value(&text).with_origin(origin));
+            nowhere()
+        }
+    }
 }
 
 /// The region in an ARN: `arn:PARTITION:kms:REGION:ACCOUNT:…`.

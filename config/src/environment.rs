@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::Ipv6Addr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -39,6 +40,18 @@ pub trait Environment {
         let device = |path: &Path| std::fs::metadata(path).map(|found| found.dev()).ok();
         let above = path.canonicalize().ok().and_then(|path| path.parent().and_then(device));
         above.is_some() && above != device(path)
+    }
+
+    /// Whether a file lies in a Secret that Kubernetes has mounted: its directory has the link `..data`, by which the
+    /// kubelet changes all files of a volume at once.
+    fn is_in_mounted_secret(&self, path: &Path) -> bool {
+        let link = path.parent().map(|dir| dir.join("..data"));
+        link.and_then(|link| std::fs::symlink_metadata(link).ok()).is_some_and(|found| found.is_symlink())
+    }
+
+    /// Whether sockets of IPv6 can be had.
+    fn has_ipv6(&self) -> bool {
+        std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
     }
 
     /// The effective user id.
@@ -102,6 +115,10 @@ impl Environment for EmptyEnvironment {
     }
 
     fn is_mount(&self, _path: &Path) -> bool {
+        false
+    }
+
+    fn is_in_mounted_secret(&self, _path: &Path) -> bool {
         false
     }
 }

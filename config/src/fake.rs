@@ -24,7 +24,11 @@ pub struct FakeEnvironment {
     owners: BTreeMap<PathBuf, u32>,
     /// Directories at which something is mounted, with their modes.
     mounts: BTreeMap<PathBuf, u32>,
+    /// Directories at which a Secret is mounted.
+    secret_mounts: Vec<PathBuf>,
     stdin: Vec<u8>,
+    /// Whether there is IPv6.
+    pub ipv6: bool,
     /// What `ulimit -n` would say.
     pub descriptor_limit: Option<u64>,
 }
@@ -37,7 +41,9 @@ impl Default for FakeEnvironment {
             dirs: Vec::new(),
             owners: BTreeMap::new(),
             mounts: BTreeMap::new(),
+            secret_mounts: Vec::new(),
             stdin: Vec::new(),
+            ipv6: true,
             descriptor_limit: Some(65536),
         }
     }
@@ -80,6 +86,12 @@ impl FakeEnvironment {
         self
     }
 
+    /// A directory at which Kubernetes has mounted a Secret.
+    pub fn with_secret_mount(mut self, path: &str) -> Self {
+        self.secret_mounts.push(path.into());
+        self
+    }
+
     /// What standard input gives.
     pub fn with_stdin(mut self, bytes: &[u8]) -> Self {
         self.stdin = bytes.to_vec();
@@ -114,6 +126,14 @@ impl Environment for FakeEnvironment {
 
     fn is_mount(&self, path: &Path) -> bool {
         self.mounts.contains_key(path)
+    }
+
+    fn is_in_mounted_secret(&self, path: &Path) -> bool {
+        self.secret_mounts.iter().any(|dir| path.parent() == Some(dir))
+    }
+
+    fn has_ipv6(&self) -> bool {
+        self.ipv6
     }
 
     fn user_id(&self) -> u32 {

@@ -2,7 +2,7 @@
 
 /// A key that Spark reads and nothing here does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Ignored {
+pub(crate) struct IgnoredKey {
     /// The name; one that ends in `.*` stands for everything beneath.
     pub(crate) name: &'static str,
     /// Why it has no effect.
@@ -18,7 +18,7 @@ const APPLICATION: &str = "applications read it";
 const LEGACY: &str = "it follows from the other keys of the handshake of Spark 2.2 to 3.0";
 
 /// Every such key.
-pub(crate) static IGNORED: &[Ignored] = &[
+pub(crate) static IGNORED: &[IgnoredKey] = &[
     quiet("spark.authenticate.secretBitLength", "secrets are not generated here"),
     quiet("spark.authenticate.secret.driver.file", "the driver reads it on Kubernetes"),
     quiet("spark.authenticate.enableSaslEncryption.aes.*", "no Spark since 2.2 reads it"),
@@ -46,19 +46,19 @@ pub(crate) static IGNORED: &[Ignored] = &[
 ];
 
 /// The entry that covers a key.
-pub(crate) fn find(name: &str) -> Option<&'static Ignored> {
+pub(crate) fn find(name: &str) -> Option<&'static IgnoredKey> {
     IGNORED.iter().find(|ignored| match ignored.name.strip_suffix('*') {
         Some(beneath) => name.starts_with(beneath),
         None => name == ignored.name,
     })
 }
 
-const fn quiet(name: &'static str, because: &'static str) -> Ignored {
-    Ignored { name, because, warn_on: None }
+const fn quiet(name: &'static str, because: &'static str) -> IgnoredKey {
+    IgnoredKey { name, because, warn_on: None }
 }
 
-const fn warn(name: &'static str, because: &'static str, on: &'static str) -> Ignored {
-    Ignored { name, because, warn_on: Some(on) }
+const fn warn(name: &'static str, because: &'static str, on: &'static str) -> IgnoredKey {
+    IgnoredKey { name, because, warn_on: Some(on) }
 }
 
 #[cfg(test)]

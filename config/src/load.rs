@@ -74,7 +74,7 @@ impl fmt::Debug for FlagValue {
 }
 
 /// Everything that was set, with its origin. Its `Debug` shows names and origins, never values.
-pub struct Loaded {
+pub struct LoadedConfig {
     settings: BTreeMap<String, Setting>,
     system: BTreeMap<String, Zeroizing<String>>,
     properties_file: Option<PathBuf>,
@@ -99,7 +99,7 @@ pub struct IgnoredSetting {
     pub because: &'static str,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Nothing was set.
     pub(crate) const fn nothing() -> Self {
         Self {
@@ -174,7 +174,7 @@ impl Loaded {
         if !key.substitutes() {
             return Ok(setting.text.clone());
         }
-        substitute::substitute(&setting.text, &Known { loaded: self, environment })
+        substitute::substitute(&setting.text, &KnownReferences { loaded: self, environment })
     }
 
     fn add_properties_file(&mut self, named: Option<&Path>, environment: &dyn Environment) {
@@ -329,7 +329,7 @@ impl Loaded {
     }
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.settings.iter().map(|(name, setting)| (name, &setting.origin))).finish()
     }
@@ -349,12 +349,12 @@ fn current_name(old: &str) -> Option<&'static str> {
 }
 
 /// The names that `${…}` may have.
-struct Known<'a> {
-    loaded: &'a Loaded,
+struct KnownReferences<'a> {
+    loaded: &'a LoadedConfig,
     environment: &'a dyn Environment,
 }
 
-impl substitute::References for Known<'_> {
+impl substitute::References for KnownReferences<'_> {
     fn env(&self, name: &str) -> Option<Zeroizing<String>> {
         self.environment.var(name)?.into_string().ok().map(Zeroizing::new)
     }

@@ -65,6 +65,21 @@ pub(crate) fn check_place(v: &Values<'_>, path: &str) -> Result<(), String> {
     }
 }
 
+/// The same, and the directory may be missing within one that everybody may write to: the server makes it for its user alone. A
+/// volume that the containers of a pod share (`emptyDir`) is such a one, with mode 0777 and no sticky bit.
+pub(crate) fn check_place_in_volume(v: &Values<'_>, path: &str) -> Result<(), String> {
+    let is_volume =
+        |above: &Path| v.environment().stat(above).is_ok_and(|stat| stat.is_dir && stat.mode & 0o002 != 0);
+    match check_place_to_be(v, path)? {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && directory(path).parent().is_some_and(is_volume) =>
+        {
+            Ok(())
+        }
+        _ => check_place(v, path),
+    }
+}
+
 /// The same where the directory may still have to be made. The inner error is that of looking at the directory.
 pub(crate) fn check_place_to_be(v: &Values<'_>, path: &str) -> Result<io::Result<()>, String> {
     if !path.starts_with('/') || path.ends_with('/') {

@@ -15,6 +15,8 @@ pub struct QuotaConfig {
     pub memory: Option<ByteCount>,
     /// Bytes of merged blocks on the disks (`spark.sealed.quota.merged-bytes`).
     pub merged_bytes: Option<ByteCount>,
+    /// Bytes a second that it is sent (`spark.sealed.quota.bandwidth`).
+    pub bandwidth: Option<ByteCount>,
 }
 
 impl QuotaConfig {
@@ -30,6 +32,7 @@ impl QuotaConfig {
             connections: v.optional(&keys::QUOTA_CONNECTIONS).map(|(most, _)| most.into()),
             memory,
             merged_bytes: v.optional(&keys::QUOTA_MERGED_BYTES).map(|(most, _)| most),
+            bandwidth: v.optional(&keys::QUOTA_BANDWIDTH).map(|(most, _)| most),
         }
     }
 }

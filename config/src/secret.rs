@@ -277,6 +277,10 @@ fn read_secret(
     }
 }
 
+/// What to do about the mode of a file in a Secret that Kubernetes mounts. The files are root's, so the group lets us in.
+const OF_A_MOUNT: &str =
+    "give the volume of the Secret `defaultMode: 0440`, and the pod an `fsGroup` in its securityContext";
+
 /// Whether no other users can read the file of a secret; those of its group are warned about. Root's file that the group
 /// lets us read is how Kubernetes mounts a Secret for a pod with `fsGroup`.
 fn is_kept_close(values: &mut Values<'_>, issuer: &Issuer<'_>, source: &SecretSource) -> bool {
@@ -287,18 +291,22 @@ fn is_kept_close(values: &mut Values<'_>, issuer: &Issuer<'_>, source: &SecretSo
     if *source == SecretSource::StandardInput || mode & 0o077 == 0 {
         return true;
     }
+    let mounted = environment.is_in_mounted_secret(path);
+    let remedy = if mounted { OF_A_MOUNT } else { "chmod 600" };
     if mode & 0o004 != 0 {
-        let reason = format!("every user of the machine can read the secret (mode {mode:04o})");
-        let remedy = "chmod 600, and think of it as known; on Kubernetes give the volume defaultMode: 0440, and the pod \
-                      an fsGroup";
-        values.refuse(issuer.issue(reason, remedy));
+        let reason = match mounted {
+            true => format!("every user in the container can read the secret (mode {mode:04o})"),
+            false => format!("every user of the machine can read the secret (mode {mode:04o})"),
+        };
+        let known = if mounted { "" } else { ", and think of it as known" };
+        values.refuse(issuer.issue(reason, &format!("{remedy}{known}")));
         return false;
     }
-    let is_mounted = mode & 0o037 == 0
+    let is_let_in = mode & 0o037 == 0
         && environment.user_id() != 0
         && environment.owner(path).is_ok_and(|user| user == 0);
-    if !is_mounted {
-        values.warn(format!("{source} with the secret is open to other users (mode {mode:04o}): chmod 600"));
+    if !is_let_in {
+        values.warn(format!("{source} with the secret is open to other users (mode {mode:04o}): {remedy}"));
     }
     true
 }

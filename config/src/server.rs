@@ -1,15 +1,17 @@
 //! The configuration of `serve`, typed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sealed_shuffle_protocol::limits::Limits;
 
 use super::admin::{self, AdminConfig};
+use super::audit::AuditConfig;
 use super::authentication::{self, Authentication};
 use super::clean_up::CleanUpConfig;
 use super::confinement::ConfinementConfig;
+use super::descriptors::Descriptors;
 use super::envelope::{self, EnvelopeConfig};
 use super::environment::Environment;
 use super::error::{ConfigError, Issue};
@@ -17,7 +19,7 @@ use super::handover::HandoverConfig;
 use super::key::{AnyKey, Reader};
 use super::load::Sources;
 use super::local_socket::{SocketPlace, place};
-use super::merging::MergeConfig;
+use super::merge_config::MergeConfig;
 use super::policy::{self, Policy};
 use super::quota::QuotaConfig;
 use super::report::Report;
@@ -25,7 +27,8 @@ use super::roots::{self, RootSource, Roots};
 use super::sasl::SaslSettings;
 use super::secret::{ConfiguredSecret, SecretDirectory};
 use super::tls::{self, TlsConfig};
-use super::value::AtRest;
+use super::traces::TracesConfig;
+use super::value::{AtRest, LogFormat};
 use super::values::{Values, read_sources};
 use super::{ByteCount, keys};
 
@@ -33,7 +36,8 @@ use super::{ByteCount, keys};
 /// server is part of. Behind each field stand its key in parentheses and its default; the defaults are those of [`keys`].
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Address and port to listen on (`spark.sealed.bind`, `spark.shuffle.service.port`). `0.0.0.0:7337`.
+    /// Address and port to listen on (`spark.sealed.bind`, `spark.shuffle.service.port`). `[::]:7337`, which takes
+    /// peers of IPv4, too, and `0.0.0.0:7337` on a machine without IPv6.
     pub listen: SocketAddr,
     /// Directories beneath which files are opened (`spark.local.dir` or the environment). No default.
     pub roots: Roots,
@@ -89,8 +93,13 @@ pub struct ServerConfig {
     /// Most files that are kept open between requests (`spark.sealed.files.max-open`). As many as the descriptor limit
     /// leaves.
     pub max_open_files: usize,
-    /// Most connections at the same time (`spark.sealed.connections.max`). 4096.
+    /// Most connections at the same time (`spark.sealed.connections.max`). 8192, or as many as the descriptor limit leaves.
     pub max_connections: usize,
+    /// Descriptors that may be open (`RLIMIT_NOFILE`); `None` is no limit.
+    pub descriptor_limit: Option<u64>,
+    /// Of these, descriptors that peers do not get: with them the operator's port and socket answer when peers have all
+    /// others. 64, fewer where the limit is below 205.
+    pub kept_descriptors: u64,
     /// Most registered executors, over all applications (`spark.sealed.limits.executors`). 100,000.
     pub max_executors: usize,
     /// The bounds of the numbers that a peer sends (`spark.sealed.limits.*`).
@@ -102,6 +111,10 @@ pub struct ServerConfig {
     pub clean_up: CleanUpConfig,
     /// The operator's port (`spark.sealed.admin.*`). A socket in the state directory, and no address.
     pub admin: AdminConfig,
+    /// The audit trail; `None` keeps none (`spark.sealed.audit.*`). None.
+    pub audit: Option<AuditConfig>,
+    /// Traces of requests; `None` makes none (`spark.sealed.traces.*`). None.
+    pub traces: Option<TracesConfig>,
     /// The socket at which a successor asks for the ports; `None` takes none (`spark.sealed.takeover.socket`). In the
     /// state directory.
     pub takeover: Option<SocketPlace>,
@@ -115,6 +128,8 @@ pub struct ServerConfig {
     pub merging: Option<MergeConfig>,
     /// The filter of log lines, in the grammar of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
+    /// The form of log lines (`spark.sealed.log.format`). Text.
+    pub log_format: LogFormat,
     /// The origin of each setting.
     pub report: Report,
 }
@@ -170,13 +185,14 @@ impl ServerConfig {
 
     /// Returns `None` if the roots were refused.
     fn read(v: &mut Values<'_>, roots: impl FnOnce(&mut Values<'_>) -> Option<Roots>) -> Option<Self> {
-        let listen = SocketAddr::new(v.value(&keys::BIND), v.value(&keys::SERVICE_PORT));
+        let listen = SocketAddr::new(bind(v), v.value(&keys::SERVICE_PORT));
         let roots = roots(v);
         let mut policy = policy::read(v);
         let (authentication, secrets) = authentication::resolve(v, &policy);
         policy.anonymous = authentication == Authentication::Optional;
         let envelope = envelope::read(v);
         let recovery = recovery(v);
+        let descriptors = Descriptors::read(v);
         let app_scoped_dirs = v.optional(&keys::APP_SCOPED_DIRS).map(|(required, _)| required);
         Some(Self {
             listen,
@@ -214,18 +230,23 @@ impl ServerConfig {
             memory_budget: memory_budget(v),
             min_rate: v.value(&keys::MEMORY_MIN_RATE),
             quota: QuotaConfig::read(v),
-            max_connections: v.count(&keys::CONNECTIONS_MAX),
-            max_open_files: max_open_files(v),
+            max_connections: descriptors.connections,
+            max_open_files: descriptors.files,
+            descriptor_limit: descriptors.limit,
+            kept_descriptors: descriptors.kept,
             limits: limits(v),
             max_executors: v.count(&keys::LIMIT_EXECUTORS),
             app_idle_ttl: v.unless_zero(&keys::APP_IDLE_TTL),
             admin: admin::read(v, &envelope.state_dir),
+            audit: AuditConfig::read(v, &envelope.state_dir),
+            traces: TracesConfig::read(v),
             takeover: place(v, &keys::TAKEOVER_SOCKET, envelope.state_dir.join(TAKEOVER_SOCKET)),
             tls: tls::resolve(v, tls::Side::Server),
             envelope,
             confinement: ConfinementConfig::read(v),
             merging: MergeConfig::read(v),
             log: v.value(&keys::LOG),
+            log_format: v.value(&keys::LOG_FORMAT),
             recovery,
             clean_up: CleanUpConfig::read(v, recovery),
             report: Report::default(),
@@ -276,6 +297,14 @@ impl ServerConfig {
         }
         lines.push(format!("envelope keys: {}", self.envelope));
         lines.push(format!("admin: {}", self.admin));
+        if let Some(audit) = &self.audit {
+            let (dir, files, size) = (audit.dir.display(), audit.files, audit.file_size);
+            lines.push(format!("audit trail: in {dir}, at most {files} files of {size}"));
+        }
+        if let Some(traces) = &self.traces {
+            let percent = traces.sample_rate * 100.0;
+            lines.push(format!("traces: of {percent} % of requests, to {}", traces.endpoint));
+        }
         if let Some(merging) = &self.merging {
             let form = match merging.at_rest {
                 AtRest::Sealed => "sealed, so executors on this host read the unmerged blocks",
@@ -295,6 +324,15 @@ impl ServerConfig {
     }
 }
 
+/// The address to listen on: all of them, unless one is named.
+fn bind(v: &mut Values<'_>) -> IpAddr {
+    match v.optional(&keys::BIND) {
+        Some((address, _)) => address,
+        None if v.environment().has_ipv6() => Ipv6Addr::UNSPECIFIED.into(),
+        None => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
 fn memory_budget(v: &mut Values<'_>) -> ByteCount {
     let segment_size = v.value(&keys::SEGMENT_SIZE);
     let budget = v.value(&keys::MEMORY_BUDGET);
@@ -308,30 +346,6 @@ fn memory_budget(v: &mut Values<'_>) -> ByteCount {
 
 /// Name in the state directory of the socket at which a successor asks for the ports.
 const TAKEOVER_SOCKET: &str = "takeover.sock";
-
-/// Descriptors for listeners, logs, the runtime and files that are opened for one request.
-const RESERVED_DESCRIPTORS: u64 = 128;
-
-/// Most open files that are chosen by default. A larger cache brings no gain.
-const MOST_OPEN_FILES: u64 = 65_536;
-
-fn max_open_files(v: &mut Values<'_>) -> usize {
-    let connections = v.count(&keys::CONNECTIONS_MAX);
-    let limit = v.environment().descriptor_limit().unwrap_or(u64::MAX);
-    let besides = connections as u64 + RESERVED_DESCRIPTORS;
-    let asked = u64::from(v.value(&keys::FILES_MAX_OPEN));
-    let files = if asked == 0 { limit.saturating_sub(besides).clamp(64, MOST_OPEN_FILES) } else { asked };
-    if files + besides > limit {
-        v.warn(format!(
-            "the limit of {limit} open descriptors is not enough for {connections} connections and {files} files: \
-             raise it to {} (LimitNOFILE= of the unit, ulimit -n), or lower {}{}",
-            files + besides,
-            keys::CONNECTIONS_MAX.name(),
-            if asked == 0 { String::new() } else { format!(" or {}", keys::FILES_MAX_OPEN.name()) },
-        ));
-    }
-    usize::try_from(files).unwrap_or(usize::MAX)
-}
 
 fn limits(v: &mut Values<'_>) -> Limits {
     let mut limits = Limits::default();

@@ -24,7 +24,7 @@ pub(crate) enum Standing {
     /// It is an older name of a key that is read.
     Old,
     /// It is Spark's, near our subject, and not read.
-    Ignored(&'static ignored::Ignored),
+    Ignored(&'static ignored::IgnoredKey),
     /// It would be ours and is not.
     UnknownOurs,
     /// It would be Spark's, near our subject, and is not.

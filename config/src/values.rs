@@ -7,7 +7,7 @@ use super::environment::{EmptyEnvironment, Environment};
 use super::error::{ConfigError, Issue};
 use super::key::{AnyKey, DefaultValue, Key, Reader};
 use super::keys;
-use super::load::{Loaded, Sources};
+use super::load::{LoadedConfig, Sources};
 use super::notice::Notice;
 use super::origin::Origin;
 use super::report::{Effective, Report};
@@ -20,7 +20,7 @@ use super::value::{Grammar, Int, Size, Time};
 /// the field has another type. The same expressions over [`Values::defaults`] make the settings of a program without a
 /// configuration. So each default stands in its key alone.
 pub struct Values<'a> {
-    loaded: &'a Loaded,
+    loaded: &'a LoadedConfig,
     environment: &'a dyn Environment,
     effective: Vec<Effective>,
     issues: Vec<Issue>,
@@ -35,7 +35,7 @@ pub fn read_sources<T>(
     reader: Reader,
     read: impl FnOnce(&mut Values<'_>) -> T,
 ) -> Result<(T, Report), ConfigError> {
-    let loaded = Loaded::from_sources(sources, environment, reader);
+    let loaded = LoadedConfig::from_sources(sources, environment, reader);
     let mut values = Values::new(&loaded, environment);
     let read = read(&mut values);
     Ok((read, values.finish()?))
@@ -44,13 +44,13 @@ pub fn read_sources<T>(
 impl Values<'static> {
     /// Values without any source: every key has its default.
     pub fn defaults() -> Self {
-        static NOTHING: Loaded = Loaded::nothing();
+        static NOTHING: LoadedConfig = LoadedConfig::nothing();
         Self::new(&NOTHING, &EmptyEnvironment)
     }
 }
 
 impl<'a> Values<'a> {
-    fn new(loaded: &'a Loaded, environment: &'a dyn Environment) -> Self {
+    fn new(loaded: &'a LoadedConfig, environment: &'a dyn Environment) -> Self {
         Self {
             loaded,
             environment,

@@ -53,7 +53,7 @@ pub(super) enum Way {
 }
 
 /// What was gathered so far.
-pub(super) struct Seen {
+pub(super) struct Evidence {
     pub(super) peer: Peer,
     pub(super) modes: Vec<Observation>,
     pub(super) wrong_secret: WrongSecret,
@@ -62,7 +62,7 @@ pub(super) struct Seen {
     refused_secret: Option<Verdict>,
 }
 
-impl Default for Seen {
+impl Default for Evidence {
     fn default() -> Self {
         Self {
             peer: Peer::Unknown,
@@ -85,7 +85,7 @@ pub(super) struct Asker<'a> {
 }
 
 /// What came back.
-enum Heard {
+enum Reply {
     Answer(Bytes),
     Words(String),
     /// The connection ended, or something came that is no answer.
@@ -94,7 +94,7 @@ enum Heard {
 }
 
 /// Whether a handshake is spoken; where not, what is said of its modes.
-enum Spoken {
+enum Support {
     Yes,
     No(Verdict),
 }
@@ -119,7 +119,7 @@ impl<'a> Asker<'a> {
     }
 
     /// Every question, and an observation of every mode. The secret goes first where it is kept best.
-    pub(super) async fn ask(&self, way: &Way, seen: &mut Seen) -> Result<(), ClientError> {
+    pub(super) async fn ask(&self, way: &Way, seen: &mut Evidence) -> Result<(), ClientError> {
         let first = seen.modes.len();
         let spoken = self.speaks_x25519(way, seen).await?;
         self.try_aes(way, seen, &spoken).await;
@@ -141,7 +141,7 @@ impl<'a> Asker<'a> {
     }
 
     /// A request of somebody who proves nothing.
-    async fn without_proof(&self, way: &Way, seen: &mut Seen) -> Verdict {
+    async fn without_proof(&self, way: &Way, seen: &mut Evidence) -> Verdict {
         let heard = self.say(way, self.request.clone()).await;
         let verdict = self.judge(seen, heard);
         if verdict == Verdict::Accepted && seen.peer <= Peer::Spark {
@@ -152,33 +152,33 @@ impl<'a> Asker<'a> {
     }
 
     /// What an answer to the request means.
-    fn judge(&self, seen: &mut Seen, heard: Heard) -> Verdict {
+    fn judge(&self, seen: &mut Evidence, heard: Reply) -> Verdict {
         match heard {
-            Heard::Answer(_) => {
+            Reply::Answer(_) => {
                 seen.peer = seen.peer.max(Peer::Spark);
                 Verdict::Accepted
             }
-            Heard::Words(text) => {
+            Reply::Words(text) => {
                 let kind = ClientError::Server { server: self.server.clone(), text: text.clone() }.kind();
                 seen.peer = seen.peer.max(speaker(&text));
                 if kind == ErrorKind::Refused { Verdict::Refused(clean(&text)) } else { Verdict::Accepted }
             }
-            Heard::Nothing(error) => ended(&error),
-            Heard::Silence => self.silence(),
+            Reply::Nothing(error) => ended(&error),
+            Reply::Silence => self.silence(),
         }
     }
 
     /// Learns from the answer to [`NO_MESSAGE`] who it is.
-    fn recognize(&self, seen: &mut Seen, heard: Heard) {
-        if let Heard::Words(text) = heard {
+    fn recognize(&self, seen: &mut Evidence, heard: Reply) {
+        if let Reply::Words(text) = heard {
             seen.peer = seen.peer.max(speaker(&text));
         }
     }
 
     /// What SASL's challenge offers, and what comes of a digest that is wrong.
-    async fn offers_sasl(&self, way: &Way, seen: &mut Seen) -> Result<(Spoken, Offer), ClientError> {
+    async fn offers_sasl(&self, way: &Way, seen: &mut Evidence) -> Result<(Support, Offer), ClientError> {
         let nothing = Offer { auth: false, ciphers: Vec::new() };
-        let no = |verdict| Ok((Spoken::No(verdict), nothing.clone()));
+        let no = |verdict| Ok((Support::No(verdict), nothing.clone()));
         let (secret, app) = (wrong_secret()?, self.probe.app.clone());
         let wanted = Demand::Conf(SaslCipher::ALL.to_vec());
         let (client, start) = sasl::Client::start(app.clone(), Arc::clone(&secret), wanted, &mut OsRandom)?;
@@ -188,7 +188,7 @@ impl<'a> Asker<'a> {
             None => return no(self.silence()),
         };
         let challenge = match self.heard(&connection, start.encode()).await {
-            Heard::Answer(challenge) => challenge,
+            Reply::Answer(challenge) => challenge,
             other => return no(self.no_handshake(seen, other)),
         };
         let offer = match sasl::offered(&challenge) {
@@ -201,64 +201,64 @@ impl<'a> Asker<'a> {
         };
         if let Ok((_, response)) = client.respond(&challenge) {
             match self.heard(&connection, response.encode()).await {
-                Heard::Words(text) => {
+                Reply::Words(text) => {
                     seen.peer = seen.peer.max(speaker(&text));
                     seen.wrong_secret = seen.wrong_secret.max(WrongSecret::Refused);
                 }
-                Heard::Nothing(_) => seen.wrong_secret = seen.wrong_secret.max(WrongSecret::Refused),
-                Heard::Answer(_) => seen.wrong_secret = WrongSecret::Answered,
-                Heard::Silence => {}
+                Reply::Nothing(_) => seen.wrong_secret = seen.wrong_secret.max(WrongSecret::Refused),
+                Reply::Answer(_) => seen.wrong_secret = WrongSecret::Answered,
+                Reply::Silence => {}
             }
         }
-        Ok((Spoken::Yes, offer))
+        Ok((Support::Yes, offer))
     }
 
-    async fn speaks_pbkdf2(&self, way: &Way, seen: &mut Seen) -> Result<Spoken, ClientError> {
+    async fn speaks_pbkdf2(&self, way: &Way, seen: &mut Evidence) -> Result<Support, ClientError> {
         let (app, settings) = (self.probe.app.clone(), LegacySettings::default());
         let (_, challenge) = legacy::Initiator::start(app, wrong_secret()?, settings, &mut OsRandom)?;
         let heard = self.say(way, challenge.encode()).await;
         Ok(self.speaks(seen, heard, |answer| ServerResponse::decode(answer).is_ok()))
     }
 
-    async fn speaks_x25519(&self, way: &Way, seen: &mut Seen) -> Result<Spoken, ClientError> {
+    async fn speaks_x25519(&self, way: &Way, seen: &mut Evidence) -> Result<Support, ClientError> {
         let (_, challenge) = Initiator::start(self.probe.app.clone(), wrong_secret()?, &mut OsRandom)?;
         let heard = self.say(way, challenge.encode()).await;
         Ok(self.speaks(seen, heard, |answer| AuthMessage::decode(answer).is_ok()))
     }
 
     /// What the answer to a challenge under a wrong secret shows.
-    fn speaks(&self, seen: &mut Seen, heard: Heard, is_response: impl Fn(&Bytes) -> bool) -> Spoken {
+    fn speaks(&self, seen: &mut Evidence, heard: Reply, is_response: impl Fn(&Bytes) -> bool) -> Support {
         match heard {
-            Heard::Words(text) if refuses_proof(&text) => {
+            Reply::Words(text) if refuses_proof(&text) => {
                 seen.peer = seen.peer.max(speaker(&text));
                 seen.wrong_secret = seen.wrong_secret.max(WrongSecret::Refused);
-                Spoken::Yes
+                Support::Yes
             }
-            Heard::Answer(answer) if is_response(&answer) => {
+            Reply::Answer(answer) if is_response(&answer) => {
                 seen.wrong_secret = WrongSecret::Answered;
-                Spoken::Yes
+                Support::Yes
             }
-            other => Spoken::No(self.no_handshake(seen, other)),
+            other => Support::No(self.no_handshake(seen, other)),
         }
     }
 
     /// Whatever is no word of the handshake.
-    fn no_handshake(&self, seen: &mut Seen, heard: Heard) -> Verdict {
+    fn no_handshake(&self, seen: &mut Evidence, heard: Reply) -> Verdict {
         match heard {
-            Heard::Answer(_) => Verdict::NotSpoken("it answers something else".into()),
-            Heard::Words(text) => {
+            Reply::Answer(_) => Verdict::NotSpoken("it answers something else".into()),
+            Reply::Words(text) => {
                 seen.peer = seen.peer.max(speaker(&text));
                 match refuses_channel(&text) {
                     true => Verdict::Refused(clean(&text)),
                     false => Verdict::NotSpoken(clean(&text)),
                 }
             }
-            Heard::Nothing(error) => ended(&error),
-            Heard::Silence => self.silence(),
+            Reply::Nothing(error) => ended(&error),
+            Reply::Silence => self.silence(),
         }
     }
 
-    async fn try_sasl(&self, way: &Way, seen: &mut Seen, spoken: &Spoken, offer: &Offer) {
+    async fn try_sasl(&self, way: &Way, seen: &mut Evidence, spoken: &Support, offer: &Offer) {
         let conf = SaslCipher::ALL.into_iter().map(|cipher| {
             let offered = offer.ciphers.contains(&cipher);
             (Channel::sasl_conf(cipher), Demand::Conf(vec![cipher]), offered)
@@ -266,7 +266,7 @@ impl<'a> Asker<'a> {
         let auth = std::iter::once((Channel::SASL, Demand::Auth, offer.auth));
         for (mode, wanted, offered) in conf.chain(auth) {
             let verdict = match spoken {
-                Spoken::Yes if !offered => Verdict::NotSpoken("the server does not offer it".into()),
+                Support::Yes if !offered => Verdict::NotSpoken("the server does not offer it".into()),
                 _ => {
                     let sasl = |secret| Security::Sasl { secret, wanted, max_block: 64 << 10 };
                     self.attempt(way, seen, spoken, sasl).await.0
@@ -276,7 +276,7 @@ impl<'a> Asker<'a> {
         }
     }
 
-    async fn try_aes(&self, way: &Way, seen: &mut Seen, spoken: &Spoken) {
+    async fn try_aes(&self, way: &Way, seen: &mut Evidence, spoken: &Support) {
         let mut verdicts = Vec::new();
         // Strongest first; a service of Spark takes one of them, which is not negotiated.
         for mode in SessionMode::all().rev() {
@@ -301,8 +301,8 @@ impl<'a> Asker<'a> {
     }
 
     /// The AES-GCM of Spark 3.4 loses everything behind the first message.
-    async fn ask_again(&self, connection: &Connection, mode: SessionMode, seen: &mut Seen) {
-        if matches!(self.heard(connection, self.request.clone()).await, Heard::Nothing(_) | Heard::Silence) {
+    async fn ask_again(&self, connection: &Connection, mode: SessionMode, seen: &mut Evidence) {
+        if matches!(self.heard(connection, self.request.clone()).await, Reply::Nothing(_) | Reply::Silence) {
             seen.warnings.push(format!(
                 "{mode} answers one request and no second: Spark 3.4's broken AES-GCM; move to 3.5.9 or later, or set \
                  spark.network.crypto.cipher=AES/CTR/NoPadding"
@@ -315,8 +315,8 @@ impl<'a> Asker<'a> {
     async fn attempt(
         &self,
         way: &Way,
-        seen: &mut Seen,
-        spoken: &Spoken,
+        seen: &mut Evidence,
+        spoken: &Support,
         security: impl FnOnce(Arc<AppSecret>) -> Security,
     ) -> (Verdict, Option<Connection>) {
         let secret = match self.may_try(way, seen, spoken) {
@@ -331,7 +331,7 @@ impl<'a> Asker<'a> {
         };
         let verdict = match self.heard(&connection, self.request.clone()).await {
             // The handshake went well and the session did not.
-            Heard::Nothing(error) => {
+            Reply::Nothing(error) => {
                 Verdict::NotSpoken(format!("after the handshake: {}", clean(&reason(&error))))
             }
             other => self.judge(seen, other),
@@ -347,8 +347,8 @@ impl<'a> Asker<'a> {
     }
 
     /// The real secret, or why it is not tried.
-    fn may_try(&self, way: &Way, seen: &Seen, spoken: &Spoken) -> Result<Arc<AppSecret>, Verdict> {
-        if let Spoken::No(verdict) = spoken {
+    fn may_try(&self, way: &Way, seen: &Evidence, spoken: &Support) -> Result<Arc<AppSecret>, Verdict> {
+        if let Support::No(verdict) = spoken {
             return Err(verdict.clone());
         }
         let Some(secret) = &self.probe.secret else {
@@ -364,7 +364,7 @@ impl<'a> Asker<'a> {
     }
 
     /// One message on a connection of its own.
-    async fn say(&self, way: &Way, body: Bytes) -> Heard {
+    async fn say(&self, way: &Way, body: Bytes) -> Reply {
         let saying = async {
             let connection = self.connect(way, Security::Plaintext).await?;
             connection.rpc(body).await
@@ -372,16 +372,16 @@ impl<'a> Asker<'a> {
         self.listen(saying).await
     }
 
-    async fn heard(&self, connection: &Connection, body: Bytes) -> Heard {
+    async fn heard(&self, connection: &Connection, body: Bytes) -> Reply {
         self.listen(connection.rpc(body)).await
     }
 
-    async fn listen(&self, saying: impl Future<Output = Result<Bytes, ClientError>>) -> Heard {
+    async fn listen(&self, saying: impl Future<Output = Result<Bytes, ClientError>>) -> Reply {
         match self.in_time(saying).await {
-            Some(Ok(answer)) => Heard::Answer(answer),
-            Some(Err(ClientError::Server { text, .. })) => Heard::Words(text),
-            Some(Err(error)) => Heard::Nothing(error),
-            None => Heard::Silence,
+            Some(Ok(answer)) => Reply::Answer(answer),
+            Some(Err(ClientError::Server { text, .. })) => Reply::Words(text),
+            Some(Err(error)) => Reply::Nothing(error),
+            None => Reply::Silence,
         }
     }
 
@@ -402,7 +402,7 @@ impl<'a> Asker<'a> {
         Verdict::Unclear(format!("no answer within {:?}", self.probe.timeout))
     }
 
-    fn note(&self, way: &Way, seen: &mut Seen, mode: Channel, verdict: Verdict) {
+    fn note(&self, way: &Way, seen: &mut Evidence, mode: Channel, verdict: Verdict) {
         let mode = match way {
             Way::Clear => mode,
             Way::Tls { version, suite, .. } => mode.inside(*version, suite),
@@ -432,7 +432,7 @@ fn ended(error: &ClientError) -> Verdict {
 }
 
 /// A handshake under the real secret that did not end well, of a kind that the server speaks.
-fn unproven(error: &ClientError, seen: &mut Seen) -> Verdict {
+fn unproven(error: &ClientError, seen: &mut Evidence) -> Verdict {
     let ClientError::Handshake { reason: why, .. } = error else { return ended(error) };
     match &**why {
         CloseReason::HandshakeRefused(text) if refuses_proof(text) => {

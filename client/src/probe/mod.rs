@@ -32,7 +32,7 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use sealed_shuffle_transport::tls::{CertificateSummary, LiveClientTls, TlsFacts, Witness};
 use tokio::net::TcpStream;
 
-use self::ask::{Asker, Seen, Way};
+use self::ask::{Asker, Evidence, Way};
 pub use self::probe_config::ProbeConfig;
 pub use self::report::{Judgement, Observation, Peer, ProbeReport, TlsReport, Trust, Verdict, WrongSecret};
 use super::{Address, ClientError};
@@ -90,13 +90,13 @@ impl Probe {
         self.reach(server).await?;
         let (tls, way) = self.look_at_tls(server).await?;
         let asker = Asker::new(self, server)?;
-        let mut seen = Seen::default();
+        let mut seen = Evidence::default();
         asker.ask(&Way::Clear, &mut seen).await?;
         if let Some(way) = &way {
             asker.ask(way, &mut seen).await?;
         }
         let peer = seen.peer.max(if way.is_some() { Peer::Tls } else { Peer::Unknown });
-        let Seen { modes, wrong_secret, warnings, .. } = seen;
+        let Evidence { modes, wrong_secret, warnings, .. } = seen;
         let mut report = ProbeReport { server: server.clone(), peer, modes, wrong_secret, tls, warnings };
         report.warn(SystemTime::now());
         Ok(report)

@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::plan::merger_of;
-pub use self::report::{BlockReport, PushReport, Pushed};
+pub use self::report::{BlockReport, PushOutcome, PushReport};
 
 use self::plan::Plan;
 use self::schedule::Schedule;
@@ -140,7 +140,7 @@ impl Report {
         let block = |(reduce, body): &(ReduceId, BlockBody)| BlockReport {
             reduce: *reduce,
             len: body.len(),
-            pushed: Pushed::Stopped,
+            pushed: PushOutcome::Stopped,
         };
         Self(PushReport { blocks: output.blocks.iter().map(block).collect() })
     }
@@ -154,7 +154,7 @@ impl Report {
             stop.cancel();
             schedule.stop();
         }
-        if matches!(pushed, Pushed::Unreachable(_)) {
+        if matches!(pushed, PushOutcome::Unreachable(_)) {
             for dropped in schedule.drop_merger(merger).into_iter().flat_map(|request| request.blocks) {
                 self.0.blocks[dropped.at].pushed = pushed.clone();
             }

@@ -6,7 +6,7 @@ use sealed_shuffle_protocol::ids::ReduceId;
 use sealed_shuffle_transport::random::random_bytes;
 
 use super::MapOutput;
-use super::report::Pushed;
+use super::report::PushOutcome;
 use crate::{BlockBody, Settings};
 
 /// The merger of a partition: neighbours go to the same one.
@@ -26,12 +26,12 @@ pub fn merger_of(reduce: ReduceId, partitions: u32, mergers: usize) -> usize {
 pub(super) struct Request {
     /// Which merger.
     pub(super) merger: usize,
-    pub(super) blocks: Vec<Planned>,
+    pub(super) blocks: Vec<PlannedBlock>,
 }
 
 /// A block that will be sent.
 #[derive(Debug)]
-pub(super) struct Planned {
+pub(super) struct PlannedBlock {
     /// Its place in the map output.
     pub(super) at: usize,
     pub(super) reduce: ReduceId,
@@ -47,7 +47,7 @@ impl Request {
 /// What will be sent in requests, in no order, and what will not, by its place.
 pub(super) struct Plan {
     pub(super) requests: VecDeque<Request>,
-    pub(super) left_out: Vec<(usize, Pushed)>,
+    pub(super) left_out: Vec<(usize, PushOutcome)>,
 }
 
 impl Plan {
@@ -58,7 +58,7 @@ impl Plan {
         let mut open: Option<(Request, u64)> = None;
         for (at, (reduce, body)) in output.blocks.iter().enumerate() {
             if body.is_empty() {
-                left_out.push((at, Pushed::Empty));
+                left_out.push((at, PushOutcome::Empty));
                 continue;
             }
             let merger = merger_of(*reduce, output.partitions, mergers);
@@ -73,11 +73,11 @@ impl Plan {
                 requests.extend(open.take().map(|(request, _)| request));
             }
             if !is_small {
-                left_out.push((at, Pushed::TooLarge));
+                left_out.push((at, PushOutcome::TooLarge));
                 continue;
             }
             let (request, size) = open.get_or_insert_with(|| (Request { merger, blocks: Vec::new() }, 0));
-            request.blocks.push(Planned { at, reduce: *reduce, body: body.clone() });
+            request.blocks.push(PlannedBlock { at, reduce: *reduce, body: body.clone() });
             *size += body.len();
         }
         requests.extend(open.map(|(request, _)| request));

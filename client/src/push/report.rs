@@ -9,10 +9,10 @@ use sealed_shuffle_protocol::shuffle::ReturnCode;
 
 use crate::ClientError;
 
-/// What became of one block. Whoever reads what was not [`Pushed::Merged`] fetches it as it is: nothing is lost.
+/// What became of one block. Whoever reads what was not [`PushOutcome::Merged`] fetches it as it is: nothing is lost.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Pushed {
+pub enum PushOutcome {
     /// It is merged, now or since an earlier push.
     Merged,
     /// It has no bytes, and was not sent.
@@ -35,7 +35,7 @@ pub enum Pushed {
     Failed(Arc<ClientError>),
 }
 
-impl Pushed {
+impl PushOutcome {
     /// A short fixed word for metrics and machines.
     pub fn label(&self) -> &'static str {
         match self {
@@ -66,7 +66,7 @@ impl Pushed {
     }
 }
 
-impl From<ReturnCode> for Pushed {
+impl From<ReturnCode> for PushOutcome {
     fn from(code: ReturnCode) -> Self {
         match code {
             ReturnCode::Success => Self::Merged,
@@ -86,7 +86,7 @@ pub struct BlockReport {
     /// Its bytes.
     pub len: u64,
     /// What became of it.
-    pub pushed: Pushed,
+    pub pushed: PushOutcome,
 }
 
 /// What became of each block of a map output, in its order. Displayed it is one line.
@@ -100,16 +100,19 @@ pub struct PushReport {
 impl PushReport {
     /// The partitions whose block is merged.
     pub fn merged(&self) -> impl Iterator<Item = ReduceId> {
-        self.blocks.iter().filter(|block| matches!(block.pushed, Pushed::Merged)).map(|block| block.reduce)
+        self.blocks
+            .iter()
+            .filter(|block| matches!(block.pushed, PushOutcome::Merged))
+            .map(|block| block.reduce)
     }
 
     /// Bytes that are merged.
     pub fn merged_bytes(&self) -> u64 {
-        let merged = self.blocks.iter().filter(|block| matches!(block.pushed, Pushed::Merged));
+        let merged = self.blocks.iter().filter(|block| matches!(block.pushed, PushOutcome::Merged));
         merged.map(|block| block.len).sum()
     }
 
-    /// How many blocks came to each outcome, by [`Pushed::label`], in the order of its first block.
+    /// How many blocks came to each outcome, by [`PushOutcome::label`], in the order of its first block.
     pub fn counts(&self) -> Vec<(&'static str, usize)> {
         let mut counts: Vec<(&'static str, usize)> = Vec::new();
         for label in self.blocks.iter().map(|block| block.pushed.label()) {
@@ -122,7 +125,7 @@ impl PushReport {
     }
 
     /// Why pushing stopped before everything was sent, if it did.
-    pub fn stopped_by(&self) -> Option<&Pushed> {
+    pub fn stopped_by(&self) -> Option<&PushOutcome> {
         self.blocks.iter().map(|block| &block.pushed).find(|pushed| pushed.stops())
     }
 }

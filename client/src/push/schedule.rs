@@ -121,13 +121,13 @@ mod tests {
     use bytes::Bytes;
     use sealed_shuffle_protocol::ids::ReduceId;
 
-    use super::super::plan::Planned;
+    use super::super::plan::PlannedBlock;
     use super::*;
     use crate::Security;
 
     /// `blocks` blocks of 10 bytes; the place of the first tells it.
     fn request(at: usize, merger: usize, blocks: usize) -> Request {
-        let block = |_| Planned { at, reduce: ReduceId(0), body: Bytes::from_static(&[0; 10]).into() };
+        let block = |_| PlannedBlock { at, reduce: ReduceId(0), body: Bytes::from_static(&[0; 10]).into() };
         Request { merger, blocks: (0..blocks).map(block).collect() }
     }
 

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::plan::{Planned, Request};
-use super::report::Pushed;
-use crate::merging::Pushing;
+use super::plan::{PlannedBlock, Request};
+use super::report::PushOutcome;
+use crate::merge_calls::PushReceipt;
 use crate::{Address, Client, ClientError, Merge, PushedBlock};
 
 /// Blocks sent ahead of the answer that is waited for: enough to hide the round trip of small ones.
@@ -25,7 +25,7 @@ pub(super) struct Fact {
     pub(super) merger: usize,
     /// Its place in the map output.
     pub(super) at: usize,
-    pub(super) pushed: Pushed,
+    pub(super) pushed: PushOutcome,
 }
 
 /// What the requests of one map output share.
@@ -39,8 +39,8 @@ pub(super) struct Job {
 }
 
 /// Blocks without an answer, and why.
-struct Broken {
-    left: Vec<Planned>,
+struct Interruption {
+    left: Vec<PlannedBlock>,
     error: ClientError,
     /// There was no connection to send them on.
     is_unconnected: bool,
@@ -56,42 +56,47 @@ impl Job {
         let mut retries = 0;
         while !blocks.is_empty() {
             let Some(broken) = self.round(merger, &server, blocks).await else { return };
-            let Broken { left, error, is_unconnected, is_stale } = broken;
+            let Interruption { left, error, is_unconnected, is_stale } = broken;
             blocks = left;
             if is_stale && !self.stop.is_cancelled() {
                 continue;
             }
             let may_heal = error.is_retryable() && !is_refused_connection(&error);
             if self.stop.is_cancelled() {
-                return self.tell_all(merger, blocks, &Pushed::Stopped).await;
+                return self.tell_all(merger, blocks, &PushOutcome::Stopped).await;
             }
             if is_unconnected && !may_heal {
-                return self.tell_all(merger, blocks, &Pushed::Unreachable(Arc::new(error))).await;
+                return self.tell_all(merger, blocks, &PushOutcome::Unreachable(Arc::new(error))).await;
             }
             if !may_heal || retries >= settings.max_retries {
-                return self.tell_all(merger, blocks, &Pushed::Failed(Arc::new(error))).await;
+                return self.tell_all(merger, blocks, &PushOutcome::Failed(Arc::new(error))).await;
             }
             retries += 1;
             warn!(%server, %error, retries, blocks = blocks.len(), "a push broke, will try again");
             // A stop ends the wait, and then the next round too.
             tokio::select! {
                 () = tokio::time::sleep(settings.retry_wait) => {}
-                () = self.stop.cancelled() => return self.tell_all(merger, blocks, &Pushed::Stopped).await,
+                () = self.stop.cancelled() => return self.tell_all(merger, blocks, &PushOutcome::Stopped).await,
             }
         }
     }
 
     /// Sends blocks on one connection; comes back with those that had no answer.
-    async fn round(&self, merger: usize, server: &Address, blocks: Vec<Planned>) -> Option<Broken> {
+    async fn round(
+        &self,
+        merger: usize,
+        server: &Address,
+        blocks: Vec<PlannedBlock>,
+    ) -> Option<Interruption> {
         let (app, settings) = (self.client.app(), self.client.settings());
         let lease = match self.client.inner.pool.lease(server, app, settings).await {
             Ok(lease) => lease,
             Err(error) => {
-                return Some(Broken { left: blocks, error, is_unconnected: true, is_stale: false });
+                return Some(Interruption { left: blocks, error, is_unconnected: true, is_stale: false });
             }
         };
         let mut unsent = VecDeque::from(blocks);
-        let mut sent: VecDeque<(Planned, Pushing)> = VecDeque::new();
+        let mut sent: VecDeque<(PlannedBlock, PushReceipt)> = VecDeque::new();
         let mut left = Vec::new();
         let mut why = None;
         let mut has_answer = false;
@@ -107,14 +112,14 @@ impl Job {
                         left.push(block);
                         why = Some(error);
                     }
-                    Err(error) => self.tell(merger, block.at, Pushed::Failed(Arc::new(error))).await,
+                    Err(error) => self.tell(merger, block.at, PushOutcome::Failed(Arc::new(error))).await,
                 }
             }
             let Some((block, pushing)) = sent.pop_front() else { break };
             match pushing.ended().await {
                 Ok(code) => {
                     has_answer = true;
-                    let pushed = Pushed::from(code);
+                    let pushed = PushOutcome::from(code);
                     if pushed.stops() {
                         self.stop.cancel();
                     }
@@ -126,30 +131,30 @@ impl Job {
                 }
                 Err(error) => {
                     has_answer = true;
-                    self.tell(merger, block.at, Pushed::Failed(Arc::new(error))).await;
+                    self.tell(merger, block.at, PushOutcome::Failed(Arc::new(error))).await;
                 }
             }
         }
         left.extend(unsent);
         let Some(error) = why else {
             // What is left was held back by a stop.
-            self.tell_all(merger, left, &Pushed::Stopped).await;
+            self.tell_all(merger, left, &PushOutcome::Stopped).await;
             return None;
         };
         let is_stale = lease.reused
             && !has_answer
             && error.is_retryable()
             && matches!(error, ClientError::Closed { .. });
-        Some(Broken { left, error, is_unconnected: false, is_stale })
+        Some(Interruption { left, error, is_unconnected: false, is_stale })
     }
 
-    async fn tell_all(&self, merger: usize, blocks: Vec<Planned>, pushed: &Pushed) {
+    async fn tell_all(&self, merger: usize, blocks: Vec<PlannedBlock>, pushed: &PushOutcome) {
         for block in blocks {
             self.tell(merger, block.at, pushed.clone()).await;
         }
     }
 
-    async fn tell(&self, merger: usize, at: usize, pushed: Pushed) {
+    async fn tell(&self, merger: usize, at: usize, pushed: PushOutcome) {
         // Whoever pushes may have gone; this task is then aborted.
         self.facts.send(Fact { merger, at, pushed }).await.ok();
     }

@@ -52,7 +52,7 @@ keys! {
         Bool::REGISTRY,
         Is("true"),
         Serve,
-        "Whether the files of an executor whose end is handed over (`hand-over standalone`) are removed, but for those that \
+        "Whether the files of an executor whose end is handed over (`hand-over standalone`, `hand-over kubernetes`) are removed, but for those that \
          the service serves: names that end in `.index` and `.data`, and RDD blocks with \
          `spark.shuffle.service.fetch.rdd.enabled`.",
     );

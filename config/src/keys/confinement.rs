@@ -14,7 +14,7 @@ keys! {
         Choice::EXTENT,
         Is("auto"),
         Serve,
-        "Whether the kernel keeps the process from writing outside roots, state directory, key file and sockets, from TCP \
+        "Whether the kernel keeps the process from writing outside roots, state directory, audit trail, key file and sockets, from TCP \
          connections of its own, and from further TCP ports. `auto`: as far as the kernel can, and not where the server may \
          start programs, which would be confined as well; `on`: also there (TCP stays free), and a kernel that cannot \
          refuses the start.",

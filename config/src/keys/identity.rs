@@ -106,7 +106,7 @@ keys! {
         Unset("none"),
         Serve,
         "Unix socket at which a resource manager says which applications begin, with their secrets, and end: YARN does \
-         through `yarn/`. Mode 0600, or 0660 where other users are named; made at start, removed at the end.",
+         through `yarn/`, Kubernetes through `hand-over kubernetes`. Mode 0600, or 0660 where other users are named; made at start, removed at the end.",
     );
 
     /// By whom.

@@ -7,19 +7,19 @@ use crate::key::{AnyKey, DefaultValue, Reader};
 use crate::value::Reject;
 
 /// The key of a wider room, which counts where the narrower one is not set. It is like that in all but its name.
-struct Inherited {
+struct InheritedKey {
     name: &'static str,
     meaning: &'static str,
     heir: &'static dyn AnyKey,
 }
 
 /// Made once: their texts live as long as those of all other keys.
-static INHERITED: LazyLock<Vec<Inherited>> = LazyLock::new(|| {
+static INHERITED: LazyLock<Vec<InheritedKey>> = LazyLock::new(|| {
     let entries = TABLE.iter().copied().flatten().copied();
-    entries.filter_map(|heir| Some(Inherited::of(heir, heir.inherits()?))).collect()
+    entries.filter_map(|heir| Some(InheritedKey::of(heir, heir.inherits()?))).collect()
 });
 
-impl Inherited {
+impl InheritedKey {
     /// `prefix` in the place of all that stands before the last dot.
     fn of(heir: &'static dyn AnyKey, prefix: &str) -> Self {
         let last = heir.name().rsplit('.').next().unwrap_or_default();
@@ -40,7 +40,7 @@ pub fn ancestor(heir: &dyn AnyKey) -> Option<&'static dyn AnyKey> {
     INHERITED.iter().find(|key| key.heir.name() == heir.name()).map(|key| key as &dyn AnyKey)
 }
 
-impl AnyKey for Inherited {
+impl AnyKey for InheritedKey {
     fn name(&self) -> &'static str {
         self.name
     }

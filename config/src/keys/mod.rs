@@ -16,6 +16,7 @@ macro_rules! keys {
     };
 }
 
+mod auditing;
 mod clean_up;
 mod confinement;
 mod fetching;
@@ -30,9 +31,11 @@ mod serving;
 mod sockets;
 mod ssl;
 mod storage;
+mod traces;
 
 use super::key::AnyKey;
 
+pub use self::auditing::*;
 pub use self::clean_up::*;
 pub use self::confinement::*;
 pub use self::fetching::*;
@@ -47,6 +50,7 @@ pub use self::serving::*;
 pub use self::sockets::*;
 pub use self::ssl::*;
 pub use self::storage::*;
+pub use self::traces::*;
 
 /// Every key that has an entry, room by room.
 static TABLE: &[&[&dyn AnyKey]] = &[
@@ -60,6 +64,8 @@ static TABLE: &[&[&dyn AnyKey]] = &[
     CLEAN_UP,
     MERGES,
     SEALING,
+    AUDITING,
+    TRACES,
     CONFINEMENT,
     FETCHING,
     SSL,

@@ -38,4 +38,14 @@ keys! {
         "Bytes of merged blocks that one application may have on the disks. A block beyond that is not merged: its pusher is told \
          that it met another writer, and readers fetch the original.",
     );
+
+    /// Bandwidth of one application.
+    pub static QUOTA_BANDWIDTH: Key<Size> = Key::new(
+        "spark.sealed.quota.bandwidth",
+        Size::new(SizeUnit::Bytes, ByteCount::mib(1), LARGEST),
+        Unset("none: its part"),
+        Serve,
+        "Bytes a second that one application is sent over all its connections. Its answers wait beyond that; no connection ends \
+         for it.",
+    );
 }

@@ -39,8 +39,8 @@ keys! {
         Choice::KEY_SOURCE,
         Is("local-file"),
         Serve,
-        "Who wraps the data keys of what the server seals at rest: a key file of this machine, AWS KMS, or a program that \
-         stands before any other key service.",
+        "Who wraps the data keys of what the server seals at rest: a key file of this machine, AWS KMS, Hadoop KMS, or a \
+         program that stands before any other key service.",
     );
 
     /// The local key file.
@@ -90,6 +90,45 @@ keys! {
         Unset("that of the key's ARN, else what the AWS SDK finds"),
         Serve,
         "Region of the key. Credentials are found as the AWS SDK finds them: environment, profile, web identity, container, instance.",
+    );
+
+    /// Where Hadoop KMS is.
+    pub static KEYS_HADOOP_KMS_URI: Key<Text> = Key::new(
+        "spark.sealed.keys.hadoop-kms.uri",
+        Text { what: "kms://https@HOST[;HOST…][:PORT]/kms" },
+        Unset("none"),
+        Serve,
+        "Hadoop KMS of the provider `hadoop-kms`, as `hadoop.security.key.provider.path` names it; hosts are tried in turn. \
+         `http@` is warned about: data keys pass it in clear.",
+    );
+
+    /// The key of Hadoop KMS.
+    pub static KEYS_HADOOP_KMS_KEY_NAME: Key<Text> = Key::new(
+        "spark.sealed.keys.hadoop-kms.key-name",
+        Text { what: "name of a key" },
+        Unset("none"),
+        Serve,
+        "Key of the provider `hadoop-kms`. Its newest version wraps; older ones still open what they wrapped. Needs \
+         GENERATE_EEK and DECRYPT_EEK on it, in `kms-acls.xml` of the service.",
+    );
+
+    /// Who we are to Hadoop KMS.
+    pub static KEYS_HADOOP_KMS_USER: Key<Text> = Key::new(
+        "spark.sealed.keys.hadoop-kms.user",
+        Text { what: "name of a user" },
+        Is("sealed-shuffle"),
+        Serve,
+        "User that Hadoop KMS is told (`user.name`, its `simple` authentication). A service that wants Kerberos takes the \
+         provider `command`.",
+    );
+
+    /// Whom we take for Hadoop KMS.
+    pub static KEYS_HADOOP_KMS_CA_FILE: Key<Text> = Key::new(
+        "spark.sealed.keys.hadoop-kms.ca-file",
+        Text { what: "path" },
+        Unset("the authorities of this machine"),
+        Serve,
+        "Certificates (PEM) of the authorities that may vouch for Hadoop KMS over HTTPS.",
     );
 
     /// Deadline of a call.

@@ -8,7 +8,8 @@ use crate::key::DefaultValue::{Same, Text as Is, Unset};
 use crate::key::Reader::{Both, Client, Serve};
 use crate::key::{AnyKey, Key};
 use crate::value::{
-    Address, Choice, FOREVER, Int, Ip, LARGEST, List, LogFilter, Size, SizeUnit, Text, Time, UnknownKeys,
+    Address, Choice, FOREVER, Int, Ip, LARGEST, List, LogFilter, LogFormat, Size, SizeUnit, Text, Time,
+    UnknownKeys,
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -30,9 +31,10 @@ keys! {
     pub static BIND: Key<Ip> = Key::new(
         "spark.sealed.bind",
         Ip,
-        Is("0.0.0.0"),
+        Unset("all: `::`, for IPv4 too, and `0.0.0.0` on a machine without IPv6"),
         Serve,
-        "Address that is listened on; Spark's own service always takes all of them. Flag `--bind`.",
+        "Address that is listened on; Spark's own service always takes all of them. `::` takes peers of IPv4, too. Flag \
+         `--bind`.",
     );
 
     /// Metrics and health.
@@ -41,8 +43,8 @@ keys! {
         Address,
         Unset("off"),
         Serve,
-        "Where the operator's port is served over TCP: everyone who reaches it may read `/metrics`, `/healthz`, \
-         `/applications` and `/policy`. Flag `--admin`.",
+        "Where the operator's port is served over TCP: everyone who reaches it may read all that it shows, such as `/metrics`, \
+         `/status` and `/applications`, but for `/directories`. Flag `--admin`.",
     );
 
     /// Names of the operator's port.
@@ -128,9 +130,10 @@ keys! {
     pub static CONNECTIONS_MAX: Key<Int<u32>> = Key::new(
         "spark.sealed.connections.max",
         Int::registry(1, 1 << 20),
-        Is("4096"),
+        Is("8192"),
         Serve,
-        "Connections at the same time; further ones wait to be accepted. One descriptor and a few KiB each while idle.",
+        "Connections at the same time; further ones wait to be accepted. One descriptor and a few KiB each while idle. Each \
+         executor of a cluster keeps one.",
     );
 
     /// Deadline of authentication.
@@ -282,6 +285,17 @@ keys! {
         LogFilter,
         Is("info"),
         Both,
-        "What is logged to standard error. `debug` and `trace` cost throughput.",
+        "What is logged to standard error. `debug` and `trace` cost throughput. `sealed-shuffle log-level` changes it in a \
+         server that runs.",
+    );
+
+    /// Form of log lines.
+    pub static LOG_FORMAT: Key<Choice<LogFormat>> = Key::new(
+        "spark.sealed.log.format",
+        Choice::LOG_FORMAT,
+        Is("text"),
+        Serve,
+        "The form of the server's log lines: for people, or one JSON object a line, with `timestamp`, `level`, `target` and \
+         `fields`, which hold `message` and what it is about.",
     );
 }

@@ -8,7 +8,7 @@ use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::channel::{Channel, Handshake};
 use sealed_shuffle_protocol::ids::AppId;
 
-use super::{Rules, Served, names};
+use super::{Rules, ServedLevels, names};
 
 const AES: &str = "spark.network.crypto.enabled=true";
 const GCM: &str = "spark.network.crypto.cipher=AES/GCM/NoPadding";
@@ -21,8 +21,8 @@ pub(super) fn refusal(rules: Rules<'_>, app: Option<&AppId>, channel: &Channel) 
         None => "spark.sealed.security.minimum",
     };
     let served = match rules.served {
-        Served::AtLeast(minimum) => format!("nothing below {minimum} ({key})"),
-        Served::Only(allow) => format!("only {} (spark.sealed.security.allow)", names(allow)),
+        ServedLevels::AtLeast(minimum) => format!("nothing below {minimum} ({key})"),
+        ServedLevels::Only(allow) => format!("only {} (spark.sealed.security.allow)", names(allow)),
     };
     format!(
         "java.lang.SecurityException: This connection uses {}, and this server serves {served}: {} in the application.",
@@ -34,6 +34,15 @@ pub(super) fn refusal(rules: Rules<'_>, app: Option<&AppId>, channel: &Channel) 
 /// The line of the table: what would happen at `target`, and what to set.
 pub(super) fn would_be_refused(channel: &Channel, target: SecurityLevel) -> String {
     format!("would be refused at {target}; {} in the application", cure(channel, target))
+}
+
+/// The same, where the policy does not serve it now.
+pub(super) fn is_refused(rules: Rules<'_>, channel: &Channel) -> String {
+    let served = match rules.served {
+        ServedLevels::AtLeast(minimum) => format!("below the minimum {minimum}"),
+        ServedLevels::Only(allow) => format!("not {}", names(allow)),
+    };
+    format!("is refused: {served}; {} in the application", cure(channel, rules.lowest_above(channel.level)))
 }
 
 /// The change that lifts `channel` to `wanted`, as an imperative.

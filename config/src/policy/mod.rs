@@ -65,13 +65,13 @@ pub struct Verdict {
 /// The rules that hold for one application.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Rules<'a> {
-    served: Served<'a>,
+    served: ServedLevels<'a>,
     target: SecurityLevel,
 }
 
 /// Which rungs are served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Served<'a> {
+enum ServedLevels<'a> {
     AtLeast(SecurityLevel),
     Only(&'a BTreeSet<SecurityLevel>),
 }
@@ -108,10 +108,15 @@ impl Policy {
         advice::cure(channel, wanted)
     }
 
-    /// For the table of applications, where `channel` is below the target: what would happen and what to set.
+    /// For the table of applications, where `channel` is not served any more, or is below the target: what happens or
+    /// would happen, and what to set.
     pub fn advice(&self, app: Option<&AppId>, channel: &Channel) -> Option<String> {
-        let target = self.rules(app).target;
-        (channel.level < target).then(|| advice::would_be_refused(channel, target))
+        let rules = self.rules(app);
+        match rules.serve(channel.level) {
+            false => Some(advice::is_refused(rules, channel)),
+            true if channel.level < rules.target => Some(advice::would_be_refused(channel, rules.target)),
+            true => None,
+        }
     }
 
     /// The same policy with another target for everybody, for questions of the kind "who would be refused if".
@@ -153,20 +158,20 @@ impl Policy {
 
     fn rules(&self, app: Option<&AppId>) -> Rules<'_> {
         let general = match &self.allow {
-            Some(allow) => Served::Only(allow),
-            None => Served::AtLeast(self.minimum),
+            Some(allow) => ServedLevels::Only(allow),
+            None => ServedLevels::AtLeast(self.minimum),
         };
         let Some(own) = app.and_then(|app| self.per_app.get(app)) else {
             return Rules { served: general, target: self.target };
         };
         let served = match (&own.allow, own.minimum) {
-            (Some(allow), _) => Served::Only(allow),
-            (None, Some(minimum)) => Served::AtLeast(minimum),
+            (Some(allow), _) => ServedLevels::Only(allow),
+            (None, Some(minimum)) => ServedLevels::AtLeast(minimum),
             (None, None) => general,
         };
         let target = own.target.unwrap_or_else(|| match served {
-            Served::AtLeast(minimum) => self.target.max(minimum),
-            Served::Only(_) => self.target,
+            ServedLevels::AtLeast(minimum) => self.target.max(minimum),
+            ServedLevels::Only(_) => self.target,
         });
         Rules { served, target }
     }
@@ -175,16 +180,16 @@ impl Policy {
 impl Rules<'_> {
     fn serve(&self, level: SecurityLevel) -> bool {
         match self.served {
-            Served::AtLeast(minimum) => level >= minimum,
-            Served::Only(allow) => allow.contains(&level),
+            ServedLevels::AtLeast(minimum) => level >= minimum,
+            ServedLevels::Only(allow) => allow.contains(&level),
         }
     }
 
     /// The nearest rung that is served: above `level` if there is one, else below.
     fn lowest_above(&self, level: SecurityLevel) -> SecurityLevel {
         match self.served {
-            Served::AtLeast(minimum) => minimum,
-            Served::Only(allow) => {
+            ServedLevels::AtLeast(minimum) => minimum,
+            ServedLevels::Only(allow) => {
                 let above = allow.iter().find(|served| **served > level);
                 above.or_else(|| allow.last()).copied().unwrap_or(SecurityLevel::Tls)
             }

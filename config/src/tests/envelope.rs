@@ -96,6 +96,28 @@ fn kms_needs_a_key_and_an_endpoint_of_https_and_takes_no_file() {
     refused(&[kms, id, url], "spark.sealed.keys.kms.endpoint", &["https://"]);
 }
 
+#[cfg(feature = "hadoop-kms")]
+#[test]
+fn hadoop_kms_needs_an_address_and_a_key_and_is_warned_about_without_tls() {
+    let provider = "spark.sealed.keys.provider=hadoop-kms";
+    let key = "spark.sealed.keys.hadoop-kms.key-name=shuffle";
+    let uri = "spark.sealed.keys.hadoop-kms.uri=kms://http@a;b:9600/kms";
+    refused(&[provider, key], "spark.sealed.keys.hadoop-kms.uri", &["not set", "kms://https@"]);
+    refused(&[provider, uri], "spark.sealed.keys.hadoop-kms.key-name", &["not set"]);
+    let wrong = "spark.sealed.keys.hadoop-kms.uri=https://a:9600/kms";
+    refused(&[provider, key, wrong], "spark.sealed.keys.hadoop-kms.uri", &["kms://"]);
+    refused(&[uri], "spark.sealed.keys.hadoop-kms.uri", &["provider = hadoop-kms"]);
+    let clear = serve(&[provider, key, uri], &surroundings("")).unwrap();
+    assert!(warnings(&clear.report.notices).iter().any(|text| text.contains("learns every data key")));
+    let KeySource::HadoopKms { uri, user, ca_file: None, .. } = &clear.envelope.source else {
+        panic!("{:?}", clear.envelope)
+    };
+    assert_eq!(
+        (uri.hosts.as_slice(), user.as_str()),
+        (&["a".to_owned(), "b".to_owned()][..], "sealed-shuffle")
+    );
+}
+
 #[cfg(not(feature = "aws-kms"))]
 #[test]
 fn a_build_without_kms_refuses_it_and_names_the_feature() {

@@ -48,6 +48,23 @@ fn the_socket_lies_where_nobody_can_replace_it() {
     }
 }
 
+/// As an `emptyDir` with `fsGroup` is.
+#[test]
+fn in_a_volume_that_all_may_write_to_the_socket_has_a_directory_of_its_own() {
+    let pod = bare().with_mount("/run/v", 0o2777).with_dir("/run/s");
+    let key = |path: &str| format!("spark.sealed.handover.socket={path}");
+    let config = serve(&[&key("/run/v/server/handover")], &pod).unwrap();
+    assert_eq!(config.handover.unwrap().socket, std::path::Path::new("/run/v/server/handover"));
+    let in_it = serve(&[&key("/run/v/handover")], &pod);
+    let words = ["everybody may replace it in /run/v (mode 2777)", "not there yet", "makes it"];
+    assert_refused(in_it, "spark.sealed.handover.socket", &words);
+    // A typing error is found as before, and others would not get through.
+    for settings in [&[&*key("/run/s/server/handover")][..], &[&key("/run/v/server/handover"), USERS]] {
+        let pod = pod.clone().with_file("/etc/passwd", "yarn:x:986:980::/:\n");
+        assert_refused(serve(settings, &pod), "spark.sealed.handover.socket", &["cannot look at"]);
+    }
+}
+
 #[test]
 fn a_secret_that_comes_late_is_not_waited_for_longer_than_a_handshake_may_last() {
     assert_refused(

@@ -1,7 +1,7 @@
 //! Where the secret comes from.
 
 use super::*;
-use crate::{Loaded, Origin, Reader, SecretSource};
+use crate::{LoadedConfig, Origin, Reader, SecretSource};
 
 const KEY: &str = "spark.authenticate.secret=from-conf";
 const FILE: &str = "spark.sealed.auth.secret-file=/secret";
@@ -82,7 +82,7 @@ fn the_secret_is_never_shown() {
     let environment =
         bare().with_var("SPARK_HOME", "/spark").with_file(DEFAULTS_FILE, "spark.authenticate.secret hunter2");
     let sources = conf(&["spark.authenticate.secret=hunter2"]);
-    let loaded = Loaded::from_sources(&sources, &environment, Reader::Serve);
+    let loaded = LoadedConfig::from_sources(&sources, &environment, Reader::Serve);
     let config = ServerConfig::from_sources(&sources, &environment).unwrap();
     let failed =
         serve(&["spark.authenticate.secret=hunter2", "spark.sealed.log=?="], &environment).unwrap_err();
@@ -153,7 +153,25 @@ fn a_mounted_secret_is_taken_from_root_through_its_group_and_not_from_everybody(
         let config = serve(&[BYTES], &environment).unwrap();
         assert_eq!(!warnings(&config.report.notices).is_empty(), warned, "{owner} {mode:o}");
     }
-    let environment = bare().with_file("/bytes", "s").with_mode("/bytes", 0o644).with_owner("/bytes", 0);
-    let refused = serve(&[BYTES], &environment);
-    assert_refused(refused, "spark.authenticate.secret.file", &["0644", "chmod 600", "defaultMode: 0440"]);
+}
+
+#[test]
+fn the_mode_of_a_mounted_secret_is_answered_in_words_of_kubernetes() {
+    let of = |mode| bare().with_file("/m/s", "s").with_mode("/m/s", mode).with_owner("/m/s", 0);
+    let words = ["0644", "in the container", "defaultMode: 0440", "fsGroup"];
+    for (key, setting) in [
+        ("spark.authenticate.secret.file", "spark.authenticate.secret.file=/m/s"),
+        ("spark.sealed.auth.secret-file", "spark.sealed.auth.secret-file=/m/s"),
+    ] {
+        let mounted = of(0o644).with_secret_mount("/m");
+        assert_refused(serve(&[setting], &mounted), key, &words);
+        let error = serve(&[setting], &mounted).unwrap_err().to_string();
+        assert!(!error.contains("chmod"), "{error}");
+        assert_refused(serve(&[setting], &of(0o644)), key, &["of the machine", "chmod 600"]);
+        assert!(!serve(&[setting], &of(0o644)).unwrap_err().to_string().contains("fsGroup"));
+        // One that is not root's is warned about in the same words.
+        let ours = of(0o460).with_secret_mount("/m");
+        let config = serve(&[setting], &ours).unwrap();
+        assert!(warnings(&config.report.notices)[0].contains("defaultMode: 0440"));
+    }
 }

@@ -8,7 +8,7 @@ use crate::{Authentication, ByteCount, DefaultValue, KeySource, Reader, keys};
 #[test]
 fn defaults_are_sparks() {
     let config = serve(&[], &surroundings("")).unwrap();
-    assert_eq!(config.listen, "0.0.0.0:7337".parse().unwrap());
+    assert_eq!(config.listen, "[::]:7337".parse().unwrap());
     assert_eq!(config.timeouts.idle, Some(Duration::from_secs(120)));
     assert_eq!(config.timeouts.stalled, Some(Duration::from_secs(120)));
     assert_eq!(config.worker_threads, 4);
@@ -148,13 +148,15 @@ fn open_files_are_what_the_descriptor_limit_leaves() {
     let mut environment = surroundings("");
     environment.descriptor_limit = Some(10_000);
     let config = serve(&[], &environment).unwrap();
-    assert_eq!((config.max_open_files, config.max_connections), (10_000 - 4096 - 128, 4096));
+    assert_eq!((config.max_open_files, config.max_connections), (10_000 - 8192 - 128, 8192));
     environment.descriptor_limit = None;
     assert_eq!(serve(&[], &environment).unwrap().max_open_files, 65_536);
     environment.descriptor_limit = Some(1024);
     let config = serve(&[], &environment).unwrap();
     assert_eq!(config.max_open_files, 64);
-    assert!(warnings(&config.report.notices)[0].contains("raise it to 4288"));
+    assert_eq!((config.max_connections, config.kept_descriptors), (832, 64));
+    let warned = warnings(&config.report.notices)[0].to_owned();
+    assert!(warned.contains("at most 832 connections") && warned.contains("raise it to 8384"), "{warned}");
     let config = serve(&["spark.sealed.connections.max=100"], &environment).unwrap();
     assert!(warnings(&config.report.notices).is_empty());
 }
@@ -205,5 +207,19 @@ fn every_key_with_a_default_is_read() {
         let needs_no_reading =
             matches!(key.default(), DefaultValue::Unset(_)) || key.name() == "spark.network.timeout";
         assert!(is_read || needs_no_reading, "{} is not read by serve", key.name());
+    }
+}
+
+#[test]
+fn all_addresses_are_listened_on_unless_one_is_named() {
+    let with = bare().with_var("_SPARK_AUTH_SECRET", "s");
+    let mut without = with.clone();
+    without.ipv6 = false;
+    assert_eq!(serve(&[], &without).unwrap().listen, "0.0.0.0:7337".parse().unwrap());
+    for (named, listen) in [("0.0.0.0", "0.0.0.0:7337"), ("::", "[::]:7337"), ("::1", "[::1]:7337")] {
+        let named = format!("spark.sealed.bind={named}");
+        for environment in [&with, &without] {
+            assert_eq!(serve(&[&named], environment).unwrap().listen, listen.parse().unwrap());
+        }
     }
 }

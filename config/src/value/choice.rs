@@ -51,6 +51,21 @@ impl Choice<UnknownKeys> {
         Self { words: &[("error", UnknownKeys::Error), ("warn", UnknownKeys::Warn)] };
 }
 
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+impl Choice<LogFormat> {
+    /// Both.
+    pub const LOG_FORMAT: Self = Self { words: &[("text", LogFormat::Text), ("json", LogFormat::Json)] };
+}
+
 /// How far the process confines itself.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Extent {
@@ -170,6 +185,8 @@ pub enum KeySourceName {
     LocalFile,
     /// `aws-kms`
     AwsKms,
+    /// `hadoop-kms`
+    HadoopKms,
     /// `command`
     Command,
 }
@@ -180,6 +197,7 @@ impl Choice<KeySourceName> {
         words: &[
             ("local-file", KeySourceName::LocalFile),
             ("aws-kms", KeySourceName::AwsKms),
+            ("hadoop-kms", KeySourceName::HadoopKms),
             ("command", KeySourceName::Command),
         ],
     };

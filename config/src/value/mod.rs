@@ -8,7 +8,9 @@
 mod address;
 mod boolean;
 mod choice;
+mod endpoint;
 mod filter;
+mod fraction;
 mod integer;
 mod size;
 mod text;
@@ -17,10 +19,12 @@ mod time;
 pub use self::address::{Address, Ip};
 pub use self::boolean::Bool;
 pub use self::choice::{
-    AtRest, Choice, Choices, Clears, ClientAuth, ClientHandshake, Engine, Extent, KeySourceName,
+    AtRest, Choice, Choices, Clears, ClientAuth, ClientHandshake, Engine, Extent, KeySourceName, LogFormat,
     OnUnavailable, TlsVersions, UnknownKeys,
 };
+pub use self::endpoint::{Endpoint, HttpEndpoint};
 pub use self::filter::LogFilter;
+pub use self::fraction::Fraction;
 pub use self::integer::Int;
 pub(crate) use self::size::LARGEST;
 pub use self::size::{Size, SizeUnit};

@@ -14,7 +14,7 @@ use sealed_shuffle_protocol::shuffle::{
 };
 
 use super::calls::unexpected;
-use super::connection::{Connection, Uploading};
+use super::connection::{Connection, UploadReceipt};
 use super::{Address, BlockBody, Client, ClientError, Fetch, Merge, MergedPartition};
 
 /// A partition of one map task, as it is pushed.
@@ -64,14 +64,14 @@ impl Client {
         }
     }
 
-    /// Sends a block on a connection; [`Pushing::ended`] says what became of it.
+    /// Sends a block on a connection; [`PushReceipt::ended`] says what became of it.
     pub(super) async fn begin_push(
         &self,
         connection: &Connection,
         merge: Merge,
         block: &PushedBlock,
         index: i32,
-    ) -> Result<Pushing, ClientError> {
+    ) -> Result<PushReceipt, ClientError> {
         let Merge { app_attempt, shuffle, merge } = merge;
         let PushedBlock { map_index, reduce, ref body } = *block;
         let app = self.app().clone();
@@ -79,7 +79,7 @@ impl Client {
         let meta = BlockTransferMessage::from(message).encode()?;
         let uploading = connection.upload(meta, body.outbound(self.inner.pushing())).await?;
         let block = BlockId::ShufflePush { shuffle, merge, map_index, reduce };
-        Ok(Pushing { uploading, server: connection.server().clone(), block })
+        Ok(PushReceipt { uploading, server: connection.server().clone(), block })
     }
 
     /// Ends the merging of a shuffle at one merger: no block is taken any more. Says what was merged, in no order.
@@ -162,13 +162,13 @@ impl Client {
 }
 
 /// A block on its way.
-pub(super) struct Pushing {
-    uploading: Uploading,
+pub(super) struct PushReceipt {
+    uploading: UploadReceipt,
     server: Address,
     block: BlockId,
 }
 
-impl Pushing {
+impl PushReceipt {
     /// Waits for the answer. A connection that ends with this block unanswered is an error.
     pub(super) async fn ended(mut self) -> Result<ReturnCode, ClientError> {
         const WHAT: &str = "a push";
