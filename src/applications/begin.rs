@@ -31,6 +31,7 @@ impl Applications {
                 // It is handed over again by each NodeManager, and to each server, that comes back.
                 if self.secrets.hand_over(app, secret, given.remember)? {
                     info!(%app, secret = "its own, handed over", stored, "an application was handed over");
+                    self.audit.handed_over(app, true);
                 }
                 Ok(())
             }
@@ -39,6 +40,7 @@ impl Applications {
                 self.secrets.end(app);
                 let forgotten = self.state.as_ref().is_none_or(|state| state.forget_secret(app).wait());
                 info!(%app, secret = "none", stored, "an application was handed over");
+                self.audit.handed_over(app, false);
                 forgotten.then_some(()).ok_or_else(|| HandOverError::Memory(not_written()))
             }
         }

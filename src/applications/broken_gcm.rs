@@ -58,7 +58,7 @@ const OPENINGS: usize = 16;
 /// What is known of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct BrokenGcm {
-    peers: Mutex<HashMap<Peer, Known>>,
+    peers: Mutex<HashMap<Peer, PeerRecord>>,
     hasher: RandomState,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Peer {
 
 /// What is known of one.
 #[derive(Debug)]
-struct Known {
+struct PeerRecord {
     hearing: Hearing,
     since: Instant,
 }
@@ -145,15 +145,15 @@ pub(crate) enum Answer {
 
 /// The client is known not to hear.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Refused;
+pub(crate) struct Denial;
 
 impl BrokenGcm {
     /// A connection of `peer` begins.
-    pub(crate) fn listen(&self, peer: Peer, now: Instant) -> Result<Listening, Refused> {
+    pub(crate) fn listen(&self, peer: Peer, now: Instant) -> Result<Listening, Denial> {
         let settled = match self.peers().get(&peer) {
             Some(known) if known.is_old(now) => false,
-            Some(Known { hearing: Hearing::Broken, .. }) => return Err(Refused),
-            Some(Known { hearing: Hearing::Hears, .. }) => true,
+            Some(PeerRecord { hearing: Hearing::Broken, .. }) => return Err(Denial),
+            Some(PeerRecord { hearing: Hearing::Hears, .. }) => true,
             _ => false,
         };
         let way = if settled { Way::Settled } else { Way::NotYet };
@@ -240,8 +240,9 @@ impl BrokenGcm {
     fn suspect(&self, peer: Peer, trial: Trial, now: Instant) {
         let mut peers = self.peers();
         make_room(&mut peers, &peer, now);
-        let known =
-            peers.entry(peer).or_insert_with(|| Known { hearing: Hearing::Suspect(Vec::new()), since: now });
+        let known = peers
+            .entry(peer)
+            .or_insert_with(|| PeerRecord { hearing: Hearing::Suspect(Vec::new()), since: now });
         if known.is_old(now) {
             known.hearing = Hearing::Suspect(Vec::new());
         }
@@ -257,7 +258,7 @@ impl BrokenGcm {
 
     fn acquit(&self, peer: &Peer, before: &Trial) {
         let mut peers = self.peers();
-        if let Some(Known { hearing: Hearing::Suspect(trials), .. }) = peers.get_mut(peer) {
+        if let Some(PeerRecord { hearing: Hearing::Suspect(trials), .. }) = peers.get_mut(peer) {
             trials.retain(|trial| !trial.openings.iter().any(|print| before.openings.contains(print)));
         }
     }
@@ -265,7 +266,7 @@ impl BrokenGcm {
     fn learn(&self, peer: Peer, hearing: Hearing, now: Instant) {
         let mut peers = self.peers();
         make_room(&mut peers, &peer, now);
-        peers.insert(peer, Known { hearing, since: now });
+        peers.insert(peer, PeerRecord { hearing, since: now });
     }
 
     /// Whether anything is known of clients of an application.
@@ -279,13 +280,13 @@ impl BrokenGcm {
         self.peers().retain(|peer, _| peer.app != *app);
     }
 
-    fn peers(&self) -> MutexGuard<'_, HashMap<Peer, Known>> {
+    fn peers(&self) -> MutexGuard<'_, HashMap<Peer, PeerRecord>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Takes out what is old, or else a sixteenth of the oldest, so that a flood pays for few searches.
-fn make_room(peers: &mut HashMap<Peer, Known>, for_peer: &Peer, now: Instant) {
+fn make_room(peers: &mut HashMap<Peer, PeerRecord>, for_peer: &Peer, now: Instant) {
     if peers.len() < PEERS || peers.contains_key(for_peer) {
         return;
     }
@@ -298,7 +299,7 @@ fn make_room(peers: &mut HashMap<Peer, Known>, for_peer: &Peer, now: Instant) {
     peers.retain(|_, known| known.since > oldest);
 }
 
-impl Known {
+impl PeerRecord {
     fn is_old(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) > REMEMBERED
     }

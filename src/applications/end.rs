@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::labels;
 use sealed_shuffle_transport::lane::OnLane;
 use tracing::info;
 
@@ -27,9 +28,9 @@ pub(crate) enum EndReason<'a> {
 }
 
 impl EndReason<'_> {
-    /// The reason in metrics and logs.
-    fn label(self) -> &'static str {
-        match self {
+    labels! {
+        /// The reason in metrics and logs.
+        pub(crate) fn label, LABELS {
             Self::Operator => "told",
             Self::ResourceManager => "ended",
             Self::Displaced => "displaced",
@@ -62,7 +63,18 @@ impl Applications {
     /// with that. May wait for a disk.
     pub(crate) fn end(&self, app: &AppId, why: EndReason<'_>) -> Option<End> {
         // No field is left out: a new one decides here what ends of it.
-        let Self { turns, secrets, store, merger, state, usage, broken_gcm, metrics } = self;
+        let Self {
+            turns,
+            secrets,
+            store,
+            merger,
+            state,
+            usage,
+            sightings_fail: _,
+            broken_gcm,
+            metrics,
+            audit,
+        } = self;
         let (_turn, executors) = match why {
             EndReason::Operator | EndReason::ResourceManager | EndReason::Displaced => {
                 (turns.take(app), store.forget(app))
@@ -73,19 +85,21 @@ impl Applications {
         let had_secret = secrets.end(app);
         let merged = merger.as_ref().is_some_and(|merger| merger.forget(app));
         let written = state.forget(app);
-        match why {
+        let was_listed = match why {
             EndReason::Operator | EndReason::ResourceManager | EndReason::Displaced => usage.end(app),
             // Its row stays: whoever raises the minimum wants to see short applications, too. It goes by its own age.
-            EndReason::Finding(_) => {}
-        }
+            EndReason::Finding(_) => false,
+        };
         broken_gcm.forget(app);
         let was_known = executors.is_some() || had_secret || merged;
         if was_known {
             let (executors, reason) = (executors.unwrap_or(0), why.label());
             metrics.forgot(reason);
+            audit.application_ended(app, executors, reason);
             info!(%app, executors, had_secret, reason, "forgot an application");
         }
-        Some(End { executors: was_known.then(|| executors.unwrap_or(0)), written })
+        // One that was refused, or has only asked so far, is listed and nothing more: whoever ends it knew it from there.
+        Some(End { executors: (was_known || was_listed).then(|| executors.unwrap_or(0)), written })
     }
 
     /// Ends applications that are over. Call it every few seconds.

@@ -13,7 +13,7 @@
 //! | cached indexes and open files | [`BlockStore`] | bounded over all applications |
 //! | merges, and the data key with them | [`Merger`] | every push looks them up; the key goes when the last file is deleted |
 //! | records, and whether any are written | [`State`] | they outlive the process |
-//! | channels that it was seen to speak | `usage` | bounded over all applications; names that nobody proved stand there too |
+//! | channels that it was seen to speak | `usage` | bounded over all applications; names that nobody proved stand there too; a restart keeps them ([`state`](crate::state)) |
 //! | clients that lose messages of AES-GCM | `broken_gcm` | by address, bounded over all applications |
 //!
 //! Each table has one bound and one look-up of its own, so they are not one table. They are one owner's: nothing else
@@ -53,6 +53,7 @@ mod turns;
 pub(crate) mod usage;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sealed_shuffle_protocol::ids::AppId;
 
@@ -60,6 +61,7 @@ use self::broken_gcm::BrokenGcm;
 use self::records::Records;
 use self::turns::Turns;
 use self::usage::UsageTable;
+use crate::audit::Audit;
 use crate::disk::{BlockStore, Proof};
 use crate::keys::{RememberSecrets, Secrets};
 use crate::merge::Merger;
@@ -69,7 +71,7 @@ use crate::telemetry::Metrics;
 pub(crate) use self::end::{End, EndReason};
 pub(crate) use self::register::Enrolment;
 pub(crate) use self::restore::Restoration;
-pub(crate) use self::usage::{ApplicationLimits, Evidence, Speaker};
+pub(crate) use self::usage::{ApplicationLimits, Evidence, Speaker, UsageReport, timestamp};
 
 /// All applications that a server knows.
 #[derive(Debug)]
@@ -82,8 +84,11 @@ pub(crate) struct Applications {
     /// None where a restart forgets.
     state: Records,
     usage: UsageTable,
+    /// The sightings could not be written when that was tried last.
+    sightings_fail: AtomicBool,
     broken_gcm: BrokenGcm,
     metrics: Arc<Metrics>,
+    audit: Audit,
 }
 
 impl Applications {
@@ -106,9 +111,16 @@ impl Applications {
             merger,
             state: Records::of(state),
             usage: UsageTable::new(limits),
+            sightings_fail: AtomicBool::new(false),
             broken_gcm: BrokenGcm::default(),
             metrics,
+            audit: Audit::default(),
         }
+    }
+
+    /// The same, before its first use, which writes beginnings and ends into the audit trail.
+    pub(crate) fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// Which secret an application proves itself with.

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::Applications;
 use super::usage::owner;
-use crate::disk::{Entry, Proof, RegisterError, Registered};
+use crate::disk::{Entry, Proof, RegisterError, RegistrationEffect};
 use crate::merge::MergeError;
 use crate::receipt::WriteReceipt;
 
@@ -17,7 +17,7 @@ use crate::receipt::WriteReceipt;
 #[derive(Debug)]
 pub(crate) struct Enrolment {
     /// What that meant for its application.
-    pub(crate) registered: Registered,
+    pub(crate) registered: RegistrationEffect,
     /// Whether it takes part in merging, where it wants to; it stays registered for its own blocks, as in Spark.
     pub(crate) merging: Result<(), MergeError>,
     /// Its record in the recovery store, where there is one.
@@ -42,7 +42,7 @@ impl Applications {
         let turn = self.turns.take(app);
         let Entry { registered, mut overruled } =
             self.store.executors().register(app, executor, registration, proof, Instant::now())?;
-        if registered == Registered::Overruling {
+        if registered == RegistrationEffect::Overruling {
             self.overrule(app);
         }
         let merging = self.merger.as_ref().map_or(Ok(vec![]), |merger| {
@@ -50,16 +50,16 @@ impl Applications {
         });
         let merging = merging.map(|others| overruled.extend(others));
         let written = self.state.executor(message, proof);
+        self.usage.registered(app, proof == Proof::Proven);
         drop(turn);
         for other in &overruled {
             let _turn = self.turns.take(other);
             warn!(app = %other, by = %app, "an application without proof of identity had named directories of another: it is dropped");
             self.overrule(other);
         }
-        if registered == Registered::First
-            && let Some(user) = user
-        {
-            self.usage.owned_by(app, user);
+        if registered == RegistrationEffect::First {
+            self.audit.application_began(app, executor, proof == Proof::Proven);
+            user.inspect(|user| self.usage.owned_by(app, user.clone()));
         }
         Ok(Enrolment { registered, merging, written })
     }
@@ -72,5 +72,8 @@ impl Applications {
             merger.forget(app);
         }
         self.state.forget_unproven(app);
+        if self.proof(app).is_none() {
+            self.usage.registered_no_more(app);
+        }
     }
 }

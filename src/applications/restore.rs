@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use sealed_shuffle_protocol::ids::AppId;
@@ -13,8 +14,8 @@ use super::end::EndReason;
 use super::records::Meanwhile;
 use crate::disk::{LocalDir, Proof};
 use crate::keys::RememberSecrets;
-use crate::merge::{Journal as _, Remembered};
-use crate::state::{Recovered, RecoveredExecutor, State};
+use crate::merge::{Journal as _, StoredAttempt};
+use crate::state::{RecoveredExecutor, Recovery, State};
 
 /// The numbers of records that were taken up again.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ impl Applications {
 
     /// The store that was waited for is open: takes up its records, and writes what happened meanwhile. Whatever was told
     /// meanwhile is newer: it stands, but for directories that belonged to somebody else.
-    pub(crate) fn open_store(&self, on: &OnLane, state: Arc<State>, mut recovered: Recovered) -> Restoration {
+    pub(crate) fn open_store(&self, on: &OnLane, state: Arc<State>, mut recovered: Recovery) -> Restoration {
         let Meanwhile { executors, ended } = self.state.open(Arc::clone(&state));
         for app in &ended {
             let _turn = self.turns.take(app);
@@ -67,14 +68,14 @@ impl Applications {
     /// Without a merger, the records of merging are removed. If the executors of an application are all gone, its merging
     /// is over, and its files are deleted. If hand-over is switched off, nobody would ever end the
     /// applications that were handed over, so their secrets are removed.
-    pub(crate) fn restore(&self, on: &OnLane, recovered: Recovered) -> Restoration {
+    pub(crate) fn restore(&self, on: &OnLane, recovered: Recovery) -> Restoration {
         self.take_up(on, recovered, false)
     }
 
     /// The same; `is_late` where applications have registered before.
-    fn take_up(&self, on: &OnLane, recovered: Recovered, is_late: bool) -> Restoration {
+    fn take_up(&self, on: &OnLane, recovered: Recovery, is_late: bool) -> Restoration {
         let Some(state) = self.state.as_ref() else { return Restoration::default() };
-        let Recovered { executors, secrets, merges, stale, .. } = recovered;
+        let Recovery { executors, secrets, merges, stale, .. } = recovered;
         let mut restored = Restoration::default();
         self.restore_executors(on, state, executors, is_late, &mut restored);
         if self.merger.is_none() && !merges.is_empty() {
@@ -86,6 +87,7 @@ impl Applications {
             self.restore_over(on, state, known);
         }
         self.merger.as_ref().inspect(|merger| merger.clean_up(on));
+        self.recall_sightings(on, state);
         if !self.secrets.are_handed_over() && !secrets.is_empty() {
             let applications = secrets.len();
             warn!(
@@ -99,6 +101,31 @@ impl Applications {
         restored.secrets = secrets.len();
         secrets.into_iter().for_each(|(app, secret)| self.secrets.restore(app, secret));
         restored
+    }
+
+    /// Who spoke how before the restart. Without it the table of applications knows less, and nothing else is lost.
+    fn recall_sightings(&self, on: &OnLane, state: &State) {
+        match state.sightings(on) {
+            Ok(sightings) => self.usage.recall(sightings),
+            Err(error) => {
+                let file = state.sightings_path();
+                warn!(file = %file.display(), "which channels applications used before the restart is not known: {error}");
+            }
+        }
+    }
+
+    /// Writes who speaks how, for the next start; where that fails, says so once until it works again.
+    pub(crate) fn keep_sightings(&self, on: &OnLane) {
+        let Some(state) = self.state() else { return };
+        let kept = state.keep_sightings(on, &self.usage.sightings());
+        let failed = kept.is_err();
+        if let Err(error) = kept
+            && !self.sightings_fail.load(Ordering::Relaxed)
+        {
+            let file = state.sightings_path();
+            warn!(file = %file.display(), "which channels applications use cannot be kept over a restart: {error}");
+        }
+        self.sightings_fail.store(failed, Ordering::Relaxed);
     }
 
     fn restore_executors(
@@ -177,11 +204,13 @@ impl Applications {
         let (app, executor) = (&known.app, &known.executor);
         let registered =
             self.store.executors().register(app, executor, registration, known.proof, Instant::now());
-        registered.map(|_| is_whole).map_err(|refused| refused.to_string())
+        registered.map_err(|refused| refused.to_string())?;
+        self.usage.registered(app, known.proof == Proof::Proven);
+        Ok(is_whole)
     }
 
     /// Takes up the merges of an application. Returns `None` if they are over.
-    fn restore_merges(&self, on: &OnLane, state: &State, known: Remembered) -> Option<()> {
+    fn restore_merges(&self, on: &OnLane, state: &State, known: StoredAttempt) -> Option<()> {
         let (app, attempt) = (known.app.clone(), known.attempt);
         let Some(merger) = &self.merger else {
             state.over(&app, attempt);
@@ -200,7 +229,7 @@ impl Applications {
     }
 
     /// An attempt is over, and its files may be there.
-    fn restore_over(&self, on: &OnLane, state: &State, known: Remembered) {
+    fn restore_over(&self, on: &OnLane, state: &State, known: StoredAttempt) {
         match &self.merger {
             Some(merger) => merger.restore_over(on, known, &self.store),
             None => state.over(&known.app, known.attempt),

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use rustix::fs::{CWD, Mode, OFlags, Stat, StatVfsMountFlags};
 use rustix::io::Errno;
+use sealed_shuffle_transport::descriptors::Ceiling;
 use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane, Resident};
 use sealed_shuffle_transport::pot::Tenant;
 use sealed_shuffle_transport::region::Identity;
 
-use super::files::{Files, Opened};
+use super::files::{Files, OpenHandle};
 use super::health::{Condition, Facts, Health, Look, SLOW_LOOK, Space, judge};
 use super::index_cache::IndexCache;
 use super::root_error::RootError;
@@ -38,16 +39,18 @@ pub struct Disk {
     lane: Lane,
     /// Where it is looked at.
     looks: Lane,
-    watched: Mutex<Watched>,
+    watched: Mutex<DiskState>,
     /// Until then no work of other disks waits for it.
     no_guests: Mutex<Option<Instant>>,
     pub(super) indexes: IndexCache,
     pub(super) files: Files,
+    /// Where the descriptors of its files end.
+    ceiling: Ceiling,
 }
 
 /// What is known of it.
 #[derive(Debug)]
-struct Watched {
+struct DiskState {
     condition: Condition,
     look: Look,
     slow_look: Option<Instant>,
@@ -110,10 +113,11 @@ impl Disk {
             root: ArcSwapOption::empty(),
             lane,
             looks: Lane::new(LOOKS).with_patience(LOOK),
-            watched: Mutex::new(Watched { condition: Condition::default(), look, slow_look: None }),
+            watched: Mutex::new(DiskState { condition: Condition::default(), look, slow_look: None }),
             no_guests: Mutex::default(),
             indexes,
             files,
+            ceiling: Ceiling::NONE,
         })
     }
 
@@ -142,6 +146,11 @@ impl Disk {
             lane.shut(why);
         }
         Self { lane, looks, ..self }
+    }
+
+    /// The same with descriptors below `ceiling` alone.
+    pub(super) fn with_ceiling(self, ceiling: Ceiling) -> Self {
+        Self { ceiling, ..self }
     }
 
     /// The same with these caches.
@@ -364,8 +373,13 @@ impl Disk {
         }
     }
 
-    pub(super) fn open_file(&self, on: &OnLane, path: &str) -> Result<Opened, OpenFailure> {
-        self.opened(|root| root.confinement.open_file(on, root.handle.as_fd(), path, Links::Refused))
+    pub(super) fn open_file(&self, on: &OnLane, path: &str) -> Result<OpenHandle, OpenFailure> {
+        let opened =
+            self.opened(|root| root.confinement.open_file(on, root.handle.as_fd(), path, Links::Refused))?;
+        if !self.ceiling.admits(&*opened.0) {
+            return Err(OpenFailure::Errno(Errno::MFILE));
+        }
+        Ok(opened)
     }
 
     pub(super) fn identity(&self, on: &OnLane, path: &str) -> Result<Option<Identity>, OpenFailure> {
@@ -378,17 +392,22 @@ impl Disk {
         rustix::fs::fstat(&open).ok().map(|stat| stat.st_uid)
     }
 
+    /// What keeps this process from opening files in a directory: how much of its path, and what that is.
+    pub(super) fn locked(&self, on: &OnLane, path: &str) -> Option<(usize, Stat)> {
+        self.call(|root| Ok(confined::locked(on, root.handle.as_fd(), path))).ok()?
+    }
+
     pub(super) fn create(
         &self,
         on: &OnLane,
         dir: &str,
         name: &str,
         mode: Mode,
-    ) -> Result<Opened, OpenFailure> {
+    ) -> Result<OpenHandle, OpenFailure> {
         self.opened(|root| root.confinement.create(on, root.handle.as_fd(), dir, name, mode))
     }
 
-    pub(super) fn open_for_writing(&self, on: &OnLane, path: &str) -> Result<Opened, OpenFailure> {
+    pub(super) fn open_for_writing(&self, on: &OnLane, path: &str) -> Result<OpenHandle, OpenFailure> {
         self.opened(|root| root.confinement.open_for_writing(on, root.handle.as_fd(), path))
     }
 
@@ -424,7 +443,7 @@ impl Disk {
     fn opened(
         &self,
         open: impl FnOnce(&Root) -> Result<(OwnedFd, Stat), OpenFailure>,
-    ) -> Result<Opened, OpenFailure> {
+    ) -> Result<OpenHandle, OpenFailure> {
         let (fd, stat) = self.call(open)?;
         Ok((self.resident(fd), Identity::of(&stat)))
     }
@@ -444,7 +463,7 @@ impl Disk {
         })
     }
 
-    fn watched(&self) -> MutexGuard<'_, Watched> {
+    fn watched(&self) -> MutexGuard<'_, DiskState> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -14,11 +14,11 @@ use sealed_shuffle_protocol::shuffle::CorruptionCause;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::Region;
 
+use super::block_store::BlockStore;
 use super::checksum::{Algorithm, Checksum};
 use super::layout;
 use super::lookup_error::LookupError;
 use super::place::place;
-use super::store::BlockStore;
 use crate::confined::OpenFailure;
 
 /// What a reader says about a block that it could not use.

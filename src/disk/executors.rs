@@ -22,7 +22,7 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::pot::is_fair;
 
-use self::leaving::Leaving;
+use self::leaving::Departures;
 use super::claims::{CLAIM_BYTES, Claims};
 use super::root::{LocalDir, Presence, Roots};
 
@@ -118,7 +118,7 @@ fn bytes_of(dirs: &[LocalDir]) -> usize {
 
 /// What a registration meant for its application.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Registered {
+pub enum RegistrationEffect {
     /// It is the first of an application that was not known.
     First,
     /// The application was known.
@@ -131,7 +131,7 @@ pub enum Registered {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// What that meant for its application.
-    pub registered: Registered,
+    pub registered: RegistrationEffect,
     /// Other applications, registered without proof, that had named one of its directories: they are gone.
     pub overruled: Vec<AppId>,
 }
@@ -174,7 +174,7 @@ pub enum FindingReason {
 /// Why an executor was not registered.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum RegisterRefused {
+pub enum RegisterRefusal {
     /// The application was registered by a peer that had proven to be it, this one has not.
     #[error("application {app} was registered with proof of identity, and this peer has none")]
     NeedsProof {
@@ -245,26 +245,26 @@ impl Executors {
         mut registration: Registration,
         proof: Proof,
         now: Instant,
-    ) -> Result<Entry, RegisterRefused> {
+    ) -> Result<Entry, RegisterRefusal> {
         let table = &mut *self.write();
         let before = table.apps.get(app).map(|there| there.proof);
         if before.is_some_and(|before| before.overrules(proof)) {
-            return Err(RegisterRefused::NeedsProof { app: app.clone() });
+            return Err(RegisterRefusal::NeedsProof { app: app.clone() });
         }
         let overruled = table.overruled(app, proof, &registration.dirs)?;
         let registered = match before {
-            None => Registered::First,
+            None => RegistrationEffect::First,
             Some(before) if proof.overrules(before) => {
                 table.forget(app);
-                Registered::Overruling
+                RegistrationEffect::Overruling
             }
-            Some(_) => Registered::Further,
+            Some(_) => RegistrationEffect::Further,
         };
         let there = table.apps.get(app);
         let old = there.and_then(|app| app.executors.get(executor));
         let own = there.map_or(0, |app| app.executors.len());
         if old.is_none() && !has_room(own, 1, table.executors, self.limits.executors) {
-            return Err(RegisterRefused::TooManyExecutors { limit: self.limits.executors });
+            return Err(RegisterRefusal::TooManyExecutors { limit: self.limits.executors });
         }
         let freed = old.map_or(0, |old| cost(executor, old));
         let name = if there.is_none() { app.as_str().len() } else { 0 };
@@ -272,7 +272,7 @@ impl Executors {
         let own = there.map_or(0, |app| app.bytes);
         let is_larger = more > freed;
         if is_larger && !has_room(own.saturating_sub(freed), more, table.bytes - freed, self.limits.bytes) {
-            return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
+            return Err(RegisterRefusal::TooManyBytes { limit: self.limits.bytes });
         }
         table.take_back(&registration.dirs)?;
         overruled.iter().for_each(|other| drop(table.forget(other)));
@@ -300,9 +300,9 @@ impl Executors {
     /// Gives an application the directories that it merges into, in place of those that it had, and with them the
     /// directories that they lie in where nobody else has a place there: the next attempt merges beside this one. Other
     /// applications without proof that have one of `dirs` are gone, where this one has proof; they are the answer.
-    pub fn claim_merges(&self, app: &AppId, dirs: &[LocalDir]) -> Result<Vec<AppId>, RegisterRefused> {
+    pub fn claim_merges(&self, app: &AppId, dirs: &[LocalDir]) -> Result<Vec<AppId>, RegisterRefusal> {
         let table = &mut *self.write();
-        let ended = || RegisterRefused::Ended { app: app.clone() };
+        let ended = || RegisterRefusal::Ended { app: app.clone() };
         let entry = table.apps.get(app).ok_or_else(ended)?;
         let overruled = table.overruled(app, entry.proof, dirs)?;
         let parents = dirs.iter().filter_map(LocalDir::parent);
@@ -310,7 +310,7 @@ impl Executors {
         let dirs: Box<[LocalDir]> = dirs.iter().cloned().chain(parents).collect();
         let (freed, more) = (bytes_of(&entry.merges), bytes_of(&dirs));
         if table.bytes - freed + more > self.limits.bytes {
-            return Err(RegisterRefused::TooManyBytes { limit: self.limits.bytes });
+            return Err(RegisterRefusal::TooManyBytes { limit: self.limits.bytes });
         }
         table.take_back(&dirs)?;
         overruled.iter().for_each(|other| drop(table.forget(other)));
@@ -529,7 +529,7 @@ const RELEASE_SLICE: usize = 1024;
 struct Table {
     apps: HashMap<AppId, App>,
     claims: Claims,
-    leaving: Leaving,
+    leaving: Departures,
     executors: usize,
     bytes: usize,
     /// Counts registrations, so that a scan notices one that came after it began.
@@ -555,14 +555,14 @@ impl Table {
 
     /// The other applications that have to go before these directories belong to `app`; the first one that has not
     /// is a refusal.
-    fn overruled(&self, app: &AppId, proof: Proof, dirs: &[LocalDir]) -> Result<Vec<AppId>, RegisterRefused> {
+    fn overruled(&self, app: &AppId, proof: Proof, dirs: &[LocalDir]) -> Result<Vec<AppId>, RegisterRefusal> {
         let mut overruled = HashSet::new();
         for dir in dirs {
             for rival in self.claims.rivals(app, dir) {
                 if self.apps.get(rival).is_some_and(|rival| proof.overrules(rival.proof)) {
                     overruled.insert(rival.clone());
                 } else {
-                    return Err(RegisterRefused::Taken { dir: dir.text().into(), owner: rival.clone() });
+                    return Err(RegisterRefusal::Taken { dir: dir.text().into(), owner: rival.clone() });
                 }
             }
         }

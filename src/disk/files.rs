@@ -20,12 +20,12 @@ use super::bounded;
 use crate::confined::OpenFailure;
 
 /// A file that was opened, and what it was then.
-pub(super) type Opened = (Resident<OwnedFd>, Identity);
+pub(super) type OpenHandle = (Resident<OwnedFd>, Identity);
 
 /// The cache of open files.
 #[derive(Debug)]
 pub(super) struct Files {
-    cache: Cache<Box<str>, Arc<Kept>>,
+    cache: Cache<Box<str>, Arc<CachedFile>>,
     idle: Duration,
     started: Instant,
     /// Open now, in the cache and outside of it.
@@ -35,7 +35,7 @@ pub(super) struct Files {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedFile {
     file: Arc<OpenFile>,
     app: AppId,
     /// Nanoseconds since the cache began.
@@ -65,7 +65,7 @@ impl Files {
         Some(kept.file.clone())
     }
 
-    fn used(&self, kept: &Kept, now: Instant) {
+    fn used(&self, kept: &CachedFile, now: Instant) {
         kept.last_use.fetch_max(self.since_start(now), Ordering::Relaxed);
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
@@ -79,7 +79,7 @@ impl Files {
         app: &AppId,
         shown: impl FnOnce() -> ShownPath,
         now: Instant,
-        open: impl FnOnce() -> Result<Opened, OpenFailure>,
+        open: impl FnOnce() -> Result<OpenHandle, OpenFailure>,
     ) -> Result<Arc<OpenFile>, OpenFailure> {
         if let Some(kept) = self.cache.get(path)
             && kept.file.identity() == seen
@@ -95,7 +95,7 @@ impl Files {
     pub(super) fn adopt(
         &self,
         path: &str,
-        (fd, identity): Opened,
+        (fd, identity): OpenHandle,
         app: &AppId,
         shown: ShownPath,
         now: Instant,
@@ -104,7 +104,7 @@ impl Files {
         self.missed();
         let file = Arc::new(OpenFile::new(fd, identity, shown, self.open.clone()));
         let last_use = AtomicU64::new(since_start);
-        let kept = Kept { file: file.clone(), app: app.clone(), last_use };
+        let kept = CachedFile { file: file.clone(), app: app.clone(), last_use };
         self.cache.insert(path.into(), Arc::new(kept));
         file
     }
@@ -155,7 +155,7 @@ impl Files {
         self.misses.load(Ordering::Relaxed)
     }
 
-    fn retain(&self, keep: impl Fn(&Kept) -> bool) {
+    fn retain(&self, keep: impl Fn(&CachedFile) -> bool) {
         // Closing may take time: not under the cache's lock.
         let dropped = RefCell::new(Vec::new());
         self.cache.retain(|_, kept| {

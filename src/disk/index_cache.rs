@@ -1,7 +1,7 @@
 //! Parsed indexes of one disk, and the ends of those too large to be kept, bounded by weight. Keys are paths below the
 //! root.
 //!
-//! An entry remembers which index file and which data file it was read with; [`super::store`] compares both before
+//! An entry remembers which index file and which data file it was read with; [`super::block_store`] compares both before
 //! it uses one, so a rewritten pair is read anew (Spark 2.4 repeats map ids; later versions never do, and Spark's
 //! own cache checks nothing).
 //!
@@ -23,7 +23,7 @@ use super::index::Index;
 /// An index, and the pair of files that it holds for.
 #[derive(Debug)]
 pub(super) struct IndexEntry {
-    pub(super) index: Known,
+    pub(super) index: KnownOffsets,
     pub(super) index_file: Identity,
     /// None where there is no data file, because nothing was written to it.
     pub(super) data_file: Option<Identity>,
@@ -34,12 +34,12 @@ pub(super) struct IndexEntry {
 
 /// What is known of an index without another read.
 #[derive(Debug)]
-pub(super) enum Known {
+pub(super) enum KnownOffsets {
     Whole(Index),
     Ends(Ends),
 }
 
-impl Known {
+impl KnownOffsets {
     /// How many offsets there are.
     pub(super) fn count(&self) -> usize {
         match self {
@@ -117,8 +117,8 @@ struct ByOffsets;
 impl Weighter<Box<str>, Arc<IndexEntry>> for ByOffsets {
     fn weight(&self, _: &Box<str>, entry: &Arc<IndexEntry>) -> u64 {
         let kept = match &entry.index {
-            Known::Whole(index) => index.count(),
-            Known::Ends(_) => 2,
+            KnownOffsets::Whole(index) => index.count(),
+            KnownOffsets::Ends(_) => 2,
         };
         u64::try_from(kept).unwrap_or(u64::MAX / 16) * 8 + 176
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
+use sealed_shuffle_protocol::labels;
 use sealed_shuffle_transport::region::ShownPath;
 
 use super::open_error::OpenError;
@@ -130,9 +131,9 @@ pub enum LookupError {
 }
 
 impl LookupError {
-    /// A short fixed word for metrics.
-    pub fn label(&self) -> &'static str {
-        match self {
+    labels! {
+        /// A short fixed word for metrics.
+        pub fn label, LABELS {
             Self::NotRegistered { .. } | Self::NotRegisteredForDiagnosis { .. } => "not_registered",
             Self::NoDirectories { .. } => "no_directories",
             Self::Disk { .. } => "disk",

@@ -8,7 +8,7 @@ use sealed_shuffle_transport::region::{OpenFile, ReadError, Region};
 
 use super::far_index::{FarError, FarOffsets};
 use super::index::RangeError;
-use super::index_cache::{IndexEntry, Known};
+use super::index_cache::{IndexEntry, KnownOffsets};
 use super::lookup_error::LookupError;
 use super::open_error::OpenError;
 
@@ -17,11 +17,11 @@ use super::open_error::OpenError;
 pub struct MapOutput {
     shuffle: ShuffleId,
     map: MapId,
-    found: Found,
+    found: CheckedOutput,
 }
 
 impl MapOutput {
-    pub(super) fn new(shuffle: ShuffleId, map: MapId, found: Found) -> Self {
+    pub(super) fn new(shuffle: ShuffleId, map: MapId, found: CheckedOutput) -> Self {
         Self { shuffle, map, found }
     }
 
@@ -66,12 +66,12 @@ impl MapOutput {
 
     fn offsets(&self, start: i64, end: i64) -> Offsets {
         match (&self.found.entry.index, &self.found.index) {
-            (Known::Whole(index), _) => Offsets::Known(index.range(start, end)),
-            (Known::Ends(ends), Some(file)) => match ends.find(file, start, end) {
+            (KnownOffsets::Whole(index), _) => Offsets::Known(index.range(start, end)),
+            (KnownOffsets::Ends(ends), Some(file)) => match ends.find(file, start, end) {
                 Ok(far) => Offsets::Far(far),
                 Err(error) => Offsets::Known(Err(error)),
             },
-            (Known::Ends(_), None) => unreachable!("the ends of an index are found with its file"),
+            (KnownOffsets::Ends(_), None) => unreachable!("the ends of an index are found with its file"),
         }
     }
 
@@ -116,7 +116,7 @@ enum Offsets {
 
 /// What belongs to a map output, checked.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct CheckedOutput {
     pub(super) entry: Arc<IndexEntry>,
     /// The index file, where its offsets are not kept.
     pub(super) index: Option<Arc<OpenFile>>,

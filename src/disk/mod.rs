@@ -21,7 +21,7 @@
 //! | [`search`] | block id to map output: the lookup that the server uses, a step for each disk |
 //! | [`map_output`] | partition to region |
 //! | `place` | where a file of an executor lies |
-//! | [`store`] | the blocks of all registered executors, over the disks |
+//! | [`block_store`] | the blocks of all registered executors, over the disks |
 //! | [`purge`] | all files of certain names in a directory that Spark laid out |
 //! | `weigh` | how large they are |
 //! | [`own`] | files that this service makes itself, beneath the same roots |
@@ -34,6 +34,8 @@
 //! are used together only while both are the files that were read together (device, inode, size, times); no cache
 //! grows beyond its bound, and no cache keeps a deleted file open past the next sweep.
 
+mod beside;
+pub mod block_store;
 mod bounded;
 pub mod checksum;
 mod claims;
@@ -59,29 +61,28 @@ pub mod root;
 mod root_error;
 mod scope;
 pub mod search;
-pub mod store;
 #[cfg(test)]
 mod tests;
 mod volume;
 mod weigh;
 
+pub use block_store::{BlockStore, DiskCounters, RegisterError, SweepReport};
 pub use device::{Disk, LOOK, LOOK_THREADS, PATIENCE, Watch};
 pub use diagnose::{Diagnosis, Examination};
 pub use executors::{
     AppSummary, ClearingTurn, Entry, Executors, Finding, FindingReason, Leaver, LeftBy, Proof,
-    RegisterRefused, Registered, Registration, RegistryLimits,
+    RegisterRefusal, Registration, RegistrationEffect, RegistryLimits,
 };
 pub use health::{Condition, Health, Space};
 pub use limits::DiskLimits;
 pub use lookup_error::LookupError;
 pub use map_output::MapOutput;
 pub use open_error::OpenError;
-pub use own::{OwnFile, OwnFiles, WriteError, Writing};
+pub use own::{OwnFile, OwnFiles, WriteError, WriteId};
 pub use remove::{BATCH, Removal, RemovalStep};
-pub use root::{DirRefused, LocalDir, Presence, Roots};
+pub use root::{DirRefusal, LocalDir, LockedDir, Presence, Roots};
 pub use root_error::RootError;
 pub use search::{Lookup, Search};
-pub use store::{BlockStore, DiskCounters, RegisterError, Swept};
 pub use volume::Volume;
 
 pub use crate::confined::Confinement;

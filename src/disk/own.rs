@@ -5,7 +5,7 @@
 //! very file that was made: executors may write beneath the roots, and a file that was put in its place is not written
 //! to.
 //!
-//! Descriptors are kept under numbers that are never given twice ([`Writing`]). Device and inode are no name: a file that
+//! Descriptors are kept under numbers that are never given twice ([`WriteId`]). Device and inode are no name: a file that
 //! is deleted gives its inode to the next one, and the descriptor kept for the one would be found for the other. For the
 //! same reason a file that is opened again must also begin as the one that was made: what is sealed begins with a salt of
 //! its own.
@@ -50,7 +50,7 @@ struct Inner {
     /// Data files that are being read, of each disk.
     reading: Vec<Files>,
     /// Descriptors of files that are being written.
-    writing: Cache<u64, Arc<Kept>>,
+    writing: Cache<u64, Arc<CachedDescriptor>>,
     next: AtomicU64,
     fronts: RandomState,
     /// Files with a write that may still come.
@@ -63,7 +63,7 @@ struct Inner {
 
 /// A descriptor that is kept for the next write.
 #[derive(Debug)]
-struct Kept {
+struct CachedDescriptor {
     fd: Resident<OwnedFd>,
     disk: usize,
 }
@@ -78,7 +78,7 @@ pub struct OwnFile<'a> {
 
 /// A file that was made and is being written: which one it was.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Writing {
+pub struct WriteId {
     /// Which one of all that were made.
     number: u64,
     inode: (u64, u64),
@@ -179,7 +179,7 @@ impl OwnFiles {
         file: &OwnFile<'_>,
         content: &[u8],
         keep_open: bool,
-    ) -> Result<Writing, WriteError> {
+    ) -> Result<WriteId, WriteError> {
         if self.is_here(on, file) {
             return self.inner.create(on, file, content, keep_open);
         }
@@ -192,7 +192,7 @@ impl OwnFiles {
         &self,
         on: &OnLane,
         file: &OwnFile<'_>,
-        writing: Writing,
+        writing: WriteId,
         bytes: &[u8],
         position: u64,
         keep_open: bool,
@@ -214,7 +214,7 @@ impl OwnFiles {
         &self,
         on: &OnLane,
         file: &OwnFile<'_>,
-        writing: Writing,
+        writing: WriteId,
         len: u64,
         to_disk: bool,
     ) -> Result<(), WriteError> {
@@ -235,7 +235,7 @@ impl OwnFiles {
     }
 
     /// Nothing more will be written: the descriptor is closed.
-    pub fn written(&self, writing: Writing) {
+    pub fn written(&self, writing: WriteId) {
         self.inner.writing.remove(&writing.number);
         self.inner.late().remove(&writing.number);
     }
@@ -272,7 +272,7 @@ impl OwnFiles {
     /// Closes files of one disk that were read and are idle or deleted, and those being written that were deleted: their
     /// next write fails. How many. Call it every few seconds.
     pub fn close_files(&self, on: &OnLane, disk: usize, now: Instant) -> usize {
-        let is_deleted = |kept: &Kept| {
+        let is_deleted = |kept: &CachedDescriptor| {
             kept.disk == disk && !rustix::fs::fstat(&kept.fd).is_ok_and(|stat| stat.st_nlink > 0)
         };
         bounded::take_out(&self.inner.writing, is_deleted)
@@ -331,11 +331,11 @@ impl Inner {
         file: &OwnFile<'_>,
         content: &[u8],
         keep_open: bool,
-    ) -> Result<Writing, WriteError> {
+    ) -> Result<WriteId, WriteError> {
         self.about_to(Deed::Create, file)?;
         let made = self.roots.disk(file.dir).create(on, &file.parent, &file.name, self.readers.mode());
         let (fd, identity) = made.map_err(|failure| failure.at(file.shown()))?;
-        let writing = Writing {
+        let writing = WriteId {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             inode: identity.inode(),
             front: self.fronts.hash_one(content),
@@ -343,7 +343,8 @@ impl Inner {
         };
         self.write_all(file, &fd, content, 0)?;
         if keep_open {
-            self.writing.insert(writing.number, Arc::new(Kept { fd, disk: file.dir.disk_number() }));
+            self.writing
+                .insert(writing.number, Arc::new(CachedDescriptor { fd, disk: file.dir.disk_number() }));
         }
         Ok(writing)
     }
@@ -352,7 +353,7 @@ impl Inner {
         &self,
         on: &OnLane,
         file: &OwnFile<'_>,
-        writing: Writing,
+        writing: WriteId,
         bytes: &[u8],
         position: u64,
         keep_open: bool,
@@ -365,7 +366,7 @@ impl Inner {
         &self,
         on: &OnLane,
         file: &OwnFile<'_>,
-        writing: Writing,
+        writing: WriteId,
         len: u64,
         to_disk: bool,
     ) -> Result<(), WriteError> {
@@ -381,7 +382,7 @@ impl Inner {
     }
 
     /// Whether the path leads to the file that was made. Its descriptor is open, so that its inode is nobody else's.
-    fn confirm(&self, on: &OnLane, file: &OwnFile<'_>, writing: Writing) -> Result<(), WriteError> {
+    fn confirm(&self, on: &OnLane, file: &OwnFile<'_>, writing: WriteId) -> Result<(), WriteError> {
         let seen = self.roots.disk(file.dir).identity(on, &file.path());
         match seen.map_err(|failure| failure.at(file.shown()))? {
             Some(seen) if seen.inode() == writing.inode => Ok(()),
@@ -438,9 +439,9 @@ impl Inner {
         &self,
         on: &OnLane,
         file: &OwnFile<'_>,
-        writing: Writing,
+        writing: WriteId,
         keep_open: bool,
-    ) -> Result<Arc<Kept>, WriteError> {
+    ) -> Result<Arc<CachedDescriptor>, WriteError> {
         if let Some(kept) = self.writing.get(&writing.number) {
             return Ok(kept);
         }
@@ -452,7 +453,7 @@ impl Inner {
             return Err(WriteError::ReplacedFile { path: file.shown() });
         }
         self.reopened.fetch_add(1, Ordering::Relaxed);
-        let kept = Arc::new(Kept { fd, disk: file.dir.disk_number() });
+        let kept = Arc::new(CachedDescriptor { fd, disk: file.dir.disk_number() });
         if keep_open {
             self.writing.insert(writing.number, Arc::clone(&kept));
         }
@@ -485,14 +486,14 @@ impl Inner {
     }
 
     /// Refuses a file with a write that may still come.
-    fn check_late(&self, file: &OwnFile<'_>, writing: Writing) -> Result<(), WriteError> {
+    fn check_late(&self, file: &OwnFile<'_>, writing: WriteId) -> Result<(), WriteError> {
         match self.late().contains(&writing.number) {
             true => Err(OpenError::NoAnswer { path: file.shown() }.into()),
             false => Ok(()),
         }
     }
 
-    fn is_late(&self, writing: Writing) {
+    fn is_late(&self, writing: WriteId) {
         self.late().insert(writing.number);
     }
 

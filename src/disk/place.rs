@@ -9,7 +9,7 @@ use super::lookup_error::LookupError;
 use super::root::LocalDir;
 
 /// A file's place.
-pub(super) struct Placed<'a> {
+pub(super) struct PlacedFile<'a> {
     pub(super) dir: &'a LocalDir,
     /// The directory that holds it, below the root.
     pub(super) parent: String,
@@ -18,7 +18,7 @@ pub(super) struct Placed<'a> {
     sub: String,
 }
 
-impl Placed<'_> {
+impl PlacedFile<'_> {
     /// The path as Spark would print it.
     pub(super) fn shown(&self) -> ShownPath {
         let name = self.path.get(self.parent.len()..).unwrap_or("");
@@ -32,7 +32,7 @@ pub(super) fn place<'a>(
     app: &AppId,
     executor: &ExecutorId,
     name: String,
-) -> Result<Placed<'a>, LookupError> {
+) -> Result<PlacedFile<'a>, LookupError> {
     let nowhere = || LookupError::NoDirectories { app: app.clone(), executor: executor.clone() };
     let place =
         Placement::of(&name, registration.dirs().len(), registration.sub_dirs()).ok_or_else(nowhere)?;
@@ -43,5 +43,5 @@ pub(super) fn place<'a>(
         relative => format!("{relative}/{sub}"),
     };
     let path = format!("{parent}/{name}");
-    Ok(Placed { dir, parent, path, sub })
+    Ok(PlacedFile { dir, parent, path, sub })
 }

@@ -15,11 +15,11 @@ use std::time::Instant;
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 
+use super::block_store::BlockStore;
 use super::executors::Registration;
 use super::lookup_error::LookupError;
 use super::open_error::OpenError;
 use super::place::place;
-use super::store::BlockStore;
 
 /// Names that are taken at once, so that a long list costs no memory and holds up nobody.
 pub const BATCH: usize = 1024;

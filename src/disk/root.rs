@@ -19,11 +19,13 @@ use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::shown::Shown;
+use sealed_shuffle_transport::descriptors::Ceiling;
 use sealed_shuffle_transport::lane::{Lane, OnLane, within};
 
 use super::device::{Disk, GUEST, LOOK, PATIENCE, Root, beneath};
 use super::files::Files;
 use super::index_cache::IndexCache;
+use super::open_error::our_uid;
 use super::root_error::RootError;
 use super::scope;
 #[cfg(test)]
@@ -91,6 +93,11 @@ impl Roots {
         Self { app_scope, ..self }
     }
 
+    /// The same, whose files have descriptors below `ceiling` alone.
+    pub fn with_ceiling(self, ceiling: Ceiling) -> Self {
+        self.with_disks(|_, disk| disk.with_ceiling(ceiling))
+    }
+
     /// The same with caches of so many bytes of indexes and so many open files, which the disks share.
     pub(super) fn with_caches(self, index_bytes: u64, files: usize, idle: Duration, now: Instant) -> Self {
         let number = self.map.disks.len();
@@ -149,9 +156,9 @@ impl Roots {
     ///
     /// Relative paths start at this process's working directory, as in Spark. The directory need not exist. Nothing is
     /// looked at that neither lies beneath a root nor on the way to one, as it is configured: elsewhere a look may hang.
-    pub fn accept(&self, on: &OnLane, dir: &str) -> Result<LocalDir, DirRefused> {
+    pub fn accept(&self, on: &OnLane, dir: &str) -> Result<LocalDir, DirRefusal> {
         if dir.is_empty() {
-            return Err(DirRefused::Empty);
+            return Err(DirRefusal::Empty);
         }
         let by_text = self.map.by_text(dir);
         let (map, text) = (Arc::clone(&self.map), dir.to_owned());
@@ -163,15 +170,15 @@ impl Roots {
         match (looked, by_text) {
             (Ok(looked), _) => looked,
             (Err(_), Some(dir)) => Ok(dir),
-            (Err(_), None) => Err(DirRefused::Unanswered { dir: dir.into() }),
+            (Err(_), None) => Err(DirRefusal::Unanswered { dir: dir.into() }),
         }
     }
 
     /// The same for a directory of `app` that was accepted before a restart. One that lies beneath no root now keeps its
     /// place among those of its executor, where the place of a file is counted, and serves nothing.
-    pub fn accept_again(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefused> {
+    pub fn accept_again(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefusal> {
         match self.accept_for(on, app, dir) {
-            Err(DirRefused::NotUnderRoot { .. } | DirRefused::Unanswered { .. }) => {
+            Err(DirRefusal::NotUnderRoot { .. } | DirRefusal::Unanswered { .. }) => {
                 let root = RootId(NOWHERE);
                 Ok(LocalDir { path: dir.into(), below: 0, root, existed: false, seen: true, text: None })
             }
@@ -180,12 +187,35 @@ impl Roots {
     }
 
     /// The same for a directory of `app`, which must not be another application's by its path (`scope`).
-    pub fn accept_for(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefused> {
+    pub fn accept_for(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefusal> {
         let accepted = self.accept(on, dir)?;
         let below = accepted.path.len() - accepted.relative().len();
         match scope::allows(app, &accepted.path, below, self.app_scope) {
             true => Ok(accepted),
-            false => Err(DirRefused::OtherApplication { dir: dir.into(), app: app.clone() }),
+            false => Err(DirRefusal::OtherApplication { dir: dir.into(), app: app.clone() }),
+        }
+    }
+
+    /// The same for a directory of `app` that is being registered: files in it must be readable, as far as can be told.
+    pub fn accept_readable(&self, on: &OnLane, app: &AppId, dir: &str) -> Result<LocalDir, DirRefusal> {
+        let accepted = self.accept_for(on, app, dir)?;
+        let Some(disk) = self.shared_disk(&accepted).filter(|_| accepted.seen) else { return Ok(accepted) };
+        let (of, path) = (Arc::clone(disk), accepted.relative().to_owned());
+        match disk.ask(on, GUEST, move |on| of.locked(on, &path)) {
+            Ok(Some((length, stat))) => {
+                let below = accepted.path.len() - accepted.relative().len();
+                let place = accepted.path.get(..below + length).unwrap_or(&accepted.path);
+                Err(DirRefusal::Locked(Box::new(LockedDir {
+                    dir: dir.to_owned(),
+                    place: place.to_owned(),
+                    user: stat.st_uid,
+                    group: stat.st_gid,
+                    mode: stat.st_mode & 0o7777,
+                    uid: our_uid(),
+                })))
+            }
+            // A disk that does not answer refuses nobody.
+            Ok(None) | Err(_) => Ok(accepted),
         }
     }
 
@@ -223,12 +253,12 @@ impl Map {
     }
 
     /// Looks where a directory lies.
-    fn look(&self, dir: &str) -> Result<LocalDir, DirRefused> {
-        let unclear = || DirRefused::NotCanonicalizable { dir: dir.into() };
+    fn look(&self, dir: &str) -> Result<LocalDir, DirRefusal> {
+        let unclear = || DirRefusal::NotCanonicalizable { dir: dir.into() };
         let canonical =
             Canonical::walk(dir, |place| self.leads_to_a_root(place)).map_err(|error| match error {
                 WalkError::Unclear => unclear(),
-                WalkError::Outside => DirRefused::NotUnderRoot { dir: dir.into() },
+                WalkError::Outside => DirRefusal::NotUnderRoot { dir: dir.into() },
             })?;
         // Java would hand on a mangled name; one that we could never open is refused here instead.
         let path = canonical.path.into_os_string().into_string().map_err(|_| unclear())?;
@@ -237,7 +267,7 @@ impl Map {
             .iter()
             .enumerate()
             .find_map(|(number, disk)| Some((number, disk.beneath(&path)?)))
-            .ok_or_else(|| DirRefused::NotUnderRoot { dir: dir.into() })?;
+            .ok_or_else(|| DirRefusal::NotUnderRoot { dir: dir.into() })?;
         let below = u32::try_from(path.len() - rel.len()).map_err(|_| unclear())?;
         let root = RootId(u16::try_from(number).map_err(|_| unclear())?);
         // Mostly it was registered by its canonical path: then one text does for both.
@@ -417,7 +447,7 @@ pub enum Presence {
 /// Why an executor's directory is refused. Display is Spark's message, to the letter but for what is not harmless.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum DirRefused {
+pub enum DirRefusal {
     /// No text.
     #[error("localDirs entries must be non-null and non-empty")]
     Empty,
@@ -441,12 +471,45 @@ pub enum DirRefused {
         /// As it was sent.
         dir: String,
     },
+    /// Nothing in it could be read.
+    #[error("localDirs entry cannot be read by the service: {} {}", Shown(&_0.dir), _0.cause())]
+    Locked(Box<LockedDir>),
     /// It lies elsewhere.
     #[error("localDirs entry is not under any of the service's local directories: {}", Shown(dir))]
     NotUnderRoot {
         /// As it was sent.
         dir: String,
     },
+}
+
+/// A directory that this process may not go into.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LockedDir {
+    /// The executor's directory, as it was sent.
+    pub dir: String,
+    /// The directory, itself or above it, that keeps this process out.
+    pub place: String,
+    /// The user that `place` belongs to.
+    pub user: u32,
+    /// Its group.
+    pub group: u32,
+    /// Its mode.
+    pub mode: u32,
+    /// The effective user id of this process.
+    pub uid: u32,
+}
+
+impl LockedDir {
+    /// Who is kept out by what, and what to change. The place lies beneath a root, and is the beginning of what was sent
+    /// unless that led there by a link.
+    pub fn cause(&self) -> String {
+        let Self { dir: _, place, user, group, mode, uid } = self;
+        format!(
+            "(uid {uid} runs the service, and {} belongs to uid {user}, gid {group}, with mode {mode:04o}): run the service \
+             as uid {user} (on Kubernetes runAsUser: {user} in its securityContext), or the executors as uid {uid}",
+            Shown(place)
+        )
+    }
 }
 
 /// As many links as Linux itself follows in one path.

@@ -44,16 +44,16 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ShuffleId};
 use sealed_shuffle_transport::lane::{Lane, OnLane, Resident};
 use sealed_shuffle_transport::region::{Identity, OpenFile};
 
+use super::block_store::BlockStore;
 use super::executors::Registration;
 use super::far_index::Ends;
 use super::index::Index;
-use super::index_cache::{IndexEntry, Known};
+use super::index_cache::{IndexEntry, KnownOffsets};
 use super::layout;
 use super::lookup_error::LookupError;
-use super::map_output::{Found, MapOutput};
+use super::map_output::{CheckedOutput, MapOutput};
 use super::open_error::OpenError;
-use super::place::{Placed, place};
-use super::store::BlockStore;
+use super::place::{PlacedFile, place};
 
 /// How long an open file alone says what its path leads to.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -111,7 +111,7 @@ enum Step {
 /// An index file that was read just now.
 #[derive(Debug)]
 struct ReadIndex {
-    known: Known,
+    known: KnownOffsets,
     file: Resident<OwnedFd>,
     identity: Identity,
 }
@@ -124,8 +124,8 @@ struct DataFile {
 }
 
 /// What a step has come to.
-enum Done {
-    Found(Found),
+enum Advance {
+    Found(CheckedOutput),
     Next(Step),
 }
 
@@ -202,7 +202,7 @@ impl BlockStore {
 
     /// The pair of files if its index is cached, its data file is open and unchanged, and its paths were looked at not
     /// long ago.
-    fn find_open(&self, files: &PairOfFiles<'_>) -> Option<Found> {
+    fn find_open(&self, files: &PairOfFiles<'_>) -> Option<CheckedOutput> {
         let of_index = self.disk(&files.index);
         let entry = of_index.indexes.find(&files.index.path)?;
         let looked = Duration::from_nanos(entry.looked.load(Ordering::Relaxed));
@@ -212,12 +212,12 @@ impl BlockStore {
         let seen = entry.data_file.filter(|_| entry.index.data_len() > 0)?;
         let data = self.disk(&files.data).files.find_unchanged(&files.data.path, &seen, files.now)?;
         let index = match entry.index {
-            Known::Whole(_) => None,
-            Known::Ends(_) => {
+            KnownOffsets::Whole(_) => None,
+            KnownOffsets::Ends(_) => {
                 Some(of_index.files.find_unchanged(&files.index.path, &entry.index_file, files.now)?)
             }
         };
-        Some(Found { entry, index, data: Ok(Some(data)) })
+        Some(CheckedOutput { entry, index, data: Ok(Some(data)) })
     }
 
     fn looked_at(&self, entry: &IndexEntry, now: Instant) {
@@ -246,15 +246,15 @@ impl Search {
                 Step::Cached(entry, index) => look_at_data(on, store, &files, entry, index)?,
                 Step::Data(read) => match open_data(store, on, &files, read.known.data_len()) {
                     Err(LookupError::Escapes { path }) => return Err(LookupError::Escapes { path }),
-                    data => Done::Next(Step::Again(read, data)),
+                    data => Advance::Next(Step::Again(read, data)),
                 },
                 Step::Again(read, data) => look_again(on, store, &files, read, data)?,
             };
             match done {
-                Done::Found(found) => {
+                Advance::Found(found) => {
                     return Ok(Lookup::Found(MapOutput::new(self.shuffle, self.map, found)));
                 }
-                Done::Next(step) => self.step = step,
+                Advance::Next(step) => self.step = step,
             }
             if !self.lanes.are_one {
                 return Ok(Lookup::Waits(self));
@@ -267,11 +267,11 @@ impl Search {
         on: &OnLane,
         store: &BlockStore,
         files: &PairOfFiles<'_>,
-    ) -> Result<Done, LookupError> {
+    ) -> Result<Advance, LookupError> {
         if std::mem::take(&mut self.may_be_cached)
             && let Some(step) = cached(on, store, files)?
         {
-            return Ok(Done::Next(step));
+            return Ok(Advance::Next(step));
         }
         match self.reads {
             0 => _ = store.index_misses.fetch_add(1, Ordering::Relaxed),
@@ -279,7 +279,7 @@ impl Search {
             _ => {}
         }
         self.reads += 1;
-        Ok(Done::Next(read(on, store, files)?.map_or(Step::Index, Step::Data)))
+        Ok(Advance::Next(read(on, store, files)?.map_or(Step::Index, Step::Data)))
     }
 }
 
@@ -293,8 +293,8 @@ fn cached(on: &OnLane, store: &BlockStore, files: &PairOfFiles<'_>) -> Result<Op
         return Ok(None);
     }
     let index = match entry.index {
-        Known::Whole(_) => None,
-        Known::Ends(_) => {
+        KnownOffsets::Whole(_) => None,
+        KnownOffsets::Ends(_) => {
             let index = store.open(on, &files.index, seen, files.app, files.now);
             let index = index.map_err(LookupError::index)?;
             if index.identity() != seen {
@@ -313,16 +313,16 @@ fn look_at_data(
     files: &PairOfFiles<'_>,
     entry: Arc<IndexEntry>,
     index: Option<Arc<OpenFile>>,
-) -> Result<Done, LookupError> {
+) -> Result<Advance, LookupError> {
     if store.look(on, &files.data).map_err(LookupError::data)? != entry.data_file {
         store.disk(&files.index).indexes.remove(&files.index.path);
-        return Ok(Done::Next(Step::Index));
+        return Ok(Advance::Next(Step::Index));
     }
     let data = match entry.data_file {
         Some(seen) if entry.index.data_len() > 0 => {
             let data = store.open(on, &files.data, &seen, files.app, files.now).map_err(LookupError::data)?;
             if *data.identity() != seen {
-                return Ok(Done::Next(Step::Index));
+                return Ok(Advance::Next(Step::Index));
             }
             Some(data)
         }
@@ -330,7 +330,7 @@ fn look_at_data(
     };
     store.looked_at(&entry, files.now);
     store.index_hits.fetch_add(1, Ordering::Relaxed);
-    Ok(Done::Found(Found { entry, index, data: Ok(data) }))
+    Ok(Advance::Found(CheckedOutput { entry, index, data: Ok(data) }))
 }
 
 /// Reads the index; `None` where it became shorter meanwhile.
@@ -347,8 +347,8 @@ fn read(on: &OnLane, store: &BlockStore, files: &PairOfFiles<'_>) -> Result<Opti
     let too_large = || LookupError::IndexTooLarge { path: files.index.shown(), size, limit };
     let bytes = usize::try_from(size).ok().filter(|_| size <= limit).ok_or_else(too_large)?;
     let known = match size <= store.kept_index_bytes {
-        true => Index::read(&file, bytes).map(|index| index.map(Known::Whole)),
-        false => Ends::read(&file, bytes).map(|ends| ends.map(Known::Ends)),
+        true => Index::read(&file, bytes).map(|index| index.map(KnownOffsets::Whole)),
+        false => Ends::read(&file, bytes).map(|ends| ends.map(KnownOffsets::Ends)),
     };
     let unreadable = |errno| {
         disk.lane().failed(errno);
@@ -365,10 +365,10 @@ fn look_again(
     files: &PairOfFiles<'_>,
     read: ReadIndex,
     data: Result<DataFile, LookupError>,
-) -> Result<Done, LookupError> {
+) -> Result<Advance, LookupError> {
     let ReadIndex { known, file, identity } = read;
     if store.look(on, &files.index).map_err(LookupError::index)? != Some(identity) {
-        return Ok(Done::Next(Step::Index));
+        return Ok(Advance::Next(Step::Index));
     }
     let disk = store.disk(&files.index);
     let keep = data.is_ok();
@@ -376,7 +376,7 @@ fn look_again(
         Ok(DataFile { seen, open }) => (seen, Ok(open)),
         Err(error) => (None, Err(error)),
     };
-    let index = matches!(known, Known::Ends(_)).then(|| {
+    let index = matches!(known, KnownOffsets::Ends(_)).then(|| {
         let (path, shown) = (&files.index.path, files.index.shown());
         disk.files.adopt(path, (file, identity), files.app, shown, files.now)
     });
@@ -387,7 +387,7 @@ fn look_again(
         true => disk.indexes.insert(&files.index.path, entry.clone()),
         false => disk.indexes.remove(&files.index.path),
     }
-    Ok(Done::Found(Found { entry, index, data }))
+    Ok(Advance::Found(CheckedOutput { entry, index, data }))
 }
 
 /// The data file of an index whose last offset is `expected`: none is needed where that is 0.
@@ -413,8 +413,8 @@ fn open_data(
 
 /// The two files of a map task, and who asks for them when.
 struct PairOfFiles<'a> {
-    index: Placed<'a>,
-    data: Placed<'a>,
+    index: PlacedFile<'a>,
+    data: PlacedFile<'a>,
     app: &'a AppId,
     now: Instant,
 }

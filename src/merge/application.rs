@@ -13,7 +13,7 @@ use super::merged_bytes::MergedBytes;
 use super::names::{PartitionId, is_file_of, merged_partition};
 use super::partition::Partition;
 use super::shares::Accounts;
-use super::store::AppStore;
+use super::storage::AppStore;
 use crate::disk::Roots;
 
 /// One attempt of an application.

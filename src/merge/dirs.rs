@@ -11,7 +11,7 @@ use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
 
 use super::error::MergeError;
-use super::registration::MergeInfo;
+use super::registration::{MergeInfo, NO_ATTEMPT};
 use crate::disk::layout::{Placement, java_path};
 use crate::disk::{LocalDir, Roots};
 
@@ -109,6 +109,23 @@ impl MergeDirs {
     /// Whether one of the directories lies beside one of `others`.
     pub(super) fn are_beside(&self, others: &Self) -> bool {
         self.dirs.iter().any(|dir| others.dirs.iter().any(|other| dir.is_beside(other)))
+    }
+
+    /// The greatest number of an attempt whose directory lies beside one of these, which are of `attempt`: executors make
+    /// `merge_manager_2` beside `merge_manager_1`, before they register.
+    ///
+    /// Origin: `DiskBlockManager.getMergeDirectoryAndAttemptIDJsonString`, Spark 4.3.0.
+    pub(super) fn greatest_attempt(&self, on: &OnLane, attempt: i32, roots: &Roots) -> Option<i32> {
+        let known = self.dirs.iter().filter(|dir| dir.has_root());
+        let greatest = known.filter_map(|dir| {
+            let name = dir.relative().rsplit('/').next()?;
+            let stem = match attempt {
+                NO_ATTEMPT => format!("{name}_"),
+                _ => format!("{}_", name.strip_suffix(&attempt.to_string())?.strip_suffix('_')?),
+            };
+            roots.greatest_beside(on, dir, move |other| other.strip_prefix(&stem)?.parse().ok())
+        });
+        greatest.max()
     }
 
     /// Whether a file of this name would lie in one of `others`, too.

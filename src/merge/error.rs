@@ -1,11 +1,12 @@
 //! The failures of merging, in the words of the log.
 
 use sealed_shuffle_protocol::ids::{AppId, ShuffleId, ShuffleMergeId};
+use sealed_shuffle_protocol::labels;
 use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_protocol::stored::envelope::WrappedKey;
 
 use super::names::PartitionId;
-use crate::disk::{DirRefused, RegisterRefused};
+use crate::disk::{DirRefusal, RegisterRefusal};
 
 /// A failure of merging.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,10 +44,10 @@ pub enum MergeError {
     },
     /// The merge directory lies beneath no root.
     #[error("merge directory refused: {0}")]
-    Dir(DirRefused),
+    Dir(DirRefusal),
     /// The merge directory belongs to another application.
     #[error("merge directory refused: {0}")]
-    Claim(RegisterRefused),
+    Claim(RegisterRefusal),
     /// A newer attempt without proof names directories that are nowhere near those of the attempt before it.
     #[error(
         "attempt {attempt} of application {app} is not believed: nothing proves that it is the application, and it merges \
@@ -231,9 +232,9 @@ pub enum WriteCause {
 }
 
 impl MergeError {
-    /// A short fixed word for metrics.
-    pub fn label(&self) -> &'static str {
-        match self {
+    labels! {
+        /// A short fixed word for metrics.
+        pub fn label, LABELS {
             Self::NoMergeDir { .. }
             | Self::InvalidMergeDir { .. }
             | Self::Escapes { .. }
@@ -245,9 +246,7 @@ impl MergeError {
             | Self::NotANumber { .. } => "merge_registration",
             Self::UnknownApp { .. } | Self::Attempt { .. } => "merge_application",
             Self::Absurd { .. } => "merge_absurd",
-            Self::Create { .. } | Self::Threshold { .. } | Self::Write { .. } | Self::Complete { .. } => {
-                "merge_write"
-            }
+            Self::Create { .. } | Self::Threshold { .. } | Self::Write { .. } | Self::Complete { .. } => "merge_write",
             Self::StaleFinalize { .. } | Self::StaleFetch { .. } | Self::StaleRemove { .. } => "merge_stale",
             Self::Finalize { .. } => "merge_finalize",
             Self::NotFound { .. } | Self::EmptyIndex { .. } | Self::NoSuchChunk { .. } => "merge_not_found",

@@ -40,7 +40,7 @@ pub trait Journal: fmt::Debug + Send + Sync {
 
 /// The stored state of an application.
 #[derive(Clone, Debug)]
-pub struct Remembered {
+pub struct StoredAttempt {
     /// The application.
     pub app: AppId,
     /// Its newest attempt.

@@ -16,7 +16,9 @@ use sealed_shuffle_transport::seal::{Pull, PullError};
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
-use super::store::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
+use super::storage::{
+    AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store,
+};
 use crate::disk::LocalDir;
 
 /// Files by path.

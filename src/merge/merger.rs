@@ -15,14 +15,14 @@ use super::application::{App, Phase, Shuffle};
 use super::chores::{AttemptEnd, Chore, Chores, OldPartitions};
 use super::dirs::MergeDirs;
 use super::error::MergeError;
-use super::journal::{Journal, JournalPlace, Remembered};
+use super::journal::{Journal, JournalPlace, StoredAttempt};
 use super::names::PartitionId;
 use super::readers::Readers;
 use super::registration::{MergeInfo, NO_ATTEMPT};
 use super::settings::MergeSettings;
 use super::shares::Pots;
-use super::store::{AppStore, Store};
-use crate::disk::{BlockStore, DirRefused, Disk, LocalDir, Proof, Roots};
+use super::storage::{AppStore, Store};
+use crate::disk::{BlockStore, DirRefusal, Disk, LocalDir, Proof, Roots};
 
 /// Figures of merging, under the names that Spark gives them (push-merge metrics since Spark 3.4).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -132,16 +132,27 @@ impl Merger {
     /// Takes up an application as it was before a restart: the newest of its attempts that the journal has, and of each
     /// shuffle the newest merge that was finalized. Its directories are judged anew, and claimed where the application is
     /// registered. What was being merged is forgotten: the next push makes its files anew.
-    pub fn restore(&self, on: &OnLane, known: Remembered, blocks: &BlockStore) -> Result<(), MergeError> {
+    ///
+    /// The record may be older than what lies on the disks. Where a later attempt has a directory beside those of this one,
+    /// this one is over ([`Merger::restore_over`]): its files bear the names that readers of the later one ask for.
+    pub fn restore(&self, on: &OnLane, known: StoredAttempt, blocks: &BlockStore) -> Result<(), MergeError> {
         let roots = blocks.roots();
         let again = known.dirs.iter().map(|dir| roots.accept_again(on, &known.app, dir));
         let dirs: Vec<LocalDir> = again.collect::<Result<_, _>>().map_err(MergeError::Dir)?;
         if let Some(dir) = dirs.first()
             && !dirs.iter().any(LocalDir::has_root)
         {
-            return Err(MergeError::Dir(DirRefused::NotUnderRoot { dir: dir.text().into() }));
+            return Err(MergeError::Dir(DirRefusal::NotUnderRoot { dir: dir.text().into() }));
         }
         let dirs = Arc::new(MergeDirs::new(dirs, known.sub_dirs));
+        if let Some(later) = dirs.greatest_attempt(on, known.attempt, roots)
+            && supersedes(later, known.attempt)
+        {
+            let (app, attempt) = (&known.app, known.attempt);
+            warn!(%app, attempt, later, "the record of an application is older than its directories: its attempt is over");
+            self.restore_over(on, known, blocks);
+            return Ok(());
+        }
         let refused = |why| MergeError::Store { app: known.app.clone(), why };
         let files = self.store.application(&known.app, known.attempt, &dirs, known.key).map_err(refused)?;
         let executors = blocks.executors();
@@ -166,8 +177,8 @@ impl Merger {
 
     /// Takes up an attempt that was over before a restart: what it made is deleted. Where some of its directories lie
     /// beneath no root, it stays in the journal, for a start at which they do.
-    pub fn restore_over(&self, on: &OnLane, known: Remembered, blocks: &BlockStore) {
-        let Remembered { app, attempt, dirs, sub_dirs, key, .. } = known;
+    pub fn restore_over(&self, on: &OnLane, known: StoredAttempt, blocks: &BlockStore) {
+        let StoredAttempt { app, attempt, dirs, sub_dirs, key, .. } = known;
         let all = dirs.len();
         let found: Vec<_> =
             dirs.iter().filter_map(|dir| blocks.roots().accept_for(on, &app, dir).ok()).collect();

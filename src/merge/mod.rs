@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`registration`] | the merge information of an executor that registers |
 //! | [`dirs`], [`names`] | the place and the names of a partition's files |
-//! | [`store`] | the interface to the files; `memory` implements it for tests |
+//! | [`storage`] | the interface to the files; `memory` implements it for tests |
 //! | `deferred` | blocks that wait in memory for the writer of their partition, within one budget |
 //! | `partition` | the state of one partition that is being merged |
 //! | `application` | one attempt of an application, and its shuffles |
@@ -52,7 +52,7 @@ pub mod sealed;
 mod serve;
 mod settings;
 mod shares;
-pub mod store;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -60,13 +60,13 @@ pub use crate::receipt::WriteReceipt;
 pub use dirs::MergeDirs;
 pub use error::{MergeError, WriteCause};
 pub use finalize::{Ending, EndingStep, Finished};
-pub use journal::{Journal, Remembered};
+pub use journal::{Journal, StoredAttempt};
 pub use memory::MemoryStore;
 pub use merger::{MergeCounters, Merger};
 pub use names::PartitionId;
 pub use plain::PlainMerges;
-pub use push::{Push, PushRefused};
+pub use push::{Push, PushRefusal};
 pub use sealed::SealedMerges;
 pub use serve::MergedMeta;
 pub use settings::MergeSettings;
-pub use store::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
+pub use storage::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};

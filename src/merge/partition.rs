@@ -18,7 +18,7 @@ use sealed_shuffle_transport::pot::{Account, Holding};
 use tracing::warn;
 
 use super::error::WriteCause;
-use super::store::PartitionWriter;
+use super::storage::PartitionWriter;
 
 /// One partition of an open shuffle.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ pub(super) struct State {
     uncharged: u32,
     pub(super) files: Files,
     /// The push that writes now.
-    pub(super) writer: Option<Writing>,
+    pub(super) writer: Option<CurrentWriter>,
     /// Merged map indexes.
     pub(super) merged: RoaringBitmap,
     /// The merged map indexes behind the last chunk.
@@ -141,7 +141,7 @@ pub(super) enum Files {
 
 /// A push that writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Writing {
+pub(super) struct CurrentWriter {
     pub(super) map: u32,
     /// Number that tells pushes of the same block apart.
     pub(super) push: u64,

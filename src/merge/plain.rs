@@ -27,8 +27,10 @@ use sealed_shuffle_transport::seal::{Pull, PullError};
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
-use super::store::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
-use crate::disk::own::{OwnFile, OwnFiles, Readers, WriteError, Writing};
+use super::storage::{
+    AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store,
+};
+use crate::disk::own::{OwnFile, OwnFiles, Readers, WriteError, WriteId};
 use crate::disk::{OpenError, Roots};
 
 /// Bytes of an offset in the index.
@@ -214,8 +216,8 @@ fn unreadable(error: &OpenError) -> ReadError {
 struct Writer {
     place: Arc<Place>,
     partition: PartitionId,
-    data: Writing,
-    meta: Writing,
+    data: WriteId,
+    meta: WriteId,
     fsync: bool,
     /// Where each chunk begins, and the end of the last.
     offsets: Vec<u64>,

@@ -24,8 +24,8 @@ use super::deferred::DeferredPush;
 use super::error::{MergeError, WriteCause};
 use super::merger::{Counters, Merger};
 use super::names::push_name;
-use super::partition::{Files, Partition, State, Writing, cause};
-use super::store::CreateError;
+use super::partition::{CurrentWriter, Files, Partition, State, cause};
+use super::storage::CreateError;
 
 /// A pushed block that is arriving.
 #[derive(Debug)]
@@ -40,13 +40,13 @@ enum Fate {
     /// Its bytes are ignored; the code is its answer.
     Ignored(ReturnCode),
     /// The block may still be merged.
-    Merging(Merging),
+    Merging(ActivePush),
     /// The push was answered, or failed.
     Over,
 }
 
 #[derive(Debug)]
-struct Merging {
+struct ActivePush {
     app: Arc<App>,
     partition: Arc<Partition>,
     shuffle: ShuffleId,
@@ -64,14 +64,14 @@ struct Merging {
 
 /// Why no bytes of a pushed block are taken. They cannot be skipped, so the connection ends after the answer.
 #[derive(Debug)]
-pub enum PushRefused {
+pub enum PushRefusal {
     /// The push is of an attempt that is not the current one.
     Code(BlockPushReturnCode),
     /// Any other failure.
     Failed(MergeError),
 }
 
-impl From<MergeError> for PushRefused {
+impl From<MergeError> for PushRefusal {
     fn from(error: MergeError) -> Self {
         Self::Failed(error)
     }
@@ -87,7 +87,7 @@ impl Merger {
         on: &OnLane,
         push: &PushBlockStream,
         len: u64,
-    ) -> Result<Push, PushRefused> {
+    ) -> Result<Push, PushRefusal> {
         let (app, block) = self.addressed(push)?;
         if self.has_retired() {
             let fate = Fate::Ignored(ReturnCode::BlockAppendCollisionDetected);
@@ -95,11 +95,11 @@ impl Merger {
         }
         let map = check(push, len)?;
         let fate = match self.find_partition(&app, push)? {
-            Found::Over(code) => {
+            PushTarget::Over(code) => {
                 Counters::add(&self.counters.late, 1);
                 Fate::Ignored(code)
             }
-            Found::Partition(partition) => self.join(on, app, partition, push, (map, len), &block)?,
+            PushTarget::Partition(partition) => self.join(on, app, partition, push, (map, len), &block)?,
         };
         Ok(Push { merger: Arc::clone(self), block, fate })
     }
@@ -107,7 +107,7 @@ impl Merger {
     /// Takes the header of a pushed block whose bytes are to be dropped: a disk takes no files. The block stays unmerged,
     /// and readers fetch the original. The pusher goes on with other blocks: Spark stops pushing to a server at other codes,
     /// and tries a block again where a connection ends.
-    pub fn leave_out(self: &Arc<Self>, push: &PushBlockStream) -> Result<Push, PushRefused> {
+    pub fn leave_out(self: &Arc<Self>, push: &PushBlockStream) -> Result<Push, PushRefusal> {
         let (_, block) = self.addressed(push)?;
         Counters::add(&self.counters.collisions, 1);
         let fate = Fate::Ignored(ReturnCode::BlockAppendCollisionDetected);
@@ -115,21 +115,21 @@ impl Merger {
     }
 
     /// The application that a block is pushed for, and the block's name.
-    fn addressed(&self, push: &PushBlockStream) -> Result<(Arc<App>, String), PushRefused> {
+    fn addressed(&self, push: &PushBlockStream) -> Result<(Arc<App>, String), PushRefusal> {
         let app = self.app(&push.app)?;
         let block = push_name(push);
         if app.attempt != push.app_attempt {
             let code = ReturnCode::TooOldAttemptPush;
-            return Err(PushRefused::Code(BlockPushReturnCode { code, failure_block: block }));
+            return Err(PushRefusal::Code(BlockPushReturnCode { code, failure_block: block }));
         }
         Ok((app, block))
     }
 
-    fn find_partition(&self, app: &Arc<App>, push: &PushBlockStream) -> Result<Found, MergeError> {
+    fn find_partition(&self, app: &Arc<App>, push: &PushBlockStream) -> Result<PushTarget, MergeError> {
         let mut shuffles = app.shuffles();
         let shuffle = match shuffles.get_mut(&push.shuffle) {
             Some(shuffle) if shuffle.merge > push.merge => {
-                return Ok(Found::Over(ReturnCode::StaleBlockPush));
+                return Ok(PushTarget::Over(ReturnCode::StaleBlockPush));
             }
             Some(shuffle) if shuffle.merge == push.merge => shuffle,
             Some(shuffle) => {
@@ -150,16 +150,16 @@ impl Merger {
             }
         };
         let Phase::Open(partitions) = &mut shuffle.phase else {
-            return Ok(Found::Over(ReturnCode::TooLateBlockPush));
+            return Ok(PushTarget::Over(ReturnCode::TooLateBlockPush));
         };
         if let Some(partition) = partitions.get(&push.reduce) {
-            return Ok(Found::Partition(Arc::clone(partition)));
+            return Ok(PushTarget::Partition(Arc::clone(partition)));
         }
         let place = app.accounts.partitions.try_take(1);
         let place = place.map_err(|used_up| self.no_place(app, push, &used_up))?;
         let partition = Arc::new(Partition::new(place, app.accounts.bitmaps.clone()));
         partitions.insert(push.reduce, Arc::clone(&partition));
-        Ok(Found::Partition(partition))
+        Ok(PushTarget::Partition(partition))
     }
 
     /// Makes the partition's files if this is its first push, and checks whether the block is merged already.
@@ -196,7 +196,7 @@ impl Merger {
         };
         drop(state);
         let push_number = self.next_push.fetch_add(1, Ordering::Relaxed);
-        Ok(Fate::Merging(Merging {
+        Ok(Fate::Merging(ActivePush {
             app,
             partition,
             shuffle: push.shuffle,
@@ -344,7 +344,7 @@ enum NotMade {
     Failed(MergeError),
 }
 
-enum Found {
+enum PushTarget {
     Partition(Arc<Partition>),
     /// The merge has ended, or has a successor.
     Over(ReturnCode),
@@ -434,7 +434,7 @@ impl Drop for Push {
     }
 }
 
-impl Merging {
+impl ActivePush {
     fn data(
         &mut self,
         on: &OnLane,
@@ -516,7 +516,7 @@ impl Merging {
     /// Writes what was deferred, then `pieces`.
     fn write(&mut self, on: &OnLane, merger: &Merger, state: &mut State, pieces: &[&[u8]]) -> io::Result<()> {
         if state.writer.is_none() {
-            state.writer = Some(Writing { map: self.map, push: self.push, written: 0 });
+            state.writer = Some(CurrentWriter { map: self.map, push: self.push, written: 0 });
         }
         if self.deferred.is_empty() {
             return append(on, merger, state, pieces);

@@ -7,12 +7,12 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::names::PartitionId;
-use super::store::PartitionReader;
+use super::storage::PartitionReader;
 
 /// Opened partitions that are finalized.
 #[derive(Debug)]
 pub(super) struct Readers {
-    cache: Cache<Key, Kept, ByMemory>,
+    cache: Cache<Key, CachedReader, ByMemory>,
 }
 
 /// A partition of one life of an application: later attempts have partitions of the same names.
@@ -23,7 +23,7 @@ struct Key {
 }
 
 #[derive(Clone, Debug)]
-struct Kept {
+struct CachedReader {
     reader: Arc<dyn PartitionReader>,
     /// Whether it was used since the last sweep.
     is_used: Arc<AtomicBool>,
@@ -35,8 +35,8 @@ struct ByMemory {
     least: u64,
 }
 
-impl Weighter<Key, Kept> for ByMemory {
-    fn weight(&self, _: &Key, kept: &Kept) -> u64 {
+impl Weighter<Key, CachedReader> for ByMemory {
+    fn weight(&self, _: &Key, kept: &CachedReader) -> u64 {
         kept.reader.weight().max(self.least)
     }
 }
@@ -58,7 +58,7 @@ impl Readers {
     pub(super) fn keep(&self, life: u64, partition: &PartitionId, reader: &Arc<dyn PartitionReader>) {
         let is_used = Arc::new(AtomicBool::new(true));
         let key = Key { life, partition: partition.clone() };
-        self.cache.insert(key, Kept { reader: Arc::clone(reader), is_used });
+        self.cache.insert(key, CachedReader { reader: Arc::clone(reader), is_used });
     }
 
     pub(super) fn remove(&self, life: u64, partition: &PartitionId) {

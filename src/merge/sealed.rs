@@ -33,7 +33,9 @@ use tracing::warn;
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
-use super::store::{AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store};
+use super::storage::{
+    AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store,
+};
 use crate::disk::Roots;
 use crate::keys::envelope::{AppKey, EnvelopeKeys, KeyError, KeyErrorKind, LoanState};
 use crate::sealed_files::{
@@ -555,7 +557,7 @@ mod tests {
     use super::*;
     use crate::disk::{BlockStore, DiskLimits, Proof};
     use crate::keys::envelope::{Answer, KeyCalls, KeyProvider, LocalKeyFile, RingSettings};
-    use crate::merge::{MergeError, MergeSettings, Merger, PushRefused, Remembered};
+    use crate::merge::{MergeError, MergeSettings, Merger, PushRefusal, StoredAttempt};
     use crate::sealed_files::SealedLimits;
     use sealed_shuffle_config::OutagePolicy;
 
@@ -599,7 +601,7 @@ mod tests {
             let finalized =
                 finalized.iter().map(|shuffle| (ShuffleId(*shuffle), ShuffleMergeId(0))).collect();
             let (app, dirs) = (AppId::new(APP), vec![self.dir()]);
-            let known = Remembered { app, attempt: 1, dirs, sub_dirs: 64, key, finalized };
+            let known = StoredAttempt { app, attempt: 1, dirs, sub_dirs: 64, key, finalized };
             if known.key.is_none() {
                 self.runtime.block_on(merger.prepare(&known.app, &self.manager(1))).unwrap();
             }
@@ -852,7 +854,7 @@ mod tests {
             assert!(
                 merger
                     .begin(&OnLane::here(), &push(3), 0)
-                    .and_then(|mut push| { push.data(&OnLane::here(), &[CANARY]).map_err(PushRefused::from) })
+                    .and_then(|mut push| { push.data(&OnLane::here(), &[CANARY]).map_err(PushRefusal::from) })
                     .is_err(),
                 "{fault:?}: a new push is taken"
             );

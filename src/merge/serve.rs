@@ -16,7 +16,7 @@ use super::error::MergeError;
 use super::merger::{Counters, Merger};
 use super::names::PartitionId;
 use super::partition::{Files, Partition};
-use super::store::{MissingFiles, PartitionReader, ReadError};
+use super::storage::{MissingFiles, PartitionReader, ReadError};
 
 /// The answer to a request for merged metadata.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -9,7 +9,7 @@ use sealed_shuffle_transport::lane::OnLane;
 use tracing::{debug, info, warn};
 
 use super::{ROUND, Remains, STEP, ago, rounds};
-use crate::disk::remains::{Purpose, Removed, Step, Tally, Walk};
+use crate::disk::remains::{Purpose, Selection, Step, Tally, Walk};
 use crate::disk::{Leaver, LeftBy};
 
 /// Directories that are taken at a time.
@@ -107,7 +107,7 @@ impl Remains {
 
     /// Whether something was written in a directory within `quiet`.
     async fn was_written(&self, disk: usize, leaver: &Leaver, quiet: Duration) -> bool {
-        let Some(walk) = Walk::new(leaver.dir.clone(), Purpose::Count(Removed::All)) else { return false };
+        let Some(walk) = Walk::new(leaver.dir.clone(), Purpose::Count(Selection::All)) else { return false };
         let walk = walk.until_newer(ago(quiet));
         match self.walk_through(disk, walk, |_| true).await {
             Ok(Some(walk)) => walk.met_newer(),
@@ -118,8 +118,8 @@ impl Remains {
 
     async fn walk(&self, disk: usize, leaver: &Leaver, is_dry_run: bool) -> Outcome {
         let purpose = match is_dry_run {
-            true => Purpose::Count(Removed::All),
-            false => Purpose::Remove(Removed::All),
+            true => Purpose::Count(Selection::All),
+            false => Purpose::Remove(Selection::All),
         };
         let Some(walk) = Walk::new(leaver.dir.clone(), purpose) else { return Outcome::InUse };
         let store = Arc::clone(&self.store);

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 
 use super::figures::{ClearedOf, lock};
 use super::{ROUND, Remains, rounds};
-use crate::disk::remains::{Purpose, Removed, Tally, Walk};
+use crate::disk::remains::{Purpose, Selection, Tally, Walk};
 use crate::disk::{LocalDir, Registration};
 
 /// Directories that wait at most.
@@ -90,7 +90,7 @@ impl Remains {
     }
 
     async fn clear_executor(&self, disk: usize, dead: Dead) -> Option<Tally> {
-        let purpose = Purpose::Remove(Removed::NotServed { serves_rdd: self.config.serves_rdd });
+        let purpose = Purpose::Remove(Selection::NotServed { serves_rdd: self.config.serves_rdd });
         let walk = Walk::new(dead.dir.clone(), purpose)?;
         let (store, job) = (Arc::clone(&self.store), dead.clone());
         // A directory that another executor of the application has, too, is not the dead one's alone.

@@ -62,7 +62,7 @@ impl DiskUse {
 
 /// What was cleared of somebody.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Cleared {
+pub struct Clearance {
     /// Counter: files that were removed, and the bytes that they took.
     pub removed: DiskUse,
     /// Counter: directories that were removed.
@@ -86,7 +86,7 @@ pub struct OrphanFigures {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Figures {
     /// What was cleared, in the order of [`ClearedOf::ALL`].
-    pub cleared: [Cleared; 3],
+    pub cleared: [Clearance; 3],
     /// Gauge: directories that are to be cleared.
     pub waiting: u64,
     /// At the last look.
@@ -106,7 +106,7 @@ pub struct UsageFigures {
 
 /// Counters of what was cleared.
 #[derive(Debug, Default)]
-pub(super) struct Counters([Mutex<Cleared>; 3]);
+pub(super) struct Counters([Mutex<Clearance>; 3]);
 
 impl Counters {
     pub(super) fn cleared(&self, of: ClearedOf, tally: &Tally, is_dry_run: bool) {
@@ -122,7 +122,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn now(&self) -> [Cleared; 3] {
+    pub(super) fn now(&self) -> [Clearance; 3] {
         ClearedOf::ALL.map(|of| *lock(&self.0[of as usize]))
     }
 }

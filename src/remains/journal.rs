@@ -32,21 +32,21 @@ const LONGEST: u64 = 64 << 20;
 pub(super) struct Journal {
     path: PathBuf,
     lane: Lane,
-    kept: Mutex<Kept>,
+    kept: Mutex<Contents>,
 }
 
 /// A directory that an earlier server had not cleared.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Left {
+pub(super) struct LeftDirectory {
     pub(super) path: String,
     /// For how long nothing must have been written there.
     pub(super) quiet: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Kept {
+struct Contents {
     /// By the disk that they lie on; what was not taken up yet.
-    left: Vec<Vec<Left>>,
+    left: Vec<Vec<LeftDirectory>>,
     /// Seconds since 1970.
     since: Option<u64>,
     /// Of what was written last.
@@ -102,7 +102,7 @@ impl Journal {
     }
 
     /// What was left on a disk.
-    pub(super) fn left(&self, disk: usize) -> Vec<Left> {
+    pub(super) fn left(&self, disk: usize) -> Vec<LeftDirectory> {
         lock(&self.kept).left.get(disk).cloned().unwrap_or_default()
     }
 
@@ -126,16 +126,15 @@ impl Journal {
         let (version, leaving) = executors.all_leaving();
         // Orphans are found again.
         let of_applications = leaving.iter().filter(|leaver| leaver.left_by == LeftBy::Application);
-        let left =
-            of_applications.map(|leaver| Left { path: leaver.dir.shown().to_owned(), quiet: leaver.quiet });
+        let left = of_applications
+            .map(|leaver| LeftDirectory { path: leaver.dir.shown().to_owned(), quiet: leaver.quiet });
         let (since, not_taken_up) = {
             let kept = lock(&self.kept);
             // Before it was read, nothing is written over it.
             let Some(since) = kept.since else { return };
             (since, kept.left.concat())
         };
-        let directory =
-            |left: Left| json!({"path": left.path, "quiet_seconds": left.quiet.map(|quiet| quiet.as_secs())});
+        let directory = |left: LeftDirectory| json!({"path": left.path, "quiet_seconds": left.quiet.map(|quiet| quiet.as_secs())});
         let directories: Vec<Value> = left.chain(not_taken_up).map(directory).collect();
         let text = json!({"version": VERSION, "since": since, "directories": directories}).to_string();
         let path = self.path.clone();
@@ -165,16 +164,16 @@ fn write(on: &OnLane, path: &Path, text: &str) -> std::io::Result<()> {
     private_file::replace(on, file, path)
 }
 
-type Known = (u64, Vec<Left>);
+type Record = (u64, Vec<LeftDirectory>);
 
-fn parse(bytes: &[u8]) -> Option<Known> {
+fn parse(bytes: &[u8]) -> Option<Record> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
     if value["version"].as_u64() != Some(VERSION) {
         return None;
     }
     let directory = |value: &Value| {
         let quiet = value["quiet_seconds"].as_u64().map(Duration::from_secs);
-        Some(Left { path: value["path"].as_str()?.to_owned(), quiet })
+        Some(LeftDirectory { path: value["path"].as_str()?.to_owned(), quiet })
     };
     let directories = value["directories"].as_array()?.iter().filter_map(directory).collect();
     Some((value["since"].as_u64()?, directories))
@@ -216,7 +215,7 @@ mod tests {
             first.save_if_changed(store.executors()).await;
             let next = journal();
             next.load(store.roots()).await;
-            assert_eq!(next.left(0), [Left { path: dirs[0].to_owned(), quiet: None }]);
+            assert_eq!(next.left(0), [LeftDirectory { path: dirs[0].to_owned(), quiet: None }]);
             store.executors().cleared(&store.executors().leaving(0, None, 1)[0].dir);
             next.save(store.executors()).await;
             let third = journal();
@@ -232,7 +231,7 @@ mod tests {
     #[test]
     fn a_list_of_another_form_names_nothing() {
         let good = br#"{"version":1,"since":7,"directories":[{"path":"/a","quiet_seconds":null},{"path":"/b","quiet_seconds":9},{}]}"#;
-        let left = |path: &str, quiet| Left { path: path.to_owned(), quiet };
+        let left = |path: &str, quiet| LeftDirectory { path: path.to_owned(), quiet };
         let dirs = vec![left("/a", None), left("/b", Some(Duration::from_secs(9)))];
         assert_eq!(parse(good), Some((7, dirs)));
         for bad in [

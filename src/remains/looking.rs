@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::figures::{DiskUse, OrphanFigures, lock};
 use super::{Remains, ago, rounds};
-use crate::disk::remains::{OrphanLook, Purpose, Removed, Step, Walk};
+use crate::disk::remains::{OrphanLook, Purpose, Selection, Step, Walk};
 use crate::disk::{Leaver, LeftBy, LocalDir};
 
 /// Between two looks.
@@ -55,7 +55,7 @@ impl Remains {
         let (mut figures, mut names) = (OrphanFigures::default(), Vec::new());
         let clears = self.clears(LeftBy::Orphan);
         for dir in self.candidates(disk).await {
-            let Some(walk) = Walk::new(dir.clone(), Purpose::Count(Removed::All)) else { continue };
+            let Some(walk) = Walk::new(dir.clone(), Purpose::Count(Selection::All)) else { continue };
             let walk = walk.until_newer(ago(self.config.orphan_age));
             // One that cannot be looked at is nobody's who can be helped here.
             let Ok(Some(walk)) = self.walk_through(disk, walk, |_| true).await else { continue };

@@ -43,7 +43,7 @@ use tracing::warn;
 use self::executors::DeadExecutors;
 use self::figures::{Counters, DiskUse, Figures};
 pub(crate) use self::journal::NAME as JOURNAL;
-use self::journal::{Journal, Left};
+use self::journal::{Journal, LeftDirectory};
 use self::looking::Orphans;
 use self::usage::Usage;
 use crate::disk::{BlockStore, Leaver, LeftBy};
@@ -157,7 +157,7 @@ impl Remains {
         let Some(lane) = self.store.roots().lane(disk) else { return };
         let store = Arc::clone(&self.store);
         let work = move |on: &OnLane| {
-            for Left { path, quiet } in left {
+            for LeftDirectory { path, quiet } in left {
                 if let Ok(dir) = store.roots().accept(on, &path) {
                     store.executors().add_leaving(Leaver { dir, left_by: LeftBy::Application, quiet });
                 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::figures::{DiskUse, NAMED, UsageFigures, lock};
 use super::{Remains, rounds};
 use crate::disk::Executors;
-use crate::disk::remains::{Purpose, Removed, Walk};
+use crate::disk::remains::{Purpose, Selection, Walk};
 
 /// A look rests so many times as long as it works.
 const REST: u32 = 19;
@@ -57,7 +57,7 @@ impl Remains {
             for (app, dirs) in self.store.executors().dirs_on(disk) {
                 let sum = used.entry(app).or_default();
                 for dir in dirs {
-                    let Some(walk) = Walk::new(dir, Purpose::Count(Removed::All)) else { continue };
+                    let Some(walk) = Walk::new(dir, Purpose::Count(Selection::All)) else { continue };
                     let begun = Instant::now();
                     if let Ok(Some(walk)) = self.walk_through(disk, walk, |_| true).await {
                         *sum = sum.and(DiskUse { files: walk.tally().files, bytes: walk.tally().bytes });

@@ -10,7 +10,7 @@
 //! | module | knows |
 //! |---|---|
 //! | [`place`] | where the files of a partition lie, and what they are bound to |
-//! | [`store`] | making, finding and removing partitions; the bounded caches of descriptors |
+//! | [`sealed_store`] | making, finding and removing partitions; the bounded caches of descriptors |
 //! | [`writer`] | one partition while it is merged |
 //! | [`region`] | the plaintext of one chunk, as it is pulled |
 //! | [`error`] | what failed, with the file's name |
@@ -23,7 +23,7 @@
 pub mod error;
 pub mod place;
 pub mod region;
-pub mod store;
+pub mod sealed_store;
 #[cfg(test)]
 mod tests;
 pub mod writer;
@@ -31,5 +31,5 @@ pub mod writer;
 pub use error::StoredError;
 pub use place::MergedFiles;
 pub use region::{FillState, OpenBuffer, SealedRegion};
-pub use store::{SealedLimits, SealedPartition, SealedStore};
+pub use sealed_store::{SealedLimits, SealedPartition, SealedStore};
 pub use writer::{FinalizedFiles, Fsync, SealedWriter};

@@ -13,8 +13,8 @@ use sealed_shuffle_transport::random::random_bytes;
 
 use super::error::StoredError;
 use super::place::MergedFiles;
-use super::store::SealedStore;
-use crate::disk::Writing;
+use super::sealed_store::SealedStore;
+use crate::disk::WriteId;
 
 /// Writes the three files of a partition. One block at a time: [`append`](Self::append) its pieces, then
 /// [`commit`](Self::commit) or [`abort`](Self::abort).
@@ -37,9 +37,9 @@ pub struct SealedWriter {
 /// Which files these are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Writings {
-    pub(super) data: Writing,
-    pub(super) index: Writing,
-    pub(super) meta: Writing,
+    pub(super) data: WriteId,
+    pub(super) index: WriteId,
+    pub(super) meta: WriteId,
 }
 
 /// Whether the end of a partition waits for the disk.

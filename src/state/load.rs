@@ -16,20 +16,20 @@ use super::seal::{OVERHEAD, PART, StateKeys};
 use super::tally::{self, Tally};
 use super::writer::{MOST_BYTES, MOST_RECORDS};
 use crate::disk::Proof;
-use crate::merge::Remembered;
+use crate::merge::StoredAttempt;
 
 /// The records of the store when it was opened. `applications` judges them.
 #[derive(Default)]
 #[non_exhaustive]
-pub struct Recovered {
+pub struct Recovery {
     /// Registered executors, in no order.
     pub executors: Vec<RecoveredExecutor>,
     /// Secrets that were handed over.
     pub secrets: Vec<(AppId, AppSecret)>,
     /// Applications that merge, each with its newest attempt.
-    pub merges: Vec<Remembered>,
+    pub merges: Vec<StoredAttempt>,
     /// Attempts that are older than those: over, and their files may not be deleted.
-    pub(crate) stale: Vec<Remembered>,
+    pub(crate) stale: Vec<StoredAttempt>,
     pub(super) records: u64,
     pub(super) bytes: u64,
 }
@@ -52,9 +52,9 @@ pub struct RecoveredExecutor {
     pub shuffle_manager: String,
 }
 
-impl fmt::Debug for Recovered {
+impl fmt::Debug for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recovered")
+        f.debug_struct("Recovery")
             .field("executors", &self.executors.len())
             .field("secrets", &self.secrets.len())
             .field("merges", &self.merges.len())
@@ -68,13 +68,13 @@ pub(super) fn load(
     path: &Path,
     database: &Database,
     keys: &StateKeys,
-) -> Result<Recovered, StateError> {
+) -> Result<Recovery, StateError> {
     let view = database.begin_read().map_err(|error| StateError::damaged(path, error))?;
     read(path, &view, keys)
 }
 
 /// The same of a view.
-pub(super) fn read(path: &Path, view: &ReadTransaction, keys: &StateKeys) -> Result<Recovered, StateError> {
+pub(super) fn read(path: &Path, view: &ReadTransaction, keys: &StateKeys) -> Result<Recovery, StateError> {
     let damaged = |error: &dyn fmt::Display| StateError::damaged(path, error);
     let records = view.open_table(RECORDS).map_err(|error| damaged(&error))?;
     let mut loading = Loader::default();
@@ -159,7 +159,7 @@ impl Loader {
         })
     }
 
-    fn finish(mut self) -> Result<Recovered, &'static str> {
+    fn finish(mut self) -> Result<Recovery, &'static str> {
         if self.written != Some(self.counted) {
             return Err(UNEQUAL);
         }
@@ -173,15 +173,15 @@ impl Loader {
             let AttemptRecord { sub_dirs, dirs, key, .. } = record;
             let finalized = self.finalized.remove(&(app.clone(), attempt)).unwrap_or_default();
             let is_newest = newest.get(&app) == Some(&attempt);
-            let known = Remembered { app, attempt, dirs, sub_dirs, key, finalized };
+            let known = StoredAttempt { app, attempt, dirs, sub_dirs, key, finalized };
             if is_newest { &mut merges } else { &mut stale }.push(known);
         }
         // Of what was finalized by an attempt that is not there, nothing is known but that.
         stale.extend(self.finalized.into_iter().map(|((app, attempt), finalized)| {
             let dirs = Vec::new();
-            Remembered { app, attempt, dirs, sub_dirs: 0, key: None, finalized }
+            StoredAttempt { app, attempt, dirs, sub_dirs: 0, key: None, finalized }
         }));
-        Ok(Recovered {
+        Ok(Recovery {
             merges,
             stale,
             executors: self.executors,

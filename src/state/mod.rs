@@ -23,6 +23,7 @@
 //! | `change`, `queue`, `writer` | what is changed; group commit |
 //! | `backlog` | changes that could not be written, until they are |
 //! | `rewrap` | the node key after a rotation of the key that wraps it |
+//! | `sightings` | a file beside it: who used which channel |
 //! | `load` | reading everything; `applications` takes it up again |
 //! | [`error`](StateError) | why a store is not opened |
 //!
@@ -86,6 +87,7 @@ mod queue;
 mod record;
 mod rewrap;
 mod seal;
+mod sightings;
 mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -107,13 +109,14 @@ use self::change::Change;
 pub use self::error::StateError;
 pub use self::file::FILE_NAME;
 use self::header::Header;
-pub use self::load::{Recovered, RecoveredExecutor};
+pub use self::load::{RecoveredExecutor, Recovery};
 pub use self::queue::StateCounters;
 use self::queue::{Keep, Queue};
 use self::record::ExecutorRecord;
 pub use self::rewrap::KeyNeed;
-use self::rewrap::Unlocked;
+use self::rewrap::UnlockedStore;
 use self::seal::StateKeys;
+pub(crate) use self::sightings::Sighting;
 use crate::disk::Proof;
 use crate::keys::envelope::KeyProvider;
 use crate::receipt::WriteReceipt;
@@ -157,7 +160,7 @@ impl State {
         dir: &Path,
         provider: &dyn KeyProvider,
         context: &Context,
-    ) -> Result<(Arc<Self>, Recovered), StateError> {
+    ) -> Result<(Arc<Self>, Recovery), StateError> {
         let (path, lane) = (dir.join(FILE_NAME), Lane::new(1));
         if let Some(found) = Self::unlock(&lane, &path, provider, context).await? {
             let found = Self::up_to_date(&lane, &path, provider, context, found).await?;
@@ -173,7 +176,7 @@ impl State {
             info!(file = %path.display(), "made the recovery store");
             let opened = file::open(on, &path)?;
             let (database, header) = opened.ok_or_else(|| StateError::vanished(&path))?;
-            Self::begin(on, path, lane, Unlocked { database, header, key: node.key })
+            Self::begin(on, path, lane, UnlockedStore { database, header, key: node.key })
         })
         .await
     }
@@ -182,9 +185,9 @@ impl State {
         on: &OnLane,
         path: PathBuf,
         lane: Lane,
-        found: Unlocked,
-    ) -> Result<(Arc<Self>, Recovered), StateError> {
-        let Unlocked { database, header, key } = found;
+        found: UnlockedStore,
+    ) -> Result<(Arc<Self>, Recovery), StateError> {
+        let UnlockedStore { database, header, key } = found;
         let keys = Arc::new(StateKeys::derive(&key, &header.salt));
         if !header.fits(&keys) {
             return Err(StateError::wrong_key(&path));

@@ -33,7 +33,7 @@ const OVERDUE: Duration = Duration::from_secs(4);
 /// The queue, and its counters.
 #[derive(Debug)]
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueueState>,
     changed: Condvar,
     /// Somebody has given up, and it was said.
     late: AtomicBool,
@@ -44,7 +44,7 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueueState {
     lots: VecDeque<Lot>,
     bytes: usize,
     /// Older than all lots.
@@ -56,7 +56,7 @@ struct Waiting {
     closed: bool,
 }
 
-impl Waiting {
+impl QueueState {
     fn is_full(&self) -> bool {
         self.lots.len() >= PLACES || self.bytes >= WAITING_BYTES
     }
@@ -160,7 +160,7 @@ impl Queue {
     }
 
     /// Answers lots as not written, and keeps what is to be kept of them.
-    fn set_aside(&self, waiting: &mut Waiting, lots: Vec<Lot>) {
+    fn set_aside(&self, waiting: &mut QueueState, lots: Vec<Lot>) {
         for Lot { changes, keep, done } in lots {
             match keep {
                 Keep::UntilWritten => self.lose(waiting.backlog.add(changes)),
@@ -309,7 +309,7 @@ impl Queue {
         self.lost.fetch_add(changes, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -187,7 +187,7 @@ impl FinalizedRecord {
     }
 }
 
-fn put(out: &mut Text, text: &str) {
+pub(super) fn put(out: &mut Text, text: &str) {
     put_bytes(out, text.as_bytes());
 }
 
@@ -205,20 +205,24 @@ fn put_all<'a>(out: &mut Text, texts: impl ExactSizeIterator<Item = &'a str>) {
 }
 
 /// The fields of a record that are still to be read.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        Self(text)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*array)
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }
 
-    fn i32(&mut self) -> Option<i32> {
+    pub(super) fn i32(&mut self) -> Option<i32> {
         self.array().map(i32::from_be_bytes)
     }
 
@@ -233,7 +237,7 @@ impl<'a> Fields<'a> {
         Some(bytes)
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    pub(super) fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
@@ -246,7 +250,7 @@ impl<'a> Fields<'a> {
         (0..count).map(|_| self.text().map(str::to_owned)).collect()
     }
 
-    fn end(&self) -> bool {
+    pub(super) fn end(&self) -> bool {
         self.0.is_empty()
     }
 }

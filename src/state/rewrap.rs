@@ -23,12 +23,13 @@ use super::header::Header;
 use super::load;
 use super::queue::Keep;
 use super::seal::StateKeys;
+use super::sightings::SightingsUnderNewKeys;
 use super::tally::{self, Tally};
 use super::{NodeKey, State, on_disk};
 use crate::keys::envelope::KeyProvider;
 
 /// A store whose key was had; its records are not read yet.
-pub(super) struct Unlocked {
+pub(super) struct UnlockedStore {
     pub(super) database: Database,
     pub(super) header: Header,
     pub(super) key: DataKey,
@@ -60,13 +61,13 @@ impl State {
         path: &Path,
         provider: &dyn KeyProvider,
         context: &Context,
-    ) -> Result<Option<Unlocked>, StateError> {
+    ) -> Result<Option<UnlockedStore>, StateError> {
         let asked = path.to_owned();
         let opened = on_disk(lane, path, move |on| file::open(on, &asked)).await?;
         let Some((database, header)) = opened else { return Ok(None) };
         let unwrapped = provider.unwrap(&header.key, context).await;
         let key = unwrapped.map_err(|error| StateError::key(path, error))?;
-        Ok(Some(Unlocked { database, header, key }))
+        Ok(Some(UnlockedStore { database, header, key }))
     }
 
     /// Seals a store anew that is under another key than the provider wraps with. Where that fails it stays as it is.
@@ -75,8 +76,8 @@ impl State {
         path: &Path,
         provider: &dyn KeyProvider,
         context: &Context,
-        found: Unlocked,
-    ) -> Result<Unlocked, StateError> {
+        found: UnlockedStore,
+    ) -> Result<UnlockedStore, StateError> {
         let wraps = provider.wraps_with().await.ok().flatten();
         if wraps.is_none_or(|wraps| wraps == found.header.key.key_id) {
             return Ok(found);
@@ -113,7 +114,8 @@ impl State {
         context: &Context,
     ) -> Result<Vec<KeyNeed>, StateError> {
         let (path, lane) = (dir.join(FILE_NAME), Lane::new(1));
-        let Some(Unlocked { database, header, key }) = Self::unlock(&lane, &path, provider, context).await?
+        let Some(UnlockedStore { database, header, key }) =
+            Self::unlock(&lane, &path, provider, context).await?
         else {
             return Ok(Vec::new());
         };
@@ -164,7 +166,7 @@ async fn seal_anew(
     path: &Path,
     provider: &dyn KeyProvider,
     context: &Context,
-    found: &Unlocked,
+    found: &UnlockedStore,
 ) -> Result<(), StateError> {
     let generated = provider.generate(context).await;
     let (key, wrapped) = generated.map_err(|error| StateError::key(path, error))?;
@@ -194,7 +196,12 @@ async fn seal_anew(
             records.push((name, value));
         }
         let header = Header::new(&keys, salt, node.wrapped.clone());
+        let sightings = SightingsUnderNewKeys::of(on, &asked, &old, &keys);
+        let sightings = sightings.map_err(|error| StateError::io(&asked, "sealed anew", &error))?;
         file::replace(on, &asked, &node, &header, &keys, &tally, &records)?;
+        if let Some(Err(error)) = sightings.map(|sightings| sightings.put(on)) {
+            warn!(%error, "the file of who used which channel stays under the old key: it is forgotten");
+        }
         info!(from, to = node.wrapped.key_id, records = records.len(), "the recovery store is sealed anew");
         Ok(())
     })

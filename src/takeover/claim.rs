@@ -7,12 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::net::sockopt::{socket_acceptconn, socket_peercred};
+use rustix::net::sockopt::socket_acceptconn;
 use sealed_shuffle_transport::lane::OnLane;
 use thiserror::Error;
 
 use super::line::{self, Incoming};
 use super::{CHECKING, GREETING, OPENING, fits, identity};
+use crate::local_socket::user_at;
 
 /// Why a server's place cannot be taken. It goes on as before.
 #[derive(Debug, Error)]
@@ -58,7 +59,7 @@ impl Claim {
             }
             Err(error) => return Err(failed(error)),
         };
-        let user = socket_peercred(&stream).map_err(|errno| failed(errno.into()))?.uid.as_raw();
+        let user = user_at(&stream).map_err(failed)?;
         if user != 0 && user != rustix::process::geteuid().as_raw() {
             return Err(ClaimError::Foreign { path: path.to_owned(), user });
         }

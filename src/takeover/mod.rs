@@ -29,7 +29,7 @@ mod claim;
 mod line;
 mod offer;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -105,7 +105,34 @@ fn identity(_: &OnLane, file: &Path) -> std::io::Result<String> {
     Ok(format!("{:x}:{:x}", found.st_dev, found.st_ino))
 }
 
-/// Whether an address that is listened on is the wanted one. Port 0 wants any.
+/// Whether an address that is listened on is the wanted one. Port 0 wants any. All addresses of IPv4 do for all of both
+/// families: a server that listened on no others is succeeded without a gap, and its port stays as it is until the next
+/// start.
 fn fits(listening: SocketAddr, wanted: SocketAddr) -> bool {
-    listening.ip() == wanted.ip() && (wanted.port() == 0 || listening.port() == wanted.port())
+    let is_ip = listening.ip() == wanted.ip()
+        || (listening.ip() == Ipv4Addr::UNSPECIFIED && wanted.ip() == Ipv6Addr::UNSPECIFIED);
+    is_ip && (wanted.port() == 0 || listening.port() == wanted.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_taken_over_where_it_is_the_wanted_one() {
+        for (listening, wanted, is_it) in [
+            ("0.0.0.0:7337", "0.0.0.0:7337", true),
+            ("0.0.0.0:7337", "[::]:7337", true),
+            ("[::]:7337", "[::]:0", true),
+            ("[::]:7337", "0.0.0.0:7337", false),
+            ("0.0.0.0:7337", "[::]:7338", false),
+            ("127.0.0.1:7337", "[::]:7337", false),
+        ] {
+            assert_eq!(
+                fits(listening.parse().unwrap(), wanted.parse().unwrap()),
+                is_it,
+                "{listening} {wanted}"
+            );
+        }
+    }
 }

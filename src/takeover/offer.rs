@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::line::{self, Incoming};
 use super::{CHECKING, GREETING, OPENING, PATIENCE, Ports, identity};
 use crate::local_socket::{LocalSocket, peer_user};
-use crate::server::{PauseRefused, Server};
+use crate::server::{PauseRefusal, Server};
 
 /// Offers `ports` and the records of `server` at `socket`, until it stops or a successor has them. One successor at a
 /// time; another one waits.
@@ -59,13 +59,13 @@ impl Successor {
             return self.refuse(&format!("the first line is not `{GREETING}`")).await;
         }
         let Some(records) = server.records().map(Path::to_owned) else {
-            return self.refuse(&PauseRefused::NoRecords.to_string()).await;
+            return self.refuse(&PauseRefusal::NoRecords.to_string()).await;
         };
         let records =
             Lane::new(1).run(move |on| identity(on, &records)).await.map_err(io::Error::other)??;
         let admin = if ports.admin.is_some() { " admin" } else { "" };
         let Some(service) = ports.service.upgrade() else {
-            return self.refuse(&PauseRefused::NotServing.to_string()).await;
+            return self.refuse(&PauseRefusal::NotServing.to_string()).await;
         };
         let descriptors: Vec<_> =
             [Some(service.as_fd()), ports.admin.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();

@@ -30,7 +30,7 @@ impl Scene {
         self.now += time;
     }
 
-    fn connect_as(&mut self, app: &str, address: [u8; 4]) -> Result<Dialogue, Refused> {
+    fn connect_as(&mut self, app: &str, address: [u8; 4]) -> Result<Dialogue, Denial> {
         let peer = Peer { app: AppId::new(app), address: address.into() };
         let on = self.known.listen(peer, self.now)?;
         Ok(Dialogue { on, stream: StreamId(0) })

@@ -7,7 +7,7 @@ use sealed_shuffle_transport::lane::OnLane;
 
 use super::super::{End, EndReason};
 use super::fixture::{Home, IDLE};
-use crate::disk::{Proof, Registered};
+use crate::disk::{Proof, RegistrationEffect};
 
 /// Every table but the one of exemptions.
 const ALL: [&str; 5] = ["secrets", "executors", "merges", "usage", "broken_gcm"];
@@ -96,7 +96,7 @@ fn a_newer_attempt_ends_the_one_before_it_and_not_the_application() {
     let home = Home::new();
     let (connection, _other) = (home.run(&over(), true), home.run(&control(), true));
     let registration = home.register(&over(), 2, Proof::Proven);
-    assert_eq!(registration.registered, Registered::Further);
+    assert_eq!(registration.registered, RegistrationEffect::Further);
     registration.merging.unwrap();
     home.merger.clean_up(&OnLane::here());
     assert_eq!(home.merged_files(&over(), 1), 0, "what the older attempt merged is gone");
@@ -108,7 +108,7 @@ fn a_newer_attempt_ends_the_one_before_it_and_not_the_application() {
     }
     assert_eq!(home.caches(), (2, 2, 2), "its key stays");
     let records = home.records_of(&over());
-    let attempts: Vec<_> = records.iter().filter(|record| record.starts_with("Remembered")).collect();
+    let attempts: Vec<_> = records.iter().filter(|record| record.starts_with("StoredAttempt")).collect();
     assert!(records.len() == 3 && attempts.len() == 1, "{records:?}");
     assert!(attempts[0].contains("attempt: 2"), "{attempts:?}");
 }
@@ -193,10 +193,10 @@ fn proof_takes_away_what_was_registered_without_it() {
     home.register(&over(), 1, Proof::Unproven).merging.unwrap();
     home.push(&over(), 1);
     let registration = home.register(&over(), 1, Proof::Proven);
-    assert_eq!(registration.registered, Registered::Overruling);
+    assert_eq!(registration.registered, RegistrationEffect::Overruling);
     home.merger.clean_up(&OnLane::here());
     assert_eq!(home.merged_files(&over(), 1), 0, "what was merged without proof is gone");
-    assert_eq!(home.tables_with(&over()), ["executors", "merges"]);
+    assert_eq!(home.tables_with(&over()), ["executors", "merges", "usage"]);
     home.push(&over(), 1);
     assert_eq!(home.tables_with(&control()), ALL);
     drop(other);

@@ -196,8 +196,18 @@ impl Home {
 
     /// The tables that know an application; all of them are looked at.
     pub(super) fn tables_with(&self, app: &AppId) -> Vec<&'static str> {
-        let Applications { turns, secrets, store, merger, state, usage, broken_gcm, metrics: _ } =
-            &self.applications;
+        let Applications {
+            turns,
+            secrets,
+            store,
+            merger,
+            state,
+            usage,
+            sightings_fail: _,
+            broken_gcm,
+            metrics: _,
+            audit: _,
+        } = &self.applications;
         let tables = [
             ("turns", turns.try_take(app).is_none()),
             ("secrets", secrets.is_handed_over(app)),

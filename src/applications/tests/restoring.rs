@@ -12,7 +12,7 @@ use crate::disk::{BlockStore, Proof};
 use crate::keys::{Secrets, Source};
 use crate::merge::{Journal as _, MemoryStore, MergeSettings, Merger};
 use crate::state::tests::fixture::{Fixture, MANAGER, app, executor, register};
-use crate::state::{Recovered, State};
+use crate::state::{Recovery, State};
 use crate::telemetry::Metrics;
 
 fn no_secrets() -> Secrets {
@@ -22,7 +22,7 @@ fn no_secrets() -> Secrets {
 /// Takes up what was recovered.
 fn restore(
     state: &Arc<State>,
-    recovered: Recovered,
+    recovered: Recovery,
     (store, merger, secrets): (&Arc<BlockStore>, Option<&Arc<Merger>>, Secrets),
 ) -> Restoration {
     let (limits, metrics) = (ApplicationLimits::default(), Arc::new(Metrics::new()));

@@ -1,9 +1,12 @@
 //! Which application speaks to this server over which channel, and what a higher minimum would do to it.
 //!
 //! ```text
-//! session ──connected──► Speaker (atomics of one row) ──drop──► disconnected
+//! session ──connected──► Speaker (atomics of one row) ──granted──► in use ──drop──► disconnected
 //!         ──refused────►                      table ──snapshot──► admin port, metrics
 //! ```
+//!
+//! A connection uses its channel when a request of it is granted. One that asks for nothing, as `probe`'s do, leaves
+//! nothing behind.
 //!
 //! Bounded in every direction that a peer can press on: rows, channels of a row, addresses of a row. The row that was
 //! seen longest ago goes first, those with open connections last; a name that nobody has proven never pushes out one
@@ -13,10 +16,12 @@
 mod evidence;
 mod report;
 mod row;
+mod standing;
 mod user;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -25,8 +30,10 @@ use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_protocol::ids::AppId;
 
 use self::row::{Row, Use};
+use crate::state::Sighting;
 
 pub(crate) use self::evidence::Evidence;
+pub(crate) use self::report::{UsageReport, timestamp};
 pub(super) use self::user::owner;
 
 /// What bounds the table of applications that speak to a server.
@@ -70,7 +77,13 @@ impl UsageTable {
         row.peer(peer);
         let through = row.through(channel);
         through.opened();
-        Speaker { row, through, rows: Arc::clone(&self.rows) }
+        Speaker {
+            row,
+            is_proven: proven,
+            through,
+            rows: Arc::clone(&self.rows),
+            is_granted: AtomicBool::new(false),
+        }
     }
 
     /// A connection that named `app` was refused, over `channel` as far as that was known.
@@ -81,18 +94,63 @@ impl UsageTable {
         row.refuse(channel, peer, reason, now);
     }
 
+    /// An executor of `app` is registered, before a restart perhaps, whether or not it has been heard since.
+    pub(super) fn registered(&self, app: &AppId, proven: bool) {
+        let row = self.row(app, proven, SystemTime::now(), Row::goes_on);
+        row.inspect(|row| row.registered());
+    }
+
+    /// No executor of `app` is registered any more; the application has not ended.
+    pub(super) fn registered_no_more(&self, app: &AppId) {
+        let mut rows = lock(&self.rows);
+        if let Some(row) = rows.get(app)
+            && row.registered_no_more()
+        {
+            rows.remove(app);
+        }
+    }
+
+    /// What was used, for the recovery store.
+    pub(super) fn sightings(&self) -> Vec<Sighting> {
+        let rows: Vec<_> = lock(&self.rows).values().cloned().collect();
+        let of_row = |row: &Arc<Row>| {
+            let uses = row.details().uses.clone();
+            let (app, proven) = (row.app().clone(), row.is_proven());
+            uses.into_iter().filter_map(move |one| {
+                let now = SystemTime::now();
+                let at = if one.is_at_work() { Some(now) } else { one.last_used() };
+                Some(Sighting { app: app.clone(), proven, channel: one.channel, at: at? })
+            })
+        };
+        rows.iter().flat_map(of_row).collect()
+    }
+
+    /// What was used before a restart, latest last. What was seen since stays as it is.
+    pub(super) fn recall(&self, mut sightings: Vec<Sighting>) {
+        sightings.sort_by_key(|one| one.at);
+        for Sighting { app, proven, channel, at } in sightings {
+            if let Some(row) = self.row(&app, proven, at, |_| {}) {
+                row.through(channel).used(at);
+            }
+        }
+    }
+
     /// Whose directories its executors registered.
     pub(super) fn owned_by(&self, app: &AppId, user: String) {
         let row = lock(&self.rows).get(app).cloned();
         row.inspect(|row| row.owned_by(user));
     }
 
-    /// `app` has ended: its row goes, at once or with its last connection.
-    pub(super) fn end(&self, app: &AppId) {
+    /// `app` has ended: its row goes, at once or with its last connection. Answers whether it was one that
+    /// had not ended yet.
+    pub(super) fn end(&self, app: &AppId) -> bool {
         let mut rows = lock(&self.rows);
-        if rows.get(app).is_some_and(|row| row.ends()) {
+        let Some(row) = rows.get(app) else { return false };
+        let was_listed = !row.has_ended();
+        if row.ends() {
             rows.remove(app);
         }
+        was_listed
     }
 
     /// Whether there is a row of `app`.
@@ -153,14 +211,33 @@ fn make_room(rows: &mut HashMap<AppId, Arc<Row>>, for_proven: bool, most: usize)
 #[derive(Debug)]
 pub(crate) struct Speaker {
     row: Arc<Row>,
+    /// Whether this connection has proven its application.
+    is_proven: bool,
     through: Arc<Use>,
     rows: Arc<Rows>,
+    /// It was granted a request.
+    is_granted: AtomicBool,
 }
 
 impl Speaker {
     /// The application.
     pub(crate) fn app(&self) -> &AppId {
         self.row.app()
+    }
+
+    /// Whether this connection has proven its application.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.is_proven
+    }
+
+    /// A request of it was granted; answers whether it was the first. Costs one load from the second on.
+    pub(crate) fn granted(&self) -> bool {
+        let is_first =
+            !self.is_granted.load(Ordering::Relaxed) && !self.is_granted.swap(true, Ordering::Relaxed);
+        if is_first {
+            self.through.begins(SystemTime::now());
+        }
+        is_first
     }
 
     /// Bytes of blocks were handed out.
@@ -181,15 +258,21 @@ impl Speaker {
 
 impl Drop for Speaker {
     fn drop(&mut self) {
-        self.row.seen(SystemTime::now());
+        let (now, is_granted) = (SystemTime::now(), self.is_granted.load(Ordering::Relaxed));
+        self.row.seen(now);
+        if is_granted {
+            self.through.ends(now);
+        }
         self.through.closed();
-        if !self.row.has_ended() {
+        if is_granted && !self.row.has_ended() {
             return;
         }
         let mut rows = lock(&self.rows);
+        self.row.drop_unused();
         // It may have come back, or another row may have taken its place.
         let is_listed = rows.get(self.row.app()).is_some_and(|row| Arc::ptr_eq(row, &self.row));
-        if is_listed && self.row.has_ended() && !self.row.is_open() {
+        let is_over = self.row.has_ended() && !self.row.is_open();
+        if is_listed && (is_over || self.row.is_blank()) {
             rows.remove(self.row.app());
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Row {
     last_seen: AtomicU64,
     /// The application has ended, and has not come back since.
     ended: AtomicBool,
+    /// It has registered an executor, before a restart perhaps.
+    registered: AtomicBool,
     details: Mutex<Details>,
 }
 
@@ -60,6 +62,10 @@ pub(super) struct LastRefusal {
 pub(super) struct Use {
     pub(super) channel: Channel,
     pub(super) open: AtomicU32,
+    /// Those of the open ones that were granted a request.
+    at_work: AtomicU32,
+    /// Milliseconds since 1970 at which a request was granted, or such a connection ended; 0 before the first.
+    last_used: AtomicU64,
     pub(super) total: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) evidence: AtomicU8,
@@ -75,6 +81,7 @@ impl Row {
             first_seen: now,
             last_seen: AtomicU64::new(millis(now)),
             ended: AtomicBool::new(false),
+            registered: AtomicBool::new(false),
             details: Mutex::default(),
         }
     }
@@ -94,7 +101,30 @@ impl Row {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.details().uses.iter().any(|one| one.open.load(Ordering::SeqCst) > 0)
+        self.details().is_open()
+    }
+
+    pub(super) fn registered(&self) {
+        self.registered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is blank now.
+    pub(super) fn registered_no_more(&self) -> bool {
+        self.registered.store(false, Ordering::Relaxed);
+        self.is_blank()
+    }
+
+    /// Whether it says nothing that anybody wants to know: who was here asked for nothing, and was not refused.
+    pub(super) fn is_blank(&self) -> bool {
+        let details = self.details();
+        !self.registered.load(Ordering::Relaxed)
+            && details.refused == 0
+            && details.uses.iter().all(|one| one.open.load(Ordering::SeqCst) == 0 && !one.is_used())
+    }
+
+    /// Takes out the channels that were opened and never used, such as those that `probe` tries.
+    pub(super) fn drop_unused(&self) {
+        self.details().uses.retain(|one| one.open.load(Ordering::SeqCst) > 0 || one.is_used());
     }
 
     /// The application has ended; whether the row can go at once. Who closes its last connection asks
@@ -159,6 +189,11 @@ impl Row {
 }
 
 impl Details {
+    /// Whether there is a connection.
+    pub(super) fn is_open(&self) -> bool {
+        self.uses.iter().any(|one| one.open.load(Ordering::SeqCst) > 0)
+    }
+
     fn peer(&mut self, peer: IpAddr) {
         if self.peers.contains(&peer) {
             return;
@@ -175,6 +210,8 @@ impl Use {
         Self {
             channel,
             open: AtomicU32::new(0),
+            at_work: AtomicU32::new(0),
+            last_used: AtomicU64::new(0),
             total: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             evidence: AtomicU8::new(0),
@@ -189,6 +226,37 @@ impl Use {
 
     pub(super) fn closed(&self) {
         self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// An open connection was granted its first request.
+    pub(super) fn begins(&self, now: SystemTime) {
+        self.at_work.fetch_add(1, Ordering::SeqCst);
+        self.used(now);
+    }
+
+    /// Such a connection has ended.
+    pub(super) fn ends(&self, now: SystemTime) {
+        self.used(now);
+        self.at_work.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether an open connection of it was granted something.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.at_work.load(Ordering::SeqCst) > 0
+    }
+
+    pub(super) fn used(&self, now: SystemTime) {
+        self.last_used.fetch_max(millis(now).max(1), Ordering::SeqCst);
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.last_used.load(Ordering::SeqCst) > 0
+    }
+
+    /// `None` before its first use.
+    pub(super) fn last_used(&self) -> Option<SystemTime> {
+        let millis = self.last_used.load(Ordering::SeqCst);
+        (millis > 0).then(|| UNIX_EPOCH + Duration::from_millis(millis))
     }
 
     pub(super) fn served(&self, bytes: u64) {

@@ -25,7 +25,14 @@ fn table(rows: usize) -> UsageTable {
 }
 
 fn rows(table: &UsageTable) -> Vec<Value> {
-    table.snapshot(&Policy::at_least(SecurityLevel::AesCtr), |_| 3)
+    table.snapshot(&Policy::at_least(SecurityLevel::AesCtr), None, |_| 3).rows
+}
+
+/// A connection that was granted a request.
+fn used(table: &UsageTable, app: &AppId, proven: bool, channel: Channel) -> Speaker {
+    let speaker = table.connected(app, proven, channel, HERE);
+    assert!(speaker.granted() && !speaker.granted());
+    speaker
 }
 
 fn names(table: &UsageTable) -> Vec<String> {
@@ -39,10 +46,10 @@ fn names(table: &UsageTable) -> Vec<String> {
 fn a_row_tells_how_an_application_speaks_and_what_to_change() {
     let table = table(10);
     let app = AppId::new("app-1");
-    let seen = table.connected(&app, true, ctr(), HERE);
+    let seen = used(&table, &app, true, ctr());
     seen.evidence(Evidence::DiagnoseCorruption);
     seen.served(100);
-    drop(table.connected(&app, true, gcm(), HERE));
+    drop(used(&table, &app, true, gcm()));
     let [row] = &rows(&table)[..] else { panic!("one row") };
     assert_eq!(row["executors"], 3);
     assert_eq!((&row["connections_open"], &row["connections_total"]), (&1.into(), &2.into()));
@@ -59,11 +66,11 @@ fn a_row_tells_how_an_application_speaks_and_what_to_change() {
 #[test]
 fn unproven_names_push_out_no_proven_one() {
     let table = table(2);
-    drop(table.connected(&AppId::new("proven-1"), true, gcm(), HERE));
-    drop(table.connected(&AppId::new("proven-2"), true, gcm(), HERE));
+    drop(used(&table, &AppId::new("proven-1"), true, gcm()));
+    drop(used(&table, &AppId::new("proven-2"), true, gcm()));
     for n in 0..100 {
         table.refused(&AppId::new(format!("made-up-{n}")), None, HERE, "no");
-        drop(table.connected(&AppId::new(format!("claimed-{n}")), false, Channel::PLAINTEXT, HERE));
+        drop(used(&table, &AppId::new(format!("claimed-{n}")), false, Channel::PLAINTEXT));
     }
     assert_eq!(names(&table), ["proven-1", "proven-2"]);
 }
@@ -71,9 +78,9 @@ fn unproven_names_push_out_no_proven_one() {
 #[test]
 fn a_proven_name_takes_the_place_of_an_unproven_one_first() {
     let table = table(2);
-    drop(table.connected(&AppId::new("proven-1"), true, gcm(), HERE));
+    drop(used(&table, &AppId::new("proven-1"), true, gcm()));
     table.refused(&AppId::new("made-up"), None, HERE, "no");
-    drop(table.connected(&AppId::new("proven-2"), true, gcm(), HERE));
+    drop(used(&table, &AppId::new("proven-2"), true, gcm()));
     assert_eq!(names(&table), ["proven-1", "proven-2"]);
 }
 
@@ -81,8 +88,8 @@ fn a_proven_name_takes_the_place_of_an_unproven_one_first() {
 fn the_row_without_connections_goes_before_the_one_with() {
     let table = table(2);
     let open = table.connected(&AppId::new("open"), true, gcm(), HERE);
-    drop(table.connected(&AppId::new("closed"), true, gcm(), HERE));
-    drop(table.connected(&AppId::new("new"), true, gcm(), HERE));
+    drop(used(&table, &AppId::new("closed"), true, gcm()));
+    drop(used(&table, &AppId::new("new"), true, gcm()));
     assert_eq!(names(&table), ["new", "open"]);
     drop(open);
 }
@@ -103,7 +110,8 @@ fn a_refusal_is_counted_with_its_last_reason() {
 fn addresses_are_bounded() {
     let table = table(10);
     for n in 0..1000_u32 {
-        drop(table.connected(&AppId::new("app-1"), true, gcm(), Ipv4Addr::from_bits(n).into()));
+        let speaker = table.connected(&AppId::new("app-1"), true, gcm(), Ipv4Addr::from_bits(n).into());
+        assert!(speaker.granted());
     }
     let row = &rows(&table)[0];
     assert_eq!(row["peers"].as_array().map(Vec::len), Some(64));
@@ -114,7 +122,7 @@ fn addresses_are_bounded() {
 fn rows_stay_until_they_are_idle_for_long_or_ended() {
     let table = table(10);
     let open = table.connected(&AppId::new("open"), true, gcm(), HERE);
-    drop(table.connected(&AppId::new("idle"), true, gcm(), HERE));
+    drop(used(&table, &AppId::new("idle"), true, gcm()));
     table.sweep(SystemTime::now());
     assert_eq!(names(&table), ["idle", "open"]);
     table.sweep(SystemTime::now() + Duration::from_secs(3600));
@@ -129,14 +137,14 @@ fn rows_stay_until_they_are_idle_for_long_or_ended() {
 fn the_row_of_an_application_that_came_back_stays() {
     let table = table(10);
     let app = AppId::new("app-1");
-    let before = table.connected(&app, true, gcm(), HERE);
+    let before = used(&table, &app, true, gcm());
     table.end(&app);
-    let after = table.connected(&app, true, gcm(), HERE);
+    let after = used(&table, &app, true, gcm());
     drop((before, after));
     assert_eq!(names(&table), ["app-1"]);
     table.end(&app);
     assert!(names(&table).is_empty());
-    let before = table.connected(&app, true, gcm(), HERE);
+    let before = used(&table, &app, true, gcm());
     table.end(&app);
     table.refused(&app, None, HERE, "no");
     drop(before);
@@ -154,12 +162,69 @@ fn what_is_below_a_target_is_reported_once_for_each_target() {
 }
 
 #[test]
-fn counts_tell_applications_by_channel() {
+fn counts_tell_applications_that_run_by_the_channel_that_they_use_now() {
+    let table = table(10);
+    let (moved, mixed, past) = (AppId::new("moved"), AppId::new("mixed"), AppId::new("past"));
+    drop(used(&table, &moved, true, ctr()));
+    std::thread::sleep(Duration::from_millis(2));
+    drop(used(&table, &moved, true, gcm()));
+    let both = (used(&table, &mixed, true, ctr()), used(&table, &mixed, true, gcm()));
+    drop(used(&table, &past, true, ctr()));
+    table.registered(&AppId::new("unheard"), true);
+    let policy = Policy::at_least(SecurityLevel::AesCtr);
+    let executors = |app: &AppId| usize::from(*app != past);
+    let counts = table.counts(&policy, executors);
+    assert_eq!(counts, ApplicationCounts { by_level: [0, 0, 0, 1, 2, 0], below_target: 1, unheard: 1 });
+    let report = table.snapshot(&policy, None, executors);
+    assert_eq!(
+        report.counts(),
+        serde_json::json!({
+            "running": {"applications": 2, "below_target": 1, "unheard": 1},
+            "all": {"applications": 3, "below_target": 2, "unheard": 1},
+        })
+    );
+    // What was used since then counts as well.
+    let since = SystemTime::now().checked_sub(Duration::from_secs(60));
+    let report = table.snapshot(&policy, since, executors);
+    assert_eq!(report.counts()["running"]["below_target"], 2);
+    drop(both);
+    assert_eq!(table.counts(&policy, |_| 0), ApplicationCounts::default(), "none runs");
+}
+
+#[test]
+fn who_asks_for_nothing_leaves_nothing() {
     let table = table(10);
     let app = AppId::new("app-1");
+    let probe = table.connected(&app, true, ctr(), HERE);
+    let counts = |table: &UsageTable| table.counts(&Policy::at_least(SecurityLevel::AesCtr), |_| 0);
+    assert_eq!(counts(&table), ApplicationCounts::default(), "it was granted nothing yet");
+    drop(probe);
+    assert!(names(&table).is_empty());
+    // Of an application that is known, nothing is added.
+    drop(used(&table, &app, true, gcm()));
     drop(table.connected(&app, true, ctr(), HERE));
-    drop(table.connected(&app, true, gcm(), HERE));
-    drop(table.connected(&AppId::new("app-2"), true, gcm(), HERE));
-    let counts = table.counts(&Policy::at_least(SecurityLevel::AesCtr));
-    assert_eq!(counts, ApplicationCounts { by_level: [0, 0, 0, 1, 2, 0], below_target: 1 });
+    let [row] = &rows(&table)[..] else { panic!("one row") };
+    assert_eq!(row["channels"].as_array().map(Vec::len), Some(1));
+    assert_eq!(row["channels"][0]["channel"], "aes-gcm");
+    // One that was refused stays, and so does one whose executors are registered.
+    table.refused(&AppId::new("refused"), None, HERE, "no");
+    table.registered(&AppId::new("registered"), true);
+    for app in ["refused", "registered"] {
+        drop(table.connected(&AppId::new(app), true, ctr(), HERE));
+    }
+    assert_eq!(names(&table), ["app-1", "refused", "registered"]);
+}
+
+#[test]
+fn what_is_not_served_any_more_is_refused_and_not_only_would_be() {
+    let table = table(10);
+    drop(used(&table, &AppId::new("app-1"), true, ctr()));
+    let advice = |policy: Policy| {
+        let rows = table.snapshot(&policy, None, |_| 1).rows;
+        rows[0]["advice"].as_str().unwrap_or_default().to_owned()
+    };
+    let before = advice(Policy::at_least(SecurityLevel::AesCtr));
+    assert!(before.starts_with("would be refused at aes-gcm; set "), "{before}");
+    let after = advice(Policy::at_least(SecurityLevel::AesGcm));
+    assert!(after.starts_with("is refused: below the minimum aes-gcm; set "), "{after}");
 }

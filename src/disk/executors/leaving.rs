@@ -22,7 +22,7 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use super::super::claims::parents;
 use super::super::remains::is_block_dir;
 use super::super::root::LocalDir;
-use super::{App, Executors, Proof, RegisterRefused, Registration, Table};
+use super::{App, Executors, Proof, RegisterRefusal, Registration, Table};
 
 /// Directories that wait at most; a look for orphans finds those that found no room.
 const MOST: usize = 100_000;
@@ -49,7 +49,7 @@ pub struct Leaver {
 
 /// Directories that are to be cleared, by their canonical paths.
 #[derive(Debug, Default)]
-pub(super) struct Leaving {
+pub(super) struct Departures {
     dirs: BTreeMap<Arc<str>, Entry>,
     /// Grows with each change.
     version: u64,
@@ -61,7 +61,7 @@ struct Entry {
     busy: bool,
 }
 
-impl Leaving {
+impl Departures {
     fn add(&mut self, leaver: Leaver) -> bool {
         let path = leaver.dir.path();
         if self.dirs.len() >= MOST && !self.dirs.contains_key(path) {
@@ -77,14 +77,14 @@ impl Leaving {
     }
 
     /// Takes out what lies at, above and below directories that are about to be registered.
-    fn give_way(&mut self, dirs: &[LocalDir]) -> Result<(), RegisterRefused> {
+    fn give_way(&mut self, dirs: &[LocalDir]) -> Result<(), RegisterRefusal> {
         if self.dirs.is_empty() {
             return Ok(());
         }
         let met: Vec<Arc<str>> = dirs.iter().flat_map(|dir| self.around(dir)).collect();
         let is_busy = |path: &Arc<str>| self.dirs.get(path).is_some_and(|entry| entry.busy);
         if let Some(path) = met.iter().find(|path| is_busy(path)) {
-            return Err(RegisterRefused::BeingCleared { dir: path.to_string() });
+            return Err(RegisterRefusal::BeingCleared { dir: path.to_string() });
         }
         met.iter().for_each(|path| self.remove(path));
         Ok(())
@@ -104,7 +104,7 @@ impl Leaving {
 
 impl Table {
     /// Directories that are about to be registered are no longer to be cleared.
-    pub(super) fn take_back(&mut self, dirs: &[LocalDir]) -> Result<(), RegisterRefused> {
+    pub(super) fn take_back(&mut self, dirs: &[LocalDir]) -> Result<(), RegisterRefusal> {
         self.leaving.give_way(dirs)
     }
 

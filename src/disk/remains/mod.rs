@@ -21,4 +21,4 @@ mod walk;
 
 pub use self::names::is_block_dir;
 pub use self::orphans::OrphanLook;
-pub use self::walk::{Purpose, Removed, Step, Tally, Walk};
+pub use self::walk::{Purpose, Selection, Step, Tally, Walk};

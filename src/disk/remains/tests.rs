@@ -90,8 +90,8 @@ fn block_dir() -> String {
     format!("blockmgr-{UUID}")
 }
 
-const REMOVE: Purpose = Purpose::Remove(Removed::All);
-const COUNT: Purpose = Purpose::Count(Removed::All);
+const REMOVE: Purpose = Purpose::Remove(Selection::All);
+const COUNT: Purpose = Purpose::Count(Selection::All);
 
 #[test]
 fn a_directory_with_what_spark_makes_goes_whole_and_nothing_beside_it() {
@@ -171,7 +171,7 @@ fn any_length_of_the_steps_comes_to_the_same() {
 fn after_an_executor_what_is_served_stays_with_the_directories() {
     for (serves_rdd, served) in [(false, &BLOCKS[..2]), (true, &[BLOCKS[0], BLOCKS[1], BLOCKS[4]])] {
         let tree = Tree::with_blocks(&block_dir());
-        let tally = tree.walk(&block_dir(), Purpose::Remove(Removed::NotServed { serves_rdd })).unwrap();
+        let tally = tree.walk(&block_dir(), Purpose::Remove(Selection::NotServed { serves_rdd })).unwrap();
         assert_eq!((tally.files, tally.directories), (6 - served.len() as u64, 0));
         for file in BLOCKS {
             let is_there = tree.is_there(&format!("{}/{file}", block_dir()));

@@ -31,14 +31,14 @@ const ROUNDS: u32 = 3;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
     /// Counting what would be removed.
-    Count(Removed),
+    Count(Selection),
     /// Removing it.
-    Remove(Removed),
+    Remove(Selection),
 }
 
 /// Which files of Spark's are removed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Removed {
+pub enum Selection {
     /// All of them, and the directories when they are empty then.
     All,
     /// Those that no shuffle service serves, and no directory.
@@ -49,7 +49,7 @@ pub enum Removed {
 }
 
 impl Purpose {
-    const fn removed(self) -> Removed {
+    const fn removed(self) -> Selection {
         match self {
             Self::Count(removed) | Self::Remove(removed) => removed,
         }
@@ -113,12 +113,12 @@ pub struct Walk {
     purpose: Purpose,
     /// A walk ends where it meets something that was written after that.
     until: Option<i64>,
-    begun: Option<Begun>,
+    begun: Option<OpenWalk>,
     tally: Tally,
 }
 
 #[derive(Debug)]
-struct Begun {
+struct OpenWalk {
     dir: Resident<OwnedFd>,
     device: u64,
     waiting: Vec<CString>,
@@ -214,7 +214,7 @@ impl Walk {
     }
 
     /// Opens the directory, and reads which sub-directories there are.
-    fn begin(&mut self, on: &OnLane, disk: &Disk) -> Result<Begun, OpenFailure> {
+    fn begin(&mut self, on: &OnLane, disk: &Disk) -> Result<OpenWalk, OpenFailure> {
         let dir = disk.open_directory_here(on, self.dir.relative())?;
         let stat = rustix::fs::fstat(&dir)?;
         self.tally.saw(&stat);
@@ -229,14 +229,14 @@ impl Walk {
                 _ => self.tally.keep(name),
             }
         }
-        Ok(Begun { dir, device: stat.st_dev, waiting, sub: None })
+        Ok(OpenWalk { dir, device: stat.st_dev, waiting, sub: None })
     }
 
     /// A sub-directory is read to its end: it goes where it is empty now. Answers it where it is to be walked again.
     fn end_sub(&mut self) -> Result<Option<Sub>, OpenFailure> {
         let Some(begun) = &mut self.begun else { return Ok(None) };
         let Some(mut sub) = begun.sub.take() else { return Ok(None) };
-        if self.purpose != Purpose::Remove(Removed::All) || sub.kept > 0 {
+        if self.purpose != Purpose::Remove(Selection::All) || sub.kept > 0 {
             return Ok(None);
         }
         match rustix::fs::unlinkat(&begun.dir, &sub.name, AtFlags::REMOVEDIR) {
@@ -257,7 +257,7 @@ impl Walk {
     /// All sub-directories are done: the directory itself goes where it is empty.
     fn finish(&mut self, on: &OnLane, disk: &Disk) -> Result<Step, OpenFailure> {
         self.begun = None;
-        if self.purpose != Purpose::Remove(Removed::All) || self.tally.kept > 0 {
+        if self.purpose != Purpose::Remove(Selection::All) || self.tally.kept > 0 {
             return Ok(Step::Done);
         }
         let (parent, name) =
@@ -278,7 +278,7 @@ impl Walk {
 fn open_sub(
     on: &OnLane,
     disk: &Disk,
-    begun: &Begun,
+    begun: &OpenWalk,
     name: CString,
     tally: &mut Tally,
 ) -> Result<Option<Sub>, OpenFailure> {
@@ -319,7 +319,7 @@ fn visit(sub: &mut Sub, name: &CStr, purpose: Purpose, tally: &mut Tally) -> Res
         return Ok(());
     };
     tally.saw(&stat);
-    if let Removed::NotServed { serves_rdd } = purpose.removed()
+    if let Selection::NotServed { serves_rdd } = purpose.removed()
         && is_served(text, serves_rdd)
     {
         return Ok(());

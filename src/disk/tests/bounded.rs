@@ -8,7 +8,7 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId, ReduceId};
 use super::fixture::{Fixture, app, executor, on, text};
 use crate::disk::claims::CLAIM_BYTES;
 use crate::disk::{
-    DiskLimits, Executors, LocalDir, Proof, RegisterRefused, Registration, RegistryLimits, Roots,
+    DiskLimits, Executors, LocalDir, Proof, RegisterRefusal, Registration, RegistryLimits, Roots,
 };
 
 #[test]
@@ -27,7 +27,7 @@ fn a_hundred_thousand_executors_register_and_not_one_more() {
         register(number).unwrap();
     }
     assert_eq!(executors.count(), 100_000);
-    assert_eq!(register(100_000).map(drop), Err(RegisterRefused::TooManyExecutors { limit: 100_000 }));
+    assert_eq!(register(100_000).map(drop), Err(RegisterRefusal::TooManyExecutors { limit: 100_000 }));
     register(7).unwrap();
     // One copy of each directory's text, and small records around it.
     let text = root.len() + "/blockmgr-99999".len() + "99999".len() + "sort".len();
@@ -59,7 +59,7 @@ fn refuses_more_bytes_than_the_bound() {
         executors.register(&app(), &ExecutorId::new(id), registration, Proof::Proven, now)
     };
     register("1", "12345678").unwrap();
-    assert_eq!(register("2", "1").map(drop), Err(RegisterRefused::TooManyBytes { limit: 15 }));
+    assert_eq!(register("2", "1").map(drop), Err(RegisterRefusal::TooManyBytes { limit: 15 }));
     register("1", "1").unwrap();
     register("2", "1").unwrap();
 }

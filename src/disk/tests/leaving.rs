@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::fixture::{on, text};
 use crate::disk::{
-    BlockStore, DiskLimits, FindingReason, Leaver, LeftBy, LocalDir, Proof, RegisterError, RegisterRefused,
+    BlockStore, DiskLimits, FindingReason, Leaver, LeftBy, LocalDir, Proof, RegisterError, RegisterRefusal,
     RegistryLimits, Roots,
 };
 
@@ -121,7 +121,7 @@ fn a_registration_in_the_midst_of_a_step_comes_again() {
     assert!(host.store.executors().begin_clearing(&host.dir(ONE)).is_none(), "one at a time");
     let refused = host.register(B, Proof::Proven, &[TWO, ONE]).unwrap_err();
     let dir = host.dir(ONE).shown().to_owned();
-    assert_eq!(refused, RegisterError::Refused(RegisterRefused::BeingCleared { dir }));
+    assert_eq!(refused, RegisterError::Refused(RegisterRefusal::BeingCleared { dir }));
     assert!(host.store.executors().app(&AppId::new(B)).is_none(), "nothing of it is kept");
     drop(turn);
     host.register(B, Proof::Proven, &[TWO, ONE]).unwrap();

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::fixture::{on, text};
 use crate::disk::{
-    BlockStore, DiskLimits, Proof, RegisterError, RegisterRefused, Registered, RegistryLimits, Roots,
+    BlockStore, DiskLimits, Proof, RegisterError, RegisterRefusal, RegistrationEffect, RegistryLimits, Roots,
 };
 
 const A: &str = "app-20261122052236-0000";
@@ -47,17 +47,17 @@ impl Host {
         app: &str,
         executor: &str,
         dirs: &[&str],
-    ) -> Result<Registered, RegisterError> {
+    ) -> Result<RegistrationEffect, RegisterError> {
         let dirs: Vec<String> = dirs.iter().map(|below| self.path(below)).collect();
         let (app, executor) = (AppId::new(app), ExecutorId::new(executor));
         self.store.register(&on(), &app, &executor, &dirs, 64, "sort", proof)
     }
 
-    fn register(&self, app: &str, dirs: &[&str]) -> Result<Registered, RegisterError> {
+    fn register(&self, app: &str, dirs: &[&str]) -> Result<RegistrationEffect, RegisterError> {
         self.register_as(Proof::Proven, app, "1", dirs)
     }
 
-    fn merge(&self, app: &str, dirs: &[&str]) -> Result<Vec<AppId>, RegisterRefused> {
+    fn merge(&self, app: &str, dirs: &[&str]) -> Result<Vec<AppId>, RegisterRefusal> {
         let dirs = dirs.iter().map(|below| self.store.roots().accept(&on(), &self.path(below)).unwrap());
         self.store.executors().claim_merges(&AppId::new(app), &dirs.collect::<Vec<_>>())
     }
@@ -71,8 +71,8 @@ impl Host {
         found.map_or(0, |found| found.dirs().len())
     }
 
-    fn taken(&self, below: &str, owner: &str) -> Result<Registered, RegisterError> {
-        Err(RegisterRefused::Taken { dir: self.path(below), owner: AppId::new(owner) }.into())
+    fn taken(&self, below: &str, owner: &str) -> Result<RegistrationEffect, RegisterError> {
+        Err(RegisterRefusal::Taken { dir: self.path(below), owner: AppId::new(owner) }.into())
     }
 }
 
@@ -97,10 +97,10 @@ fn nothing_at_above_or_below_a_directory_is_given_to_another_application() {
     }
     // The control: what merely begins with the same letters, and what lies beside it.
     let beside = ["r1/spark-1/blockmgr-10", "r1/spark-1/blockmgr-1-x", "r1/spark-1/blockmgr", "r1/spark-10"];
-    assert_eq!(host.register(B, &beside), Ok(Registered::First));
+    assert_eq!(host.register(B, &beside), Ok(RegistrationEffect::First));
     // Its own directories are no obstacle to an application, however they lie to each other.
-    assert_eq!(host.register(A, &["r1/spark-1/blockmgr-1/0c"]), Ok(Registered::Further));
-    assert_eq!(host.register(A, &["r1/spark-1/blockmgr-1"]), Ok(Registered::Further));
+    assert_eq!(host.register(A, &["r1/spark-1/blockmgr-1/0c"]), Ok(RegistrationEffect::Further));
+    assert_eq!(host.register(A, &["r1/spark-1/blockmgr-1"]), Ok(RegistrationEffect::Further));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn merge_directories_belong_to_their_application_too() {
     host.register(B, &["r1/b/blockmgr-1"]).unwrap();
     host.merge(A, &["r1/a/merge_manager_1"]).unwrap();
     let refused = host.merge(B, &["r1/a/merge_manager_1"]).unwrap_err();
-    assert!(matches!(&refused, RegisterRefused::Taken { owner, .. } if *owner == AppId::new(A)), "{refused}");
+    assert!(matches!(&refused, RegisterRefusal::Taken { owner, .. } if *owner == AppId::new(A)), "{refused}");
     let at = "r1/a/merge_manager_1";
     assert_eq!(host.register(B, &[at]), host.taken(at, A));
     // Nor is what lies beside them: the next attempt merges there.
@@ -128,7 +128,7 @@ fn merge_directories_belong_to_their_application_too() {
     host.forget(A);
     host.forget(B);
     assert_eq!(host.store.executors().bytes(), 0);
-    let ended = RegisterRefused::Ended { app: AppId::new(A) };
+    let ended = RegisterRefusal::Ended { app: AppId::new(A) };
     assert_eq!(host.merge(A, &["r1/a/merge_manager_1"]), Err(ended));
 }
 
@@ -187,7 +187,7 @@ fn a_claim_with_proof_overrules_claims_without() {
 fn what_is_refused_for_its_size_drops_nobody() {
     let host = Host::with(RegistryLimits { executors: 1, ..RegistryLimits::default() });
     host.register_as(Proof::Unproven, "thief", "1", &["r1/a"]).unwrap();
-    let full = RegisterRefused::TooManyExecutors { limit: 1 };
+    let full = RegisterRefusal::TooManyExecutors { limit: 1 };
     assert_eq!(host.register(A, &["r1/a"]), Err(full.into()));
     assert_eq!(host.dirs("thief"), 1);
 }

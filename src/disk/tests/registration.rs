@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::fixture::{app, executor, on, text};
 use crate::disk::claims::CLAIM_BYTES;
 use crate::disk::{
-    DirRefused, Executors, Health, LocalDir, Presence, Proof, RegisterRefused, Registered, Registration,
-    RegistryLimits, RootError, Roots, Watch,
+    DirRefusal, Executors, Health, LocalDir, Presence, Proof, RegisterRefusal, Registration,
+    RegistrationEffect, RegistryLimits, RootError, Roots, Watch,
 };
 
 struct TwoRoots {
@@ -31,7 +31,7 @@ impl TwoRoots {
         Self { base, roots, _temp: temp }
     }
 
-    fn accept(&self, below: &str) -> Result<LocalDir, DirRefused> {
+    fn accept(&self, below: &str) -> Result<LocalDir, DirRefusal> {
         self.roots.accept(&on(), &format!("{}/{below}", text(&self.base)))
     }
 }
@@ -59,7 +59,7 @@ fn accepts_what_lies_beneath_a_root_by_components() {
         assert_eq!(refused.spark_text(), text);
     }
     let relative = two.roots.accept(&on(), "blockmgr-1").unwrap_err();
-    assert_eq!(relative, DirRefused::NotUnderRoot { dir: "blockmgr-1".into() });
+    assert_eq!(relative, DirRefusal::NotUnderRoot { dir: "blockmgr-1".into() });
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn nothing_is_looked_at_but_beneath_the_roots_and_on_the_configured_way_to_them(
     assert_eq!(place("r2/x").unwrap(), "x", "the place where it leads");
     assert_eq!(place("links/second/x").unwrap(), "x");
     for below in ["to-r2/x", "other/dead", "r1/to-dead", "links/third"] {
-        assert!(matches!(place(below), Err(DirRefused::NotUnderRoot { .. })), "{below}");
+        assert!(matches!(place(below), Err(DirRefusal::NotUnderRoot { .. })), "{below}");
         let walked = place(below).unwrap_err().to_string();
         assert!(walked.contains("not under any"), "{walked}");
     }
@@ -159,7 +159,7 @@ fn directory_on_a_root_that_is_not_there_is_taken_by_its_text() {
     assert_eq!((dir.relative(), dir.existed(), dir.may_exist()), ("a/blockmgr-1", false, true));
     assert_eq!(roots.presence(&on(), &dir), Presence::Unknown, "its application does not end for that");
     assert!(roots.accept(&on(), &text("r2/../r3/x")).is_err());
-    assert!(matches!(roots.accept(&on(), &text("r3/x")), Err(DirRefused::NotUnderRoot { .. })));
+    assert!(matches!(roots.accept(&on(), &text("r3/x")), Err(DirRefusal::NotUnderRoot { .. })));
     // What was accepted before a restart keeps its place.
     let elsewhere = roots.accept_again(&on(), &app(), &text("r3/x")).unwrap();
     assert!(!elsewhere.has_root() && !elsewhere.may_exist());
@@ -193,13 +193,13 @@ fn proof_wins_over_none() {
         let entry = executors.register(&app(), &ExecutorId::new(id), registration, proof, now);
         entry.map(|entry| entry.registered)
     };
-    assert_eq!(register("1", Proof::Unproven), Ok(Registered::First));
-    assert_eq!(register("2", Proof::Unproven), Ok(Registered::Further));
+    assert_eq!(register("1", Proof::Unproven), Ok(RegistrationEffect::First));
+    assert_eq!(register("2", Proof::Unproven), Ok(RegistrationEffect::Further));
     assert_eq!(executors.proof(&app()), Some(Proof::Unproven));
-    assert_eq!(register("3", Proof::Proven), Ok(Registered::Overruling));
+    assert_eq!(register("3", Proof::Proven), Ok(RegistrationEffect::Overruling));
     assert_eq!(executors.proof(&app()), Some(Proof::Proven));
     assert_eq!(executors.count(), 1);
-    assert_eq!(register("1", Proof::Unproven), Err(RegisterRefused::NeedsProof { app: app() }));
+    assert_eq!(register("1", Proof::Unproven), Err(RegisterRefusal::NeedsProof { app: app() }));
     assert_eq!(executors.proof(&AppId::new("app-2")), None);
 }
 

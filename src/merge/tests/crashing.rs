@@ -25,7 +25,7 @@ use crate::disk::own::{Deed, Watch};
 use crate::disk::{BlockStore, DiskLimits, Proof, Roots};
 use crate::keys::envelope::{EnvelopeKeys, KeyCalls, LocalKeyFile, RingSettings};
 use crate::merge::{
-    Journal, MergeDirs, MergeError, MergeSettings, Merger, PartitionId, Remembered, SealedMerges,
+    Journal, MergeDirs, MergeError, MergeSettings, Merger, PartitionId, SealedMerges, StoredAttempt,
 };
 use crate::receipt::WriteReceipt;
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
@@ -66,7 +66,7 @@ impl Watch for Fate {
     }
 }
 
-type Records = BTreeMap<i32, Remembered>;
+type Records = BTreeMap<i32, StoredAttempt>;
 
 /// The records, all states that they ever had, and what could not be written.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ struct Kept {
 
 #[derive(Clone, Debug)]
 enum Entry {
-    Registered(Remembered),
+    Registered(StoredAttempt),
     Over(i32),
     Finalized(i32, ShuffleId, ShuffleMergeId),
     Superseded(i32, ShuffleId, ShuffleMergeId),
@@ -128,7 +128,7 @@ impl Book {
 
 impl Journal for Book {
     fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>) {
-        self.write(Entry::Registered(Remembered {
+        self.write(Entry::Registered(StoredAttempt {
             app: app.clone(),
             attempt,
             dirs: dirs.texts().map(str::to_owned).collect(),
@@ -303,6 +303,13 @@ impl Node {
 
     fn base(&self) -> PathBuf {
         self.temp.path().canonicalize().unwrap()
+    }
+
+    /// How many files lie in the merge directories of this name.
+    fn files(&self, name: &str) -> usize {
+        let disks = ["1", "2"].into_iter().flat_map(|disk| (0..SUB_DIRS).map(move |sub| (disk, sub)));
+        let dirs = disks.map(|(disk, sub)| self.base().join(format!("{disk}/app/{name}/{sub:02x}")));
+        dirs.map(|dir| fs::read_dir(dir).unwrap().count()).sum()
     }
 
     fn local_dirs(&self) -> Vec<String> {
@@ -522,6 +529,25 @@ fn a_late_push_replaces_nothing_whatever_is_remembered() {
         // Its other partitions are over with it, too.
         node.act(Act::Push { shuffle: 0, merge: 0, reduce: 1, map: 31 });
         assert_eq!(node.tally.late, 2, "{found:?}");
+    }
+}
+
+/// The attempt before the one that readers read, whose record and files are there.
+#[test]
+fn an_older_record_does_not_bring_an_older_attempt_back() {
+    for (next, served) in [(false, 2), (true, 1)] {
+        let mut node = Node::new(false, Fsync::Never);
+        node.act(Act::Push { shuffle: 0, merge: 0, reduce: 0, map: 0 });
+        node.act(Act::Finalize { shuffle: 0, merge: 0 });
+        // Nobody writes down that the next attempt begins.
+        node.restart(Found::Off);
+        node.take(Step::Register { next });
+        node.act(Act::Push { shuffle: 0, merge: 0, reduce: 0, map: 0 });
+        node.act(Act::Finalize { shuffle: 0, merge: 0 });
+        node.check();
+        node.restart(Found::Older(0));
+        assert_eq!(node.tally.served, served, "next attempt: {next}");
+        assert_eq!(node.files("merge_1") == 0, next, "what it made is deleted");
     }
 }
 

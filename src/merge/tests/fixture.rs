@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::disk::{BlockStore, DiskLimits, Proof, Roots};
 use crate::merge::{
-    MemoryStore, MergeError, MergeSettings, MergedMeta, Merger, PartitionId, Push, PushRefused,
+    MemoryStore, MergeError, MergeSettings, MergedMeta, Merger, PartitionId, Push, PushRefusal,
 };
 
 pub(super) const APP: &str = "application_1700000000000_0001";
@@ -106,7 +106,7 @@ impl Fixture {
         self.store.file(&path).unwrap_or_else(|| panic!("{path} is not among {:#?}", self.store.paths()))
     }
 
-    pub(super) fn begin(&self, push: PushBlockStream) -> Result<Push, PushRefused> {
+    pub(super) fn begin(&self, push: PushBlockStream) -> Result<Push, PushRefusal> {
         self.merger.begin(&OnLane::here(), &push, 0)
     }
 
@@ -208,10 +208,10 @@ pub(super) fn answer(answer: Result<BlockPushReturnCode, MergeError>) -> String 
     }
 }
 
-pub(super) fn refusal(refused: PushRefused) -> String {
+pub(super) fn refusal(refused: PushRefusal) -> String {
     match refused {
-        PushRefused::Code(code) => code_text(&code),
-        PushRefused::Failed(error) => error.spark_text(),
+        PushRefusal::Code(code) => code_text(&code),
+        PushRefusal::Failed(error) => error.spark_text(),
     }
 }
 

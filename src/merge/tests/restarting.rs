@@ -10,19 +10,19 @@ use sealed_shuffle_transport::lane::OnLane;
 use tokio::sync::oneshot;
 
 use super::fixture::{APP, Fixture, answer, block};
-use crate::merge::{Journal, MergeDirs, MergeSettings, Merger, Remembered};
+use crate::merge::{Journal, MergeDirs, MergeSettings, Merger, StoredAttempt};
 use crate::receipt::WriteReceipt;
 
 /// Attempts, and the newest finalized merge of each of their shuffles.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<BTreeMap<(String, i32), Remembered>>);
+pub(super) struct Kept(Mutex<BTreeMap<(String, i32), StoredAttempt>>);
 
 impl Kept {
-    fn with(&self, app: &AppId, attempt: i32, change: impl FnOnce(&mut Remembered)) {
+    fn with(&self, app: &AppId, attempt: i32, change: impl FnOnce(&mut StoredAttempt)) {
         change(self.0.lock().unwrap().get_mut(&(app.as_str().to_owned(), attempt)).unwrap());
     }
 
-    pub(super) fn all(&self) -> Vec<Remembered> {
+    pub(super) fn all(&self) -> Vec<StoredAttempt> {
         self.0.lock().unwrap().values().cloned().collect()
     }
 
@@ -36,7 +36,7 @@ impl Kept {
 
 impl Journal for Kept {
     fn registered(&self, app: &AppId, attempt: i32, dirs: &MergeDirs, key: Option<&WrappedKey>) {
-        let known = Remembered {
+        let known = StoredAttempt {
             app: app.clone(),
             attempt,
             dirs: dirs.texts().map(str::to_owned).collect(),

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::disk::{BlockStore, DiskLimits, Proof, Roots};
 use crate::keys::envelope::LocalKeyFile;
 use crate::merge::MergeDirs;
-use crate::state::{FILE_NAME, Recovered, State, StateError, node_app};
+use crate::state::{FILE_NAME, Recovery, State, StateError, node_app};
 
 pub(crate) const MANAGER: &str = "org.apache.spark.shuffle.sort.SortShuffleManager";
 
@@ -43,16 +43,16 @@ impl Fixture {
         LocalKeyFile::for_test(&self.path().join("keys"))
     }
 
-    pub(crate) fn try_open(&self) -> Result<(Arc<State>, Recovered), StateError> {
+    pub(crate) fn try_open(&self) -> Result<(Arc<State>, Recovery), StateError> {
         open_with(&self.state_dir(), &self.provider())
     }
 
-    pub(crate) fn open(&self) -> (Arc<State>, Recovered) {
+    pub(crate) fn open(&self) -> (Arc<State>, Recovery) {
         self.try_open().unwrap()
     }
 
     /// Closes `state`, and says what the next opening finds.
-    pub(crate) fn reopen(&self, state: &State) -> (Arc<State>, Recovered) {
+    pub(crate) fn reopen(&self, state: &State) -> (Arc<State>, Recovery) {
         state.close();
         self.open()
     }
@@ -82,7 +82,7 @@ impl Fixture {
 }
 
 /// Opens the store in `dir` under the keys of `provider`.
-pub(crate) fn open_with(dir: &Path, provider: &LocalKeyFile) -> Result<(Arc<State>, Recovered), StateError> {
+pub(crate) fn open_with(dir: &Path, provider: &LocalKeyFile) -> Result<(Arc<State>, Recovery), StateError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(State::open(dir, provider, &Context::of(node_app())))
 }
@@ -101,7 +101,7 @@ pub(crate) fn register(state: &State, name: &str, id: &str, dir: &str) -> bool {
 }
 
 /// Everything that was recovered, as sorted lines.
-pub(crate) fn lines(recovered: &Recovered) -> Vec<String> {
+pub(crate) fn lines(recovered: &Recovery) -> Vec<String> {
     let executors = recovered.executors.iter().map(|known| format!("{known:?}"));
     let secrets = recovered
         .secrets

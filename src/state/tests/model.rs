@@ -8,8 +8,8 @@ use sealed_shuffle_protocol::secret::AppSecret;
 
 use super::fixture::{Fixture, MANAGER, app, executor, lines};
 use crate::disk::Proof;
-use crate::merge::{Journal as _, Remembered};
-use crate::state::{Recovered, RecoveredExecutor, State};
+use crate::merge::{Journal as _, StoredAttempt};
+use crate::state::{RecoveredExecutor, Recovery, State};
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -94,7 +94,7 @@ impl Model {
     }
 
     fn lines(&self, fixture: &Fixture) -> Vec<String> {
-        let mut all = Recovered::default();
+        let mut all = Recovery::default();
         for (&(of, id), &(count, proven)) in &self.executors {
             all.executors.push(RecoveredExecutor {
                 app: app(&name(of)),
@@ -111,7 +111,7 @@ impl Model {
         let newest: BTreeMap<u8, i32> = self.attempts.keys().copied().collect();
         for (&of, &attempt) in &newest {
             let finalized = self.finalized.iter().filter(|(key, _)| (key.0, key.1) == (of, attempt));
-            all.merges.push(Remembered {
+            all.merges.push(StoredAttempt {
                 app: app(&name(of)),
                 attempt,
                 dirs: vec![fixture.dir("merge")],

@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::time::{Duration, UNIX_EPOCH};
 
+use sealed_shuffle_protocol::channel::Channel;
+use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::stored::envelope::Context;
 use sealed_shuffle_transport::lane::OnLane;
 
 use super::fixture::{Fixture, lines, register};
 use crate::keys::envelope::LocalKeyFile;
-use crate::state::{KeyNeed, State, node_app};
+use crate::state::{KeyNeed, Sighting, State, node_app};
 
 fn wait<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
@@ -54,6 +57,36 @@ fn store_that_is_opened_after_a_rotation_is_sealed_anew_and_needs_the_old_key_no
     // The control: without sealing it anew, the key was needed.
     fs::rename(copy, fixture.file()).unwrap();
     assert!(fixture.try_open().is_err());
+}
+
+#[test]
+fn sightings_go_with_the_store_when_it_is_sealed_anew() {
+    let fixture = Fixture::new();
+    let (state, _) = fixture.open();
+    let on = OnLane::here();
+    let seen = Sighting {
+        app: AppId::new("app-1"),
+        proven: true,
+        channel: Channel::PLAINTEXT,
+        at: UNIX_EPOCH + Duration::from_secs(1_796_000_000),
+    };
+    state.keep_sightings(&on, std::slice::from_ref(&seen)).unwrap();
+    state.close();
+    let before = fs::read(state.sightings_path()).unwrap();
+    // As `serve` does it at start, and as `keys rewrap` does it.
+    for _ in 0..2 {
+        rotate(&fixture);
+        let (state, _) = fixture.open();
+        assert_eq!(state.sightings(&on).unwrap(), std::slice::from_ref(&seen));
+        state.close();
+        let context = Context::of(node_app());
+        assert!(wait(State::rewrap(&fixture.state_dir(), &fixture.provider(), &context)).unwrap());
+    }
+    let (state, _) = fixture.open();
+    assert_eq!(state.sightings(&on).unwrap(), [seen]);
+    // The control: it is under the key of the store, and no other.
+    fs::write(state.sightings_path(), before).unwrap();
+    assert!(state.sightings(&on).is_err());
 }
 
 #[test]

@@ -11,13 +11,13 @@ use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::{Identity, OpenFile, Region};
 
 use super::device::Disk;
-use super::executors::{Executors, Finding, Proof, RegisterRefused, Registered, Registration};
+use super::executors::{Executors, Finding, Proof, RegisterRefusal, Registration, RegistrationEffect};
 use super::layout;
 use super::limits::DiskLimits;
 use super::lookup_error::LookupError;
 use super::open_error::OpenError;
-use super::place::{Placed, place};
-use super::root::{DirRefused, Roots};
+use super::place::{PlacedFile, place};
+use super::root::{DirRefusal, Roots};
 
 /// The blocks of all registered executors.
 #[derive(Debug)]
@@ -37,15 +37,15 @@ pub struct BlockStore {
 pub enum RegisterError {
     /// One of its directories; nothing was stored.
     #[error(transparent)]
-    Dir(#[from] DirRefused),
+    Dir(#[from] DirRefusal),
     /// The table of executors.
     #[error(transparent)]
-    Refused(#[from] RegisterRefused),
+    Refused(#[from] RegisterRefusal),
 }
 
 /// What a sweep did.
 #[derive(Debug, Default)]
-pub struct Swept {
+pub struct SweepReport {
     /// Applications that are over; they are still there.
     pub findings: Vec<Finding>,
     /// Files that were closed because they were idle or deleted.
@@ -106,7 +106,7 @@ impl BlockStore {
         sub_dirs: i32,
         shuffle_manager: &str,
         proof: Proof,
-    ) -> Result<Registered, RegisterError> {
+    ) -> Result<RegistrationEffect, RegisterError> {
         let registration = self.accept(on, app, local_dirs, sub_dirs, shuffle_manager)?;
         Ok(self.executors.register(app, executor, registration, proof, Instant::now())?.registered)
     }
@@ -119,8 +119,8 @@ impl BlockStore {
         local_dirs: &[S],
         sub_dirs: i32,
         shuffle_manager: &str,
-    ) -> Result<Registration, DirRefused> {
-        let dirs = local_dirs.iter().map(|dir| self.roots.accept_for(on, app, dir.as_ref()));
+    ) -> Result<Registration, DirRefusal> {
+        let dirs = local_dirs.iter().map(|dir| self.roots.accept_readable(on, app, dir.as_ref()));
         Ok(Registration::new(dirs.collect::<Result<_, _>>()?, sub_dirs, shuffle_manager))
     }
 
@@ -133,7 +133,7 @@ impl BlockStore {
         local_dirs: &[S],
         sub_dirs: i32,
         shuffle_manager: &str,
-    ) -> Result<Registration, DirRefused> {
+    ) -> Result<Registration, DirRefusal> {
         let dirs = local_dirs.iter().map(|dir| self.roots.accept_again(on, app, dir.as_ref()));
         Ok(Registration::new(dirs.collect::<Result<_, _>>()?, sub_dirs, shuffle_manager))
     }
@@ -161,7 +161,7 @@ impl BlockStore {
     }
 
     /// Refuses a file whose disk takes no work now.
-    pub(super) fn check_disk(&self, file: &Placed<'_>) -> Result<(), LookupError> {
+    pub(super) fn check_disk(&self, file: &PlacedFile<'_>) -> Result<(), LookupError> {
         match self.disk(file).lane().is_shut() {
             Some(why) => Err(LookupError::Disk { path: file.shown(), why }),
             None => Ok(()),
@@ -214,9 +214,9 @@ impl BlockStore {
 
     /// All that is to be done every few seconds: closes idle and deleted files, and finds applications that are over. A
     /// call takes milliseconds whatever is registered.
-    pub fn sweep(&self, on: &OnLane, now: Instant) -> Swept {
+    pub fn sweep(&self, on: &OnLane, now: Instant) -> SweepReport {
         let closed = (0..self.roots.disks().len()).map(|disk| self.close_files(on, disk, now));
-        Swept { closed_files: closed.sum(), findings: self.find_over(on, now) }
+        SweepReport { closed_files: closed.sum(), findings: self.find_over(on, now) }
     }
 
     /// Closes idle and deleted files of one disk, on its lane; how many.
@@ -260,7 +260,7 @@ impl BlockStore {
         self.executors.lookup(app, executor, now).ok_or_else(unknown)
     }
 
-    pub(super) fn drop_file(&self, file: &Placed<'_>) {
+    pub(super) fn drop_file(&self, file: &PlacedFile<'_>) {
         let disk = self.disk(file);
         disk.indexes.remove(&file.path);
         disk.files.remove(&file.path);
@@ -273,7 +273,7 @@ impl BlockStore {
         }
     }
 
-    pub(super) fn disk(&self, file: &Placed<'_>) -> &Disk {
+    pub(super) fn disk(&self, file: &PlacedFile<'_>) -> &Disk {
         self.roots.disk(file.dir)
     }
 
@@ -284,7 +284,7 @@ impl BlockStore {
     pub(super) fn open_seen(
         &self,
         on: &OnLane,
-        file: &Placed<'_>,
+        file: &PlacedFile<'_>,
         app: &AppId,
         now: Instant,
     ) -> Result<Arc<OpenFile>, OpenError> {
@@ -298,7 +298,7 @@ impl BlockStore {
     pub(super) fn open(
         &self,
         on: &OnLane,
-        file: &Placed<'_>,
+        file: &PlacedFile<'_>,
         seen: &Identity,
         app: &AppId,
         now: Instant,
@@ -312,7 +312,7 @@ impl BlockStore {
         })
     }
 
-    pub(super) fn look(&self, on: &OnLane, file: &Placed<'_>) -> Result<Option<Identity>, OpenError> {
+    pub(super) fn look(&self, on: &OnLane, file: &PlacedFile<'_>) -> Result<Option<Identity>, OpenError> {
         self.disk(file).identity(on, &file.path).map_err(|failure| failure.at(file.shown()))
     }
 }
