@@ -189,6 +189,26 @@ pub(crate) fn identity(_: &OnLane, root: BorrowedFd<'_>, path: &str) -> Result<O
     }
 }
 
+/// What keeps this process from opening files in the directory `path` beneath `root`: the first directory on the way, itself
+/// included, that it may not search, as the length of its path. Returns `None` if nothing does, or nobody can say.
+///
+/// Like [`identity`] it is not confined, and tells nothing but whether a confined open would be refused.
+pub(crate) fn locked(_: &OnLane, root: BorrowedFd<'_>, path: &str) -> Option<(usize, Stat)> {
+    let is_locked = |place: &str| {
+        // The kernel looks for search permission before it takes the dot.
+        let inside = if place.is_empty() { "./.".to_owned() } else { format!("{place}/.") };
+        matches!(rustix::fs::statat(root, inside, AtFlags::empty()), Err(Errno::ACCESS))
+    };
+    if !is_locked(path) {
+        return None;
+    }
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    let (end, place) = ends.map(|end| (end, &path[..end])).find(|(_, place)| is_locked(place))?;
+    let place = if place.is_empty() { "." } else { place };
+    let stat = rustix::fs::statat(root, place, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some((end, stat))
+}
+
 /// Opens the directory `name` of an open one, so that its names can be read. A link is not followed.
 pub(crate) fn open_directory_in(_: &OnLane, dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(dir, name, READ_DIRECTORY | OFlags::NOFOLLOW, Mode::empty())

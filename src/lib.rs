@@ -39,6 +39,8 @@
 //! | feature | default | is for |
 //! |---|---|---|
 //! | `aws-kms` | yes | envelope keys from AWS KMS |
+//! | `hadoop-kms` | yes | envelope keys from Hadoop KMS |
+//! | `kubernetes` | yes | `hand-over kubernetes` of the program |
 //! | `program` | yes | the program `sealed-shuffle`; a program that a server is part of does without |
 //! | `internals` | no | the tests and benches of this project |
 
@@ -49,6 +51,7 @@
 
 mod admin;
 mod applications;
+mod audit;
 #[cfg(feature = "program")]
 pub mod commands;
 mod confined;
@@ -74,17 +77,19 @@ mod state;
 mod supervision;
 mod takeover;
 mod telemetry;
+mod traces;
 
 // Ours.
-pub use self::handover::{HandOverPayload, NotDone, Receiver};
+pub use self::handover::{EventError, HandOverPayload, Receiver};
 pub use self::listeners::{BindError, Listeners};
 pub use self::server::{DrainOutcome, Server, StartError};
 
 // Of the packages below, so that an embedder names one package.
 pub use sealed_shuffle_config::{
-    AdminConfig, AppPolicy, ByteCount, CleanUpConfig, Clears, ConfiguredSecret, EnvelopeConfig,
-    HandoverConfig, KeySource, MergeConfig, OutagePolicy, Policy, QuotaConfig, SaslSettings, SecretDirectory,
-    ServerConfig, ServerTimeouts, SocketOptions, TlsConfig, TlsFile, TlsSource,
+    AdminConfig, AppPolicy, AuditConfig, ByteCount, CleanUpConfig, Clears, ConfiguredSecret, EnvelopeConfig,
+    HandoverConfig, HttpEndpoint, KeySource, MergeConfig, OutagePolicy, Policy, QuotaConfig, SaslSettings,
+    SecretDirectory, ServerConfig, ServerTimeouts, SocketOptions, TlsConfig, TlsFile, TlsSource,
+    TracesConfig,
 };
 pub use sealed_shuffle_protocol::channel::SecurityLevel;
 pub use sealed_shuffle_protocol::ids::AppId;

@@ -31,6 +31,8 @@ pub struct Listeners {
     admin_address: Option<SocketAddr>,
     admin_socket: Option<LocalSocket>,
     access: AdminConfig,
+    /// Operators at once.
+    operators: usize,
     handover: Option<LocalSocket>,
     takeover: Option<LocalSocket>,
 }
@@ -86,7 +88,7 @@ impl Listeners {
         let _guard = drained.clone().drop_guard();
         let service = Arc::new(self.service);
         let offered = self.takeover.map(|socket| (socket, Ports::of(&service, self.admin.as_ref())));
-        let port = admin::Port::new(server.clone(), &self.access);
+        let port = admin::Port::new(server.clone(), &self.access, self.operators);
         let stopped = || drained.clone().cancelled_owned();
         let mut duties = Duties::default();
         if let Some(listener) = self.admin {
@@ -180,6 +182,7 @@ async fn listen(config: &ServerConfig, mut claim: Option<&mut Claim>) -> Result<
         admin,
         admin_socket,
         access: config.admin.clone(),
+        operators: admin::places(config),
         handover,
         takeover,
     })

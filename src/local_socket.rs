@@ -5,9 +5,10 @@
 //!
 //! The hand-over and the operator's port stand on it.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::runtime::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{info, warn};
 
@@ -99,6 +101,17 @@ impl LocalSocket {
         Ok(Self { listener, users: users.to_vec(), path: path.to_owned(), file })
     }
 
+    /// Makes the directory of a socket, for our user alone, where there is none and the one above it is there.
+    pub(crate) fn make_directory_of(key: &'static str, path: &Path) -> Result<(), SocketError> {
+        match path.parent().filter(|directory| !directory.exists()) {
+            None => Ok(()),
+            Some(directory) => DirBuilder::new()
+                .mode(0o700)
+                .create(directory)
+                .map_err(|source| SocketError::Io { key, path: path.to_owned(), source }),
+        }
+    }
+
     /// The same where somebody may still listen at `path`: it lies beside it under a name of its own then, and
     /// [`LocalSocket::take_place`] moves it there.
     pub fn bind_at(key: &'static str, path: &Path, users: &[u32], place: Place) -> Result<Self, SocketError> {
@@ -172,6 +185,20 @@ impl LocalSocket {
 /// The effective user of the process that connected.
 pub(crate) fn peer_user(stream: &UnixStream) -> io::Result<u32> {
     Ok(stream.peer_cred()?.uid())
+}
+
+/// The effective user at the other end of a socket that blocks, which nobody else may use meanwhile. The call must not come from a task
+/// of a runtime.
+///
+/// The process there may have no number among those that we see, as in another container of our pod. rustix takes it for an error:
+/// it reads a process id that is never 0.
+pub(crate) fn user_at(socket: &net::UnixStream) -> io::Result<u32> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    socket.set_nonblocking(true)?;
+    let user = UnixStream::from_std(socket.try_clone()?).and_then(|stream| peer_user(&stream));
+    socket.set_nonblocking(false)?;
+    user
 }
 
 fn remove_stale(key: &'static str, path: &Path) -> Result<(), SocketError> {
@@ -258,7 +285,7 @@ mod tests {
         let taken = LocalSocket::bind(KEY, &path, &[]).unwrap_err();
         assert!(matches!(taken, SocketError::Taken { .. }) && taken.to_string().contains(KEY), "{taken}");
         drop(held);
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(net::UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "as a killed server leaves it");
         drop(LocalSocket::bind(KEY, &path, &[]).unwrap());
         fs::write(&path, "not ours").unwrap();

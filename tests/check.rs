@@ -5,9 +5,10 @@
 mod outcome;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,9 +19,13 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// `check` over a directory, with nothing of this process's environment but the secret.
 fn check(root: &Path, more: &[&str]) -> Output {
+    check_with(SECRET, root, more)
+}
+
+fn check_with(secret: &str, root: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"))
         .env_clear()
-        .env("_SPARK_AUTH_SECRET", SECRET)
+        .env("_SPARK_AUTH_SECRET", secret)
         .env("STATE_DIRECTORY", root.join("state"))
         .env("SPARK_LOCAL_DIRS", root.join("blocks"))
         .args(["check", "--conf", "spark.sealed.bind=127.0.0.1"])
@@ -111,4 +116,46 @@ fn configuration_of_applications_that_the_server_would_refuse_is_a_fault() {
     let clear = ask("spark.shuffle.service.enabled true\n");
     assert_eq!(about_applications(&clear), ["fault"]);
     assert_eq!(code(&clear), 78);
+}
+
+/// A server that takes what `minimum` admits, and its address.
+fn serving(dir: &Path, minimum: &str) -> (Child, String) {
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));
+    serve.env_clear().env("_SPARK_AUTH_SECRET", SECRET).env("STATE_DIRECTORY", dir.join(minimum));
+    serve.env("SPARK_LOCAL_DIRS", dir.join("blocks")).stdout(Stdio::piped()).stderr(Stdio::null());
+    serve.args(["serve", "--bind", "127.0.0.1", "--port", "0"]);
+    serve.args(["--conf", &format!("spark.sealed.security.minimum={minimum}")]);
+    let mut process = serve.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (process, line.trim().strip_prefix("listening on ").unwrap().to_owned())
+}
+
+#[test]
+fn server_that_runs_is_asked_which_channels_it_accepts() {
+    let dir = machine();
+    let probed = |at: &str, secret: &str| {
+        let minimum = ["--conf", "spark.sealed.security.minimum=aes-gcm", "--json", "--probe", at];
+        let output = check_with(secret, dir.path(), &minimum);
+        let found = json(&output)["findings"].as_array().unwrap().clone();
+        let of_probe = found.into_iter().filter(|finding| finding["about"] == "probe");
+        let lines = of_probe.map(|finding| format!("{} {}", finding["severity"], finding["text"]));
+        (code(&output), lines.collect::<Vec<_>>().join("\n"))
+    };
+    let (mut weak, mut strong) = (serving(dir.path(), "aes-ctr"), serving(dir.path(), "aes-gcm"));
+    let accepted = probed(&strong.1, SECRET);
+    assert!(
+        accepted.0 == 0 && accepted.1.contains("\"ok\"") && accepted.1.contains("aes-gcm"),
+        "{accepted:?}"
+    );
+    let weaker = probed(&weak.1, SECRET);
+    assert!(weaker.1.starts_with("\"warning\"") && weaker.1.contains("aes-ctr is accepted"), "{weaker:?}");
+    let foreign = probed(&strong.1, "another secret of the same server");
+    assert!(foreign.1.starts_with("\"warning\""), "{foreign:?}");
+    for (process, _) in [&mut weak, &mut strong] {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    let gone = probed(&strong.1, SECRET);
+    assert!(gone.0 == 75 && gone.1.starts_with("\"fault\""), "{gone:?}");
 }

@@ -343,7 +343,7 @@ fn scan_ends_with_one_when_something_is_readable() {
     let (json, output) = inspect(&[&"--scan", &node.dir.path()]);
     assert_eq!(code(&output), 1, "{json:#}");
     let app = &json["applications"][0];
-    assert_eq!(app["application"], "application_17_0001");
+    assert_eq!(app["app"], "application_17_0001");
     assert_eq!((&app["readable"]["files"], &app["metadata"]["files"]), (&2.into(), &2.into()));
     assert_eq!(app["marks"]["lz4"], 2);
     let text = stdout(&run(None, &[&"inspect", &"--scan", &node.dir.path()]));

@@ -146,7 +146,7 @@ impl Admin {
         });
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let port = admin::Port::new(running.server.clone(), &config);
+        let port = admin::Port::new(running.server.clone(), &config, 8);
         running.runtime.spawn(port.clone().serve_tcp(listener, stop.clone().cancelled_owned()));
         running.runtime.spawn(port.serve_socket(socket, stop.clone().cancelled_owned()));
         Self { address, socket: path, _dir: dir, _stop: stop.drop_guard() }
@@ -214,7 +214,7 @@ fn metrics_show_what_was_served_and_how() {
         "sealed_shuffle_connections 1",
         "sealed_shuffle_executors 1",
         "sealed_shuffle_applications 1",
-        "# EOF",
+        "# TYPE sealed_shuffle_requests_total counter",
     ] {
         assert!(page.lines().any(|l| l == line), "{line} is not in\n{page}");
     }
@@ -330,7 +330,8 @@ fn wrong_methods_and_garbage_on_the_admin_port_are_refused() {
         ("DELETE", "/healthz", 405),
         ("GET", "/applications/x", 405),
         ("DELETE", "/applications/", 404),
-        ("GET", "/", 404),
+        ("POST", "/", 405),
+        ("GET", "/index.html", 404),
         ("GET", "/../../etc/passwd", 404),
         ("OPTIONS", "*", 404),
     ] {

@@ -318,7 +318,7 @@ fn disk_use_is_shown_by_application() {
     let bytes = format!("sealed_shuffle_application_disk_bytes{{app=\"{APP}\"}}");
     eventually("it is measured", || running.metric(&bytes) >= 6 * 512);
     assert_eq!(running.metric(&format!("sealed_shuffle_application_disk_files{{app=\"{APP}\"}}")), 6);
-    let row = running.server.applications(None)["applications"][0].clone();
+    let row = running.server.applications(None, None)["applications"][0].clone();
     assert_eq!((row["app"].as_str(), row["disk_files"].as_u64()), (Some(APP), Some(6)), "{row}");
     running.server.forget(&AppId::new(APP)).unwrap();
     eventually("it is named no more", || running.metric(&bytes) == 0);

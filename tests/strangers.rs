@@ -87,7 +87,7 @@ fn an_application_id_above_its_bound_is_neither_kept_nor_logged() {
     let text = Peer::connect(running.address).handshake(&at_the_bound, "another", GCM).unwrap_err();
     assert!(text.contains("Authentication failed"), "the control is judged: {text}");
 
-    let listed = running.server.applications(None).to_string();
+    let listed = running.server.applications(None, None).to_string();
     assert!(listed.contains(&at_the_bound) && !listed.contains("long-0-"), "{listed}");
     assert!(!log().contains(&"x".repeat(300)), "the log has a long id");
     running.assert_serves();
@@ -234,7 +234,7 @@ fn a_recorded_challenge_does_not_leave_the_deadline_of_the_handshake() {
     eventually("counted", || running.closes("handshake_timeout") == 1);
     replayed(&lenient, &older(&lenient));
     eventually("counted", || lenient.closes("handshake_timeout") == 1);
-    assert!(!lenient.server.applications(None).to_string().contains("aes-legacy"), "nobody spoke it");
+    assert!(!lenient.server.applications(None, None).to_string().contains("aes-legacy"), "nobody spoke it");
 
     // A policy without the older handshake judges before anything is computed.
     let mut peer = Peer::connect(running.address);

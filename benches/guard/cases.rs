@@ -155,7 +155,8 @@ struct Way {
 
 impl Way {
     fn out_of(layer: Box<dyn Layer>) -> Self {
-        let pool = SegmentPool::new(Budget::new(16 << 20), SEGMENT, 2);
+        // As the server's, whose segments are measured.
+        let pool = SegmentPool::new(Budget::new(16 << 20), SEGMENT, 2).with_phases(Arc::default());
         let mut stack = Stack::default();
         stack.push(layer);
         Self { outbox: Outbox::new(pool, Lane::new(1)), stack }

@@ -12,6 +12,8 @@ use hyper::header::{AUTHORIZATION, HOST, ORIGIN};
 use hyper::{Request, StatusCode, Uri, Version};
 use sealed_shuffle_config::{AdminConfig, AdminToken};
 
+use crate::audit::Actor;
+
 /// The way by which a connection came.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Way {
@@ -19,6 +21,16 @@ pub(super) enum Way {
     Tcp { peer: SocketAddr, local: IpAddr },
     /// At the socket, and whether that admits the user.
     Socket { user: u32, is_admitted: bool },
+}
+
+impl Way {
+    /// Who it is, for the audit trail.
+    pub(super) fn actor(self) -> Actor {
+        match self {
+            Self::Tcp { peer, .. } => Actor::Token(peer),
+            Self::Socket { user, .. } => Actor::User(user),
+        }
+    }
 }
 
 impl fmt::Display for Way {

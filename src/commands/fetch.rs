@@ -12,6 +12,7 @@ use sealed_shuffle_client::{FetchError, Progress};
 use sealed_shuffle_protocol::shuffle::BlockId;
 
 use super::target::{Target, TargetArgs};
+use super::versioned::versioned;
 use super::{Exit, Failure, complain, tell};
 
 /// Time between two lines of progress where there is no terminal.
@@ -200,7 +201,7 @@ impl Report {
             let object = serde_json::json!({
                 "blocks": self.fetched, "failed": self.failed, "bytes": self.bytes, "seconds": seconds,
             });
-            print(&object.to_string())?;
+            print(&versioned(object).to_string())?;
         }
         // Without a block there may have been no session.
         if self.count > 0 {

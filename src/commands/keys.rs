@@ -6,14 +6,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use hyper::{Method, StatusCode};
-use sealed_shuffle_config::{AdminPlaces, EnvelopeConfig, KeySource, ProcessEnvironment, Roots, Sources};
+use sealed_shuffle_config::{AuditConfig, EnvelopeConfig, KeySource, ProcessEnvironment, Roots, Sources};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
 use serde_json::Value;
 use time::format_description::well_known::Rfc3339;
 
-use super::admin::{Place, ask};
+use super::admin::{RunningServer, ServerArgs};
+use super::note::note;
 use super::{ConfigArgs, Exit, Failure, complain, tell};
+use crate::admin::deed::Deed;
+use crate::audit::verify::keys_of;
 use crate::inspect::wrapped::KeysBeneath;
 use crate::keys::envelope::{KeyError, KeyErrorKind, LocalKeyFile, open_provider};
 use crate::state::{KeyNeed, State, StateError, node_app};
@@ -34,18 +37,18 @@ pub(crate) struct Keys {
 enum What {
     /// List the keys in the local key file, oldest first: name, time, whether it wraps, and what needs it
     ///
-    /// Asks a running server at its socket (spark.sealed.admin.socket), and else opens the recovery store; and looks at
-    /// the merged files beneath the roots (spark.local.dir).
-    List(ConfigArgs),
+    /// Asks a running server, and else opens the recovery store; and looks at the merged files beneath the roots
+    /// (spark.local.dir).
+    List(ServerArgs),
     /// Add a key to the local key file; it wraps from now on, the older ones still unwrap
     ///
     /// The recovery store is sealed anew under it; a running server wraps its store's key anew by itself, and seals the
     /// store anew when it is restarted. The file keeps its owner and mode.
-    Rotate(ConfigArgs),
+    Rotate(ServerArgs),
     /// Seal the recovery store anew, under the key that wraps now; no server may have it open
     ///
     /// For key services whose key was rotated there. With a local key file, rotate and a start do it.
-    Rewrap(ConfigArgs),
+    Rewrap(ServerArgs),
     /// Take a key out of the local key file, unless something needs it
     Drop {
         /// Its name, as keys list shows it
@@ -53,7 +56,7 @@ enum What {
         key: String,
 
         #[command(flatten)]
-        config: ConfigArgs,
+        server: ServerArgs,
     },
     /// Check that the key service wraps and unwraps a key, as serve will
     Check(ConfigArgs),
@@ -63,9 +66,9 @@ impl Keys {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.what {
             What::List(args) => list(args),
-            What::Rotate(args) => rotate(&config(args)?),
-            What::Rewrap(args) => rewrap(&config(args)?),
-            What::Drop { key, config } => drop_key(&key, config),
+            What::Rotate(args) => rotate(args),
+            What::Rewrap(args) => rewrap(args),
+            What::Drop { key, server } => drop_key(&key, server),
             What::Check(args) => check(&config(args)?),
         }
     }
@@ -88,14 +91,37 @@ fn config(args: ConfigArgs) -> Result<EnvelopeConfig, Failure> {
     Ok(EnvelopeConfig::from_sources(&args.sources(), &ProcessEnvironment)?)
 }
 
-fn list(args: ConfigArgs) -> Result<(), Failure> {
-    let sources = args.sources();
-    let config = EnvelopeConfig::from_sources(&sources, &ProcessEnvironment)?;
+/// The keys of a node, and the server that has them.
+struct Node {
+    sources: Sources,
+    config: EnvelopeConfig,
+    /// Why none is found, where it need not run.
+    server: Result<RunningServer, Failure>,
+}
+
+impl Node {
+    fn of(args: ServerArgs) -> Result<Self, Failure> {
+        let sources = args.config().sources();
+        let config = EnvelopeConfig::from_sources(&sources, &ProcessEnvironment)?;
+        // Without a token it may be asked, over TCP, too, and not told.
+        let server = args.clone().find_to_change(None).or_else(|_| args.find());
+        Ok(Self { sources, config, server })
+    }
+
+    /// Has it noted in the audit trail. It was done by then, and says so.
+    fn note(&self, deed: &Deed) -> Result<(), Failure> {
+        note(self.server.as_ref(), &self.sources, deed)
+    }
+}
+
+fn list(args: ServerArgs) -> Result<(), Failure> {
+    let node = Node::of(args)?;
+    let config = &node.config;
     let keys = {
         let on = OnLane::here();
-        LocalKeyFile::open(&on, local_file(&config)?)?.list(&on)?
+        LocalKeyFile::open(&on, local_file(config)?)?.list(&on)?
     };
-    let needs = Needs::find(&sources, &config)?;
+    let needs = Needs::find(&node)?;
     let mut lines = String::new();
     for key in keys {
         let made = key.made.format(&Rfc3339).map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -109,8 +135,11 @@ fn list(args: ConfigArgs) -> Result<(), Failure> {
     print(&lines)
 }
 
-fn rotate(config: &EnvelopeConfig) -> Result<(), Failure> {
+fn rotate(args: ServerArgs) -> Result<(), Failure> {
+    let node = Node::of(args)?;
+    let config = &node.config;
     let name = LocalKeyFile::rotate(&OnLane::here(), local_file(config)?)?;
+    let noted = node.note(&Deed::rotated_keys(&name));
     print(&format!("{name}\n"))?;
     match rewrapped(config) {
         Ok(true) => tell("the recovery store is sealed anew under it"),
@@ -122,12 +151,16 @@ fn rotate(config: &EnvelopeConfig) -> Result<(), Failure> {
         }
         Err(fault) => complain(format_args!("{fault}; the next start tries again")),
     }
-    Ok(())
+    noted
 }
 
-fn rewrap(config: &EnvelopeConfig) -> Result<(), Failure> {
-    match rewrapped(config) {
-        Ok(true) => print("the recovery store is sealed anew\n"),
+fn rewrap(args: ServerArgs) -> Result<(), Failure> {
+    let node = Node::of(args)?;
+    match rewrapped(&node.config) {
+        Ok(true) => {
+            print("the recovery store is sealed anew\n")?;
+            node.note(&Deed::rewrapped_store())
+        }
         Ok(false) => print("there is no recovery store\n"),
         Err(RewrapFault::Key(error)) => Err(error.into()),
         Err(RewrapFault::Store(error)) => {
@@ -157,11 +190,10 @@ fn rewrapped(config: &EnvelopeConfig) -> Result<bool, RewrapFault> {
     })
 }
 
-fn drop_key(key: &str, args: ConfigArgs) -> Result<(), Failure> {
-    let sources = args.sources();
-    let config = EnvelopeConfig::from_sources(&sources, &ProcessEnvironment)?;
-    let file = local_file(&config)?;
-    let needs = Needs::find(&sources, &config)?;
+fn drop_key(key: &str, args: ServerArgs) -> Result<(), Failure> {
+    let node = Node::of(args)?;
+    let file = local_file(&node.config)?;
+    let needs = Needs::find(&node)?;
     let refused = |why: String| Err(Failure::new(Exit::Refused, format!("{key} stays: {why}")));
     match needs.by_key.get(key) {
         Some(by) => return refused(format!("it is needed by {}", by.join("; "))),
@@ -171,7 +203,8 @@ fn drop_key(key: &str, args: ConfigArgs) -> Result<(), Failure> {
         None => {}
     }
     LocalKeyFile::remove(&OnLane::here(), file, key)?;
-    print(&format!("took {key} out of {}\n", file.display()))
+    print(&format!("took {key} out of {}\n", file.display()))?;
+    node.note(&Deed::dropped_key(key))
 }
 
 /// What needs the keys of the local file.
@@ -184,7 +217,8 @@ struct Needs {
 
 impl Needs {
     /// Asks the server that runs, or else opens the recovery store, and looks at the files beneath the roots.
-    fn find(sources: &Sources, config: &EnvelopeConfig) -> Result<Self, Failure> {
+    fn find(node: &Node) -> Result<Self, Failure> {
+        let Node { sources, config, server } = node;
         let mut needs = Self::default();
         let opened = runtime()?.block_on(async {
             let provider = open_provider(config).await?;
@@ -203,7 +237,7 @@ impl Needs {
                 false
             }
         };
-        match of_server(sources) {
+        match of_server(server) {
             Ok(of_server) => of_server.into_iter().for_each(|(key, by)| needs.add(key, by)),
             Err(why) if is_running => needs.unknown.push(why),
             // Nobody runs.
@@ -217,6 +251,16 @@ impl Needs {
                 needs.unknown.extend(unknown);
             }
             Err(error) => needs.unknown.push(format!("the files beneath the roots: {error}")),
+        }
+        match AuditConfig::place(sources, &ProcessEnvironment) {
+            Ok((dir, _)) => match keys_of(&OnLane::here(), &dir) {
+                Ok(keys) => {
+                    let by = format!("the audit trail in {}", dir.display());
+                    keys.into_iter().for_each(|key| needs.add(key.key_id, by.clone()));
+                }
+                Err(error) => needs.unknown.push(format!("the audit trail in {}: {error}", dir.display())),
+            },
+            Err(error) => needs.unknown.push(format!("the audit trail: {error}")),
         }
         Ok(needs)
     }
@@ -239,12 +283,9 @@ impl Needs {
 }
 
 /// What the server that runs needs keys for; the error is for people.
-fn of_server(sources: &Sources) -> Result<Vec<(String, String)>, String> {
-    let places =
-        AdminPlaces::from_sources(sources, &ProcessEnvironment).map_err(|error| error.to_string())?;
-    let socket = places.socket.into_iter().map(Place::Socket);
-    let places: Vec<_> = socket.chain(places.address.map(Place::from)).collect();
-    let answer = ask(&places, &Method::GET, "/keys", None).map_err(|failure| failure.to_string())?;
+fn of_server(server: &Result<RunningServer, Failure>) -> Result<Vec<(String, String)>, String> {
+    let server = server.as_ref().map_err(ToString::to_string)?;
+    let answer = server.ask(&Method::GET, "/keys").map_err(|failure| failure.to_string())?;
     if answer.status != StatusCode::OK {
         return Err(format!(
             "the server at {} does not say which keys it needs: {}",

@@ -7,9 +7,12 @@
 
 mod admin;
 mod apps;
+mod audit;
 mod bench;
 mod certs;
 mod check;
+mod completions;
+mod config;
 mod decrypt;
 mod demo;
 mod fetch;
@@ -18,25 +21,33 @@ mod http;
 mod inspect;
 mod keys;
 mod log;
+mod log_level;
+mod note;
 mod orphans;
 mod probe;
 mod register;
 mod reload;
+mod report;
 mod serve;
+mod status;
 mod systemd;
 mod table;
 mod target;
+mod tell;
+mod versioned;
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use sealed_shuffle_client::{ClientError, ErrorKind};
-use sealed_shuffle_config::{ConfigError, Sources};
+use sealed_shuffle_config::{ConfigError, LogFormat, Sources};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+use self::log_level::LogLevel;
 
 /// Spark's shuffle blocks, served and fetched sealed.
 ///
@@ -53,10 +64,18 @@ struct Cli {
 enum Command {
     Serve(serve::Serve),
     Check(check::Check),
+    Config(config::Config),
     Register(register::Register),
     Fetch(fetch::Fetch),
     Probe(probe::Probe),
+    Status(status::Status),
     Apps(apps::Apps),
+    Forget(tell::Forget),
+    Reload(tell::Reload),
+    Drain(tell::Drain),
+    LogLevel(tell::LogLevel),
+    Audit(audit::Audit),
+    Report(report::Report),
     Orphans(orphans::Orphans),
     Bench(bench::Bench),
     Demo(demo::Demo),
@@ -65,6 +84,9 @@ enum Command {
     Inspect(inspect::Inspect),
     Keys(keys::Keys),
     HandOver(hand_over::HandOver),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    Man(completions::Man),
 }
 
 /// Runs the command line of this process.
@@ -73,10 +95,18 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        Command::Config(config) => config.run(),
         Command::Register(register) => register.run(),
         Command::Fetch(fetch) => fetch.run(),
         Command::Probe(probe) => probe.run(),
+        Command::Status(status) => status.run(),
         Command::Apps(apps) => apps.run(),
+        Command::Forget(forget) => forget.run(),
+        Command::Reload(reload) => reload.run(),
+        Command::Drain(drain) => drain.run(),
+        Command::LogLevel(level) => level.run(),
+        Command::Audit(audit) => audit.run(),
+        Command::Report(report) => report.run(),
         Command::Orphans(orphans) => orphans.run(),
         Command::Bench(bench) => bench.run(),
         Command::Demo(demo) => demo.run(),
@@ -85,6 +115,8 @@ pub fn run() -> ExitCode {
         Command::Inspect(inspect) => inspect.run(),
         Command::Keys(keys) => keys.run(),
         Command::HandOver(hand_over) => hand_over.run(),
+        Command::Completions(completions) => completions.run(&mut Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -95,7 +127,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Tells the person at the terminal. That nobody listens is no failure, and changes no exit code.
+/// Says something at standard error to the person at the terminal. That nobody listens is no failure, and changes no exit code.
 fn tell(text: impl fmt::Display) {
     _ = writeln!(stderr(), "{text}");
 }
@@ -172,22 +204,35 @@ impl From<ClientError> for Failure {
 
 /// Logs of a command go to standard error, with the filter of `spark.sealed.log`.
 fn start_logging(log: &str) -> Result<(), Failure> {
-    log_to(stderr, log)
+    log_to(stderr, log, LogFormat::Text).map(drop)
 }
 
 /// Logs go to `writer`, which writes to standard error; they have colours on a terminal only. A line that cannot be written
 /// is dropped: the library would say so on standard error, and panic.
-fn log_to<W>(writer: W, log: &str) -> Result<(), Failure>
+fn log_to<W>(writer: W, log: &str, format: LogFormat) -> Result<LogLevel, Failure>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt()
+    let logging = tracing_subscriber::fmt()
         .with_env_filter(log_filter(log)?)
         .with_writer(writer)
         .with_ansi(stderr().is_terminal())
-        .log_internal_errors(false)
-        .init();
-    Ok(())
+        .log_internal_errors(false);
+    Ok(match format {
+        LogFormat::Text => {
+            let logging = logging.with_filter_reloading();
+            let level = LogLevel::of(log, logging.reload_handle());
+            logging.init();
+            level
+        }
+        LogFormat::Json => {
+            let logging =
+                logging.json().with_current_span(false).with_span_list(false).with_filter_reloading();
+            let level = LogLevel::of(log, logging.reload_handle());
+            logging.init();
+            level
+        }
+    })
 }
 
 /// Parses the filter of `spark.sealed.log`. Filters of spans are checked only here.
@@ -198,7 +243,7 @@ fn log_filter(log: &str) -> Result<EnvFilter, Failure> {
 }
 
 /// Where every command's configuration comes from.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ConfigArgs {
     /// Read this file instead of $SPARK_CONF_DIR/spark-defaults.conf (or $SPARK_HOME/conf/…)
     #[arg(long, value_name = "FILE")]

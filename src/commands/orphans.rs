@@ -7,17 +7,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use hyper::{Method, StatusCode};
 use sealed_shuffle_config::value::{Grammar, Time};
-use sealed_shuffle_config::{AdminPlaces, ByteCount, CleanUpConfig, ProcessEnvironment};
+use sealed_shuffle_config::{ByteCount, CleanUpConfig, ProcessEnvironment};
 use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_transport::lane::OnLane;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::admin::{Place, ask};
+use super::admin::{RunningServer, ServerArgs};
+use super::note::tell;
 use super::table::columns;
-use super::{ConfigArgs, Exit, Failure, complain};
-use crate::disk::remains::{OrphanLook, Purpose, Removed, Step, Tally, Walk};
+use super::versioned::versioned;
+use super::{Exit, Failure, complain};
+use crate::admin::deed::{Deed, Removal};
+use crate::disk::remains::{OrphanLook, Purpose, Selection, Step, Tally, Walk};
 use crate::disk::{LocalDir, Roots};
 
 /// Names that one step of a walk looks at.
@@ -29,8 +32,8 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Show block directories that no application of the running server has registered, and remove them
 ///
 /// Looks beneath the roots of the configuration for directories as Spark makes them (blockmgr-UUID, merge_manager), in
-/// which nothing was written for long. The server says at its socket which ones belong to applications. --delete removes
-/// what Spark names in the others; without an answer of the server it removes nothing.
+/// which nothing was written for long. The server says which ones belong to applications. --delete removes what Spark names
+/// in the others, and has the server note it in its audit trail; without an answer of the server it removes nothing.
 #[derive(Args, Debug)]
 pub(crate) struct Orphans {
     /// Remove them
@@ -41,16 +44,16 @@ pub(crate) struct Orphans {
     #[arg(long, value_name = "TIME")]
     older_than: Option<String>,
 
-    /// The server's socket; without it, spark.sealed.admin.socket
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    /// Token for asking over TCP; without it, spark.sealed.admin.token-file
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 
     /// Print JSON
     #[arg(long)]
     json: bool,
 
     #[command(flatten)]
-    config: ConfigArgs,
+    server: ServerArgs,
 }
 
 /// A directory that is nobody's.
@@ -62,38 +65,35 @@ struct Orphan {
 }
 
 /// What a server says of its directories.
-struct Taken {
+struct ServedDirs {
     paths: Vec<String>,
     at: Instant,
 }
 
 impl Orphans {
     pub(crate) fn run(mut self) -> Result<(), Failure> {
-        let sources = std::mem::take(&mut self.config).sources();
-        let (roots, configured) = CleanUpConfig::places(&sources, &ProcessEnvironment)?;
-        let socket = match self.socket.take() {
-            Some(socket) => Some(socket),
-            None => AdminPlaces::from_sources(&sources, &ProcessEnvironment)?.socket,
-        };
+        let server = std::mem::take(&mut self.server);
+        let (roots, configured) = CleanUpConfig::places(&server.config().sources(), &ProcessEnvironment)?;
         let age = self.age(configured)?;
         let roots = Roots::open(&roots.paths).map_err(|error| Failure::new(Exit::Config, error))?;
-        let server = ServersView { socket, roots: &roots };
-        let taken = match server.taken() {
-            Ok(taken) => Some(taken),
+        let server = server.find_if_there(self.token_file.take());
+        let server = server.map(|server| ServersView { server, roots: &roots });
+        let known = server.and_then(|server| server.taken().map(|taken| (server, taken)));
+        let on = OnLane::here();
+        let orphans = match known {
+            Ok((server, taken)) => {
+                let mut orphans = find(&on, &roots, Some(&taken), age)?;
+                if self.delete && !orphans.is_empty() {
+                    remove_all(&on, &server, taken, &mut orphans, age)?;
+                }
+                orphans
+            }
             Err(failure) if self.delete => return Err(failure),
             Err(failure) => {
                 complain(format_args!("it is not known which of these belong to applications: {failure}"));
-                None
+                find(&on, &roots, None, age)?
             }
         };
-        let on = OnLane::here();
-        let mut orphans = find(&on, &roots, taken.as_ref(), age)?;
-        if self.delete {
-            let mut taken = taken;
-            for orphan in &mut orphans {
-                orphan.removed = Some(remove(&on, &roots, &server, &mut taken, orphan, age)?);
-            }
-        }
         self.show(&orphans, age)?;
         match orphans.iter().any(|orphan| matches!(orphan.removed, Some(Err(_)))) {
             true => Err(Failure::new(Exit::Failed, "not all of them could be removed")),
@@ -122,7 +122,7 @@ impl Orphans {
                     "files": sum.files,
                     "bytes": sum.bytes,
                 });
-                format!("{value:#}\n")
+                format!("{:#}\n", versioned(value))
             }
             false => table(orphans, &sum),
         };
@@ -132,33 +132,19 @@ impl Orphans {
 
 /// What the server that serves these roots knows.
 struct ServersView<'a> {
-    socket: Option<PathBuf>,
+    server: RunningServer,
     roots: &'a Roots,
 }
 
 impl ServersView<'_> {
     /// The directories that belong to applications, as the server says now.
-    fn taken(&self) -> Result<Taken, Failure> {
-        let Some(socket) = &self.socket else {
-            let text = "spark.sealed.admin.socket is off: name the server's with --socket PATH";
-            return Err(Failure::new(Exit::Config, text));
-        };
+    fn taken(&self) -> Result<ServedDirs, Failure> {
         let at = Instant::now();
-        let answer = ask(&[Place::Socket(socket.clone())], &Method::GET, "/directories", None)?;
-        match answer.status {
-            StatusCode::OK => {}
-            StatusCode::FORBIDDEN => {
-                return Err(Failure::new(
-                    Exit::Refused,
-                    format!("{} refuses: {}", answer.place, Shown(&answer.text())),
-                ));
-            }
-            status => {
-                let text = format!("{} answers {status}: is it a server that knows `orphans`?", answer.place);
-                return Err(Failure::new(Exit::Failed, text));
-            }
+        let answer = self.server.ask(&Method::GET, "/directories")?;
+        if answer.status != StatusCode::OK {
+            return Err(answer.refused("is it a server that knows `orphans`?"));
         }
-        let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let value = answer.json()?;
         let texts = |key: &str| {
             let list = value[key].as_array()?;
             list.iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
@@ -184,11 +170,11 @@ impl ServersView<'_> {
             );
             return Err(Failure::new(Exit::Refused, text));
         }
-        Ok(Taken { paths, at })
+        Ok(ServedDirs { paths, at })
     }
 }
 
-impl Taken {
+impl ServedDirs {
     /// Whether an application has `dir`, or one above or below it.
     fn has(&self, dir: &LocalDir) -> bool {
         let lies_in = |inner: &str, outer: &str| {
@@ -198,7 +184,12 @@ impl Taken {
     }
 }
 
-fn find(on: &OnLane, roots: &Roots, taken: Option<&Taken>, age: Duration) -> Result<Vec<Orphan>, Failure> {
+fn find(
+    on: &OnLane,
+    roots: &Roots,
+    taken: Option<&ServedDirs>,
+    age: Duration,
+) -> Result<Vec<Orphan>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     let mut orphans = Vec::new();
     for (n, disk) in roots.disks().iter().enumerate() {
@@ -222,7 +213,7 @@ fn find(on: &OnLane, roots: &Roots, taken: Option<&Taken>, age: Duration) -> Res
             if taken.is_some_and(|taken| taken.has(&dir)) {
                 continue;
             }
-            match walk(on, roots, &dir, Purpose::Count(Removed::All), Some(age)) {
+            match walk(on, roots, &dir, Purpose::Count(Selection::All), Some(age)) {
                 Ok(Some(tally)) => orphans.push(Orphan { dir, tally, removed: None }),
                 Ok(None) => {}
                 Err(error) => complain(error),
@@ -251,15 +242,38 @@ fn walk(
     Ok((!walk.met_newer()).then(|| walk.tally().clone()))
 }
 
+/// Removes them, and has each noted by the server: nothing goes that it has not heard of.
+fn remove_all(
+    on: &OnLane,
+    server: &ServersView<'_>,
+    taken: ServedDirs,
+    orphans: &mut [Orphan],
+    age: Duration,
+) -> Result<(), Failure> {
+    let mut taken = Some(taken);
+    tell(&server.server, &Deed::removes_orphans(orphans.len() as u64))?;
+    for orphan in orphans {
+        let removed = remove(on, server, &mut taken, orphan, age)?;
+        let (outcome, files, bytes) = match &removed {
+            Ok(tally) if tally.kept == 0 => (Removal::All, tally.files, tally.bytes),
+            Ok(tally) => (Removal::Part, tally.files, tally.bytes),
+            Err(_) => (Removal::None, 0, 0),
+        };
+        orphan.removed = Some(removed);
+        tell(&server.server, &Deed::removed_orphan(orphan.dir.shown(), outcome, files, bytes))?;
+    }
+    Ok(())
+}
+
 /// Removes one, after another look at it and another question to the server. Fails where the server does not answer.
 fn remove(
     on: &OnLane,
-    roots: &Roots,
     server: &ServersView<'_>,
-    taken: &mut Option<Taken>,
+    taken: &mut Option<ServedDirs>,
     orphan: &Orphan,
     age: Duration,
 ) -> Result<Result<Tally, String>, Failure> {
+    let roots = server.roots;
     let known = match taken.take().filter(|taken| taken.at.elapsed() < FRESH) {
         Some(known) => known,
         None => server.taken()?,
@@ -269,8 +283,8 @@ fn remove(
     if is_taken {
         return Ok(Err("an application has it by now".to_owned()));
     }
-    let removed = match walk(on, roots, &orphan.dir, Purpose::Count(Removed::All), Some(age)) {
-        Ok(Some(_)) => walk(on, roots, &orphan.dir, Purpose::Remove(Removed::All), None),
+    let removed = match walk(on, roots, &orphan.dir, Purpose::Count(Selection::All), Some(age)) {
+        Ok(Some(_)) => walk(on, roots, &orphan.dir, Purpose::Remove(Selection::All), None),
         other => other,
     };
     Ok(removed.and_then(|tally| tally.ok_or_else(|| "something is written there now".to_owned())))

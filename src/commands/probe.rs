@@ -13,6 +13,7 @@ use sealed_shuffle_protocol::ids::AppId;
 use serde_json::json;
 
 use super::table::columns;
+use super::versioned::versioned;
 use super::{ConfigArgs, Exit, Failure, complain, start_logging};
 
 const HELP: &str = "Examples:
@@ -96,7 +97,7 @@ impl Probe {
             Err(error) => return Err(unreachable(&server, minimum, &error, self.json)),
         };
         print(&match self.json {
-            true => format!("{:#}\n", report.to_json(minimum)),
+            true => format!("{:#}\n", versioned(report.to_json(minimum))),
             false => text(&report),
         })?;
         match report.judge(minimum) {
@@ -118,7 +119,7 @@ fn unreachable(server: &Address, minimum: SecurityLevel, error: &ClientError, js
             "judgement": "cannot tell",
             "reason": error.to_string(),
         });
-        if let Err(failure) = print(&format!("{object:#}\n")) {
+        if let Err(failure) = print(&format!("{:#}\n", versioned(object))) {
             return failure;
         }
     }

@@ -6,6 +6,7 @@ use clap::Args;
 use sealed_shuffle_protocol::shuffle::{ExecutorShuffleInfo, Strings};
 
 use super::target::{Target, TargetArgs};
+use super::versioned::versioned;
 use super::{Exit, Failure};
 
 /// Register an executor's directories with a shuffle service, as Spark's executors do
@@ -59,12 +60,12 @@ impl Register {
                 "registered executor {executor} of {app} at {server} with {} directories",
                 self.local_dir.len()
             ),
-            true => serde_json::json!({
+            true => versioned(serde_json::json!({
                 "server": server.to_string(),
                 "app": app.as_str(),
                 "executor": executor.as_str(),
                 "local_dirs": self.local_dir,
-            })
+            }))
             .to_string(),
         };
         writeln!(stdout(), "{line}").map_err(|error| Failure::new(Exit::Failed, error))

@@ -1,4 +1,4 @@
-//! SIGHUP: reads the same sources again and replaces policy and secrets. A configuration with a fault changes
+//! SIGHUP, and an operator who asks: reads the same sources again and replaces policy and secrets. A configuration with a fault changes
 //! nothing.
 
 use std::collections::BTreeMap;
@@ -10,16 +10,18 @@ use sealed_shuffle_config::{
     Effective, Environment, Notice, ProcessEnvironment, ServerConfig, Sources, TlsConfig, TlsSource,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use super::systemd::notify;
 use crate::confinement::Confinement;
-use crate::server::Server;
+use crate::server::{ReloadRequest, Server};
 
-/// Waits for SIGHUP. It is made before the server reports that it is ready, so that no signal ends the process.
+/// Waits for SIGHUP, and for an operator who asks. It is made before the server reports that it is ready, so that no signal ends the process.
 pub(crate) struct Reload {
     hangup: Signal,
+    asked: mpsc::Receiver<ReloadRequest>,
     server: Server,
     sources: Sources,
     environment: Arc<RepeatableEnvironment>,
@@ -34,27 +36,40 @@ impl Reload {
         sources: Sources,
         environment: Arc<RepeatableEnvironment>,
         config: &ServerConfig,
+        asked: mpsc::Receiver<ReloadRequest>,
     ) -> io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
         let started_with = values(&config.report.effective);
         let confines_programs = Confinement::of(config).holds_for_new_programs();
-        Ok(Self { hangup, server, sources, environment, started_with, confines_programs })
+        Ok(Self { hangup, asked, server, sources, environment, started_with, confines_programs })
     }
 
-    /// Reads the configuration again at every signal.
+    /// Reads the configuration again at every signal, and whenever an operator asks for it.
     pub(crate) async fn watch(mut self) {
-        while self.hangup.recv().await.is_some() {
-            info!("SIGHUP: reading the configuration again");
+        loop {
+            let asked = tokio::select! {
+                signal = self.hangup.recv() => match signal {
+                    Some(()) => None,
+                    None => return,
+                },
+                Some(asked) = self.asked.recv() => Some(asked),
+            };
+            let why = if asked.is_some() { "an operator asks" } else { "SIGHUP" };
+            info!("{why}: reading the configuration again");
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
                 Err(error) => warn!(%error, "cannot tell systemd"),
             }
-            self.read_again().await;
+            let done = self.read_again().await;
             notify(&[NotifyState::Ready]);
+            if let Some(asked) = asked {
+                // Who asked may have gone.
+                _ = asked.send(done);
+            }
         }
     }
 
-    async fn read_again(&self) {
+    async fn read_again(&self) -> Result<(), String> {
         let (sources, environment) = (self.sources.clone(), Arc::clone(&self.environment));
         let (server, confines_programs) = (self.server.clone(), self.confines_programs);
         let read = move || {
@@ -71,11 +86,12 @@ impl Reload {
             Ok::<_, String>(config)
         };
         let result = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()));
-        self.server.reloaded(result.is_ok());
-        match result {
+        self.server.reloaded(result.as_ref().map(drop).map_err(String::as_str));
+        match &result {
             Err(error) => error!("the configuration stays as it was: {error}"),
-            Ok(config) => self.say(&config),
+            Ok(config) => self.say(config),
         }
+        result.map(drop)
     }
 
     fn say(&self, config: &ServerConfig) {

@@ -10,17 +10,19 @@ use sd_notify::NotifyState;
 use sealed_shuffle_config::{Notice, Origin, ServerConfig, Sources, keys, raise_descriptor_limit};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::log::LogQueue;
+use super::log_level::LogLevel;
 use super::reload::{Reload, RepeatableEnvironment};
 use super::systemd::notify;
 use super::{ConfigArgs, Exit, Failure, complain, log_filter, log_to};
 use crate::confinement::Confinement;
 use crate::keys::envelope;
 use crate::listeners::Listeners;
-use crate::server::{Server, StartError};
+use crate::server::{Controls, Server, StartError};
 use crate::state;
 use crate::supervision::Duties;
 use crate::takeover::{Claim, ClaimError};
@@ -32,7 +34,7 @@ use crate::takeover::{Claim, ClaimError};
 /// exits at once.
 #[derive(Args, Debug)]
 pub(crate) struct Serve {
-    /// Address to listen on; short for spark.sealed.bind [default: 0.0.0.0]
+    /// Address to listen on; short for spark.sealed.bind [default: all of them]
     #[arg(long, value_name = "ADDR")]
     bind: Option<String>,
 
@@ -81,8 +83,9 @@ impl Serve {
             return writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error));
         }
         let log = LogQueue::new();
-        log_to(Arc::clone(&log), &config.log)?;
-        let done = start(&config, sources, environment, &log, takes_over);
+        let level = log_to(Arc::clone(&log), &config.log, config.log_format)?;
+        let surroundings = Surroundings { sources, environment, log: &log, level };
+        let done = start(&config, surroundings, takes_over);
         log.finish();
         done
     }
@@ -109,26 +112,33 @@ impl Serve {
     }
 }
 
-fn start(
-    config: &ServerConfig,
+/// What a server that runs needs of the program around it.
+struct Surroundings<'a> {
     sources: Sources,
     environment: Arc<RepeatableEnvironment>,
-    log: &LogQueue,
-    takes_over: bool,
-) -> Result<(), Failure> {
+    log: &'a LogQueue,
+    level: LogLevel,
+}
+
+/// After so many polls of connections a thread looks which sockets are ready. With tokio's 61 a connection of one application
+/// is seen after fifty segments of another; to look takes a microsecond.
+const EVENT_INTERVAL: u32 = 8;
+
+fn start(config: &ServerConfig, surroundings: Surroundings<'_>, takes_over: bool) -> Result<(), Failure> {
     // Threads that were there already would not be confined.
     let confined = Confinement::of(config).enforce().map_err(|error| Failure::new(Exit::Config, error));
     let threads = |error| Failure::new(Exit::Failed, format!("cannot start threads: {error}"));
-    log.start(stderr()).map_err(threads)?;
-    confined?;
+    surroundings.log.start(stderr()).map_err(threads)?;
+    let confined = confined?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads)
+        .event_interval(EVENT_INTERVAL)
         .max_blocking_threads(Server::blocking_threads(config))
         .thread_name("sealed-shuffle")
         .enable_all()
         .build()
         .map_err(threads)?;
-    let done = runtime.block_on(serve(config, sources, environment, log, takes_over));
+    let done = runtime.block_on(serve(config, surroundings, &confined, takes_over));
     // A read from a dead disk never returns. It must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
@@ -136,11 +146,11 @@ fn start(
 
 async fn serve(
     config: &ServerConfig,
-    sources: Sources,
-    environment: Arc<RepeatableEnvironment>,
-    log: &LogQueue,
+    surroundings: Surroundings<'_>,
+    confined: &[String],
     takes_over: bool,
 ) -> Result<(), Failure> {
+    let Surroundings { sources, environment, log, level } = surroundings;
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
     let claim = if takes_over { claim(config).await? } else { None };
@@ -151,8 +161,11 @@ async fn serve(
         ));
     }
     server.counts_lost_lines(log.lost());
+    server.is_confined(confined);
     let signals = Signals::new().map_err(|error| failed(&error))?;
-    let reload = Reload::new(server.clone(), sources, environment, config).map_err(|error| failed(&error))?;
+    let (asks, asked) = mpsc::channel(1);
+    let reload =
+        Reload::new(server.clone(), sources, environment, config, asked).map_err(|error| failed(&error))?;
     let listeners = match claim {
         Some(claim) => Listeners::take_over(config, claim).await,
         None => Listeners::bind(config).await,
@@ -171,6 +184,7 @@ async fn serve(
     notify(&[NotifyState::Ready]);
 
     let (stop, cut) = (CancellationToken::new(), CancellationToken::new());
+    server.obeys(Controls { stop: stop.clone(), reload: asks, log: level.control() });
     let mut duties = Duties::default();
     duties.take_on("reloading at SIGHUP", reload.watch());
     duties.take_on("stopping at SIGTERM and SIGINT", signals.watch(stop.clone(), cut.clone()));
@@ -287,10 +301,17 @@ impl Signals {
 
     /// The first signal stops the server, the second one cuts its connections. Never ends.
     async fn watch(mut self, stop: CancellationToken, cut: CancellationToken) {
-        let signal = self.next().await;
-        info!(signal, "stopping");
+        let signal = tokio::select! {
+            signal = self.next() => Some(signal),
+            () = stop.cancelled() => None,
+        };
+        info!(signal = signal.unwrap_or("none, an operator asks"), "stopping");
         notify(&[NotifyState::Stopping]);
         stop.cancel();
+        if signal.is_none() {
+            // The first one, which only says the same.
+            self.next().await;
+        }
         self.next().await;
         cut.cancel();
         pending().await

@@ -1,6 +1,18 @@
 //! Rows of cells as text. Each column is as wide as its widest cell; two blanks separate columns, and none end a
 //! line.
 
+use sealed_shuffle_protocol::shown::Shown;
+use serde_json::Value;
+
+/// A value of JSON as a cell; what a server said is made harmless.
+pub(super) fn cell(value: &Value) -> String {
+    match value {
+        Value::String(text) => Shown(text).to_string(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// The rows, one a line.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];

@@ -36,6 +36,8 @@ pub(super) struct Landlock {
     above: BTreeSet<PathBuf>,
     /// `None`: TCP is as before.
     ports: Option<BTreeSet<u16>>,
+    /// Where TCP is restricted, ports of others that may be connected to.
+    foreign: BTreeSet<u16>,
 }
 
 impl Landlock {
@@ -51,13 +53,15 @@ impl Landlock {
             own.insert(state.clone());
         }
         if let KeySource::LocalFile { path } = &config.envelope.source
-            && (config.recovery || config.merging.is_some())
+            && (config.recovery || config.merging.is_some() || config.audit.is_some())
         {
             own.insert(directory_of(path).to_owned());
         }
-        let handover = config.handover.as_ref().map(|handover| handover.socket.as_path());
+        own.extend(config.audit.iter().map(|audit| audit.dir.clone()));
+        // It may still have to be made, too.
+        own.extend(config.handover.iter().map(|handover| directory_of(&handover.socket).to_owned()));
         let takeover = takeover.map(|socket| socket.path.as_path());
-        let sockets = socket.map(|socket| socket.path.as_path()).into_iter().chain(handover).chain(takeover);
+        let sockets = socket.map(|socket| socket.path.as_path()).into_iter().chain(takeover);
         let others =
             sockets.map(|path| directory_of(path).to_owned()).chain(config.roots.paths.iter().cloned());
         let others = others.filter(|path| !own.contains(path)).collect();
@@ -66,7 +70,15 @@ impl Landlock {
         let waiting = config.roots.paths.iter().cloned().map(|root| within(PATIENCE, move |_| above(&root)));
         let waiting: Vec<_> = waiting.collect();
         let above = waiting.into_iter().filter_map(|waiting| waiting.result().flatten()).collect();
-        Self { others, own, above, ports: of_tcp.then(|| ports.collect()) }
+        let key_service = match &config.envelope.source {
+            KeySource::HadoopKms { uri, .. } => Some(uri.port),
+            KeySource::LocalFile { .. } | KeySource::AwsKms { .. } | KeySource::Command { .. } => None,
+        };
+        let collector = config.traces.as_ref().map(|traces| traces.endpoint.port);
+        let named = key_service.into_iter().chain(collector);
+        // A name server is asked over TCP where its answer is long.
+        let foreign = named.flat_map(|port| [port, NAMES]).collect();
+        Self { others, own, above, ports: of_tcp.then(|| ports.collect()), foreign }
     }
 
     fn ruleset(&self) -> Result<Ruleset, RulesetError> {
@@ -103,6 +115,9 @@ impl Landlock {
         for port in self.ports.iter().flatten() {
             ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
         }
+        for port in self.foreign.iter().filter(|_| self.ports.is_some()) {
+            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
         ruleset.restrict_self().map(drop)
     }
 }
@@ -133,11 +148,22 @@ impl fmt::Display for Landlock {
             None => f.write_str("; TCP is not restricted"),
             Some(_) if !has_tcp() => f.write_str("; TCP is not restricted, which takes Linux 6.7"),
             Some(ports) => {
-                let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-                write!(f, "; no TCP connections of its own, and TCP ports {} only", ports.join(", "))
+                match self.foreign.is_empty() {
+                    true => f.write_str("; no TCP connections of its own")?,
+                    false => write!(f, "; TCP connections of its own to ports {} only", list(&self.foreign))?,
+                }
+                write!(f, ", and TCP ports {} only", list(ports))
             }
         }
     }
+}
+
+/// The port of name servers.
+const NAMES: u16 = 53;
+
+fn list(ports: &BTreeSet<u16>) -> String {
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    ports.join(", ")
 }
 
 /// A look at a root takes no longer.
@@ -193,7 +219,8 @@ mod tests {
 
     fn landlock(own: &Path, ports: Option<BTreeSet<u16>>) -> Option<Landlock> {
         let own = [own.to_owned()].into();
-        let landlock = Landlock { own, others: BTreeSet::new(), above: BTreeSet::new(), ports };
+        let none = BTreeSet::new;
+        let landlock = Landlock { own, others: none(), above: none(), ports, foreign: BTreeSet::new() };
         match landlock.missing() {
             None => Some(landlock),
             Some(reason) => {
@@ -254,5 +281,22 @@ mod tests {
             is_refused(TcpListener::bind("127.0.0.1:0").unwrap_err());
         });
         drop(TcpStream::connect(address).unwrap());
+    }
+
+    #[test]
+    fn only_named_ports_of_others_may_be_connected_to() {
+        if !has_tcp() {
+            println!("skipped: this kernel's Landlock has no TCP");
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let [named, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [named, other] = [named, other].map(|listener| (listener.local_addr().unwrap(), listener));
+        let Some(landlock) = landlock(temp.path(), Some([0].into())) else { return };
+        in_thread(Landlock { foreign: [named.0.port()].into(), ..landlock }, || {
+            drop(TcpStream::connect(named.0).unwrap());
+            let refused = TcpStream::connect(other.0).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+        });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | measure | gives up |
 //! |---|---|
-//! | Landlock | writing outside the directories that the server writes to; TCP but for its own ports |
+//! | Landlock | writing outside the directories that the server writes to; TCP but for its own ports, and the port of a collector of traces |
 //! | seccomp | system calls such as `ptrace`, `mount`, `bpf`, `io_uring_setup` |
 //! | memory | core dumps, and the right of other processes of the same user to look into this one |
 //!
@@ -84,17 +84,22 @@ impl Confinement {
         self.landlock.holds_for_new_programs() || self.seccomp.holds_for_new_programs()
     }
 
-    /// Gives it up, for this thread and those that it makes, and logs what is in force. A measure that the kernel does not
-    /// have is left out, or refused where the configuration demands it.
-    pub fn enforce(&self) -> Result<(), ConfinementError> {
-        let [_, _, memory] = self.describe();
+    /// Gives it up, for this thread and those that it makes; logs and returns what is in force. A measure that the kernel does
+    /// not have is left out, or refused where the configuration demands it.
+    pub fn enforce(&self) -> Result<[String; 3], ConfinementError> {
+        let [_, _, mut memory] = self.describe();
         match self.memory.then(memory::keep_from_others).unwrap_or(Ok(())) {
             Ok(()) => info!("{memory}"),
-            Err(error) => warn!(%error, "memory is not kept from other processes"),
+            Err(error) => {
+                warn!(%error, "memory is not kept from other processes");
+                memory = format!("confinement.memory: not kept from others: {error}");
+            }
         }
-        info!("{}", self.landlock.line(&self.landlock.enforce()?));
-        info!("{}", self.seccomp.line(&self.seccomp.enforce()?));
-        Ok(())
+        let landlock = self.landlock.line(&self.landlock.enforce()?);
+        info!("{landlock}");
+        let seccomp = self.seccomp.line(&self.seccomp.enforce()?);
+        info!("{seccomp}");
+        Ok([landlock, seccomp, memory])
     }
 }
 
@@ -168,12 +173,16 @@ fn starts_programs(config: &ServerConfig) -> Option<&'static str> {
     match &config.envelope.source {
         KeySource::Command { .. } => Some("spark.sealed.keys.command"),
         KeySource::AwsKms { .. } => Some("spark.sealed.keys.provider = aws-kms"),
-        KeySource::LocalFile { .. } => tls.then_some("spark.sealed.tls.command"),
+        KeySource::LocalFile { .. } | KeySource::HadoopKms { .. } => {
+            tls.then_some("spark.sealed.tls.command")
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sealed_shuffle_config::{HttpEndpoint, TracesConfig};
+
     use super::*;
 
     fn config() -> ServerConfig {
@@ -222,5 +231,12 @@ mod tests {
         let shown = Confinement::of(&config).landlock.of.to_string();
         assert!(shown.starts_with("files are written beneath /state, /data only; "), "{shown}");
         assert!(shown.contains("ports 7337, 7338 only") || shown.contains("Linux 6.7"), "{shown}");
+        let endpoint = HttpEndpoint { host: "collector".to_owned(), port: 4318, path: "/".to_owned() };
+        config.traces = Some(TracesConfig::to(endpoint));
+        let shown = Confinement::of(&config).landlock.of.to_string();
+        assert!(
+            shown.contains("to ports 53, 4318 only, and TCP ports 7337") || shown.contains("Linux 6.7"),
+            "{shown}"
+        );
     }
 }

@@ -7,7 +7,7 @@ use sealed_shuffle_protocol::secret::AppSecret;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::{HandOverPayload, NotDone};
+use super::{EventError, HandOverPayload};
 
 /// Longest application id.
 const LONGEST_ID: usize = 255;
@@ -21,17 +21,18 @@ const RECOVERY_DISABLED: &str = "spark.yarn.shuffle.server.recovery.disabled";
 /// The secret beside that flag.
 const SECRET: &str = "secret";
 
-/// The beginning or the end of an application, or the end of one of its executors.
+/// The beginning or the end of an application, the end of one of its executors, or a question.
 #[derive(Debug)]
 pub(super) enum Message {
     Started(AppId, HandOverPayload),
     Ended(AppId),
     ExecutorEnded(AppId, ExecutorId),
+    Held,
 }
 
 impl Message {
     /// Parses a line without its end.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, NotDone> {
+    pub(super) fn parse(line: &[u8]) -> Result<Self, EventError> {
         let line = std::str::from_utf8(line).map_err(|_| refused("the line is not UTF-8"))?;
         let mut words = line.split(' ');
         let message = match (words.next(), words.next(), words.next()) {
@@ -40,9 +41,10 @@ impl Message {
             (Some("executor-ended"), Some(app), Some(executor)) => {
                 Self::ExecutorEnded(application(app)?, ExecutorId::new(plain(executor, "executor")?))
             }
+            (Some("held"), None, None) => Self::Held,
             _ => {
                 return Err(refused(
-                    "the line is none of `started ID PAYLOAD`, `ended ID` and `executor-ended ID EXECUTOR`",
+                    "the line is none of `started ID PAYLOAD`, `ended ID`, `executor-ended ID EXECUTOR` and `held`",
                 ));
             }
         };
@@ -53,14 +55,14 @@ impl Message {
     }
 }
 
-fn application(id: &str) -> Result<AppId, NotDone> {
+fn application(id: &str) -> Result<AppId, EventError> {
     plain(id, "application").map(AppId::new)
 }
 
-fn plain<'a>(id: &'a str, whose: &str) -> Result<&'a str, NotDone> {
+fn plain<'a>(id: &'a str, whose: &str) -> Result<&'a str, EventError> {
     match is_plain(id) {
         true => Ok(id),
-        false => Err(NotDone::Refused(format!("the {whose}'s id is empty, too long, or not plain"))),
+        false => Err(EventError::Refused(format!("the {whose}'s id is empty, too long, or not plain"))),
     }
 }
 
@@ -69,7 +71,7 @@ pub(super) fn is_plain(id: &str) -> bool {
     (1..=LONGEST_ID).contains(&id.len()) && !id.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
-fn given(payload: &str) -> Result<HandOverPayload, NotDone> {
+fn given(payload: &str) -> Result<HandOverPayload, EventError> {
     if payload == NOTHING {
         return Ok(HandOverPayload { secret: None, remember: true });
     }
@@ -82,7 +84,7 @@ fn given(payload: &str) -> Result<HandOverPayload, NotDone> {
 
 /// Parses either form of the payload: a JSON object, or the secret itself (YarnShuffleService.initializeApplication,
 /// Spark 4.3.0; the JSON form since 3.5).
-fn read(payload: &str) -> Result<HandOverPayload, NotDone> {
+fn read(payload: &str) -> Result<HandOverPayload, EventError> {
     let Ok(mut object) = serde_json::from_str::<Map<String, Value>>(payload) else {
         return Ok(HandOverPayload { secret: secret(payload.to_owned()), remember: true });
     };
@@ -103,8 +105,8 @@ fn secret(text: String) -> Option<AppSecret> {
     (!text.is_empty()).then(|| AppSecret::new(text))
 }
 
-fn refused(text: &str) -> NotDone {
-    NotDone::Refused(text.to_owned())
+fn refused(text: &str) -> EventError {
+    EventError::Refused(text.to_owned())
 }
 
 #[cfg(test)]
@@ -158,12 +160,14 @@ mod tests {
             "executor-ended a",
             "executor-ended a ",
             "executor-ended a 1 2",
+            "held ",
+            "held a",
             "Ended a",
             "ended a\tb",
             "remove a",
             &long,
         ] {
-            let Err(NotDone::Refused(text)) = Message::parse(line.as_bytes()) else { panic!("{line}") };
+            let Err(EventError::Refused(text)) = Message::parse(line.as_bytes()) else { panic!("{line}") };
             assert!(!text.contains("hunter2") && !text.contains("c2VjcmV0"), "{text}");
         }
         assert!(Message::parse(b"ended \xff").is_err());

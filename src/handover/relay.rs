@@ -12,6 +12,8 @@ use std::thread;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::local_socket::user_at;
+
 /// The reason why relaying ended.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -71,8 +73,7 @@ pub fn relay(
 pub(super) fn connect(path: &Path, users: &[u32]) -> Result<UnixStream, RelayError> {
     let unreachable = |source| RelayError::Unreachable { path: path.to_owned(), source };
     let socket = UnixStream::connect(path).map_err(unreachable)?;
-    let peer = rustix::net::sockopt::socket_peercred(&socket).map_err(io::Error::from)?;
-    let user = peer.uid.as_raw();
+    let user = user_at(&socket)?;
     let own = rustix::process::geteuid().as_raw();
     match user != own && user != 0 && !users.contains(&user) {
         true => Err(RelayError::Foreign { path: path.to_owned(), user }),

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::Lane;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -13,8 +14,8 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::lines::{LineError, Lines};
-use super::message::Message;
-use super::{GREETING, NotDone, Receiver};
+use super::message::{Message, is_plain};
+use super::{EventError, GREETING, HELD, Receiver};
 use crate::local_socket::{LocalSocket, peer_user};
 
 /// Most connections at once. Further ones wait in the backlog. One is enough in practice.
@@ -62,7 +63,7 @@ pub(super) async fn run_asking(
 async fn refuse(mut stream: UnixStream, user: u32, _place: OwnedSemaphorePermit) {
     let text = format!("user {user} may not hand over applications: name it in spark.sealed.handover.users");
     // A peer that does not read the answer is refused all the same.
-    answer(&mut stream, Err(NotDone::Refused(text))).await.ok();
+    answer(&mut stream, Err(EventError::Refused(text))).await.ok();
 }
 
 async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>, lane: Lane) -> Result<(), LineError> {
@@ -74,15 +75,15 @@ async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>, lane: Lane) 
             Ok(None) => return Ok(()),
             Err(LineError::Io(error)) => return Err(error.into()),
             Err(error) => {
-                answer(&mut stream, Err(NotDone::Refused(error.to_string()))).await?;
+                answer(&mut stream, Err(EventError::Refused(error.to_string()))).await?;
                 return Err(error);
             }
         };
         if !greeted {
             greeted = line == GREETING.as_bytes();
             let welcome = match greeted {
-                true => Ok(()),
-                false => Err(NotDone::Refused(format!("the first line is not `{GREETING}`"))),
+                true => Ok(Answer::Done),
+                false => Err(EventError::Refused(format!("the first line is not `{GREETING}`"))),
             };
             answer(&mut stream, welcome).await?;
             if !greeted {
@@ -94,37 +95,50 @@ async fn serve(mut stream: UnixStream, receiver: Arc<dyn Receiver>, lane: Lane) 
             Ok(message) => perform(message, &receiver, &lane).await,
             Err(refused) => Err(refused),
         };
-        if let Err(NotDone::Refused(text) | NotDone::Failed(text)) = &done {
+        if let Err(EventError::Refused(text) | EventError::Failed(text)) = &done {
             warn!("an event that was handed over was not taken: {text}");
         }
         answer(&mut stream, done).await?;
     }
 }
 
-async fn perform(message: Message, receiver: &Arc<dyn Receiver>, lane: &Lane) -> Result<(), NotDone> {
+/// What a line brought about.
+enum Answer {
+    Done,
+    Held(Vec<AppId>),
+}
+
+async fn perform(message: Message, receiver: &Arc<dyn Receiver>, lane: &Lane) -> Result<Answer, EventError> {
     let receiver = Arc::clone(receiver);
     let done = lane.run(move |_| match message {
         Message::Started(app, given) => {
             debug!(%app, with_secret = given.secret.is_some(), "an application is handed over");
-            receiver.started(&app, given)
+            receiver.started(&app, given).map(|()| Answer::Done)
         }
         Message::Ended(app) => {
             debug!(%app, "the end of an application is handed over");
-            receiver.ended(&app)
+            receiver.ended(&app).map(|()| Answer::Done)
         }
         Message::ExecutorEnded(app, executor) => {
             debug!(%app, %executor, "the end of an executor was handed over");
-            receiver.executor_ended(&app, &executor)
+            receiver.executor_ended(&app, &executor).map(|()| Answer::Done)
         }
+        Message::Held => Ok(Answer::Held(receiver.held())),
     });
-    done.await.unwrap_or_else(|error| Err(NotDone::Failed(format!("it was cut short: {error}"))))
+    done.await.unwrap_or_else(|error| Err(EventError::Failed(format!("it was cut short: {error}"))))
 }
 
-async fn answer(stream: &mut UnixStream, done: Result<(), NotDone>) -> io::Result<()> {
+async fn answer(stream: &mut UnixStream, done: Result<Answer, EventError>) -> io::Result<()> {
     let line = match done {
-        Ok(()) => "ok\n".to_owned(),
-        Err(NotDone::Refused(text)) => format!("refused {}\n", one_line(&text)),
-        Err(NotDone::Failed(text)) => format!("failed {}\n", one_line(&text)),
+        Ok(Answer::Done) => "ok\n".to_owned(),
+        Ok(Answer::Held(apps)) => {
+            // An id that no line can hold was not handed over.
+            let apps = apps.iter().map(AppId::as_str).filter(|app| is_plain(app));
+            let words: Vec<&str> = [HELD].into_iter().chain(apps).collect();
+            format!("{}\n", words.join(" "))
+        }
+        Err(EventError::Refused(text)) => format!("refused {}\n", one_line(&text)),
+        Err(EventError::Failed(text)) => format!("failed {}\n", one_line(&text)),
     };
     timeout(PATIENCE, stream.write_all(line.as_bytes())).await?
 }

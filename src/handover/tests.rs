@@ -18,10 +18,10 @@ use crate::local_socket::Place;
 struct Told(Mutex<Vec<String>>);
 
 impl Told {
-    fn told(&self, app: &AppId, what: String) -> Result<(), NotDone> {
+    fn told(&self, app: &AppId, what: String) -> Result<(), EventError> {
         match app.as_str() {
-            "never" => return Err(NotDone::Refused("no\nnever".to_owned())),
-            "later" => return Err(NotDone::Failed("not now".to_owned())),
+            "never" => return Err(EventError::Refused("no\nnever".to_owned())),
+            "later" => return Err(EventError::Failed("not now".to_owned())),
             _ => {}
         }
         self.0.lock().unwrap().push(what);
@@ -34,13 +34,17 @@ impl Told {
 }
 
 impl Receiver for Told {
-    fn started(&self, app: &AppId, given: HandOverPayload) -> Result<(), NotDone> {
+    fn started(&self, app: &AppId, given: HandOverPayload) -> Result<(), EventError> {
         let secret = given.secret.map(|secret| String::from_utf8_lossy(secret.as_bytes()).into_owned());
         self.told(app, format!("+{app} {secret:?} {}", given.remember))
     }
 
-    fn ended(&self, app: &AppId) -> Result<(), NotDone> {
+    fn ended(&self, app: &AppId) -> Result<(), EventError> {
         self.told(app, format!("-{app}"))
+    }
+
+    fn held(&self) -> Vec<AppId> {
+        ["app-1", "app 2", "app-3"].map(AppId::new).to_vec()
     }
 }
 
@@ -113,6 +117,38 @@ async fn applications_begin_and_end_as_they_are_said_to() {
     assert_eq!(peer.say("started later -").await, "failed not now");
     assert_eq!(peer.say("ended app-2").await, "ok", "a refusal ends nothing");
     assert_eq!(running.told.all(), ["+app-1 Some(\"secret\") true", "+app-2 None true", "-app-1", "-app-2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_speaker_hands_secrets_over_and_asks_which_are_held() {
+    let running = Running::start();
+    let path = running.config.socket.clone();
+    let speaking = tokio::task::spawn_blocking(move || {
+        let mut speaker = Speaker::connect(&path, &[])?;
+        let odd = r#" {"secret": "x"}"#;
+        for (app, secret) in [("app-1", "secret"), ("app-2", odd)] {
+            let said = speaker.started(&AppId::new(app), &AppSecret::new(secret.to_owned()))?;
+            assert_eq!(said, Reply::Done);
+        }
+        let held = speaker.held()?.expect("an answer");
+        assert_eq!(held, ["app-1", "app-3"].map(AppId::new), "no line can hold the other one");
+        assert_eq!(speaker.ended(&AppId::new("app-1"))?, Reply::Done, "the connection goes on");
+        assert!(!speaker.is_gone());
+        Ok::<_, RelayError>(speaker)
+    });
+    let speaker = speaking.await.unwrap().unwrap();
+    let told =
+        ["+app-1 Some(\"secret\") true", "+app-2 Some(\" {\\\"secret\\\": \\\"x\\\"}\") true", "-app-1"];
+    assert_eq!(running.told.all(), told);
+    running.stop.cancel();
+    running.task.await.unwrap();
+    // The task of the connection ends on its own.
+    let seen = async {
+        while !speaker.is_gone() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), seen).await.expect("it is seen without a word");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use rustix::fs::{Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::secret::AppSecret;
@@ -116,6 +116,12 @@ impl Directory {
         matches!(self.open_file(on, name), Err(OpenFailure::Errno(Errno::NOENT)))
     }
 
+    /// Whether Kubernetes has mounted a Secret here: the kubelet changes all files at once by the link `..data`.
+    fn is_mounted_secret(&self) -> bool {
+        let found = rustix::fs::statat(&self.handle, "..data", AtFlags::SYMLINK_NOFOLLOW);
+        found.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    }
+
     fn read(&self, on: &OnLane, name: &str) -> Result<Option<Arc<AppSecret>>, String> {
         let shown = self.shown(name);
         let (file, stat) = match self.open_file(on, name) {
@@ -137,7 +143,11 @@ impl Directory {
             }
         };
         if let Some(mode) = open_to_others(&stat) {
-            return Err(format!("{} is open to other users (mode {mode:04o}): chmod 600", shown.display()));
+            let remedy = match self.is_mounted_secret() {
+                true => "give the volume of the Secret `defaultMode: 0440`, and the pod an `fsGroup`",
+                false => "chmod 600",
+            };
+            return Err(format!("{} is open to other users (mode {mode:04o}): {remedy}", shown.display()));
         }
         let identity = Identity::of(&stat);
         if let Some(kept) = self.kept.get(name)

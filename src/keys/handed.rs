@@ -54,7 +54,7 @@ pub enum HandOverError {
 
 /// The secrets of all applications that were handed over.
 #[derive(Debug, Default)]
-pub(super) struct HandedOver {
+pub(super) struct HandedSecrets {
     /// Longest time that a handshake waits for its secret; `None` where handing over is switched off.
     wait: Option<Duration>,
     held: Mutex<HashMap<AppId, HandedSecret>>,
@@ -69,7 +69,7 @@ struct HandedSecret {
     remembered: bool,
 }
 
-impl HandedOver {
+impl HandedSecrets {
     pub(super) fn waiting(wait: Option<Duration>) -> Self {
         Self { wait, ..Self::default() }
     }
@@ -138,6 +138,10 @@ impl HandedOver {
         self.held().len()
     }
 
+    pub(super) fn apps(&self) -> Vec<AppId> {
+        self.held().keys().cloned().collect()
+    }
+
     pub(super) fn wait(&self) -> Option<Duration> {
         self.wait
     }
@@ -163,8 +167,8 @@ mod tests {
         AppSecret::new(text.to_owned())
     }
 
-    fn handed() -> HandedOver {
-        HandedOver::waiting(Some(Duration::ZERO))
+    fn handed() -> HandedSecrets {
+        HandedSecrets::waiting(Some(Duration::ZERO))
     }
 
     /// Records its calls; fails on request.
@@ -234,7 +238,7 @@ mod tests {
         handed.take(&app("0"), secret("t"), true).unwrap();
         assert!(handed.drop_of(&app("1")));
         handed.take(&app("a"), secret("s"), true).unwrap();
-        let off = HandedOver::default();
+        let off = HandedSecrets::default();
         assert!(matches!(off.take(&app("a"), secret("s"), true), Err(HandOverError::NotTaken)));
     }
 }

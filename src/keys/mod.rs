@@ -31,7 +31,7 @@ use sealed_shuffle_transport::lane::{Lane, OnLane};
 
 use self::directory::SecretFiles;
 pub use self::directory::{Directory, DirectoryError};
-use self::handed::HandedOver;
+use self::handed::HandedSecrets;
 pub use self::handed::{HandOverError, RememberSecrets};
 pub use self::search::{Candidate, Search};
 use self::waiting::WaitingRoom;
@@ -50,7 +50,7 @@ pub struct Secrets {
 #[derive(Debug)]
 struct Inner {
     source: ArcSwap<Source>,
-    handed: HandedOver,
+    handed: HandedSecrets,
     watching: Watchers,
     waiting: WaitingRoom,
     /// Where the directory is looked at: secrets do not wait for disks with blocks.
@@ -103,7 +103,7 @@ impl Secrets {
     fn new(source: Source, wait: Option<Duration>) -> Self {
         let inner = Inner {
             source: ArcSwap::from_pointee(source),
-            handed: HandedOver::waiting(wait),
+            handed: HandedSecrets::waiting(wait),
             watching: Watchers::default(),
             waiting: WaitingRoom::default(),
             lane: Lane::new(THREADS),
@@ -151,6 +151,11 @@ impl Secrets {
     /// Number of applications whose secret was handed over.
     pub fn handed_over(&self) -> usize {
         self.inner.handed.count()
+    }
+
+    /// The applications whose secret was handed over.
+    pub fn handed_over_of(&self) -> Vec<AppId> {
+        self.inner.handed.apps()
     }
 
     /// From now on other secrets come from `source`. Proven connections stay proven, unless the new source is a

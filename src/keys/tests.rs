@@ -136,6 +136,9 @@ async fn a_file_that_others_can_read_is_refused() {
         let reason = reason(secrets.of(&AppId::new("app-1")).await);
         assert!(reason.contains("chmod 600") && reason.contains("app-1"), "{reason}");
     }
+    symlink("..2026", dir.path().join("..data")).expect("a link");
+    let mounted = reason(secrets.of(&AppId::new("app-1")).await);
+    assert!(mounted.contains("defaultMode: 0440") && mounted.contains("fsGroup"), "{mounted}");
     write(&dir, "app-1", "s", 0o600);
     assert_eq!(texts(secrets.of(&AppId::new("app-1")).await), ["s"]);
 }

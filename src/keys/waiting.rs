@@ -22,11 +22,11 @@ pub(super) struct WaitingRoom {
 struct Places {
     next: u64,
     /// By the order of coming.
-    taken: BTreeMap<u64, Waiting>,
+    taken: BTreeMap<u64, Waiter>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Waiter {
     from: IpAddr,
     lost: CancellationToken,
 }
@@ -46,7 +46,7 @@ impl WaitingRoom {
         let number = places.next;
         let lost = CancellationToken::new();
         places.next += 1;
-        places.taken.insert(number, Waiting { from: network(peer), lost: lost.clone() });
+        places.taken.insert(number, Waiter { from: network(peer), lost: lost.clone() });
         if places.taken.len() > MOST_WAITING {
             places.push_out();
         }

@@ -3,7 +3,6 @@
 //! Below the policy every request is answered with a refusal in the peer's own cipher; what is served and below the
 //! target is said to the operator, once for an application and a channel.
 
-use sealed_shuffle_config::Policy;
 use sealed_shuffle_protocol::channel::Channel;
 use sealed_shuffle_protocol::connection::{CloseReason, Identity};
 use sealed_shuffle_protocol::ids::AppId;
@@ -15,7 +14,7 @@ use super::Failure;
 use super::refusals::Refusal;
 use super::repeats::Loudness;
 use super::session::{Engine, Session};
-use crate::applications::{Evidence, Speaker};
+use crate::applications::Evidence;
 use crate::keys::Watch;
 use crate::telemetry::SecretUsed;
 
@@ -40,7 +39,6 @@ impl Session {
         if policy.verdict(app, &channel).served {
             if let Some(app) = app {
                 let seen = self.shared.applications.usage().connected(app, true, channel, self.peer.ip());
-                self.say_if_below(&policy, &seen, Some(app), channel);
                 self.seen = Some(seen);
             }
             return None;
@@ -112,7 +110,6 @@ impl Session {
             return Err(text);
         }
         let seen = self.shared.applications.usage().connected(app, false, channel, self.peer.ip());
-        self.say_if_below(&policy, &seen, None, channel);
         self.seen = Some(seen);
         // Where nobody proves anything, a name is all that shares can go by.
         self.settle(app).map_err(|UsedUp { pot, .. }| {
@@ -151,10 +148,13 @@ impl Session {
         seen.evidence(evidence);
     }
 
-    fn say_if_below(&self, policy: &Policy, seen: &Speaker, app: Option<&AppId>, channel: Channel) {
-        let Some(advice) = policy.advice(app, &channel) else { return };
+    /// A request was granted: from the first one on the application uses this channel, and whoever cares hears where that
+    /// is below the target.
+    pub(super) fn granted(&self) {
+        let Some(seen) = self.seen.as_ref().filter(|seen| seen.granted()) else { return };
+        let (policy, channel, app) = (self.shared.policy(), self.channel(), seen.app());
+        let Some(advice) = policy.advice(seen.is_proven().then_some(app), &channel) else { return };
         if seen.first_below(policy.target) {
-            let app = seen.app();
             let words = format_args!("an application is below the target: {advice}");
             if self.shared.repeats.is_said(Loudness::Warn, "below_target", self.peer, &words) {
                 warn!(%app, channel = %channel.level, peer = %self.peer, "{words}");

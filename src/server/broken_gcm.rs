@@ -12,7 +12,7 @@ use super::Failure;
 use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use crate::applications::Evidence;
-use crate::applications::broken_gcm::{Answer, Listening, Peer, Refused};
+use crate::applications::broken_gcm::{Answer, Denial, Listening, Peer};
 
 impl Session {
     /// The session's cipher is known and the channel admitted: refuses a client that is known to be broken, and begins
@@ -25,7 +25,7 @@ impl Session {
         let peer = Peer { app: app.clone(), address: self.peer.ip() };
         match self.shared.applications.broken_gcm().listen(peer, Instant::now()) {
             Ok(listening) => self.listening = Some(listening),
-            Err(Refused) => self.refusal = Some(self.refuse_broken_gcm(false)),
+            Err(Denial) => self.refusal = Some(self.refuse_broken_gcm(false)),
         }
     }
 

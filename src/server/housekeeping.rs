@@ -3,7 +3,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sealed_shuffle_measure::process::anonymous_memory;
 use sealed_shuffle_transport::lane::{LaneError, OnLane};
@@ -12,7 +12,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::{Shared, merging};
+use super::certificate_age::CertificateAge;
+use super::{Shared, merging, recovery};
 use crate::disk::{Condition, Disk, Health, Watch};
 
 /// Between two rounds. A deleted file pins its disk space at most this long.
@@ -38,6 +39,9 @@ const QUIET_ROUNDS: u32 = 6;
 
 /// Rounds without a read after which a merged partition is closed.
 const READERS_ROUNDS: u64 = 12;
+
+/// Rounds between two writings of who speaks how.
+const SIGHTINGS_ROUNDS: u64 = 12;
 
 /// Keeps house until dropped: one round for the server, and one for each disk, so that a disk that hangs holds up its own
 /// alone.
@@ -152,9 +156,13 @@ async fn look_after_applications(shared: Arc<Shared>) {
     let mut rounds = rounds(ROUND);
     let mut quiet = 0;
     let mut round = 0_u64;
+    let mut certificate = CertificateAge::default();
     loop {
         rounds.tick().await;
         renew_tls(&shared).await;
+        if let Some(own) = shared.tls().and_then(|tls| tls.own()) {
+            certificate.look(&own, SystemTime::now());
+        }
         let sweep = {
             let shared = Arc::clone(&shared);
             move |on: &OnLane| shared.applications.sweep(on, Instant::now())
@@ -164,12 +172,16 @@ async fn look_after_applications(shared: Arc<Shared>) {
         }
         merging::clean_up_again(&shared);
         shared.repeats.sum_up(false);
+        shared.audit.sum_up(false);
         round += 1;
         if let Some(merger) = &shared.merger {
             merger.sweep_keys();
             if round.is_multiple_of(READERS_ROUNDS) {
                 merger.sweep_readers();
             }
+        }
+        if round.is_multiple_of(SIGHTINGS_ROUNDS) {
+            recovery::keep_sightings(&shared).await;
         }
         quiet = if shared.pool.budget().in_use() == 0 { quiet + 1 } else { 0 };
         if quiet == QUIET_ROUNDS {

@@ -15,24 +15,25 @@ use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
     BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
-    RemoveShuffleMerge,
+    RemoveShuffleMerge, ReturnCode,
 };
 use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane};
-use sealed_shuffle_transport::seal::{Pull, SegmentPool};
+use sealed_shuffle_transport::seal::{Phase, Pull, Watcher as _};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::errand::Errand;
 use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use super::streams::Plan;
-use super::uploads::{Answer, Taking};
+use super::uploads::{Answer, Intake};
 use super::{Failure, Shared};
 use crate::disk::{Disk, Roots, Volume};
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::registration::MergeInfo;
 use crate::merge::{
-    MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PlainMerges, PushRefused, SealedMerges, Store,
+    MergeError, MergeSettings, MergedMeta, Merger, PartitionId, PlainMerges, PushRefusal, SealedMerges, Store,
 };
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
 use crate::state::State;
@@ -175,7 +176,12 @@ impl Session {
             // Nothing of it is written.
             false => roots.across().clone(),
         };
-        self.uploads.header(request, push, len, Taking { lane, is_merged: takes_files });
+        self.deeds.pushed(len);
+        if let Some(trace) = &self.trace {
+            trace.takes_in(len);
+            self.pushes.push((request, Arc::clone(trace)));
+        }
+        self.uploads.header(request, push, len, Intake { lane, is_merged: takes_files });
         self.work_off_if_full(engine).await
     }
 
@@ -214,8 +220,12 @@ impl Session {
             let merger = Arc::clone(&merger);
             let patience = self.shared.patience(&lane);
             let tenant = self.memory.tenant();
-            let done = lane.run_within(&tenant, Some(patience), move |on| work.run(on, &merger));
-            let worked = match done.await {
+            let asked = Instant::now();
+            let timed = move |on: &OnLane| {
+                let began = Instant::now();
+                (work.run(on, &merger), [began, Instant::now()])
+            };
+            let (worked, times) = match lane.run_within(&tenant, Some(patience), timed).await {
                 Ok(worked) => worked,
                 // Nobody knows what of it was written: the open push is lost with the connection. Spark pushes again, and
                 // is told then that the block is not merged.
@@ -224,7 +234,14 @@ impl Session {
                 }
                 Err(error) => return Err(lost(&error)),
             };
-            for answer in self.uploads.resume(worked) {
+            let answers = self.uploads.resume(worked);
+            for (request, trace) in &self.pushes {
+                let is_answered = answers.iter().any(|answer| answer.request() == *request);
+                if is_answered || self.uploads.arriving() == Some(*request) {
+                    trace.was_on_lane(asked, times);
+                }
+            }
+            for answer in answers {
                 self.answer_push(engine, answer)?;
             }
         }
@@ -232,19 +249,28 @@ impl Session {
         Ok(())
     }
 
-    fn answer_push(&self, engine: &mut Engine, answer: Answer) -> Result<(), CloseReason> {
+    fn answer_push(&mut self, engine: &mut Engine, answer: Answer) -> Result<(), CloseReason> {
+        let is_merged = matches!(&answer, Answer::Code(_, code) if code.code == ReturnCode::Success);
+        self.deeds.not_merged += u64::from(!is_merged);
+        if let Some(at) = self.pushes.iter().position(|(request, _)| *request == answer.request()) {
+            let (_, trace) = self.pushes.swap_remove(at);
+            trace.answers();
+            if !is_merged {
+                trace.fails(&answer.why());
+            }
+        }
         match answer {
             Answer::Code(request, code) => {
                 engine.answer_rpc(request, &BlockTransferMessage::from(code).encode()?)
             }
             Answer::Failed(request, error) => engine.fail_rpc(request, &self.failed(error)),
-            Answer::Last(request, PushRefused::Code(code)) => {
+            Answer::Last(request, PushRefusal::Code(code)) => {
                 let text = format!("{} is of another attempt than the current one", code.failure_block);
                 engine.answer_rpc(request, &BlockTransferMessage::from(code).encode()?)?;
                 engine.close(CloseReason::Refused(text));
                 Ok(())
             }
-            Answer::Last(request, PushRefused::Failed(error)) => {
+            Answer::Last(request, PushRefusal::Failed(error)) => {
                 let reason = error.to_string();
                 engine.fail_rpc(request, &self.failed(error))?;
                 engine.close(CloseReason::Refused(reason));
@@ -270,7 +296,7 @@ impl Session {
             state.is_late();
         }
         let roots = self.shared.store.roots();
-        let mut steps = JoinSet::new();
+        let (mut steps, asked) = (JoinSet::new(), Instant::now());
         for step in ending.steps(recorded) {
             let Some(lane) = roots.lane(step.disk).cloned() else { continue };
             let tenant = self.memory.tenant();
@@ -287,7 +313,9 @@ impl Session {
                 }
             }
         }
+        self.trace.iter().for_each(|trace| trace.was_in(Phase::Disk, asked, asked.elapsed()));
         clean_up(&self.shared);
+        self.deeds.finalized += 1;
         Ok(ending.statuses(finished).into())
     }
 
@@ -297,6 +325,7 @@ impl Session {
         }
         let removed = self.merger()?.remove(&message).map_err(|error| self.failed(error));
         clean_up(&self.shared);
+        self.deeds.removed_merges += u64::from(removed.is_ok());
         removed
     }
 
@@ -308,13 +337,22 @@ impl Session {
     ) -> Result<(), CloseReason> {
         let merger = match self.merger() {
             Ok(merger) => merger,
-            Err(text) => return engine.fail_rpc(request, &text),
+            Err(text) => {
+                self.failed_trace(&text);
+                return engine.fail_rpc(request, &text);
+            }
         };
-        let found = reading(&self.shared, &self.memory, merger, partition, Merger::meta).await;
+        let found = reading(self.errand(), merger, partition, Merger::meta).await;
         clean_up(&self.shared);
         match found.and_then(|found| found.map_err(|error| self.failed(error))) {
-            Ok(MergedMeta { chunks, bitmaps }) => engine.answer_merged_meta(request, chunks, bitmaps),
-            Err(text) => engine.fail_rpc(request, &text),
+            Ok(MergedMeta { chunks, bitmaps }) => {
+                self.granted();
+                engine.answer_merged_meta(request, chunks, bitmaps)
+            }
+            Err(text) => {
+                self.failed_trace(&text);
+                engine.fail_rpc(request, &text)
+            }
         }
     }
 
@@ -344,41 +382,39 @@ impl Session {
 
 /// One chunk of a merged partition.
 pub(super) async fn merged_chunk(
-    shared: &Arc<Shared>,
-    memory: &SegmentPool,
+    errand: Errand<'_>,
     app: AppId,
     shuffle: ShuffleId,
     merge: ShuffleMergeId,
     chunk: MergedChunk,
 ) -> Result<Result<Box<dyn Pull>, MergeError>, Failure> {
-    shared.store.executors().touch(&app, Instant::now());
-    let Some(merger) = shared.merger.clone() else {
+    errand.shared.store.executors().touch(&app, Instant::now());
+    let Some(merger) = errand.shared.merger.clone() else {
         return Err(Refusal::NoMerging.text());
     };
     let MergedChunk { reduce, chunk } = chunk;
     let partition = partition(app, shuffle, merge, reduce);
     let read =
         move |merger: &Merger, on: &OnLane, partition: &PartitionId| merger.chunk(on, partition, chunk);
-    reading(shared, memory, merger, partition, read).await
+    reading(errand, merger, partition, read).await
 }
 
 /// Reads with the key at hand: the one that the application is known with, and where files carry another, that one.
 async fn reading<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    memory: &SegmentPool,
+    errand: Errand<'_>,
     merger: Arc<Merger>,
     partition: PartitionId,
     read: impl Fn(&Merger, &OnLane, &PartitionId) -> Result<T, MergeError> + Clone + Send + 'static,
 ) -> Result<Result<T, MergeError>, Failure> {
     merger.at_hand(&partition.app).await;
-    let lane = lane_of(shared, &partition);
+    let lane = lane_of(errand.shared, &partition);
     let (again, named) = (read.clone(), partition.clone());
-    let found = merging(shared, memory, &lane, Arc::clone(&merger), move |on, m| read(m, on, &named)).await?;
+    let found = merging(errand, &lane, Arc::clone(&merger), move |on, m| read(m, on, &named)).await?;
     match &found {
         Err(MergeError::AwaitsKey { key, .. }) => {
             merger.fetch_key(&partition.app, key).await;
             // Where it is not to be had, this says why.
-            merging(shared, memory, &lane, merger, move |on, m| again(m, on, &partition)).await
+            merging(errand, &lane, merger, move |on, m| again(m, on, &partition)).await
         }
         _ => Ok(found),
     }
@@ -403,15 +439,13 @@ fn lane_of(shared: &Shared, partition: &PartitionId) -> Lane {
 }
 
 async fn merging<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    memory: &SegmentPool,
+    errand: Errand<'_>,
     lane: &Lane,
     merger: Arc<Merger>,
     work: impl FnOnce(&OnLane, &Merger) -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    let patience = shared.patience(lane);
-    let done = lane.run_within(&memory.tenant(), Some(patience), move |on| work(on, &merger)).await;
-    done.map_err(|error| shared.unanswered("a request of merging", error))
+    let done = errand.run(lane, move |on| work(on, &merger)).await;
+    done.map_err(|error| errand.shared.unanswered("a request of merging", error))
 }
 
 /// Has cleaned up what is to be cleaned up, each disk on its lane; nobody waits.

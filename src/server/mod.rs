@@ -10,12 +10,17 @@
 
 mod admission;
 mod broken_gcm;
+mod certificate_age;
+mod controls;
 mod conversation;
 mod ending;
+mod errand;
+mod evidence;
 mod handshake;
 mod housekeeping;
 #[cfg(feature = "internals")]
 mod internals;
+mod known;
 mod merging;
 mod places;
 mod recovery;
@@ -27,15 +32,16 @@ mod seats;
 mod session;
 mod setup;
 mod start_error;
+mod status;
 mod streams;
 mod succession;
 mod uploads;
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use sealed_shuffle_config::{Policy, SaslSettings, ServerTimeouts};
@@ -44,6 +50,7 @@ use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_protocol::connection::{Blame, CloseReason, ServerConnection, ServerSettings};
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_protocol::limits::Limits;
+use sealed_shuffle_transport::descriptors::Ceiling;
 use sealed_shuffle_transport::lane::{Lane, LaneError};
 use sealed_shuffle_transport::pot::{Pot, PotFigures};
 use sealed_shuffle_transport::seal::{SegmentPool, Stack};
@@ -54,9 +61,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+pub(crate) use self::controls::{ControlError, Controls, LogControl, ReloadRequest};
 pub use self::start_error::StartError;
 
-use crate::applications::Applications;
+use crate::applications::{Applications, UsageReport};
+use crate::audit::Audit;
 use crate::disk::BlockStore;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::Merger;
@@ -64,8 +73,10 @@ use crate::remains::Remains;
 use crate::state::KeyNeed;
 use crate::supervision::Duties;
 use crate::telemetry::{DiskSnapshot, Metrics, Snapshot};
+use crate::traces::Traces;
 
-use self::places::{Place, Places, Stranger};
+use self::evidence::Evidence;
+use self::places::{Place, Places, Room, Stranger};
 use self::recovery::AwaitedStore;
 use self::refusals::Refusal;
 use self::repeats::{Loudness, Repeats};
@@ -74,7 +85,7 @@ use self::session::Session;
 use self::streams::StreamIds;
 use self::succession::Succession;
 
-pub(crate) use self::succession::PauseRefused;
+pub(crate) use self::succession::PauseRefusal;
 
 /// Stands for a deadline that was switched off.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -93,6 +104,8 @@ pub(crate) struct Shared {
     legacy_limits: LegacyLimits,
     /// Connections at once; further ones wait in the backlog.
     max_connections: usize,
+    /// Where their descriptors end.
+    ceiling: Ceiling,
     /// Chunks in transfer over all connections.
     max_chunks: u64,
     /// Who is served, until a reload.
@@ -113,6 +126,12 @@ pub(crate) struct Shared {
     remains: Arc<Remains>,
     pool: SegmentPool,
     metrics: Arc<Metrics>,
+    /// What is written down of who did what.
+    audit: Audit,
+    /// Traces of requests.
+    traces: Traces,
+    /// What an auditor asks for.
+    evidence: Evidence,
     /// Lines of the log that peers cause.
     repeats: Repeats,
     stream_ids: StreamIds,
@@ -134,6 +153,9 @@ pub(crate) struct Shared {
     told: Lane,
     draining: CancellationToken,
     succession: Succession,
+    /// The program's ends, where it gave any.
+    controls: OnceLock<Controls>,
+    started: SystemTime,
 }
 
 impl Shared {
@@ -217,7 +239,8 @@ impl Server {
         stop: impl Future<Output = ()>,
     ) -> DrainOutcome {
         let shared = &self.shared;
-        let places = Places::new(shared.max_connections);
+        let room = Room { ceiling: shared.ceiling, listener: Arc::downgrade(&listener) };
+        let places = Places::new(shared.max_connections, room, Arc::clone(&shared.metrics));
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         if let Some(tls) = shared.tls() {
@@ -257,6 +280,7 @@ impl Server {
             recovery::close(shared).await;
         }
         shared.repeats.sum_up(true);
+        tokio::join!(shared.audit.close(), shared.traces.close());
         drained
     }
 
@@ -306,7 +330,14 @@ impl Server {
             executors: disk.executors as u64,
             applications: shared.store.executors().app_count() as u64,
             resident_anonymous: housekeeping::resident_anonymous(),
-            applications_seen: shared.applications.usage().counts(&shared.policy()),
+            applications_seen: shared
+                .applications
+                .usage()
+                .counts(&shared.policy(), |app| shared.applications.executors(app)),
+            certificate_not_after: shared
+                .tls()
+                .and_then(|tls| tls.own())
+                .map_or(0, |own| own.not_after.as_secs()),
             merging: shared.merger.as_ref().map(|merger| merger.counters()),
             state: shared.applications.state().map(|state| state.counters()),
             secrets_handed_over: shared.applications.secrets().handed_over() as u64,
@@ -353,11 +384,17 @@ impl Server {
                 None => shares.push((pot.name(), pot.figures())),
             }
         }
+        shares.extend(self.shared.pool.turns().map(|turns| ("sending", turns.figures())));
         shares
     }
 
-    /// The table of applications as JSON; `target` asks what would be if that were the target.
-    pub fn applications(&self, target: Option<SecurityLevel>) -> serde_json::Value {
+    /// The table of applications as JSON; `target` asks what would be if that were the target, and `since` counts what was
+    /// used from then on beside what is used now, and leaves out who was not seen since.
+    pub fn applications(
+        &self,
+        target: Option<SecurityLevel>,
+        since: Option<SystemTime>,
+    ) -> serde_json::Value {
         let shared = &self.shared;
         let policy = shared.policy();
         let policy = match target {
@@ -365,16 +402,18 @@ impl Server {
             None => policy,
         };
         let executors = |app: &AppId| shared.applications.executors(app);
-        let mut applications = shared.applications.usage().snapshot(&policy, executors);
-        for row in &mut applications {
+        let mut report: UsageReport = shared.applications.usage().snapshot(&policy, since, executors);
+        for row in &mut report.rows {
             let used = row["app"].as_str().and_then(|app| shared.remains.usage_of(&AppId::new(app)));
             row["disk_bytes"] = used.map(|used| used.bytes).into();
             row["disk_files"] = used.map(|used| used.files).into();
         }
         serde_json::json!({
+            "version": 1,
             "minimum": policy.minimum.name(),
             "target": policy.target.name(),
-            "applications": applications,
+            "counts": report.counts(),
+            "applications": report.rows,
         })
     }
 
@@ -408,6 +447,11 @@ impl Server {
         serde_json::json!({"needed": needs.collect::<Vec<_>>()})
     }
 
+    /// What is written down of who did what.
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.shared.audit
+    }
+
     /// The policy as JSON.
     pub fn policy(&self) -> serde_json::Value {
         self.shared.policy().to_json()
@@ -419,9 +463,14 @@ impl Server {
         _ = self.shared.metrics.log_lines_lost.set(lost);
     }
 
-    /// The metrics page.
+    /// The metrics page, in the text format of OpenMetrics 1.0.
     pub fn metrics_page(&self) -> Result<String, std::fmt::Error> {
         self.shared.metrics.render(self.snapshot())
+    }
+
+    /// The same in the older text format, for who does not ask for OpenMetrics.
+    pub(crate) fn plain_metrics_page(&self) -> Result<String, std::fmt::Error> {
+        self.shared.metrics.render_plain(self.snapshot())
     }
 
     /// Whether the server is stopping.
@@ -466,6 +515,7 @@ async fn serve(
     drop(open);
     session.judge_silence(&engine, &reason);
     shared.metrics.closed(reason.label());
+    session.leave_record(Some(reason.label()));
     log_close(&shared.repeats, peer, &session, &reason);
 }
 

@@ -17,13 +17,13 @@ use sealed_shuffle_transport::lane::{LaneError, OnLane};
 use sealed_shuffle_transport::pot::Tenant;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Shared;
 use crate::applications::Restoration;
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::Journal;
-use crate::state::{Recovered, State, StateError, node_app};
+use crate::state::{Recovery, State, StateError, node_app};
 
 /// Between two looks whether another key wraps.
 const WRAPPING_ROUND: Duration = Duration::from_secs(10);
@@ -39,7 +39,7 @@ const CLOSING: Duration = Duration::from_secs(10);
 pub(super) async fn open(
     config: &ServerConfig,
     keys: &EnvelopeKeys,
-) -> Result<(Arc<State>, Recovered), StateError> {
+) -> Result<(Arc<State>, Recovery), StateError> {
     let context = keys.context(&node_app());
     State::open(&config.envelope.state_dir, &**keys.provider(), &context).await
 }
@@ -91,7 +91,7 @@ pub(super) async fn open_when_possible(shared: Arc<Shared>) {
                     (taking.applications.open_store(on, state, recovered), file)
                 });
                 match taken.await {
-                    Ok((restoration, file)) => say(&restoration, &file),
+                    Ok((restoration, file)) => say(&shared, &restoration, &file),
                     Err(error) => {
                         return error!(%error, "what was known before the restart could not be taken up");
                     }
@@ -113,8 +113,9 @@ pub(super) async fn open_when_possible(shared: Arc<Shared>) {
     }
 }
 
-fn say(restoration: &Restoration, file: &str) {
+fn say(shared: &Shared, restoration: &Restoration, file: &str) {
     let Restoration { executors, dropped, in_part, merges, secrets } = restoration;
+    shared.audit.restored(*executors, *dropped, *secrets);
     info!(
         executors,
         dropped,
@@ -130,14 +131,14 @@ fn say(restoration: &Restoration, file: &str) {
 pub(super) async fn take_up(
     shared: &Arc<Shared>,
     state: &State,
-    recovered: Recovered,
+    recovered: Recovery,
 ) -> Result<(), LaneError> {
     let taking = Arc::clone(shared);
     let lane = shared.store.roots().across();
     // Each look at a disk has its own deadline.
     let restore = move |on: &OnLane| taking.applications.restore(on, recovered);
     let taken = lane.run_within(&Tenant::Own, None, restore).await?;
-    say(&taken, &state.path().display().to_string());
+    say(shared, &taken, &state.path().display().to_string());
     Ok(())
 }
 
@@ -160,11 +161,26 @@ pub(super) async fn keep_wrapped(shared: Arc<Shared>) {
     }
 }
 
+/// Writes who speaks how, so that a kill forgets little of it.
+pub(super) async fn keep_sightings(shared: &Arc<Shared>) {
+    let Some(state) = shared.applications.state() else { return };
+    // A successor has the file now.
+    let Some(_change) = shared.succession.change_now() else { return };
+    let (lane, shared) = (state.lane().clone(), Arc::clone(shared));
+    let kept = lane.run(move |on| shared.applications.keep_sightings(on));
+    if tokio::time::timeout(CLOSING, kept).await.is_err() {
+        debug!("the state disk does not answer: which channels applications use was not written");
+    }
+}
+
 /// Writes the changes that wait. A server does this last. A disk that does not answer does not hold up the process.
-pub(super) async fn close(shared: &Shared) {
+pub(super) async fn close(shared: &Arc<Shared>) {
     let Some(state) = shared.applications.state().cloned() else { return };
-    let lane = state.lane().clone();
-    let closing = lane.run(move |_| state.close());
+    let (lane, shared) = (state.lane().clone(), Arc::clone(shared));
+    let closing = lane.run(move |on| {
+        shared.applications.keep_sightings(on);
+        state.close();
+    });
     if !matches!(tokio::time::timeout(CLOSING, closing).await, Ok(Ok(()))) {
         warn!("the recovery store was not closed in time: it holds every change that was answered");
     }

@@ -21,9 +21,12 @@ impl Server {
         keys::find(key).is_some_and(|key| key.reloads())
     }
 
-    /// Counts what became of a configuration that was read again.
-    pub(crate) fn reloaded(&self, replaced: bool) {
-        self.shared.metrics.reloaded(if replaced { "replaced" } else { "refused" });
+    /// Counts what became of a configuration that was read again: an error says why it was not taken up.
+    pub(crate) fn reloaded(&self, done: Result<(), &str>) {
+        self.shared.metrics.reloaded(done.is_ok());
+        if let Err(why) = done {
+            self.shared.audit.not_reloaded(why);
+        }
     }
 
     /// Takes policy, secrets and TLS from `config`, for connections that begin from now on. An error leaves everything as it was.
@@ -36,7 +39,9 @@ impl Server {
             say_tls(tls);
         }
         shared.tls.store(tls);
-        shared.policy.store(Arc::new(config.policy.clone()));
+        let before = shared.policy.swap(Arc::new(config.policy.clone()));
+        shared.audit.reloaded(&before.to_json(), &config.policy.to_json());
+        shared.evidence.replace(config);
         info!(policy = %config.policy, "policy, secrets and TLS are in force as they were read");
         Ok(())
     }

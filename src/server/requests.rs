@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sealed_shuffle_protocol::connection::{CloseReason, Request};
+use sealed_shuffle_protocol::connection::{self, CloseReason, Request};
 use sealed_shuffle_protocol::ids::{AppId, ChunkIndex, ExecutorId, MapId, RequestId, ShuffleId, StreamId};
 use sealed_shuffle_protocol::message::MAX_PAYLOAD;
 use sealed_shuffle_protocol::shuffle::{
@@ -18,22 +18,25 @@ use sealed_shuffle_protocol::shuffle::{
 };
 use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane};
 use sealed_shuffle_transport::region::Region;
-use sealed_shuffle_transport::seal::{Body, Pull, SegmentPool, Ticket};
+use sealed_shuffle_transport::seal::{Body, Pull, Ticket};
 use tracing::{debug, info, warn};
 
+use super::Failure;
+use super::errand::Errand;
 use super::merging::{clean_up, merged_chunk, partition};
-use super::refusals::Refusal;
+use super::refusals::{self, Refusal};
 use super::repeats::Loudness;
 use super::session::{Engine, Session};
-use super::streams::{Plan, Resolved, Stream, StreamError, Wanted};
+use super::streams::{ChunkPlan, FoundOutput, Plan, Stream, StreamError};
 use super::succession::Change;
-use super::{Failure, Shared};
 use crate::applications::Enrolment;
 use crate::disk::{
-    BATCH, BlockStore, Diagnosis, Examination, Lookup, LookupError, MapOutput, Proof, Registered, Removal,
+    BATCH, BlockStore, Diagnosis, Examination, Lookup, LookupError, MapOutput, Proof, RegistrationEffect,
+    Removal,
 };
 use crate::merge::MergeError;
 use crate::telemetry::{RefusalReason, RequestKind};
+use crate::traces::Trace;
 
 /// How long a registration is waited for, the record of it included. Spark's executors wait 5 s for the answer
 /// (`spark.shuffle.registration.timeout`).
@@ -57,6 +60,28 @@ const REMOVE_SHUFFLE_MERGE: u8 = 19;
 impl Session {
     /// Answers one request of a peer whose channel is good enough.
     pub(super) async fn answer(&mut self, engine: &mut Engine, request: Request) -> Result<(), CloseReason> {
+        let kind = match &request {
+            // What a stream is asked for belongs to the request that opened it.
+            Request::Chunk { .. } | Request::Stream { .. } => None,
+            Request::Upload { .. } => Some("upload"),
+            Request::Rpc { .. } | Request::OneWay { .. } => Some("rpc"),
+            Request::MergedBlockMeta { .. } => Some("MergedBlockMetaRequest"),
+        };
+        // It is answered when its block has come.
+        let is_push = matches!(request, Request::Upload { .. });
+        self.trace = kind.and_then(|kind| self.shared.traces.request(kind, self.peer, self.channel()));
+        let done = self.answer_one(engine, request).await;
+        if let Some(trace) = self.trace.take() {
+            match &done {
+                Ok(()) if is_push => {}
+                Ok(()) => trace.answers(),
+                Err(reason) => trace.fails(&reason.to_string()),
+            }
+        }
+        done
+    }
+
+    async fn answer_one(&mut self, engine: &mut Engine, request: Request) -> Result<(), CloseReason> {
         match request {
             Request::Rpc { request, body } => self.rpc(engine, request, body).await,
             Request::OneWay { body } => {
@@ -68,12 +93,16 @@ impl Session {
             Request::Upload { request, meta, len } => self.upload(engine, request, meta, len).await,
             Request::MergedBlockMeta { request, app, shuffle, merge, reduce } => {
                 self.shared.metrics.request(RequestKind::Merge);
+                self.trace.iter().for_each(|trace| trace.about(&app));
                 match self.authorize(engine, &app) {
                     Ok(_) => {
                         let partition = partition(app, shuffle, merge, reduce);
                         self.merged_meta(engine, request, partition).await
                     }
-                    Err(text) => engine.fail_rpc(request, &text),
+                    Err(text) => {
+                        self.failed_trace(&text);
+                        engine.fail_rpc(request, &text)
+                    }
                 }
             }
         }
@@ -81,7 +110,12 @@ impl Session {
 
     async fn rpc(&mut self, engine: &mut Engine, request: RequestId, body: Bytes) -> Result<(), CloseReason> {
         self.await_records(&body).await?;
-        match self.dispatch(engine, body.clone()).await {
+        let dispatched = self.dispatch(engine, body.clone()).await;
+        // A stream is opened for blocks that nobody has, too: what counts is the first that is handed out.
+        if !matches!(dispatched, Err(_) | Ok(Some(BlockTransferMessage::StreamHandle(_)))) {
+            self.granted();
+        }
+        match dispatched {
             Ok(Some(BlockTransferMessage::StreamHandle(handle))) => {
                 self.answer_opening(engine, request, &body, handle)
             }
@@ -90,7 +124,9 @@ impl Session {
             Ok(None) if is_remove_merge(&body) => Ok(()),
             Ok(None) => engine.answer_rpc(request, &[]),
             Err(text) => {
+                self.deeds.failed += 1;
                 debug!(peer = %self.peer, text, "a request failed");
+                self.failed_trace(&text);
                 // Spark tries again where a connection ends, and fails the stage where a request does: what will pass
                 // must not be answered.
                 match self.ends_with.take() {
@@ -138,7 +174,19 @@ impl Session {
             self.shared.metrics.request(RequestKind::Other);
             self.undecodable(error.spark_text())
         })?;
-        self.shared.metrics.request(kind_of(&message));
+        let (kind, began) = (kind_of(&message), Instant::now());
+        self.shared.metrics.request(kind);
+        self.trace_message(&message);
+        let done = self.execute(engine, message).await;
+        self.shared.metrics.answered(kind, began.elapsed());
+        done
+    }
+
+    async fn execute(
+        &mut self,
+        engine: &Engine,
+        message: BlockTransferMessage,
+    ) -> Result<Option<BlockTransferMessage>, Failure> {
         let proof = match message.app() {
             Some(app) => self.authorize(engine, app)?,
             None => return Err(self.unexpected(&message)),
@@ -189,6 +237,7 @@ impl Session {
             return;
         };
         self.shared.metrics.request(kind_of(&message));
+        self.trace_message(&message);
         if message.app().is_some_and(|app| self.authorize(engine, app).is_err()) {
             return;
         }
@@ -220,17 +269,22 @@ impl Session {
             Err(error) => self.undecodable(error.spark_text()),
             Ok(message) => {
                 self.shared.metrics.request(kind_of(&message));
+                self.trace_message(&message);
                 let allowed = message.app().map_or(Ok(Proof::Unproven), |app| self.authorize(engine, app));
                 match (allowed, message) {
                     (Err(text), _) => text,
                     (Ok(_), BlockTransferMessage::PushBlockStream(push)) => match self.merger() {
-                        Ok(_) => return self.push(engine, request, push, len).await,
+                        Ok(_) => {
+                            self.granted();
+                            return self.push(engine, request, push, len).await;
+                        }
                         Err(text) => text,
                     },
                     (Ok(_), other) => self.refuse(&Refusal::UnexpectedUpload { message: other.name() }),
                 }
             }
         };
+        self.failed_trace(&text);
         // Answers keep the order of what they answer.
         self.work_off_uploads(engine).await?;
         engine.fail_rpc(request, &text)?;
@@ -250,8 +304,9 @@ impl Session {
         let shared = Arc::clone(&self.shared);
         let deadline = tokio::time::Instant::now() + REGISTERING;
         let work = move |on: &OnLane| shared.applications.register(on, &message, proof);
+        self.trace.iter().for_each(|trace| trace.of_executor(&executor));
         let across = self.shared.store.roots().across();
-        let registered = across.run_within(&self.memory.tenant(), Some(REGISTERING), work).await;
+        let registered = self.errand().run_within(across, REGISTERING, work).await;
         let registered = registered.map_err(|error| {
             if matches!(error, LaneError::Silent { .. }) {
                 // Very many come at once, or a disk hangs. The executor tries again, sooner or later it is its turn.
@@ -270,10 +325,12 @@ impl Session {
                 self.shared.applications.state().inspect(|state| state.is_late());
             }
         }
-        if registered == Registered::First {
+        if registered == RegistrationEffect::First {
             info!(peer = %self.peer, %app, %executor, directories = dirs, "an application registered its first executor");
         }
         clean_up(&self.shared);
+        self.deeds.registered += 1;
+        self.executor.get_or_insert_with(|| executor.clone());
         // The executor stays registered for its own blocks, as in Spark.
         merging.map_err(|error| self.refuse(&Refusal::RegisterMerging { app, executor, error }))
     }
@@ -314,7 +371,12 @@ impl Session {
                 return Err(self.refuse(&Refusal::TooManyBlocks { blocks: plan.len(), most }));
             }
         };
-        let stream = Stream::new(app, executor, plan, Instant::now());
+        let mut stream = Stream::new(app, executor, plan, Instant::now());
+        if let Some(trace) = &self.trace {
+            trace.of_executor(&stream.executor);
+            trace.opens(num_chunks);
+            stream.trace = Some(Arc::clone(trace));
+        }
         let opened = self.streams.open(&self.shared.stream_ids, stream, &self.stream_bytes);
         let stream = opened.map_err(|error| {
             if let StreamError::UsedUp(used_up) = &error {
@@ -334,12 +396,12 @@ impl Session {
         self.admit_transfer()?;
         match self.take_chunk(engine, parsed.stream, parsed.chunk, u64::MAX).await {
             Ok(body) => engine.answer_stream(name, body),
-            Err(Missing::Absent) => {
+            Err(NoChunk::Absent) => {
                 // Spark words an absent block differently here than for a chunk.
                 let text = self.refuse(&Refusal::NoSuchStream { name: name.clone() });
                 engine.fail_stream(name, &text)
             }
-            Err(Missing::Failed(text)) => engine.fail_stream(name, &text),
+            Err(NoChunk::Failed(text)) => engine.fail_stream(name, &text),
         }
     }
 
@@ -353,8 +415,8 @@ impl Session {
         self.admit_transfer()?;
         match self.take_chunk(engine, stream, chunk, MAX_CHUNK).await {
             Ok(body) => engine.answer_chunk(stream, chunk, body),
-            Err(Missing::Absent) => engine.fail_chunk(stream, chunk, &self.refuse(&Refusal::NoSuchChunk)),
-            Err(Missing::Failed(text)) => engine.fail_chunk(stream, chunk, &text),
+            Err(NoChunk::Absent) => engine.fail_chunk(stream, chunk, &self.refuse(&Refusal::NoSuchChunk)),
+            Err(NoChunk::Failed(text)) => engine.fail_chunk(stream, chunk, &text),
         }
     }
 
@@ -379,9 +441,13 @@ impl Session {
         id: StreamId,
         index: ChunkIndex,
         most: u64,
-    ) -> Result<Body, Missing> {
+    ) -> Result<Body, NoChunk> {
         let taken = self.find_chunk(engine, id, index, most).await;
-        if taken.is_err() {
+        if let Err(missing) = &taken {
+            self.deeds.failed += 1;
+            if let Some(trace) = self.streams.trace(id) {
+                trace.fails_chunk(&missing.text());
+            }
             self.streams.drop_if_over(id);
         }
         taken
@@ -393,31 +459,34 @@ impl Session {
         id: StreamId,
         index: ChunkIndex,
         most: u64,
-    ) -> Result<Body, Missing> {
+    ) -> Result<Body, NoChunk> {
         self.heard_of_stream(id);
         let (shared, memory, peer) = (&self.shared, &self.memory, self.peer);
-        let (stream, wanted) = self.streams.ask(id, index, Instant::now()).map_err(|error| {
-            Missing::Failed(Refusal::Stream(error).tell(&shared.metrics, &shared.repeats, peer))
-        })?;
+        let (stream, wanted) = self
+            .streams
+            .ask(id, index, Instant::now())
+            .map_err(|error| NoChunk::Failed(Refusal::Stream(error).tell(shared, peer, None)))?;
         let owner = stream.app.clone();
+        let trace = stream.trace.clone();
+        let errand = Errand { shared, memory, trace: trace.as_deref() };
         let found = match wanted {
-            Wanted::Rdd(block) => {
+            ChunkPlan::Rdd(block) => {
                 let (app, executor) = (stream.app.clone(), stream.executor.clone());
                 let found = match shared.store.rdd_lane(&app, &executor, block.rdd, block.split) {
                     Ok(lane) => {
                         let find = move |on: &OnLane, store: &BlockStore| {
                             store.rdd_block(on, &app, &executor, block.rdd, block.split)
                         };
-                        on_lane(shared, memory, &lane, find).await?
+                        on_lane(errand, &lane, find).await?
                     }
                     Err(error) => Err(error),
                 };
                 found.map(|region| region.map(|region| (1, region)))
             }
-            Wanted::Shuffle(shuffle, range) => {
+            ChunkPlan::Shuffle(shuffle, range) => {
                 let again = match stream.resolved.as_mut().filter(|last| last.map == range.map) {
                     Some(last) => {
-                        let region = find_range(shared, memory, &last.output, range).await?;
+                        let region = find_range(errand, &last.output, range).await?;
                         let is_looked_at = std::mem::replace(&mut last.looked, self.burst) == self.burst;
                         Some(region).filter(|region| is_whole(region, is_looked_at))
                     }
@@ -427,11 +496,11 @@ impl Session {
                     Some(region) => region,
                     None => {
                         let (app, executor) = (&stream.app, &stream.executor);
-                        match find_map(shared, memory, app, executor, shuffle, range.map).await? {
+                        match find_map(errand, app, executor, shuffle, range.map).await? {
                             Ok(output) => {
-                                let region = find_range(shared, memory, &output, range).await?;
+                                let region = find_range(errand, &output, range).await?;
                                 let looked = self.burst;
-                                stream.resolved = Some(Resolved { map: range.map, output, looked });
+                                stream.resolved = Some(FoundOutput { map: range.map, output, looked });
                                 region
                             }
                             Err(error) => Err(error),
@@ -441,26 +510,27 @@ impl Session {
                 let blocks = u64::try_from(range.end - i64::from(range.start.0)).unwrap_or(0);
                 region.map(|region| Some((blocks, region)))
             }
-            Wanted::Merged(shuffle, merge, chunk) => {
-                let found = merged_chunk(shared, memory, owner.clone(), shuffle, merge, chunk)
+            ChunkPlan::Merged(shuffle, merge, chunk) => {
+                let found = merged_chunk(errand, owner.clone(), shuffle, merge, chunk)
                     .await
-                    .map_err(Missing::Failed)?;
-                self.check_reach(engine, &owner).map_err(Missing::Failed)?;
-                return self.take_merged(id, found, most);
+                    .map_err(NoChunk::Failed)?;
+                self.check_reach(engine, &owner).map_err(NoChunk::Failed)?;
+                return self.take_merged(id, found, most, trace);
             }
         };
         // Behind the lookup: the application may have proven itself since the stream was opened.
-        self.check_reach(engine, &owner).map_err(Missing::Failed)?;
+        self.check_reach(engine, &owner).map_err(NoChunk::Failed)?;
         let (blocks, region) = match found {
             Ok(Some(found)) => found,
             Ok(None) => {
-                self.shared.metrics.block_failed("absent");
-                return Err(Missing::Absent);
+                self.shared.metrics.block_failed(refusals::ABSENT);
+                return Err(NoChunk::Absent);
             }
-            Err(error) => return Err(Missing::Failed(self.refuse(&Refusal::Block(error)))),
+            Err(error) => return Err(NoChunk::Failed(self.refuse(&Refusal::Block(error)))),
         };
         self.hand_out(id, blocks, region.len(), most)?;
-        Ok(Body::counted(region, Ticket::take(&self.shared.metrics.chunks_in_transfer)))
+        let ticket = Ticket::take(&self.shared.metrics.chunks_in_transfer);
+        Ok(watched(Body::counted(region, ticket), trace, blocks))
     }
 
     fn take_merged(
@@ -468,24 +538,28 @@ impl Session {
         id: StreamId,
         found: Result<Box<dyn Pull>, MergeError>,
         most: u64,
-    ) -> Result<Body, Missing> {
-        let chunk = found.map_err(|error| Missing::Failed(self.refuse(&Refusal::MergedChunk(error))))?;
+        trace: Option<Arc<Trace>>,
+    ) -> Result<Body, NoChunk> {
+        let chunk = found.map_err(|error| NoChunk::Failed(self.refuse(&Refusal::MergedChunk(error))))?;
         // Merged chunks count by their bytes only, as in Spark.
         self.hand_out(id, 0, chunk.remaining(), most)?;
-        Ok(Body::pulled(chunk, Ticket::take(&self.shared.metrics.chunks_in_transfer)))
+        let ticket = Ticket::take(&self.shared.metrics.chunks_in_transfer);
+        Ok(watched(Body::pulled(chunk, ticket), trace, 0))
     }
 
     /// A chunk of `len` bytes is on its way, if it fits.
-    fn hand_out(&mut self, id: StreamId, blocks: u64, len: u64, most: u64) -> Result<(), Missing> {
+    fn hand_out(&mut self, id: StreamId, blocks: u64, len: u64, most: u64) -> Result<(), NoChunk> {
         if len > most {
-            return Err(Missing::Failed(self.refuse(&Refusal::TooLarge { len })));
+            return Err(NoChunk::Failed(self.refuse(&Refusal::TooLarge { len })));
         }
         self.streams.took(id);
         let channel = self.channel();
         self.served.get_or_insert_with(|| self.shared.metrics.served_over(channel)).count(blocks, len);
+        self.deeds.read(blocks, len);
         if let Some(seen) = &self.seen {
             seen.served(len);
         }
+        self.granted();
         Ok(())
     }
 
@@ -514,6 +588,7 @@ impl Session {
                 warn!(peer = %self.peer, "{words}");
             }
         }
+        self.deeds.removed_blocks += u64::try_from(removed.count).unwrap_or(0);
         Ok(BlocksRemoved { count: removed.count }.into())
     }
 
@@ -561,8 +636,8 @@ impl Session {
         let (shuffle, map, reduce) = (message.shuffle, message.map, message.reduce);
         let refused = |error: LookupError| self.refuse(&Refusal::Lookup(error.while_diagnosing()));
         let (shared, app, executor) = (&self.shared, &message.app, &message.executor);
-        let output = find_map(shared, &self.memory, app, executor, shuffle, map).await?.map_err(refused)?;
-        let data = find_range(shared, &self.memory, &output, ReduceRange::single(map, reduce)).await?;
+        let output = find_map(self.errand(), app, executor, shuffle, map).await?.map_err(refused)?;
+        let data = find_range(self.errand(), &output, ReduceRange::single(map, reduce)).await?;
         let lane = shared.store.checksum_lane(app, executor, &diagnosis(&message)).map_err(refused)?;
         let lane = lane.unwrap_or_else(|| shared.store.roots().across().clone());
         let examine = move |on: &OnLane, store: &BlockStore| {
@@ -579,6 +654,7 @@ impl Session {
             };
             examination = self.on_lane(&lane, move |on, _| examination.step(on)).await?;
         };
+        self.deeds.diagnosed += 1;
         info!(peer = %self.peer, %shuffle, %map, %reduce, ?cause, "diagnosed a block that a reader called corrupt");
         Ok(cause.into())
     }
@@ -597,7 +673,21 @@ impl Session {
         lane: &Lane,
         work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        Ok(on_lane(&self.shared, &self.memory, lane, work).await?)
+        Ok(on_lane(self.errand(), lane, work).await?)
+    }
+
+    /// The trace, if there is one, is that of this message.
+    fn trace_message(&self, message: &BlockTransferMessage) {
+        let Some(trace) = &self.trace else { return };
+        trace.is_of_kind(message.name());
+        if let Some(app) = message.app() {
+            trace.about(app);
+        }
+    }
+
+    /// The request that is being answered failed.
+    pub(super) fn failed_trace(&self, text: &str) {
+        self.trace.iter().for_each(|trace| trace.fails(text));
     }
 }
 
@@ -607,20 +697,36 @@ fn diagnosis(message: &DiagnoseCorruption) -> Diagnosis<'_> {
 }
 
 /// Why there is no chunk.
-enum Missing {
+enum NoChunk {
     /// The block does not exist, which is no fault.
     Absent,
     /// With the text for the peer.
     Failed(Failure),
 }
 
-impl From<Missing> for Failure {
-    fn from(missing: Missing) -> Self {
-        match missing {
-            Missing::Failed(text) => text,
-            Missing::Absent => Refusal::NoSuchChunk.text(),
+impl NoChunk {
+    fn text(&self) -> Failure {
+        match self {
+            Self::Failed(text) => text.clone(),
+            Self::Absent => Refusal::NoSuchChunk.text(),
         }
     }
+}
+
+impl From<NoChunk> for Failure {
+    fn from(missing: NoChunk) -> Self {
+        match missing {
+            NoChunk::Failed(text) => text,
+            NoChunk::Absent => missing.text(),
+        }
+    }
+}
+
+/// The body of a chunk of a stream, with its trace if there is one.
+fn watched(body: Body, trace: Option<Arc<Trace>>, blocks: u64) -> Body {
+    let Some(trace) = trace else { return body };
+    trace.hands_out(blocks, connection::Body::len(&body));
+    body.watched_by(Some(trace))
 }
 
 /// Whether the open data file is still as long as it was when the map output was found: what was truncated
@@ -641,37 +747,34 @@ fn is_whole(region: &Result<Region, LookupError>, is_looked_at: bool) -> bool {
 /// The peer is told, and its connection stays. Spark's reader takes such an answer for a lost block, and has it computed
 /// again; it would try again where the connection ends, with all blocks that are under way on it, from healthy disks, too.
 async fn on_lane<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    memory: &SegmentPool,
+    errand: Errand<'_>,
     lane: &Lane,
     work: impl FnOnce(&OnLane, &BlockStore) -> T + Send + 'static,
-) -> Result<T, Missing> {
+) -> Result<T, NoChunk> {
+    let shared = errand.shared;
     let store = Arc::clone(&shared.store);
-    let patience = shared.patience(lane);
-    let done = lane.run_within(&memory.tenant(), Some(patience), move |on| work(on, &store)).await;
-    done.map_err(|error| {
+    errand.run(lane, move |on| work(on, &store)).await.map_err(|error| {
         shared.metrics.block_failed("disk");
-        Missing::Failed(shared.unanswered("a request", error))
+        NoChunk::Failed(shared.unanswered("a request", error))
     })
 }
 
 /// Finds a map output: on the spot where it is known, else on the lanes of its disks.
 async fn find_map(
-    shared: &Arc<Shared>,
-    memory: &SegmentPool,
+    errand: Errand<'_>,
     app: &AppId,
     executor: &ExecutorId,
     shuffle: ShuffleId,
     map: MapId,
-) -> Result<Result<Arc<MapOutput>, LookupError>, Missing> {
-    let mut known = shared.store.resolve_now(app, executor, shuffle, map);
+) -> Result<Result<Arc<MapOutput>, LookupError>, NoChunk> {
+    let mut known = errand.shared.store.resolve_now(app, executor, shuffle, map);
     loop {
         match known {
             Ok(Lookup::Found(found)) => return Ok(Ok(Arc::new(found))),
             Err(error) => return Ok(Err(error)),
             Ok(Lookup::Waits(search)) => {
                 let lane = search.lane().clone();
-                known = on_lane(shared, memory, &lane, move |on, store| search.step(on, store)).await?;
+                known = on_lane(errand, &lane, move |on, store| search.step(on, store)).await?;
             }
         }
     }
@@ -679,18 +782,17 @@ async fn find_map(
 
 /// Finds a range of it: on the spot where the offsets are at hand, else on the lane of its index.
 async fn find_range(
-    shared: &Arc<Shared>,
-    memory: &SegmentPool,
+    errand: Errand<'_>,
     output: &Arc<MapOutput>,
     range: ReduceRange,
-) -> Result<Result<Region, LookupError>, Missing> {
+) -> Result<Result<Region, LookupError>, NoChunk> {
     let (start, end) = (i64::from(range.start.0), range.end);
     match output.range_now(start, end) {
         Some(found) => Ok(found),
         None => {
-            let lane = output.lane().unwrap_or_else(|| shared.store.roots().across()).clone();
+            let lane = output.lane().unwrap_or_else(|| errand.shared.store.roots().across()).clone();
             let output = Arc::clone(output);
-            on_lane(shared, memory, &lane, move |on, _| output.range(on, start, end)).await
+            on_lane(errand, &lane, move |on, _| output.range(on, start, end)).await
         }
     }
 }

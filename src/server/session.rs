@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use sealed_shuffle_protocol::auth::{AesSession, FirstBytes};
 use sealed_shuffle_protocol::channel::Channel;
@@ -12,7 +12,7 @@ use sealed_shuffle_protocol::cipher::{Layer, Role, SessionMode};
 use sealed_shuffle_protocol::connection::{
     Agreement, CloseReason, Engine as _, Identity, Request, ServerConnection, ServerEvent,
 };
-use sealed_shuffle_protocol::ids::AppId;
+use sealed_shuffle_protocol::ids::{AppId, ExecutorId, RequestId};
 use sealed_shuffle_protocol::sasl::SaslLayer;
 use sealed_shuffle_transport::pot::{Account, Holding, Tenant, UsedUp};
 use sealed_shuffle_transport::random::OsRandom;
@@ -22,6 +22,7 @@ use sealed_shuffle_transport::wire::Handler;
 use tracing::warn;
 
 use super::conversation::Conversation;
+use super::errand::Errand;
 use super::places::Stranger;
 use super::refusals::Refusal;
 use super::repeats::Loudness;
@@ -31,9 +32,11 @@ use super::uploads::Uploads;
 use super::{Failure, Shared};
 use crate::applications::Speaker;
 use crate::applications::broken_gcm::Listening;
+use crate::audit::{Connection, Deeds};
 use crate::disk::Proof;
 use crate::keys::Watch;
 use crate::telemetry::{RefusalReason, ServedBlocks};
+use crate::traces::Trace;
 
 /// The first byte of a TLS connection: the type of a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -85,6 +88,16 @@ pub(super) struct Session {
     pub(super) memory: SegmentPool,
     /// What the last request ends the connection with, instead of an answer.
     pub(super) ends_with: Option<CloseReason>,
+    /// What it did since its last record in the audit trail.
+    pub(super) deeds: Deeds,
+    /// The first executor that it registered.
+    pub(super) executor: Option<ExecutorId>,
+    /// Of its last record, or its beginning.
+    recorded: (Instant, SystemTime),
+    /// The request that is being answered, where it is traced.
+    pub(super) trace: Option<Arc<Trace>>,
+    /// Pushes that are traced and not answered yet.
+    pub(super) pushes: Vec<(RequestId, Arc<Trace>)>,
 }
 
 impl Session {
@@ -120,6 +133,11 @@ impl Session {
             stream_bytes,
             memory,
             ends_with: None,
+            deeds: Deeds::default(),
+            executor: None,
+            recorded: (Instant::now(), SystemTime::now()),
+            trace: None,
+            pushes: Vec::new(),
         }
     }
 
@@ -262,9 +280,30 @@ impl Session {
         Err(self.refuse(&Refusal::OutOfReach { app: app.clone() }))
     }
 
+    /// Work of the request that is being answered.
+    pub(super) fn errand(&self) -> Errand<'_> {
+        Errand { shared: &self.shared, memory: &self.memory, trace: self.trace.as_deref() }
+    }
+
     /// Counts a refusal and logs it; the text is for the peer.
     pub(super) fn refuse(&self, refusal: &Refusal) -> Failure {
-        refusal.tell(&self.shared.metrics, &self.shared.repeats, self.peer)
+        refusal.tell(&self.shared, self.peer, self.claimed.as_ref())
+    }
+
+    /// Writes into the audit trail what it did, where its application is known; `ended` says why it has ended.
+    pub(super) fn leave_record(&mut self, ended: Option<&'static str>) {
+        let Some(seen) = self.seen.as_ref().filter(|_| self.shared.audit.is_on()) else { return };
+        self.shared.audit.connection(&Connection {
+            app: seen.app(),
+            proven: seen.is_proven(),
+            peer: self.peer,
+            channel: self.channel(),
+            executor: self.executor.as_ref(),
+            deeds: &self.deeds,
+            since: self.recorded.1,
+            ended,
+        });
+        (self.deeds, self.recorded) = (Deeds::default(), (Instant::now(), SystemTime::now()));
     }
 }
 
@@ -278,6 +317,7 @@ impl Handler for Session {
                 self.shared.metrics.refused(RefusalReason::Unauthenticated);
                 let words = format_args!("refused {what}: the peer has proven no identity");
                 let kind = RefusalReason::Unauthenticated.name();
+                self.shared.audit.refused(kind, None, self.peer, &words.to_string());
                 if self.shared.repeats.is_said(Loudness::Warn, kind, self.peer, &words) {
                     warn!(peer = %self.peer, "{words}");
                 }
@@ -311,6 +351,9 @@ impl Handler for Session {
                     return self.refuse_request(engine, request, text);
                 }
                 self.answer(engine, request).await?;
+                if self.shared.audit.is_due(self.recorded.0) {
+                    self.leave_record(None);
+                }
                 self.close_when_drained(engine);
                 Ok(())
             }
@@ -341,6 +384,7 @@ impl Handler for Session {
             let cure =
                 "set spark.ssl.rpc.enabled=true here, or spark.ssl.rpc.enabled=false in the application";
             let words = format_args!("refused TLS, which this server does not speak: {cure}");
+            self.shared.audit.refused(RefusalReason::Tls.name(), None, self.peer, &words.to_string());
             if self.shared.repeats.is_said(Loudness::Warn, RefusalReason::Tls.name(), self.peer, &words) {
                 warn!(peer = %self.peer, "{words}");
             }

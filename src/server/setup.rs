@@ -1,30 +1,36 @@
 //! A server as it was configured: the one way to make one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use sealed_shuffle_config::{AtRest, ByteCount, Clears, ServerConfig};
 use sealed_shuffle_protocol::auth::legacy::LegacyLimits;
+use sealed_shuffle_transport::descriptors::Ceiling;
 use sealed_shuffle_transport::lane::Lane;
 use sealed_shuffle_transport::pot::Pot;
 use sealed_shuffle_transport::random::random_bytes;
 use sealed_shuffle_transport::seal::{Budget, SegmentPool};
+use sealed_shuffle_transport::turns::Turns;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::evidence::Evidence;
 use super::recovery::AwaitedStore;
 use super::repeats::Repeats;
 use super::start_error::{Cause, StartError};
 use super::streams::StreamIds;
 use super::succession::Succession;
-use super::{Server, Shared, merging, recovery, reload};
+use super::{Server, Shared, known, merging, recovery, reload};
 use crate::applications::{ApplicationLimits, Applications};
+use crate::audit::{Audit, audit_app};
 use crate::disk::{BlockStore, DiskLimits, LOOK_THREADS, Proof, RegistryLimits, Roots};
 use crate::keys::Secrets;
-use crate::keys::envelope::EnvelopeKeys;
+use crate::keys::envelope::{EnvelopeKeys, KeyWitness};
 use crate::merge::Store;
 use crate::remains::Remains;
 use crate::telemetry::Metrics;
+use crate::traces::Traces;
 
 /// Threads for slow ciphers.
 const SLOW_LANE: usize = 2;
@@ -82,18 +88,34 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         Some(handover) => Secrets::handed_over_or(source, handover.wait),
         None => Secrets::from_source(source),
     };
+    let ceiling = Ceiling::below(config.descriptor_limit, config.kept_descriptors);
     let roots = Roots::open(&config.roots.paths)?
         .with_threads(config.disk_threads, config.disk_timeout)
-        .with_app_scope(config.app_scoped_dirs);
+        .with_app_scope(config.app_scoped_dirs)
+        .with_ceiling(ceiling);
     let clears = clears(config, &secrets);
     let store = Arc::new(BlockStore::new(roots, disk_limits(config, clears)));
     let metrics = Arc::new(Metrics::new());
+    metrics.begin_at_zero(&known::labels());
     let at_rest = config.merging.as_ref().map(|merging| merging.at_rest);
     let seals = at_rest == Some(AtRest::Sealed) && merges.is_none();
-    let keys = match config.recovery || seals {
-        true => Some(EnvelopeKeys::from_config(config, metrics.key_calls.clone()).await?),
+    let audit = config.audit.as_ref().map(|audit| Audit::begin(audit, metrics.audit.clone()));
+    let audit = audit.unwrap_or_default();
+    let traces = config
+        .traces
+        .as_ref()
+        .map(|traces| Traces::begin(traces, config.envelope.node.clone(), metrics.traces.clone()));
+    let keys = match config.recovery || seals || audit.is_on() {
+        true => {
+            let witness = audit.is_on().then(|| Arc::new(audit.clone()) as Arc<dyn KeyWitness>);
+            Some(EnvelopeKeys::witnessed(config, metrics.key_calls.clone(), witness).await?)
+        }
         false => None,
     };
+    audit.started(&config.policy.to_json(), config.roots.paths.len());
+    if let (Some(keys), Some(trail)) = (&keys, &config.audit) {
+        audit.open(trail, keys.provider(), keys.context(&audit_app()));
+    }
     let opened = match keys.as_ref().filter(|_| config.recovery) {
         Some(keys) => Some(recovery::open(config, keys).await),
         None => None,
@@ -117,16 +139,20 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
     let memory = state
         .as_ref()
         .map(|state| (config.envelope.state_dir.join(crate::remains::JOURNAL), state.lane().clone()));
+    let evidence = Evidence::of(config, keys.as_ref());
     let remains = Arc::new(Remains::new(config.clean_up.clone(), Arc::clone(&store), memory));
     let budget = Budget::new(config.memory_budget.as_u64() - merging::merge_bytes(config))
         .with_quota(config.quota.memory.map(ByteCount::as_u64));
-    let pool = SegmentPool::new(budget, config.segment_size.as_usize(), KEPT_SEGMENTS);
+    let turns = Turns::with_quota(config.worker_threads, config.quota.bandwidth.map(ByteCount::as_u64));
+    let pool = SegmentPool::with_turns(budget, turns, config.segment_size.as_usize(), KEPT_SEGMENTS)
+        .with_phases(Arc::clone(&metrics.phases));
     let shared = Arc::new(Shared {
         limits: config.limits.clone(),
         timeouts: config.timeouts,
         sasl: config.sasl.clone(),
         legacy_limits: LegacyLimits { iterations: config.max_legacy_iterations },
         max_connections: config.max_connections,
+        ceiling,
         max_chunks: config.max_chunks_being_transferred,
         policy: ArcSwap::from_pointee(config.policy.clone()),
         tls: ArcSwapOption::new(tls),
@@ -137,7 +163,8 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
             merger.clone(),
             state.clone(),
             Arc::clone(&metrics),
-        ),
+        )
+        .with_audit(audit.clone()),
         store,
         keys,
         awaited_store,
@@ -146,18 +173,25 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         repeats: Repeats::default(),
         stream_ids: StreamIds::starting_at(random_bytes()?),
         connections: Pot::new("connections", config.max_connections as u64)
+            .with_remedy("raise spark.sealed.connections.max and the limit of open descriptors")
             .with_quota(config.quota.connections),
         seats: config.quota.connections.map(|_| Arc::default()),
-        open_streams: Pot::new("open_streams", pool.budget().total() / 2),
+        open_streams: Pot::new("open_streams", pool.budget().total() / 2)
+            .with_remedy("raise spark.sealed.memory.budget"),
         min_rate: config.min_rate.as_u64(),
         pool,
         metrics,
+        audit,
+        traces: traces.unwrap_or_default(),
+        evidence,
         slow_lane: Lane::new(SLOW_LANE),
         derivations: Lane::new(DERIVATIONS),
         material: Lane::new(MATERIAL).with_patience(config.disk_timeout),
         told: Lane::new(TOLD),
         draining: CancellationToken::new(),
         succession: Succession::default(),
+        controls: OnceLock::new(),
+        started: SystemTime::now(),
     });
     if shared.awaited_store.is_some() {
         shared.applications.await_store();

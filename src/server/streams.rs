@@ -19,6 +19,7 @@ use sealed_shuffle_protocol::shuffle::{
 use sealed_shuffle_transport::pot::{Account, Holding, UsedUp};
 
 use crate::disk::MapOutput;
+use crate::traces::Trace;
 
 /// A stream that nobody asked for so long may be dropped where another one needs its room. Spark's client asks for all
 /// chunks as soon as it has the stream's name.
@@ -41,7 +42,7 @@ pub(super) enum Plan {
 
 /// One chunk, as far as the request says.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wanted {
+pub(super) enum ChunkPlan {
     /// A range of partitions of a map output.
     Shuffle(ShuffleId, ReduceRange),
     /// A whole RDD partition.
@@ -72,17 +73,19 @@ impl Plan {
         numbers.max(1)
     }
 
-    fn chunk(&self, index: usize) -> Option<Wanted> {
+    fn chunk(&self, index: usize) -> Option<ChunkPlan> {
         match self {
-            Self::Fetch(fetch) => Some(Wanted::Shuffle(fetch.shuffle, fetch.chunk(index)?)),
+            Self::Fetch(fetch) => Some(ChunkPlan::Shuffle(fetch.shuffle, fetch.chunk(index)?)),
             Self::Shuffle { shuffle, blocks } => {
                 let block = blocks.get(index)?;
-                Some(Wanted::Shuffle(*shuffle, ReduceRange::single(block.map, block.reduce)))
+                Some(ChunkPlan::Shuffle(*shuffle, ReduceRange::single(block.map, block.reduce)))
             }
-            Self::Rdd(blocks) => blocks.get(index).copied().map(Wanted::Rdd),
-            Self::FetchChunks(fetch) => Some(Wanted::Merged(fetch.shuffle, fetch.merge, fetch.chunk(index)?)),
+            Self::Rdd(blocks) => blocks.get(index).copied().map(ChunkPlan::Rdd),
+            Self::FetchChunks(fetch) => {
+                Some(ChunkPlan::Merged(fetch.shuffle, fetch.merge, fetch.chunk(index)?))
+            }
             Self::Chunks { shuffle, merge, chunks } => {
-                Some(Wanted::Merged(*shuffle, *merge, *chunks.get(index)?))
+                Some(ChunkPlan::Merged(*shuffle, *merge, *chunks.get(index)?))
             }
         }
     }
@@ -90,7 +93,7 @@ impl Plan {
 
 /// A map output that was found.
 #[derive(Debug)]
-pub(super) struct Resolved {
+pub(super) struct FoundOutput {
     pub(super) map: MapId,
     pub(super) output: Arc<MapOutput>,
     /// When its files were looked at last.
@@ -120,16 +123,28 @@ pub(super) struct Stream {
     /// The chunk that the next request gets; stays behind `expected` once a chunk failed.
     next: usize,
     /// The map output that the last chunk came from: a request takes many partitions of one map.
-    pub(super) resolved: Option<Resolved>,
+    pub(super) resolved: Option<FoundOutput>,
     /// When it was opened or asked last.
     last_use: Instant,
     /// Its part of what all open streams may hold.
     held: Option<Holding>,
+    /// The request that opened it, where that is traced.
+    pub(super) trace: Option<Arc<Trace>>,
 }
 
 impl Stream {
     pub(super) fn new(app: AppId, executor: ExecutorId, plan: Plan, now: Instant) -> Self {
-        Self { app, executor, plan, expected: 0, next: 0, resolved: None, last_use: now, held: None }
+        Self {
+            app,
+            executor,
+            plan,
+            expected: 0,
+            next: 0,
+            resolved: None,
+            last_use: now,
+            held: None,
+            trace: None,
+        }
     }
 
     /// Whether each of its chunks was asked for.
@@ -226,6 +241,11 @@ impl Streams {
         }
     }
 
+    /// The trace of the stream, where there is one.
+    pub(super) fn trace(&self, id: StreamId) -> Option<&Arc<Trace>> {
+        self.open.get(&id)?.trace.as_ref()
+    }
+
     /// A chunk has failed: drops the stream if its remaining chunks can only fail, since each was asked for once.
     pub(super) fn drop_if_over(&mut self, id: StreamId) {
         if self.open.get(&id).is_some_and(Stream::is_asked_for) {
@@ -240,7 +260,7 @@ impl Streams {
         id: StreamId,
         index: ChunkIndex,
         now: Instant,
-    ) -> Result<(&mut Stream, Wanted), StreamError> {
+    ) -> Result<(&mut Stream, ChunkPlan), StreamError> {
         let stream = self.open.get_mut(&id).ok_or(StreamError::Unknown)?;
         stream.last_use = now;
         if index.0 != stream.expected {
@@ -334,7 +354,10 @@ mod tests {
         let (mut streams, id) = opened();
         streams.ask(id, ChunkIndex(0), Instant::now()).unwrap();
         let (_, wanted) = streams.ask(id, ChunkIndex(1), Instant::now()).unwrap();
-        assert!(matches!(wanted, Wanted::Shuffle(_, ReduceRange { start: ReduceId(0), .. })), "{wanted:?}");
+        assert!(
+            matches!(wanted, ChunkPlan::Shuffle(_, ReduceRange { start: ReduceId(0), .. })),
+            "{wanted:?}"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sealed_shuffle_protocol::connection::CloseReason;
+use sealed_shuffle_transport::lane::OnLane;
 use thiserror::Error;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, watch};
 use tracing::error;
@@ -137,7 +138,7 @@ impl Succession {
 
 /// Why the records cannot be given away. The server goes on.
 #[derive(Debug, Error)]
-pub(crate) enum PauseRefused {
+pub(crate) enum PauseRefusal {
     #[error("the server is stopping, or another one takes over already")]
     NotServing,
     #[error(
@@ -163,21 +164,25 @@ impl Server {
     }
 
     /// Accepts nobody, lets changes end, and closes the recovery store.
-    pub(crate) async fn pause(&self) -> Result<Pause, PauseRefused> {
+    pub(crate) async fn pause(&self) -> Result<Pause, PauseRefusal> {
         let shared = Arc::clone(&self.shared);
-        let Some(state) = shared.applications.state().cloned() else { return Err(PauseRefused::NoRecords) };
+        let Some(state) = shared.applications.state().cloned() else { return Err(PauseRefusal::NoRecords) };
         if !shared.succession.step(Phase::Serving, Phase::Paused) {
-            return Err(PauseRefused::NotServing);
+            return Err(PauseRefusal::NotServing);
         }
         let mut pause = Pause { shared, changes: None };
         let changes = Arc::clone(&pause.shared.succession.changes).write_owned();
-        let changes = tokio::time::timeout(CHANGES, changes).await.map_err(|_| PauseRefused::Busy)?;
+        let changes = tokio::time::timeout(CHANGES, changes).await.map_err(|_| PauseRefusal::Busy)?;
         pause.changes = Some(changes);
         pause.shared.remains.close().await;
-        let lane = state.lane().clone();
-        match tokio::time::timeout(CLOSING, lane.run(move |_| state.close())).await {
+        let (lane, shared) = (state.lane().clone(), Arc::clone(&pause.shared));
+        let close = move |on: &OnLane| {
+            shared.applications.keep_sightings(on);
+            state.close();
+        };
+        match tokio::time::timeout(CLOSING, lane.run(close)).await {
             Ok(Ok(())) => Ok(pause),
-            Ok(Err(_)) | Err(_) => Err(PauseRefused::StoreBusy),
+            Ok(Err(_)) | Err(_) => Err(PauseRefusal::StoreBusy),
         }
     }
 

@@ -19,7 +19,7 @@ use sealed_shuffle_protocol::shuffle::{BlockPushReturnCode, PushBlockStream};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tracing::debug;
 
-use crate::merge::{MergeError, Merger, Push, PushRefused};
+use crate::merge::{MergeError, Merger, Push, PushRefusal};
 
 /// Bytes that are gathered before they are worked off.
 const GATHERED_BYTES: usize = 256 << 10;
@@ -52,7 +52,7 @@ enum Arrival {
         request: RequestId,
         push: PushBlockStream,
         len: u64,
-        taking: Taking,
+        taking: Intake,
     },
     Piece(Bytes),
     End,
@@ -60,7 +60,7 @@ enum Arrival {
 
 /// How a block is taken.
 #[derive(Debug)]
-pub(super) struct Taking {
+pub(super) struct Intake {
     /// That of the disk that it goes to.
     pub(super) lane: Lane,
     /// Whether it goes to a partition. If not, since a disk takes no files, its bytes are dropped, and the peer is told that
@@ -76,7 +76,26 @@ pub(super) enum Answer {
     /// A push that failed, behind which the connection goes on.
     Failed(RequestId, MergeError),
     /// A push that the connection ends with.
-    Last(RequestId, PushRefused),
+    Last(RequestId, PushRefusal),
+}
+
+impl Answer {
+    /// The push that it is about.
+    pub(super) fn request(&self) -> RequestId {
+        match self {
+            Self::Code(request, _) | Self::Failed(request, _) | Self::Last(request, _) => *request,
+        }
+    }
+
+    /// Why the block is not merged, for people.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Code(_, code) | Self::Last(_, PushRefusal::Code(code)) => {
+                format!("not merged: {:?}", code.code)
+            }
+            Self::Failed(_, error) | Self::Last(_, PushRefusal::Failed(error)) => error.to_string(),
+        }
+    }
 }
 
 /// What one trip has come to.
@@ -95,7 +114,7 @@ pub(super) struct Work {
 
 impl Uploads {
     /// A block of `len` bytes begins.
-    pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64, taking: Taking) {
+    pub(super) fn header(&mut self, request: RequestId, push: PushBlockStream, len: u64, taking: Intake) {
         self.gathered.push(Arrival::Header { request, push, len, taking });
     }
 
@@ -115,6 +134,11 @@ impl Uploads {
     /// Whether no pushed block is arriving.
     pub(super) fn is_empty(&self) -> bool {
         self.gathered.is_empty() && self.open.is_none()
+    }
+
+    /// The push whose bytes have reached a partition, and of which more are to come.
+    pub(super) fn arriving(&self) -> Option<RequestId> {
+        self.open.as_ref().map(|open| open.request)
     }
 
     /// The applications whose blocks begin in what was gathered.
@@ -184,7 +208,7 @@ impl Work {
                 return worked;
             }
             match arrived {
-                Arrival::Header { request, push, len, taking: Taking { lane, is_merged } } => {
+                Arrival::Header { request, push, len, taking: Intake { lane, is_merged } } => {
                     let begun = match is_merged {
                         true => merger.begin(on, &push, len),
                         false => merger.leave_out(&push),

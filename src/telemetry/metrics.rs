@@ -1,28 +1,38 @@
 //! Every counter and gauge, in one struct.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use sealed_shuffle_protocol::channel::{Channel, SecurityLevel};
 use sealed_shuffle_transport::pot::PotFigures;
+use sealed_shuffle_transport::seal::Phases;
 use sealed_shuffle_transport::wire::WireCounters;
+use serde_json::{Value, json};
 
 use super::disks::{DiskMetrics, DiskSnapshot};
 use super::merging::MergeMetrics;
 use super::numbers;
+use super::phases;
+use super::plain_text::plain_text;
+use super::process::{ProcessMetrics, build};
 use super::remains::RemainsMetrics;
 use super::shares::ShareMetrics;
 use super::state::StateMetrics;
+use crate::audit::AuditCounters;
 use crate::keys::envelope::KeyCalls;
 use crate::merge::MergeCounters;
 use crate::remains::figures::Figures;
 use crate::state::StateCounters;
+use crate::traces::TraceCounters;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -100,8 +110,29 @@ words! {
     }
 }
 
+impl RequestKind {
+    /// Whether the time to its answer is measured: not of what moves blocks, since that takes as long as the client does.
+    const fn is_timed(self) -> bool {
+        match self {
+            Self::Register
+            | Self::FetchShuffle
+            | Self::OpenBlocks
+            | Self::Remove
+            | Self::LocalDirs
+            | Self::Diagnose
+            | Self::Merge => true,
+            Self::Chunk | Self::Stream | Self::Other => false,
+        }
+    }
+}
+
+/// Times from half a millisecond, which memory takes, to the ten seconds that no client waits.
+fn latency() -> Histogram {
+    Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+}
+
 /// A channel as labels. Each has few values.
-#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, Ord, PartialEq, PartialOrd)]
 struct ChannelLabels {
     channel: &'static str,
     handshake: &'static str,
@@ -129,6 +160,27 @@ struct RequestLabels {
 pub struct Reason {
     /// The word.
     pub reason: &'static str,
+}
+
+/// Outcomes of what a resource manager tells.
+const DONE: &str = "done";
+const NOT_DONE: &str = "not_done";
+
+/// Results of reading a configuration again.
+const REPLACED: &str = "replaced";
+const REFUSED: &str = "refused";
+
+/// Words that label counters and that other parts give, known before anything is counted.
+#[derive(Clone, Debug, Default)]
+pub struct KnownLabels {
+    /// Reasons for which connections end.
+    pub closes: Vec<&'static str>,
+    /// Reasons for which blocks fail.
+    pub block_failures: Vec<&'static str>,
+    /// Reasons for which applications are forgotten.
+    pub forgotten: Vec<&'static str>,
+    /// Messages of a resource manager.
+    pub handover: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -160,6 +212,8 @@ pub struct Snapshot {
     pub resident_anonymous: u64,
     /// Figures of the table of applications.
     pub applications_seen: ApplicationCounts,
+    /// The last moment at which our certificate is valid, in seconds since 1970; 0 where there is none.
+    pub certificate_not_after: u64,
     /// Figures of push-based merging; `None` where merging is switched off.
     pub merging: Option<MergeCounters>,
     /// Figures of the recovery store; `None` where recovery is switched off.
@@ -179,10 +233,12 @@ pub struct Snapshot {
 /// Figures of the table of applications.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ApplicationCounts {
-    /// Applications that used each channel, in the order of [`SecurityLevel::ALL`].
+    /// Applications that run and use each channel, in the order of [`SecurityLevel::ALL`].
     pub by_level: [u64; SecurityLevel::ALL.len()],
-    /// Applications that used a channel below their target.
+    /// Applications that run and use a channel below their target.
     pub below_target: u64,
+    /// Applications that run, and of which nothing was heard since the start, nor kept from before it.
+    pub unheard: u64,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -215,16 +271,31 @@ pub struct Metrics {
     pub chunks_in_transfer: Arc<AtomicU64>,
     /// Open connections.
     pub connections: Gauge,
+    /// Connections that may be open.
+    pub connections_most: Gauge,
+    /// 1 while no further one is accepted, since there is no place or no descriptor for it.
+    pub connections_full: Gauge,
+    /// Times of blocks on their way out.
+    pub phases: Arc<Phases>,
     /// Calls to the key service.
     pub key_calls: KeyCalls,
+    /// The audit trail.
+    pub audit: AuditCounters,
+    /// Traces of requests.
+    pub traces: TraceCounters,
     /// Lines of the program's log that were lost.
     pub log_lines_lost: OnceLock<Arc<AtomicU64>>,
     connections_by_channel: Family<ChannelLabels, Counter>,
+    /// The labels of those; a family does not list its own.
+    connections_by_channel_seen: Mutex<BTreeSet<ChannelLabels>>,
     blocks: Family<ChannelLabels, Counter>,
     block_bytes: Family<ChannelLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     /// Those of `requests`, in the order of [`RequestKind::ALL`]: no request looks up its counter by its name.
     requests_by_kind: Vec<Counter>,
+    request_seconds: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    /// Those of `request_seconds`, in the same order; none of requests that are not timed.
+    seconds_by_kind: Vec<Option<Histogram>>,
     refusals: Family<RefusalLabels, Counter>,
     block_failures: Family<Reason, Counter>,
     closes: Family<Reason, Counter>,
@@ -238,6 +309,7 @@ pub struct Metrics {
     shares: ShareMetrics,
     remains: RemainsMetrics,
     disks: DiskMetrics,
+    process: ProcessMetrics,
 }
 
 /// Counts what one connection hands out. It looks its counters up once.
@@ -272,6 +344,8 @@ struct SnapshotGauges {
     resident_anonymous: Gauge,
     applications_by_channel: Family<LevelLabels, Gauge>,
     applications_below_target: Gauge,
+    applications_unheard: Gauge,
+    certificate_not_after: Gauge,
     secrets_handed_over: Gauge,
     store_awaited: Gauge,
 }
@@ -290,13 +364,21 @@ impl Metrics {
             wire: Arc::default(),
             chunks_in_transfer: Arc::default(),
             connections: Gauge::default(),
+            connections_most: Gauge::default(),
+            connections_full: Gauge::default(),
+            phases: Arc::default(),
             key_calls: KeyCalls::default(),
+            audit: AuditCounters::default(),
+            traces: TraceCounters::default(),
             log_lines_lost: OnceLock::new(),
             connections_by_channel: Family::default(),
+            connections_by_channel_seen: Mutex::default(),
             blocks: Family::default(),
             block_bytes: Family::default(),
             requests: Family::default(),
             requests_by_kind: Vec::new(),
+            request_seconds: Family::new_with_constructor(latency),
+            seconds_by_kind: Vec::new(),
             refusals: Family::default(),
             block_failures: Family::default(),
             closes: Family::default(),
@@ -310,28 +392,72 @@ impl Metrics {
             shares: ShareMetrics::default(),
             remains: RemainsMetrics::default(),
             disks: DiskMetrics::default(),
+            process: ProcessMetrics::new(),
         };
         metrics.register();
-        metrics.begin_at_zero();
+        metrics.begin_own_at_zero();
         metrics
     }
 
+    /// Counters with these labels are there from now on, too.
+    pub fn begin_at_zero(&self, known: &KnownLabels) {
+        let reasons = [
+            (&self.closes, &known.closes),
+            (&self.block_failures, &known.block_failures),
+            (&self.forgotten, &known.forgotten),
+        ];
+        for (family, known) in reasons {
+            for &reason in known {
+                drop(family.get_or_create(&Reason { reason }));
+            }
+        }
+        for &message in &known.handover {
+            for outcome in [DONE, NOT_DONE] {
+                drop(self.handover.get_or_create(&HandoverLabels { message, outcome }));
+            }
+        }
+    }
+
     /// Counters whose labels are known are there from the start, so that a rate over them has a beginning.
-    fn begin_at_zero(&mut self) {
+    fn begin_own_at_zero(&mut self) {
         let of =
             |request: &RequestKind| self.requests.get_or_create_owned(&RequestLabels { request: *request });
         self.requests_by_kind = RequestKind::ALL.iter().map(of).collect();
+        let timed = |request: &RequestKind| {
+            let labels = RequestLabels { request: *request };
+            request.is_timed().then(|| self.request_seconds.get_or_create_owned(&labels))
+        };
+        self.seconds_by_kind = RequestKind::ALL.iter().map(timed).collect();
         for reason in RefusalReason::ALL {
             drop(self.refusals.get_or_create(&RefusalLabels { reason: *reason }));
         }
         for secret in SecretUsed::ALL {
             drop(self.secrets.get_or_create(&SecretLabels { secret: *secret }));
         }
+        for reason in [REPLACED, REFUSED] {
+            drop(self.reloads.get_or_create(&Reason { reason }));
+        }
     }
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("connections", "Connections open now", self.connections.clone());
+        registry.register("build", "The program that runs", build());
+        numbers::register(
+            registry,
+            &[
+                ("connections", "Connections open now", &self.connections),
+                (
+                    "connections_most",
+                    "Connections that may be open: spark.sealed.connections.max, or what the descriptor limit leaves",
+                    &self.connections_most,
+                ),
+                (
+                    "connections_full",
+                    "1 while no further connection is accepted: all places or all descriptors for peers are taken",
+                    &self.connections_full,
+                ),
+            ],
+        );
         registry.register(
             "connections_by_channel",
             "Connections whose channel became known, by channel, handshake and cipher",
@@ -345,6 +471,13 @@ impl Metrics {
             self.block_bytes.clone(),
         );
         registry.register("requests", "Requests, by kind", self.requests.clone());
+        registry.register_with_unit(
+            "request",
+            "Time from a request to its answer, but for chunks and streams, by kind",
+            Unit::Seconds,
+            self.request_seconds.clone(),
+        );
+        phases::register(registry, Arc::clone(&self.phases));
         registry.register("refusals", "Peers and requests refused, by reason", self.refusals.clone());
         registry.register("block_failures", "Blocks that failed, by reason", self.block_failures.clone());
         registry.register("closes", "Connections ended, by reason", self.closes.clone());
@@ -361,6 +494,8 @@ impl Metrics {
             self.handover.clone(),
         );
         self.key_calls.register(registry);
+        self.audit.register(registry);
+        self.traces.register(registry);
         self.merging.register(registry);
         self.shares.register(registry);
         self.remains.register(registry);
@@ -369,7 +504,7 @@ impl Metrics {
         let gauges = &self.gauges;
         registry.register(
             "applications_by_channel",
-            "Applications in the table that used a channel, by channel",
+            "Applications that run and use a channel, by channel",
             gauges.applications_by_channel.clone(),
         );
         numbers::register(
@@ -398,8 +533,18 @@ impl Metrics {
                 ("applications", "Applications with registered executors", &gauges.applications),
                 (
                     "applications_below_target",
-                    "Applications in the table that used a channel below their target",
+                    "Applications that run and use a channel below their target",
                     &gauges.applications_below_target,
+                ),
+                (
+                    "applications_unheard",
+                    "Applications that run, and whose channel is not known yet after a restart",
+                    &gauges.applications_unheard,
+                ),
+                (
+                    "certificate_not_after_seconds",
+                    "The last moment at which our certificate is valid, in time since 1970; 0 where TLS is not spoken",
+                    &gauges.certificate_not_after,
                 ),
                 (
                     "secrets_handed_over",
@@ -422,7 +567,9 @@ impl Metrics {
 
     /// Counts a connection whose channel became known.
     pub fn channel_known(&self, channel: Channel) {
-        self.connections_by_channel.get_or_create(&ChannelLabels::from(channel)).inc();
+        let channel = ChannelLabels::from(channel);
+        self.connections_by_channel.get_or_create(&channel).inc();
+        self.connections_by_channel_seen.lock().unwrap_or_else(PoisonError::into_inner).insert(channel);
     }
 
     /// The counters of what a connection over `channel` hands out.
@@ -441,6 +588,13 @@ impl Metrics {
         }
     }
 
+    /// A request of that kind was answered after so long.
+    pub fn answered(&self, request: RequestKind, after: Duration) {
+        if let Some(Some(histogram)) = self.seconds_by_kind.get(request as usize) {
+            histogram.observe(after.as_secs_f64());
+        }
+    }
+
     /// Counts a refusal.
     pub fn refused(&self, reason: RefusalReason) {
         self.refusals.get_or_create(&RefusalLabels { reason }).inc();
@@ -453,8 +607,33 @@ impl Metrics {
 
     /// Counts the beginning or the end of an application that was handed over.
     pub fn handed_over(&self, message: &'static str, done: bool) {
-        let outcome = if done { "done" } else { "not_done" };
+        let outcome = if done { DONE } else { NOT_DONE };
         self.handover.get_or_create(&HandoverLabels { message, outcome }).inc();
+    }
+
+    /// Blocks and bytes handed out so far, over the channels on which there were any.
+    pub fn served(&self) -> Vec<Value> {
+        let channels = self.connections_by_channel_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |channel: &ChannelLabels| {
+            json!({
+                "channel": channel.channel,
+                "handshake": channel.handshake,
+                "cipher": channel.cipher,
+                "connections": self.connections_by_channel.get_or_create(channel).get(),
+                "blocks": self.blocks.get_or_create(channel).get(),
+                "bytes": self.block_bytes.get_or_create(channel).get(),
+            })
+        };
+        channels.iter().map(of).collect()
+    }
+
+    /// Refusals so far, by reason.
+    pub fn refusals(&self) -> Value {
+        let of = |reason: &RefusalReason| {
+            let count = self.refusals.get_or_create(&RefusalLabels { reason: *reason }).get();
+            (reason.name().to_owned(), Value::from(count))
+        };
+        Value::Object(RefusalReason::ALL.iter().map(of).collect())
     }
 
     /// Counts a connection that ended.
@@ -472,22 +651,30 @@ impl Metrics {
         self.secrets.get_or_create(&SecretLabels { secret }).inc();
     }
 
-    /// Counts a configuration that was read again; the result is `replaced` or `refused`.
-    pub fn reloaded(&self, result: &'static str) {
-        self.reloads.get_or_create(&Reason { reason: result }).inc();
+    /// Counts a configuration that was read again, and whether it took the place of the one before.
+    pub fn reloaded(&self, replaced: bool) {
+        let reason = if replaced { REPLACED } else { REFUSED };
+        self.reloads.get_or_create(&Reason { reason }).inc();
     }
 
-    /// The metrics page in the text format that Prometheus reads (OpenMetrics 1.0).
+    /// Lines of the program's log that were lost so far.
+    pub fn log_lines_lost(&self) -> u64 {
+        self.log_lines_lost.get().map_or(0, |lost| lost.load(Ordering::Relaxed))
+    }
+
+    /// The metrics page in the older text format (Prometheus 0.0.4).
+    pub fn render_plain(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
+        Ok(plain_text(&self.render(snapshot)?))
+    }
+
+    /// The metrics page in the text format of OpenMetrics 1.0.
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
         let gauges = &self.gauges;
         // Other parts count these. They only grow.
         numbers::store(&[
             (&gauges.sent, self.wire.sent.load(Ordering::Relaxed)),
             (&gauges.received, self.wire.received.load(Ordering::Relaxed)),
-            (
-                &gauges.log_lines_lost,
-                self.log_lines_lost.get().map_or(0, |lost| lost.load(Ordering::Relaxed)),
-            ),
+            (&gauges.log_lines_lost, self.log_lines_lost()),
             (&gauges.index_hits, snapshot.index_hits),
             (&gauges.index_misses, snapshot.index_misses),
         ]);
@@ -503,6 +690,8 @@ impl Metrics {
             (&gauges.secrets_handed_over, snapshot.secrets_handed_over),
             (&gauges.store_awaited, u64::from(snapshot.store_awaited)),
             (&gauges.applications_below_target, snapshot.applications_seen.below_target),
+            (&gauges.applications_unheard, snapshot.applications_seen.unheard),
+            (&gauges.certificate_not_after, snapshot.certificate_not_after),
         ]);
         for (level, count) in SecurityLevel::ALL.into_iter().zip(snapshot.applications_seen.by_level) {
             let gauge = gauges.applications_by_channel.get_or_create(&LevelLabels { channel: level.name() });
@@ -514,7 +703,9 @@ impl Metrics {
         self.remains.set(&snapshot.remains);
         self.disks.set(&snapshot.disks);
         let mut page = String::new();
-        encode(&mut page, &self.registry)?;
+        encode_registry(&mut page, &self.registry)?;
+        encode_registry(&mut page, self.process.look())?;
+        encode_eof(&mut page)?;
         Ok(page)
     }
 }

@@ -6,11 +6,14 @@ mod disks;
 mod merging;
 mod metrics;
 mod numbers;
+mod phases;
+mod plain_text;
+mod process;
 mod remains;
 mod shares;
 mod state;
 
 pub use disks::DiskSnapshot;
 pub use metrics::{
-    ApplicationCounts, Metrics, RefusalReason, RequestKind, SecretUsed, ServedBlocks, Snapshot,
+    ApplicationCounts, KnownLabels, Metrics, RefusalReason, RequestKind, SecretUsed, ServedBlocks, Snapshot,
 };

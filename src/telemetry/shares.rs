@@ -30,7 +30,7 @@ pub(super) struct ShareMetrics {
 impl ShareMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         for (name, help, gauge) in [
-            ("share_total", "What applications share, by what it is: all that there is", &self.total),
+            ("share_size", "What applications share, by what it is: all that there is", &self.total),
             ("share_used", "The same: what is in use", &self.used),
             ("share_largest", "The same: what the application that uses most of it uses", &self.largest),
             ("share_waiters", "The same: who waits for it", &self.waiters),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use sealed_shuffle_client::{
-    BlockBody, Client, ErrorKind, FallBackReason, MapOutput, Merge, MergeStatus, Merged, MergedPartition,
+    BlockBody, Client, ErrorKind, FallBackReason, MapOutput, Merge, MergeStatus, MergedPart, MergedPartition,
     PushReport, PushedBlock, Security, Settings,
 };
 use sealed_shuffle_protocol::codec::Wire as _;
@@ -305,7 +305,7 @@ async fn chunks_that_fail_are_fallen_back_on_by_their_map_indexes() {
     let mut read = client.read_merged(&merger.address, MERGE, &status);
     let mut found = Vec::new();
     while let Some(outcome) = read.next().await {
-        let Merged::FallBack(outcome) = outcome else { panic!("{outcome:?}") };
+        let MergedPart::FallBack(outcome) = outcome else { panic!("{outcome:?}") };
         let word = match outcome.reason {
             FallBackReason::Chunk(error) => format!("{:?}", error.kind()),
             FallBackReason::InNoChunk => "none".to_owned(),

@@ -250,7 +250,7 @@ fn sasl_that_its_own_keys_refuse_is_no_use_of_the_table() {
     let heard = attacker.finish();
     let text = String::from_utf8_lossy(&heard[0].plain).into_owned();
     assert!(text.contains("spark.authenticate.enableSaslEncryption=true"), "{text}");
-    let table = running.server.applications(None);
+    let table = running.server.applications(None, None);
     let row = &table["applications"][0];
     assert_eq!((&row["channels"], &row["refused"]), (&serde_json::json!([]), &1.into()), "{row}");
     assert_eq!(row["last_refusal"]["channel"], "plaintext", "{row}");

@@ -28,6 +28,7 @@ const PLAN: [(&str, &[&str]); 8] = [
 ];
 
 const PROTOCOL: &[&str] = &[
+    "labels",
     "named",
     "limits",
     "shown",
@@ -46,7 +47,8 @@ const PROTOCOL: &[&str] = &[
     "connection",
 ];
 
-const TRANSPORT: &[&str] = &["program", "random", "pot", "lane", "region", "seal", "wire", "tls"];
+const TRANSPORT: &[&str] =
+    &["descriptors", "program", "random", "pot", "turns", "lane", "region", "seal", "wire", "tls"];
 
 const SERVER: &[&str] = &[
     "receipt",
@@ -63,6 +65,8 @@ const SERVER: &[&str] = &[
     "merge",
     "state",
     "remains",
+    "audit",
+    "traces",
     "telemetry",
     "applications",
     "supervision",
@@ -82,6 +86,7 @@ const SHOWN: &[&str] = &[
     "AppId",
     "AppPolicy",
     "AppSecret",
+    "AuditConfig",
     "BindError",
     "ByteCount",
     "CleanUpConfig",
@@ -89,13 +94,14 @@ const SHOWN: &[&str] = &[
     "ConfiguredSecret",
     "DrainOutcome",
     "EnvelopeConfig",
+    "EventError",
     "HandOverPayload",
     "HandoverConfig",
+    "HttpEndpoint",
     "KeySource",
     "Limits",
     "Listeners",
     "MergeConfig",
-    "NotDone",
     "OutagePolicy",
     "Policy",
     "QuotaConfig",
@@ -111,6 +117,7 @@ const SHOWN: &[&str] = &[
     "TlsConfig",
     "TlsFile",
     "TlsSource",
+    "TracesConfig",
     "commands",
     "internals",
 ];
@@ -118,8 +125,8 @@ const SHOWN: &[&str] = &[
 const INTEROP_TESTS: &[&str] = &[
     "machine",
     "oracle",
-    "kms",
     "modes",
+    "kms",
     "spark",
     "ours",
     "wire",
@@ -128,6 +135,7 @@ const INTEROP_TESTS: &[&str] = &[
     "applications",
     "disks",
     "yarn",
+    "kubernetes",
     "suites",
 ];
 

@@ -1,5 +1,6 @@
 //! Which package stands on which, and what a package must not bring along.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,7 +15,7 @@ const ORDER: [&str; 6] = [
 ];
 
 /// What an embedder of the client does not pay for.
-const NOT_IN_CLIENT: [&str; 9] = [
+const NOT_IN_CLIENT: [&str; 10] = [
     "redb",
     "aws-config",
     "aws-sdk-kms",
@@ -22,13 +23,22 @@ const NOT_IN_CLIENT: [&str; 9] = [
     "hyper",
     "prometheus-client",
     "indicatif",
+    "kube",
     "rcgen",
     "tracing-subscriber",
 ];
 
 /// What an embedder of the server does not pay for.
-const NOT_IN_SERVER: [&str; 7] =
-    ["clap", "indicatif", "rcgen", "sd-notify", "tracing-subscriber", "aws-sdk-kms", "sealed-shuffle-client"];
+const NOT_IN_SERVER: [&str; 8] = [
+    "clap",
+    "indicatif",
+    "kube",
+    "rcgen",
+    "sd-notify",
+    "tracing-subscriber",
+    "aws-sdk-kms",
+    "sealed-shuffle-client",
+];
 
 /// What the engine does without: it does no IO.
 const NOT_IN_PROTOCOL: [&str; 4] = ["tokio", "rustix", "mio", "socket2"];
@@ -40,26 +50,33 @@ fn tree(name: &str) -> Vec<String> {
 
 /// The same with these options of cargo.
 fn tree_with(name: &str, options: &[&str]) -> Vec<String> {
+    let options = [&["--edges", "normal", "--format", "{p}", "--package", name], options].concat();
+    cargo_tree(&options).iter().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// Packages from outside that tests of a selection are built from, each with its features.
+fn built_for_tests(selection: &[&str]) -> BTreeSet<String> {
+    // With a target that is named, what the compiler builds for itself is a package of its own, as it is in fact.
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let options = ["--target", &target, "--edges", "normal,build,dev", "--format", "{p} {f}"];
+    let lines = cargo_tree(&[&options, selection].concat());
+    lines
+        .iter()
+        .map(|line| line.trim_end_matches(" (*)").to_owned())
+        .filter(|line| !line.contains('/'))
+        .collect()
+}
+
+fn cargo_tree(options: &[&str]) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--offline",
-            "--prefix",
-            "none",
-            "--edges",
-            "normal",
-            "--format",
-            "{p}",
-            "--package",
-            name,
-        ])
+        .args(["tree", "--offline", "--prefix", "none"])
         .args(options)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).expect("names are UTF-8");
-    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    text.lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -116,4 +133,15 @@ fn measuring_knows_nothing_of_what_is_measured() {
     let measure = tree("sealed-shuffle-measure");
     let ours: Vec<_> = measure.iter().filter(|built| built.starts_with("sealed-shuffle")).collect();
     assert_eq!(ours, ["sealed-shuffle-measure"]);
+}
+
+#[test]
+fn interop_tests_want_each_package_with_the_features_of_the_other_tests() {
+    let interop = built_for_tests(&["--package", "sealed-shuffle-interop-tests"]);
+    let others = built_for_tests(&["--workspace", "--exclude", "sealed-shuffle-interop-tests"]);
+    let alone: Vec<_> = interop.difference(&others).collect();
+    assert!(alone.is_empty(), "compiled a second time, with all that depends on them: {alone:?}");
+    // The control: a program wants fewer features than tests.
+    let program = cargo_tree(&["--edges", "normal", "--format", "{p} {f}", "--package", "sealed-shuffle"]);
+    assert!(program.iter().any(|line| line.starts_with("tokio v") && !others.contains(line)), "{program:?}");
 }

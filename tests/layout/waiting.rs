@@ -29,7 +29,7 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Where they may stand, and why. A name that ends in a slash is a directory.
-const PLACES: [(&str, &str, &str); 31] = [
+const PLACES: [(&str, &str, &str); 33] = [
     ("transport/src", "lane.rs", "it is where threads that wait come from"),
     ("transport/src", "program.rs", "its threads move the pipes of a helper program, which has a deadline"),
     ("transport/src", "region/", "it looks at open descriptors, which waits for no path"),
@@ -42,6 +42,7 @@ const PLACES: [(&str, &str, &str); 31] = [
     ("src", "disk/device.rs", "takes an OnLane, but for what opens a root at start"),
     ("src", "confined.rs", "takes an OnLane, but for the call that tries the kernel at start"),
     ("src", "disk/root.rs", "takes an OnLane"),
+    ("src", "disk/beside.rs", "takes an OnLane"),
     ("src", "disk/purge.rs", "takes an OnLane"),
     ("src", "disk/weigh.rs", "takes an OnLane"),
     ("src", "disk/remains/", "takes an OnLane"),
@@ -56,6 +57,7 @@ const PLACES: [(&str, &str, &str); 31] = [
     ("src", "keys/secret_file.rs", "reads files that its callers opened on their lanes"),
     ("src", "keys/envelope/local/", "runs on the lane of the key file, or for a command"),
     ("src", "state/", "runs on the lane of the recovery store, and on the thread of its writer"),
+    ("src", "audit/", "runs on lanes, and on the thread of its writer"),
     ("src", "inspect/", "serves the command of that name alone"),
     ("src", "commands/", "a command's thread is its own"),
     ("src", "confinement/landlock.rs", "looks at roots before the process serves, each for a bounded time"),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use sealed_shuffle::{MergeConfig, ServerConfig};
 use sealed_shuffle_client::{
-    Address, BlockBody, Client, ClientError, FallBackReason, MapOutput, Merge, MergeStatus, Merged,
+    Address, BlockBody, Client, ClientError, FallBackReason, MapOutput, Merge, MergeStatus, MergedPart,
     MergedPartition, PushReport, PushedBlock, Security, Settings,
 };
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
@@ -142,7 +142,7 @@ fn blocks_larger_than_any_buffer_are_pushed_from_a_file_and_from_memory() {
     let mut read = client.read_merged(&server, MERGE, &statuses[0]);
     let merged = run(&merging, async {
         let mut merged = BTreeMap::new();
-        while let Some(Merged::Chunk(chunk)) = read.next().await {
+        while let Some(MergedPart::Chunk(chunk)) = read.next().await {
             merged.insert(chunk.chunk, chunk.bytes);
         }
         merged
@@ -314,10 +314,10 @@ fn what_cannot_be_read_merged_is_named_by_its_map_indexes() {
         let (mut chunks, mut others) = (BTreeMap::new(), Vec::new());
         while let Some(outcome) = read.next().await {
             match outcome {
-                Merged::Chunk(chunk) => {
+                MergedPart::Chunk(chunk) => {
                     chunks.insert(chunk.chunk, (chunk.maps, chunk.bytes));
                 }
-                Merged::FallBack(other) => others.push((other.chunk, other.maps, other.reason)),
+                MergedPart::FallBack(other) => others.push((other.chunk, other.maps, other.reason)),
             }
         }
         (chunks, others)
@@ -338,7 +338,7 @@ fn a_partition_that_is_gone_is_fallen_back_on_whole() {
     run(&merging, async {
         let mut read = client.read_merged(&address(&merging), MERGE, &status);
         match read.next().await {
-            Some(Merged::FallBack(all)) => {
+            Some(MergedPart::FallBack(all)) => {
                 assert_eq!((all.chunk, all.maps), (None, maps(&[1, 2])));
                 assert!(matches!(all.reason, FallBackReason::Meta(_)));
             }

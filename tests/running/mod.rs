@@ -94,12 +94,17 @@ impl Running {
         config.recovery = false;
         config.secret = Some(ConfiguredSecret::new(secret.clone()));
         config.memory_budget = ByteCount::mib(16);
+        config.worker_threads = 2;
         config.listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.admin.address = Some(config.listen);
         change(&mut config);
 
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(config.worker_threads)
+            .event_interval(8)
+            .enable_all()
+            .build()
+            .unwrap();
         let merged = MemoryStore::new();
         let server = runtime.block_on(make(&config, &merged));
         let listeners = runtime.block_on(Listeners::bind(&config)).unwrap();

@@ -59,6 +59,11 @@ impl Peer {
         }
     }
 
+    /// Its socket, for who reads or writes beneath it.
+    pub(crate) fn socket(&self) -> TcpStream {
+        self.socket.try_clone().unwrap()
+    }
+
     /// Proves `app`; an error is the server's text, empty where it closed without a word.
     pub(crate) fn handshake(&mut self, app: &str, secret: &str, mode: SessionMode) -> Result<(), String> {
         let secret = Arc::new(AppSecret::new(secret.to_owned()));

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -54,6 +54,15 @@ impl Serving {
         };
         let (address, admin) = (address.parse().unwrap(), admin.to_owned());
         Self { process, address, admin, log: log.to_owned() }
+    }
+
+    /// What the operator's port answers to a GET, head and all.
+    pub(crate) fn admin_page(&self, path: &str) -> String {
+        let (mut socket, admin) = (TcpStream::connect(&self.admin).unwrap(), &self.admin);
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     pub(crate) fn log(&self) -> String {

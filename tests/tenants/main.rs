@@ -2,6 +2,7 @@
 //! if nobody did. Each test has the same client without the attack as its control.
 #![allow(clippy::unwrap_used)]
 
+mod bandwidth;
 mod honest;
 mod keys;
 mod quotas;
@@ -39,7 +40,7 @@ fn registered_to_merge(running: &Running) -> Peer {
 }
 
 fn total(running: &Running, share: &str) -> u64 {
-    running.metric(&format!("sealed_shuffle_share_total{{share=\"{share}\"}}"))
+    running.metric(&format!("sealed_shuffle_share_size{{share=\"{share}\"}}"))
 }
 
 #[test]

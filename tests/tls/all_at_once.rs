@@ -75,7 +75,7 @@ fn every_mode_is_served_and_named_beside_every_other() {
         join(fetches).await;
     });
 
-    let table = running.server.applications(None);
+    let table = running.server.applications(None, None);
     let found = table["applications"].as_array().unwrap();
     assert_eq!(found.len(), clients.len());
     for (app, version, row, _client) in &clients {

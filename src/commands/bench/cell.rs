@@ -8,7 +8,7 @@ use sealed_shuffle_client::Settings;
 
 use super::data::Blocks;
 use super::load::{self, Figures, Until};
-use super::merging::{self, Ids, MergedShuffle};
+use super::merge_work::{self, Ids, MergedShuffle};
 use super::service::Service;
 use crate::commands::{Exit, Failure};
 
@@ -71,7 +71,7 @@ impl Subject<'_> {
             Operation::Fetch => self.fetch(size, connections).await,
             Operation::Push => {
                 let shape = (size, self.data);
-                merging::push(self.service, self.settings, &self.ids, shape, connections, self.time).await
+                merge_work::push(self.service, self.settings, &self.ids, shape, connections, self.time).await
             }
             Operation::Merged => {
                 let merged = self.merged(size).await?;

@@ -6,7 +6,7 @@ mod executor;
 mod files;
 mod growth;
 mod load;
-mod merging;
+mod merge_work;
 mod mode;
 mod report;
 mod service;
@@ -28,10 +28,11 @@ use self::cell::{Cell, Operation};
 use self::data::Blocks;
 use self::executor::{APP, EXECUTOR, SORT_MANAGER, SUB_DIRS, info};
 use self::growth::{Ground, SeriesKind};
-use self::merging::Ids;
+use self::merge_work::Ids;
 use self::mode::Mode;
 use self::report::{ConnectionFigures, Row};
 use self::service::Service;
+use super::versioned::versioned;
 use super::{Exit, Failure, complain};
 
 /// Measure the cost of serving on this machine
@@ -149,10 +150,10 @@ impl Bench {
 
         let cells = self.cells(&sizes);
         let merges = cells.iter().any(|cell| cell.operation.merges());
-        let conf: &[&str] = if merges { &merging::CONF } else { &[] };
-        let manager = if merges { merging::MANAGER } else { SORT_MANAGER };
+        let conf: &[&str] = if merges { &merge_work::CONF } else { &[] };
+        let manager = if merges { merge_work::MANAGER } else { SORT_MANAGER };
         if merges {
-            merging::prepare(&executor, SUB_DIRS).map_err(|error| failed(&error))?;
+            merge_work::prepare(&executor, SUB_DIRS).map_err(|error| failed(&error))?;
         }
         let ids = Arc::new(Ids::default());
 
@@ -246,7 +247,7 @@ impl Bench {
         if !self.json {
             return Ok(());
         }
-        let text = json!({ "version": env!("CARGO_PKG_VERSION"), "growth": shown });
+        let text = versioned(json!({ "release": env!("CARGO_PKG_VERSION"), "growth": shown }));
         writeln!(stdout(), "{text}").map_err(|error| Failure::new(Exit::Failed, error))
     }
 }
@@ -278,13 +279,13 @@ impl Table {
             let (fetch, push, merged) =
                 (rows(Operation::Fetch), rows(Operation::Push), rows(Operation::Merged));
             let connecting: Vec<_> = self.connecting.iter().map(ConnectionFigures::json).collect();
-            text = json!({
-                "version": env!("CARGO_PKG_VERSION"),
+            text = versioned(json!({
+                "release": env!("CARGO_PKG_VERSION"),
                 "fetch": fetch,
                 "push": push,
                 "merged": merged,
                 "connect": connecting,
-            })
+            }))
             .to_string();
         } else {
             text.push('\n');

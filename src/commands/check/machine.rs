@@ -7,14 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use indicatif::HumanBytes;
-use sealed_shuffle_config::{Environment, ServerConfig};
+use sealed_shuffle_config::ServerConfig;
 
 use super::finding::Finding;
 
-/// Descriptors that a server needs for itself.
-const OWN_DESCRIPTORS: u64 = 64;
-
-pub(super) fn look(config: &ServerConfig, environment: &dyn Environment) -> Vec<Finding> {
+pub(super) fn look(config: &ServerConfig) -> Vec<Finding> {
     let runs = config.admin.socket.as_ref().is_some_and(|socket| UnixStream::connect(&socket.path).is_ok());
     let service = [port("port", config.listen, "spark.shuffle.service.port", runs)];
     let admin =
@@ -22,7 +19,7 @@ pub(super) fn look(config: &ServerConfig, environment: &dyn Environment) -> Vec<
     service
         .into_iter()
         .chain(admin)
-        .chain([descriptors(config, environment.descriptor_limit())])
+        .chain([descriptors(config)])
         .chain(available().map(|available| memory(config, available)))
         .collect()
 }
@@ -44,18 +41,17 @@ fn port(about: &'static str, at: SocketAddr, key: &str, runs: bool) -> Finding {
     }
 }
 
-fn descriptors(config: &ServerConfig, limit: Option<u64>) -> Finding {
-    let (connections, files) = (config.max_connections as u64, config.max_open_files as u64);
-    let needed = connections.saturating_add(files).saturating_add(OWN_DESCRIPTORS);
-    match limit {
-        Some(limit) if limit < needed => Finding::warning(
-            "descriptors",
-            format!("the limit is {limit}, and {connections} connections and {files} files may want {needed}"),
-        )
-        .hint("raise LimitNOFILE of the unit, or lower spark.sealed.connections.max or spark.sealed.files.max-open"),
-        Some(limit) => Finding::good("descriptors", format!("{limit}, of which {needed} may be in use")),
-        None => Finding::good("descriptors", "without a limit"),
-    }
+/// Whether the limit is enough is said with the configuration, which divides it.
+fn descriptors(config: &ServerConfig) -> Finding {
+    let (connections, files) = (config.max_connections, config.max_open_files);
+    let text = match config.descriptor_limit {
+        Some(limit) => format!(
+            "{limit}, for {connections} connections, {files} files and the server itself; {} are kept for operators",
+            config.kept_descriptors
+        ),
+        None => "without a limit".to_owned(),
+    };
+    Finding::good("descriptors", text)
 }
 
 fn memory(config: &ServerConfig, available: u64) -> Finding {
@@ -118,8 +114,6 @@ mod tests {
     #[test]
     fn limits_below_the_configuration_are_said() {
         let config = config();
-        assert_eq!(descriptors(&config, Some(256)).severity, Severity::Warning);
-        assert_eq!(descriptors(&config, None).severity, Severity::Good);
         assert_eq!(memory(&config, 64 << 20).severity, Severity::Warning);
         assert_eq!(memory(&config, 64 << 30).severity, Severity::Good);
     }

@@ -7,10 +7,12 @@
 //! | `machine` | ports, descriptors, memory |
 //! | `protection` | secrets, channels, certificates, keys, confinement |
 //! | `beside` | what the files of applications and of a NodeManager say |
+//! | `probe` | a server that runs |
 
 mod beside;
 mod finding;
 mod machine;
+mod probe;
 mod protection;
 mod roots;
 
@@ -18,9 +20,11 @@ use std::io::{Write, stdout};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealed_shuffle_config::{Environment, Notice, ProcessEnvironment, ServerConfig, raise_descriptor_limit};
+use sealed_shuffle_config::{Environment, Notice, ServerConfig, raise_descriptor_limit};
 
 use self::finding::{Finding, Findings};
+use super::reload::RepeatableEnvironment;
+use super::versioned::versioned;
 use super::{ConfigArgs, Exit, Failure, complain, log_filter};
 use crate::server::Server;
 
@@ -28,7 +32,7 @@ use crate::server::Server;
 ///
 /// One line for each thing that was looked at, with what to do where something is not as it should be: configuration,
 /// local directories, ports, limits, secrets, channels, certificate, keys, confinement. Nothing is changed; a key
-/// service is asked for one key. Run it as the server's user, with the server's settings. Exit codes: 0; 1 for
+/// service is asked for one key, and with --probe a server for the channels that it accepts. Run it as the server's user, with the server's settings. Exit codes: 0; 1 for
 /// warnings with --strict; 75 where waiting may do; 78 where serve would refuse to start, or would refuse the
 /// applications whose configuration was given.
 #[derive(Args, Debug)]
@@ -40,6 +44,11 @@ pub(crate) struct Check {
     /// The yarn-site.xml of a NodeManager
     #[arg(long, value_name = "FILE")]
     yarn_site: Vec<PathBuf>,
+
+    /// A server that runs: which channels it accepts, as `probe` finds out; without a port, that of
+    /// spark.shuffle.service.port
+    #[arg(long, value_name = "HOST:PORT")]
+    probe: Vec<String>,
 
     /// Exit with 1 if there are warnings
     #[arg(long)]
@@ -55,20 +64,21 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let Self { applications, yarn_site, strict, json, config } = self;
+        let Self { applications, yarn_site, probe, strict, json, config } = self;
         // As `serve` does it: the configuration reads the limit.
         if let Err(error) = raise_descriptor_limit() {
             complain(format_args!("the descriptor limit stays as it is: {error}"));
         }
-        let environment = ProcessEnvironment;
+        let environment = RepeatableEnvironment::default();
         let mut found = Findings::default();
-        match ServerConfig::from_sources(&config.sources(), &environment) {
+        let sources = config.sources();
+        match ServerConfig::from_sources(&sources, &environment) {
             Ok(config) => {
                 found.extend(settings(&config));
                 found.extend(roots::look(&config));
-                found.extend(machine::look(&config, &environment));
+                found.extend(machine::look(&config));
                 found.extend(protection::look(&config));
-                found.extend(ask_key_service(&config)?);
+                found.extend(waits_for(protection::ask_key_service(&config))?);
                 found.extend(refusals(&config));
                 for path in &applications {
                     found.extend(read(&environment, path, |text| beside::applications(&config, path, text)));
@@ -79,7 +89,10 @@ impl Check {
             }
             Err(error) => found.extend([Finding::fault("configuration", error.to_string())]),
         }
-        let text = if json { format!("{:#}\n", found.json()) } else { found.text() };
+        for server in &probe {
+            found.extend(waits_for(probe::look(&sources, &environment, server))??);
+        }
+        let text = if json { format!("{:#}\n", versioned(found.json())) } else { found.text() };
         let mut out = stdout();
         let shown = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         shown.map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -115,11 +128,12 @@ fn refusals(config: &ServerConfig) -> Option<Finding> {
     Some(Finding::fault("start", error.to_string()))
 }
 
-fn ask_key_service(config: &ServerConfig) -> Result<Option<Finding>, Failure> {
+/// Waits for what takes a network.
+fn waits_for<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start threads: {error}")))?;
-    Ok(runtime.block_on(protection::ask_key_service(config)))
+    Ok(runtime.block_on(work))
 }
 
 fn read(

@@ -9,8 +9,11 @@ use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::tls::{CertificateSummary, LiveServerTls};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::finding::Finding;
+use crate::audit::reading::{LastSeal, last_seal};
 use crate::confinement::Confinement;
 use crate::keys::envelope::{self, EnvelopeKeys, KeyCalls};
 
@@ -30,6 +33,7 @@ pub(super) fn look(config: &ServerConfig) -> Vec<Finding> {
     found.extend(channels(&config.policy));
     found.extend(certificate(config));
     found.extend(key_file(config));
+    found.push(audit_trail(config));
     found.extend(Confinement::of(config).describe().into_iter().map(
         |line| match line.contains("not in force") {
             true => Finding::warning("confinement", line),
@@ -37,6 +41,26 @@ pub(super) fn look(config: &ServerConfig) -> Vec<Finding> {
         },
     ));
     found
+}
+
+/// Whether who did what is written down, where, and how old the seal of its end is.
+fn audit_trail(config: &ServerConfig) -> Finding {
+    const ABOUT: &str = "audit trail";
+    let Some(trail) = &config.audit else {
+        return Finding::good(ABOUT, "off: nobody writes down who did what (spark.sealed.audit.enabled)");
+    };
+    let (dir, files, size) = (trail.dir.display(), trail.files, trail.file_size);
+    let place = format!("in {dir}, at most {files} files of {size}");
+    match last_seal(&OnLane::here(), &trail.dir) {
+        Ok(None) => Finding::good(ABOUT, format!("{place}: there is none yet")),
+        Ok(Some(LastSeal { record, at })) => {
+            let at = OffsetDateTime::from(at).format(&Rfc3339).unwrap_or_default();
+            Finding::good(ABOUT, format!("{place}: sealed up to record {record} at {at}"))
+        }
+        Err(error) => Finding::fault(ABOUT, format!("{place}: its end cannot be read: {error}")).hint(
+            "run this as the server's user; sealed-shuffle audit verify says what is wrong with a trail",
+        ),
+    }
 }
 
 fn secret(secret: &ConfiguredSecret) -> Vec<Finding> {

@@ -14,6 +14,7 @@ use sealed_shuffle_protocol::stored::io_encryption::{IV_LEN, IoKey, TRANSFORMATI
 use zeroize::Zeroizing;
 
 use self::output::Output;
+use super::versioned::versioned;
 use super::{Exit, Failure, complain, tell};
 use crate::inspect::beside;
 use crate::inspect::deep_mark;
@@ -155,7 +156,7 @@ impl Decrypt {
         }
     }
 
-    fn stream(&self, work: &mut Work<'_>) -> Result<Done, Failure> {
+    fn stream(&self, work: &mut Work<'_>) -> Result<Summary, Failure> {
         if let Some(offset) = self.offset {
             let mut file = work.data;
             file.seek(SeekFrom::Start(offset)).map_err(|error| work.cannot_read(&error))?;
@@ -170,10 +171,10 @@ impl Decrypt {
             false => work.stream(self.length, &mut output, "it")?,
         };
         output.finish()?;
-        Ok(Done { bytes, partitions: None })
+        Ok(Summary { bytes, partitions: None })
     }
 
-    fn partitions(&self, index: &Path, work: &mut Work<'_>) -> Result<Done, Failure> {
+    fn partitions(&self, index: &Path, work: &mut Work<'_>) -> Result<Summary, Failure> {
         let file = open(index)?;
         let bad = |error: PartitionsError| {
             let text = format!("{} and {}: {error}", index.display(), work.path.display());
@@ -222,7 +223,7 @@ impl Decrypt {
                 None
             }
         };
-        let mut done = Done { bytes: 0, partitions: Some(Counts { files: 0, empty: 0 }) };
+        let mut done = Summary { bytes: 0, partitions: Some(Counts { files: 0, empty: 0 }) };
         for partition in walk()? {
             let partition = partition.map_err(&bad)?;
             if self.partition.is_some_and(|only| only != partition.number) {
@@ -254,7 +255,7 @@ impl Decrypt {
         Ok(bytes)
     }
 
-    fn report(&self, done: &Done) -> Result<(), Failure> {
+    fn report(&self, done: &Summary) -> Result<(), Failure> {
         let out = self.out.as_ref().map(|out| out.display().to_string());
         if self.json {
             let mut object = serde_json::json!({
@@ -264,7 +265,7 @@ impl Decrypt {
                 object["partitions"] = counts.files.into();
                 object["empty"] = counts.empty.into();
             }
-            print(&object.to_string())?;
+            print(&versioned(object).to_string())?;
         }
         let bytes = HumanBytes(done.bytes);
         match &done.partitions {
@@ -401,7 +402,7 @@ impl Work<'_> {
 }
 
 /// Counts of the decrypted files.
-struct Done {
+struct Summary {
     bytes: u64,
     partitions: Option<Counts>,
 }
@@ -411,7 +412,7 @@ struct Counts {
     empty: u64,
 }
 
-impl Done {
+impl Summary {
     fn add(&mut self, partition: &Partition, bytes: u64) {
         self.bytes += bytes;
         if let Some(counts) = &mut self.partitions {

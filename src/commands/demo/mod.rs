@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 use self::data::{CANARY, SUB_DIRS, Shuffle, WrittenData};
 use self::service::Service;
 use self::tap::Tap;
+use super::versioned::versioned;
 use super::{Exit, Failure};
 
 /// Prove on this machine that blocks travel sealed and arrive whole
@@ -92,7 +93,7 @@ impl Demo {
         let (summary, result) = done?;
         removed?;
         self.tell(&summary)?;
-        if self.json { say(stdout(), &result.to_string()) } else { Ok(()) }
+        if self.json { say(stdout(), &versioned(result).to_string()) } else { Ok(()) }
     }
 
     async fn prove(&self, dir: &TempDir) -> Result<(String, Value), Failure> {

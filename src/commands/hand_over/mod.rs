@@ -1,15 +1,22 @@
-//! `hand-over`: the client's end of the hand-over socket, for programs that cannot speak to it; and `hand-over standalone`,
-//! which speaks for a standalone cluster.
+//! `hand-over`: the client's end of the hand-over socket, for programs that cannot speak to it; `hand-over standalone`,
+//! which speaks for a standalone cluster; and `hand-over kubernetes`, which speaks for the API server.
 
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod standalone;
+#[cfg(feature = "kubernetes")]
+mod troubles;
 
 use std::io::{stdin, stdout};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use sealed_shuffle_config::{HandoverConfig, ProcessEnvironment};
 
+#[cfg(feature = "kubernetes")]
+use self::kubernetes::Kubernetes;
 use self::standalone::Standalone;
-use super::{Exit, Failure};
+use super::{ConfigArgs, Exit, Failure};
 use crate::handover::{RelayError, relay};
 
 /// Hand applications over to a running server: lines in, answers out
@@ -35,17 +42,32 @@ pub(crate) struct HandOver {
 #[derive(Debug, Subcommand)]
 enum Of {
     Standalone(Standalone),
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Kubernetes),
 }
 
 impl HandOver {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match (self.of, self.socket) {
             (Some(Of::Standalone(standalone)), _) => standalone.run(),
+            #[cfg(feature = "kubernetes")]
+            (Some(Of::Kubernetes(kubernetes)), _) => kubernetes.run(),
             (None, Some(socket)) => {
                 relay(&socket, &self.server_user, stdin(), stdout()).map_err(|error| not_connected(&error))
             }
             (None, None) => Err(Failure::new(Exit::Usage, "--socket PATH is missing")),
         }
+    }
+}
+
+/// The server's socket: as named, or else as the server's own configuration has it.
+fn socket_of(named: Option<PathBuf>, config: ConfigArgs) -> Result<PathBuf, Failure> {
+    match named {
+        Some(socket) => Ok(socket),
+        None => HandoverConfig::socket_of(&config.sources(), &ProcessEnvironment)?.ok_or_else(|| {
+            let text = "spark.sealed.handover.socket is not set: name the server's with --socket PATH";
+            Failure::new(Exit::Config, text)
+        }),
     }
 }
 

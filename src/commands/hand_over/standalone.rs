@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use clap::Args;
 use hyper::{StatusCode, Uri};
-use sealed_shuffle_config::{HandoverConfig, ProcessEnvironment};
 use tracing::{debug, info, warn};
 
 use super::super::{ConfigArgs, Exit, Failure, http, start_logging};
-use super::not_connected;
+use super::{not_connected, socket_of};
 use crate::handover::standalone::{Executor, MasterPage, WorkerPage, WorkerWatch, over};
-use crate::handover::{RelayError, Said, Speaker};
+use crate::handover::{RelayError, Reply, Speaker};
 
 /// Time from connecting to the end of a page.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,7 +59,7 @@ pub(super) struct Standalone {
 }
 
 /// What is told, and to whom.
-struct Telling {
+struct Rounds {
     workers: Vec<(Page, WorkerWatch)>,
     master: Option<Page>,
     socket: PathBuf,
@@ -84,20 +83,13 @@ struct Troubles(HashSet<String>);
 
 impl Standalone {
     pub(super) fn run(mut self) -> Result<(), Failure> {
-        let config = std::mem::take(&mut self.config);
-        let socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => HandoverConfig::socket_of(&config.sources(), &ProcessEnvironment)?.ok_or_else(|| {
-                let text = "spark.sealed.handover.socket is not set: name the server's with --socket PATH";
-                Failure::new(Exit::Config, text)
-            })?,
-        };
+        let socket = socket_of(self.socket.take(), std::mem::take(&mut self.config))?;
         let page = |flag: &str, url: &String| {
             let odd = |why: String| Failure::new(Exit::Usage, format!("{flag} {url:?}: {why}"));
             Page::parse(url).map_err(odd)
         };
         let workers = self.worker.iter().map(|url| Ok((page("--worker", url)?, WorkerWatch::default())));
-        let mut telling = Telling {
+        let mut telling = Rounds {
             workers: workers.collect::<Result<_, Failure>>()?,
             master: self.master.as_ref().map(|url| page("--master", url)).transpose()?,
             socket,
@@ -121,7 +113,7 @@ impl Standalone {
     }
 }
 
-impl Telling {
+impl Rounds {
     /// Asks everybody, and tells what is over. Fails only where a stranger listens at the socket.
     fn round(&mut self) -> Result<(), Failure> {
         let mut troubles = HashSet::new();
@@ -191,13 +183,13 @@ impl Telling {
         };
         for (app, executor) in executors.difference(&self.executors.clone()) {
             match speaker.executor_ended(app, executor)? {
-                Said::NotNow(text) => {
+                Reply::NotNow(text) => {
                     warn!(%app, %executor, text, "the server takes the end of an executor later")
                 }
                 said => {
                     debug!(%app, %executor, ?said, "an executor is over");
                     self.executors.insert((app.clone(), executor.clone()));
-                    if let Said::Refused(text) = said {
+                    if let Reply::Refused(text) = said {
                         warn!(%app, %executor, text, "the server refuses the end of an executor");
                     }
                 }
@@ -206,12 +198,12 @@ impl Telling {
         for app in apps.into_iter().flat_map(|apps| apps.difference(&self.apps)).cloned().collect::<Vec<_>>()
         {
             match speaker.ended(&app)? {
-                Said::NotNow(text) => warn!(%app, text, "the server takes the end of an application later"),
-                Said::Refused(text) => {
+                Reply::NotNow(text) => warn!(%app, text, "the server takes the end of an application later"),
+                Reply::Refused(text) => {
                     warn!(%app, text, "the server refuses the end of an application");
                     self.apps.insert(app);
                 }
-                Said::Done => {
+                Reply::Done => {
                     info!(%app, "an application is over");
                     self.apps.insert(app);
                 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::super::versioned::versioned;
 use super::super::{Exit, Failure};
 use crate::inspect::beside;
 use crate::inspect::content::{self, Content, Depth, Protection};
@@ -47,7 +48,7 @@ pub(super) fn run(
     }
     if as_json {
         let object = json!({"files": told, "sampling": super::sampling(depth)});
-        super::print(&format!("{object:#}\n"))?;
+        super::print(&format!("{:#}\n", versioned(object)))?;
     }
     first.map_or(Ok(()), Err)
 }

@@ -1,8 +1,8 @@
 //! `inspect`: tells what some files hold, and how much beneath some directories anybody can read.
 
+pub(super) mod data_keys;
 mod file;
-mod keys;
-mod scan;
+pub(super) mod scan;
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use indicatif::HumanBytes;
 use sealed_shuffle_protocol::stored::sealed::Header;
 use serde_json::{Value, json};
 
-use self::keys::Keys;
+use self::data_keys::Keys;
 use super::{ConfigArgs, Exit, Failure};
 use crate::inspect::content::{Depth, SAMPLES};
 use crate::inspect::randomness::{ENOUGH, FEWEST, Measurement};

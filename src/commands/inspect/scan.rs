@@ -8,12 +8,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sealed_shuffle_protocol::shown::Shown;
 use serde_json::{Value, json};
 
+use super::super::versioned::versioned;
 use super::super::{Exit, Failure, complain, tell};
 use crate::commands::table::columns;
 use crate::inspect::content::Depth;
 use crate::inspect::opened::SealedKeys;
 use crate::inspect::owner::Owner;
-use crate::inspect::scan::{self, Count, Event, MOST_OWNERS, Scan, Tally};
+use crate::inspect::scan::{self, Count, Event, MOST_OWNERS, PARTITIONS, Scan, Tally};
 
 /// Most failures that the JSON names; standard error names all of them.
 const NAMED: usize = 1000;
@@ -44,7 +45,7 @@ pub(super) fn run(
     progress.finish();
     let total = scan.total();
     super::print(&match as_json {
-        true => format!("{:#}\n", to_json(&scan, &total, depth, &failures)),
+        true => format!("{:#}\n", versioned(to_json(&scan, &total, depth, &failures))),
         false => text(&scan, &total, depth),
     })?;
     if total.readable.files > 0 {
@@ -62,6 +63,20 @@ pub(super) fn run(
         ),
     };
     Err(Failure::new(Exit::Unreachable, why))
+}
+
+/// What lies beneath directories, as `--json` shows it, with samples of each file.
+pub(in crate::commands) fn findings(dirs: &[PathBuf], keys: &mut SealedKeys<'_>) -> Result<Value, Failure> {
+    let depth = Depth::Samples { partitions: PARTITIONS };
+    let mut failures = Vec::new();
+    let scan = scan::scan(&roots(dirs)?, depth, keys, &mut |event| {
+        if let Event::Failed(path, why) = event
+            && failures.len() < NAMED
+        {
+            failures.push(json!({"path": Shown(&path.display().to_string()).to_string(), "error": why}));
+        }
+    });
+    Ok(to_json(&scan, &scan.total(), depth, &failures))
 }
 
 /// The directories by their canonical names; none lies within another.
@@ -171,7 +186,7 @@ fn owner_json(owner: Option<&Owner>, tally: &Tally) -> Value {
     let count = |count: Count| json!({"files": count.files, "bytes": count.bytes});
     let marks = tally.marks.iter().map(|(mark, files)| (mark.name().to_owned(), json!(files))).collect();
     json!({
-        "application": app,
+        "app": app,
         "directory": dir,
         "sealed": count(tally.sealed),
         "opened": count(tally.opened),

@@ -1,5 +1,6 @@
 //! Counts calls to the key service by provider, call and outcome, and measures their duration.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +12,15 @@ use prometheus_client::registry::{Registry, Unit};
 /// Upper bounds in seconds. A local file takes microseconds, a key service in the same region some ten milliseconds.
 /// An unreachable one takes the whole of `spark.sealed.keys.timeout`.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 20.0];
+
+/// The call for a new key.
+pub const GENERATE: &str = "generate";
+
+/// The call for the key of a wrapped one.
+pub const UNWRAP: &str = "unwrap";
+
+/// The outcome of a call that gave a key. The others are the [names](super::KeyErrorKind::NAMES) of what went wrong.
+pub const DONE: &str = "ok";
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct CallLabels {
@@ -30,11 +40,27 @@ struct LatencyLabels {
 pub struct KeyCalls {
     calls: Family<CallLabels, Counter>,
     seconds: Family<LatencyLabels, Histogram, fn() -> Histogram>,
+    figures: Arc<Mutex<KeyCallFigures>>,
+}
+
+/// The calls since the start, for a person.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct KeyCallFigures {
+    /// All that have ended.
+    pub ended: u64,
+    /// Those that gave no key.
+    pub failed: u64,
+    /// The outcome of the last one.
+    pub last: Option<&'static str>,
 }
 
 impl Default for KeyCalls {
     fn default() -> Self {
-        Self { calls: Family::default(), seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)) }
+        Self {
+            calls: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            figures: Arc::default(),
+        }
     }
 }
 
@@ -51,10 +77,29 @@ impl KeyCalls {
         );
     }
 
+    /// Each call to `provider` with each outcome is there from now on.
+    pub fn begin_at_zero(&self, provider: &'static str, outcomes: &[&'static str]) {
+        for call in [GENERATE, UNWRAP] {
+            for outcome in outcomes {
+                drop(self.calls.get_or_create(&CallLabels { provider, call, outcome }));
+            }
+            drop(self.seconds.get_or_create(&LatencyLabels { provider, call }));
+        }
+    }
+
     /// Counts a call that has ended.
     pub fn ended(&self, provider: &'static str, call: &'static str, outcome: &'static str, took: Duration) {
         self.calls.get_or_create(&CallLabels { provider, call, outcome }).inc();
         self.seconds.get_or_create(&LatencyLabels { provider, call }).observe(took.as_secs_f64());
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.ended += 1;
+        figures.failed += u64::from(outcome != DONE);
+        figures.last = Some(outcome);
+    }
+
+    /// The calls so far.
+    pub fn figures(&self) -> KeyCallFigures {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Number of calls of that kind with that outcome so far.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sealed_shuffle_protocol::labels;
+
 /// The kind of a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -24,9 +26,9 @@ pub enum KeyErrorKind {
 }
 
 impl KeyErrorKind {
-    /// The word for metrics and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
+    labels! {
+        /// The word for metrics and logs.
+        pub fn name, NAMES {
             Self::Denied => "denied",
             Self::Disabled => "disabled",
             Self::NotFound => "not_found",

@@ -19,6 +19,7 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::operation::RequestId as _;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{DataKeySpec, KeyMetadata, KeySpec, KeyState, KeyUsageType};
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey, WrappedKey};
@@ -28,6 +29,7 @@ use zeroize::Zeroizing;
 use super::error::{KeyError, KeyErrorKind};
 use super::key_text;
 use super::provider::{Answer, KeyProvider};
+use super::witness::note_request;
 
 /// Attempts of one call, the first one included.
 const ATTEMPTS: u32 = 4;
@@ -145,6 +147,7 @@ impl KmsKeys {
             call = call.encryption_context(name, value);
         }
         let answer = call.send().await.map_err(|error| self.error(asked, "GenerateDataKey", &error))?;
+        note_request(answer.request_id());
         let key = self.data_key(asked, answer.plaintext)?;
         let (Some(key_id), Some(bytes)) = (answer.key_id, answer.ciphertext_blob) else {
             return Err(self.incomplete(asked, "a wrapped key and the name of its key"));
@@ -160,6 +163,7 @@ impl KmsKeys {
             call = call.encryption_context(name, value);
         }
         let answer = call.send().await.map_err(|error| self.error(key_id, "Decrypt", &error))?;
+        note_request(answer.request_id());
         let key = self.data_key(key_id, answer.plaintext)?;
         if answer.key_id.as_ref().is_some_and(|by| by != key_id) {
             return Err(KeyError::new(
@@ -230,6 +234,7 @@ impl KmsKeys {
                 remedy,
             );
         };
+        note_request(error.request_id());
         let code = error.code().unwrap_or("an error without a name");
         let (kind, remedy) = meaning(code);
         let said = error.message().unwrap_or("no reason given");

@@ -1,7 +1,7 @@
 //! Envelope keys: each application has a data key that seals its data at rest, and a key service wraps that key.
 //!
 //! ```text
-//! code that seals or opens ──► ring ──► provider: local key file | AWS KMS | a program
+//! code that seals or opens ──► ring ──► provider: local key file | AWS KMS | Hadoop KMS | a program
 //!                              keys in memory, one call each, outages
 //! ```
 //!
@@ -12,8 +12,11 @@
 //! | [`loan`](Loan) | how long a key may be used |
 //! | [`local`](LocalKeyFile) | wrapping keys in a file of this machine |
 //! | `kms` (feature `aws-kms`) | AWS KMS |
+//! | `hadoop_kms` (feature `hadoop-kms`) | Hadoop KMS |
+//! | `seal` | a data key under another key, bound to its context |
 //! | [`command`](CommandKeys) | a program that speaks to any other key service |
 //! | `key_text` | keys as Base64 |
+//! | [`witness`](KeyWitness) | whoever is told of each call, with the key service's own name for it |
 //! | [`error`](KeyError) | the reasons why a data key cannot be had |
 //!
 //! Invariants: key bytes are in memory only, wiped, never logged, in no argument list and no environment; a data key
@@ -24,6 +27,8 @@
 mod calls;
 mod command;
 mod error;
+#[cfg(feature = "hadoop-kms")]
+mod hadoop_kms;
 mod key_text;
 #[cfg(feature = "aws-kms")]
 mod kms;
@@ -31,6 +36,8 @@ mod loan;
 mod local;
 mod provider;
 mod ring;
+mod seal;
+mod witness;
 
 use std::sync::Arc;
 
@@ -38,26 +45,43 @@ use sealed_shuffle_config::{EnvelopeConfig, KeySource, ServerConfig};
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use tracing::{info, warn};
 
-pub use self::calls::KeyCalls;
+pub use self::calls::{KeyCallFigures, KeyCalls};
 pub use self::command::CommandKeys;
 pub use self::error::{KeyError, KeyErrorKind};
+#[cfg(feature = "hadoop-kms")]
+pub use self::hadoop_kms::HadoopKmsKeys;
 #[cfg(feature = "aws-kms")]
 pub use self::kms::{KmsKeys, KmsSettings};
 pub use self::loan::{Loan, LoanState};
 pub use self::local::{KeyInFile, LocalKeyFile, shared_file_system};
 pub use self::provider::{Answer, KeyProvider};
 pub use self::ring::{AppKey, EnvelopeKeys, RingSettings};
+use self::witness::Witnessed;
+pub use self::witness::{KeyCall, KeyWitness};
 
 impl EnvelopeKeys {
     /// The keys of a server with this configuration. Makes the local key file if there is none; checks whether a key
     /// of AWS KMS can work. An outage of the key service at start is logged and is no error.
     pub async fn from_config(config: &ServerConfig, metrics: KeyCalls) -> Result<Self, KeyError> {
+        Self::witnessed(config, metrics, None).await
+    }
+
+    /// The same, with somebody who is told of each call.
+    pub async fn witnessed(
+        config: &ServerConfig,
+        metrics: KeyCalls,
+        witness: Option<Arc<dyn KeyWitness>>,
+    ) -> Result<Self, KeyError> {
         let asked = config.clone();
         if let Ok(warnings) = Lane::new(1).run(move |on| warnings(on, &asked)).await {
             warnings.iter().for_each(|warning| warn!("{warning}"));
         }
         let provider = open_provider(&config.envelope).await?;
         info!("envelope keys: {}", provider.describe());
+        let provider = match witness {
+            Some(witness) => Arc::new(Witnessed { provider, witness }),
+            None => provider,
+        };
         let mut settings = RingSettings::new(config.envelope.outage, config.envelope.timeout);
         settings.cluster.clone_from(&config.envelope.cluster);
         settings.node.clone_from(&config.envelope.node);
@@ -92,6 +116,17 @@ pub async fn open_provider(config: &EnvelopeConfig) -> Result<Arc<dyn KeyProvide
             settings.region.clone_from(region);
             Ok(Arc::new(KmsKeys::open(settings).await?))
         }
+        #[cfg(feature = "hadoop-kms")]
+        KeySource::HadoopKms { uri, key_name, user, ca_file } => Ok(Arc::new(
+            HadoopKmsKeys::open(uri.clone(), key_name, user, ca_file.clone(), config.timeout).await?,
+        )),
+        #[cfg(not(feature = "hadoop-kms"))]
+        KeySource::HadoopKms { key_name, .. } => Err(KeyError::new(
+            KeyErrorKind::Misconfigured,
+            key_name,
+            "this program was built without Hadoop KMS",
+            "build it with --features hadoop-kms",
+        )),
         #[cfg(not(feature = "aws-kms"))]
         KeySource::AwsKms { key_id, .. } => Err(KeyError::new(
             KeyErrorKind::Misconfigured,

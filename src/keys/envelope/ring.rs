@@ -39,7 +39,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use super::calls::KeyCalls;
+use super::calls::{self, KeyCalls};
 use super::error::{KeyError, KeyErrorKind};
 use super::loan::{Loan, LoanState};
 use super::provider::KeyProvider;
@@ -142,7 +142,7 @@ enum KeyWish {
 }
 
 /// What a call brought.
-type Brought = Result<(DataKey, WrappedKey), KeyError>;
+type CallResult = Result<(DataKey, WrappedKey), KeyError>;
 
 /// The result of a call, for all who wait for it.
 type Outcome = Result<Arc<AppKey>, KeyError>;
@@ -156,7 +156,10 @@ enum Look {
 impl EnvelopeKeys {
     /// An empty ring. Its keys come from `provider`.
     pub fn new(provider: Arc<dyn KeyProvider>, settings: RingSettings, metrics: KeyCalls) -> Self {
-        let calls = Pot::new("key_calls", MOST_CALLS);
+        let outcomes = [&[calls::DONE], KeyErrorKind::NAMES].concat();
+        metrics.begin_at_zero(provider.name(), &outcomes);
+        let calls =
+            Pot::new("key_calls", MOST_CALLS).with_remedy("the key service is slow, or asked too much");
         let inner = Inner { provider, settings, apps: Mutex::default(), calls, metrics };
         Self { inner: Arc::new(inner) }
     }
@@ -345,7 +348,7 @@ impl std::fmt::Debug for EnvelopeKeys {
 
 impl Inner {
     /// One call, counted and within its time.
-    async fn call(&self, context: &Context, wanted: &KeyWish) -> Brought {
+    async fn call(&self, context: &Context, wanted: &KeyWish) -> CallResult {
         let (name, limit, began) = (self.provider.name(), self.settings.timeout + GRACE, Instant::now());
         let account = self.calls.account(&Tenant::App(context.app.clone()));
         let answer = async {
@@ -362,10 +365,10 @@ impl Inner {
             .unwrap_or_else(|_| Err(self.unanswered()))
             .and_then(|(key, wrapped)| self.sound(key, wrapped));
         let call = match wanted {
-            KeyWish::New => "generate",
-            KeyWish::Known(_) => "unwrap",
+            KeyWish::New => calls::GENERATE,
+            KeyWish::Known(_) => calls::UNWRAP,
         };
-        let word = outcome.as_ref().map_or_else(|error| error.kind().name(), |_| "ok");
+        let word = outcome.as_ref().map_or_else(|error| error.kind().name(), |_| calls::DONE);
         self.metrics.ended(name, call, word, began.elapsed());
         let app = &context.app;
         match &outcome {
@@ -386,7 +389,7 @@ impl Inner {
     }
 
     /// The answer of a provider must fit into a header.
-    fn sound(&self, key: DataKey, wrapped: WrappedKey) -> Brought {
+    fn sound(&self, key: DataKey, wrapped: WrappedKey) -> CallResult {
         if wrapped.key_id.len() > WrappedKey::MAX_ID || wrapped.bytes.len() > WrappedKey::MAX_BYTES {
             return Err(KeyError::new(
                 KeyErrorKind::Misconfigured,
@@ -405,7 +408,7 @@ impl Inner {
     }
 
     /// Takes up what a call brought, unless the application was forgotten meanwhile. Returns what its callers get.
-    fn arrived(&self, app: &AppId, born: &Arc<()>, wanted: &KeyWish, brought: Brought) -> Outcome {
+    fn arrived(&self, app: &AppId, born: &Arc<()>, wanted: &KeyWish, brought: CallResult) -> Outcome {
         let mut apps = self.apps();
         let loan = Loan::new(self.settings.outage);
         let Some(entry) = apps.get_mut(app).filter(|entry| Arc::ptr_eq(&entry.born, born)) else {

@@ -7,7 +7,7 @@
 use sealed_shuffle_transport::region::ShownPath;
 
 use super::{illegal_argument, illegal_state, io, runtime, security};
-use crate::disk::{DirRefused, LookupError, RegisterError, RegisterRefused};
+use crate::disk::{DirRefusal, LookupError, RegisterError, RegisterRefusal};
 
 impl LookupError {
     /// What the peer reads: the first line of a failure in Spark.
@@ -56,7 +56,7 @@ impl RegisterError {
     }
 }
 
-impl RegisterRefused {
+impl RegisterRefusal {
     /// What the peer reads. Whose a directory is, the log alone says.
     pub fn spark_text(&self) -> String {
         match self {
@@ -77,7 +77,7 @@ impl RegisterRefused {
     }
 }
 
-impl DirRefused {
+impl DirRefusal {
     /// What the peer reads: its own text as it stands, which is not harmless in a log.
     pub fn spark_text(&self) -> String {
         match self {
@@ -92,6 +92,11 @@ impl DirRefused {
             Self::Unanswered { dir } => {
                 io(format_args!("localDirs entry cannot be looked at, since a disk does not answer: {dir}"))
             }
+            Self::Locked(locked) => illegal_argument(format_args!(
+                "localDirs entry cannot be read by the service: {} {}",
+                locked.dir,
+                locked.cause()
+            )),
             Self::NotUnderRoot { dir } => illegal_argument(format_args!(
                 "localDirs entry is not under any of the service's local directories: {dir}"
             )),

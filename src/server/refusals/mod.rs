@@ -24,12 +24,21 @@ use sealed_shuffle_transport::lane::LaneError;
 use sealed_shuffle_transport::pot::UsedUp;
 use tracing::{Level, debug, warn};
 
-use super::Failure;
-use super::repeats::{Loudness, Repeats};
+use super::repeats::Loudness;
 use super::streams::StreamError;
-use crate::disk::{LookupError, RegisterError, RegisterRefused};
+use super::{Failure, Shared};
+use crate::disk::{LookupError, RegisterError, RegisterRefusal};
 use crate::merge::MergeError;
-use crate::telemetry::{Metrics, RefusalReason};
+use crate::telemetry::RefusalReason;
+
+/// The label of a block that nobody has.
+pub(super) const ABSENT: &str = "absent";
+
+/// That of a block beyond what a frame can hold.
+const TOO_LARGE: &str = "too_large_for_a_frame";
+
+/// Labels of failed blocks beside those of the errors.
+pub(super) const BLOCK_FAILURES: &[&str] = &[ABSENT, TOO_LARGE];
 
 /// Why a peer does not get what it asked for.
 #[derive(Debug)]
@@ -196,7 +205,7 @@ impl Refusal {
                 Count::Refused(RefusalReason::Application)
             }
             Self::Register {
-                error: RegisterError::Dir(_) | RegisterError::Refused(RegisterRefused::Taken { .. }),
+                error: RegisterError::Dir(_) | RegisterError::Refused(RegisterRefusal::Taken { .. }),
                 ..
             }
             | Self::RegisterMerging { .. } => Count::Refused(RefusalReason::LocalDir),
@@ -212,7 +221,7 @@ impl Refusal {
             | Self::NoMergingToRemove
             | Self::Unexpected { .. }
             | Self::UnexpectedUpload { .. } => Count::Refused(RefusalReason::Unsupported),
-            Self::TooLarge { .. } => Count::Block("too_large_for_a_frame"),
+            Self::TooLarge { .. } => Count::Block(TOO_LARGE),
             Self::Block(error) => Count::Block(error.label()),
             Self::PrepareMerging { error, .. } | Self::MergedChunk(error) | Self::Merging(error) => {
                 Count::Block(error.label())
@@ -306,10 +315,21 @@ impl Refusal {
         }
     }
 
-    /// Counts it and logs it; the text is for the peer.
-    pub(super) fn tell(&self, metrics: &Metrics, repeats: &Repeats, peer: SocketAddr) -> Failure {
+    /// Counts it, logs it, and writes it into the audit trail; `claimed` is who the peer says that it is. The text is for the
+    /// peer.
+    pub(super) fn tell(&self, shared: &Shared, peer: SocketAddr, claimed: Option<&AppId>) -> Failure {
+        let (metrics, repeats) = (&shared.metrics, &shared.repeats);
         match self.count() {
-            Count::Refused(reason) => metrics.refused(reason),
+            Count::Refused(reason) => {
+                metrics.refused(reason);
+                if shared.audit.is_on() {
+                    let (app, words) = match self.log() {
+                        Some((_, app, words)) => (app, words),
+                        None => (None, self.text()),
+                    };
+                    shared.audit.refused(reason.name(), app.or(claimed), peer, &words);
+                }
+            }
             Count::Block(label) => metrics.block_failed(label),
             Count::Nothing => {}
         }

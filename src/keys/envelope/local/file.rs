@@ -91,7 +91,9 @@ impl FileError {
         }
         Self::Unusable(
             reason,
-            "let the user of this server own it and its directory, or name another with spark.sealed.keys.file",
+            "let the user of this server own it and its directory, or name a directory of that user with \
+             spark.sealed.state.dir (a user without HOME has /var/lib/sealed-shuffle), or a file with \
+             spark.sealed.keys.file",
         )
     }
 }

@@ -28,8 +28,8 @@ use time::OffsetDateTime;
 
 use super::error::{KeyError, KeyErrorKind};
 use super::provider::{Answer, KeyProvider};
+use super::seal::Fault;
 use file::{Contents, FileError};
-use wrap::Fault;
 
 /// Most reads of the file at the same time.
 const THREADS: usize = 2;

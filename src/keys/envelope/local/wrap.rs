@@ -9,31 +9,20 @@
 //! the key. Nonces are random: 2^32 data keys may be wrapped under one key, and each application takes one.
 
 use bytes::Bytes;
-use sealed_shuffle_protocol::crypto::gcm::{GcmKey, NONCE, TAG};
 use sealed_shuffle_protocol::crypto::hkdf::derive;
 use sealed_shuffle_protocol::crypto::random::RandomError;
 use sealed_shuffle_protocol::secret::Secret;
 use sealed_shuffle_protocol::stored::envelope::{Context, DataKey};
-use zeroize::Zeroizing;
 
-use sealed_shuffle_transport::random::random_bytes;
+use crate::keys::envelope::seal::{Fault, NONCE, SEALED, Seal, random_nonce};
 
 const VERSION: u8 = 1;
 const KEY: usize = 32;
 /// Length of a wrapped key.
-const WRAPPED: usize = 1 + NONCE + KEY + TAG;
+const WRAPPED: usize = 1 + SEALED;
 const LABEL: &[u8] = b"sealed-shuffle local key file, wrapped data key, version 1\0";
 const WRAPPING: &[u8] = b"sealed-shuffle local key file: wrapping key";
 const NAME: &[u8] = b"sealed-shuffle local key file: name of the key";
-
-/// Why a wrapped key does not open.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Fault {
-    /// The bytes do not have this form.
-    Shape,
-    /// The tag does not verify: the context or the key differs, or bytes were changed.
-    Tag,
-}
 
 /// The name of a key, for [`WrappedKey::key_id`](sealed_shuffle_protocol::stored::envelope::WrappedKey).
 pub(super) fn name_of(key: &Secret<KEY>) -> String {
@@ -42,44 +31,27 @@ pub(super) fn name_of(key: &Secret<KEY>) -> String {
 }
 
 pub(super) fn wrap(key: &Secret<KEY>, data_key: &DataKey, context: &Context) -> Result<Bytes, RandomError> {
-    Ok(wrap_with(key, data_key, context, random_bytes()?))
+    Ok(wrap_with(key, data_key, context, random_nonce()?))
 }
 
 fn wrap_with(key: &Secret<KEY>, data_key: &DataKey, context: &Context, nonce: [u8; NONCE]) -> Bytes {
-    let mut text = Zeroizing::new(*data_key.as_bytes());
-    let tag = cipher(key)
-        .seal(nonce, &associated(context), &mut text[..])
-        .expect("32 bytes are not too long for AES-GCM");
     let mut wrapped = Vec::with_capacity(WRAPPED);
     wrapped.push(VERSION);
-    wrapped.extend_from_slice(&nonce);
-    wrapped.extend_from_slice(&text[..]);
-    wrapped.extend_from_slice(&tag);
+    wrapped.extend_from_slice(&seal(key).close(data_key, context, nonce));
     wrapped.into()
 }
 
 pub(super) fn unwrap(key: &Secret<KEY>, wrapped: &[u8], context: &Context) -> Result<DataKey, Fault> {
-    let wrapped: &[u8; WRAPPED] = wrapped.try_into().map_err(|_| Fault::Shape)?;
-    let (version, rest) = wrapped.split_first().expect("the array is not empty");
+    let (version, sealed) = wrapped.split_first().ok_or(Fault::Shape)?;
+    let sealed: &[u8; SEALED] = sealed.try_into().map_err(|_| Fault::Shape)?;
     if *version != VERSION {
         return Err(Fault::Shape);
     }
-    let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(Fault::Shape)?;
-    let (text, tag) = rest.split_last_chunk::<TAG>().ok_or(Fault::Shape)?;
-    DataKey::fill_with(|out| {
-        out.copy_from_slice(text);
-        cipher(key).open(*nonce, &associated(context), out, tag)
-    })
-    .map_err(|_| Fault::Tag)
+    seal(key).open(sealed, context)
 }
 
-fn cipher(key: &Secret<KEY>) -> GcmKey {
-    let wrapping: Secret<KEY> = derive(key.as_bytes(), &[], &[WRAPPING]);
-    GcmKey::aes_256(wrapping.as_bytes())
-}
-
-fn associated(context: &Context) -> Vec<u8> {
-    [LABEL, &context.encode()].concat()
+fn seal(key: &Secret<KEY>) -> Seal {
+    Seal::new(&derive(key.as_bytes(), &[], &[WRAPPING]), LABEL)
 }
 
 #[cfg(test)]

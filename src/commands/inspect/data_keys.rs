@@ -17,7 +17,7 @@ use crate::keys::envelope::{KeyProvider, LocalKeyFile, open_provider};
 const KEPT: usize = 1000;
 
 /// A key service, if there is one to ask, and what it said.
-pub(super) struct Keys {
+pub(in crate::commands) struct Keys {
     runtime: Runtime,
     provider: Option<Arc<dyn KeyProvider>>,
     known: HashMap<(String, String, Bytes), Option<Arc<DataKey>>>,
@@ -26,7 +26,7 @@ pub(super) struct Keys {
 impl Keys {
     /// The key service that `serve` uses with this configuration. Unless it is `demanded`, only a local key file that this
     /// user may read is taken.
-    pub(super) fn of(config: ConfigArgs, demanded: bool) -> Result<Self, Failure> {
+    pub(in crate::commands) fn of(config: ConfigArgs, demanded: bool) -> Result<Self, Failure> {
         let failed = |error| Failure::new(Exit::Failed, format!("cannot start: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let config = EnvelopeConfig::from_sources(&config.sources(), &ProcessEnvironment);
@@ -43,7 +43,7 @@ impl Keys {
     }
 
     /// The data key of a file with this header.
-    pub(super) fn key(&mut self, header: &Header) -> Option<Arc<DataKey>> {
+    pub(in crate::commands) fn key(&mut self, header: &Header) -> Option<Arc<DataKey>> {
         let provider = self.provider.as_ref()?;
         if self.known.len() >= KEPT {
             self.known.clear();
