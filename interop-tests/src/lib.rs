@@ -5,6 +5,7 @@
 //! ```text
 //! suites/        Spark's own published suites, and the expectation of each of their tests
 //! disks.rs       three directories of which one fails, and an application in whose midst it does
+//! kubernetes/    a Kubernetes of real daemons in name spaces of its own, our manifests, and applications on it
 //! yarn/          a YARN cluster of real daemons on hosts of their own, and applications on it
 //! applications/  whole applications and clusters: to their end, alive, in waves, with their files at rest
 //! merger.rs      either service as a merger, and the files of ours; ours as a service whose servers come and go
@@ -25,6 +26,7 @@ pub mod applications;
 pub mod disks;
 pub mod fixture;
 pub mod kms;
+pub mod kubernetes;
 pub mod machine;
 pub mod merger;
 pub mod modes;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use sealed_shuffle_client::{
-    BlockBody, FallBackReason, MapOutput, Merge, MergeStatus, Merged, MergedPartition, PushReport,
+    BlockBody, FallBackReason, MapOutput, Merge, MergeStatus, MergedPart, MergedPartition, PushReport,
     PushedBlock,
 };
 use sealed_shuffle_interop_tests::{
@@ -116,10 +116,10 @@ impl Scene {
             let (mut chunks, mut others) = (BTreeMap::new(), Vec::new());
             while let Some(outcome) = read.next().await {
                 match outcome {
-                    Merged::Chunk(chunk) => {
+                    MergedPart::Chunk(chunk) => {
                         chunks.insert(chunk.chunk, (chunk.maps.into_iter().collect(), chunk.bytes.to_vec()));
                     }
-                    Merged::FallBack(other) => others.push(other.reason),
+                    MergedPart::FallBack(other) => others.push(other.reason),
                 }
             }
             (chunks, others)

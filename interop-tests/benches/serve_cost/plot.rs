@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree};
 use sealed_shuffle_measure::Spread;
 
 use crate::case::{Clients, Work};
@@ -19,8 +17,6 @@ const BAR: f64 = 15.0;
 const STEP: f64 = 46.0;
 const OURS: &str = "#0b6e4f";
 const SPARK: &str = "#e25a1c";
-/// Pixels of the PNG for one unit of the drawing.
-const SCALE: f32 = 2.0;
 
 /// The picture of all cases in which Spark's client takes blocks of the usual size.
 pub(crate) fn svg(reports: &[Report]) -> String {
@@ -82,18 +78,4 @@ fn bar(svg: &mut String, y: f64, spread: Spread, most: f64, colour: &str) {
         middle + 4.5,
     )
     .expect("text takes any length");
-}
-
-/// The picture in pixels; `None` where this machine has no font for its letters.
-pub(crate) fn png(svg: &str) -> Option<Vec<u8>> {
-    let mut options = Options::default();
-    options.fontdb_mut().load_system_fonts();
-    if options.fontdb.is_empty() {
-        return None;
-    }
-    let tree = Tree::from_str(svg, &options).expect("the picture is well-formed");
-    let size = tree.size().to_int_size().scale_by(SCALE).expect("the picture has an area");
-    let mut pixels = Pixmap::new(size.width(), size.height()).expect("the picture has an area");
-    resvg::render(&tree, Transform::from_scale(SCALE, SCALE), &mut pixels.as_mut());
-    Some(pixels.encode_png().expect("pixels become a PNG"))
 }

@@ -59,17 +59,12 @@ struct Results {
 impl Results {
     fn write(&self) {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-        let write = |name: &str, content: &[u8]| {
+        let write = |name: &str, content: String| {
             let path: PathBuf = dir.join(name);
             fs::write(&path, content).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
         };
-        let picture = plot::svg(&self.reports);
-        write("results.md", self.markdown().as_bytes());
-        write("results.svg", picture.as_bytes());
-        match plot::png(&picture) {
-            Some(png) => write("results.png", &png),
-            None => eprintln!("no picture as PNG: there is no sans-serif font for its letters"),
-        }
+        write("results.md", self.markdown());
+        write("results.svg", plot::svg(&self.reports));
     }
 
     fn markdown(&self) -> String {

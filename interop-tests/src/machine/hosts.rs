@@ -103,8 +103,8 @@ impl Network {
 }
 
 impl Host {
-    /// The spaces in which `holder` says that it is; they stay when it ends.
-    fn held_by(holder: &mut Process, name: &str, address: Ipv4Addr) -> Self {
+    /// The spaces in which `holder` says that it is (`is PID`, as this process counts); they stay when it ends.
+    pub(crate) fn held_by(holder: &mut Process, name: &str, address: Ipv4Addr) -> Self {
         let id: u32 = holder.wait_for(START_LIMIT, |line| line.strip_prefix("is ")?.parse().ok());
         let space = |kind: &str| {
             let path = format!("/proc/{id}/ns/{kind}");

@@ -105,6 +105,18 @@ impl Process {
         }
     }
 
+    /// Waits for the end of the process, in a drop, too; whether it came.
+    pub fn ends_within(&mut self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
     /// Asks the process to end (SIGTERM) and waits.
     pub fn terminate(&mut self, limit: Duration) -> ExitStatus {
         if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
@@ -133,12 +145,8 @@ impl Process {
             return;
         }
         self.signal(Signal::TERM);
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
+        if self.ends_within(Duration::from_secs(5)) {
+            return;
         }
         self.child.kill().ok();
         self.child.wait().ok();

@@ -9,3 +9,4 @@ pub use client::{OurClient, settings};
 pub use command::{OurCommand, Refusal, command_with_key, probe};
 pub use log_scan::assert_expected;
 pub use server::{Server, binary};
+pub(crate) use server::{page, samples};

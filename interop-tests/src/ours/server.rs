@@ -102,14 +102,7 @@ impl Server {
 
     /// All samples of `/metrics`: name with labels, as printed, to value.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
-        let text = self.admin_page("/metrics");
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| {
-                let (name, value) = line.rsplit_once(' ')?;
-                Some((name.to_owned(), value.parse().ok()?))
-            })
-            .collect()
+        samples(&self.admin_page("/metrics"))
     }
 
     /// The sum of all samples of one metric family, whatever their labels.
@@ -124,19 +117,7 @@ impl Server {
 
     /// One page of the admin port.
     pub fn admin_page(&self, path: &str) -> String {
-        let mut text = String::new();
-        let connected = match &self.host {
-            Some(host) => host.connect(self.admin),
-            None => TcpStream::connect(self.admin),
-        };
-        let read = connected.and_then(|mut socket| {
-            socket.set_read_timeout(Some(Duration::from_secs(10)))?;
-            write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-            socket.read_to_string(&mut text)
-        });
-        assert!(read.is_ok(), "cannot read {path} from {}: {read:?}", self.admin);
-        assert!(text.starts_with("HTTP/1.1 200"), "{path} answers {text}");
-        text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+        page(self.host.as_ref(), self.admin, path)
     }
 
     /// Drains the server (SIGTERM); it must end with 0 and have warned of nothing but what is `expected`. Returns all
@@ -224,6 +205,31 @@ pub fn binary() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// One page of an admin port, as `host` sees it.
+pub(crate) fn page(host: Option<&Host>, admin: SocketAddr, path: &str) -> String {
+    let mut text = String::new();
+    let connected = host.map_or_else(|| TcpStream::connect(admin), |host| host.connect(admin));
+    let read = connected.and_then(|mut socket| {
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        socket.read_to_string(&mut text)
+    });
+    assert!(read.is_ok(), "cannot read {path} from {admin}: {read:?}");
+    assert!(text.starts_with("HTTP/1.1 200"), "{path} answers {text}");
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+/// The samples of `/metrics`: name with labels, as printed, to value.
+pub(crate) fn samples(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        })
+        .collect()
 }
 
 fn address_after(line: &str, words: &str) -> Option<SocketAddr> {

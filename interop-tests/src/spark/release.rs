@@ -100,6 +100,11 @@ impl Spark {
         &self.version
     }
 
+    /// Where PySpark lies unpacked, with the py4j that it carries in `lib`.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// What `SPARK_HOME` may name: holds `bin` and `jars`.
     pub fn home(&self) -> PathBuf {
         self.root.join("deps")

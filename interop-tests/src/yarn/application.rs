@@ -1,4 +1,4 @@
-//! An application that is handed in with `spark-submit` (`python/yarn_rounds.py`).
+//! An application that is handed in with `spark-submit` (`python/cluster_rounds.py`).
 
 use std::{
     collections::BTreeMap,
@@ -23,15 +23,17 @@ use crate::{
     spark::Spark,
 };
 
-const PROGRAM: (&str, &str) = ("yarn_rounds.py", include_str!("../../python/yarn_rounds.py"));
-const DRIVER: (&str, &str) = ("driver.py", include_str!("../../python/driver.py"));
+/// What is run, and what it imports.
+pub(crate) const PROGRAM: (&str, &str) =
+    ("cluster_rounds.py", include_str!("../../python/cluster_rounds.py"));
+pub(crate) const DRIVER: (&str, &str) = ("driver.py", include_str!("../../python/driver.py"));
 const REPORT: &str = "report.json";
 /// There until the application may end.
 const HOLD: &str = "hold";
 /// A job takes half a minute on an idle machine.
 const LIMIT: Duration = Duration::from_secs(420);
 /// Rows of the query: some 16 MB of shuffle.
-const ROWS: u64 = 200_000;
+pub(crate) const ROWS: u64 = 200_000;
 
 /// What is handed in.
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ pub struct Report {
     pub failures: u64,
     /// Executors that went away.
     pub lost: u64,
+    /// Tasks of map stages that ended well.
+    pub map_tasks: u64,
     /// Tasks that ended well, by host.
     pub tasks: BTreeMap<String, u64>,
     /// Shuffle bytes that tasks read from other hosts.
@@ -199,11 +203,11 @@ impl Application {
             "rounds": self.rounds,
             "alone": self.alone,
             "hold": self.held.then_some(&hold),
+            "between": null,
             "event_log": events,
             "report": report,
         });
         fs::create_dir_all(&events)
-            .and_then(|()| fs::write(&hold, ""))
             .and_then(|()| fs::write(&program, PROGRAM.1))
             .and_then(|()| fs::write(&driver, DRIVER.1))
             .and_then(|()| fs::write(&options, told.to_string()))
@@ -279,7 +283,8 @@ impl Submission {
 }
 
 impl Report {
-    fn of(value: &Value) -> Self {
+    /// What the program has written.
+    pub(crate) fn of(value: &Value) -> Self {
         let number = |key: &str| value[key].as_u64().unwrap_or_else(|| panic!("no {key} in {value}"));
         let text = |value: &Value| value.as_str().expect("it is text").to_owned();
         let tasks = value["tasks"].as_object().expect("hosts").iter();
@@ -291,6 +296,7 @@ impl Report {
             fetch_failures: number("fetch_failures"),
             failures: number("failures"),
             lost: number("lost"),
+            map_tasks: number("map_tasks"),
             tasks: tasks.map(|(host, count)| (host.clone(), count.as_u64().expect("a count"))).collect(),
             remote: number("remote"),
             read: ShuffleReads::of(&value["read"]),

@@ -14,5 +14,6 @@ mod node;
 mod site;
 
 pub use application::{Application, Report, Submission};
+pub(crate) use application::{DRIVER, PROGRAM, ROWS};
 pub use cluster::{Cluster, Missing};
 pub use node::Node;

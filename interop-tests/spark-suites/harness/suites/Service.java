@@ -23,10 +23,11 @@ import java.util.concurrent.TimeUnit;
  * A shuffle service in a process of its own: ours, or Spark's as the control. Both take the same command line, which
  * the system property {@code suites.command} begins, one word a line.
  *
- * <p>It ends with {@link #close} and with this JVM.
+ * <p>It ends with {@link #close} and with this JVM. When {@code close} returns, its ports are free.
  */
 public final class Service implements Closeable {
   private static final long START_LIMIT_S = 120;
+  private static final long END_LIMIT_S = 60;
   /** Ours ends an application over TCP for who has it. */
   private static final String TOKEN = "token-of-the-suites-0123456789abcdef";
   private static volatile int started;
@@ -166,7 +167,8 @@ public final class Service implements Closeable {
 
   @Override
   public void close() {
-    // Without a drain: suites leave pushes behind that never end.
-    process.destroyForcibly();
+    // Without a drain: suites leave pushes behind that never end. A killed process keeps its sockets until the kernel has
+    // taken it apart, and suites connect at once to the port of a server that they closed, and expect a refusal.
+    process.destroyForcibly().onExit().orTimeout(END_LIMIT_S, TimeUnit.SECONDS).join();
   }
 }

@@ -1,29 +1,21 @@
-//! A server whose envelope keys come from AWS KMS: how often it asks, and what an outage means to those who push and read.
+//! AWS KMS: how often it asks, and what an outage means to those who push and read.
 
 use std::{
-    fs,
-    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use sealed_shuffle_client::{ClientError, Merge, MergeStatus, Merged, PushedBlock};
 use sealed_shuffle_interop_tests::{
     fixture::SECRET,
     kms::{Fault, KmsProxy, Moto, REGION},
-    merger::{self, merged_files},
-    modes::{Cipher, Mode, Service},
-    oracle::{CANARY, Executor, content},
-    ours::{OurClient, Server},
-    wire::contains,
-};
-use sealed_shuffle_protocol::{
-    ids::{ReduceId, ShuffleId, ShuffleMergeId},
-    shuffle::ReturnCode,
+    merger,
+    modes::Service,
+    ours::Server,
 };
 use tempfile::TempDir;
+
+use crate::app::{App, mode, no_clear_text};
 
 /// What the server warns of as long as the key service is away.
 const AWAY: &[&str] = &["gave no data key", "cannot take part in merging", "sealed data waits for it"];
@@ -72,78 +64,12 @@ impl Scene {
     }
 }
 
-fn mode() -> Mode {
-    Mode::newest(Cipher::Gcm, 2)
-}
-
-/// An application's client, whose executor's directories are made and not registered.
-struct App {
-    client: OurClient,
-    executor: Executor,
-}
-
-impl App {
-    fn new(scene: &Scene, server: &Server, name: &str) -> Self {
-        let client = OurClient::new(&mode(), server.address(), name, SECRET);
-        let executor = Executor::merging_beneath(scene.root.path(), name);
-        Self { client, executor }
-    }
-
-    fn register(&self) -> Result<(), ClientError> {
-        self.client.register_merging("1", &self.executor)
-    }
-
-    /// Pushes three blocks of a shuffle, finalizes it, and reads it back.
-    fn merges(&self, shuffle: i32) -> Vec<MergeStatus> {
-        for reduce in 0..3 {
-            let body = Bytes::from(content(reduce, 5000)).into();
-            let block = PushedBlock { map_index: 0, reduce: ReduceId(reduce as i32), body };
-            let code = self.client.call(async |client, server| {
-                client.push_block(server, merge(shuffle), block).await.expect("it is pushed")
-            });
-            assert_eq!(code, ReturnCode::Success);
-        }
-        let statuses = self.client.call(async |client, server| {
-            client.finalize_shuffle_merge(server, merge(shuffle)).await.expect("it is finalized")
-        });
-        assert_eq!(self.read(shuffle, &statuses), Ok(()));
-        statuses
-    }
-
-    /// Reads what was merged of a shuffle, or the first reason to fall back.
-    fn read(&self, shuffle: i32, statuses: &[MergeStatus]) -> Result<(), String> {
-        for status in statuses {
-            let outcome = self.client.call(async |client, server| {
-                client.read_merged(server, merge(shuffle), status).next().await.expect("one outcome")
-            });
-            match outcome {
-                Merged::Chunk(chunk) => {
-                    assert_eq!(chunk.bytes, content(status.reduce.0.unsigned_abs().into(), 5000));
-                }
-                Merged::FallBack(other) => return Err(other.reason.to_string()),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn merge(shuffle: i32) -> Merge {
-    Merge { app_attempt: 1, shuffle: ShuffleId(shuffle), merge: ShuffleMergeId(0) }
-}
-
-fn no_clear_text(root: &Path) {
-    for file in merged_files(root) {
-        let bytes = fs::read(&file).expect("merged files are readable");
-        assert!(!contains(&bytes, CANARY.as_bytes()), "{} shows what was pushed", file.display());
-    }
-}
-
 #[test]
 fn one_call_makes_the_key_of_an_application_and_one_unwraps_it_after_a_restart() {
     let scene = Scene::new();
     let server = scene.serve(true);
     assert_eq!(scene.calls(), (1, 0), "the node's own");
-    let app = App::new(&scene, &server, "app-1");
+    let app = App::new(scene.root.path(), &server, "app-1");
     app.register().expect("the key service is there");
     app.register().expect("again");
     let first = app.merges(0);
@@ -153,7 +79,7 @@ fn one_call_makes_the_key_of_an_application_and_one_unwraps_it_after_a_restart()
 
     let server = scene.serve(true);
     assert_eq!(scene.calls(), (2, 1), "the node's own");
-    let app = App::new(&scene, &server, "app-1");
+    let app = App::new(scene.root.path(), &server, "app-1");
     app.read(0, &first).expect("it is known, and opens");
     app.merges(2);
     assert_eq!(scene.calls(), (2, 2));
@@ -165,12 +91,12 @@ fn one_call_makes_the_key_of_an_application_and_one_unwraps_it_after_a_restart()
 fn in_an_outage_who_has_a_key_goes_on_and_others_are_told_to_come_back() {
     let scene = Scene::new();
     let server = scene.serve(true);
-    let app = App::new(&scene, &server, "app-1");
+    let app = App::new(scene.root.path(), &server, "app-1");
     app.register().expect("the key service is there");
     let first = app.merges(0);
     scene.proxy.fail_always(Some(Fault::Answer(503, "ServiceUnavailable", "away")));
     app.merges(1);
-    let other = App::new(&scene, &server, "app-2");
+    let other = App::new(scene.root.path(), &server, "app-2");
     let refused = other.register().expect_err("it has no key");
     assert!(refused.to_string().contains("cannot merge"), "{refused}");
     assert!(refused.to_string().contains("waits for the key service"), "{refused}");
@@ -179,7 +105,7 @@ fn in_an_outage_who_has_a_key_goes_on_and_others_are_told_to_come_back() {
 
     // Nothing in memory, and nothing remembered: the server runs, and what was merged waits.
     let server = scene.serve(false);
-    let app = App::new(&scene, &server, "app-1");
+    let app = App::new(scene.root.path(), &server, "app-1");
     app.register().expect_err("it has no key");
     let waiting = app.read(0, &first).expect_err("it does not open");
     assert!(!waiting.is_empty());
@@ -199,7 +125,7 @@ fn in_an_outage_who_has_a_key_goes_on_and_others_are_told_to_come_back() {
 fn a_server_that_is_to_remember_starts_without_its_key_service_and_takes_up_all_when_it_is_back() {
     let scene = Scene::new();
     let server = scene.serve(true);
-    let app = App::new(&scene, &server, "app-1");
+    let app = App::new(scene.root.path(), &server, "app-1");
     app.register().expect("it registers");
     let merged = app.merges(0);
     server.finish(&["is not TLS"]);
@@ -211,8 +137,8 @@ fn a_server_that_is_to_remember_starts_without_its_key_service_and_takes_up_all_
     ] {
         scene.proxy.fail_always(Some(fault));
         let server = scene.serve(true);
-        let app = App::new(&scene, &server, "app-1");
-        let other = App::new(&scene, &server, "app-2");
+        let app = App::new(scene.root.path(), &server, "app-1");
+        let other = App::new(scene.root.path(), &server, "app-2");
         let refused = other.register().expect_err("an application that merges needs a key");
         assert!(refused.to_string().contains("try again"), "{refused}");
         scene.proxy.fail_always(None);

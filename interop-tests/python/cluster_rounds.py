@@ -1,15 +1,18 @@
-"""A Spark application for YARN: rounds of the same query, in SQL alone, so that executors need no Python.
+"""A Spark application for YARN and Kubernetes: rounds of the same query, in SQL alone, so that executors need no Python.
 
-Takes one argument: a JSON file with
+Takes one argument: a JSON file, or its text, with
   rows               rows of generated data
   rounds             how often the query is computed; each time all of its shuffles are written and read
   alone              whether each round is collected again from its shuffles when no executor is left
-  hold               file until whose end the application stays, with its shuffles, after its rounds; or null
-  event_log          directory of the event log, which is read after the end
-  report             file for the report
+  hold               file, made at the start, until whose end the application stays, with its shuffles, after its rounds; or
+                     null
+  between            file, made at the start, until whose end each round that is collected again waits before that; or null
+  event_log          directory of the event log, which is made, and read after the end
+  report             file for the report; or null
 
 Prints a line that begins with SECRET and goes on with the application's secret, and one that begins with ROUND and its number
-after each round. The report is JSON:
+after each round. A round that waits prints ALONE and its number. Without a file for it the report follows the word REPORT. It is
+JSON:
   app                the application's id
   results            the different hashes of what the rounds computed
   canary_rows        rows of the last round whose text still holds the canary
@@ -17,6 +20,7 @@ after each round. The report is JSON:
   fetch_failures     tasks that ended with FetchFailed
   failures           tasks that ended otherwise than well
   lost               executors that went away before the end
+  map_tasks          tasks of map stages that ended well
   tasks              host -> tasks that ended well on it
   remote             shuffle bytes that tasks read from other hosts, merged or not
   read               as in application.py
@@ -35,8 +39,10 @@ MAPS = 12
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        options = json.load(file)
+    options = told(sys.argv[1])
+    os.makedirs(options["event_log"], exist_ok=True)
+    for path in filter(None, (options["hold"], options["between"])):
+        open(path, "a").close()
     spark = SparkSession.builder.getOrCreate()
     app = spark.sparkContext.applicationId
     print("SECRET " + secret(spark.sparkContext), flush=True)
@@ -47,17 +53,33 @@ def main():
         results.add(result)
         if options["alone"]:
             wait_for_no_executor(spark.sparkContext)
+            print("ALONE %d" % (number + 1), flush=True)
+            wait_for_end_of(options["between"])
             results.add(collected(rows)[0])
         print("ROUND %d" % (number + 1), flush=True)
-    while options["hold"] and os.path.exists(options["hold"]):
-        time.sleep(0.1)
+    wait_for_end_of(options["hold"])
     spark.stop()
     report = {"app": app, "results": sorted(results), "canary_rows": canaries}
     report.update(summary(options["event_log"]))
+    if not options["report"]:
+        print("REPORT " + json.dumps(report), flush=True)
+        return
     partial = options["report"] + ".partial"
     with open(partial, "w") as file:
         json.dump(report, file)
     os.rename(partial, options["report"])
+
+
+def told(argument):
+    if argument.startswith("{"):
+        return json.loads(argument)
+    with open(argument) as file:
+        return json.load(file)
+
+
+def wait_for_end_of(path):
+    while path and os.path.exists(path):
+        time.sleep(0.1)
 
 
 def query(spark, rows):
@@ -95,7 +117,7 @@ def wait_for_no_executor(sc):
 
 
 def summary(event_log):
-    counts = dict.fromkeys(["again", "fetch_failures", "failures", "lost", "remote"], 0)
+    counts = dict.fromkeys(["again", "fetch_failures", "failures", "lost", "map_tasks", "remote"], 0)
     tasks, read = {}, dict(NO_READS)
     for event in events(event_log):
         kind = event["Event"]
@@ -107,6 +129,7 @@ def summary(event_log):
             reason = event["Task End Reason"]["Reason"]
             counts["fetch_failures"] += reason == "FetchFailed"
             counts["failures"] += reason != "Success"
+            counts["map_tasks"] += reason == "Success" and event["Task Type"] == "ShuffleMapTask"
             metrics = (event.get("Task Metrics") or {}).get("Shuffle Read Metrics", {})
             counts["remote"] += metrics.get("Remote Bytes Read", 0)
             add_reads(read, metrics)
