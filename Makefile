@@ -5,14 +5,21 @@ CARGO ?= cargo
 APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
-.PHONY: help demo test unit interop interop-full interop-matrix interop-yarn restarts-100 disk-failures soak spark-suites fuzz fuzz-smoke nightly lint docs \
-	deny bench bench-spark cost floor guard guard-update release install setup setup-build setup-deny setup-guard setup-strip
+.PHONY: help demo test unit interop interop-full interop-matrix interop-yarn interop-kubernetes restarts-100 disk-failures soak page \
+	spark-suites fuzz fuzz-smoke nightly lint docs deny bench bench-spark cost floor guard guard-update release install dist packages alerts \
+	setup setup-alerts setup-build setup-deny setup-dist setup-guard setup-page setup-strip
 
 help: ## what there is
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: setup-build ## proves the whole path on loopback with generated secrets and data
-	$(CARGO) run --quiet --bin sealed-shuffle -- demo
+# What comes is said before anything else is done: a first build is long.
+demo: ## proves the whole path on loopback with generated secrets and data
+	@echo "This builds sealed-shuffle and then lets it prove on loopback that blocks travel sealed and arrive whole."
+	@echo "The first build takes about ten minutes on two processors and 2 GB of the disk, a later one seconds; the proof takes"
+	@echo "some seconds. It needs Rust (rustup fetches the release that rust-toolchain.toml names) and a C compiler."
+	@$(MAKE) --no-print-directory setup-build
+	@$(CARGO) run --bin sealed-shuffle -- demo
+	@echo "The program is target/debug/sealed-shuffle. The README's quick start goes on with it."
 
 test: setup unit interop ## installs what the tests need and runs all of them, real Spark included
 
@@ -64,6 +71,17 @@ interop-yarn: setup ## a YARN cluster on hosts of their own: push, restarts, hea
 	$(OUR_BINARY)
 	$(CARGO) test --package sealed-shuffle-interop-tests --test yarn_cluster -- --include-ignored --nocapture
 
+# The first run builds the cluster's daemons, with Go, in some ten minutes of two cores.
+interop-kubernetes: export SEALED_SHUFFLE_KUBERNETES = required
+interop-kubernetes: setup setup-strip ## a Kubernetes cluster in name spaces of its own, with what deploy/ holds (root alone)
+	$(OUR_BINARY)
+	$(CARGO) test --package sealed-shuffle-interop-tests --test kubernetes -- --include-ignored --nocapture
+	cd interop-tests/kubernetes/chart && go test ./...
+
+page: export SEALED_SHUFFLE_PAGE = required
+page: setup-page ## the operator's page in a browser (installs Chromium and playwright-core)
+	$(CARGO) test --package sealed-shuffle --test page -- --nocapture
+
 spark-suites: export SEALED_SHUFFLE_SUITES = required
 spark-suites: setup ## Spark's own published suites, on our server and, as the control, on Spark's own
 	$(OUR_BINARY)
@@ -108,12 +126,12 @@ bench: ## codec, ciphers, index, loopback fetch
 	$(CARGO) bench --package sealed-shuffle
 
 cost: setup ## CPU and memory beside Spark's own service, same client, alternating (ARGS=--cold: both just started)
-	$(CARGO) build --release --bin sealed-shuffle
+	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- $(ARGS)
 
 floor: export SEALED_SHUFFLE_BIN = $(CURDIR)/target/release/sealed-shuffle
 floor: setup-build ## what reading, ciphering and writing must cost here, and our server beside it (ARGS=--json)
-	$(CARGO) build --release --bin sealed-shuffle
+	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle --bench floor -- $(ARGS)
 
 # The same packages and profile as `make unit`, so that nothing is built twice.
@@ -126,7 +144,7 @@ guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
 
 bench-spark: setup ## all of it beside Spark's own service: docs/results.md with its picture (20 minutes)
-	$(CARGO) build --release --bin sealed-shuffle
+	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench serve_cost -- --results --pairs 10 $(ARGS)
 
 # A program without what debuggers need, and that beside it: it is found by the link in the program (`.gnu_debuglink`).
@@ -134,7 +152,7 @@ bench-spark: setup ## all of it beside Spark's own service: docs/results.md with
 DIST = target/dist
 
 release: setup-build setup-strip ## builds a release: target/dist/sealed-shuffle, and its debug file beside it
-	$(CARGO) build --release --bin sealed-shuffle
+	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle
 	mkdir -p $(DIST)
 	objcopy --only-keep-debug --compress-debug-sections target/release/sealed-shuffle $(DIST)/sealed-shuffle.debug
 	chmod 0644 $(DIST)/sealed-shuffle.debug
@@ -143,6 +161,19 @@ release: setup-build setup-strip ## builds a release: target/dist/sealed-shuffle
 install: release ## the same, installed below PREFIX
 	install -D -m 0755 $(DIST)/sealed-shuffle $(DESTDIR)$(PREFIX)/bin/sealed-shuffle
 	install -D -m 0644 $(DIST)/sealed-shuffle.debug $(DESTDIR)$(PREFIX)/bin/sealed-shuffle.debug
+
+# All that a release consists of, in target/packages. The first target is one whose programs run here.
+TARGETS ?= $(shell uname -m)-unknown-linux-gnu
+
+dist: setup-dist ## builds what a release consists of: tarball, .deb, .rpm, SBOM, checksums (TARGETS=aarch64-…)
+	CARGO=$(CARGO) deploy/packages/dist $(TARGETS)
+
+packages: ## packs each library as it would be published (target/package), without building it
+	$(CARGO) package --locked --no-verify --allow-dirty $(addprefix --package sealed-shuffle-,protocol config transport client)
+
+alerts: export SEALED_SHUFFLE_ALERTS = required
+alerts: setup-alerts setup-build ## checks the alerts and the metrics page with promtool, and runs the tests of the alerts
+	$(CARGO) test $(OURS) --test installed -- --nocapture alerts::
 
 # A C compiler for aws-lc and the linker.
 setup-build:
@@ -154,6 +185,28 @@ setup-deny: setup-build
 	@$(CARGO) deny --version >/dev/null 2>&1 || \
 		CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --quiet --locked --debug cargo-deny@0.20.2
 
+# The versions are fixed: another one may pack other bytes. zig is the C compiler and the linker: it knows every C library.
+# The tools themselves are hardly optimized: each runs for seconds.
+DIST_TOOLS = target/tools/python
+DIST_INSTALL = CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_OPT_LEVEL=1 $(CARGO) install --quiet --locked --debug
+
+setup-dist: setup-build setup-strip
+	@$(CARGO) deb --version >/dev/null 2>&1 || $(DIST_INSTALL) cargo-deb@3.8.0
+	@$(CARGO) generate-rpm --version >/dev/null 2>&1 || $(DIST_INSTALL) cargo-generate-rpm@0.21.1
+	@$(CARGO) cyclonedx --version >/dev/null 2>&1 || $(DIST_INSTALL) cargo-cyclonedx@0.5.9
+	@python3 -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory .apt-python3-pip
+	@[ -x $(DIST_TOOLS)/bin/cargo-zigbuild ] || \
+		python3 -m pip install --quiet --no-deps --target $(DIST_TOOLS) cargo-zigbuild==0.24.1 ziglang==0.17.1
+
+# promtool is in Debian's package prometheus, whose server nobody wants here: it is unpacked and not installed.
+PROMTOOL = $(or $(shell command -v promtool),$(CURDIR)/target/tools/prometheus/usr/bin/promtool)
+
+setup-alerts:
+	@[ -x $(PROMTOOL) ] || { \
+		[ -n "$(APT)" ] || { echo "install promtool (Prometheus) with your package manager"; exit 1; }; \
+		$(SUDO) apt-get update -q && mkdir -p target/tools/prometheus && cd target/tools && \
+		apt-get download prometheus && dpkg-deb -x prometheus_*.deb prometheus; }
+
 # objcopy parts a program from what debuggers need.
 setup-strip:
 	@command -v objcopy >/dev/null || $(MAKE) --no-print-directory .apt-binutils
@@ -161,6 +214,13 @@ setup-strip:
 # Valgrind counts instructions.
 setup-guard: setup-build
 	@command -v valgrind >/dev/null || $(MAKE) --no-print-directory .apt-valgrind
+
+# A browser, and what drives it.
+setup-page: setup-build
+	@command -v chromium >/dev/null || $(MAKE) --no-print-directory .apt-chromium
+	@command -v npm >/dev/null || $(MAKE) --no-print-directory .apt-npm
+	@mkdir -p target/tmp/page && cp tests/page/package.json target/tmp/page/ && \
+		cd target/tmp/page && npm install --silent --no-audit --no-fund
 
 # Spark 2.4 to 4.3 runs on Java 17; PySpark comes through pip, the test jars of Spark through Maven.
 setup: setup-build
