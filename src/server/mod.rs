@@ -262,7 +262,10 @@ impl Server {
                 }
             };
             accept_loop(&listener, &*places, until, |socket, peer, place| {
-                let served = serve(Arc::clone(shared), socket, peer, (place, places.stranger(peer.ip())));
+                // Counted here, not where its task begins: a page that says that peers wait says for how many.
+                let open = OpenConnection::count(Arc::clone(&shared.metrics));
+                let admitted = (place, open, places.stranger(peer.ip()));
+                let served = serve(Arc::clone(shared), socket, peer, admitted);
                 let cut = cut.clone();
                 tasks.spawn(async move { cut.run_until_cancelled(served).await });
             })
@@ -484,7 +487,7 @@ async fn serve(
     shared: Arc<Shared>,
     socket: TcpStream,
     peer: SocketAddr,
-    (_place, (stranger, gives_way)): (Place, (Stranger, CancellationToken)),
+    (_place, open, (stranger, gives_way)): (Place, OpenConnection, (Stranger, CancellationToken)),
 ) {
     let wire = WireSettings {
         pipelined: shared.limits.pipelined_requests,
@@ -499,7 +502,6 @@ async fn serve(
         authenticates: shared.applications.secrets().exist(),
         admits_anonymous: shared.policy().anonymous,
     };
-    let open = OpenConnection::count(Arc::clone(&shared.metrics));
     let mut socket = CountingSocket::new(socket, Arc::clone(&shared.metrics.wire));
     let mut engine = ServerConnection::new(Instant::now(), engine_settings);
     if !shared.policy().verdict(None, &Channel::PLAINTEXT).served {

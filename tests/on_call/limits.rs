@@ -59,13 +59,15 @@ fn value(page: &str, sample: &str) -> u64 {
 #[test]
 fn operators_are_answered_while_clients_have_all_descriptors_that_they_may_have() {
     let machine = descriptors().unwrap();
+    // On one page: a client that has been silent for long gives way to the next, and is missing for that moment.
     eventually("the clients have all of them", || {
-        value(&machine.page(), "sealed_shuffle_connections_full") == 1
+        let page = machine.page();
+        let of = |name| value(&page, name);
+        of("sealed_shuffle_connections_full") == 1
+            && of("sealed_shuffle_connections") == of("sealed_shuffle_connections_most")
     });
     let page = machine.page();
-    let (open, most) =
-        (value(&page, "sealed_shuffle_connections"), value(&page, "sealed_shuffle_connections_most"));
-    assert!(open == most && open < LIMIT, "{open} of {most}");
+    assert!(value(&page, "sealed_shuffle_connections_most") < LIMIT, "{page}");
     assert_eq!(value(&page, "process_max_fds"), LIMIT);
     for _ in 0..20 {
         // Several at once, at the port and at the socket: each is answered, while new clients knock.
