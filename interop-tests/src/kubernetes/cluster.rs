@@ -14,10 +14,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{images, missing::Missing, packages, program, site};
+use super::{images, packages, program, site};
 use crate::{
     fixture::BLOCK_BYTES,
-    machine::{Host, Process, clean_environment, logs},
+    machine::{Host, Lack, Process, clean_environment, logs},
     ours::{binary, page, samples},
     spark::Spark,
 };
@@ -42,7 +42,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts it, with images for drivers and executors of these releases. `build` says whether what is not in the cache yet is
     /// built, which takes minutes.
-    pub fn start(releases: &[&str], build: bool) -> Result<Self, Missing> {
+    pub fn start(releases: &[&str], build: bool) -> Result<Self, Lack> {
         possible()?;
         let program = if build { program::build()? } else { program::built()? };
         let packages = packages::unpacked()?;
@@ -247,25 +247,25 @@ fn guarded(dir: &Path, program: &Path, packages: &Path) -> (Process, Host) {
 }
 
 /// Whether this machine lets a node be made.
-fn possible() -> Result<(), Missing> {
+fn possible() -> Result<(), Lack> {
     let spaces = ["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child"];
     let told = Command::new("unshare").args(spaces).args(["mount", "--make-rprivate", "/"]).output();
-    let told = told.map_err(|e| Missing::because(format!("unshare cannot be run: {e}")))?;
+    let told = told.map_err(|e| Lack::of(format!("unshare cannot be run: {e}")))?;
     if !told.status.success() {
         let said = String::from_utf8_lossy(&told.stderr).into_owned();
-        return Err(Missing::because(format!("no node can be made here: {said}")));
+        return Err(Lack::of(format!("no node can be made here: {said}")));
     }
     for part in ["cpu", "cpuset", "memory", "pids", "devices"] {
         let groups = Path::new("/sys/fs/cgroup").join(part).join("cgroup.procs");
         if !groups.exists() {
             let reason =
                 format!("control groups of version 1 are wanted, and {} is not there", groups.display());
-            return Err(Missing::because(reason));
+            return Err(Lack::of(reason));
         }
     }
     let tried = format!("/sys/fs/cgroup/memory/sealed-shuffle-try-{}", std::process::id());
     fs::create_dir(&tried)
         .and_then(|()| fs::remove_dir(&tried))
-        .map_err(|e| Missing::because(format!("no control groups can be made here: {e}")))?;
+        .map_err(|e| Lack::of(format!("no control groups can be made here: {e}")))?;
     Ok(())
 }

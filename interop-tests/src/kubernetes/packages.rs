@@ -5,8 +5,7 @@ use std::{
     process::Command,
 };
 
-use super::missing::Missing;
-use crate::machine::{cache, files, made_once, run};
+use crate::machine::{Lack, cache, files, made_once, run};
 
 /// The container runtime and its plug-ins, what kube-proxy calls, and the programs of small images; with the libraries that a
 /// small machine may lack.
@@ -27,7 +26,7 @@ const PACKAGES: [&str; 13] = [
 ];
 
 /// The root below which they lie unpacked.
-pub(super) fn unpacked() -> Result<PathBuf, Missing> {
+pub(super) fn unpacked() -> Result<PathBuf, Lack> {
     let target = cache().join("kubernetes-packages-1");
     if target.exists() {
         return Ok(target);
@@ -35,10 +34,10 @@ pub(super) fn unpacked() -> Result<PathBuf, Missing> {
     let fetched = tempfile::TempDir::with_prefix_in("packages-", cache()).expect("the cache is writable");
     let mut apt = Command::new("apt-get");
     apt.args(["download", "-q"]).args(PACKAGES).current_dir(fetched.path());
-    let told = apt.output().map_err(|e| Missing::because(format!("apt-get cannot be run: {e}")))?;
+    let told = apt.output().map_err(|e| Lack::of(format!("apt-get cannot be run: {e}")))?;
     if !told.status.success() {
         let said = String::from_utf8_lossy(&told.stderr).into_owned();
-        return Err(Missing::because(format!("apt-get cannot fetch packages (apt-get update?): {said}")));
+        return Err(Lack::of(format!("apt-get cannot fetch packages (apt-get update?): {said}")));
     }
     Ok(made_once(target, |into| files(fetched.path()).iter().for_each(|package| unpack(package, into))))
 }

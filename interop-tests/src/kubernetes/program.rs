@@ -8,8 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::missing::Missing;
-use crate::machine::{cache, made_once};
+use crate::machine::{Lack, cache, made_once};
 
 /// What it is made of.
 const SOURCES: [(&str, &str); 4] = [
@@ -32,18 +31,18 @@ fn place() -> PathBuf {
 }
 
 /// The program, where it is built already.
-pub(super) fn built() -> Result<PathBuf, Missing> {
+pub(super) fn built() -> Result<PathBuf, Lack> {
     let program = place().join(NAME);
     let reason = "the program of the cluster is not built yet: `make interop-kubernetes` builds it, once, in ten minutes";
-    program.exists().then_some(program).ok_or_else(|| Missing::because(reason.to_owned()))
+    program.exists().then_some(program).ok_or_else(|| Lack::of(reason))
 }
 
 /// The program; builds it where it is not there.
-pub(super) fn build() -> Result<PathBuf, Missing> {
+pub(super) fn build() -> Result<PathBuf, Lack> {
     let target = place();
     if !target.exists() {
         let go = Command::new("go").arg("version").output();
-        go.map_err(|e| Missing::because(format!("go cannot be run, which builds the cluster: {e}")))?;
+        go.map_err(|e| Lack::of(format!("go cannot be run, which builds the cluster: {e}")))?;
     }
     Ok(made_once(target, compile).join(NAME))
 }

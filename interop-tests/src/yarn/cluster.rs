@@ -1,7 +1,7 @@
 //! The cluster: a host with the ResourceManager, and nodes.
 
 use std::{
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -16,22 +16,12 @@ use super::{
     site::{self, EDGE},
 };
 use crate::{
-    machine::{Host, Network, Process},
+    machine::{Host, Lack, Network, Process},
     modes::Mode,
 };
 
 /// The form in which servers merge unless a test wants another.
 const USUAL: &str = "plain";
-
-/// The reason for which there is no cluster here.
-#[derive(Clone, Debug)]
-pub struct Missing(String);
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A ResourceManager and its nodes. The nodes end first when it is dropped; where it is not, all of it ends with the test
 /// process.
@@ -50,10 +40,10 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts it with nodes of which each has a NodeManager and our server; Spark's own handler speaks as `mode` says.
-    pub fn start(mode: &Mode, nodes: usize) -> Result<Self, Missing> {
+    pub fn start(mode: &Mode, nodes: usize) -> Result<Self, Lack> {
         let dir = TempDir::with_prefix("interop-yarn-").expect("the temporary directory is writable");
-        let mut network = Network::start(dir.path()).map_err(|e| Missing(e.to_string()))?;
-        let classes = Classes::get(mode.version, dir.path()).map_err(|e| Missing(e.to_string()))?;
+        let mut network = Network::start(dir.path()).map_err(Lack::of)?;
+        let classes = Classes::get(mode.version, dir.path()).map_err(Lack::of)?;
         let classes = Arc::new(classes);
         let edge = network.host(EDGE);
         let of_nodes: Vec<Host> = (1..=nodes).map(|n| network.host(&format!("node-{n}"))).collect();

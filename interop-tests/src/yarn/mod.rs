@@ -15,5 +15,5 @@ mod site;
 
 pub use application::{Application, Report, Submission};
 pub(crate) use application::{DRIVER, PROGRAM, ROWS};
-pub use cluster::{Cluster, Missing};
+pub use cluster::Cluster;
 pub use node::Node;

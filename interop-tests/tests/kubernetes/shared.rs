@@ -7,8 +7,8 @@ use std::{
 };
 
 use sealed_shuffle_interop_tests::{
-    kubernetes::{Application, Cluster, Missing, commands},
-    machine::Turn,
+    kubernetes::{Application, Cluster, commands},
+    machine::{Lack, Turn},
     modes::{Cipher, Mode},
 };
 
@@ -34,7 +34,7 @@ impl Drop for Held {
 /// a failure.
 pub(crate) fn cluster() -> Option<Held> {
     /// Never dropped: it ends with this process.
-    static CLUSTER: OnceLock<Result<Mutex<Cluster>, Missing>> = OnceLock::new();
+    static CLUSTER: OnceLock<Result<Mutex<Cluster>, Lack>> = OnceLock::new();
     let must = std::env::var_os("SEALED_SHUFFLE_KUBERNETES").is_some_and(|value| value == "required");
     let turns = Turn::wait_for_all();
     let releases: &[&str] = if must { &[NEWEST, OLDER] } else { &[NEWEST] };

@@ -3,9 +3,9 @@
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use sealed_shuffle_interop_tests::{
-    machine::Turn,
+    machine::{Lack, Turn},
     modes::{Cipher, Mode},
-    yarn::{Cluster, Missing},
+    yarn::Cluster,
 };
 
 /// What applications speak, unless a test says otherwise.
@@ -21,7 +21,7 @@ pub(crate) struct Held {
 /// a failure.
 pub(crate) fn cluster() -> Option<Held> {
     /// Never dropped: the kernel ends it with this process.
-    static CLUSTER: OnceLock<Result<Mutex<Cluster>, Missing>> = OnceLock::new();
+    static CLUSTER: OnceLock<Result<Mutex<Cluster>, Lack>> = OnceLock::new();
     let turns = Turn::wait_for_all();
     match CLUSTER.get_or_init(|| Cluster::start(&MODE, 3).map(Mutex::new)) {
         Ok(cluster) => {
