@@ -6,7 +6,7 @@ APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
 .PHONY: help demo test unit interop interop-full interop-matrix interop-yarn interop-kubernetes restarts-100 disk-failures soak page \
-	spark-suites fuzz fuzz-smoke nightly lint docs deny bench bench-spark cost floor guard guard-update release install dist packages alerts \
+	spark-suites fuzz fuzz-smoke nightly lint docs deny bench bench-spark cost floor guard guard-update release install dist packages alerts systemd \
 	setup setup-alerts setup-build setup-deny setup-dist setup-guard setup-page setup-strip
 
 help: ## what there is
@@ -165,11 +165,18 @@ install: release ## the same, installed below PREFIX
 # All that a release consists of, in target/packages. The first target is one whose programs run here.
 TARGETS ?= $(shell uname -m)-unknown-linux-gnu
 
-dist: setup-dist ## builds what a release consists of: tarball, .deb, .rpm, SBOM, checksums (TARGETS=aarch64-…)
+dist: ## builds what a release consists of: tarball, .deb, .rpm, SBOM, checksums (TARGETS=aarch64-…)
+	@deploy/packages/dist --able $(TARGETS)
+	@$(MAKE) --no-print-directory setup-dist
 	CARGO=$(CARGO) deploy/packages/dist $(TARGETS)
 
 packages: ## packs each library as it would be published (target/package), without building it
 	$(CARGO) package --locked --no-verify --allow-dirty $(addprefix --package sealed-shuffle-,protocol config transport client)
+
+systemd: export SEALED_SHUFFLE_SYSTEMD = required
+systemd: export SEALED_SHUFFLE_DEB = $(abspath $(DEB))
+systemd: setup-build ## the unit, and with DEB=FILE the package, under a real systemd in name spaces of its own (root alone)
+	$(CARGO) test $(OURS) --test installed -- --nocapture service::
 
 alerts: export SEALED_SHUFFLE_ALERTS = required
 alerts: setup-alerts setup-build ## checks the alerts and the metrics page with promtool, and runs the tests of the alerts

@@ -64,6 +64,24 @@ fn machine_on_which_serve_would_start_has_no_faults_and_is_left_as_it_was() {
     assert_eq!(code(&check(dir.path(), &["--strict"])), 1);
 }
 
+/// A program that gives it may cost something each time.
+#[test]
+fn certificate_that_is_no_good_is_asked_for_and_told_once() {
+    let dir = machine();
+    let (script, calls) = (dir.path().join("certificate"), dir.path().join("calls"));
+    fs::write(&script, format!("echo asked >>{}\necho nothing of use", calls.display())).unwrap();
+    let command = format!("spark.sealed.tls.command=/bin/sh {}", script.display());
+    let output = check(
+        dir.path(),
+        &["--conf", "spark.ssl.rpc.enabled=true", "--conf", &command, "--conf", "spark.ssl.enabled=true"],
+    );
+    assert_eq!(code(&output), 78, "{}{}", stdout(&output), stderr(&output));
+    let said = stdout(&output);
+    let faults: Vec<_> = said.lines().filter(|line| line.starts_with('✗')).collect();
+    assert!(matches!(faults[..], [line] if line.starts_with("✗ certificate: ")), "{said}");
+    assert_eq!(fs::read_to_string(calls).unwrap(), "asked\n");
+}
+
 #[test]
 fn root_that_is_away_may_come_and_a_value_that_is_wrong_stays_so() {
     let dir = machine();

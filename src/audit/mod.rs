@@ -288,6 +288,22 @@ impl Audit {
         self.say(|| Record::now("configuration_read_again").value("outcome", "refused").text("why", why));
     }
 
+    /// Block directories that no application has are going to be removed, since the configuration says so.
+    pub(crate) fn removes_orphans(&self, directories: u64) {
+        self.say(|| clean_up("begins").value("directories", directories));
+    }
+
+    /// One of them was removed: all of it, or so many files of it.
+    pub(crate) fn removed_orphan(&self, path: &str, is_all: bool, files: u64, bytes: u64) {
+        let outcome = if is_all { "done" } else { "partly" };
+        self.say(|| clean_up(outcome).text("about", path).value("files", files).value("bytes", bytes));
+    }
+
+    /// One of them could not be removed; it is tried again.
+    pub(crate) fn orphan_not_removed(&self, path: &str, why: &str) {
+        self.say(|| clean_up("failed").text("about", path).text("why", why));
+    }
+
     /// An operator asked for a change, or made one with a command, and this is what came of it.
     pub(crate) fn operator(
         &self,
@@ -410,6 +426,11 @@ impl KeyWitness for Audit {
             .maybe("why", why.as_deref());
         inner.queue.push(record);
     }
+}
+
+/// What the server removes by itself. An operator's command that does the same has the same action.
+fn clean_up(outcome: &'static str) -> Record {
+    Record::now("clean_up").value("action", "orphans_delete").value("outcome", outcome)
 }
 
 impl Drop for Handle {

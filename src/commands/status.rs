@@ -10,7 +10,7 @@ use sealed_shuffle_protocol::shown::Shown;
 use serde_json::Value;
 
 use super::admin::ServerArgs;
-use super::table::{cell, columns};
+use super::table::{cell, columns, counted};
 use super::{Exit, Failure};
 
 /// Behind the number of connections.
@@ -106,9 +106,9 @@ fn policy(policy: &Value) -> String {
 fn applications(applications: &Value) -> String {
     let running = &applications["counts"]["running"];
     format!(
-        "{} with {} executors; {} of {} that run would be refused at {}",
+        "{} with {}; {} of {} that run would be refused at {}",
         cell(&applications["registered"]),
-        cell(&applications["executors"]),
+        counted(&applications["executors"], "executor"),
         cell(&running["below_target"]),
         cell(&running["applications"]),
         cell(&applications["target"])
@@ -118,7 +118,7 @@ fn applications(applications: &Value) -> String {
 fn served(status: &Value) -> String {
     let over = list(&status["served"]).map(|one| {
         let bytes = HumanBytes(one["bytes"].as_u64().unwrap_or(0));
-        format!("{} blocks with {bytes} over {}", cell(&one["blocks"]), cell(&one["channel"]))
+        format!("{} with {bytes} over {}", counted(&one["blocks"], "block"), cell(&one["channel"]))
     });
     let over: Vec<_> = over.collect();
     let over = if over.is_empty() { "nothing yet".to_owned() } else { over.join(", ") };

@@ -13,6 +13,12 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
+/// So many things, whose name is that of one.
+pub(super) fn counted(value: &Value, one: &str) -> String {
+    let ending = if value.as_u64() == Some(1) { "" } else { "s" };
+    format!("{} {one}{ending}", cell(value))
+}
+
 /// The rows, one a line.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];

@@ -86,6 +86,9 @@ impl Remains {
         match outcome {
             Outcome::Walked(tally) => {
                 debug!(dir = path, ?tally, "cleared a directory");
+                if leaver.left_by == LeftBy::Orphan && clears == Clears::On {
+                    self.audit.removed_orphan(&path, tally.kept == 0, tally.files, tally.bytes);
+                }
                 self.counters.cleared(leaver.left_by.into(), &tally, clears == Clears::DryRun);
                 let sum = sums.entry(leaver.left_by).or_default();
                 sum.places += 1;
@@ -95,6 +98,9 @@ impl Remains {
             Outcome::Failed(error) => {
                 let wait = failures.get(&path).map_or(FIRST_WAIT, |(_, wait)| (*wait * 2).min(LONGEST_WAIT));
                 if wait == FIRST_WAIT {
+                    if leaver.left_by == LeftBy::Orphan && clears == Clears::On {
+                        self.audit.orphan_not_removed(&path, &error);
+                    }
                     warn!(dir = path, %error, "what an application left behind cannot be removed yet: it is tried again");
                 }
                 failures.insert(path, (Instant::now() + wait, wait));

@@ -52,7 +52,7 @@ impl Remains {
         let Some(root) = self.store.roots().disks().get(disk).map(|disk| disk.path().display()) else {
             return;
         };
-        let (mut figures, mut names) = (OrphanFigures::default(), Vec::new());
+        let (mut figures, mut names, mut leavers) = (OrphanFigures::default(), Vec::new(), Vec::new());
         let clears = self.clears(LeftBy::Orphan);
         for dir in self.candidates(disk).await {
             let Some(walk) = Walk::new(dir.clone(), Purpose::Count(Selection::All)) else { continue };
@@ -69,7 +69,7 @@ impl Remains {
             }
             if clears == Clears::On {
                 let quiet = Some(self.config.orphan_age);
-                self.store.executors().add_leaving(Leaver { dir, left_by: LeftBy::Orphan, quiet });
+                leavers.push(Leaver { dir, left_by: LeftBy::Orphan, quiet });
             }
         }
         if let Some(kept) = self.orphans.0.get(disk) {
@@ -81,6 +81,11 @@ impl Remains {
         }
         match clears {
             Clears::On => {
+                // Before the first of them goes.
+                self.audit.removes_orphans(directories);
+                for leaver in leavers {
+                    self.store.executors().add_leaving(leaver);
+                }
                 info!(%root, directories, files, bytes, ?names, "block directories that no registration names go")
             }
             _ => info!(

@@ -46,6 +46,7 @@ pub(crate) use self::journal::NAME as JOURNAL;
 use self::journal::{Journal, LeftDirectory};
 use self::looking::Orphans;
 use self::usage::Usage;
+use crate::audit::Audit;
 use crate::disk::{BlockStore, Leaver, LeftBy};
 
 /// Names that one step on a lane looks at.
@@ -68,14 +69,17 @@ pub(crate) struct Remains {
     orphans: Orphans,
     usage: Usage,
     counters: Counters,
+    audit: Audit,
 }
 
 impl Remains {
-    /// Of the disks of `store`. `memory` says where the journal lies, and on which lane; none where a restart forgets.
+    /// Of the disks of `store`. `memory` says where the journal lies, and on which lane; none where a restart forgets. `audit`
+    /// is told of orphans that go.
     pub(crate) fn new(
         config: CleanUpConfig,
         store: Arc<BlockStore>,
         memory: Option<(PathBuf, Lane)>,
+        audit: Audit,
     ) -> Self {
         let disks = store.roots().disks().len();
         Self {
@@ -85,6 +89,7 @@ impl Remains {
             orphans: Orphans::new(disks),
             usage: Usage::new(disks),
             counters: Counters::default(),
+            audit,
             store,
         }
     }

@@ -4,10 +4,11 @@ use std::sync::OnceLock;
 
 use arc_swap::ArcSwap;
 use sealed_shuffle_config::{AtRest, OutagePolicy, ServerConfig};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Server;
 use crate::keys::envelope::EnvelopeKeys;
+use crate::telemetry::features;
 
 /// Keys that say how connections are protected begin so.
 const PROTECTING: [&str; 4] =
@@ -112,11 +113,16 @@ impl Server {
             "at_rest": at_rest,
             "audit": audit,
             "confinement": confinement.get(),
-            "build": {
-                "release": env!("CARGO_PKG_VERSION"),
-                "architecture": std::env::consts::ARCH,
-                "aws_kms": cfg!(feature = "aws-kms"),
-            },
+            "build": build(),
         })
     }
+}
+
+/// What the program was built from.
+fn build() -> Value {
+    let mut build = Map::new();
+    build.insert("release".to_owned(), env!("CARGO_PKG_VERSION").into());
+    build.insert("architecture".to_owned(), std::env::consts::ARCH.into());
+    build.extend(features().map(|(name, is_on)| (name.to_owned(), is_on.into())));
+    Value::Object(build)
 }

@@ -140,7 +140,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         .as_ref()
         .map(|state| (config.envelope.state_dir.join(crate::remains::JOURNAL), state.lane().clone()));
     let evidence = Evidence::of(config, keys.as_ref());
-    let remains = Arc::new(Remains::new(config.clean_up.clone(), Arc::clone(&store), memory));
+    let remains = Arc::new(Remains::new(config.clean_up.clone(), Arc::clone(&store), memory, audit.clone()));
     let budget = Budget::new(config.memory_budget.as_u64() - merging::merge_bytes(config))
         .with_quota(config.quota.memory.map(ByteCount::as_u64));
     let turns = Turns::with_quota(config.worker_threads, config.quota.bandwidth.map(ByteCount::as_u64));

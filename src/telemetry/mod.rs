@@ -13,6 +13,8 @@ mod remains;
 mod shares;
 mod state;
 
+pub(crate) use process::features;
+
 pub use disks::DiskSnapshot;
 pub use metrics::{
     ApplicationCounts, KnownLabels, Metrics, RefusalReason, RequestKind, SecretUsed, ServedBlocks, Snapshot,

@@ -55,11 +55,19 @@ impl ProcessMetrics {
     }
 }
 
+/// Features of Cargo, by their names in metrics and JSON, and whether the program was built with them.
+pub(crate) fn features() -> [(&'static str, bool); 4] {
+    [
+        ("aws_kms", cfg!(feature = "aws-kms")),
+        ("hadoop_kms", cfg!(feature = "hadoop-kms")),
+        ("kubernetes", cfg!(feature = "kubernetes")),
+        ("program", cfg!(feature = "program")),
+    ]
+}
+
 /// What the program was built from.
 pub(super) fn build() -> Info<Vec<(&'static str, &'static str)>> {
-    Info::new(vec![
-        ("version", env!("CARGO_PKG_VERSION")),
-        ("arch", std::env::consts::ARCH),
-        ("aws_kms", if cfg!(feature = "aws-kms") { "yes" } else { "no" }),
-    ])
+    let mut labels = vec![("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)];
+    labels.extend(features().map(|(name, is_on)| (name, if is_on { "yes" } else { "no" })));
+    Info::new(labels)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Output;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Signal, geteuid};
 use serde_json::Value;
@@ -53,6 +54,34 @@ fn directories_that_an_operator_removes_leave_a_record_each_with_its_user() {
     assert_eq!(done["about"], path.to_str().unwrap(), "{done:#}");
     assert_eq!(done["user"], geteuid().as_raw());
     assert_eq!(node.verify().0, Some(0), "{:?}", node.verify());
+}
+
+/// Of a server that has watched for as long as they must be quiet; a file of a look that began so long ago says that.
+#[test]
+fn directories_that_the_server_removes_by_itself_leave_a_record_each() {
+    const AGE: Duration = Duration::from_secs(7200);
+    let node = Node::new();
+    orphan(&node);
+    let ended = SystemTime::now() - AGE;
+    for path in ["0c/shuffle_0_0_0.data", "0c", ""] {
+        fs::File::open(node.at(ORPHAN).join(path)).unwrap().set_modified(ended).unwrap();
+    }
+    let since = ended.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    fs::create_dir_all(node.at("state")).unwrap();
+    let watched = format!("{{\"version\":1,\"since\":{since},\"directories\":[]}}");
+    fs::write(node.at("state/remains.json"), watched).unwrap();
+    let serving = node.start("spark.sealed.cleanup.orphans on\nspark.sealed.cleanup.orphans.age 1h");
+    eventually("it is gone", || !node.at(ORPHAN).exists());
+    let done = node.record("its end", |one| one["what"] == "clean_up" && one["outcome"] == "done");
+    assert_eq!((&done["action"], &done["files"]), (&"orphans_delete".into(), &1.into()), "{done:#}");
+    let path = node.dir.path().canonicalize().unwrap().join(ORPHAN);
+    assert_eq!(done["about"], path.to_str().unwrap(), "{done:#}");
+    let begins = node.record("its begin", |one| one["what"] == "clean_up" && one["outcome"] == "begins");
+    assert_eq!(begins["directories"], 1, "{begins:#}");
+    assert!(begins["seq"].as_u64() < done["seq"].as_u64(), "{begins:#} {done:#}");
+    assert_eq!(deeds(&node, "orphans_delete"), Vec::<Value>::new(), "no operator did it");
+    assert_eq!(node.verify().0, Some(0), "{:?}", node.verify());
+    drop(serving);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The documents hold together: links lead somewhere, and lists are complete.
 
+mod consoles;
 mod decisions;
 mod links;
 
 use std::fs;
 use std::path::Path;
 
+use consoles::Console;
 use links::Documents;
 
 fn tree() -> &'static Path {
@@ -63,6 +65,41 @@ fn a_broken_link_is_found() {
         "docs/page.md:22: page.md#none: there is no such heading",
     ];
     assert_eq!(faults, expected);
+}
+
+#[test]
+fn each_console_block_is_run_or_says_why_not_and_its_commands_are_there() {
+    let consoles = Console::all(&Documents::beneath(tree()));
+    let faults: Vec<String> = consoles.iter().flat_map(|console| console.faults(tree())).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let run = consoles.iter().filter(|console| console.is_run()).count();
+    eprintln!("{run} of {} blocks are run by tests", consoles.len());
+    assert!(consoles.len() > 20 && run >= 8, "{run} of {}; does this test still look?", consoles.len());
+}
+
+/// The control of the test above.
+#[test]
+fn a_command_that_is_not_there_is_found() {
+    let of = |text: &str| -> Vec<String> {
+        Console::of("README.md", text).iter().flat_map(|console| console.faults(tree())).collect()
+    };
+    let sound = "<!-- run by tests/quick_start.rs -->\n\n```console\n\
+        $ A=b sealed-shuffle keys drop NAME  # --nothing\n\
+        $ sealed-shuffle \\\n    serve --bind ::\nadmin on --port\n$ make demo && cargo test --test cli\n```\n";
+    assert_eq!(of(sound), Vec::<String>::new());
+    for (right, wrong, said) in [
+        ("run by", "found by", "README.md:3: says neither"),
+        ("tests/quick_start.rs", "tests/none.rs", "tests/none.rs: No such file"),
+        ("tests/quick_start.rs", "tests/hostile.rs", "tests/hostile.rs does not read README.md"),
+        ("run by tests/quick_start.rs", "not run: ", "does not say why"),
+        ("drop", "lose", "no command lose"),
+        ("serve --bind", "serve --bound", "serve has no --bound"),
+        ("make demo", "make fun", "no fun"),
+        ("--test cli", "--test clo", "no --test clo"),
+    ] {
+        let faults = of(&sound.replacen(right, wrong, 1));
+        assert!(faults.len() == 1 && faults[0].contains(said), "{wrong}: {faults:?}");
+    }
 }
 
 /// mdBook leaves out a file that its table of contents does not name.

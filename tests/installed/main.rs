@@ -6,11 +6,13 @@
 mod alerts;
 mod command_line;
 mod configuration;
+mod machine;
 #[path = "../outcome/mod.rs"]
 mod outcome;
 mod packages;
 #[path = "../running/mod.rs"]
 mod running;
+mod service;
 mod units;
 
 use std::fs;

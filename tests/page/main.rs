@@ -81,7 +81,7 @@ fn page_shows_what_the_server_does_by_keyboard_on_a_telephone_in_the_dark_and_wi
     let ids: BTreeSet<_> = sections.keys().map(String::as_str).collect();
     assert_eq!(ids, SECTIONS.into());
     for (section, words) in [
-        ("state", &["serving, ready", "1 applications with 1 executors"][..]),
+        ("state", &["serving, ready", "1 application with 1 executor"][..]),
         ("throughput", &["aes-ctr", "aes-gcm", "iB/s"]),
         (
             "policy",

@@ -190,7 +190,16 @@ impl Peer {
     }
 
     pub(crate) fn chunk(&mut self, stream: StreamId, index: i32) -> Result<Bytes, String> {
+        self.ask_for_chunk(stream, index);
+        self.asked_chunk()
+    }
+
+    pub(crate) fn ask_for_chunk(&mut self, stream: StreamId, index: i32) {
         self.send(&Head::ChunkFetchRequest { stream, chunk: ChunkIndex(index) }, &[]);
+    }
+
+    /// The chunk that was asked for.
+    pub(crate) fn asked_chunk(&mut self) -> Result<Bytes, String> {
         match self.next() {
             Some((Head::ChunkFetchSuccess { .. }, body)) => Ok(body),
             Some((Head::ChunkFetchFailure { error, .. }, _)) => Err(error),

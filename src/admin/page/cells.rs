@@ -37,6 +37,12 @@ pub(crate) fn count(value: &Value) -> String {
     value.as_u64().map_or_else(|| "-".to_owned(), thousands)
 }
 
+/// The same of things, whose name is that of one.
+pub(crate) fn counted(value: &Value, one: &str) -> String {
+    let ending = if value.as_u64() == Some(1) { "" } else { "s" };
+    format!("{} {one}{ending}", count(value))
+}
+
 /// The same of a number.
 pub(crate) fn thousands(count: u64) -> String {
     let digits = count.to_string();

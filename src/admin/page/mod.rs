@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use self::cells::{HtmlText, bytes, count, list, text, thousands};
+use self::cells::{HtmlText, bytes, count, counted, list, text, thousands};
 
 /// The script, at `/page.js`.
 pub(super) const SCRIPT: &str = include_str!("page.js");
@@ -61,12 +61,12 @@ fn state(status: &Value) -> String {
     let is_good = status["ready"] == true;
     let ready = if is_good { "ready" } else { "not ready" };
     let (class, state) = (if is_good { "good" } else { "bad" }, text(&status["state"]));
-    let connections = count(&status["connections"]);
-    let (executors, registered) =
-        (count(&status["applications"]["executors"]), count(&status["applications"]["registered"]));
+    let connections = counted(&status["connections"], "connection");
+    let registered = counted(&status["applications"]["registered"], "application");
+    let executors = counted(&status["applications"]["executors"], "executor");
     format!(
-        "<p><strong class=\"{class}\">{state}, {ready}</strong> \u{b7} release {} \u{b7} since {} \u{b7} {registered} \
-         applications with {executors} executors \u{b7} {connections} connections</p>\n",
+        "<p><strong class=\"{class}\">{state}, {ready}</strong> \u{b7} release {} \u{b7} since {} \u{b7} {registered} with \
+         {executors} \u{b7} {connections}</p>\n",
         text(&status["release"]),
         text(&status["started"]),
     )

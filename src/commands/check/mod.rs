@@ -122,9 +122,11 @@ fn settings(config: &ServerConfig) -> Vec<Finding> {
     found
 }
 
-/// What the start of a server would refuse, unless a root is away, which has a line of its own.
+/// What the start of a server would refuse, unless a root is away or the certificate is no good: these have lines of their
+/// own.
 fn refusals(config: &ServerConfig) -> Option<Finding> {
-    let error = Server::check(config).err().filter(|error| !error.is_too_early())?;
+    let beside = ServerConfig { tls: None, ..config.clone() };
+    let error = Server::check(&beside).err().filter(|error| !error.is_too_early())?;
     Some(Finding::fault("start", error.to_string()))
 }
 
