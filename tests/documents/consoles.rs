@@ -126,11 +126,13 @@ fn commands(block: &[&str]) -> Vec<String> {
 fn unknown(tree: &Path, command: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for part in command.split(['|', ';', '&']) {
-        // What stands before the program: variables, `sudo` and the like.
+        // Only variables may stand before the program.
         let words: Vec<&str> = part.split_whitespace().collect();
         let from = |program: &str| {
-            let at = words.iter().position(|word| word.rsplit('/').next() == Some(program))?;
-            words[..at].iter().all(|word| word.contains('=') || !word.contains('.')).then(|| &words[at + 1..])
+            let at = words
+                .iter()
+                .position(|word| !word.contains('=') && word.rsplit('/').next() == Some(program))?;
+            words[..at].iter().all(|word| word.contains('=')).then(|| &words[at + 1..])
         };
         if let Some(words) = from("sealed-shuffle") {
             faults.extend(unknown_to_the_program(words));

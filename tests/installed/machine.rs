@@ -123,7 +123,7 @@ impl Machine {
     fn command(&self, command: &[&str]) -> Command {
         let mut inside = Command::new("nsenter");
         inside.args(["--target", &self.init, "--all"]).args(command);
-        inside.stdin(Stdio::null()).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        inside.stdin(Stdio::null()).env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         inside
     }
 

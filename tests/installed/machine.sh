@@ -68,6 +68,8 @@ inside() {
     can mount -t sysfs -o ro sysfs "$root/sys"
     # Units of this machine's own stay out.
     for place in run tmp var/tmp var/log dev etc/systemd/system; do mount -t tmpfs tmpfs "$root/$place"; done
+    # So does what a server of the machine around has left. This is the overlay alone.
+    rm -rf "$root/var/lib/sealed-shuffle" "$root/etc/sealed-shuffle" "$root/etc/default/sealed-shuffle"
     cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty "$root/dev/"
     mkdir "$root/dev/pts" "$root/dev/shm"
     mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
