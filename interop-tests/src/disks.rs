@@ -21,9 +21,14 @@
 
 use std::{
     cell::Cell,
-    fs,
+    fs::{self, OpenOptions},
+    io::Write,
     path::{Path, PathBuf},
-    thread,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -75,6 +80,7 @@ pub struct FailingDisks {
     paths: [PathBuf; 3],
     backing: PathBuf,
     faulty: Option<FaultyDisk>,
+    filler: Mutex<Option<Filler>>,
     _temp: TempDir,
 }
 
@@ -102,7 +108,7 @@ impl FailingDisks {
         for dir in paths.iter().chain([&backing]) {
             fs::create_dir_all(dir).expect("the directory is fresh");
         }
-        let mut disks = Self { paths, backing, faulty: None, _temp: temp };
+        let mut disks = Self { paths, backing, faulty: None, filler: Mutex::default(), _temp: temp };
         mount_memory(&disks.backing, SIZE)?;
         disks.mount()?;
         Ok(disks)
@@ -129,18 +135,14 @@ impl FailingDisks {
         self.faulty.as_ref().expect("it was mounted")
     }
 
-    fn filler(&self) -> PathBuf {
-        self.backing.join("filler")
+    fn fill(&self, filler: Option<Filler>) {
+        *self.filler.lock().unwrap_or_else(PoisonError::into_inner) = filler;
     }
 
     fn begin(&self, failure: Failure) {
         match failure {
             Failure::Hangs(_) | Failure::Errors => failure.begin(self.faulty()),
-            // As much as fits.
-            Failure::Full => {
-                let size = usize::try_from(SIZE).expect("it is small");
-                drop(fs::write(self.filler(), vec![1; size]));
-            }
+            Failure::Full => self.fill(Some(Filler::start(self.backing.join("filler")))),
             Failure::ReadOnly => eventually("it is remounted", || remount(&self.paths[0], true).is_ok()),
             Failure::Unmounted => self.faulty().unmount(),
         }
@@ -149,7 +151,7 @@ impl FailingDisks {
     fn heal(&mut self, failure: Failure) {
         match failure {
             Failure::Hangs(_) | Failure::Errors => self.faulty().heal(),
-            Failure::Full => fs::remove_file(self.filler()).expect("it was written"),
+            Failure::Full => self.fill(None),
             Failure::ReadOnly => remount(&self.paths[0], false).expect("it was remounted before"),
             Failure::Unmounted => self.mount().expect("it was mounted before"),
         }
@@ -163,8 +165,44 @@ impl FailingDisks {
 
 impl Drop for FailingDisks {
     fn drop(&mut self) {
+        self.fill(None);
         self.faulty = None;
         unmount(&self.backing);
+    }
+}
+
+/// Keeps a file system full: what others remove, its file takes. Gone when it is dropped.
+#[derive(Debug)]
+struct Filler {
+    file: PathBuf,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Filler {
+    fn start(file: PathBuf) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let mut open = OpenOptions::new().create(true).append(true).open(&file).expect("its name fits");
+        let ended = Arc::clone(&ends);
+        let thread = thread::spawn(move || {
+            let few = [1; 64 << 10];
+            while !ended.load(Ordering::Relaxed) {
+                if open.write(&few).is_err() {
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        });
+        Self { file, ends, thread: Some(thread) }
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+        fs::remove_file(&self.file).expect("it was written");
     }
 }
 
