@@ -78,6 +78,7 @@ mod supervision;
 mod takeover;
 mod telemetry;
 mod traces;
+mod view;
 
 // Ours.
 pub use self::handover::{EventError, HandOverPayload, Receiver};

@@ -219,7 +219,7 @@ fn status_is_one_screen_and_drain_ends_the_process() {
     for part in [
         "serving, ready, release ",
         "minimum aes-ctr, target aes-gcm",
-        "1 with 1 executors; 0 of 1 that run would be refused at aes-gcm",
+        "1 with 1 executor; 0 of 1 that run would be refused at aes-gcm",
         "root ok, ",
         "holds everything",
         "1 authentication_failed",

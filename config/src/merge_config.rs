@@ -1,8 +1,11 @@
 //! The settings of push-based merging.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ByteCount;
+use super::error::Issue;
+use super::key::AnyKey as _;
 use super::keys;
 use super::value::AtRest;
 use super::values::Values;
@@ -23,6 +26,8 @@ pub struct MergeConfig {
     pub at_rest: AtRest,
     /// Whether finalizing waits until the disk has it (`spark.sealed.merge.fsync`). No.
     pub fsync: bool,
+    /// Where executors on the host read sealed partitions through a view (`spark.sealed.merge.view.dir`). Nowhere.
+    pub view_dir: Option<PathBuf>,
 }
 
 /// The class that merges in Spark; it is recognized by the end of its name.
@@ -32,7 +37,7 @@ impl MergeConfig {
     /// None where merging is not switched on; a bad value is refused in either case.
     pub(crate) fn read(v: &mut Values<'_>) -> Option<Self> {
         let is_on = v.value(&keys::MERGE_MANAGER).ends_with(RESOLVER);
-        let config = Self::of(v);
+        let config = Self { view_dir: view_dir(v, is_on), ..Self::of(v) };
         is_on.then_some(config)
     }
 
@@ -44,8 +49,30 @@ impl MergeConfig {
             cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
             at_rest: v.value(&keys::MERGE_AT_REST),
             fsync: v.value(&keys::MERGE_FSYNC),
+            view_dir: None,
         }
     }
+}
+
+/// None where there is nothing to see.
+fn view_dir(v: &mut Values<'_>, merges: bool) -> Option<PathBuf> {
+    let (path, origin) = v.optional(&keys::MERGE_VIEW_DIR).filter(|(path, _)| !path.is_empty())?;
+    let key = keys::MERGE_VIEW_DIR.name();
+    let dir = PathBuf::from(&path);
+    if !dir.is_absolute() {
+        const ABSOLUTE: &str =
+            "name an absolute path outside of the local directories, such as /run/sealed-shuffle-view";
+        let issue = Issue::new(key, "executors are told this path, and it is a relative one", ABSOLUTE);
+        v.refuse(issue.with_value(path).with_origin(origin));
+        return None;
+    }
+    let why = match (merges, v.value(&keys::MERGE_AT_REST)) {
+        (false, _) => "this server does not merge",
+        (true, AtRest::Plain) => "executors read plain merged files by themselves",
+        (true, AtRest::Sealed) => return Some(dir),
+    };
+    v.warn(format!("{key} has no effect: {why}"));
+    None
 }
 
 impl Default for MergeConfig {

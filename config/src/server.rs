@@ -306,9 +306,19 @@ impl ServerConfig {
             lines.push(format!("traces: of {percent} % of requests, to {}", traces.endpoint));
         }
         if let Some(merging) = &self.merging {
-            let form = match merging.at_rest {
-                AtRest::Sealed => "sealed, so executors on this host read the unmerged blocks",
-                AtRest::Plain => "plain, so executors on this host read it by themselves",
+            let form = match (merging.at_rest, &merging.view_dir) {
+                (AtRest::Sealed, None) => {
+                    "sealed and without a view (spark.sealed.merge.view.dir), so merged data is of use to \
+                     remote readers alone, and executors on this host read the unmerged blocks"
+                        .to_owned()
+                }
+                (AtRest::Sealed, Some(dir)) => {
+                    format!(
+                        "sealed, and executors on this host read it through the view at {}",
+                        dir.display()
+                    )
+                }
+                (AtRest::Plain, _) => "plain, so executors on this host read it by themselves".to_owned(),
             };
             lines.push(format!("merging: on, in chunks of at least {}, {form}", merging.min_chunk));
         }

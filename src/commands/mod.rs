@@ -19,6 +19,7 @@ mod fetch;
 mod hand_over;
 mod http;
 mod inspect;
+mod keep_view;
 mod keys;
 mod log;
 mod log_level;
@@ -86,6 +87,8 @@ enum Command {
     HandOver(hand_over::HandOver),
     Completions(completions::Completions),
     #[command(hide = true)]
+    KeepView(keep_view::KeepView),
+    #[command(hide = true)]
     Man(completions::Man),
 }
 
@@ -116,6 +119,7 @@ pub fn run() -> ExitCode {
         Command::Keys(keys) => keys.run(),
         Command::HandOver(hand_over) => hand_over.run(),
         Command::Completions(completions) => completions.run(&mut Cli::command()),
+        Command::KeepView(keep) => keep.run(),
         Command::Man(man) => man.run(Cli::command()),
     };
     match done {

@@ -26,6 +26,7 @@ use crate::server::{Controls, Server, StartError};
 use crate::state;
 use crate::supervision::Duties;
 use crate::takeover::{Claim, ClaimError};
+use crate::view::ViewMount;
 
 /// Serve shuffle blocks in the place of Spark's external shuffle service
 ///
@@ -125,11 +126,17 @@ struct Surroundings<'a> {
 const EVENT_INTERVAL: u32 = 8;
 
 fn start(config: &ServerConfig, surroundings: Surroundings<'_>, takes_over: bool) -> Result<(), Failure> {
+    // What is confined mounts nothing.
+    let view = mounted(config)?;
     // Threads that were there already would not be confined.
     let confined = Confinement::of(config).enforce().map_err(|error| Failure::new(Exit::Config, error));
     let threads = |error| Failure::new(Exit::Failed, format!("cannot start threads: {error}"));
     surroundings.log.start(stderr()).map_err(threads)?;
     let confined = confined?;
+    if let Some(view) = &view {
+        // A mount that nobody answers for would hold up whoever looks at it.
+        view.begin().map_err(threads)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.worker_threads)
         .event_interval(EVENT_INTERVAL)
@@ -138,23 +145,35 @@ fn start(config: &ServerConfig, surroundings: Surroundings<'_>, takes_over: bool
         .enable_all()
         .build()
         .map_err(threads)?;
-    let done = runtime.block_on(serve(config, surroundings, &confined, takes_over));
+    let done = runtime.block_on(serve(config, surroundings, &confined, view, takes_over));
     // A read from a dead disk never returns. It must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
+}
+
+/// The view of merged data, where the configuration wants one.
+fn mounted(config: &ServerConfig) -> Result<Option<ViewMount>, Failure> {
+    let Some(dir) = config.merging.as_ref().and_then(|merging| merging.view_dir.as_deref()) else {
+        return Ok(None);
+    };
+    let ours = std::env::current_exe().map_err(|error| Failure::new(Exit::Failed, error))?;
+    let mounted = ViewMount::make(&OnLane::here(), dir, &config.roots.paths, Some(&ours));
+    mounted.map(Some).map_err(|error| Failure::new(Exit::Config, error))
 }
 
 async fn serve(
     config: &ServerConfig,
     surroundings: Surroundings<'_>,
     confined: &[String],
+    view: Option<ViewMount>,
     takes_over: bool,
 ) -> Result<(), Failure> {
     let Surroundings { sources, environment, log, level } = surroundings;
     let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Failed, error);
     announce(config);
     let claim = if takes_over { claim(config).await? } else { None };
-    let server = Server::from_config(config).await.map_err(|error| Failure::new(exit_of(&error), error))?;
+    let server = Server::seen_through(config, view).await;
+    let server = server.map_err(|error| Failure::new(exit_of(&error), error))?;
     if claim.is_some() && server.awaits_store() {
         return Err(failed(
             &"the key of the recovery store is not to be had, so the server that runs goes on",
@@ -167,10 +186,15 @@ async fn serve(
     let reload =
         Reload::new(server.clone(), sources, environment, config, asked).map_err(|error| failed(&error))?;
     let listeners = match claim {
-        Some(claim) => Listeners::take_over(config, claim).await,
+        Some(claim) => {
+            // Before the predecessor takes its own view away.
+            server.leads_to_view().await;
+            Listeners::take_over(config, claim).await
+        }
         None => Listeners::bind(config).await,
     };
     let listeners = listeners.map_err(|error| failed(&error))?;
+    server.leads_to_view().await;
     let address = listeners.address();
     // The first line holds everything. The admin address also has its own line, for programs that read line by line.
     let lines = match listeners.admin_address() {

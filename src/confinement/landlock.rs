@@ -62,8 +62,10 @@ impl Landlock {
         own.extend(config.handover.iter().map(|handover| directory_of(&handover.socket).to_owned()));
         let takeover = takeover.map(|socket| socket.path.as_path());
         let sockets = socket.map(|socket| socket.path.as_path()).into_iter().chain(takeover);
+        let view = config.merging.as_ref().and_then(|merging| merging.view_dir.clone());
         let others =
             sockets.map(|path| directory_of(path).to_owned()).chain(config.roots.paths.iter().cloned());
+        let others = others.chain(view);
         let others = others.filter(|path| !own.contains(path)).collect();
         let ports =
             [Some(config.listen), config.admin.address].into_iter().flatten().map(|address| address.port());

@@ -11,6 +11,7 @@ use sealed_shuffle_transport::pot::Holding;
 use super::dirs::MergeDirs;
 use super::merged_bytes::MergedBytes;
 use super::names::{PartitionId, is_file_of, merged_partition};
+use super::owner::Owner;
 use super::partition::Partition;
 use super::shares::Accounts;
 use super::storage::AppStore;
@@ -33,6 +34,8 @@ pub(super) struct App {
     pub(super) is_over: AtomicBool,
     /// All of its directories lie beneath a root.
     pub(super) is_whole: bool,
+    /// Who may read what it merged through the view.
+    pub(super) owner: Owner,
 }
 
 /// The newest merge of a shuffle.
@@ -116,6 +119,7 @@ impl App {
             shuffles: Mutex::default(),
             is_over: AtomicBool::new(false),
             is_whole: true,
+            owner: Owner::default(),
         }
     }
 

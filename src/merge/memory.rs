@@ -288,6 +288,10 @@ impl PartitionReader for Reader {
         self.offsets.len().saturating_sub(1)
     }
 
+    fn offsets(&self) -> Vec<u64> {
+        self.offsets.iter().map(|offset| *offset as u64).collect()
+    }
+
     fn meta(&self, _: &OnLane) -> Result<Bytes, ReadError> {
         Ok(self.meta.clone())
     }

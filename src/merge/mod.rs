@@ -9,6 +9,8 @@
 //! |---|---|
 //! | [`registration`] | the merge information of an executor that registers |
 //! | [`dirs`], [`names`] | the place and the names of a partition's files |
+//! | `plain_form` | the form in which executors read a partition on their own host |
+//! | `local` | the same of any partition, and `owner` the user who may |
 //! | [`storage`] | the interface to the files; `memory` implements it for tests |
 //! | `deferred` | blocks that wait in memory for the writer of their partition, within one budget |
 //! | `partition` | the state of one partition that is being merged |
@@ -38,12 +40,15 @@ pub mod dirs;
 pub mod error;
 mod finalize;
 pub mod journal;
+pub mod local;
 pub mod memory;
 mod merged_bytes;
 pub mod merger;
 pub mod names;
+mod owner;
 mod partition;
 pub mod plain;
+mod plain_form;
 pub mod push;
 mod readers;
 pub mod registration;
@@ -61,9 +66,10 @@ pub use dirs::MergeDirs;
 pub use error::{MergeError, WriteCause};
 pub use finalize::{Ending, EndingStep, Finished};
 pub use journal::{Journal, StoredAttempt};
+pub use local::{KnownAttempt, PlainFile};
 pub use memory::MemoryStore;
 pub use merger::{MergeCounters, Merger};
-pub use names::PartitionId;
+pub use names::{PartitionId, merged_partition};
 pub use plain::PlainMerges;
 pub use push::{Push, PushRefusal};
 pub use sealed::SealedMerges;

@@ -68,7 +68,7 @@ pub fn is_file_of(app: &AppId, name: &str) -> bool {
 }
 
 /// The partition that a merged file of `app` is of, by its name.
-pub(super) fn merged_partition(app: &AppId, name: &str) -> Option<MergedPartition> {
+pub fn merged_partition(app: &AppId, name: &str) -> Option<MergedPartition> {
     let ids = name.strip_prefix("shuffleMerged_")?.strip_prefix(app.as_str())?.strip_prefix('_')?;
     let mut numbers = ids.rsplit_once('.')?.0.split('_').map(str::parse::<i32>);
     let mut number = || numbers.next()?.ok();

@@ -1,11 +1,5 @@
-//! Merged partitions in Spark's own form, for volumes that are encrypted below us: executors of the same host open these
-//! files by themselves, as they do beside Spark's own service.
-//!
-//! | file | holds |
-//! |---|---|
-//! | `.data` | the blocks of all chunks, one behind the other |
-//! | `.meta` | the bitmap of each chunk, one behind the other |
-//! | `.index` | where each chunk begins, and the end of the last: 8 bytes each, big endian |
+//! Merged partitions in Spark's own form (`plain_form`), for volumes that are encrypted below us:
+//! executors of the same host open these files by themselves, as they do beside Spark's own service.
 //!
 //! One thing differs from Spark: the index bears its name only once the partition is finalized, and is written whole
 //! then. Executors read after the driver has told them, which comes later. So an index that is there says that its
@@ -27,14 +21,12 @@ use sealed_shuffle_transport::seal::{Pull, PullError};
 
 use super::dirs::MergeDirs;
 use super::names::{PartitionId, is_file_of};
+use super::plain_form::{OFFSET, index_of, offsets};
 use super::storage::{
     AppStore, CreateError, MissingFiles, PartitionReader, PartitionWriter, ReadError, Store,
 };
 use crate::disk::own::{OwnFile, OwnFiles, Readers, WriteError, WriteId};
 use crate::disk::{OpenError, Roots};
-
-/// Bytes of an offset in the index.
-const OFFSET: usize = 8;
 
 /// Longest index that is read: a million chunks.
 const MOST_INDEX: usize = OFFSET << 20;
@@ -193,13 +185,6 @@ impl AppStore for AppFiles {
     }
 }
 
-/// The offsets of an index: from 0, none before the one ahead of it.
-fn offsets(index: &[u8]) -> Option<Vec<u64>> {
-    let (offsets, rest) = index.as_chunks::<OFFSET>();
-    let offsets: Vec<u64> = offsets.iter().map(|offset| u64::from_be_bytes(*offset)).collect();
-    (rest.is_empty() && offsets.first() == Some(&0) && offsets.is_sorted()).then_some(offsets)
-}
-
 fn write_error(error: WriteError) -> io::Error {
     match error {
         // The kind says whether the disk is full, which peers are told in Spark's words.
@@ -273,7 +258,7 @@ impl PartitionWriter for Writer {
             files.cut(on, &file, writing, len, self.fsync).map_err(write_error)?;
             files.written(writing);
         }
-        let bytes: Vec<u8> = self.offsets.iter().flat_map(|offset| offset.to_be_bytes()).collect();
+        let bytes = index_of(&self.offsets);
         let file = self.place.file(&self.partition, Kind::Index)?;
         let written = files.create(on, &file, &bytes, false).map_err(write_error)?;
         if self.fsync {
@@ -323,6 +308,10 @@ fn read_error(error: &OpenError) -> ReadError {
 impl PartitionReader for Reader {
     fn chunks(&self) -> usize {
         self.offsets.len().saturating_sub(1)
+    }
+
+    fn offsets(&self) -> Vec<u64> {
+        self.offsets.clone()
     }
 
     fn meta(&self, on: &OnLane) -> Result<Bytes, ReadError> {
@@ -377,19 +366,4 @@ impl Pull for Chunk {
     }
 
     fn consume(&mut self, _: usize) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn index_is_taken_from_zero_and_in_order_only() {
-        let of =
-            |offsets: &[u64]| offsets.iter().flat_map(|offset| offset.to_be_bytes()).collect::<Vec<u8>>();
-        assert_eq!(offsets(&of(&[0, 7, 7, 9])), Some(vec![0, 7, 7, 9]));
-        for wrong in [of(&[]), of(&[1, 2]), of(&[0, 9, 7]), of(&[0, 9])[..12].to_vec()] {
-            assert_eq!(offsets(&wrong), None, "{wrong:?}");
-        }
-    }
 }

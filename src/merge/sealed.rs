@@ -444,6 +444,10 @@ impl PartitionReader for Reader {
         self.opened.chunks()
     }
 
+    fn offsets(&self) -> Vec<u64> {
+        self.opened.offsets()
+    }
+
     fn meta(&self, on: &OnLane) -> Result<Bytes, ReadError> {
         self.key.check().map_err(|error| key_error(&self.key, &error))?;
         self.files.meta(on, &self.place, &self.opened).map_err(read_error)

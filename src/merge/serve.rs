@@ -94,17 +94,25 @@ impl Merger {
                 return Ok(files.reader(on));
             }
         }
+        Ok(self.finalized(on, app, partition))
+    }
+
+    /// A partition of which nothing is open; its reader is kept for a while.
+    pub(super) fn finalized(
+        &self,
+        on: &OnLane,
+        app: &App,
+        partition: &PartitionId,
+    ) -> Result<Arc<dyn PartitionReader>, ReadError> {
         if let Some(reader) = self.readers.find(app.life, partition) {
-            return Ok(Ok(reader));
+            return Ok(reader);
         }
-        let opened = match partition.is_nameable() {
-            true => app.files.open(on, partition),
-            false => Err(ReadError::Missing(MissingFiles { data: true, index: true, meta: true })),
-        };
-        if let Ok(reader) = &opened {
-            self.readers.keep(app.life, partition, reader);
+        if !partition.is_nameable() {
+            return Err(ReadError::Missing(MissingFiles { data: true, index: true, meta: true }));
         }
-        Ok(opened)
+        let reader = app.files.open(on, partition)?;
+        self.readers.keep(app.life, partition, &reader);
+        Ok(reader)
     }
 
     /// The partition, if it is being merged; an error if a newer merge has begun.
@@ -129,7 +137,8 @@ impl Merger {
     }
 }
 
-fn unreadable(partition: &PartitionId, path: String, error: ReadError) -> MergeError {
+/// Why a partition that is there cannot be read.
+pub(super) fn unreadable(partition: &PartitionId, path: String, error: ReadError) -> MergeError {
     let (partition, why) = (partition.clone(), error.to_string());
     match error {
         ReadError::AwaitsKey { key, .. } => {

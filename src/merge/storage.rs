@@ -116,6 +116,10 @@ pub trait PartitionReader: fmt::Debug + Send + Sync {
     /// Number of chunks.
     fn chunks(&self) -> usize;
 
+    /// Where each chunk begins in the blocks of all chunks, one behind the other, and the end of the last; 0 alone where
+    /// there is none.
+    fn offsets(&self) -> Vec<u64>;
+
     /// The bitmaps of all chunks, one behind the other.
     fn meta(&self, on: &OnLane) -> Result<Bytes, ReadError>;
 

@@ -326,6 +326,12 @@ impl SealedPartition {
         self.index.chunks().len()
     }
 
+    /// Where the plaintext of each chunk begins, and the end of the last.
+    pub fn offsets(&self) -> Vec<u64> {
+        let ends = self.index.chunks().iter().map(|chunk| chunk.plain().end);
+        std::iter::once(0).chain(ends).collect()
+    }
+
     /// Plaintext of all chunks.
     pub fn len(&self) -> u64 {
         self.index.plain_len()

@@ -35,9 +35,12 @@ impl Evidence {
             OutagePolicy::Refuse => "refuse".to_owned(),
             OutagePolicy::UseCached { ttl } => format!("use-cached for {} s", ttl.as_secs()),
         };
-        let merged = merging.map(|merging| match merging.at_rest {
-            AtRest::Sealed => "sealed (AES-256-GCM, a data key for each application)",
-            AtRest::Plain => "plain, as Spark's own service keeps it",
+        let merged = merging.map(|merging| match (merging.at_rest, &merging.view_dir) {
+            (AtRest::Sealed, None) => "sealed (AES-256-GCM, a data key for each application)",
+            (AtRest::Sealed, Some(_)) => {
+                "sealed (AES-256-GCM, a data key for each application), and opened for the application's user on this host"
+            }
+            (AtRest::Plain, _) => "plain, as Spark's own service keeps it",
         });
         Self {
             settings: ArcSwap::from_pointee(settings(config)),

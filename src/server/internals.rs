@@ -16,7 +16,7 @@ use crate::merge::Store;
 impl Server {
     /// As [`Server::from_config`], but what is merged goes into `merges`.
     pub async fn merging_into(config: &ServerConfig, merges: Arc<dyn Store>) -> Result<Self, StartError> {
-        Ok(set_up(config, Some(merges)).await?)
+        Ok(set_up(config, Some(merges), None).await?)
     }
 
     /// Where blocks are looked up.

@@ -5,6 +5,7 @@
 //! anybody waiting for it.
 //! Order of checks and texts: RemoteBlockPushResolver and ExternalBlockHandler, Spark 4.3.0.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ use super::refusals::Refusal;
 use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::{Answer, Intake};
-use super::{Failure, Shared};
+use super::{Failure, Server, Shared};
 use crate::disk::{Disk, Roots, Volume};
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::registration::MergeInfo;
@@ -37,6 +38,7 @@ use crate::merge::{
 };
 use crate::sealed_files::{Fsync, SealedLimits, SealedStore};
 use crate::state::State;
+use crate::view::{MountError, View, ViewMount};
 
 /// For the recovery store to open before a registration that merges is answered.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -102,6 +104,56 @@ fn say_volume(on: &OnLane, root: &Path) {
             "merged data is plain, and the volume is not one of dm-crypt: who takes the disk reads it \
              (spark.sealed.merge.at-rest=sealed, or a volume that is encrypted)"
         ),
+    }
+}
+
+/// The view of what is merged, where the configuration wants one: the one that is mounted, or one of its own.
+pub(super) async fn view(
+    config: &ServerConfig,
+    mounted: Option<ViewMount>,
+    files: View,
+) -> Result<Option<ViewMount>, MountError> {
+    let Some(dir) = config.merging.as_ref().and_then(|merging| merging.view_dir.clone()) else {
+        return Ok(None);
+    };
+    let mount = match mounted {
+        Some(mount) => mount,
+        None => {
+            let (roots, place) = (config.roots.paths.clone(), dir.clone());
+            let lane = Lane::new(1);
+            let made = lane.run(move |on| {
+                let mount = ViewMount::make(on, &place, &roots, None)?;
+                mount.begin().map_err(|error| MountError::Mount { at: place, error })?;
+                Ok(mount)
+            });
+            let lost = |error: LaneError| MountError::Mount { at: dir, error: io::Error::other(error) };
+            made.await.map_err(lost)??
+        }
+    };
+    mount.show(files);
+    Ok(Some(mount))
+}
+
+impl Server {
+    /// Executors on this host find merged data here from now on. Whoever listens has to lead them here before it says so.
+    pub(crate) async fn leads_to_view(&self) {
+        on_view(&self.shared, ViewMount::lead_here).await;
+    }
+}
+
+/// The view goes; executors on this host read the unmerged blocks, or through the view of a successor.
+pub(super) async fn end_view(shared: &Arc<Shared>) {
+    on_view(shared, ViewMount::end).await;
+}
+
+async fn on_view(shared: &Arc<Shared>, work: fn(&ViewMount, &OnLane)) {
+    if shared.view.is_none() {
+        return;
+    }
+    let of = Arc::clone(shared);
+    let done = shared.told.run(move |on| of.view.iter().for_each(|view| work(view, on))).await;
+    if let Err(error) = done {
+        warn!(%error, "the view of merged data is as it was");
     }
 }
 
@@ -372,6 +424,10 @@ impl Session {
     pub(super) fn merge_dirs(&self, app: &AppId) -> Result<Vec<String>, Failure> {
         let merger = self.merger()?;
         let dirs = merger.local_dirs(app).map_err(|error| self.failed(error))?;
+        if let Some(view) = &self.shared.view {
+            let attempt = merger.current_attempt(app).map_err(|error| self.failed(error))?;
+            return Ok(vec![view.dir_of(app, attempt)]);
+        }
         match merger.is_plain() {
             true => Ok(dirs),
             // The reader falls back to the original blocks; it would take sealed bytes for a damaged index.

@@ -74,6 +74,7 @@ use crate::state::KeyNeed;
 use crate::supervision::Duties;
 use crate::telemetry::{DiskSnapshot, Metrics, Snapshot};
 use crate::traces::Traces;
+use crate::view::ViewMount;
 
 use self::evidence::Evidence;
 use self::places::{Place, Places, Room, Stranger};
@@ -122,6 +123,8 @@ pub(crate) struct Shared {
     awaited_store: Option<AwaitedStore>,
     /// Push-based merging; none where it is not switched on.
     merger: Option<Arc<Merger>>,
+    /// Where executors on this host read merged data that is sealed on the disk; none where there is no view.
+    view: Option<ViewMount>,
     /// What applications leave behind.
     remains: Arc<Remains>,
     pool: SegmentPool,
@@ -250,6 +253,8 @@ impl Server {
         let mut stopped = false;
         let mut lost = None;
         loop {
+            // Also where a successor has failed, which had led them to itself.
+            self.leads_to_view().await;
             let mut duties = self.duties();
             let until = async {
                 tokio::select! {
@@ -277,6 +282,7 @@ impl Server {
         }
         drop(listener);
         let drained = DrainOutcome { lost, ..self.drain(&tasks, &cut).await };
+        merging::end_view(shared).await;
         if !shared.succession.is_over() {
             merging::clean_up_last(shared).await;
             shared.remains.close().await;
@@ -342,6 +348,7 @@ impl Server {
                 .and_then(|tls| tls.own())
                 .map_or(0, |own| own.not_after.as_secs()),
             merging: shared.merger.as_ref().map(|merger| merger.counters()),
+            view: shared.view.as_ref().map(|view| view.counters()),
             state: shared.applications.state().map(|state| state.counters()),
             secrets_handed_over: shared.applications.secrets().handed_over() as u64,
             store_awaited: shared.awaited_store().is_some(),

@@ -31,6 +31,7 @@ use crate::merge::Store;
 use crate::remains::Remains;
 use crate::telemetry::Metrics;
 use crate::traces::Traces;
+use crate::view::{View, ViewMount};
 
 /// Threads for slow ciphers.
 const SLOW_LANE: usize = 2;
@@ -55,7 +56,15 @@ impl Server {
     /// A server as it was configured: opens the roots, takes the secrets, sets up the memory, has the keys at hand, and
     /// takes up what an earlier server left in the recovery store. It listens nowhere yet.
     pub async fn from_config(config: &ServerConfig) -> Result<Self, StartError> {
-        Ok(set_up(config, None).await?)
+        Ok(set_up(config, None, None).await?)
+    }
+
+    /// The same with a view that is mounted already: a process that has confined itself mounts nothing.
+    pub(crate) async fn seen_through(
+        config: &ServerConfig,
+        view: Option<ViewMount>,
+    ) -> Result<Self, StartError> {
+        Ok(set_up(config, None, view).await?)
     }
 
     /// What [`Server::from_config`] would refuse, as far as it can be told without making or asking anything.
@@ -80,8 +89,13 @@ fn check(config: &ServerConfig) -> Result<(), Cause> {
     Ok(())
 }
 
-/// Sets up a server. What is merged goes into `merges`, and without that into sealed files beneath the roots.
-pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>) -> Result<Server, Cause> {
+/// Sets up a server. What is merged goes into `merges`, and without that into sealed files beneath the roots; `view` is
+/// mounted already.
+pub(super) async fn set_up(
+    config: &ServerConfig,
+    merges: Option<Arc<dyn Store>>,
+    view: Option<ViewMount>,
+) -> Result<Server, Cause> {
     let tls = reload::tls(config)?;
     let source = reload::source(config)?;
     let secrets = match &config.handover {
@@ -136,6 +150,13 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         };
         Some(Arc::new(merging::merger(config, merging, merges.or_else(files)?, state.clone())))
     });
+    let view = match &merger {
+        Some(merger) => {
+            let files = View::new(Arc::clone(merger), Arc::clone(&store), config.disk_timeout);
+            merging::view(config, view, files).await?
+        }
+        None => None,
+    };
     let memory = state
         .as_ref()
         .map(|state| (config.envelope.state_dir.join(crate::remains::JOURNAL), state.lane().clone()));
@@ -169,6 +190,7 @@ pub(super) async fn set_up(config: &ServerConfig, merges: Option<Arc<dyn Store>>
         keys,
         awaited_store,
         merger,
+        view,
         remains,
         repeats: Repeats::default(),
         stream_ids: StreamIds::starting_at(random_bytes()?),

@@ -10,6 +10,7 @@ use crate::disk::RootError;
 use crate::keys::DirectoryError;
 use crate::keys::envelope::KeyError;
 use crate::state::StateError;
+use crate::view::MountError;
 
 /// Why a server cannot be set up. The text names the file or the root, and says what to do.
 #[derive(Debug, Error)]
@@ -26,7 +27,7 @@ impl StartError {
             // A program that gives the key and certificates may give them later.
             Cause::Tls(error) => error.issue().subject != keys::TLS_COMMAND.name(),
             Cause::Root(error) => error.is_lasting(),
-            Cause::Secrets(_) => true,
+            Cause::Secrets(_) | Cause::View(_) => true,
         }
     }
 }
@@ -59,6 +60,9 @@ pub(super) enum Cause {
     /// What was recovered could not be taken up.
     #[error("what was known before the restart could not be taken up: {0}")]
     Recovery(LaneError),
+    /// The view of merged data is not mounted.
+    #[error(transparent)]
+    View(#[from] MountError),
     /// The system gives no randomness.
     #[error("no randomness for stream ids: {0}")]
     Random(#[from] RandomError),

@@ -6,6 +6,7 @@ use prometheus_client::registry::Registry;
 
 use super::numbers;
 use crate::merge::MergeCounters;
+use crate::view::ViewCounters;
 
 #[derive(Debug, Default)]
 pub(super) struct MergeMetrics {
@@ -20,6 +21,10 @@ pub(super) struct MergeMetrics {
     deferred_blocks: Gauge,
     open_partitions: Gauge,
     deletions: Gauge,
+    view_opened: Counter,
+    view_read: Counter,
+    view_denied: Counter,
+    view_failed: Counter,
 }
 
 impl MergeMetrics {
@@ -34,6 +39,18 @@ impl MergeMetrics {
                 ("merge_ignored_bytes", "Bytes of pushed blocks that were not merged", &self.ignored),
                 ("merge_read_chunks", "Chunks of merged partitions handed out", &self.read_chunks),
                 ("merge_read_bytes", "Bytes of merged partitions handed out", &self.read_bytes),
+                (
+                    "merge_view_opened",
+                    "Files of the view that executors on this host opened",
+                    &self.view_opened,
+                ),
+                ("merge_view_read_bytes", "Bytes of merged data read through the view", &self.view_read),
+                (
+                    "merge_view_denied",
+                    "Files of the view that were asked for by another user",
+                    &self.view_denied,
+                ),
+                ("merge_view_failed", "Openings and reads of the view that failed", &self.view_failed),
             ],
         );
         numbers::register(
@@ -70,6 +87,15 @@ impl MergeMetrics {
             (&self.deferred_blocks, now.deferred_blocks),
             (&self.open_partitions, now.open_partitions),
             (&self.deletions, now.deletions),
+        ]);
+    }
+
+    pub(super) fn set_view(&self, now: ViewCounters) {
+        numbers::store(&[
+            (&self.view_opened, now.opened),
+            (&self.view_read, now.read_bytes),
+            (&self.view_denied, now.denied),
+            (&self.view_failed, now.failed),
         ]);
     }
 }

@@ -33,6 +33,7 @@ use crate::merge::MergeCounters;
 use crate::remains::figures::Figures;
 use crate::state::StateCounters;
 use crate::traces::TraceCounters;
+use crate::view::ViewCounters;
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -216,6 +217,8 @@ pub struct Snapshot {
     pub certificate_not_after: u64,
     /// Figures of push-based merging; `None` where merging is switched off.
     pub merging: Option<MergeCounters>,
+    /// Figures of the view of merged data; `None` where there is none.
+    pub view: Option<ViewCounters>,
     /// Figures of the recovery store; `None` where recovery is switched off.
     pub state: Option<StateCounters>,
     /// Applications whose secret was handed over.
@@ -698,6 +701,7 @@ impl Metrics {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.merging.set(snapshot.merging.unwrap_or_default());
+        self.merging.set_view(snapshot.view.unwrap_or_default());
         self.state.set(snapshot.state.unwrap_or_default());
         self.shares.set(&snapshot.shares);
         self.remains.set(&snapshot.remains);

@@ -63,6 +63,7 @@ const SERVER: &[&str] = &[
     "io_encryption",
     "inspect",
     "merge",
+    "view",
     "state",
     "audit",
     "remains",

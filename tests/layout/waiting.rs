@@ -29,7 +29,7 @@ const WORDS: [&str; 17] = [
 ];
 
 /// Where they may stand, and why. A name that ends in a slash is a directory.
-const PLACES: [(&str, &str, &str); 33] = [
+const PLACES: [(&str, &str, &str); 34] = [
     ("transport/src", "lane.rs", "it is where threads that wait come from"),
     ("transport/src", "program.rs", "its threads move the pipes of a helper program, which has a deadline"),
     ("transport/src", "region/", "it looks at open descriptors, which waits for no path"),
@@ -67,6 +67,7 @@ const PLACES: [(&str, &str, &str); 33] = [
     ("src", "handover/relay.rs", "serves the command of that name alone"),
     ("src", "private_file.rs", "writes key file and recovery store, on the lanes of both"),
     ("src", "applications/usage/user.rs", "takes an OnLane"),
+    ("src", "view/mount.rs", "takes an OnLane, before the process serves and at its end"),
 ];
 
 fn is_at(file: &str, place: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Push-based merging at a server.
 
 use crate::ByteCount;
-use crate::key::DefaultValue::Text as Is;
+use crate::key::DefaultValue::{Text as Is, Unset};
 use crate::key::Reader::Serve;
 use crate::key::{AnyKey, Key};
 use crate::value::{AtRest, Bool, Choice, Int, LARGEST, Size, SizeUnit, Text, Time, TimeUnit};
@@ -66,8 +66,19 @@ keys! {
         Is("sealed"),
         Serve,
         "`sealed`: merged partitions lie under envelope keys, and only this server reads them; executors on its own host read \
-         the unmerged blocks. `plain`: they lie in Spark's own form, for volumes that are encrypted below us, and executors on the \
+         the unmerged blocks, unless there is a view (`spark.sealed.merge.view.dir`). `plain`: they lie in Spark's own form, for volumes that are encrypted below us, and executors on the \
          host read them by themselves.",
+    );
+
+    /// Where executors on the host read sealed partitions.
+    pub static MERGE_VIEW_DIR: Key<Text> = Key::new(
+        "spark.sealed.merge.view.dir",
+        Text { what: "path" },
+        Unset("none: executors on the host read the unmerged blocks"),
+        Serve,
+        "Directory in which the server mounts a read-only view (FUSE) of sealed merged partitions, for executors on its host: it \
+         opens them as they are read, for the user that owns the application's directories and for root. Takes `/dev/fuse`, and \
+         root or CAP_SYS_ADMIN, or `fusermount3` with `user_allow_other` in `/etc/fuse.conf`.",
     );
 
     /// Whether finalizing waits for the disk.

@@ -16,4 +16,4 @@ mod site;
 pub use application::{Application, Report, Submission};
 pub(crate) use application::{DRIVER, PROGRAM, ROWS};
 pub use cluster::Cluster;
-pub use node::Node;
+pub use node::{Node, VIEWED};

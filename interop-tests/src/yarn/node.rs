@@ -29,6 +29,9 @@ const HANDOVER: &str = "spark.sealed.handover.socket";
 /// How long a server may be away before its node is unhealthy.
 const HEALTH_PATIENCE: &str = "30";
 
+/// The form of merged data that is sealed, and read by executors of the node through a view.
+pub const VIEWED: &str = "viewed";
+
 /// What our server warns of on every node: directories on a volume without encryption, and a first start.
 const ANNOUNCED: [&str; 3] = ["not one of dm-crypt", "on the same file system", "made the key file"];
 
@@ -111,17 +114,22 @@ impl Node {
         manager.wait(START_LIMIT);
     }
 
-    /// Starts our server, as the recipe in docs/yarn.md has it; what it merges lies on the disks as `at_rest` says.
+    /// Starts our server, as the recipe in docs/yarn.md has it; what it merges lies on the disks as `at_rest` says, which is
+    /// `plain`, `sealed`, or [`VIEWED`]: sealed, with a view for the executors of the node.
     pub fn serve(&mut self, at_rest: &str) {
         let file = self.dir.join("spark-defaults.conf");
-        let conf = [
+        let form = if at_rest == VIEWED { "sealed" } else { at_rest };
+        let mut conf = vec![
             ("spark.shuffle.service.port", PORT.to_string()),
             ("spark.local.dir", self.local_dirs()),
             ("spark.sealed.state.dir", self.dir.join("state").display().to_string()),
             (HANDOVER, self.socket()),
             (PUSH_RESOLVER.0, PUSH_RESOLVER.1.to_owned()),
-            ("spark.sealed.merge.at-rest", at_rest.to_owned()),
+            ("spark.sealed.merge.at-rest", form.to_owned()),
         ];
+        if at_rest == VIEWED {
+            conf.push(("spark.sealed.merge.view.dir", self.dir.join("view").display().to_string()));
+        }
         let lines: String = conf.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
         fs::write(&file, lines).expect("the directory of the node is writable");
         let mut command = Command::new(binary());

@@ -3,7 +3,7 @@
 
 use sealed_shuffle_interop_tests::{
     modes::Service,
-    yarn::{Application, Cluster, Report},
+    yarn::{Application, Cluster, Report, VIEWED},
 };
 
 use crate::shared::{MODE, cluster};
@@ -48,7 +48,29 @@ fn as_much_is_read_merged_as_with_sparks_own_handler() {
     held.cluster.assert_quiet(&[]);
 }
 
-/// The control of the test above: sealed files are of use to readers on other hosts alone, and there are hardly any.
+/// Sealed on the disks, and read locally all the same.
+#[test]
+#[ignore = "make interop-yarn"]
+fn as_much_is_read_merged_through_the_view_of_sealed_files() {
+    let Some(mut held) = cluster() else { return };
+    let (theirs, _) = run(&held.cluster, Service::Spark);
+    assert!(theirs.read.merged_share() > 0.5, "the control does not merge: {theirs:?}");
+    held.cluster.serve_all(VIEWED);
+    let (ours, pushed) = run(&held.cluster, Service::Ours);
+    let [viewed, failed] = ["read_bytes", "failed"]
+        .map(|count| held.cluster.metric(&format!("sealed_shuffle_merge_view_{count}_total")));
+    println!("through the view: {viewed:?} bytes, {failed:?} failures");
+    held.cluster.assert_quiet(&[]);
+    held.cluster.serve_all("plain");
+    assert!(pushed.iter().all(|bytes| *bytes > 0.0), "nothing was pushed to a node: {pushed:?}");
+    let (share, bar) = (ours.read.merged_share(), BAR * theirs.read.merged_share());
+    assert!(share >= bar, "{share} of the bytes were read merged, less than {bar}: {ours:?}");
+    // Bitmaps and indexes are read, too, and whole pages.
+    assert!(viewed.iter().sum::<f64>() >= ours.read.merged_local as f64, "{viewed:?} of {ours:?}");
+    assert!(failed.iter().all(|count| *count == 0.0), "{failed:?}");
+}
+
+/// The control of the tests above: sealed files are of use to readers on other hosts alone, and there are hardly any.
 #[test]
 #[ignore = "make interop-yarn"]
 fn hardly_anything_is_read_merged_where_merged_files_are_sealed() {
