@@ -309,6 +309,9 @@ struct Turns {
     is_closed: bool,
 }
 
+/// What takes the bytes of a stretch, or why there are none.
+pub type Answer = Box<dyn FnOnce(Result<&[u8], ViewError>) + Send>;
+
 /// A stretch that somebody waits for.
 pub struct Wanted {
     /// Where it begins.
@@ -316,7 +319,7 @@ pub struct Wanted {
     /// Bytes that are wanted; fewer are the end of the file.
     pub len: usize,
     /// Is called once.
-    pub answer: Box<dyn FnOnce(Result<&[u8], ViewError>) + Send>,
+    pub answer: Answer,
 }
 
 impl OpenFile {

@@ -349,7 +349,7 @@ mod tests {
         fs::set_permissions(&made, Permissions::from_mode(0o777)).unwrap();
         let refused = place(&made, &[]).unwrap_err().to_string();
         assert!(refused.contains("mode 0777") && refused.contains("view.dir"), "{refused}");
-        let refused = place(&base.join("b"), &[base.clone()]).unwrap_err().to_string();
+        let refused = place(&base.join("b"), std::slice::from_ref(&base)).unwrap_err().to_string();
         assert!(refused.contains("local directory"), "{refused}");
     }
 }
