@@ -2,7 +2,6 @@
 //! if nobody did. Each test has the same client without the attack as its control.
 #![allow(clippy::unwrap_used)]
 
-mod bandwidth;
 mod honest;
 mod keys;
 mod quotas;

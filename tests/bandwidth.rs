@@ -1,4 +1,8 @@
-//! What one connection is sent beside many of another application.
+//! What one connection is sent beside many of another application. It has a process of its own: it takes all processors, and
+//! no other test would be served in time.
+#![allow(clippy::unwrap_used)] // in helpers too a failure is a failed test
+
+mod running;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,7 +21,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::running::{APP, CTR_2, Peer, Running, eventually, fetch, message, register};
+use self::running::{APP, CTR_2, Peer, Running, eventually, fetch, message, register};
 
 const OTHER: &str = "app-many";
 /// Connections of the one that has many.
