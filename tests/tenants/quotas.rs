@@ -122,7 +122,8 @@ fn answers_beyond_the_quota_of_memory_wait_for_each_other_and_all_come() {
             }
             Some(_) => {
                 eventually("they are at it", || of(&running, "reached_total", "segments") > 0);
-                assert!(used(&running, "segments") <= MOST);
+                // Nobody reads, so what they have stays; answers to their handshakes may be on their way still.
+                eventually("they have no more than that", || used(&running, "segments") <= MOST);
                 honest.assert_served_with_a_large_request(300 << 10);
                 assert_eq!(of(&running, "limit", "segments"), 512 << 10);
             }
