@@ -156,6 +156,34 @@ func TestHandOverIsTheManifests(t *testing.T) {
 	}
 }
 
+// Prometheus finds a port of this name in the pod, and the server listens where it can be reached.
+func TestPodMonitorFindsThePort(t *testing.T) {
+	objects, err := rendered(t, object{"podMonitor": object{"enabled": true}, "adminPort": 7448})
+	if err != nil {
+		t.Fatal(err)
+	}
+	monitor := objects["PodMonitor"]["spec"].(object)
+	endpoint := monitor["podMetricsEndpoints"].([]any)[0].(object)
+	labels := objects["DaemonSet"]["spec"].(object)["template"].(object)["metadata"].(object)["labels"].(object)
+	for key, value := range monitor["selector"].(object)["matchLabels"].(object) {
+		if labels[key] != value {
+			t.Errorf("it selects pods with %s=%v, and they have %v", key, value, labels[key])
+		}
+	}
+	pod := objects["DaemonSet"]["spec"].(object)["template"].(object)["spec"].(object)
+	named := map[any]any{}
+	for _, port := range pod["containers"].([]any)[0].(object)["ports"].([]any) {
+		named[port.(object)["name"]] = port.(object)["containerPort"]
+	}
+	if fmt.Sprint(named[endpoint["port"]]) != "7448" {
+		t.Errorf("%s is not among the ports: %v", endpoint["port"], named)
+	}
+	conf := objects["ConfigMap"]["data"].(object)["spark-defaults.conf"].(string)
+	if address := keys(conf)["spark.sealed.admin.address"]; address != "0.0.0.0:7448" {
+		t.Errorf("it listens at %s", address)
+	}
+}
+
 func podSpec(set object) string {
 	spec := set["spec"].(object)["template"].(object)["spec"]
 	text, _ := yaml.Marshal(spec)
@@ -189,6 +217,7 @@ func TestEveryCombinationRenders(t *testing.T) {
 		{"nodeSelector": object{"disk": "fast"}, "affinity": object{"nodeAffinity": object{}}, "tolerations": []any{}},
 		{"podAnnotations": object{"a": "b"}, "priorityClassName": "high", "imagePullSecrets": []any{object{"name": "x"}}},
 		{"user": 999, "group": 1000, "port": 7447, "adminPort": 7448},
+		{"podMonitor": object{"enabled": true, "interval": "1m", "labels": object{"release": "prometheus"}}},
 		{"handOver": object{"enabled": true, "namespaces": []any{"spark"}}},
 	}
 	for chosen := range 1 << len(choices) {
@@ -204,7 +233,8 @@ func TestEveryCombinationRenders(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v: %v", values, err)
 		}
-		if want := 2 + chosen>>(len(choices)-1)*3; len(objects) != want {
+		monitored, handed := chosen>>(len(choices)-2)&1, chosen>>(len(choices)-1)
+		if want := 2 + monitored + 3*handed; len(objects) != want {
 			t.Fatalf("%v: %d objects", values, len(objects))
 		}
 	}
@@ -214,7 +244,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 	for key, value := range map[string]any{
 		"port": 70000, "user": 0, "localDirs": []any{}, "stateDir": "relative", "typo": 1,
 		"conf": object{"shuffle.port": "1"}, "secret": object{"name": ""},
-		"handOver": object{"enabled": true, "namespaces": []any{"No Name"}},
+		"handOver": object{"enabled": true, "namespaces": []any{"No Name"}}, "podMonitor": object{"interval": "often"},
 	} {
 		if _, err := rendered(t, object{key: value}); err == nil {
 			t.Errorf("%s=%v is taken", key, value)
