@@ -6,6 +6,7 @@
 mod alerts;
 mod command_line;
 mod configuration;
+mod image;
 mod machine;
 #[path = "../outcome/mod.rs"]
 mod outcome;

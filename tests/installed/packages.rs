@@ -46,11 +46,15 @@ fn both_packages_hold_the_whole_tree_that_is_laid_out() {
 #[test]
 fn every_script_is_understood_by_its_shell() {
     for (shell, scripts) in [
-        ("bash", &["dist", "check"][..]),
-        ("sh", &["debian/postinst", "debian/prerm", "debian/postrm", "rpm/post", "rpm/preun", "rpm/postun"]),
+        ("bash", &["packages/dist", "packages/check", "image/archive"][..]),
+        (
+            "sh",
+            &["image/rootfs", "packages/debian/postinst", "packages/debian/prerm", "packages/debian/postrm"],
+        ),
+        ("sh", &["packages/rpm/post", "packages/rpm/preun", "packages/rpm/postun"]),
     ] {
         for script in scripts {
-            let path = super::tree().join("deploy/packages").join(script);
+            let path = super::tree().join("deploy").join(script);
             let output = Command::new(shell).arg("-n").arg(&path).output().unwrap();
             assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
         }
