@@ -107,9 +107,11 @@ fn answers_beyond_the_quota_of_memory_wait_for_each_other_and_all_come() {
     const BLOCK: u64 = 24 << 20;
     // Segments, with the reserve of small answers.
     const MOST: u64 = (512 + 256) << 10;
+    const LARGE: usize = 300 << 10;
     for quota in [None, Some(ByteCount::mib(1))] {
         let running = Running::start_with(|config| config.quota.memory = quota);
         let honest = Honest::of(&running);
+        let alone = honest.large_request(LARGE);
         running.write_map(1, &[BLOCK]);
         let mut readers: Vec<_> = (0..READERS).map(|_| running.registered(CTR)).collect();
         for reader in &mut readers {
@@ -124,7 +126,7 @@ fn answers_beyond_the_quota_of_memory_wait_for_each_other_and_all_come() {
                 eventually("they are at it", || of(&running, "reached_total", "segments") > 0);
                 // Nobody reads, so what they have stays; answers to their handshakes may be on their way still.
                 eventually("they have no more than that", || used(&running, "segments") <= MOST);
-                honest.assert_served_with_a_large_request(300 << 10);
+                honest.assert_served_with_a_large_request(LARGE, alone);
                 assert_eq!(of(&running, "limit", "segments"), 512 << 10);
             }
         }
