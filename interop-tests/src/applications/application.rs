@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{machine::Turn, modes::Mode, spark::Spark};
 
-const PROGRAM: Program =
+pub(super) const PROGRAM: Program =
     Program { file: "application.py", text: include_str!("../../python/application.py") };
 const LIMIT: Duration = Duration::from_secs(420);
 /// Rows of generated data; each carries a canary.

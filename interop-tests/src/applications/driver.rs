@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
+    class_archive::class_archive,
     home::{loopback, private_home},
     keys::Keys,
 };
@@ -32,6 +33,35 @@ pub(super) struct Program {
     pub(super) file: &'static str,
     /// What is in it.
     pub(super) text: &'static str,
+}
+
+/// `python3` with a program and its options in `dir`, which is fresh.
+pub(super) fn python(
+    program: Program,
+    (release, home): (&Spark, &Path),
+    (master, keys): (&str, Keys),
+    dir: &Path,
+    more: &[(&str, Value)],
+) -> Command {
+    let events = dir.join("events");
+    let mut options = json!({"master": master, "conf": keys.into_json(), "event_log": events});
+    for (name, value) in more {
+        options[name] = value.clone();
+    }
+    let [path, arguments] = [program.file, "options.json"].map(|name| dir.join(name));
+    fs::create_dir(&events)
+        .and_then(|()| fs::write(&path, program.text))
+        .and_then(|()| fs::write(dir.join(DRIVER.0), DRIVER.1))
+        .and_then(|()| fs::write(&arguments, options.to_string()))
+        .expect("the directory is fresh");
+    let mut command = Command::new("python3");
+    command.arg(&path).arg(&arguments).current_dir(dir);
+    loopback(&mut command);
+    command
+        .env("SPARK_HOME", home)
+        .env("SPARK_CONF_DIR", dir.join("no-conf"))
+        .env("PYTHONPATH", release.python_path());
+    command
 }
 
 /// The driver, alive until dropped.
@@ -60,26 +90,12 @@ impl Driver {
         keys.set("spark.test.home", &home.to_string_lossy());
         // Where Spark's Workers write under spark.testing.
         keys.use_temporary(dir.path());
-        let events = dir.path().join("events");
-        let mut options = json!({"master": master, "conf": keys.into_json(), "event_log": events});
-        for (name, value) in more {
-            options[name] = value.clone();
+        if let Some(archive) = class_archive(release) {
+            keys.map_classes(&archive);
         }
-        let [path, arguments] = [program.file, "options.json"].map(|name| dir.path().join(name));
-        fs::create_dir(&events)
-            .and_then(|()| fs::write(&path, program.text))
-            .and_then(|()| fs::write(dir.path().join(DRIVER.0), DRIVER.1))
-            .and_then(|()| fs::write(&arguments, options.to_string()))
-            .expect("the directory is fresh");
         let local_dirs = local_dirs.map_or_else(|| dir.path().join("local"), Path::to_owned);
-        let mut command = Command::new("python3");
-        command.arg(&path).arg(&arguments).current_dir(dir.path());
-        loopback(&mut command);
-        command
-            .env("SPARK_HOME", &home)
-            .env("SPARK_CONF_DIR", dir.path().join("no-conf"))
-            .env("SPARK_LOCAL_DIRS", &local_dirs)
-            .env("PYTHONPATH", release.python_path());
+        let mut command = python(program, (release, &home), (master, keys), dir.path(), more);
+        command.env("SPARK_LOCAL_DIRS", &local_dirs);
         let name = format!("{} on Spark {}", program.file, release.version());
         let process = Process::start(&name, &mut command);
         Self { process, local_dirs, _turn: turn, dir }

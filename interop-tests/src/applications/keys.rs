@@ -19,6 +19,9 @@ pub(super) fn pushing_cluster(url: &str) -> String {
 /// Short-lived JVMs on few cores: compiling thoroughly would cost more than it brings.
 const JAVA_OPTIONS: &str = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC";
 
+/// What the JVM says of archives of classes it says on standard output.
+const QUIET: &str = "-Xlog:cds*=off";
+
 /// Keys and values; of several values of one key the last wins.
 #[derive(Clone, Debug)]
 pub(super) struct Keys(Map<String, Value>);
@@ -81,8 +84,26 @@ impl Keys {
 
     /// Temporary files of the driver lie in a directory.
     pub(super) fn use_temporary(&mut self, dir: &Path) {
-        let options = format!("{JAVA_OPTIONS} -Djava.io.tmpdir={}", dir.display());
-        self.set("spark.driver.extraJavaOptions", &options);
+        self.add_java_options("driver", &format!("-Djava.io.tmpdir={}", dir.display()));
+    }
+
+    /// All JVMs map the classes of an archive. One whose class path is another loads them, without a word.
+    pub(super) fn map_classes(&mut self, archive: &Path) {
+        for whose in ["driver", "executor"] {
+            self.add_java_options(whose, &format!("-XX:SharedArchiveFile={} {QUIET}", archive.display()));
+        }
+    }
+
+    /// The driver writes an archive of the classes that it has loaded, at its end.
+    pub(super) fn archive_classes(&mut self, archive: &Path) {
+        self.add_java_options("driver", &format!("-XX:ArchiveClassesAtExit={} {QUIET}", archive.display()));
+    }
+
+    fn add_java_options(&mut self, whose: &str, options: &str) {
+        let key = format!("spark.{whose}.extraJavaOptions");
+        let before = self.0.get(&key).and_then(Value::as_str).unwrap_or_default();
+        let all = format!("{before} {options}");
+        self.set(&key, all.trim());
     }
 
     pub(super) fn into_json(self) -> Value {

@@ -2,6 +2,7 @@
 
 mod application;
 mod at_rest;
+mod class_archive;
 mod cluster;
 mod driver;
 mod home;

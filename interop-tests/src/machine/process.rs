@@ -226,7 +226,8 @@ impl Lines {
         drop(self.0.1.wait_timeout(self.lock(), limit));
     }
 
-    fn finished(&self, limit: Duration) {
+    /// Waits until every process that writes there has ended, or for `limit`.
+    pub(crate) fn finished(&self, limit: Duration) {
         drop(self.0.1.wait_timeout_while(self.lock(), limit, |buffer| !buffer.ended));
     }
 
