@@ -284,10 +284,9 @@ async fn run<S>(
     shared.end.set(end).ok();
 }
 
-/// Whether the session is one that Spark 3.4 has, and has broken: AES-GCM, and no TLS.
+/// Whether the session is one that some releases have broken: AES-GCM.
 fn may_be_broken(settings: &Settings) -> bool {
     matches!(&settings.security, Security::Aes { mode, .. } if mode.cipher == SessionCipher::Gcm)
-        && settings.tls.is_none()
 }
 
 /// The configuration of TLS of the moment. Renewed files are looked for where they matter.

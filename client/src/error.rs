@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sealed_shuffle_protocol::auth::AuthError;
 use sealed_shuffle_protocol::auth::legacy::LegacyError;
-use sealed_shuffle_protocol::cipher::CipherError;
+use sealed_shuffle_protocol::cipher::{BROKEN_GCM, CipherError, SOUND_GCM};
 use sealed_shuffle_protocol::codec::{DecodeError, EncodeError};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::crypto::random::RandomError;
@@ -110,8 +110,10 @@ pub enum ClientError {
     /// Over AES-GCM the server answered what was asked first and nothing after it. A server that hangs looks alike.
     #[error(
         "{server} answers the first request of a connection only, and nothing more within {after:?}: it hangs, or it is \
-         Spark 3.4, whose AES-GCM is broken. Move such a server to Spark 3.5.9 or later, or set \
-         spark.network.crypto.cipher=AES/CTR/NoPadding here and there"
+         Spark {broken}, whose AES-GCM is broken. Move such a server to Spark {sound}, or set \
+         spark.network.crypto.cipher=AES/CTR/NoPadding here and there",
+        broken = BROKEN_GCM,
+        sound = SOUND_GCM
     )]
     OneAnswer {
         /// The server.

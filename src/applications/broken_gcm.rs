@@ -1,10 +1,10 @@
 //! Recognises clients whose AES-GCM takes one message of a connection and silently loses all others, and refuses them
 //! by name rather than to let them wait for what they cannot hear.
 //!
-//! Source: GcmTransportCipher, Spark 3.4.4. Such a client reads the answer to its first request (the handle of a
+//! Source: GcmTransportCipher, Spark 3.4.4 to 4.1.2 (`cipher::BROKEN_GCM`). Such a client reads the answer to its first request (the handle of a
 //! stream), asks for chunks, hears nothing more, closes when its own deadline has passed
 //! (`spark.shuffle.io.connectionTimeout`, 120 s) and sends the same request again on a new connection. No byte
-//! that it sends tells it from Spark 3.5.9, so it is recognised by what it hears:
+//! that it sends tells it from a sound one, so it is recognised by what it hears:
 //!
 //! ```text
 //!             answer in two messages           the same request again:          the same request
@@ -27,7 +27,7 @@
 //! client to end a silence of [`SILENCE`] at least while nothing of ours waits for it, and the same request within
 //! [`AGAIN`]. So one who fetches the same block in a loop, reads slowly, is killed at any point or fetches again what
 //! it has is never near a verdict. What is known is about an application at an address, bounded by
-//! [`PEERS`], and forgotten after [`REMEMBERED`]. Within TLS there is nothing to find: Spark 3.4 has none.
+//! [`PEERS`], and forgotten after [`REMEMBERED`].
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

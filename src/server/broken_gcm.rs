@@ -19,7 +19,7 @@ impl Session {
     /// to look at any other that could be.
     pub(super) fn listen_for_broken_gcm(&mut self, engine: &Engine, mode: SessionMode) {
         let Some(Identity::Proven(app)) = engine.identity() else { return };
-        if mode.cipher != SessionCipher::Gcm || self.refusal.is_some() || self.is_within_tls() {
+        if mode.cipher != SessionCipher::Gcm || self.refusal.is_some() {
             return;
         }
         let peer = Peer { app: app.clone(), address: self.peer.ip() };

@@ -149,11 +149,6 @@ impl Session {
         }
     }
 
-    /// Whether TLS lies around everything.
-    pub(super) fn is_within_tls(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// How the connection is protected, as the metrics call it.
     pub(super) fn channel(&self) -> Channel {
         self.channel.unwrap_or(Channel::PLAINTEXT)

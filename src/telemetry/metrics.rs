@@ -70,7 +70,7 @@ words! {
         BelowMinimum = "below_minimum",
         /// The client speaks TLS, and the server has none.
         Tls = "tls_not_configured",
-        /// The peer uses AES-GCM that takes one message of a connection, as Spark 3.4's does.
+        /// The peer uses AES-GCM that takes one message of a connection, as that of Spark before 3.5.9, 4.0.4 and 4.1.3 does.
         BrokenGcm = "broken_gcm",
         /// The message names another application than the one that the connection proved.
         Application = "wrong_application",

@@ -25,7 +25,7 @@ pub(crate) const BELOW_MINIMUM: Row = Row {
     log: "WARN … refused a connection below the minimum; set spark.network.crypto.cipher=AES/GCM/NoPadding …(it speaks aes-ctr … app=app-1",
     metric: Metric::new("sealed_shuffle_refusals_total{reason=\"below_minimum\"}", Is::Positive),
     command: ("apps", "app-1 … refused … uses aes-ctr, and this server serves nothing below aes-gcm"),
-    action: "`spark.network.crypto.cipher=AES/GCM/NoPadding` in the application (Spark 3.5 and later), or \
+    action: "`spark.network.crypto.cipher=AES/GCM/NoPadding` in the application (Spark 3.5.9, 4.0.4, 4.1.3, 4.2 or later), or \
              `spark.sealed.security.app.ID.minimum=aes-ctr` for it alone until then",
     alert: "SealedShuffleRefusals",
 };

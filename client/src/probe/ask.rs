@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use sealed_shuffle_protocol::auth::legacy::{self, LegacySettings, ServerResponse};
 use sealed_shuffle_protocol::auth::{AuthMessage, Initiator};
 use sealed_shuffle_protocol::channel::{Channel, TlsVersion};
-use sealed_shuffle_protocol::cipher::{SessionCipher, SessionMode};
+use sealed_shuffle_protocol::cipher::{BROKEN_GCM, SOUND_GCM, SessionCipher, SessionMode};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::ids::ExecutorId;
 use sealed_shuffle_protocol::sasl::{self, Demand, Offer, SaslCipher};
@@ -300,12 +300,12 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// The AES-GCM of Spark 3.4 loses everything behind the first message.
+    /// A broken AES-GCM loses everything behind the first message.
     async fn ask_again(&self, connection: &Connection, mode: SessionMode, seen: &mut Evidence) {
         if matches!(self.heard(connection, self.request.clone()).await, Reply::Nothing(_) | Reply::Silence) {
             seen.warnings.push(format!(
-                "{mode} answers one request and no second: Spark 3.4's broken AES-GCM; move to 3.5.9 or later, or set \
-                 spark.network.crypto.cipher=AES/CTR/NoPadding"
+                "{mode} answers one request and no second: the broken AES-GCM of Spark {BROKEN_GCM}; move to {SOUND_GCM}, \
+                 or set spark.network.crypto.cipher=AES/CTR/NoPadding"
             ));
         }
     }

@@ -1,11 +1,12 @@
 //! The texts for a peer or an operator whose channel is not good enough: the mode in use, the channels that are served,
 //! and the key of Spark's that changes the mode.
 //!
-//! Which release knows which mode: GCM interoperates from Spark 3.5.9 on (TransportCipherUtil), `spark.ssl.rpc`
+//! Which release knows which mode: GCM works in those of [`SOUND_GCM`] (GcmTransportCipher), `spark.ssl.rpc`
 //! exists from 4.0 on (SSLFactory), the X25519 handshake from 3.1 on (AuthEngine).
 
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::channel::{Channel, Handshake};
+use sealed_shuffle_protocol::cipher::{BROKEN_GCM, SOUND_GCM};
 use sealed_shuffle_protocol::ids::AppId;
 
 use super::{Rules, ServedLevels, names};
@@ -55,11 +56,11 @@ pub(super) fn cure(channel: &Channel, wanted: SecurityLevel) -> String {
     }
     match (wanted, from) {
         (Tls, _) => format!("set {TLS} (Spark 4.0 and later)"),
-        (AesGcm, AesCtr) => format!(
-            "set {GCM} (Spark 3.5.9 and later; an application of Spark 3.4 or older must move to 3.5 or 4.x)"
-        ),
+        (AesGcm, AesCtr) => {
+            format!("set {GCM} (Spark {SOUND_GCM}; that of {BROKEN_GCM} loses messages, and older ones have none)")
+        }
         (AesGcm | AesCtr, AesLegacy) => "move to Spark 3.1 or later, whose handshake is another,".to_owned(),
-        (AesGcm, _) => format!("{} and {GCM} (Spark 3.5.9 and later)", crypto(channel)),
+        (AesGcm, _) => format!("{} and {GCM} (Spark {SOUND_GCM})", crypto(channel)),
         (AesCtr | AesLegacy, _) => crypto(channel),
         (SaslConf, _) => match channel.handshake {
             Handshake::None => format!("set spark.authenticate=true and {AES}"),
@@ -125,7 +126,7 @@ mod tests {
             (sasl(SaslConf, "3des"), AesCtr, &["sasl-conf (3des)", "spark.network.crypto.enabled=true"]),
             (sasl(SaslConf, "rc4"), AesGcm, &["spark.network.crypto.cipher=AES/GCM/NoPadding", "3.5.9"]),
             (legacy, AesCtr, &["aes-legacy", "Spark 3.1"]),
-            (ctr, AesGcm, &["spark.network.crypto.cipher=AES/GCM/NoPadding", "3.5.9", "3.4 or older"]),
+            (ctr, AesGcm, &["spark.network.crypto.cipher=AES/GCM/NoPadding", SOUND_GCM, "3.5.8"]),
             (ctr, Tls, &["spark.ssl.rpc.enabled=true", "4.0"]),
             (gcm, Tls, &["spark.ssl.rpc.enabled=true"]),
         ] {

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::mode::SessionMode;
+use super::mode::{BROKEN_GCM, SOUND_GCM, SessionMode};
 use super::segment::{Layout, Segment};
 use crate::crypto::gcm::OpenError;
 use crate::crypto::random::RandomError;
@@ -95,11 +95,12 @@ pub enum CipherError {
     /// The length in front of a GCM message is one that no sender writes.
     #[error("an AES-GCM message claims {0} bytes, which is no possible length")]
     MessageLength(i64),
-    /// A GCM message is announced 16 bytes longer than it is, which only Spark 3.4 does.
+    /// A GCM message is announced 16 bytes longer than it is, as the releases of [`BROKEN_GCM`] do.
     #[error(
-        "an AES-GCM message is announced as {0} bytes, 16 more than it has: so does Spark 3.4 alone, whose AES-GCM is \
-         broken. Move the peer to Spark 3.5.9 or later, or set spark.network.crypto.cipher=AES/CTR/NoPadding on both \
-         ends"
+        "an AES-GCM message is announced as {0} bytes, 16 more than it has: so does the broken AES-GCM of Spark \
+         {broken}. Move the peer to Spark {sound}, or set spark.network.crypto.cipher=AES/CTR/NoPadding on both ends",
+        broken = BROKEN_GCM,
+        sound = SOUND_GCM
     )]
     BrokenSender(u64),
     /// The header length of a GCM message does not fit the key in use.

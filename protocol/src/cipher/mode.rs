@@ -10,10 +10,19 @@ named! {
     SessionCipher {
         /// `AES/CTR/NoPadding`: Spark's default, without integrity.
         Ctr = "AES/CTR/NoPadding",
-        /// `AES/GCM/NoPadding`: Spark 3.5.9 and later.
+        /// `AES/GCM/NoPadding`: the releases of [`SOUND_GCM`].
         Gcm = "AES/GCM/NoPadding",
     }
 }
+
+/// The releases of Spark whose AES-GCM carries more than the first message of a connection, in words.
+///
+/// GcmTransportCipher came with 3.4.4, 3.5.2 and 4.0.0, and was mended in each line of releases by itself.
+pub const SOUND_GCM: &str = "3.5.9, 4.0.4, 4.1.3, 4.2 or later";
+
+/// Those whose AES-GCM takes one message of a connection in each direction and loses all others, in words. In the class files
+/// its code is the same throughout, and no job of theirs runs in it.
+pub const BROKEN_GCM: &str = "3.4.4, 3.5.2 to 3.5.8, 4.0.0 to 4.0.3 and 4.1.0 to 4.1.2";
 
 impl FromStr for SessionCipher {
     type Err = UnknownCipher;

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 use sealed_shuffle_protocol::cipher::Role::{Client, Server};
-use sealed_shuffle_protocol::cipher::{CipherError, GcmLayer, Layer, Role, Segment};
+use sealed_shuffle_protocol::cipher::{BROKEN_GCM, CipherError, GcmLayer, Layer, Role, SOUND_GCM, Segment};
 use sealed_shuffle_protocol::secret::Secret;
 
 use crate::support::random::Fixed;
@@ -139,24 +139,24 @@ fn refuses_lengths_that_no_sender_means() {
 }
 
 #[test]
-fn messages_that_spark_3_4_announces_too_long_are_recognized_before_the_rest_that_never_comes() {
+fn messages_that_a_broken_gcm_announces_too_long_are_recognized_before_the_rest_that_never_comes() {
     for plain in [0, 32713, 32728, 32729, 32736, 32737, 32752, 2 * 32752, 32752 + 32740] {
-        let bytes = sealed_by_spark_3_4(plain);
+        let bytes = sealed_by_a_broken_gcm(plain);
         let opened = open(&mut v2(Server), [&bytes[..]]);
         match plain % 32752 {
             // The formula goes wrong where the header would not have fitted into the segment.
             0 | 32729.. => {
                 let text = opened.unwrap_err().to_string();
-                assert!(text.contains("Spark 3.4") && text.contains("3.5.9"), "{plain}: {text}");
+                assert!(text.contains(BROKEN_GCM) && text.contains(SOUND_GCM), "{plain}: {text}");
             }
             _ => assert_eq!(opened.unwrap().len(), plain),
         }
     }
 }
 
-/// One message as GcmTransportCipher of Spark 3.4.4 writes it, engine version 2: L by Tink's formula, in which the
+/// One message as GcmTransportCipher writes it before it was mended (Spark 3.4.4 to 4.1.2), engine version 2: L by Tink's formula, in which the
 /// header takes its place in segment 0.
-fn sealed_by_spark_3_4(plain: usize) -> Vec<u8> {
+fn sealed_by_a_broken_gcm(plain: usize) -> Vec<u8> {
     let with_header = plain + 24;
     let formula = match with_header % UNIT {
         0 => with_header / UNIT * SEALED_UNIT,

@@ -59,7 +59,7 @@ impl Scene {
         self.pass(WAIT);
     }
 
-    /// What Spark 3.4 does with one request: the answer that it was given.
+    /// What a broken client does with one request: the answer that it was given.
     fn broken_try(&mut self, body: &[u8]) -> Answer {
         let mut dialogue = self.connect();
         let answer = self.open(&mut dialogue, body);
@@ -90,7 +90,7 @@ impl Scene {
 }
 
 #[test]
-fn spark_3_4_is_refused_at_its_third_try() {
+fn a_broken_client_is_refused_at_its_third_try() {
     let mut scene = Scene::new();
     scene.convict();
     assert!(scene.is_refused());

@@ -2,7 +2,7 @@
 //! do not know.
 //!
 //! Sources: the message table of BlockTransferMessage (Spark 2.4.8 to 4.3.0), AuthEngine (X25519 from 3.1, the engine
-//! version from 3.4), TransportCipherUtil (GCM usable from 3.5), SSLFactory (4.0). A range is a guess about what is
+//! version from 3.4), GcmTransportCipher (sound from 3.5.9), SSLFactory (4.0). A range is a guess about what is
 //! shown, never a condition.
 
 use sealed_shuffle_protocol::auth::EngineVersion;
@@ -18,7 +18,7 @@ pub(crate) enum Evidence {
     PushMergeMeta,
     /// DiagnoseCorruption: 3.2 and later.
     DiagnoseCorruption,
-    /// AES-GCM that takes one message of a connection: 3.4.
+    /// AES-GCM that takes one message of a connection: 3.4 to 4.1 (`cipher::BROKEN_GCM`).
     BrokenGcm,
 }
 
@@ -48,12 +48,15 @@ impl std::fmt::Display for Release {
 
 /// The releases that a channel and the bits of some evidence allow, in words.
 pub(super) fn range(channel: Channel, evidence: u8) -> String {
-    if evidence & Evidence::BrokenGcm.bit() != 0 {
-        return Evidence::BrokenGcm.since().to_string();
-    }
-    let all = [Evidence::FetchShuffleBlocks, Evidence::PushMergeMeta, Evidence::DiagnoseCorruption];
+    let all = [
+        Evidence::FetchShuffleBlocks,
+        Evidence::PushMergeMeta,
+        Evidence::DiagnoseCorruption,
+        Evidence::BrokenGcm,
+    ];
+    let is_broken = evidence & Evidence::BrokenGcm.bit() != 0;
     let said = all.into_iter().filter(|one| evidence & one.bit() != 0).map(Evidence::since);
-    let (since, until) = of_channel(channel);
+    let (since, until) = of_channel(channel, is_broken);
     match (said.chain(since).max(), until) {
         (Some(since), Some(until)) if since < until => format!("{since} to {until}"),
         (Some(since), Some(until)) if since == until => since.to_string(),
@@ -63,16 +66,16 @@ pub(super) fn range(channel: Channel, evidence: u8) -> String {
     }
 }
 
-fn of_channel(channel: Channel) -> (Option<Release>, Option<Release>) {
+fn of_channel(channel: Channel, is_broken: bool) -> (Option<Release>, Option<Release>) {
     let (since, until) = match channel.handshake {
         Handshake::None | Handshake::Sasl => (None, None),
         Handshake::Pbkdf2 => (Some(Release(2, 2)), Some(Release(3, 0))),
         Handshake::X25519(EngineVersion::V1) => (Some(Release(3, 1)), None),
         Handshake::X25519(EngineVersion::V2) => (Some(Release(3, 4)), None),
     };
-    let gcm = (channel.cipher == "AES/GCM/NoPadding").then_some(Release(3, 5));
+    let sound = (channel.cipher == "AES/GCM/NoPadding" && !is_broken).then_some(Release(3, 5));
     let tls = channel.tls.map(|_| Release(4, 0));
-    (since.max(gcm).max(tls), until)
+    (since.max(sound).max(tls), if is_broken { Some(Release(4, 1)) } else { until })
 }
 
 #[cfg(test)]
@@ -93,7 +96,7 @@ mod tests {
             tls: None,
         };
         let fetch = Evidence::FetchShuffleBlocks.bit();
-        let diagnose = Evidence::DiagnoseCorruption.bit();
+        let (diagnose, broken) = (Evidence::DiagnoseCorruption.bit(), Evidence::BrokenGcm.bit());
         for (channel, evidence, range_in_words) in [
             (Channel::PLAINTEXT, 0, "any"),
             (Channel::PLAINTEXT, fetch, "3.0 or later"),
@@ -103,7 +106,12 @@ mod tests {
             (aes(EngineVersion::V1, SessionCipher::Ctr), fetch, "3.1 or later"),
             (aes(EngineVersion::V2, SessionCipher::Ctr), 0, "3.4 or later"),
             (aes(EngineVersion::V1, SessionCipher::Gcm), 0, "3.5 or later"),
-            (aes(EngineVersion::V1, SessionCipher::Gcm), fetch | Evidence::BrokenGcm.bit(), "3.4"),
+            (aes(EngineVersion::V1, SessionCipher::Gcm), fetch | broken, "3.4 to 4.1"),
+            (
+                aes(EngineVersion::V2, SessionCipher::Gcm).inside(TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"),
+                broken,
+                "4.0 to 4.1",
+            ),
             (Channel::PLAINTEXT.inside(TlsVersion::V1_3, "TLS_AES_256_GCM_SHA384"), 0, "4.0 or later"),
         ] {
             assert_eq!(range(channel, evidence), range_in_words, "{channel:?} {evidence}");

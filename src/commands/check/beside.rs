@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sealed_shuffle_config::{Authentication, ServerConfig, properties};
 use sealed_shuffle_protocol::channel::SecurityLevel;
+use sealed_shuffle_protocol::cipher::SOUND_GCM;
 
 use super::finding::Finding;
 
@@ -127,7 +128,8 @@ fn judge_applications(config: &ServerConfig, keys: &Keys) -> Vec<Contradiction> 
     }
     if channel == SecurityLevel::AesCtr {
         let text = "applications speak AES-CTR, which has no integrity (CVE-2025-55039)";
-        found.push(odd(text, "spark.network.crypto.cipher=AES/GCM/NoPadding (Spark 3.5 and later)"));
+        let hint = format!("spark.network.crypto.cipher=AES/GCM/NoPadding (Spark {SOUND_GCM})");
+        found.push(odd(text, hint));
     }
     if channel == SecurityLevel::Tls && config.tls.is_none() {
         let text = "applications speak TLS, and the server has no certificate";

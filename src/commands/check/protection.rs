@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sealed_shuffle_config::{ConfiguredSecret, KeySource, Origin, Policy, SecretSource, ServerConfig};
 use sealed_shuffle_protocol::channel::SecurityLevel;
+use sealed_shuffle_protocol::cipher::SOUND_GCM;
 use sealed_shuffle_protocol::ids::AppId;
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::tls::{CertificateSummary, LiveServerTls};
@@ -112,10 +113,10 @@ fn channels(policy: &Policy) -> Vec<Finding> {
                 "AES-CTR is served, which Spark speaks unless told otherwise: nobody notices bytes that were changed on \
                  the way (CVE-2025-55039)",
             )
-            .hint(
-                "applications: spark.network.crypto.cipher=AES/GCM/NoPadding (Spark 3.5 and later); here, when \
-                 all do: spark.sealed.security.minimum=aes-gcm",
-            ),
+            .hint(format!(
+                "applications: spark.network.crypto.cipher=AES/GCM/NoPadding (Spark {SOUND_GCM}); here, when all do: \
+                 spark.sealed.security.minimum=aes-gcm"
+            )),
         );
     }
     if found.is_empty() {

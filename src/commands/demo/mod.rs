@@ -59,7 +59,7 @@ pub(crate) struct Demo {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Cipher {
-    /// AES/GCM/NoPadding: sealed and authenticated (Spark 3.5.9 and later)
+    /// AES/GCM/NoPadding: sealed and authenticated (Spark 3.5.9, 4.0.4, 4.1.3, 4.2 or later)
     #[value(alias = "AES/GCM/NoPadding")]
     Gcm,
     /// AES/CTR/NoPadding: Spark's default, without integrity

@@ -18,6 +18,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 
 use sealed_shuffle_protocol::channel::SecurityLevel;
+use sealed_shuffle_protocol::cipher::{BROKEN_GCM, SOUND_GCM};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_protocol::shown::Shown;
 use sealed_shuffle_transport::lane::LaneError;
@@ -140,11 +141,11 @@ impl Refusal {
                  spark.network.crypto.enabled=true in the application.",
             ),
             Self::BelowMinimum { text, .. } | Self::BelowMinimumOf { text, .. } => text.clone(),
-            Self::BrokenGcm { .. } => illegal_state(
-                "the AES-GCM of this application takes the first message of a connection and loses all others, as \
-                 Spark 3.4's does: move the application to Spark 3.5.9 or later, or set \
-                 spark.network.crypto.cipher=AES/CTR/NoPadding in it.",
-            ),
+            Self::BrokenGcm { .. } => illegal_state(format_args!(
+                "the AES-GCM of this application takes the first message of a connection and loses all others, as that \
+                 of Spark {BROKEN_GCM} does: move the application to Spark {SOUND_GCM}, or set \
+                 spark.network.crypto.cipher=AES/CTR/NoPadding in it."
+            )),
             Self::OtherApplication { proven, app } => {
                 security(format_args!("Client for {proven} not authorized for application {app}."))
             }
@@ -265,13 +266,15 @@ impl Refusal {
                 &format_args!("refused a peer without identity below the application's minimum (it speaks {level})"),
             ),
             Self::BrokenGcm { app, is_news: false } => {
-                Some((Level::DEBUG, app.as_ref(), "refused the broken AES-GCM of Spark 3.4".to_owned()))
+                Some((Level::DEBUG, app.as_ref(), "refused a broken AES-GCM".to_owned()))
             }
             Self::BrokenGcm { app, is_news: true } => warning(
                 app.as_ref(),
-                &"recognised Spark 3.4 by its AES-GCM, which takes one message of a connection and loses the others: \
-                  this application is refused here; move it to Spark 3.5.9 or later, or set \
-                  spark.network.crypto.cipher=AES/CTR/NoPadding in it",
+                &format_args!(
+                    "recognised a Spark whose AES-GCM takes one message of a connection and loses the others \
+                     ({BROKEN_GCM}): this application is refused here; move it to Spark {SOUND_GCM}, or set \
+                     spark.network.crypto.cipher=AES/CTR/NoPadding in it"
+                ),
             ),
             Self::OtherApplication { proven, app } => warning(
                 Some(app),
