@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use sealed_shuffle_config::{Values, keys};
 use sealed_shuffle_protocol::ids::{AppId, ExecutorId};
 use sealed_shuffle_transport::lane::OnLane;
-use sealed_shuffle_transport::pot::is_fair;
+use sealed_shuffle_transport::pot::{PotFigures, is_fair};
 
 use self::leaving::Departures;
 use super::claims::{CLAIM_BYTES, Claims};
@@ -264,6 +264,7 @@ impl Executors {
         let old = there.and_then(|app| app.executors.get(executor));
         let own = there.map_or(0, |app| app.executors.len());
         if old.is_none() && !has_room(own, 1, table.executors, self.limits.executors) {
+            table.refused_executors += 1;
             return Err(RegisterRefusal::TooManyExecutors { limit: self.limits.executors });
         }
         let freed = old.map_or(0, |old| cost(executor, old));
@@ -272,6 +273,7 @@ impl Executors {
         let own = there.map_or(0, |app| app.bytes);
         let is_larger = more > freed;
         if is_larger && !has_room(own.saturating_sub(freed), more, table.bytes - freed, self.limits.bytes) {
+            table.refused_bytes += 1;
             return Err(RegisterRefusal::TooManyBytes { limit: self.limits.bytes });
         }
         table.take_back(&registration.dirs)?;
@@ -310,6 +312,7 @@ impl Executors {
         let dirs: Box<[LocalDir]> = dirs.iter().cloned().chain(parents).collect();
         let (freed, more) = (bytes_of(&entry.merges), bytes_of(&dirs));
         if table.bytes - freed + more > self.limits.bytes {
+            table.refused_bytes += 1;
             return Err(RegisterRefusal::TooManyBytes { limit: self.limits.bytes });
         }
         table.take_back(&dirs)?;
@@ -371,6 +374,26 @@ impl Executors {
     /// Bytes that the table holds, counted as [`RegistryLimits::bytes`] says.
     pub fn bytes(&self) -> usize {
         self.read().bytes
+    }
+
+    /// The table as a share of applications, by name: places, and bytes as [`RegistryLimits::bytes`] counts them. Nobody
+    /// waits here.
+    pub fn shares(&self) -> [(&'static str, PotFigures); 2] {
+        let table = self.read();
+        let largest = |of: fn(&App) -> usize| table.apps.values().map(of).max().unwrap_or(0);
+        let figures = |total: usize, used: usize, largest: usize, refused| PotFigures {
+            total: total as u64,
+            used: used as u64,
+            largest: largest as u64,
+            refused,
+            ..PotFigures::default()
+        };
+        let (limits, most_executors) = (&self.limits, largest(|app| app.executors.len()));
+        let most_bytes = largest(|app| app.bytes + bytes_of(&app.merges));
+        [
+            ("executors", figures(limits.executors, table.executors, most_executors, table.refused_executors)),
+            ("registration_bytes", figures(limits.bytes, table.bytes, most_bytes, table.refused_bytes)),
+        ]
     }
 
     /// Forgets an application; how many executors it had, if it was there.
@@ -532,6 +555,9 @@ struct Table {
     leaving: Departures,
     executors: usize,
     bytes: usize,
+    /// Counters: what found no room.
+    refused_executors: u64,
+    refused_bytes: u64,
     /// Counts registrations, so that a scan notices one that came after it began.
     generation: u64,
 }

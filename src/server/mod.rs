@@ -395,6 +395,7 @@ impl Server {
             }
         }
         shares.extend(self.shared.pool.turns().map(|turns| ("sending", turns.figures())));
+        shares.extend(self.shared.store.executors().shares());
         shares
     }
 

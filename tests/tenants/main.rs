@@ -188,3 +188,26 @@ fn connections_of_one_application_leave_places_for_others() {
     assert!((24..32).contains(&kept.len()), "{}", kept.len());
     honest.assert_served();
 }
+
+#[test]
+fn registrations_of_one_application_leave_places_for_others() {
+    const PLACES: usize = 90;
+    let running = Running::start_with(|config| config.max_executors = PLACES);
+    let honest = Honest::of(&running);
+    let BlockTransferMessage::RegisterExecutor(message) = register(&[running.dir.to_str().unwrap()]) else {
+        panic!("another message")
+    };
+    let mut peer = running.peer(GCM);
+    let mut register_as = |executor: usize| {
+        peer.rpc(
+            &RegisterExecutor { executor: ExecutorId::new(executor.to_string()), ..message.clone() }.into(),
+        )
+    };
+    let most = (0..=PLACES).take_while(|executor| register_as(*executor).is_ok()).count();
+    assert!((70..PLACES).contains(&most), "{most}");
+    let refused = || running.metric("sealed_shuffle_share_refused_total{share=\"executors\"}");
+    assert_eq!((total(&running, "executors"), used(&running, "executors"), refused()), (90, most as u64, 1));
+    assert!(used(&running, "registration_bytes") > 0);
+    honest.assert_served();
+    assert_eq!((used(&running, "executors"), refused()), (most as u64 + 1, 1));
+}

@@ -78,6 +78,10 @@ fn an_application_that_registers_all_it_can_leaves_room_for_another() {
         };
         let long = "x".repeat(100);
         let most = (0..).take_while(|id| register("greedy", *id, &long).is_ok()).count();
+        let [places, texts] = executors.shares().map(|(_, figures)| figures);
+        assert_eq!((places.used, places.largest), (most as u64, most as u64), "{places:?}");
+        assert_eq!((texts.used, texts.largest), (executors.bytes() as u64, executors.bytes() as u64));
+        assert_eq!(places.refused + texts.refused, 1, "{places:?} {texts:?}");
         assert!((70..90).contains(&most), "{most}");
         for id in 0..5 {
             register("modest", id, "sort").unwrap();
