@@ -9,13 +9,12 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    driver::{Driver, Program},
+    driver::Driver,
     keys::{Keys, MASTER, PUSHING_MASTER},
+    program::APPLICATION,
 };
 use crate::{machine::Turn, modes::Mode, spark::Spark};
 
-pub(super) const PROGRAM: Program =
-    Program { file: "application.py", text: include_str!("../../python/application.py") };
 const LIMIT: Duration = Duration::from_secs(420);
 /// Rows of generated data; each carries a canary.
 pub const ROWS: u64 = 40_000;
@@ -154,7 +153,7 @@ impl Application {
     fn run_on(&self, release: &Spark, turn: Option<Turn>) -> ApplicationReport {
         let told = (self.master.as_str(), self.keys.clone());
         let more = [("rows", json!(ROWS)), ("kill_executor", json!(self.kill_executor))];
-        let mut driver = Driver::start(PROGRAM, release, turn, told, self.local_dirs.as_deref(), &more);
+        let mut driver = Driver::start(APPLICATION, release, turn, told, self.local_dirs.as_deref(), &more);
         ApplicationReport::of(&driver.result(LIMIT))
     }
 }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Output};
 use serde_json::Value;
 
 use super::{
-    driver::{Driver, Program},
+    driver::Driver,
     keys::{Keys, MASTER},
+    program::Program,
 };
 use crate::{
     fixture::{Fixture, SECRET},

@@ -14,9 +14,8 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::{
-    application::PROGRAM,
-    driver::{START_LIMIT, python},
     keys::Keys,
+    program::{APPLICATION, START_LIMIT, python},
 };
 use crate::{
     machine::{Process, cache, java_home, made_once},
@@ -41,7 +40,7 @@ fn make(release: &Spark, into: &Path) {
     keys.archive_classes(&into.join(ARCHIVE));
     let more = [("rows", json!(1000)), ("kill_executor", json!(false))];
     // The JVM looks at the jars of the archive by their paths when it uses it: they lie where they stay.
-    let mut command = python(PROGRAM, (release, &release.home()), ("local[2]", keys), dir.path(), &more);
+    let mut command = python(APPLICATION, (release, release.home()), ("local[2]", keys), dir.path(), &more);
     command.env("SPARK_LOCAL_DIRS", dir.path().join("local"));
     let name = format!("the archive of classes of Spark {}", release.version());
     let mut process = Process::start(&name, &mut command);

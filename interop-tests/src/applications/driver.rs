@@ -1,68 +1,25 @@
-//! A Spark application as a process: a program of `python/` with a home and options of its own.
+//! A Spark application as a process, with a home and options of its own.
 
 use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
     class_archive::class_archive,
-    home::{loopback, private_home},
+    home::private_home,
     keys::Keys,
+    program::{Program, START_LIMIT, python},
 };
 use crate::{
     machine::{Lines, Process, Turn, files, logs},
     spark::Spark,
 };
-
-/// Python and three JVMs start slowly on a busy machine.
-pub(super) const START_LIMIT: Duration = Duration::from_secs(240);
-/// What all programs share on the side of the driver.
-const DRIVER: (&str, &str) = ("driver.py", include_str!("../../python/driver.py"));
-
-/// A program of `python/`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Program {
-    /// Its file.
-    pub(super) file: &'static str,
-    /// What is in it.
-    pub(super) text: &'static str,
-}
-
-/// `python3` with a program and its options in `dir`, which is fresh.
-pub(super) fn python(
-    program: Program,
-    (release, home): (&Spark, &Path),
-    (master, keys): (&str, Keys),
-    dir: &Path,
-    more: &[(&str, Value)],
-) -> Command {
-    let events = dir.join("events");
-    let mut options = json!({"master": master, "conf": keys.into_json(), "event_log": events});
-    for (name, value) in more {
-        options[name] = value.clone();
-    }
-    let [path, arguments] = [program.file, "options.json"].map(|name| dir.join(name));
-    fs::create_dir(&events)
-        .and_then(|()| fs::write(&path, program.text))
-        .and_then(|()| fs::write(dir.join(DRIVER.0), DRIVER.1))
-        .and_then(|()| fs::write(&arguments, options.to_string()))
-        .expect("the directory is fresh");
-    let mut command = Command::new("python3");
-    command.arg(&path).arg(&arguments).current_dir(dir);
-    loopback(&mut command);
-    command
-        .env("SPARK_HOME", home)
-        .env("SPARK_CONF_DIR", dir.join("no-conf"))
-        .env("PYTHONPATH", release.python_path());
-    command
-}
 
 /// The driver, alive until dropped.
 #[derive(Debug)]

@@ -6,8 +6,9 @@ use std::{collections::BTreeMap, fs, net::SocketAddr};
 use serde_json::Value;
 
 use super::{
-    driver::{Driver, Program},
+    driver::Driver,
     keys::{Keys, MASTER},
+    program::Program,
 };
 use crate::{
     machine::{Turn, files_named},

@@ -8,6 +8,7 @@ mod driver;
 mod home;
 mod keys;
 mod live;
+mod program;
 mod rounds;
 mod waves;
 

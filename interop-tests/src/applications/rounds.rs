@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     cluster::Cluster,
-    driver::{Driver, Program},
+    driver::Driver,
     keys::{Keys, pushing_cluster},
+    program::Program,
 };
 use crate::{machine::Turn, modes::Mode, spark::Spark};
 

@@ -6,8 +6,9 @@ use std::{path::Path, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    driver::{Driver, Program, START_LIMIT},
+    driver::Driver,
     keys::{Keys, MASTER, PUSHING_MASTER},
+    program::{Program, START_LIMIT},
 };
 use crate::{machine::Turn, modes::Mode, spark::Spark};
 
