@@ -136,6 +136,31 @@ fn configuration_of_applications_that_the_server_would_refuse_is_a_fault() {
     assert_eq!(code(&clear), 78);
 }
 
+#[test]
+fn an_aes_gcm_that_loses_messages_is_a_fault_of_the_spark_beside_the_configuration() {
+    for (release, severity) in [("4.0.3", "fault"), ("3.5.6-vendor-1", "warning"), ("4.0.4", "ok")] {
+        let dir = machine();
+        let (conf, jars) = (dir.path().join("spark/conf"), dir.path().join("spark/jars"));
+        fs::create_dir_all(&conf).unwrap();
+        fs::create_dir(&jars).unwrap();
+        fs::write(jars.join(format!("spark-core_2.13-{release}.jar")), b"").unwrap();
+        let conf = conf.join("spark-defaults.conf");
+        let keys = "spark.shuffle.service.enabled true\nspark.authenticate true\n\
+                    spark.network.crypto.enabled true\nspark.network.crypto.cipher AES/GCM/NoPadding\n";
+        fs::write(&conf, keys).unwrap();
+        let port = ["--conf", "spark.shuffle.service.port=7337"];
+        let output =
+            check(dir.path(), &[&port[..], &["--applications", conf.to_str().unwrap(), "--json"]].concat());
+        let found = json(&output);
+        let all = found["findings"].as_array().unwrap().iter();
+        let about: Vec<&Value> = all.filter(|finding| finding["about"] == "applications").collect();
+        let [finding] = about[..] else { panic!("{found:#}") };
+        assert_eq!(finding["severity"], severity, "{release}: {finding:#}");
+        let hint = finding["hint"].as_str().unwrap_or_default();
+        assert_eq!(hint.contains("4.0.4"), severity != "ok", "{finding:#}");
+    }
+}
+
 /// A server that takes what `minimum` admits, and its address.
 fn serving(dir: &Path, minimum: &str) -> (Child, String) {
     let mut serve = Command::new(env!("CARGO_BIN_EXE_sealed-shuffle"));

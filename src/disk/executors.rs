@@ -391,7 +391,10 @@ impl Executors {
         let (limits, most_executors) = (&self.limits, largest(|app| app.executors.len()));
         let most_bytes = largest(|app| app.bytes + bytes_of(&app.merges));
         [
-            ("executors", figures(limits.executors, table.executors, most_executors, table.refused_executors)),
+            (
+                "executors",
+                figures(limits.executors, table.executors, most_executors, table.refused_executors),
+            ),
             ("registration_bytes", figures(limits.bytes, table.bytes, most_bytes, table.refused_bytes)),
         ]
     }

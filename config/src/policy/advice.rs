@@ -57,7 +57,9 @@ pub(super) fn cure(channel: &Channel, wanted: SecurityLevel) -> String {
     match (wanted, from) {
         (Tls, _) => format!("set {TLS} (Spark 4.0 and later)"),
         (AesGcm, AesCtr) => {
-            format!("set {GCM} (Spark {SOUND_GCM}; that of {BROKEN_GCM} loses messages, and older ones have none)")
+            format!(
+                "set {GCM} (Spark {SOUND_GCM}; that of {BROKEN_GCM} loses messages, and older ones have none)"
+            )
         }
         (AesGcm | AesCtr, AesLegacy) => "move to Spark 3.1 or later, whose handshake is another,".to_owned(),
         (AesGcm, _) => format!("{} and {GCM} (Spark {SOUND_GCM})", crypto(channel)),

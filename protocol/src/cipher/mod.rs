@@ -33,7 +33,9 @@ pub use ctr::CtrLayer;
 pub use gcm::{GcmKeySize, GcmLayer};
 pub(crate) use layer::check;
 pub use layer::{CipherError, Layer};
-pub use mode::{BROKEN_GCM, EngineVersion, SOUND_GCM, SessionCipher, SessionMode, UnknownCipher};
+pub use mode::{
+    BROKEN_GCM, EngineVersion, SOUND_GCM, SessionCipher, SessionMode, UnknownCipher, has_broken_gcm,
+};
 pub use null::NullLayer;
 pub use role::Role;
 pub use segment::{Layout, Parts, Segment, Spare, Unit, Units};

@@ -24,6 +24,11 @@ pub const SOUND_GCM: &str = "3.5.9, 4.0.4, 4.1.3, 4.2 or later";
 /// its code is the same throughout, and no job of theirs runs in it.
 pub const BROKEN_GCM: &str = "3.4.4, 3.5.2 to 3.5.8, 4.0.0 to 4.0.3 and 4.1.0 to 4.1.2";
 
+/// Whether a release is one of [`BROKEN_GCM`].
+pub const fn has_broken_gcm(major: u32, minor: u32, patch: u32) -> bool {
+    matches!((major, minor, patch), (3, 4, 4) | (3, 5, 2..=8) | (4, 0, 0..=3) | (4, 1, 0..=2))
+}
+
 impl FromStr for SessionCipher {
     type Err = UnknownCipher;
 

@@ -9,6 +9,7 @@ use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::SOUND_GCM;
 
 use super::finding::Finding;
+use super::release::SparkRelease;
 
 /// The port of Spark's own service (`spark.shuffle.service.port`).
 const PORT: &str = "7337";
@@ -29,12 +30,19 @@ impl Keys {
 }
 
 /// The configuration of applications.
-pub(super) fn applications(config: &ServerConfig, path: &Path, text: &str) -> Vec<Finding> {
+pub(super) fn applications(
+    config: &ServerConfig,
+    spark: Option<&SparkRelease>,
+    path: &Path,
+    text: &str,
+) -> Vec<Finding> {
     let about = "applications";
     match properties::parse(text) {
         Ok(all) => {
             let keys = Keys(all.iter().map(|one| (one.key.clone(), one.value.to_string())).collect());
-            judged(about, path, judge_applications(config, &keys))
+            let mut found = judge_applications(config, &keys);
+            found.extend(spark.and_then(|spark| broken_gcm(spark, &keys)));
+            judged(about, path, found)
         }
         Err(error) => vec![Finding::fault(about, format!("{}: {error}", path.display()))],
     }
@@ -161,6 +169,22 @@ fn judge_applications(config: &ServerConfig, keys: &Keys) -> Vec<Contradiction> 
     found
 }
 
+/// AES-GCM asked of a Spark that has it and loses messages in it. Within TLS as without: the cipher lies within the records.
+fn broken_gcm(spark: &SparkRelease, keys: &Keys) -> Option<Contradiction> {
+    let asks = keys.is_true("spark.network.crypto.enabled", false)
+        && keys.get("spark.network.crypto.cipher").is_some_and(|cipher| cipher.starts_with("AES/GCM"));
+    if !asks || !spark.has_broken_gcm() {
+        return None;
+    }
+    let text =
+        format!("the AES-GCM of Spark {spark} loses every message of a connection but the first: jobs hang");
+    let hint = format!("Spark {SOUND_GCM}, or spark.network.crypto.cipher=AES/CTR/NoPadding until then");
+    Some(match spark.is_vendors() {
+        true => odd(text, format!("{hint}, unless its vendor has mended it")),
+        false => fault(text, hint),
+    })
+}
+
 /// What lifts a channel to one that a server with the default policy serves.
 fn cure(channel: SecurityLevel) -> &'static str {
     match channel {
@@ -260,7 +284,7 @@ mod tests {
     }
 
     fn of_applications(more: &str) -> Vec<Severity> {
-        severities(&applications(&config(), Path::new("conf"), &format!("{AGREES}{more}\n")))
+        severities(&applications(&config(), None, Path::new("conf"), &format!("{AGREES}{more}\n")))
     }
 
     #[test]

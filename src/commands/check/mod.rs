@@ -7,6 +7,7 @@
 //! | `machine` | ports, descriptors, memory |
 //! | `protection` | secrets, channels, certificates, keys, confinement |
 //! | `beside` | what the files of applications and of a NodeManager say |
+//! | `release` | the Spark that the files of applications belong to |
 //! | `probe` | a server that runs |
 
 mod beside;
@@ -14,6 +15,7 @@ mod finding;
 mod machine;
 mod probe;
 mod protection;
+mod release;
 mod roots;
 
 use std::io::{Write, stdout};
@@ -23,6 +25,7 @@ use clap::Args;
 use sealed_shuffle_config::{Environment, Notice, ServerConfig, raise_descriptor_limit};
 
 use self::finding::{Finding, Findings};
+use self::release::SparkRelease;
 use super::reload::RepeatableEnvironment;
 use super::versioned::versioned;
 use super::{ConfigArgs, Exit, Failure, complain, log_filter};
@@ -81,7 +84,10 @@ impl Check {
                 found.extend(waits_for(protection::ask_key_service(&config))?);
                 found.extend(refusals(&config));
                 for path in &applications {
-                    found.extend(read(&environment, path, |text| beside::applications(&config, path, text)));
+                    let spark = SparkRelease::beside(path);
+                    found.extend(read(&environment, path, |text| {
+                        beside::applications(&config, spark.as_ref(), path, text)
+                    }));
                 }
                 for path in &yarn_site {
                     found.extend(read(&environment, path, |text| beside::node_manager(&config, path, text)));
