@@ -35,10 +35,23 @@ unit: setup-build ## everything but real Spark
 # other features, and compile most of them again.
 OUR_BINARY = $(CARGO) test --quiet $(OURS) --test cli --no-run
 
-interop: setup ## a representative part of the matrix of Spark versions and modes
+# SPARK_HOME counts where it is given to make, not where it stands in the environment.
+ifeq ($(origin SPARK_HOME),command line)
+SPARKS += --spark-home $(SPARK_HOME)
+endif
+ifeq ($(origin SPARK_VERSION),command line)
+SPARKS += $(addprefix --spark-version ,$(SPARK_VERSION))
+endif
+
+interop: setup ## a representative part of the matrix; with SPARK_HOME=DIR or SPARK_VERSION=4.1.4 every mode of that Spark
 	$(OUR_BINARY)
+ifdef SPARKS
+	$(CARGO) run --quiet --package sealed-shuffle-interop-tests --bin sealed-shuffle-interop -- \
+		run $(SPARKS) --json target/interop.json --junit target/interop.xml
+else
 	$(CARGO) test --package sealed-shuffle-interop-tests
 	@cat target/spark-suites/summary/*
+endif
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
 interop-full: interop ## the whole matrix

@@ -55,6 +55,8 @@ public final class SparkClient {
     switch (c.get("cmd").asText()) {
       case "ping":
         return JSON.createObjectNode();
+      case "abilities":
+        return Abilities.describe();
       case "service-start": {
         SparkShuffleService service = SparkShuffleService.start(Options.conf(c));
         SERVICES.put(Integer.toString(service.port()), service);

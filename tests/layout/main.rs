@@ -133,11 +133,14 @@ const INTEROP_TESTS: &[&str] = &[
     "wire",
     "fixture",
     "merger",
+    "cells",
+    "releases",
     "applications",
     "disks",
     "yarn",
     "kubernetes",
     "suites",
+    "main",
 ];
 
 /// Packages of Java's own classes, as they stand in front of an exception's name.

@@ -11,39 +11,42 @@
 //! ([`other_modes`]); every mode of every release is a cell of `tests/matrix.rs` ([`cells`]).
 
 use super::{
+    abilities::{Abilities, Gcm},
     mode::{Auth, Cipher, Mode, SaslCipher},
     service::Service,
     tls::Stores,
-    version::number,
 };
 
 /// All releases that the matrix of cells goes through, oldest first.
-pub const VERSIONS: [&str; 10] =
-    ["2.4.8", "3.0.3", "3.1.3", "3.2.4", "3.3.4", "3.4.4", "3.5.9", "4.0.5", "4.2.1", "4.3.0"];
+///
+/// Of a line in which AES-GCM was mended, the last release before that and the newest.
+pub const VERSIONS: [&str; 14] = [
+    "2.4.8", "3.0.3", "3.1.3", "3.2.4", "3.3.4", "3.4.4", "3.5.8", "3.5.9", "4.0.3", "4.0.5", "4.1.2",
+    "4.1.4", "4.2.1", "4.3.0",
+];
 
-/// Everything that a release can speak, and what it can be made to speak.
-pub fn cells(version: &'static str) -> Vec<Mode> {
-    let release = number(version);
+/// Everything that a release of these abilities can speak, and what it can be made to speak.
+pub fn cells(version: &'static str, abilities: Abilities) -> Vec<Mode> {
     let mut cells = vec![Mode::new(version, Auth::None), Mode::new(version, Auth::Sasl)];
     let weak = [SaslCipher::Des, SaslCipher::Rc4With56, SaslCipher::Rc4With40];
     let ciphers = [SaslCipher::TripleDes, SaslCipher::Rc4].into_iter().chain(weak);
     cells.extend(ciphers.map(|cipher| Mode::new(version, Auth::SaslConf(cipher))));
-    if release < (3, 1) {
+    if !abilities.x25519 {
         cells.extend([128, 256].map(|bits| Mode::new(version, Auth::Legacy { bits })));
         return cells;
     }
-    // Engine version 2 and GCM came with 3.4, though GCM works from 3.5 only.
-    for (cipher, engine, since) in [
-        (Cipher::Ctr, 1, (3, 1)),
-        (Cipher::Ctr, 2, (3, 4)),
-        (Cipher::Gcm, 1, (3, 4)),
-        (Cipher::Gcm, 2, (3, 4)),
+    let has_gcm = abilities.gcm != Gcm::Absent;
+    for (cipher, engine, is_there) in [
+        (Cipher::Ctr, 1, true),
+        (Cipher::Ctr, 2, abilities.engines),
+        (Cipher::Gcm, 1, has_gcm),
+        (Cipher::Gcm, 2, has_gcm && abilities.engines),
     ] {
-        if release >= since {
+        if is_there {
             cells.push(Mode::aes(version, cipher, engine));
         }
     }
-    if release >= (4, 0) {
+    if abilities.tls {
         cells.extend([
             Mode::new(version, Auth::None).inside_tls(Stores::Pkcs12),
             Mode::new(version, Auth::None).inside_tls(Stores::Pem),
@@ -56,17 +59,22 @@ pub fn cells(version: &'static str) -> Vec<Mode> {
     cells
 }
 
-/// The releases whose cells are gone through: by default one of each handshake, everything with
+fn cells_of(version: &'static str) -> Vec<Mode> {
+    cells(version, Abilities::of(version))
+}
+
+/// The releases whose cells are gone through: by default one of each handshake and one whose AES-GCM is broken, everything with
 /// `SEALED_SHUFFLE_MATRIX=full`, else those that the variable's value names, or some cell of which it names.
 pub fn cell_versions() -> Vec<&'static str> {
     match std::env::var("SEALED_SHUFFLE_MATRIX") {
         Ok(value) if value == "full" => VERSIONS.to_vec(),
         Ok(part) if !part.is_empty() => {
-            let names =
-                |version: &&'static str| cells(version).iter().any(|mode| mode.to_string().contains(&part));
+            let names = |version: &&'static str| {
+                cells_of(version).iter().any(|mode| mode.to_string().contains(&part))
+            };
             VERSIONS.into_iter().filter(names).collect()
         }
-        _ => vec!["3.0.3", "3.5.9", "4.3.0"],
+        _ => vec!["3.0.3", "3.5.9", "4.1.2", "4.3.0"],
     }
 }
 
@@ -76,7 +84,7 @@ pub fn modes() -> Vec<Mode> {
         Ok(value) if value == "full" => full(),
         Ok(part) if !part.is_empty() => {
             let named = |mode: &Mode| mode.to_string().contains(&part);
-            let mut all = VERSIONS.into_iter().flat_map(cells).chain(OTHERS);
+            let mut all = VERSIONS.into_iter().flat_map(cells_of).chain(OTHERS);
             assert!(all.any(|mode| named(&mode)), "SEALED_SHUFFLE_MATRIX={part} names no mode");
             full().into_iter().filter(named).collect()
         }

@@ -116,10 +116,9 @@ impl Mode {
         !matches!(self.auth, Auth::SaslConf(cipher) if cipher != SaslCipher::TripleDes)
     }
 
-    /// The GCM of Spark 3.4, which loses every message after the first: nobody can speak it.
-    pub const fn is_broken_gcm(&self) -> bool {
+    /// Whether its session is in AES-GCM.
+    pub const fn is_gcm(&self) -> bool {
         matches!(self.auth, Auth::X25519 { cipher: Cipher::Gcm, .. })
-            && matches!(self.version.as_bytes(), [b'3', b'.', b'4', b'.', ..])
     }
 
     /// Cipher and engine version of a mode with the X25519 handshake.

@@ -191,20 +191,21 @@ impl Drop for Server {
     }
 }
 
-/// Our binary: `SEALED_SHUFFLE_BIN`, else the one that cargo built beside the running test.
+/// Our binary: `SEALED_SHUFFLE_BIN`, else the one beside the running program, or the one that cargo built beside the
+/// running test.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("SEALED_SHUFFLE_BIN") {
         return PathBuf::from(path);
     }
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
-    let path = profile.join("sealed-shuffle");
-    assert!(
-        path.exists(),
-        "{} is not there: run `cargo build --bin sealed-shuffle` first, or set SEALED_SHUFFLE_BIN",
-        path.display()
-    );
-    path
+    let running = std::env::current_exe().expect("a program knows its own path");
+    let beside = running.ancestors().skip(1).take(2).map(|dir| dir.join("sealed-shuffle"));
+    beside.clone().find(|path| path.is_file()).unwrap_or_else(|| {
+        let places: Vec<String> = beside.map(|path| path.display().to_string()).collect();
+        panic!(
+            "there is no {}: run `cargo build --bin sealed-shuffle` first, or set SEALED_SHUFFLE_BIN",
+            places.join(" and no ")
+        )
+    })
 }
 
 /// One page of an admin port, as `host` sees it.

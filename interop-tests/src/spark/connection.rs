@@ -80,7 +80,13 @@ impl Connection {
     /// Opens a stream, whatever the message.
     #[track_caller]
     pub fn open_stream(&self, message: Value) -> Stream {
-        let answer = self.rpc(message).answer();
+        self.stream_of(self.rpc(message))
+    }
+
+    /// The stream that was opened.
+    #[track_caller]
+    pub fn stream_of(&self, opened: Outcome) -> Stream {
+        let answer = opened.answer();
         assert_eq!(answer["type"], "StreamHandle", "{answer}");
         let id = answer["stream"].as_str().expect("a handle has an id").to_owned();
         Stream { id, chunks: answer["chunks"].as_u64().expect("a handle has a count") }

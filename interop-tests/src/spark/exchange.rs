@@ -69,6 +69,13 @@ impl Failure {
         line
     }
 
+    /// In a line: what was said, or the last cause where nothing was.
+    pub fn reason(&self) -> String {
+        let cause = self.causes.last().map(String::as_str).unwrap_or_default();
+        let text = if self.message.is_empty() { cause } else { self.text() };
+        if text.is_empty() { self.class.clone() } else { text.to_owned() }
+    }
+
     /// Whether the connection went away, which Spark's clients retry, rather than an answer saying no.
     pub fn is_disconnect(&self) -> bool {
         let io = ["java.io.IOException", "java.nio.channels.ClosedChannelException"];

@@ -13,6 +13,6 @@ pub use exchange::{Credentials, Failure, Outcome};
 pub use io_streams::{IoStream, spark_streams};
 pub use peer::Peer;
 pub(crate) use release::OPENED;
-pub use release::Spark;
+pub use release::{NoSpark, Spark};
 pub use service::{spark_metrics, spark_service};
 pub use store::Store;

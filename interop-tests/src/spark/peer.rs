@@ -19,7 +19,10 @@ use std::{
 use serde_json::Value;
 
 use super::release::Spark;
-use crate::machine::Lines;
+use crate::{
+    machine::Lines,
+    modes::{Abilities, Gcm},
+};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// How far a line of the log may come behind what it tells of.
@@ -104,6 +107,19 @@ impl Peer {
             self.log.changed(Duration::from_millis(20));
         }
         false
+    }
+
+    /// What this build of Spark can speak, told from its classes.
+    pub fn abilities(&self) -> Abilities {
+        let answer = self.call(serde_json::json!({"cmd": "abilities"}));
+        let has = |what: &str| answer[what].as_bool().unwrap_or_else(|| panic!("no {what} in {answer}"));
+        let gcm = match answer["gcm"].as_str() {
+            Some("absent") => Gcm::Absent,
+            Some("broken") => Gcm::Broken,
+            Some("sound") => Gcm::Sound,
+            _ => panic!("no gcm in {answer}"),
+        };
+        Abilities { x25519: has("x25519"), engines: has("engines"), gcm, tls: has("tls") }
     }
 
     fn tail(&self) -> String {

@@ -6,6 +6,9 @@
 //!   pyspark-V/                 unpacked: deps/jars, deps/bin, pyspark/, lib/py4j-*.zip; classes alone: deps/jars
 //!   classes-V-HASH/            jvm/*.java compiled against those jars
 //! ```
+//!
+//! Any other Spark that lies unpacked somewhere is taken as it is ([`Spark::at`]); the classes for its requests alone are
+//! compiled then.
 
 use std::{
     ffi::OsString,
@@ -30,9 +33,11 @@ const ALL: (u32, u32) = (0, 0);
 /// The sources of `jvm/`, and of `yarn/`, carried in the binary so that the tests do not depend on where they are run;
 /// with the first release that has the classes for them.
 const SOURCES: &[(&str, &str, (u32, u32))] = &[
+    ("Abilities.java", include_str!("../../jvm/Abilities.java"), ALL),
     ("Bench.java", include_str!("../../jvm/Bench.java"), APPLICATIONS),
     ("BlockStore.java", include_str!("../../jvm/BlockStore.java"), ALL),
     ("Ebm.java", include_str!("../../jvm/Ebm.java"), APPLICATIONS),
+    ("Facts.java", include_str!("../../jvm/Facts.java"), ALL),
     ("Failures.java", include_str!("../../jvm/Failures.java"), ALL),
     ("HandOver.java", include_str!("../../../yarn/src/sealedshuffle/yarn/HandOver.java"), APPLICATIONS),
     (
@@ -83,16 +88,43 @@ pub(crate) const OPENED: &[&str] = &[
 #[derive(Clone, Debug)]
 pub struct Spark {
     version: String,
+    /// Where PySpark lies.
     root: PathBuf,
+    /// Holds `jars`.
+    home: PathBuf,
     classes: PathBuf,
 }
+
+/// Why a directory is no Spark that can be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NoSpark(pub String);
 
 impl Spark {
     /// Downloads, unpacks and compiles what is not there yet.
     pub fn release(version: &str) -> Self {
         let root = unpacked(version);
-        let classes = compiled(version, &root);
-        Self { version: version.to_owned(), root, classes }
+        let home = root.join("deps");
+        let classes = compiled(version, &home, version, number(version));
+        Self { version: version.to_owned(), root, home, classes }
+    }
+
+    /// What lies in a directory that `SPARK_HOME` may name, for requests (not for whole applications): a distribution, a
+    /// vendor's, an own build, or PySpark as pip installs it.
+    pub fn at(home: &Path) -> Result<Self, NoSpark> {
+        let home = fs::canonicalize(home).map_err(|e| NoSpark(format!("{}: {e}", home.display())))?;
+        let jars = home.join("jars");
+        let list = fs::read_dir(&jars).map_err(|e| {
+            NoSpark(format!("cannot list {}: {e}; name the directory that SPARK_HOME names", jars.display()))
+        })?;
+        let mut names: Vec<String> =
+            list.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        let version = names.iter().find_map(|name| version_of_core(name)).ok_or_else(|| {
+            NoSpark(format!("there is no spark-core_SCALA-VERSION.jar in {}", jars.display()))
+        })?;
+        let key = key(names.iter().map(|name| (name.as_str(), "")));
+        let classes = compiled(&version, &home, &key, ALL);
+        Ok(Self { version, root: home.clone(), home, classes })
     }
 
     /// The release, for example `4.3.0`.
@@ -106,8 +138,8 @@ impl Spark {
     }
 
     /// What `SPARK_HOME` may name: holds `bin` and `jars`.
-    pub fn home(&self) -> PathBuf {
-        self.root.join("deps")
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// The harness's own classes, for the class path of a driver.
@@ -224,31 +256,38 @@ fn build_tools() -> PathBuf {
     })
 }
 
-fn compiled(version: &str, root: &Path) -> PathBuf {
-    let fitting = SOURCES.iter().filter(|(_, _, since)| number(version) >= *since);
-    let sources: Vec<(&str, &str)> = fitting.map(|(name, text, _)| (*name, *text)).collect();
-    let logging = [("log4j2.properties", LOGGING), ("log4j.properties", OLDER_LOGGING)];
+/// `4.3.0` of `spark-core_2.13-4.3.0.jar`, and whatever a vendor puts behind it.
+fn version_of_core(jar: &str) -> Option<String> {
+    let (_, version) = jar.strip_prefix("spark-core_")?.strip_suffix(".jar")?.split_once('-')?;
+    version.starts_with(|first: char| first.is_ascii_digit()).then(|| version.to_owned())
+}
+
+fn key<'a>(texts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut hash = Sha256::new();
-    for (name, text) in sources.iter().chain(&logging) {
+    for (name, text) in texts {
         hash.update(name.as_bytes());
         hash.update(text.as_bytes());
     }
-    let key: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    made_once(cache().join(format!("classes-{version}-{key}")), |into| {
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The sources that need no more than what releases up to `number` have, against the jars of `home`. `of` tells these from
+/// other jars.
+fn compiled(version: &str, home: &Path, of: &str, number: (u32, u32)) -> PathBuf {
+    let fitting = SOURCES.iter().filter(|(_, _, since)| number >= *since);
+    let sources: Vec<(&str, &str)> = fitting.map(|(name, text, _)| (*name, *text)).collect();
+    let logging = [("log4j2.properties", LOGGING), ("log4j.properties", OLDER_LOGGING)];
+    let key = key(sources.iter().chain(&logging).copied());
+    made_once(cache().join(format!("classes-{of}-{key}")), |into| {
         let write = |name: &str, text: &str| {
             fs::write(into.join(name), text).unwrap_or_else(|e| panic!("cannot write {name}: {e}"));
         };
         logging.iter().chain(&sources).for_each(|(name, text)| write(name, text));
         let mut javac = Command::new(java_home().join("bin/javac"));
-        javac
-            .arg("-nowarn")
-            .arg("-d")
-            .arg(into)
-            .arg("-cp")
-            .arg(format!("{}/*", root.join("deps/jars").display()));
+        javac.arg("-nowarn").arg("-d").arg(into).arg("-cp").arg(format!("{}/*", home.join("jars").display()));
         javac.args(sources.iter().map(|(name, _)| into.join(name)));
         run(&mut javac, || format!("the Java programs do not compile against Spark {version}"));
-        if runs_applications(version) {
+        if number >= APPLICATIONS {
             fs::create_dir_all(into.join("META-INF/services")).expect("the directory is fresh");
             write(CLUSTER_MANAGERS.0, CLUSTER_MANAGERS.1);
         }
