@@ -18,7 +18,9 @@ fn sources(table: &str) -> BTreeSet<String> {
 #[test]
 fn both_packages_hold_the_whole_tree_that_is_laid_out() {
     let dist = text("deploy/packages/dist");
-    let laid_out: BTreeSet<_> = dist
+    let (_, tree) = dist.split_once("\nlay_out() {\n").unwrap();
+    let (tree, _) = tree.split_once("\n}\n").unwrap();
+    let laid_out: BTreeSet<_> = tree
         .lines()
         .filter_map(|line| line.trim().strip_prefix("install -D -m "))
         .map(|line| {

@@ -1,45 +1,22 @@
 //! Where the AES-GCM of a Spark loses messages: nobody can speak it, which is said by name.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use sealed_shuffle_protocol::cipher::{BROKEN_GCM, SOUND_GCM};
 
-use super::{case::with_blocks, row::Role, verdict::Verdict};
+use super::case::with_blocks;
 use crate::{
     fixture::{APP, Fixture, SECRET},
-    modes::{Mode, Service},
     ours::OurCommand,
-    spark::{Outcome, Peer, Store},
+    spark::{Outcome, Store},
 };
 
 /// How long a client waits for an answer, where waiting is what is tested.
-const DEADLINE: (&str, &str) = ("spark.shuffle.io.connectionTimeout", "3s");
+pub(super) const DEADLINE: (&str, &str) = ("spark.shuffle.io.connectionTimeout", "3s");
 const RETRY_WAIT: (&str, &str) = ("spark.shuffle.io.retryWait", "1s");
 
-pub(super) fn run(role: Role, peer: &Arc<Peer>, mode: Mode) -> Verdict {
-    let start = |service, more: &[_]| Fixture::start_on(Arc::clone(peer), service, mode, more);
-    match role {
-        Role::Spark => {
-            loses_the_second_message(&start(Service::Spark, &[]));
-            Verdict::Impossible
-        }
-        Role::Server => {
-            // As by default, both ends have the same deadline.
-            is_refused_by_name(&start(Service::Ours, &[DEADLINE]));
-            Verdict::Refused
-        }
-        Role::Client => {
-            is_explained(&start(Service::Spark, &[]));
-            Verdict::Refused
-        }
-    }
-}
-
 /// What such a Spark does even with itself: one message comes through, the next is lost.
-fn loses_the_second_message(f: &Fixture) {
+pub(super) fn loses_the_second_message(f: &Fixture) {
     let (executor, _, _) = with_blocks(f);
     let connection = f.connect();
     connection.register(APP, "1", &executor).answer();
@@ -49,7 +26,7 @@ fn loses_the_second_message(f: &Fixture) {
 
 /// The block store client, whose deadline is short so that the test is: it must read the sentence before its tries are
 /// spent, and everybody of the application reads it from then on.
-fn is_refused_by_name(f: &Fixture) {
+pub(super) fn is_refused_by_name(f: &Fixture) {
     f.expect_warning("recognised a Spark whose AES-GCM takes one message");
     let (executor, _, names) = with_blocks(f);
     let hasty = f.credentials().with(DEADLINE.0, DEADLINE.1).with(RETRY_WAIT.0, RETRY_WAIT.1);
@@ -69,7 +46,7 @@ fn is_refused_by_name(f: &Fixture) {
     assert_names_the_broken_gcm("the table", &row["last_refusal"]["reason"].to_string());
 }
 
-fn is_explained(f: &Fixture) {
+pub(super) fn is_explained(f: &Fixture) {
     let (executor, _, names) = with_blocks(f);
     let client = OurCommand::new(&f.mode, f.address(), APP, SECRET)
         .with(DEADLINE.0, DEADLINE.1)

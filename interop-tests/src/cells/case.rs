@@ -1,44 +1,19 @@
-//! What is done in a cell.
-
-use std::sync::Arc;
+//! What is done in a cell. Each check panics with what it finds.
 
 use serde_json::json;
 
-use super::{broken_gcm, row::Role, verdict::Verdict};
 use crate::{
     fixture::{APP, Fixture, SECRET},
-    modes::{Mode, Service},
+    modes::Service,
     oracle::{Digest, Executor, content},
     ours::OurCommand,
-    spark::{Connection, Credentials, Peer, Store},
+    spark::{Connection, Credentials, Store},
     wire::{Proxy, assert_looks_like},
 };
 
 pub(super) const WRONG_SECRET: &str = "sixteen-herons-wade-at-dusk";
 /// Empty, tiny, small, beyond 64 KiB, beyond 1 MiB.
 const SIZES: [usize; 5] = [0, 1, 3000, 70_000, 1_300_000];
-
-/// Goes through one cell. `loses` says that the AES-GCM of this Spark loses messages.
-pub(super) fn run(role: Role, peer: &Arc<Peer>, mode: Mode, loses: bool) -> Verdict {
-    if role != Role::Server && !mode.spark_serves() {
-        return Verdict::Impossible;
-    }
-    let service = match role {
-        Role::Server => Service::Ours,
-        Role::Spark | Role::Client => Service::Spark,
-    };
-    Verdict::of(|| {
-        if loses {
-            return broken_gcm::run(role, peer, mode);
-        }
-        let f = Fixture::start_on(Arc::clone(peer), service, mode, &[]);
-        match role {
-            Role::Client => serves_our_client(&f),
-            Role::Spark | Role::Server => serves_sparks_client(&f),
-        }
-        Verdict::Passed
-    })
-}
 
 /// An executor with one map output of all the sizes, not registered.
 pub(super) fn with_blocks(f: &Fixture) -> (Executor, Vec<Vec<u8>>, Vec<String>) {
@@ -49,7 +24,8 @@ pub(super) fn with_blocks(f: &Fixture) -> (Executor, Vec<Vec<u8>>, Vec<String>) 
     (executor, blocks, names)
 }
 
-fn serves_sparks_client(f: &Fixture) {
+/// Spark's client gets what is there, at either service.
+pub(super) fn serves_sparks_client(f: &Fixture) {
     if f.mode.authenticates() && f.service == Service::Ours {
         f.expect_warning("refused a handshake");
     }
@@ -85,7 +61,8 @@ fn serves_sparks_client(f: &Fixture) {
     connection.register(APP, "1", &executor).answer();
 }
 
-fn serves_our_client(f: &Fixture) {
+/// Our client does, at Spark's service.
+pub(super) fn serves_our_client(f: &Fixture) {
     let (executor, blocks, names) = with_blocks(f);
     let proxy = Proxy::before(f.address());
     let client = OurCommand::new(&f.mode, proxy.address(), APP, SECRET);
