@@ -57,6 +57,9 @@ enum Command {
         address: String,
         #[command(flatten)]
         spark: Sparks,
+        /// Modes whose name holds this, for example "Gcm v2"
+        #[arg(long, default_value = "")]
+        mode: String,
         /// The application to be; the service must know it
         #[arg(long)]
         app: String,
@@ -135,13 +138,13 @@ fn run(command: Command) -> Result<bool, String> {
             write(junit_file.as_deref(), || junit(&rows))?;
             Ok(concluded(&rows))
         }
-        Command::Server { address, spark, app, secret_file, root, conf } => {
+        Command::Server { address, spark, mode, app, secret_file, root, conf } => {
             let secret = secret_file.map(|file| read(&file)).transpose()?;
             let secret = secret.map(|text| text.trim_end_matches('\n').to_owned());
             let foreign = Foreign { address: resolved(&address)?, app, secret, conf, root };
             let mut is_good = true;
             for spark in spark.all()? {
-                is_good &= asked(&foreign, spark);
+                is_good &= asked(&foreign, spark, &mode);
             }
             Ok(is_good)
         }
@@ -237,10 +240,10 @@ fn concluded(rows: &[Row]) -> bool {
 }
 
 /// Whether some mode is spoken, and nothing is wrong.
-fn asked(foreign: &Foreign, spark: Spark) -> bool {
+fn asked(foreign: &Foreign, spark: Spark, part: &str) -> bool {
     let (peer, version) = started(spark);
     println!("\n{:<38} {}", "mode", foreign.address);
-    let rows = foreign.rows(&peer, version, peer.abilities(), |row| {
+    let rows = foreign.rows(&peer, version, peer.abilities(), part, |row| {
         let word = match row.verdict {
             Verdict::Passed => "is spoken",
             Verdict::Refused | Verdict::Impossible => "is not spoken",

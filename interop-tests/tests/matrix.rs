@@ -18,12 +18,12 @@ use sealed_shuffle_interop_tests::{
 #[test]
 fn every_mode_of_every_release_in_both_roles() {
     let mut rows: Vec<Row> = Vec::new();
-    for version in cell_versions() {
+    for (version, part) in cell_versions() {
         let begun = Instant::now();
         let peer = Arc::new(Peer::start(Spark::release(version)));
         let abilities = peer.abilities();
         assert_eq!(abilities, Abilities::of(version), "the classes of Spark {version} say otherwise");
-        rows.extend(rows_of(&peer, version, abilities, "", |row| {
+        rows.extend(rows_of(&peer, version, abilities, part, |row| {
             let words = row.verdicts.each_ref().map(|(_, verdict)| verdict.word());
             eprintln!("{}: {}", row.mode, words.join(", "));
         }));

@@ -94,12 +94,14 @@ fn a_server_that_runs_is_asked_in_every_mode_and_its_refusals_are_told() {
     fs::write(&secret, format!("{SECRET}\n")).expect("the directory is fresh");
     let (address, home) = (server.address().to_string(), Spark::release(NEWEST));
     let home = home.home();
-    let ask = |secret: &Path| {
+    let ask = |secret: &Path, mode: &str| {
         program(&[
             "server",
             &address,
             "--spark-home",
             text(home),
+            "--mode",
+            mode,
             "--app",
             APP,
             "--secret-file",
@@ -108,7 +110,7 @@ fn a_server_that_runs_is_asked_in_every_mode_and_its_refusals_are_told() {
             text(dir.path()),
         ])
     };
-    let output = ask(&secret);
+    let output = ask(&secret, "");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     for (mode, words) in [
@@ -129,7 +131,7 @@ fn a_server_that_runs_is_asked_in_every_mode_and_its_refusals_are_told() {
     );
     // The control: with another secret nothing is spoken, and the program says so.
     fs::write(&secret, "another").expect("it can be written");
-    let output = ask(&secret);
+    let output = ask(&secret, "Gcm v1");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("no mode is spoken"), "{output:?}");
     server.finish(&["refused", "reads every registered block", "an application is below the target"]);

@@ -56,12 +56,13 @@ pub struct ForeignRow {
 }
 
 impl Foreign {
-    /// Asks in each mode.
+    /// Asks in each mode whose name holds `part`.
     pub fn rows(
         &self,
         peer: &Arc<Peer>,
         version: &'static str,
         abilities: Abilities,
+        part: &str,
         mut tell: impl FnMut(&ForeignRow),
     ) -> Vec<ForeignRow> {
         let mut asked = HashSet::new();
@@ -70,7 +71,7 @@ impl Foreign {
             .into_iter()
             .filter(|mode| asked.insert((mode.auth, mode.tls.is_some())));
         modes
-            .filter(|mode| self.can_be_asked(mode))
+            .filter(|mode| mode.to_string().contains(part) && self.can_be_asked(mode))
             .map(|mode| {
                 let row = self.ask(peer, mode);
                 tell(&row);

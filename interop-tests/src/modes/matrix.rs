@@ -4,7 +4,7 @@
 //!
 //! | default | request tests, ours and Spark's | cells | applications on ours | live block managers | standalone cluster |
 //! |---|---|---|---|---|---|
-//! | modes | five, one with 3.3.4 | those of three releases | four | two | one |
+//! | modes | five, one with 3.3.4 | those of three releases, and a broken AES-GCM | four | two | one |
 //!
 //! Applications and clusters on Spark's own service run only when the matrix is chosen. Request tests use messages that
 //! came with Spark 3.2 and run in the modes of the X25519 handshake, those about contents in a few others too
@@ -63,18 +63,19 @@ fn cells_of(version: &'static str) -> Vec<Mode> {
     cells(version, Abilities::of(version))
 }
 
-/// The releases whose cells are gone through: by default one of each handshake and one whose AES-GCM is broken, everything with
-/// `SEALED_SHUFFLE_MATRIX=full`, else those that the variable's value names, or some cell of which it names.
-pub fn cell_versions() -> Vec<&'static str> {
+/// The releases whose cells are gone through, each with what the names of its modes must hold: by default one of each
+/// handshake, and of one whose AES-GCM is broken the modes with that; everything with `SEALED_SHUFFLE_MATRIX=full`; else the
+/// releases that the variable's value names, or some cell of which it names.
+pub fn cell_versions() -> Vec<(&'static str, &'static str)> {
     match std::env::var("SEALED_SHUFFLE_MATRIX") {
-        Ok(value) if value == "full" => VERSIONS.to_vec(),
+        Ok(value) if value == "full" => VERSIONS.map(|version| (version, "")).to_vec(),
         Ok(part) if !part.is_empty() => {
             let names = |version: &&'static str| {
                 cells_of(version).iter().any(|mode| mode.to_string().contains(&part))
             };
-            VERSIONS.into_iter().filter(names).collect()
+            VERSIONS.into_iter().filter(names).map(|version| (version, "")).collect()
         }
-        _ => vec!["3.0.3", "3.5.9", "4.1.2", "4.3.0"],
+        _ => vec![("3.0.3", ""), ("3.5.9", ""), ("4.1.2", "Gcm"), ("4.3.0", "")],
     }
 }
 
