@@ -50,6 +50,7 @@ const SOURCES: &[(&str, &str, (u32, u32))] = &[
     ("MergingShuffleService.java", include_str!("../../jvm/MergingShuffleService.java"), MERGING),
     ("Messages.java", include_str!("../../jvm/Messages.java"), ALL),
     ("NodeManager.java", include_str!("../../jvm/NodeManager.java"), APPLICATIONS),
+    ("OldShuffleManager.java", include_str!("../../jvm/OldShuffleManager.java"), APPLICATIONS),
     ("Options.java", include_str!("../../jvm/Options.java"), ALL),
     ("OwnShuffleService.java", include_str!("../../jvm/OwnShuffleService.java"), APPLICATIONS),
     ("PushClusterManager.java", include_str!("../../jvm/PushClusterManager.java"), APPLICATIONS),
