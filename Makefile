@@ -6,7 +6,7 @@ APT := $(shell command -v apt-get 2>/dev/null)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo 2>/dev/null)
 
 .PHONY: help demo test unit interop interop-full interop-matrix interop-yarn interop-kubernetes restarts-100 disk-failures soak page \
-	spark-suites fuzz fuzz-smoke nightly lint docs deny bench bench-spark cost floor guard guard-update release install dist packages alerts systemd \
+	spark-suites fuzz fuzz-smoke nightly lint docs deny bench bench-jobs bench-spark cost floor guard guard-update release install dist packages alerts systemd \
 	setup setup-alerts setup-build setup-deny setup-dist setup-guard setup-page setup-strip
 
 help: ## what there is
@@ -35,17 +35,18 @@ unit: setup-build ## everything but real Spark
 # other features, and compile most of them again.
 OUR_BINARY = $(CARGO) test --quiet $(OURS) --test cli --no-run
 
-# SPARK_HOME counts where it is given to make, not where it stands in the environment.
-ifeq ($(origin SPARK_HOME),command line)
+# SPARK_HOME counts where it is given to `make interop`, not where it stands in the environment.
+SPARKS :=
+ifeq ($(MAKECMDGOALS) $(origin SPARK_HOME),interop command line)
 SPARKS += --spark-home $(SPARK_HOME)
 endif
-ifeq ($(origin SPARK_VERSION),command line)
+ifeq ($(MAKECMDGOALS) $(origin SPARK_VERSION),interop command line)
 SPARKS += $(addprefix --spark-version ,$(SPARK_VERSION))
 endif
 
 interop: setup ## a representative part of the matrix; with SPARK_HOME=DIR or SPARK_VERSION=4.1.4 every mode of that Spark
 	$(OUR_BINARY)
-ifdef SPARKS
+ifneq ($(SPARKS),)
 	$(CARGO) run --quiet --package sealed-shuffle-interop-tests --bin sealed-shuffle-interop -- \
 		run $(SPARKS) --json target/interop.json --junit target/interop.xml
 else
@@ -155,6 +156,10 @@ guard: setup-guard ## counts instructions on the hot paths; a tenth more than th
 
 guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
+
+bench-jobs: setup ## whole jobs without a service, with Spark's own and with ours, in turns (ARGS="--mode gcm --rounds 5")
+	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle
+	$(CARGO) bench --package sealed-shuffle-interop-tests --bench jobs -- $(ARGS)
 
 bench-spark: setup ## all of it beside Spark's own service: docs/results.md with its picture (20 minutes)
 	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle

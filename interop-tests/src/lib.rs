@@ -11,6 +11,7 @@
 //! applications/  whole applications and clusters: to their end, alive, in waves, with their files at rest
 //! releases/      which releases there are, and what is new in the network classes of one
 //! cells/         every cell of the matrix, what came of it, and reports of that; the same at a server that runs already
+//! services.rs    either service as a process of its own, for what is measured of it
 //! merger.rs      either service as a merger, and the files of ours; ours as a service whose servers come and go
 //! fixture.rs     one of the two services with Spark's client beside it: the same test runs against ours and Spark's
 //! wire/          bare sockets and frames, a proxy that records, what an observer must see of each mode
@@ -37,6 +38,7 @@ pub mod modes;
 pub mod oracle;
 pub mod ours;
 pub mod releases;
+pub mod services;
 pub mod spark;
 pub mod suites;
 pub mod wire;

@@ -16,7 +16,7 @@ use plan::{circles, upward};
 use sources::Package;
 
 /// The rooms of each package from the ground up: a room uses only rooms that stand before it.
-const PLAN: [(&str, &[&str]); 8] = [
+const PLAN: [(&str, &[&str]); 9] = [
     ("protocol/src", PROTOCOL),
     ("config/src", &[]),
     ("transport/src", TRANSPORT),
@@ -25,6 +25,7 @@ const PLAN: [(&str, &[&str]); 8] = [
     ("src", SERVER),
     ("interop-tests/src", INTEROP_TESTS),
     ("interop-tests/benches/serve_cost", &[]),
+    ("interop-tests/benches/jobs", &[]),
 ];
 
 const PROTOCOL: &[&str] = &[
@@ -133,6 +134,7 @@ const INTEROP_TESTS: &[&str] = &[
     "wire",
     "fixture",
     "merger",
+    "services",
     "cells",
     "releases",
     "applications",

@@ -25,9 +25,10 @@ mod pushes;
 mod report;
 mod results;
 mod runs;
-mod service_process;
+mod services;
 mod words;
 
+use sealed_shuffle_interop_tests::services::build_ours;
 use sealed_shuffle_interop_tests::spark::Spark;
 
 use self::case::{SPARK, Work};
@@ -40,7 +41,7 @@ fn main() {
         return;
     }
     let Some(options) = Options::from_arguments() else { return };
-    let binary = service_process::build_ours();
+    let binary = build_ours();
     println!("our server: {}", binary.display());
     let spark = Spark::release(SPARK);
     let shuffle =

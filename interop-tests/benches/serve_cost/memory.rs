@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use sealed_shuffle_interop_tests::machine::Process;
 use sealed_shuffle_interop_tests::modes::Service;
+use sealed_shuffle_interop_tests::services::ServiceProcess;
 use sealed_shuffle_interop_tests::spark::Spark;
 
 use sealed_shuffle_measure::Meter;
@@ -15,7 +16,7 @@ use crate::case::Case;
 use crate::load::{HUGE, Load, Shuffle, Task};
 use crate::our_client::READY;
 use crate::runs::SAMPLE;
-use crate::service_process::ServiceProcess;
+use crate::services;
 
 /// Connections that do nothing.
 pub(crate) const IDLE: usize = 1000;
@@ -46,8 +47,8 @@ pub(crate) fn measure(spark: &Spark, shuffle: &Shuffle) -> Vec<Memory> {
             running.stop();
             bytes
         };
-        let ours = of(ServiceProcess::ours(shuffle, &case, &[]));
-        let memory = Memory { what, ours, spark: of(ServiceProcess::spark(spark, shuffle, &case)), bound };
+        let ours = of(services::ours(shuffle, &case, &[]));
+        let memory = Memory { what, ours, spark: of(services::spark(spark, shuffle, &case)), bound };
         eprintln!("{}: {} bytes, Spark's {}", memory.what, memory.ours, memory.spark);
         memory
     };

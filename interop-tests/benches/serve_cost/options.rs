@@ -1,7 +1,7 @@
 //! The command line of the bench.
 
 use crate::case::Case;
-use crate::service_process::Start;
+use crate::services::Start;
 
 /// What was asked for; every default is what the figures of `docs/performance.md` were made with.
 pub(crate) struct Options {

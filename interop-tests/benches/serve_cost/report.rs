@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::case::{Bound, Case, Work};
 use crate::load::{CHUNKS, LARGE, SMALL};
 use crate::options::Options;
-use crate::service_process::Start;
+use crate::services::Start;
 
 /// One run of the client against one service.
 pub(crate) struct Run {

@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::plot;
 use crate::report::{self, Report, Run, cell, megabytes};
 use crate::runs::measure;
-use crate::service_process::Start;
+use crate::services::Start;
 
 /// What most aims are about comes first: blocks of the usual size.
 const USUAL: [&str; 4] = ["ctr-v1", "gcm-v2", "tls", "plaintext"];

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sealed_shuffle_interop_tests::machine::Process;
 use sealed_shuffle_interop_tests::modes::Service;
+use sealed_shuffle_interop_tests::services::ServiceProcess;
 use sealed_shuffle_interop_tests::spark::Spark;
 use sealed_shuffle_measure::Meter;
 use sealed_shuffle_measure::process::most_memory;
@@ -12,7 +13,7 @@ use crate::case::{Case, Clients, Work};
 use crate::load::{self, CHUNKS, LARGE, Layout, Load, Shuffle, Task};
 use crate::options::Options;
 use crate::report::{Pair, Report, Run};
-use crate::service_process::{ServiceProcess, Start};
+use crate::services::{self, Start};
 
 /// How often memory is looked at.
 pub(crate) const SAMPLE: Duration = Duration::from_millis(20);
@@ -33,14 +34,14 @@ pub(crate) fn measure(
         run(&load, running)
     };
     let start_ours = || {
-        let ours = ServiceProcess::ours(shuffle, &case, &options.conf);
+        let ours = services::ours(shuffle, &case, &options.conf);
         if case.work == Work::Merged {
             load(&ours, Task::Push { layout: &LARGE, shuffle: LARGE.shuffle, is_kept: true });
         }
         ours
     };
     let compares_services = case.work != Work::Merged && !options.only_ours;
-    let start_theirs = || compares_services.then(|| ServiceProcess::spark(spark, shuffle, &case));
+    let start_theirs = || compares_services.then(|| services::spark(spark, shuffle, &case));
     let (mut ours, mut theirs) = (start_ours(), start_theirs());
     let one = |ours: &ServiceProcess| load(ours, task(Side::Ours));
     let other = |ours: &ServiceProcess, theirs: &Option<ServiceProcess>| match theirs {

@@ -1,0 +1,108 @@
+"""A job in phases, with the time and the processors that each took.
+
+Takes one argument: a JSON file with
+  master             for example local-cluster[4,1,1024]
+  conf               Spark configuration
+  event_log          directory for the event log, which is not written
+  executors          how many there are
+  rows               of a kilobyte each, in the shuffle
+  partitions         of each shuffle
+
+Phases: warm-up, a small shuffle and a small join; queries, joins and aggregations over half a million rows, whose shuffles
+are small; repartition, rows that Spark is told not to compress, of which nearly all bytes are shuffled.
+
+Prints a line that begins with PHASE and a name before each, which waits for a line on standard input, and at the end one that
+begins with RESULT and goes on in JSON:
+  phases             name, seconds, and the seconds of processors of executors (with their Python) and of the driver
+  digest             of all that was computed
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+
+from driver import options_and_conf, say
+from pyspark.sql import SparkSession
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def main():
+    options, conf = options_and_conf("jobs")
+    session = SparkSession.builder.config(conf=conf).getOrCreate()
+    context = session.sparkContext
+    while len(context._jsc.sc().statusTracker().getExecutorInfos()) < options["executors"] + 1:
+        time.sleep(0.1)
+    phases, results = [], []
+    for name, run in [
+        ("warm-up", lambda: (queries(session, 20000), repartition(session, options, options["rows"] // 20))),
+        ("queries", lambda: queries(session, 500000)),
+        ("repartition", lambda: repartition(session, options, options["rows"])),
+    ]:
+        print("PHASE " + name, flush=True)
+        sys.stdin.readline()
+        before, began = processors(), time.monotonic()
+        results.append(run())
+        seconds, after = time.monotonic() - began, processors()
+        phases.append({"name": name, "seconds": seconds,
+                       "executors": after[0] - before[0], "driver": after[1] - before[1]})
+    print("PHASE end", flush=True)
+    sys.stdin.readline()
+    session.stop()
+    digest = hashlib.sha256(json.dumps(results, default=str).encode()).hexdigest()
+    say("RESULT", {"phases": phases, "digest": digest})
+
+
+def queries(session, rows):
+    session.range(rows).selectExpr("id", "id % 1000 AS customer", "hash(id) % 97 AS price").createOrReplaceTempView("orders")
+    session.range(rows * 2).selectExpr("id", "id % %d AS order_id" % rows, "hash(id, 1) % 31 AS quantity") \
+        .createOrReplaceTempView("items")
+    first = session.sql(
+        "SELECT customer, sum(price * quantity) AS total, count(DISTINCT o.id) AS orders FROM orders o "
+        "JOIN items i ON o.id = i.order_id GROUP BY customer ORDER BY total DESC, customer LIMIT 10").collect()
+    second = session.sql(
+        "SELECT price, count(*) AS n FROM orders o WHERE EXISTS (SELECT 1 FROM items i WHERE i.order_id = o.id "
+        "AND quantity > 15) GROUP BY price ORDER BY n DESC, price LIMIT 10").collect()
+    return [[list(row) for row in first], [list(row) for row in second]]
+
+
+def repartition(session, options, rows):
+    pad = session.range(0, rows, 1, options["partitions"]).selectExpr("id", "rpad(string(id), 1000, 'x') AS pad")
+    spread = pad.repartition(options["partitions"], "id")
+    return [list(row) for row in spread.selectExpr("sum(xxhash64(id, pad) % 1000003)", "count(*)").collect()]
+
+
+def processors():
+    """Seconds of processors so far, of executors with all that they started, and of this program with its JVM."""
+    parents, took, executors = {}, {}, set()
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open("/proc/%s/stat" % entry) as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            with open("/proc/%s/cmdline" % entry, "rb") as file:
+                line = file.read()
+        except OSError:
+            continue
+        process = int(entry)
+        parents[process] = int(fields[1])
+        # Its own, and of children that it has waited for.
+        took[process] = sum(int(field) for field in fields[11:15]) / TICK
+        if b"CoarseGrainedExecutorBackend" in line:
+            executors.add(process)
+    own = os.getpid()
+    totals = [0.0, 0.0]
+    for process in took:
+        above = [process]
+        while above[-1] in parents and above[-1] != own:
+            above.append(parents[above[-1]])
+        if above[-1] == own:
+            totals[0 if executors.intersection(above) else 1] += took[process]
+    return totals
+
+
+if __name__ == "__main__":
+    main()
