@@ -44,6 +44,7 @@ mod roots;
 mod sasl;
 pub mod secret;
 mod server;
+mod spark_release;
 mod substitute;
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,7 @@ pub use self::roots::{RootSource, Roots};
 pub use self::sasl::SaslSettings;
 pub use self::secret::{ConfiguredSecret, SecretDirectory, SecretSource};
 pub use self::server::{ServerConfig, ServerTimeouts, SocketOptions};
+pub use self::spark_release::SparkRelease;
 pub use self::tls::{Password, TlsConfig, TlsFile, TlsSource};
 pub use self::traces::TracesConfig;
 pub use self::value::{

@@ -6,11 +6,15 @@ final class Failures {
   static ObjectNode describe(ObjectNode into, Throwable failure) {
     ObjectNode error = into.putObject("error");
     error.put("class", failure.getClass().getName());
-    error.put("message", String.valueOf(failure.getMessage()));
+    error.put("message", message(failure));
     ArrayNode causes = error.putArray("causes");
     for (Throwable c = failure.getCause(); c != null && causes.size() < 10; c = c.getCause()) {
-      causes.addObject().put("class", c.getClass().getName()).put("message", String.valueOf(c.getMessage()));
+      causes.addObject().put("class", c.getClass().getName()).put("message", message(c));
     }
     return into;
+  }
+
+  private static String message(Throwable failure) {
+    return failure.getMessage() == null ? "" : failure.getMessage();
   }
 }

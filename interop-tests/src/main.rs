@@ -4,19 +4,23 @@
 //! downloads. Its Java is within it.
 
 use std::{
-    fs,
-    net::{SocketAddr, ToSocketAddrs},
-    panic::{self, AssertUnwindSafe, catch_unwind},
+    fs::{self, File},
+    io::Write as _,
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    panic,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
 use sealed_shuffle_interop_tests::{
-    cells::{Foreign, Row, Verdict, json, junit, rows_of},
+    cells::{Foreign, Row, Verdict, json, junit, rows_of, said},
     machine::java_home,
     modes::{Gcm, matrix::VERSIONS},
+    ours::binary,
     releases::{of_release, published, unknown},
     spark::{Peer, Spark},
 };
@@ -95,8 +99,16 @@ struct Sparks {
     #[arg(long)]
     spark_home: Vec<PathBuf>,
     /// A release, which is downloaded with pip once
-    #[arg(long)]
+    #[arg(long, value_parser = release)]
     spark_version: Vec<String>,
+}
+
+fn release(text: &str) -> Result<String, String> {
+    let numbers = text.split('.').map(|part| part.parse::<u32>().is_ok());
+    match numbers.clone().count() == 3 && numbers.clone().all(|is_number| is_number) {
+        true => Ok(text.to_owned()),
+        false => Err("a release is wanted, such as 4.1.4".to_owned()),
+    }
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -107,13 +119,13 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // The harness panics with the reason, which is a line here and no trace; a cell keeps its own.
-    panic::set_hook(Box::new(|_| {}));
-    let done = catch_unwind(AssertUnwindSafe(|| run(cli.command)));
-    let outcome = done.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        Err(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
-    });
-    match outcome {
+    let told = thread::current().id();
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().id() != told {
+            eprintln!("{panic}");
+        }
+    }));
+    match said(|| run(cli.command)).and_then(|outcome| outcome) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(text) => {
@@ -127,6 +139,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<bool, String> {
     match command {
         Command::Run { spark, mode, json: json_file, junit: junit_file } => {
+            binary();
+            let [mut json_file, mut junit_file] = [created(json_file)?, created(junit_file)?];
             let mut rows = Vec::new();
             for spark in spark.all()? {
                 rows.extend(rows_with(spark, &mode));
@@ -134,21 +148,24 @@ fn run(command: Command) -> Result<bool, String> {
             if rows.is_empty() {
                 return Err(format!("no mode is named {mode:?}"));
             }
-            write(json_file.as_deref(), || format!("{:#}\n", json(&rows)))?;
-            write(junit_file.as_deref(), || junit(&rows))?;
-            Ok(concluded(&rows))
+            let is_good = concluded(&rows);
+            write(&mut json_file, || format!("{:#}\n", json(&rows)))?;
+            write(&mut junit_file, || junit(&rows))?;
+            Ok(is_good)
         }
         Command::Server { address, spark, mode, app, secret_file, root, conf } => {
             let secret = secret_file.map(|file| read(&file)).transpose()?;
             let secret = secret.map(|text| text.trim_end_matches('\n').to_owned());
+            let root = root.map(|root| writable(&root)).transpose()?;
             let foreign = Foreign { address: resolved(&address)?, app, secret, conf, root };
             let mut is_good = true;
             for spark in spark.all()? {
-                is_good &= asked(&foreign, spark, &mode);
+                is_good &= asked(&foreign, spark, &mode)?;
             }
             Ok(is_good)
         }
         Command::Releases { run } => {
+            binary();
             let published = published().map_err(|absent| absent.0)?;
             let unknown = unknown(&published);
             if unknown.is_empty() {
@@ -185,7 +202,7 @@ impl Sparks {
 /// A release, or a directory.
 fn named(text: &str) -> Result<Spark, String> {
     match text.starts_with(|first: char| first.is_ascii_digit()) && !Path::new(text).exists() {
-        true => Ok(Spark::release(text)),
+        true => release(text).map(|version| Spark::release(&version)),
         false => Spark::at(Path::new(text)).map_err(|no_spark| no_spark.0),
     }
 }
@@ -240,7 +257,7 @@ fn concluded(rows: &[Row]) -> bool {
 }
 
 /// Whether some mode is spoken, and nothing is wrong.
-fn asked(foreign: &Foreign, spark: Spark, part: &str) -> bool {
+fn asked(foreign: &Foreign, spark: Spark, part: &str) -> Result<bool, String> {
     let (peer, version) = started(spark);
     println!("\n{:<38} {}", "mode", foreign.address);
     let rows = foreign.rows(&peer, version, peer.abilities(), part, |row| {
@@ -253,11 +270,21 @@ fn asked(foreign: &Foreign, spark: Spark, part: &str) -> bool {
         println!("{:<38} {word:<14} {reason}", row.mode.way());
     });
     println!();
+    let left_out = foreign.left_out(version, peer.abilities());
+    if !left_out.is_empty() {
+        println!(
+            "left out: {} modes that need --secret-file, or --conf spark.ssl.rpc.trustStore=FILE",
+            left_out.len()
+        );
+    }
+    if rows.is_empty() {
+        return Err(format!("no mode that can be asked is named {part:?}"));
+    }
     let is_spoken = rows.iter().any(|row| row.verdict == Verdict::Passed);
     if !is_spoken {
-        println!("no mode is spoken: look at the secret, the application and the port");
+        println!("no mode is spoken: look at the secret, the application, the port, and --root");
     }
-    is_spoken && !rows.iter().any(|row| matches!(row.verdict, Verdict::Failed(_)))
+    Ok(is_spoken && !rows.iter().any(|row| matches!(row.verdict, Verdict::Failed(_))))
 }
 
 fn compared(old: &Spark, new: &Spark) {
@@ -271,16 +298,34 @@ fn compared(old: &Spark, new: &Spark) {
     gone.for_each(|fact| println!("  - {fact}"));
 }
 
+/// The first address of a name that takes connections.
 fn resolved(address: &str) -> Result<SocketAddr, String> {
-    let mut found = address.to_socket_addrs().map_err(|e| format!("{address}: {e}; HOST:PORT is wanted"))?;
-    found.next().ok_or_else(|| format!("{address} has no address"))
+    let found = address.to_socket_addrs().map_err(|e| format!("{address}: {e} (HOST:PORT is wanted)"))?;
+    let found: Vec<SocketAddr> = found.collect();
+    let patience = Duration::from_secs(5);
+    let open = found.iter().find(|address| TcpStream::connect_timeout(address, patience).is_ok());
+    open.copied().ok_or_else(|| format!("nothing takes connections at {address} ({found:?})"))
+}
+
+/// The whole path of a directory, where files can be made in it.
+fn writable(root: &Path) -> Result<PathBuf, String> {
+    let whole = fs::canonicalize(root).map_err(|e| format!("--root {}: {e}", root.display()))?;
+    tempfile::tempdir_in(&whole).map_err(|e| format!("nothing can be made in {}: {e}", whole.display()))?;
+    Ok(whole)
 }
 
 fn read(file: &Path) -> Result<String, String> {
     fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))
 }
 
-fn write(file: Option<&Path>, text: impl FnOnce() -> String) -> Result<(), String> {
+/// Made before anything is run, which takes minutes.
+fn created(file: Option<PathBuf>) -> Result<Option<File>, String> {
+    let file =
+        file.map(|file| File::create(&file).map_err(|e| format!("cannot make {}: {e}", file.display())));
+    file.transpose()
+}
+
+fn write(file: &mut Option<File>, text: impl FnOnce() -> String) -> Result<(), String> {
     let Some(file) = file else { return Ok(()) };
-    fs::write(file, text()).map_err(|e| format!("cannot write {}: {e}", file.display()))
+    file.write_all(text().as_bytes()).map_err(|e| format!("cannot write a report: {e}"))
 }

@@ -94,8 +94,8 @@ fn a_server_that_runs_is_asked_in_every_mode_and_its_refusals_are_told() {
     fs::write(&secret, format!("{SECRET}\n")).expect("the directory is fresh");
     let (address, home) = (server.address().to_string(), Spark::release(NEWEST));
     let home = home.home();
-    let ask = |secret: &Path, mode: &str| {
-        program(&[
+    let ask = |secret: &Path, mode: &str, more: &[&str]| {
+        let asked = [
             "server",
             &address,
             "--spark-home",
@@ -106,11 +106,11 @@ fn a_server_that_runs_is_asked_in_every_mode_and_its_refusals_are_told() {
             APP,
             "--secret-file",
             text(secret),
-            "--root",
-            text(dir.path()),
-        ])
+        ];
+        program(&[&asked[..], more].concat())
     };
-    let output = ask(&secret, "");
+    let root = ["--root", text(dir.path())];
+    let output = ask(&secret, "", &root);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     for (mode, words) in [
@@ -129,12 +129,34 @@ fn a_server_that_runs_is_asked_in_every_mode_and_its_refusals_are_told() {
         left.map(|entry| entry.file_name()).all(|name| name == "secret"),
         "directories of executors are left"
     );
+    // Without a directory nothing is registered, and a refusal is told from an answer all the same.
+    let output = ask(&secret, "v2", &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let says = |mode: &str, words| said.lines().any(|line| line.starts_with(mode) && line.contains(words));
+    assert!(says("Gcm v2", "is spoken") && says("Ctr v2", "is not spoken"), "{said}");
     // The control: with another secret nothing is spoken, and the program says so.
     fs::write(&secret, "another").expect("it can be written");
-    let output = ask(&secret, "Gcm v1");
+    let output = ask(&secret, "Gcm v1", &root);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("no mode is spoken"), "{output:?}");
     server.finish(&["refused", "reads every registered block", "an application is below the target"]);
+}
+
+#[test]
+fn an_aes_gcm_that_loses_messages_is_no_mode_that_is_spoken() {
+    let dir = temporary();
+    let conf = [("spark.authenticate", "true"), ("spark.network.crypto.enabled", "true")];
+    let server = Server::start(dir.path(), Some(SECRET), &conf.map(|(key, value)| (key, value.to_owned())));
+    let secret = dir.path().join("secret");
+    fs::write(&secret, SECRET).expect("the directory is fresh");
+    let address = server.address().to_string();
+    let asked = ["server", &address, "--spark-version", "4.1.2", "--mode", "Gcm v2", "--app", APP];
+    let output = program(&[&asked[..], &["--secret-file", text(&secret)]].concat());
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said.contains("its AES-GCM loses every message"), "{said}");
+    assert!(said.contains("is WRONG") && said.contains("nothing after it"), "{said}");
+    server.finish(&[]);
 }
 
 #[test]

@@ -76,7 +76,8 @@ keys! {
         Choice::CIPHER,
         Is("AES/CTR/NoPadding"),
         Client,
-        "Session cipher of the client; Spark's own services must have the same. CTR has no integrity (CVE-2025-55039).",
+        "Session cipher of the client; Spark's own services must have the same. CTR has no integrity (CVE-2025-55039). GCM works \
+         in Spark 3.5.9, 4.0.4, 4.1.3, 4.2 or later.",
     )
     .literal();
 

@@ -1,19 +1,19 @@
 //! A server that runs already, whose ever it is, asked by Spark's client in every mode that this Spark has.
 //!
 //! Where a directory is named that the server may read and this program may write, an executor is registered beneath it,
-//! and blocks are fetched and compared; else one block is asked for that is not there, and an answer that says so is what
-//! counts. A server serves the modes that it was configured for, so that a refusal is a finding and no failure. Failures
+//! and blocks are fetched and compared; else a block of an executor that is not there is asked for twice, and answers that say
+//! so are what counts. A server serves the modes that it was configured for, so that a refusal is a finding and no failure. Failures
 //! are: other bytes, a wrong secret that is taken, silence.
 
 use std::{
     collections::HashSet,
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::{case::WRONG_SECRET, verdict::Verdict};
 use crate::{
@@ -23,8 +23,10 @@ use crate::{
 };
 
 const SIZES: [usize; 3] = [0, 3000, 1_300_000];
-/// How long an answer may take.
-const DEADLINE: (&str, &str) = ("spark.shuffle.io.connectionTimeout", "10s");
+/// Longer than the harness waits for an answer, so that silence is not taken for an end of the connection.
+const DEADLINE: (&str, &str) = ("spark.shuffle.io.connectionTimeout", "60s");
+/// What both services say of an executor that they do not know (`ExternalShuffleBlockResolver`, Spark 2.4 to 4.3).
+const UNKNOWN_EXECUTOR: &str = "Executor is not registered";
 /// The executor that is registered.
 const EXECUTOR: &str = "interop";
 
@@ -56,6 +58,11 @@ pub struct ForeignRow {
 }
 
 impl Foreign {
+    /// Modes that are left out for want of a secret or of a trust store.
+    pub fn left_out(&self, version: &'static str, abilities: Abilities) -> Vec<Mode> {
+        distinct(version, abilities).filter(|mode| mode.spark_serves() && !self.can_be_asked(mode)).collect()
+    }
+
     /// Asks in each mode whose name holds `part`.
     pub fn rows(
         &self,
@@ -65,12 +72,7 @@ impl Foreign {
         part: &str,
         mut tell: impl FnMut(&ForeignRow),
     ) -> Vec<ForeignRow> {
-        let mut asked = HashSet::new();
-        // In which form this side's key lies makes no difference here.
-        let modes = cells(version, abilities)
-            .into_iter()
-            .filter(|mode| asked.insert((mode.auth, mode.tls.is_some())));
-        modes
+        distinct(version, abilities)
             .filter(|mode| mode.to_string().contains(part) && self.can_be_asked(mode))
             .map(|mode| {
                 let row = self.ask(peer, mode);
@@ -128,19 +130,17 @@ impl Foreign {
 
     fn serves_blocks(&self, connection: &Connection, root: &Path) -> Result<(), String> {
         let name = format!("{EXECUTOR}-{}", std::process::id());
-        let executor = Executor::beneath(root, &name);
-        let _cleared = Cleared(&executor);
+        let dir = TempDir::with_prefix_in(format!("{name}-"), root).expect("the directory was tried");
+        let executor = Executor::beneath(dir.path(), &name);
         let blocks: Vec<Vec<u8>> = (0..).zip(SIZES).map(|(seed, size)| content(seed, size)).collect();
         executor.write_map(0, 3, &blocks);
-        if let Outcome::Failed(failure) = connection.register(&self.app, EXECUTOR, &executor) {
-            return Err(failure.reason());
+        match connection.register(&self.app, EXECUTOR, &executor) {
+            Outcome::Answer(_) => {}
+            Outcome::Failed(failure) => return Err(failure.reason()),
+            Outcome::Silence => panic!("no answer to a registration"),
         }
         let names: Vec<String> = (0..SIZES.len()).map(|reduce| format!("shuffle_0_3_{reduce}")).collect();
-        let opened = connection.rpc(opening(&self.app, &names));
-        let stream = match opened {
-            Outcome::Failed(failure) => return Err(failure.reason()),
-            other => connection.stream_of(other),
-        };
+        let stream = connection.stream_of(heard_again(connection.rpc(opening(&self.app, &names))));
         for (chunk, bytes) in connection.chunks(&stream, 0..blocks.len() as i64).into_iter().zip(&blocks) {
             assert_eq!(chunk.digest(), Digest::of(bytes), "other bytes than were written");
         }
@@ -148,28 +148,37 @@ impl Foreign {
     }
 }
 
-/// Without a directory: a block that is not there is answered as such, and nothing of it is silence.
+/// Each mode once: in which form this side's key lies makes no difference here.
+fn distinct(version: &'static str, abilities: Abilities) -> impl Iterator<Item = Mode> {
+    let mut seen = HashSet::new();
+    cells(version, abilities).into_iter().filter(move |mode| seen.insert((mode.auth, mode.tls.is_some())))
+}
+
+/// Without a directory: it is said of an executor that it is not there, and said again on the same connection, since an
+/// AES-GCM that loses messages answers once.
 fn answers(connection: &Connection, app: &str) -> Result<(), String> {
-    match connection.rpc(opening(app, &["shuffle_2147483647_0_0".to_owned()])) {
-        Outcome::Answer(_) => Ok(()),
-        Outcome::Failed(failure) if failure.is_disconnect() => Err(failure.reason()),
-        Outcome::Failed(_) => Ok(()),
+    let request = || connection.rpc(opening(app, &["shuffle_2147483647_0_0".to_owned()]));
+    match request() {
+        Outcome::Answer(_) => {}
+        Outcome::Failed(failure) if failure.message.contains(UNKNOWN_EXECUTOR) => {}
+        Outcome::Failed(failure) => return Err(failure.reason()),
         Outcome::Silence => panic!("no answer"),
     }
+    heard_again(request());
+    Ok(())
+}
+
+/// The outcome of what was asked after a first answer on the same connection; a panic where nothing came.
+fn heard_again(outcome: Outcome) -> Outcome {
+    let is_lost = match &outcome {
+        Outcome::Answer(_) => false,
+        Outcome::Failed(failure) => failure.is_disconnect(),
+        Outcome::Silence => true,
+    };
+    assert!(!is_lost, "it answers what is asked first on a connection, and nothing after it: {outcome:?}");
+    outcome
 }
 
 fn opening(app: &str, names: &[String]) -> serde_json::Value {
     json!({"type": "OpenBlocks", "app": app, "exec": EXECUTOR, "blocks": names})
-}
-
-/// Removes the directories of an executor.
-struct Cleared<'a>(&'a Executor);
-
-impl Drop for Cleared<'_> {
-    fn drop(&mut self) {
-        for dir in self.0.dirs.iter().filter_map(|dir| dir.parent()) {
-            // What cannot be removed stays for the operator, who reads its name in the server's log.
-            fs::remove_dir_all(dir).ok();
-        }
-    }
 }

@@ -24,4 +24,4 @@ pub use foreign::{Foreign, ForeignRow};
 pub use report::{json, junit};
 pub use row::{Role, Row, rows_of};
 pub use table::table;
-pub use verdict::Verdict;
+pub use verdict::{Verdict, said};

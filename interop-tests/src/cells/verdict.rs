@@ -2,6 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// What `work` comes to, or the text with which it panics, as the harness does with what is wrong.
+pub fn said<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        text.unwrap_or_else(|| "it panicked without a text".to_owned())
+    })
+}
+
 /// What came of one cell.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
@@ -18,11 +27,7 @@ pub enum Verdict {
 impl Verdict {
     /// What comes of the checks of a cell, which panic with what they find: no cell keeps another from being gone through.
     pub(super) fn of(cell: impl FnOnce() -> Self) -> Self {
-        catch_unwind(AssertUnwindSafe(cell)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Self::Failed(text.unwrap_or_default())
-        })
+        said(cell).unwrap_or_else(Self::Failed)
     }
 
     /// In a word or three.

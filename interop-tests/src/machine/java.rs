@@ -11,10 +11,13 @@ use std::{
 pub fn java_home() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     HOME.get_or_init(|| {
-        java_candidates().into_iter().find(|home| is_fit(home)).expect(
-            "no JDK 17 to 21 found: set JAVA_HOME, or install one, on Debian and Ubuntu with \
-             `apt-get install openjdk-17-jdk-headless`",
-        )
+        let candidates = java_candidates();
+        candidates.iter().find(|home| is_fit(home)).cloned().unwrap_or_else(|| {
+            panic!(
+                "no JDK 17 to 21, with bin/javac, in {candidates:?}: set JAVA_HOME, or install one, on Debian and Ubuntu \
+                 with `apt-get install openjdk-17-jdk-headless`"
+            )
+        })
     })
 }
 
@@ -22,8 +25,8 @@ fn java_candidates() -> Vec<PathBuf> {
     let mut homes: Vec<PathBuf> = std::env::var_os("JAVA_HOME").map(PathBuf::from).into_iter().collect();
     let mut installed: Vec<PathBuf> =
         fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    installed.sort();
-    homes.extend(installed.into_iter().filter(|path| path.to_string_lossy().contains("17")));
+    installed.sort_by_key(|path| (!path.to_string_lossy().contains("17"), path.clone()));
+    homes.extend(installed);
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     homes.extend(
         std::env::split_paths(&on_path)

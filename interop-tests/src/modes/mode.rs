@@ -12,7 +12,7 @@ use super::{service::Service, tls::Stores, version::number};
 pub enum Cipher {
     /// `AES/CTR/NoPadding`, Spark's default.
     Ctr,
-    /// `AES/GCM/NoPadding`, usable from Spark 3.5.
+    /// `AES/GCM/NoPadding`, in the releases of `SOUND_GCM`.
     Gcm,
 }
 

@@ -202,7 +202,8 @@ pub fn binary() -> PathBuf {
     beside.clone().find(|path| path.is_file()).unwrap_or_else(|| {
         let places: Vec<String> = beside.map(|path| path.display().to_string()).collect();
         panic!(
-            "there is no {}: run `cargo build --bin sealed-shuffle` first, or set SEALED_SHUFFLE_BIN",
+            "there is no {}: put sealed-shuffle there (in the tree `cargo build --bin sealed-shuffle` does), or set \
+             SEALED_SHUFFLE_BIN",
             places.join(" and no ")
         )
     })

@@ -9,7 +9,7 @@ const JARS: [&str; 2] = ["spark-network-common_", "spark-network-shuffle_"];
 /// `jvm/Facts.java`, which says them.
 const PROGRAM: &str = "Facts";
 
-/// Lines, `message BlockTransferMessage 3 STREAM_HANDLE`, `key spark.shuffle.io.backLog`, `class org.apache…`.
+/// Lines, `message BlockTransferMessage 3 STREAM_HANDLE`, `key spark.network.crypto.cipher`, `class org.apache…`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Facts(BTreeSet<String>);
 

@@ -17,6 +17,7 @@ use std::{
     process::Command,
 };
 
+use sealed_shuffle_config::SparkRelease;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -117,13 +118,21 @@ impl Spark {
         let list = fs::read_dir(&jars).map_err(|e| {
             NoSpark(format!("cannot list {}: {e}; name the directory that SPARK_HOME names", jars.display()))
         })?;
-        let mut names: Vec<String> =
-            list.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        let version = names.iter().find_map(|name| version_of_core(name)).ok_or_else(|| {
-            NoSpark(format!("there is no spark-core_SCALA-VERSION.jar in {}", jars.display()))
-        })?;
-        let key = key(names.iter().map(|name| (name.as_str(), "")));
+        // Own builds keep the names of jars: what tells them apart is how large and how old they are.
+        let mut files: Vec<(String, String)> = list
+            .flatten()
+            .map(|entry| {
+                let of = entry.path().metadata().map(|of| (of.len(), of.modified().ok()));
+                (entry.file_name().to_string_lossy().into_owned(), format!("{of:?}"))
+            })
+            .collect();
+        files.sort();
+        let version =
+            files.iter().find_map(|(name, _)| SparkRelease::of_core_jar(name)).ok_or_else(|| {
+                NoSpark(format!("there is no spark-core_SCALA-RELEASE.jar in {}", jars.display()))
+            })?;
+        let version = version.as_str().to_owned();
+        let key = key(files.iter().map(|(name, of)| (name.as_str(), of.as_str())));
         let classes = compiled(&version, &home, &key, ALL);
         Ok(Self { version, root: home.clone(), home, classes })
     }
@@ -257,12 +266,6 @@ fn build_tools() -> PathBuf {
     })
 }
 
-/// `4.3.0` of `spark-core_2.13-4.3.0.jar`, and whatever a vendor puts behind it.
-fn version_of_core(jar: &str) -> Option<String> {
-    let (_, version) = jar.strip_prefix("spark-core_")?.strip_suffix(".jar")?.split_once('-')?;
-    version.starts_with(|first: char| first.is_ascii_digit()).then(|| version.to_owned())
-}
-
 fn key<'a>(texts: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut hash = Sha256::new();
     for (name, text) in texts {
@@ -285,7 +288,13 @@ fn compiled(version: &str, home: &Path, of: &str, number: (u32, u32)) -> PathBuf
         };
         logging.iter().chain(&sources).for_each(|(name, text)| write(name, text));
         let mut javac = Command::new(java_home().join("bin/javac"));
-        javac.arg("-nowarn").arg("-d").arg(into).arg("-cp").arg(format!("{}/*", home.join("jars").display()));
+        // A newer compiler's classes would not run on the oldest Java that is taken.
+        javac
+            .args(["-nowarn", "-source", "17", "-target", "17"])
+            .arg("-d")
+            .arg(into)
+            .arg("-cp")
+            .arg(format!("{}/*", home.join("jars").display()));
         javac.args(sources.iter().map(|(name, _)| into.join(name)));
         run(&mut javac, || format!("the Java programs do not compile against Spark {version}"));
         if number >= APPLICATIONS {

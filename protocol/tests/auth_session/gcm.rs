@@ -154,7 +154,7 @@ fn messages_that_a_broken_gcm_announces_too_long_are_recognized_before_the_rest_
     }
 }
 
-/// One message as GcmTransportCipher writes it before it was mended (Spark 3.4.4 to 4.1.2), engine version 2: L by Tink's formula, in which the
+/// One message as GcmTransportCipher writes it in the releases of [`BROKEN_GCM`], engine version 2: L by Tink's formula, in which the
 /// header takes its place in segment 0.
 fn sealed_by_a_broken_gcm(plain: usize) -> Vec<u8> {
     let with_header = plain + 24;

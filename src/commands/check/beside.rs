@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sealed_shuffle_config::{Authentication, ServerConfig, properties};
+use sealed_shuffle_config::{Authentication, ServerConfig, SparkRelease, properties};
 use sealed_shuffle_protocol::channel::SecurityLevel;
 use sealed_shuffle_protocol::cipher::SOUND_GCM;
 
 use super::finding::Finding;
-use super::release::SparkRelease;
 
 /// The port of Spark's own service (`spark.shuffle.service.port`).
 const PORT: &str = "7337";
@@ -176,8 +175,10 @@ fn broken_gcm(spark: &SparkRelease, keys: &Keys) -> Option<Contradiction> {
     if !asks || !spark.has_broken_gcm() {
         return None;
     }
-    let text =
-        format!("the AES-GCM of Spark {spark} loses every message of a connection but the first: jobs hang");
+    let text = format!(
+        "the AES-GCM of Spark {} loses every message of a connection but the first: jobs hang",
+        spark.as_str()
+    );
     let hint = format!("Spark {SOUND_GCM}, or spark.network.crypto.cipher=AES/CTR/NoPadding until then");
     Some(match spark.is_vendors() {
         true => odd(text, format!("{hint}, unless its vendor has mended it")),

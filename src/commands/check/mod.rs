@@ -7,7 +7,6 @@
 //! | `machine` | ports, descriptors, memory |
 //! | `protection` | secrets, channels, certificates, keys, confinement |
 //! | `beside` | what the files of applications and of a NodeManager say |
-//! | `release` | the Spark that the files of applications belong to |
 //! | `probe` | a server that runs |
 
 mod beside;
@@ -15,17 +14,16 @@ mod finding;
 mod machine;
 mod probe;
 mod protection;
-mod release;
 mod roots;
 
+use std::fs;
 use std::io::{Write, stdout};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use clap::Args;
-use sealed_shuffle_config::{Environment, Notice, ServerConfig, raise_descriptor_limit};
+use sealed_shuffle_config::{Environment, Notice, ServerConfig, SparkRelease, raise_descriptor_limit};
 
 use self::finding::{Finding, Findings};
-use self::release::SparkRelease;
 use super::reload::RepeatableEnvironment;
 use super::versioned::versioned;
 use super::{ConfigArgs, Exit, Failure, complain, log_filter};
@@ -84,7 +82,7 @@ impl Check {
                 found.extend(waits_for(protection::ask_key_service(&config))?);
                 found.extend(refusals(&config));
                 for path in &applications {
-                    let spark = SparkRelease::beside(path);
+                    let spark = spark_beside(path);
                     found.extend(read(&environment, path, |text| {
                         beside::applications(&config, spark.as_ref(), path, text)
                     }));
@@ -107,6 +105,13 @@ impl Check {
             Some(exit) => Err(Failure::new(exit, "not as it should be: see above")),
         }
     }
+}
+
+/// The Spark that a file of its `conf` belongs to: that of `../jars/spark-core_SCALA-RELEASE.jar`.
+fn spark_beside(configuration: &Path) -> Option<SparkRelease> {
+    let jars = path::absolute(configuration).ok()?.parent()?.parent()?.join("jars");
+    let names = fs::read_dir(jars).ok()?.flatten().map(|entry| entry.file_name());
+    names.into_iter().find_map(|name| SparkRelease::of_core_jar(name.to_str()?))
 }
 
 /// What was read, and what the configuration itself says of its settings.
