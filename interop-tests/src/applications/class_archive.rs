@@ -24,8 +24,14 @@ use crate::{
 
 const ARCHIVE: &str = "classes.jsa";
 
-/// The archive of a release; none where this Java has made none, which only costs time.
+/// The only release of which so many applications run that an archive brings more than it takes to make.
+const RELEASE: &str = "4.3.0";
+
+/// The archive of a release; none of others than [`RELEASE`], or where this Java has made none, which only costs time.
 pub(super) fn class_archive(release: &Spark) -> Option<PathBuf> {
+    if release.version() != RELEASE {
+        return None;
+    }
     let java = fs::read(java_home().join("release")).unwrap_or_default();
     let key: String = Sha256::digest(java)[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     let dir =
