@@ -57,7 +57,7 @@ def main():
 
 def queries(session, rows):
     session.range(rows).selectExpr("id", "id % 1000 AS customer", "hash(id) % 97 AS price").createOrReplaceTempView("orders")
-    session.range(rows * 2).selectExpr("id", "id % %d AS order_id" % rows, "hash(id, 1) % 31 AS quantity") \
+    session.range(rows * 2).selectExpr("id", "id %% %d AS order_id" % rows, "hash(id, 1) % 31 AS quantity") \
         .createOrReplaceTempView("items")
     first = session.sql(
         "SELECT customer, sum(price * quantity) AS total, count(DISTINCT o.id) AS orders FROM orders o "
