@@ -162,7 +162,8 @@ struct PendingRequest<T> {
 }
 
 /// Whether a server in AES-GCM hears more than the first message of a connection, which some releases do not
-/// (GcmTransportCipher, [`BROKEN_GCM`](sealed_shuffle_protocol::cipher::BROKEN_GCM)): what is asked after the first answer cannot be in that message.
+/// (GcmTransportCipher, [`BROKEN_GCM`](sealed_shuffle_protocol::cipher::BROKEN_GCM)): what is asked after the first
+/// answer cannot be in that message.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
     /// Something was asked after the first answer.

@@ -1,8 +1,8 @@
 //! Recognises clients whose AES-GCM takes one message of a connection and silently loses all others, and refuses them
 //! by name rather than to let them wait for what they cannot hear.
 //!
-//! Source: GcmTransportCipher, the releases of `cipher::BROKEN_GCM`. Such a client reads the answer to its first request (the handle of a
-//! stream), asks for chunks, hears nothing more, closes when its own deadline has passed
+//! Source: GcmTransportCipher, the releases of `cipher::BROKEN_GCM`. Such a client reads the answer to its first request
+//! (the handle of a stream), asks for chunks, hears nothing more, closes when its own deadline has passed
 //! (`spark.shuffle.io.connectionTimeout`, 120 s) and sends the same request again on a new connection. No byte
 //! that it sends tells it from a sound one, so it is recognised by what it hears:
 //!

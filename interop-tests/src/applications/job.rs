@@ -105,9 +105,4 @@ impl JobReport {
         });
         Self { phases: phases.collect(), digest: text(&value["digest"]) }
     }
-
-    /// One phase by its name.
-    pub fn phase(&self, name: &str) -> &Phase {
-        self.phases.iter().find(|phase| phase.name == name).unwrap_or_else(|| panic!("no phase {name}"))
-    }
 }

@@ -1,9 +1,9 @@
 //! A server that runs already, whose ever it is, asked by Spark's client in every mode that this Spark has.
 //!
 //! Where a directory is named that the server may read and this program may write, an executor is registered beneath it,
-//! and blocks are fetched and compared; else a block of an executor that is not there is asked for twice, and answers that say
-//! so are what counts. A server serves the modes that it was configured for, so that a refusal is a finding and no failure. Failures
-//! are: other bytes, a wrong secret that is taken, silence.
+//! and blocks are fetched and compared; else a block of an executor that is not there is asked for twice, and two answers
+//! are what counts. A server serves the modes that it was configured for, so that a refusal is a finding and no failure.
+//! Failures are: other bytes, a wrong secret that is taken, silence.
 
 use std::{
     collections::HashSet,
@@ -19,7 +19,7 @@ use super::{case::WRONG_SECRET, verdict::Verdict};
 use crate::{
     modes::{Abilities, Mode, matrix::cells},
     oracle::{Digest, Executor, content},
-    spark::{Connection, Credentials, Outcome, Peer},
+    spark::{Connection, Credentials, Outcome, Peer, Stream},
 };
 
 const SIZES: [usize; 3] = [0, 3000, 1_300_000];
@@ -140,7 +140,7 @@ impl Foreign {
             Outcome::Silence => panic!("no answer to a registration"),
         }
         let names: Vec<String> = (0..SIZES.len()).map(|reduce| format!("shuffle_0_3_{reduce}")).collect();
-        let stream = connection.stream_of(heard_again(connection.rpc(opening(&self.app, &names))));
+        let stream = Stream::of(heard_again(connection.rpc(opening(&self.app, &names))));
         for (chunk, bytes) in connection.chunks(&stream, 0..blocks.len() as i64).into_iter().zip(&blocks) {
             assert_eq!(chunk.digest(), Digest::of(bytes), "other bytes than were written");
         }

@@ -19,6 +19,17 @@ pub struct Stream {
     pub chunks: u64,
 }
 
+impl Stream {
+    /// The stream that a message has opened.
+    #[track_caller]
+    pub fn of(opened: Outcome) -> Self {
+        let answer = opened.answer();
+        assert_eq!(answer["type"], "StreamHandle", "{answer}");
+        let id = answer["stream"].as_str().expect("a handle has an id").to_owned();
+        Self { id, chunks: answer["chunks"].as_u64().expect("a handle has a count") }
+    }
+}
+
 /// One connection of Spark's `TransportClient`.
 #[derive(Debug)]
 pub struct Connection {
@@ -80,16 +91,7 @@ impl Connection {
     /// Opens a stream, whatever the message.
     #[track_caller]
     pub fn open_stream(&self, message: Value) -> Stream {
-        self.stream_of(self.rpc(message))
-    }
-
-    /// The stream that was opened.
-    #[track_caller]
-    pub fn stream_of(&self, opened: Outcome) -> Stream {
-        let answer = opened.answer();
-        assert_eq!(answer["type"], "StreamHandle", "{answer}");
-        let id = answer["stream"].as_str().expect("a handle has an id").to_owned();
-        Stream { id, chunks: answer["chunks"].as_u64().expect("a handle has a count") }
+        Stream::of(self.rpc(message))
     }
 
     /// Requests chunks back to back; one outcome each, in order.

@@ -20,8 +20,8 @@
 //! Source: GcmTransportCipher, Spark 3.5.9 to 4.3.0, with the primitives of Tink's
 //! AesGcmHkdfStreaming but not its layout.
 //!
-//! The releases of [`super::BROKEN_GCM`] have the same bytes but for two bugs: they take one message in each direction and no more, and they
-//! compute L as if the header stood in segment 0, 16 too much where the last piece nearly fills its segment or is
+//! The releases of [`super::BROKEN_GCM`] have the same bytes but for two bugs: they take one message in each direction
+//! and no more, and they compute L as if the header stood in segment 0, 16 too much where the last piece nearly fills its segment or is
 //! missing. The second is how it is recognised here, in time to say so rather than to wait for 16 bytes that never come.
 
 use bytes::{Buf, BytesMut};
