@@ -50,7 +50,7 @@ pub use self::error::{ClientError, ErrorKind, FetchError};
 pub use self::fetch::Fetch;
 pub use self::files::{OnProgress, Progress, SavedBlock};
 pub use self::merge::Merge;
-pub use self::merge_calls::{MergeStatus, PushedBlock};
+pub use self::merge_calls::{MergeStatus, PushedBlock, SuspectChunk};
 pub use self::merged::{FallBack, FallBackReason, MergedChunk, MergedPart, MergedRead};
 pub use self::probe::{
     Judgement, Observation, Peer, Probe, ProbeConfig, ProbeReport, TlsReport, Trust, Verdict, WrongSecret,

@@ -9,13 +9,25 @@ use std::collections::HashSet;
 
 use sealed_shuffle_protocol::ids::{ExecutorId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
-    Bitmap, BlockId, BlockPushReturnCode, BlockTransferMessage, FinalizeShuffleMerge, MergeStatuses,
-    PushBlockStream, RemoveShuffleMerge, ReturnCode, SHUFFLE_PUSH_MERGER,
+    Bitmap, BlockId, BlockPushReturnCode, BlockTransferMessage, CorruptionCause,
+    DiagnoseShuffleChunkCorruption, FinalizeShuffleMerge, MergeStatuses, PushBlockStream, RemoveShuffleMerge,
+    ReturnCode, SHUFFLE_PUSH_MERGER,
 };
 
 use super::calls::unexpected;
 use super::connection::{Connection, UploadReceipt};
 use super::{Address, BlockBody, Client, ClientError, Fetch, Merge, MergedPartition};
+
+/// A chunk of a merged partition whose bytes arrived with another checksum than was expected.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SuspectChunk {
+    /// The chunk, from 0.
+    pub chunk: i32,
+    /// The checksum of the bytes that arrived.
+    pub checksum: i64,
+    /// `ADLER32`, `CRC32` or `CRC32C`.
+    pub algorithm: String,
+}
 
 /// A partition of one map task, as it is pushed.
 #[derive(Clone, Debug)]
@@ -114,6 +126,25 @@ impl Client {
                 Err(error @ ClientError::Closed { .. }) if lease.reused && error.is_retryable() => {}
                 sent => return sent,
             }
+        }
+    }
+
+    /// Asks a merger where a chunk of a merged partition went wrong. No released Spark knows the question, and refuses it.
+    pub async fn diagnose_chunk(
+        &self,
+        server: &Address,
+        partition: MergedPartition,
+        suspect: SuspectChunk,
+    ) -> Result<CorruptionCause, ClientError> {
+        const WHAT: &str = "a diagnosis";
+        let MergedPartition { shuffle, merge, reduce } = partition;
+        let SuspectChunk { chunk, checksum, algorithm } = suspect;
+        let app = self.app().clone();
+        let message =
+            DiagnoseShuffleChunkCorruption { app, shuffle, merge, reduce, chunk, checksum, algorithm };
+        match self.call(server, message, WHAT).await? {
+            BlockTransferMessage::CorruptionCause(cause) => Ok(cause),
+            other => Err(unexpected(server, WHAT, &other)),
         }
     }
 

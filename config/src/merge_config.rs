@@ -18,6 +18,8 @@ pub struct MergeConfig {
     pub min_chunk: ByteCount,
     /// Memory for indexes of merged partitions (`spark.shuffle.push.server.mergedIndexCacheSize`). 100 MiB.
     pub index_cache_size: ByteCount,
+    /// Whether a corrupt merged chunk is diagnosed (`spark.shuffle.push.server.mergedShuffleChecksum.enabled`). Yes.
+    pub diagnoses_chunks: bool,
     /// Disk errors that a partition survives (`spark.shuffle.push.server.ioExceptionsThresholdDuringMerge`). 4.
     pub io_errors: u32,
     /// For deleting at the end (`spark.shuffle.push.server.mergedShuffleCleaner.shutdown.timeout`). 60 s.
@@ -45,6 +47,7 @@ impl MergeConfig {
         Self {
             min_chunk: v.value(&keys::MERGE_MIN_CHUNK),
             index_cache_size: v.value(&keys::MERGE_INDEX_CACHE),
+            diagnoses_chunks: v.value(&keys::MERGE_CHECKSUM),
             io_errors: v.value(&keys::MERGE_IO_ERRORS),
             cleaner_timeout: v.value(&keys::MERGE_CLEANER_TIMEOUT),
             at_rest: v.value(&keys::MERGE_AT_REST),

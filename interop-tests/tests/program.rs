@@ -9,6 +9,7 @@ use std::{
 use sealed_shuffle_interop_tests::{
     fixture::{APP, SECRET},
     ours::{Server, binary},
+    releases::{Facts, of_release},
     spark::Spark,
 };
 use tempfile::TempDir;
@@ -168,4 +169,21 @@ fn what_is_new_in_a_release_is_told_by_its_classes() {
         assert!(said.contains(fact), "{fact}: {said}");
     }
     assert!(!said.contains("message BlockTransferMessage 3"), "what both have is nothing new: {said}");
+}
+
+/// Its layout is a guess until then: `protocol/WIRE.md`.
+#[test]
+fn no_released_spark_asks_what_damaged_a_merged_chunk() {
+    let (newest, nothing) = (of_release(&Spark::release(NEWEST)), Facts::default());
+    let facts: Vec<&str> = newest.beyond(&nothing).collect();
+    let has = |text: &str| facts.iter().any(|fact| fact.starts_with(text));
+    assert!(has("message BlockTransferMessage 19 REMOVE_SHUFFLE_MERGE"), "{facts:?}");
+    assert!(has("class org.apache.spark.network.shuffle.protocol.DiagnoseCorruption"), "{facts:?}");
+    for guessed in [
+        "message BlockTransferMessage 20 ",
+        "class org.apache.spark.network.shuffle.protocol.DiagnoseShuffleChunkCorruption",
+        "key spark.shuffle.push.server.mergedShuffleChecksum",
+    ] {
+        assert!(!has(guessed), "{NEWEST} has it: check protocol/WIRE.md and our answer against it: {guessed}");
+    }
 }

@@ -17,7 +17,7 @@ use sealed_shuffle_protocol::ids::{
 use sealed_shuffle_protocol::message::{BodyPlace, Head};
 use sealed_shuffle_protocol::shuffle::{
     Bitmap, BlockId, BlockPushReturnCode, BlockTransferMessage, BlocksRemoved, CorruptionCause,
-    DiagnoseCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks, FetchShuffleBlocks,
+    DiagnoseCorruption, DiagnoseShuffleChunkCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks, FetchShuffleBlocks,
     FinalizeShuffleMerge, GetLocalDirsForExecutors, Lists, LocalDirsForExecutors, MergeStatuses, OpenBlocks,
     OpenRequest, PushBlockStream, RegisterExecutor, RemoveBlocks, RemoveShuffleMerge, ReturnCode,
     StreamHandle, StreamName, Strings, UploadBlock, UploadBlockStream,
@@ -386,6 +386,12 @@ fn message() -> impl Strategy<Value = BlockTransferMessage> {
             |((app, executor, shuffle), (map, reduce, checksum), algorithm)| {
                 let (map, reduce) = (MapId(map), ReduceId(reduce));
                 DiagnoseCorruption { app, executor, shuffle, map, reduce, checksum, algorithm }.into()
+            }
+        ),
+        (merge(), any::<(i32, i32, i64)>(), ".{0,8}").prop_map(
+            |((app, _, shuffle, merge), (reduce, chunk, checksum), algorithm)| {
+                let reduce = ReduceId(reduce);
+                DiagnoseShuffleChunkCorruption { app, shuffle, merge, reduce, chunk, checksum, algorithm }.into()
             }
         ),
         prop::sample::select(CorruptionCause::ALL.to_vec()).prop_map(BlockTransferMessage::from),

@@ -5,6 +5,7 @@
 
 use sealed_shuffle_transport::lane::OnLane;
 use sealed_shuffle_transport::region::{ReadError, Region, read_blocking};
+use sealed_shuffle_transport::seal::{Pull, PullError};
 use std::io::IoSliceMut;
 
 /// A checksum algorithm that Spark knows.
@@ -92,6 +93,19 @@ impl Checksum {
             at += n as u64;
         }
         Ok(at)
+    }
+
+    /// Takes in what follows of a body, some more than [`STEP`] bytes at most. Returns whether it is at its end.
+    pub fn pull_step(&mut self, on: &OnLane, body: &mut dyn Pull) -> Result<bool, PullError> {
+        let until = body.remaining().saturating_sub(STEP);
+        while body.remaining() > until {
+            body.fill_blocking(on)?;
+            let ready = body.plain();
+            self.update(ready);
+            let ready = ready.len();
+            body.consume(ready);
+        }
+        Ok(body.remaining() == 0)
     }
 }
 

@@ -4,6 +4,8 @@
 //! beside the data. The answer only colours the reader's error message, and a service must not use checksum files to
 //! refuse blocks: for encrypted map outputs with several spills they are wrong.
 //!
+//! Of a chunk of a merged partition nobody stores a checksum. A sealed one needs none: what opens is what was pushed.
+//!
 //! Origin: `ExternalShuffleBlockResolver.diagnoseShuffleBlockCorruption` and `ShuffleChecksumHelper`, Spark 4.3.0.
 
 use std::time::Instant;
@@ -13,6 +15,7 @@ use sealed_shuffle_protocol::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId
 use sealed_shuffle_protocol::shuffle::CorruptionCause;
 use sealed_shuffle_transport::lane::{Lane, OnLane};
 use sealed_shuffle_transport::region::Region;
+use sealed_shuffle_transport::seal::Pull;
 
 use super::block_store::BlockStore;
 use super::checksum::{Algorithm, Checksum};
@@ -48,35 +51,78 @@ pub enum Examination {
 /// A block that is read, a step at a time, so that a long one holds up nobody.
 #[derive(Debug)]
 pub struct Reading {
-    stored: i64,
-    received: i64,
-    data: Region,
+    source: Source,
     checksum: Checksum,
-    at: u64,
+    written: Written,
+    received: i64,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Source {
+    /// They lie on the disk as readers get them; read up to `at`.
+    Region { data: Region, at: u64 },
+    /// They come by pulling.
+    Pulled(Box<dyn Pull>),
+}
+
+/// What is known of the bytes that the writer sent.
+#[derive(Clone, Copy, Debug)]
+enum Written {
+    /// Their checksum.
+    Checksum(i64),
+    /// What can be read is what was written.
+    Authentic,
+    /// Nothing.
+    Unknown,
 }
 
 impl Examination {
+    /// Begins to find out what damaged a merged chunk, from the checksum of what its reader received. An authentic one is
+    /// what was pushed, or cannot be read.
+    pub fn of_chunk(chunk: Box<dyn Pull>, is_authentic: bool, algorithm: &str, received: i64) -> Self {
+        let Some(algorithm) = Algorithm::from_name(algorithm) else {
+            return Self::Done(CorruptionCause::UnsupportedChecksumAlgorithm);
+        };
+        let source = match chunk.region() {
+            Some(data) => Source::Region { data, at: 0 },
+            None => Source::Pulled(chunk),
+        };
+        let written = if is_authentic { Written::Authentic } else { Written::Unknown };
+        let checksum = Checksum::new(algorithm);
+        Self::Reading(Box::new(Reading { source, checksum, written, received }))
+    }
+
     /// The lane of the disk that the block lies on, while it is being read.
-    pub fn lane(&self) -> Option<&Lane> {
-        match self {
-            Self::Done(_) => None,
-            Self::Reading(reading) => reading.data.file().map(|file| file.lane()),
+    pub fn lane(&self) -> Option<Lane> {
+        let Self::Reading(reading) = self else { return None };
+        match &reading.source {
+            Source::Region { data, .. } => data.file().map(|file| file.lane().clone()),
+            Source::Pulled(chunk) => Some(chunk.lane()),
         }
     }
 
     /// Reads the next step.
     pub fn step(self, on: &OnLane) -> Self {
         let Self::Reading(mut reading) = self else { return self };
-        match reading.checksum.read_step(on, &reading.data, reading.at) {
-            Err(_) => Self::Done(CorruptionCause::UnknownIssue),
-            Ok(at) if at < reading.data.len() => {
-                reading.at = at;
-                Self::Reading(reading)
-            }
-            Ok(_) => {
-                let Reading { stored, received, checksum, .. } = *reading;
-                Self::Done(cause(checksum.value(), stored, received))
-            }
+        let Reading { source, checksum, .. } = &mut *reading;
+        let is_over = match source {
+            Source::Region { data, at } => match checksum.read_step(on, data, *at) {
+                Err(_) => return Self::Done(CorruptionCause::UnknownIssue),
+                Ok(end) => {
+                    *at = end;
+                    end >= data.len()
+                }
+            },
+            Source::Pulled(chunk) => match checksum.pull_step(on, &mut **chunk) {
+                // It does not open, or the disk does not give it.
+                Err(_) => return Self::Done(CorruptionCause::DiskIssue),
+                Ok(is_over) => is_over,
+            },
+        };
+        match is_over {
+            true => Self::Done(cause(reading.checksum.value(), reading.written, reading.received)),
+            false => Self::Reading(reading),
         }
     }
 }
@@ -122,7 +168,8 @@ impl BlockStore {
             return Ok(Examination::Done(CorruptionCause::UnknownIssue));
         };
         let (received, checksum) = (block.checksum, Checksum::new(algorithm));
-        Ok(Examination::Reading(Box::new(Reading { stored, received, data, checksum, at: 0 })))
+        let (source, written) = (Source::Region { data, at: 0 }, Written::Checksum(stored));
+        Ok(Examination::Reading(Box::new(Reading { source, checksum, written, received })))
     }
 
     /// Looks the block up, and begins to examine it.
@@ -171,10 +218,12 @@ impl BlockStore {
     }
 }
 
-fn cause(computed: i64, stored: i64, received: i64) -> CorruptionCause {
-    match (computed == stored, stored == received) {
-        (false, _) => CorruptionCause::DiskIssue,
-        (true, false) => CorruptionCause::NetworkIssue,
-        (true, true) => CorruptionCause::ChecksumVerifyPass,
+fn cause(read: i64, written: Written, received: i64) -> CorruptionCause {
+    match written {
+        Written::Checksum(written) if written != read => CorruptionCause::DiskIssue,
+        // What was received is on the disk, and nobody knows whether that was written.
+        Written::Unknown if read == received => CorruptionCause::UnknownIssue,
+        _ if read != received => CorruptionCause::NetworkIssue,
+        _ => CorruptionCause::ChecksumVerifyPass,
     }
 }

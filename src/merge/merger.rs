@@ -342,6 +342,11 @@ impl Merger {
         self.store.is_plain()
     }
 
+    /// Whether readers are told what damaged a chunk.
+    pub fn diagnoses_chunks(&self) -> bool {
+        self.settings.diagnoses_chunks
+    }
+
     /// Forgets an application and deletes its merged files. Returns whether it was known.
     pub fn forget(&self, app: &AppId) -> bool {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);

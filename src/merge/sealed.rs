@@ -546,12 +546,12 @@ impl Drop for Chunk {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     use sealed_shuffle_protocol::ids::{ExecutorId, ReduceId, ShuffleId, ShuffleMergeId};
     use sealed_shuffle_protocol::shuffle::{
-        Bitmap, FinalizeShuffleMerge, PushBlockStream, RemoveShuffleMerge, ReturnCode,
+        Bitmap, CorruptionCause, FinalizeShuffleMerge, PushBlockStream, RemoveShuffleMerge, ReturnCode,
     };
     use sealed_shuffle_protocol::stored::envelope::{Context, DataKey};
     use sealed_shuffle_protocol::stored::sealed::Header;
@@ -559,7 +559,8 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
-    use crate::disk::{BlockStore, DiskLimits, Proof};
+    use crate::disk::checksum::{Algorithm, Checksum};
+    use crate::disk::{BlockStore, DiskLimits, Examination, Proof};
     use crate::keys::envelope::{Answer, KeyCalls, KeyProvider, LocalKeyFile, RingSettings};
     use crate::merge::{MergeError, MergeSettings, Merger, PushRefusal, StoredAttempt};
     use crate::sealed_files::SealedLimits;
@@ -652,12 +653,16 @@ mod tests {
         }
 
         fn files(&self) -> Vec<Vec<u8>> {
-            fn walk(dir: &Path, all: &mut Vec<Vec<u8>>) {
+            self.paths().iter().map(|path| fs::read(path).unwrap()).collect()
+        }
+
+        fn paths(&self) -> Vec<PathBuf> {
+            fn walk(dir: &Path, all: &mut Vec<PathBuf>) {
                 for entry in fs::read_dir(dir).unwrap() {
                     let path = entry.unwrap().path();
                     match path.is_dir() {
                         true => walk(&path, all),
-                        false => all.push(fs::read(&path).unwrap()),
+                        false => all.push(path),
                     }
                 }
             }
@@ -758,6 +763,37 @@ mod tests {
         merger.clean_up(&OnLane::here());
         assert!(disk.files().is_empty());
         assert_eq!(fs::read_dir(disk.dir()).unwrap().count(), 64, "the directories are not the server's");
+    }
+
+    #[test]
+    fn a_chunk_that_does_not_open_is_an_issue_of_the_disk() {
+        let disk = Disk::new();
+        let merger = disk.merger();
+        disk.register(&merger, 1);
+        let long: Vec<u8> = CANARY.iter().copied().cycle().take(700_000).collect();
+        assert_eq!(whole(&merger, 1, &[&long]), ReturnCode::Success);
+        merger.finalize(&OnLane::here(), &finalize()).unwrap();
+        let received = {
+            let mut checksum = Checksum::new(Algorithm::Crc32c);
+            checksum.update(&long);
+            checksum.value()
+        };
+        let cause = || {
+            let chunk = merger.find_chunk(&OnLane::here(), &partition(), 0).unwrap();
+            let mut examination = Examination::of_chunk(chunk, !merger.is_plain(), "CRC32C", received);
+            loop {
+                match examination {
+                    Examination::Done(cause) => return cause,
+                    reading => examination = reading.step(&OnLane::here()),
+                }
+            }
+        };
+        assert_eq!(cause(), CorruptionCause::ChecksumVerifyPass);
+        let data = disk.paths().into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+        let mut bytes = fs::read(&data).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&data, bytes).unwrap();
+        assert_eq!(cause(), CorruptionCause::DiskIssue);
     }
 
     #[test]

@@ -51,8 +51,21 @@ impl Merger {
         Ok(MergedMeta { chunks, bitmaps })
     }
 
-    /// One chunk of a partition.
+    /// One chunk of a partition, for a reader.
     pub fn chunk(
+        &self,
+        on: &OnLane,
+        partition: &PartitionId,
+        chunk: i32,
+    ) -> Result<Box<dyn Pull>, MergeError> {
+        let found = self.find_chunk(on, partition, chunk)?;
+        Counters::add(&self.counters.read_chunks, 1);
+        Counters::add(&self.counters.read_bytes, found.remaining());
+        Ok(found)
+    }
+
+    /// One chunk of a partition, which does not count as read.
+    pub fn find_chunk(
         &self,
         on: &OnLane,
         partition: &PartitionId,
@@ -71,14 +84,7 @@ impl Merger {
             Ok(chunk) => reader.chunk(on, chunk).map_err(|error| unreadable(partition, index(), error))?,
             Err(_) => None,
         };
-        let found = found.ok_or_else(|| MergeError::NoSuchChunk {
-            partition: partition.clone(),
-            chunks,
-            asked: chunk,
-        })?;
-        Counters::add(&self.counters.read_chunks, 1);
-        Counters::add(&self.counters.read_bytes, found.remaining());
-        Ok(found)
+        found.ok_or_else(|| MergeError::NoSuchChunk { partition: partition.clone(), chunks, asked: chunk })
     }
 
     fn reader(

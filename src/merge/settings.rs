@@ -16,6 +16,9 @@ pub struct MergeSettings {
     /// Most memory for opened partitions that are read. Default 100 MiB,
     /// `spark.shuffle.push.server.mergedIndexCacheSize`.
     pub reader_bytes: u64,
+    /// Whether a corrupt chunk is read again to tell a reader what damaged it. Yes,
+    /// `spark.shuffle.push.server.mergedShuffleChecksum.enabled`.
+    pub diagnoses_chunks: bool,
     /// Most opened partitions that are kept for further reads; sealed ones hold no file. Default 65,536.
     pub readers: usize,
     /// Most memory for blocks that wait for another one to be merged. Default 64 MiB.
@@ -41,6 +44,7 @@ impl Default for MergeSettings {
             min_chunk: v.bytes(&keys::MERGE_MIN_CHUNK),
             io_errors: v.value(&keys::MERGE_IO_ERRORS),
             reader_bytes: v.bytes(&keys::MERGE_INDEX_CACHE),
+            diagnoses_chunks: v.value(&keys::MERGE_CHECKSUM),
             readers: 65_536,
             deferred_bytes: 64 << 20,
             bitmap_bytes: 16 << 20,

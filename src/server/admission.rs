@@ -138,6 +138,8 @@ impl Session {
             | BlockTransferMessage::FinalizeShuffleMerge(_)
             | BlockTransferMessage::FetchShuffleBlockChunks(_)
             | BlockTransferMessage::RemoveShuffleMerge(_)
+            // No release sends it yet, so it is no evidence of one.
+            | BlockTransferMessage::DiagnoseShuffleChunkCorruption(_)
             | BlockTransferMessage::StreamHandle(_)
             | BlockTransferMessage::BlocksRemoved(_)
             | BlockTransferMessage::LocalDirsForExecutors(_)

@@ -15,8 +15,8 @@ use sealed_shuffle_config::{ByteCount, MergeConfig, ServerConfig};
 use sealed_shuffle_protocol::connection::CloseReason;
 use sealed_shuffle_protocol::ids::{AppId, MergedPartition, ReduceId, RequestId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::shuffle::{
-    BlockTransferMessage, FetchShuffleBlockChunks, FinalizeShuffleMerge, MergedChunk, PushBlockStream,
-    RemoveShuffleMerge, ReturnCode,
+    BlockTransferMessage, CorruptionCause, DiagnoseShuffleChunkCorruption, FetchShuffleBlockChunks,
+    FinalizeShuffleMerge, MergedChunk, PushBlockStream, RemoveShuffleMerge, ReturnCode,
 };
 use sealed_shuffle_transport::lane::{Lane, LaneError, OnLane};
 use sealed_shuffle_transport::seal::{Phase, Pull, Watcher as _};
@@ -30,7 +30,7 @@ use super::session::{Engine, Session};
 use super::streams::Plan;
 use super::uploads::{Answer, Intake};
 use super::{Failure, Server, Shared};
-use crate::disk::{Disk, Roots, Volume};
+use crate::disk::{Disk, Examination, Roots, Volume};
 use crate::keys::envelope::EnvelopeKeys;
 use crate::merge::registration::MergeInfo;
 use crate::merge::{
@@ -168,6 +168,7 @@ pub(super) fn merger(
         min_chunk: merging.min_chunk.as_u64(),
         io_errors: merging.io_errors,
         reader_bytes: merging.index_cache_size.as_u64(),
+        diagnoses_chunks: merging.diagnoses_chunks,
         deferred_bytes: merge_bytes(config) - merge_bytes(config) / BITMAP_SHARE,
         bitmap_bytes: merge_bytes(config) / BITMAP_SHARE,
         merged_bytes: config.quota.merged_bytes.map(ByteCount::as_u64),
@@ -418,6 +419,31 @@ impl Session {
         }
         let (app, executor) = (message.app.clone(), message.executor.clone());
         self.open_stream(app, executor, Plan::FetchChunks(message))
+    }
+
+    pub(super) async fn diagnose_chunk(
+        &mut self,
+        message: DiagnoseShuffleChunkCorruption,
+    ) -> Result<BlockTransferMessage, Failure> {
+        let DiagnoseShuffleChunkCorruption { app, shuffle, merge, reduce, chunk, checksum, algorithm } = message;
+        let merger = self.merger()?;
+        if !merger.diagnoses_chunks() {
+            return Ok(CorruptionCause::UnknownIssue.into());
+        }
+        let partition = partition(app, shuffle, merge, reduce);
+        let find = move |m: &Merger, on: &OnLane, partition: &PartitionId| m.find_chunk(on, partition, chunk);
+        let is_authentic = !merger.is_plain();
+        let examination = match reading(self.errand(), merger, partition, find).await? {
+            Ok(found) => Examination::of_chunk(found, is_authentic, &algorithm, checksum),
+            Err(MergeError::Unreadable { .. }) => Examination::Done(CorruptionCause::DiskIssue),
+            Err(error) => return Err(self.failed(error)),
+        };
+        let cause = self.examine(examination).await?;
+        info!(
+            peer = %self.peer, %shuffle, %reduce, chunk, ?cause,
+            "diagnosed a merged chunk that a reader called corrupt"
+        );
+        Ok(cause.into())
     }
 
     /// The directories that executors on this machine may look into by themselves.

@@ -203,6 +203,7 @@ impl Session {
             BlockTransferMessage::RemoveBlocks(m) => self.remove(m).await.map(Some),
             BlockTransferMessage::GetLocalDirsForExecutors(m) => self.local_dirs(&m).map(Some),
             BlockTransferMessage::DiagnoseCorruption(m) => self.diagnose(m).await.map(Some),
+            BlockTransferMessage::DiagnoseShuffleChunkCorruption(m) => self.diagnose_chunk(m).await.map(Some),
             BlockTransferMessage::FinalizeShuffleMerge(m) => self.finalize_merge(m).await.map(Some),
             BlockTransferMessage::FetchShuffleBlockChunks(m) => self.fetch_chunks(m).map(Some),
             BlockTransferMessage::RemoveShuffleMerge(m) => self.remove_merge(m).await.map(|()| None),
@@ -643,20 +644,26 @@ impl Session {
         let examine = move |on: &OnLane, store: &BlockStore| {
             store.examine(on, &message.app, &message.executor, &diagnosis(&message), data)
         };
-        let mut examination = self.on_lane(&lane, examine).await?.map_err(refused)?;
+        let examination = self.on_lane(&lane, examine).await?.map_err(refused)?;
+        let cause = self.examine(examination).await?;
+        info!(peer = %self.peer, %shuffle, %map, %reduce, ?cause, "diagnosed a block that a reader called corrupt");
+        Ok(cause.into())
+    }
+
+    /// Has what a reader complains of read to its end, and tells the cause.
+    pub(super) async fn examine(&mut self, mut examination: Examination) -> Result<CorruptionCause, Failure> {
         let deadline = tokio::time::Instant::now() + self.shared.stalled_timeout();
         let cause = loop {
             let lane = match &examination {
                 Examination::Done(cause) => break *cause,
                 // The answer only colours a message: a block that takes too long is not worth the disk.
                 _ if tokio::time::Instant::now() > deadline => break CorruptionCause::UnknownIssue,
-                reading => reading.lane().unwrap_or_else(|| self.shared.store.roots().across()).clone(),
+                reading => reading.lane().unwrap_or_else(|| self.shared.store.roots().across().clone()),
             };
             examination = self.on_lane(&lane, move |on, _| examination.step(on)).await?;
         };
         self.deeds.diagnosed += 1;
-        info!(peer = %self.peer, %shuffle, %map, %reduce, ?cause, "diagnosed a block that a reader called corrupt");
-        Ok(cause.into())
+        Ok(cause)
     }
 
     fn undecodable(&self, text: String) -> Failure {
@@ -813,6 +820,7 @@ fn changes_records(message: &BlockTransferMessage) -> bool {
         | BlockTransferMessage::RemoveBlocks(_)
         | BlockTransferMessage::GetLocalDirsForExecutors(_)
         | BlockTransferMessage::DiagnoseCorruption(_)
+        | BlockTransferMessage::DiagnoseShuffleChunkCorruption(_)
         | BlockTransferMessage::PushBlockStream(_)
         | BlockTransferMessage::FetchShuffleBlockChunks(_)
         | BlockTransferMessage::UploadBlock(_)
@@ -833,7 +841,8 @@ fn kind_of(message: &BlockTransferMessage) -> RequestKind {
         BlockTransferMessage::OpenBlocks(_) => RequestKind::OpenBlocks,
         BlockTransferMessage::RemoveBlocks(_) => RequestKind::Remove,
         BlockTransferMessage::GetLocalDirsForExecutors(_) => RequestKind::LocalDirs,
-        BlockTransferMessage::DiagnoseCorruption(_) => RequestKind::Diagnose,
+        BlockTransferMessage::DiagnoseCorruption(_)
+        | BlockTransferMessage::DiagnoseShuffleChunkCorruption(_) => RequestKind::Diagnose,
         BlockTransferMessage::PushBlockStream(_)
         | BlockTransferMessage::FinalizeShuffleMerge(_)
         | BlockTransferMessage::FetchShuffleBlockChunks(_)

@@ -11,11 +11,11 @@ use roaring::RoaringBitmap;
 use sealed_shuffle::{MergeConfig, ServerConfig};
 use sealed_shuffle_client::{
     Address, BlockBody, Client, ClientError, FallBackReason, MapOutput, Merge, MergeStatus, MergedPart,
-    MergedPartition, PushReport, PushedBlock, Security, Settings,
+    MergedPartition, PushReport, PushedBlock, Security, Settings, SuspectChunk,
 };
 use sealed_shuffle_protocol::ids::{AppId, ReduceId, ShuffleId, ShuffleMergeId};
 use sealed_shuffle_protocol::secret::AppSecret;
-use sealed_shuffle_protocol::shuffle::{Bitmap, ReturnCode};
+use sealed_shuffle_protocol::shuffle::{Bitmap, CorruptionCause, ReturnCode};
 
 use crate::running::{CTR, GCM, content, eventually};
 use crate::support::{APP, Merging, block, pushed, upload};
@@ -119,6 +119,40 @@ fn each_request_of_merging_is_answered_in_types() {
         assert!(gone.to_string().contains("Merged shuffle index file"), "{gone}");
         merging.server.assert_serves();
     }
+}
+
+#[test]
+fn a_corrupt_chunk_is_diagnosed() {
+    let data: &[u8] = b"sixteen bytes or more of them";
+    // Of CRC-32 (zlib), computed elsewhere.
+    const SOUND: i64 = 0xbe04_8ecb;
+    let suspect = |chunk, checksum, algorithm: &str| SuspectChunk { chunk, checksum, algorithm: algorithm.into() };
+    let merging = Merging::start(GCM);
+    let (client, server) = (client(&merging, identity), address(&merging));
+    assert_eq!(push_one(&merging, &client, 0, 0, data).unwrap(), ReturnCode::Success);
+    run(&merging, client.finalize_shuffle_merge(&server, MERGE)).unwrap();
+    let diagnose = |reduce, suspect| run(&merging, client.diagnose_chunk(&server, partition(reduce), suspect));
+    let told = |chunk, checksum, algorithm| diagnose(0, suspect(chunk, checksum, algorithm)).unwrap();
+    assert_eq!(told(0, SOUND, "CRC32"), CorruptionCause::ChecksumVerifyPass);
+    assert_eq!(told(0, SOUND ^ 1, "CRC32"), CorruptionCause::NetworkIssue);
+    assert_eq!(told(0, SOUND, "crc32"), CorruptionCause::UnsupportedChecksumAlgorithm);
+    for (reduce, chunk) in [(0, 1), (0, -1), (1, 0)] {
+        let refused = diagnose(reduce, suspect(chunk, SOUND, "CRC32")).unwrap_err();
+        assert!(matches!(refused, ClientError::Server { .. }), "{refused}");
+    }
+    merging.server.assert_serves();
+}
+
+#[test]
+fn chunks_are_not_diagnosed_where_that_is_switched_off() {
+    let merging = Merging::unregistered(GCM, |config| {
+        crate::support::merging(config);
+        config.merging.as_mut().unwrap().diagnoses_chunks = false;
+    });
+    let (client, server) = (client(&merging, identity), address(&merging));
+    let suspect = SuspectChunk { chunk: 0, checksum: 0, algorithm: "CRC32".to_owned() };
+    let cause = run(&merging, client.diagnose_chunk(&server, partition(0), suspect)).unwrap();
+    assert_eq!(cause, CorruptionCause::UnknownIssue);
 }
 
 #[test]

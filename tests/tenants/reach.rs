@@ -10,7 +10,7 @@ use sealed_shuffle_protocol::ids::{
 };
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::{
-    BlockTransferMessage, DiagnoseCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks,
+    BlockTransferMessage, DiagnoseCorruption, DiagnoseShuffleChunkCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks,
     FetchShuffleBlocks, FinalizeShuffleMerge, GetLocalDirsForExecutors, OpenBlocks, PushBlockStream,
     RegisterExecutor, RemoveBlocks, RemoveShuffleMerge, Strings, UploadBlock,
 };
@@ -68,6 +68,16 @@ fn naming(running: &Running) -> Vec<BlockTransferMessage> {
             shuffle,
             map: MapId(1),
             reduce,
+            checksum: 1,
+            algorithm: "ADLER32".to_owned(),
+        }
+        .into(),
+        DiagnoseShuffleChunkCorruption {
+            app: app.clone(),
+            shuffle,
+            merge,
+            reduce,
+            chunk: 0,
             checksum: 1,
             algorithm: "ADLER32".to_owned(),
         }

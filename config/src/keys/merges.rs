@@ -39,6 +39,17 @@ keys! {
     )
     .literal();
 
+    /// Diagnosis of merged chunks.
+    pub static MERGE_CHECKSUM: Key<Bool> = Key::new(
+        "spark.shuffle.push.server.mergedShuffleChecksum.enabled",
+        Bool::TRANSPORT,
+        Is("true"),
+        Serve,
+        "Tells a reader of a corrupt merged chunk whether the disk or the network damaged it. Nothing is stored for it: sealed \
+         chunks are authentic, and of plain ones only damage on the network can be told. No released Spark asks for it.",
+    )
+    .literal();
+
     /// Disk errors of a partition.
     pub static MERGE_IO_ERRORS: Key<Int<u32>> = Key::new(
         "spark.shuffle.push.server.ioExceptionsThresholdDuringMerge",

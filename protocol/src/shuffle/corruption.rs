@@ -1,9 +1,10 @@
-//! Asking a shuffle service where a corrupt block went wrong (Spark 3.2).
+//! Asking a shuffle service where a corrupt block went wrong: one of a map task (Spark 3.2), or a merged chunk (not released,
+//! from Spark pull request 57748).
 
 use bytes::{BufMut, BytesMut};
 
 use crate::codec::{DecodeError, Decoder, EncodeError, Wire};
-use crate::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId};
+use crate::ids::{AppId, ExecutorId, MapId, ReduceId, ShuffleId, ShuffleMergeId};
 
 fields! {
     /// Asks for the cause of a corruption that the reader saw.
@@ -18,6 +19,26 @@ fields! {
         map: MapId,
         /// The partition.
         reduce: ReduceId,
+        /// The checksum of the bytes that the reader got.
+        checksum: i64,
+        /// `ADLER32`, `CRC32` or `CRC32C`; case matters.
+        algorithm: String where NAME_MAX,
+    }
+}
+
+fields! {
+    /// Asks for the cause of a corruption that the reader saw in a chunk of a merged partition. No release sends it yet.
+    DiagnoseShuffleChunkCorruption {
+        /// The application.
+        app: AppId,
+        /// The shuffle.
+        shuffle: ShuffleId,
+        /// The merge of the shuffle.
+        merge: ShuffleMergeId,
+        /// The partition.
+        reduce: ReduceId,
+        /// The chunk of the merged partition, from 0.
+        chunk: i32,
         /// The checksum of the bytes that the reader got.
         checksum: i64,
         /// `ADLER32`, `CRC32` or `CRC32C`; case matters.

@@ -2,6 +2,7 @@
 
 mod cleaning;
 mod crashing;
+mod diagnosing;
 mod examples;
 mod fixture;
 mod limits;
