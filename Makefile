@@ -50,9 +50,24 @@ ifneq ($(SPARKS),)
 	$(CARGO) run --quiet --package sealed-shuffle-interop-tests --bin sealed-shuffle-interop -- \
 		run $(SPARKS) --json target/interop.json --junit target/interop.xml
 else
-	$(CARGO) test --package sealed-shuffle-interop-tests
+	$(CARGO) test --package sealed-shuffle-interop-tests --no-run
+	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs $(INTEROP_JOBS) $(INTEROP_PROGRAMS)
 	@cat target/spark-suites/summary/*
 endif
+
+# Programs of tests run side by side, since each waits for Java half of its time. What takes longest is first, one that runs
+# whole applications (two of them run at a time, in all programs together) before one that runs none.
+INTEROP_JOBS ?= 2
+INTEROP_FIRST = all_modes spark_suites push_shuffle tenants application matrix restarts
+INTEROP_TESTS = $(basename $(patsubst interop-tests/tests/%,%,$(patsubst %/main.rs,%,$(wildcard interop-tests/tests/*.rs interop-tests/tests/*/main.rs))))
+INTEROP_PROGRAMS = $(addprefix .interop-test-,$(INTEROP_FIRST) $(filter-out $(INTEROP_FIRST),$(INTEROP_TESTS))) .interop-rest
+
+.interop-test-%:
+	@$(CARGO) test --package sealed-shuffle-interop-tests --test $*
+
+.interop-rest:
+	@$(CARGO) test --package sealed-shuffle-interop-tests --lib --bins
+	@$(CARGO) test --package sealed-shuffle-interop-tests --doc
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
 interop-full: interop ## the whole matrix

@@ -184,6 +184,9 @@ fn no_released_spark_asks_what_damaged_a_merged_chunk() {
         "class org.apache.spark.network.shuffle.protocol.DiagnoseShuffleChunkCorruption",
         "key spark.shuffle.push.server.mergedShuffleChecksum",
     ] {
-        assert!(!has(guessed), "{NEWEST} has it: check protocol/WIRE.md and our answer against it: {guessed}");
+        assert!(
+            !has(guessed),
+            "{NEWEST} has it: check protocol/WIRE.md and our answer against it: {guessed}"
+        );
     }
 }

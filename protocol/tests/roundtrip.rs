@@ -17,10 +17,10 @@ use sealed_shuffle_protocol::ids::{
 use sealed_shuffle_protocol::message::{BodyPlace, Head};
 use sealed_shuffle_protocol::shuffle::{
     Bitmap, BlockId, BlockPushReturnCode, BlockTransferMessage, BlocksRemoved, CorruptionCause,
-    DiagnoseCorruption, DiagnoseShuffleChunkCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks, FetchShuffleBlocks,
-    FinalizeShuffleMerge, GetLocalDirsForExecutors, Lists, LocalDirsForExecutors, MergeStatuses, OpenBlocks,
-    OpenRequest, PushBlockStream, RegisterExecutor, RemoveBlocks, RemoveShuffleMerge, ReturnCode,
-    StreamHandle, StreamName, Strings, UploadBlock, UploadBlockStream,
+    DiagnoseCorruption, DiagnoseShuffleChunkCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks,
+    FetchShuffleBlocks, FinalizeShuffleMerge, GetLocalDirsForExecutors, Lists, LocalDirsForExecutors,
+    MergeStatuses, OpenBlocks, OpenRequest, PushBlockStream, RegisterExecutor, RemoveBlocks,
+    RemoveShuffleMerge, ReturnCode, StreamHandle, StreamName, Strings, UploadBlock, UploadBlockStream,
 };
 use support::vectors;
 
@@ -391,7 +391,8 @@ fn message() -> impl Strategy<Value = BlockTransferMessage> {
         (merge(), any::<(i32, i32, i64)>(), ".{0,8}").prop_map(
             |((app, _, shuffle, merge), (reduce, chunk, checksum), algorithm)| {
                 let reduce = ReduceId(reduce);
-                DiagnoseShuffleChunkCorruption { app, shuffle, merge, reduce, chunk, checksum, algorithm }.into()
+                DiagnoseShuffleChunkCorruption { app, shuffle, merge, reduce, chunk, checksum, algorithm }
+                    .into()
             }
         ),
         prop::sample::select(CorruptionCause::ALL.to_vec()).prop_map(BlockTransferMessage::from),

@@ -425,7 +425,8 @@ impl Session {
         &mut self,
         message: DiagnoseShuffleChunkCorruption,
     ) -> Result<BlockTransferMessage, Failure> {
-        let DiagnoseShuffleChunkCorruption { app, shuffle, merge, reduce, chunk, checksum, algorithm } = message;
+        let DiagnoseShuffleChunkCorruption { app, shuffle, merge, reduce, chunk, checksum, algorithm } =
+            message;
         let merger = self.merger()?;
         if !merger.diagnoses_chunks() {
             return Ok(CorruptionCause::UnknownIssue.into());

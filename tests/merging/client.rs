@@ -126,14 +126,17 @@ fn a_corrupt_chunk_is_diagnosed() {
     let data: &[u8] = b"sixteen bytes or more of them";
     // Of CRC-32 (zlib), computed elsewhere.
     const SOUND: i64 = 0xbe04_8ecb;
-    let suspect = |chunk, checksum, algorithm: &str| SuspectChunk { chunk, checksum, algorithm: algorithm.into() };
+    let suspect =
+        |chunk, checksum, algorithm: &str| SuspectChunk { chunk, checksum, algorithm: algorithm.into() };
     let merging = Merging::start(GCM);
     let (client, server) = (client(&merging, identity), address(&merging));
     assert_eq!(push_one(&merging, &client, 0, 0, data).unwrap(), ReturnCode::Success);
     run(&merging, client.finalize_shuffle_merge(&server, MERGE)).unwrap();
-    let diagnose = |reduce, suspect| run(&merging, client.diagnose_chunk(&server, partition(reduce), suspect));
+    let diagnose =
+        |reduce, suspect| run(&merging, client.diagnose_chunk(&server, partition(reduce), suspect));
     let told = |chunk, checksum, algorithm| diagnose(0, suspect(chunk, checksum, algorithm)).unwrap();
-    assert_eq!(told(0, SOUND, "CRC32"), CorruptionCause::ChecksumVerifyPass);
+    // These files are not sealed, so nobody knows whether that was pushed.
+    assert_eq!(told(0, SOUND, "CRC32"), CorruptionCause::UnknownIssue);
     assert_eq!(told(0, SOUND ^ 1, "CRC32"), CorruptionCause::NetworkIssue);
     assert_eq!(told(0, SOUND, "crc32"), CorruptionCause::UnsupportedChecksumAlgorithm);
     for (reduce, chunk) in [(0, 1), (0, -1), (1, 0)] {

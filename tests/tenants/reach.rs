@@ -10,9 +10,9 @@ use sealed_shuffle_protocol::ids::{
 };
 use sealed_shuffle_protocol::message::Head;
 use sealed_shuffle_protocol::shuffle::{
-    BlockTransferMessage, DiagnoseCorruption, DiagnoseShuffleChunkCorruption, ExecutorShuffleInfo, FetchShuffleBlockChunks,
-    FetchShuffleBlocks, FinalizeShuffleMerge, GetLocalDirsForExecutors, OpenBlocks, PushBlockStream,
-    RegisterExecutor, RemoveBlocks, RemoveShuffleMerge, Strings, UploadBlock,
+    BlockTransferMessage, DiagnoseCorruption, DiagnoseShuffleChunkCorruption, ExecutorShuffleInfo,
+    FetchShuffleBlockChunks, FetchShuffleBlocks, FinalizeShuffleMerge, GetLocalDirsForExecutors, OpenBlocks,
+    PushBlockStream, RegisterExecutor, RemoveBlocks, RemoveShuffleMerge, Strings, UploadBlock,
 };
 
 use crate::honest::Honest;
