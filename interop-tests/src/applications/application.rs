@@ -2,7 +2,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::OnceLock,
     time::Duration,
 };
 
@@ -11,24 +10,11 @@ use serde_json::{Value, json};
 use super::{
     driver::Driver,
     keys::{Keys, MASTER, PUSHING_MASTER},
-    program::APPLICATION,
+    program::{APPLICATION, ROWS},
 };
 use crate::{machine::Turn, modes::Mode, spark::Spark};
 
 const LIMIT: Duration = Duration::from_secs(420);
-/// Rows of generated data; each carries a canary.
-pub const ROWS: u64 = 40_000;
-
-/// What the application computes in one JVM that reads its shuffles from its own disk: no service, no authentication,
-/// no encryption.
-pub fn result_without_a_service() -> &'static str {
-    static RESULT: OnceLock<String> = OnceLock::new();
-    RESULT.get_or_init(|| {
-        let report = Application::new("4.3.0").on("local[2]").run();
-        assert_eq!(report.canary_rows, ROWS);
-        report.result
-    })
-}
 
 /// An application to be run: two executors, two SQL shuffles, an RDD job, a persisted RDD.
 #[derive(Debug)]
@@ -87,15 +73,7 @@ impl ShuffleReads {
 impl Application {
     /// On `local-cluster`, without any shuffle service, authentication or encryption.
     pub fn new(version: &'static str) -> Self {
-        let mut keys = Keys::new();
-        keys.set_all([
-            ("spark.executor.cores", "1"),
-            ("spark.cores.max", "2"),
-            ("spark.shuffle.readHostLocalDisk", "false"),
-            ("spark.sql.adaptive.enabled", "false"),
-            ("spark.sql.codegen.wholeStage", "false"),
-            ("spark.sql.shuffle.partitions", "4"),
-        ]);
+        let keys = Keys::of_application();
         Self { version, master: MASTER.to_owned(), kill_executor: false, keys, local_dirs: None }
     }
 

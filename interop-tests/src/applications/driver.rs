@@ -11,10 +11,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    class_archive::class_archive,
     home::private_home,
     keys::Keys,
     program::{Program, START_LIMIT, python},
+    reference::class_archive,
 };
 use crate::{
     machine::{Lines, Process, Turn, files, logs},

@@ -40,6 +40,20 @@ impl Keys {
         keys
     }
 
+    /// The same for what most tests run.
+    pub(super) fn of_application() -> Self {
+        let mut keys = Self::new();
+        keys.set_all([
+            ("spark.executor.cores", "1"),
+            ("spark.cores.max", "2"),
+            ("spark.shuffle.readHostLocalDisk", "false"),
+            ("spark.sql.adaptive.enabled", "false"),
+            ("spark.sql.codegen.wholeStage", "false"),
+            ("spark.sql.shuffle.partitions", "4"),
+        ]);
+        keys
+    }
+
     pub(super) fn set(&mut self, key: &str, value: &str) {
         self.0.insert(key.to_owned(), Value::String(value.to_owned()));
     }

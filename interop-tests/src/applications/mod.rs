@@ -2,7 +2,6 @@
 
 mod application;
 mod at_rest;
-mod class_archive;
 mod cluster;
 mod driver;
 mod home;
@@ -10,13 +9,16 @@ mod job;
 mod keys;
 mod live;
 mod program;
+mod reference;
 mod rounds;
 mod waves;
 
-pub use application::{Application, ApplicationReport, ROWS, ShuffleReads, result_without_a_service};
+pub use application::{Application, ApplicationReport, ShuffleReads};
 pub use at_rest::ApplicationAtRest;
 pub use cluster::{Cluster, WorkerConfig};
 pub use job::{JobReport, JobSize, Phase, run_job};
 pub use live::LiveApplication;
+pub use program::ROWS;
+pub use reference::result_without_a_service;
 pub use rounds::{Round, Rounds};
 pub use waves::{WaveReport, Waves};

@@ -21,6 +21,16 @@ pub(super) struct Program {
     pub(super) text: &'static str,
 }
 
+impl Program {
+    /// All that it consists of.
+    pub(super) fn texts(self) -> [&'static str; 2] {
+        [DRIVER.1, self.text]
+    }
+}
+
+/// Rows of the data that [`APPLICATION`] generates; each carries a canary.
+pub const ROWS: u64 = 40_000;
+
 /// The whole application that most tests run.
 pub(super) const APPLICATION: Program =
     Program { file: "application.py", text: include_str!("../../python/application.py") };
