@@ -28,8 +28,23 @@ test: setup unit interop ## installs what the tests need and runs all of them, r
 OURS = --workspace --exclude sealed-shuffle-interop-tests
 
 unit: setup-build ## everything but real Spark
-	$(CARGO) test $(OURS) --all-targets
-	$(CARGO) test $(OURS) --doc
+	$(CARGO) test $(OURS) --all-targets --no-run
+	$(CARGO) test $(OURS) --lib --bins --examples --benches
+	$(CARGO) test $(OURS) $(addprefix --test ,$(UNIT_ALONE))
+	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs $(JOBS) $(UNIT_PROGRAMS) .unit-doc
+
+# Programs of tests run side by side, since most of them wait more than they compute: for a disk, for a deadline, for Java. Not
+# those that compare times or memory.
+JOBS ?= 2
+UNIT_ALONE = bandwidth crowd memory
+test_programs = $(basename $(patsubst $(1)/%,%,$(patsubst %/main.rs,%,$(wildcard $(1)/*.rs $(1)/*/main.rs))))
+UNIT_PROGRAMS = $(addprefix .unit-,$(filter-out $(UNIT_ALONE),$(sort $(call test_programs,tests) $(foreach package,protocol config transport client,$(call test_programs,$(package)/tests)))))
+
+.unit-doc:
+	@$(CARGO) test $(OURS) --doc
+
+.unit-%:
+	@$(CARGO) test $(OURS) --test $*
 
 # The binary for the tests, with the very dependencies that `make unit` has built: a plain build would want them with
 # other features, and compile most of them again.
@@ -51,15 +66,14 @@ ifneq ($(SPARKS),)
 		run $(SPARKS) --json target/interop.json --junit target/interop.xml
 else
 	$(CARGO) test --package sealed-shuffle-interop-tests --no-run
-	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs $(INTEROP_JOBS) $(INTEROP_PROGRAMS)
+	$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs $(JOBS) $(INTEROP_PROGRAMS)
 	@cat target/spark-suites/summary/*
 endif
 
-# Programs of tests run side by side, since each waits for Java half of its time. What takes longest is first, one that runs
-# whole applications (two of them run at a time, in all programs together) before one that runs none.
-INTEROP_JOBS ?= 2
+# What takes longest is first, one that runs whole applications (two of them run at a time, in all programs together) before
+# one that runs none.
 INTEROP_FIRST = all_modes spark_suites push_shuffle tenants application matrix restarts
-INTEROP_TESTS = $(basename $(patsubst interop-tests/tests/%,%,$(patsubst %/main.rs,%,$(wildcard interop-tests/tests/*.rs interop-tests/tests/*/main.rs))))
+INTEROP_TESTS = $(call test_programs,interop-tests/tests)
 INTEROP_PROGRAMS = $(addprefix .interop-test-,$(INTEROP_FIRST) $(filter-out $(INTEROP_FIRST),$(INTEROP_TESTS))) .interop-rest
 
 .interop-test-%:
