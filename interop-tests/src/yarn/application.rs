@@ -19,7 +19,7 @@ use super::{classes::JAVA_OPTIONS, cluster::Cluster, node::service_keys};
 use crate::{
     applications::ShuffleReads,
     machine::{Process, clean_environment, java_home},
-    modes::{Mode, Service},
+    modes::{Mode, PASSWORD, Service},
     spark::Spark,
 };
 
@@ -157,6 +157,18 @@ impl Application {
     fn keeping_its_shuffles(self) -> Self {
         self.with("spark.cleaner.referenceTracking", "false")
             .with("spark.sql.classic.shuffleDependency.fileCleanup.enabled", "false")
+    }
+
+    /// With the passwords of the stores where containers look for them: Spark does not hand them over.
+    #[must_use]
+    pub fn with_passwords_of_stores(mut self) -> Self {
+        for container in ["spark.executorEnv.", "spark.yarn.appMasterEnv."] {
+            for of in ["KEY_STORE", "TRUST_STORE", "KEY"] {
+                let key = format!("{container}_SPARK_SSL_RPC_{of}_PASSWORD");
+                self.keys.insert(key, PASSWORD.to_owned());
+            }
+        }
+        self
     }
 
     /// In cluster mode: the driver runs in the application master.

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{
@@ -50,15 +51,14 @@ impl Cluster {
         let hosts = dir.path().join("hosts");
         let all = std::iter::once(&edge).chain(&of_nodes).map(|host| (host.name(), host.address()));
         fs::write(&hosts, site::hosts(all)).expect("the directory is fresh");
-        let conf = site::write(&dir.path().join(EDGE), &site::shared()).expect("the directory is fresh");
-        let class = "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager";
-        let mut resource_manager =
-            edge.start("the ResourceManager", &mut classes.daemon(class, &conf, &hosts));
+        let mut site = site::shared();
+        site.extend(site::recovery_of_the_resource_manager(&dir.path().join("resource-manager")));
+        let conf = site::write(&dir.path().join(EDGE), &site).expect("the directory is fresh");
+        let mut resource_manager = start_resource_manager(&edge, &classes, &conf, &hosts);
         let node = |host| Node::new(host, dir.path(), &hosts, Arc::clone(&classes), mode);
         let mut nodes: Vec<Node> = of_nodes.into_iter().map(node).collect();
         nodes.iter_mut().for_each(Node::manage);
-        resource_manager
-            .wait_for(START_LIMIT, |line| line.contains("Transitioned to active state").then_some(()));
+        is_active(&mut resource_manager);
         for node in &mut nodes {
             node.registered();
             node.serve(USUAL);
@@ -71,7 +71,15 @@ impl Cluster {
         self.dir.path()
     }
 
-    /// How often the ResourceManager has seen a node change between two states, as its log has them.
+    /// Kills the ResourceManager and starts it again, with what it has stored.
+    pub fn restart_resource_manager(&mut self) {
+        self.resource_manager.signal(Signal::KILL);
+        self.resource_manager.wait(START_LIMIT);
+        self.resource_manager = start_resource_manager(&self.edge, &self.classes, &self.conf, &self.hosts);
+        is_active(&mut self.resource_manager);
+    }
+
+    /// How often the ResourceManager that runs has seen a node change between two states, as its log has them.
     pub fn transitions(&self, node: &str, from: &str, to: &str) -> usize {
         let words = format!("{node}:8041 Node Transitioned from {from} to {to}");
         let log = self.resource_manager.err().all();
@@ -119,9 +127,14 @@ impl Cluster {
 
     /// Starts all servers anew; what they merge lies on the disks as `at_rest` says.
     pub fn serve_all(&mut self, at_rest: &str) {
+        self.serve_all_with(at_rest, &[]);
+    }
+
+    /// The same with more keys.
+    pub fn serve_all_with(&mut self, at_rest: &str, more: &[(&'static str, String)]) {
         for node in &mut self.nodes {
             node.end_server(&[]);
-            node.serve(at_rest);
+            node.serve_with(at_rest, more);
         }
     }
 
@@ -129,4 +142,14 @@ impl Cluster {
     pub fn metric(&self, family: &str) -> Vec<f64> {
         self.nodes.iter().map(|node| node.server().metric(family)).collect()
     }
+}
+
+fn start_resource_manager(edge: &Host, classes: &Classes, conf: &Path, hosts: &Path) -> Process {
+    let class = "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager";
+    edge.start("the ResourceManager", &mut classes.daemon(class, conf, hosts))
+}
+
+fn is_active(resource_manager: &mut Process) {
+    resource_manager
+        .wait_for(START_LIMIT, |line| line.contains("Transitioned to active state").then_some(()));
 }

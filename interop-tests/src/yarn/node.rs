@@ -117,19 +117,25 @@ impl Node {
     /// Starts our server, as the recipe in docs/yarn.md has it; what it merges lies on the disks as `at_rest` says, which is
     /// `plain`, `sealed`, or [`VIEWED`]: sealed, with a view for the executors of the node.
     pub fn serve(&mut self, at_rest: &str) {
+        self.serve_with(at_rest, &[]);
+    }
+
+    /// The same with more keys.
+    pub fn serve_with(&mut self, at_rest: &str, more: &[(&'static str, String)]) {
         let file = self.dir.join("spark-defaults.conf");
-        let form = if at_rest == VIEWED { "sealed" } else { at_rest };
+        let merged = if at_rest == VIEWED { "sealed" } else { at_rest };
         let mut conf = vec![
             ("spark.shuffle.service.port", PORT.to_string()),
             ("spark.local.dir", self.local_dirs()),
             ("spark.sealed.state.dir", self.dir.join("state").display().to_string()),
             (HANDOVER, self.socket()),
             (PUSH_RESOLVER.0, PUSH_RESOLVER.1.to_owned()),
-            ("spark.sealed.merge.at-rest", form.to_owned()),
+            ("spark.sealed.merge.at-rest", merged.to_owned()),
         ];
         if at_rest == VIEWED {
             conf.push(("spark.sealed.merge.view.dir", self.dir.join("view").display().to_string()));
         }
+        conf.extend_from_slice(more);
         let lines: String = conf.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
         fs::write(&file, lines).expect("the directory of the node is writable");
         let mut command = Command::new(binary());
@@ -138,7 +144,8 @@ impl Node {
             .arg(file);
         clean_environment(&mut command);
         self.looked = 0;
-        self.server = Some((Server::launch_on(&self.host, &mut command), at_rest.to_owned()));
+        let form = if more.is_empty() { at_rest.to_owned() } else { format!("{at_rest}, with more keys") };
+        self.server = Some((Server::launch_on(&self.host, &mut command), form));
     }
 
     /// The server.

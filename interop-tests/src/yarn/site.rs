@@ -40,6 +40,16 @@ pub(super) fn shared() -> Site {
     ]
 }
 
+/// The keys of a ResourceManager that goes on after a restart with what it has stored.
+pub(super) fn recovery_of_the_resource_manager(dir: &Path) -> Site {
+    const STORE: &str = "org.apache.hadoop.yarn.server.resourcemanager.recovery.FileSystemRMStateStore";
+    vec![
+        ("yarn.resourcemanager.recovery.enabled", "true".to_owned()),
+        ("yarn.resourcemanager.store.class", STORE.to_owned()),
+        ("yarn.resourcemanager.fs.state-store.uri", format!("file://{}", dir.display())),
+    ]
+}
+
 /// Makes a configuration directory with `yarn-site.xml` and what belongs to it.
 pub(super) fn write(dir: &Path, site: &Site) -> io::Result<PathBuf> {
     let conf = dir.join("conf");

@@ -52,3 +52,20 @@ fn node_managers_that_are_killed_and_stopped_under_a_job_cost_no_stage() {
     cluster.nodes.iter().for_each(|node| node.has_forgotten(&report.app));
     cluster.assert_quiet(&[]);
 }
+
+/// It goes on with the applications that it finds in its store.
+#[test]
+#[ignore = "make interop-yarn"]
+fn resource_manager_that_is_killed_under_a_job_costs_no_stage() {
+    let Some(mut held) = cluster() else { return };
+    let cluster = &mut *held.cluster;
+    let mut submission = Application::new(MODE, Service::Ours).pushing().rounds(2).submit(cluster);
+    submission.round(1);
+    cluster.restart_resource_manager();
+    let report = submission.finish(cluster);
+    println!("the ResourceManager away: {report:?}");
+    report.assert_right(&MODE);
+    report.assert_unharmed();
+    cluster.nodes.iter().for_each(|node| node.has_forgotten(&report.app));
+    cluster.assert_quiet(&[]);
+}
