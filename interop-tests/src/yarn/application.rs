@@ -194,6 +194,8 @@ impl Application {
         command
             .env("HADOOP_CONF_DIR", &cluster.conf)
             .env("HADOOP_USER_NAME", "interop")
+            // In cluster mode it is not the driver, and takes none of the options above.
+            .env("SPARK_SUBMIT_OPTS", format!("-Djdk.net.hosts.file={}", cluster.hosts.display()))
             .env("PYSPARK_ARCHIVES_PATH", archives.join(","))
             .env("SPARK_LOCAL_HOSTNAME", cluster.edge.name());
         let name = format!("spark-submit of {}", dir.file_name().expect("it has a name").display());
