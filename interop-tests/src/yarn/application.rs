@@ -171,11 +171,11 @@ impl Application {
         self
     }
 
-    /// In cluster mode: the driver runs in the application master.
+    /// In cluster mode: the driver runs in the application master. A node has room for it and one executor that is smaller.
     #[must_use]
     pub fn in_cluster_mode(mut self) -> Self {
         self.deploy_mode = "cluster";
-        self
+        self.with("spark.executor.memory", "700m")
     }
 
     /// Hands it in.
