@@ -28,7 +28,7 @@ impl Program {
     }
 }
 
-/// Rows of the data that [`APPLICATION`] generates; each carries a canary.
+/// Rows of the data that the application of most tests generates; each carries a canary.
 pub const ROWS: u64 = 40_000;
 
 /// The whole application that most tests run.
