@@ -103,6 +103,9 @@ impl Checksum {
             let ready = body.plain();
             self.update(ready);
             let ready = ready.len();
+            if ready == 0 {
+                return Err(PullError("the body ends early".to_owned()));
+            }
             body.consume(ready);
         }
         Ok(body.remaining() == 0)
