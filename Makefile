@@ -38,7 +38,7 @@ unit: setup-build ## everything but real Spark
 JOBS ?= 2
 UNIT_ALONE = bandwidth crowd memory
 test_programs = $(basename $(patsubst $(1)/%,%,$(patsubst %/main.rs,%,$(wildcard $(1)/*.rs $(1)/*/main.rs))))
-UNIT_PROGRAMS = $(addprefix .unit-,$(filter-out $(UNIT_ALONE),$(sort $(call test_programs,tests) $(foreach package,protocol config transport client,$(call test_programs,$(package)/tests)))))
+UNIT_PROGRAMS = $(addprefix .unit-,$(filter-out $(UNIT_ALONE),$(sort $(foreach dir,$(filter-out interop-tests/%,$(wildcard tests */tests)),$(call test_programs,$(dir))))))
 
 .unit-doc:
 	@$(CARGO) test $(OURS) --doc
