@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{
     home::private_home,
     keys::Keys,
-    program::{Program, START_LIMIT, python},
+    program::{Program, START_LIMIT, python, result},
     reference::class_archive,
 };
 use crate::{
@@ -93,13 +93,7 @@ impl Driver {
 
     /// Waits for a good end, and answers the rest of the line that begins with RESULT.
     pub(super) fn result(&mut self, limit: Duration) -> Value {
-        let status = self.process.wait(limit);
-        assert!(status.success(), "the application failed: {status}\n{}", self.process.tail());
-        let result = |line: String| line.strip_prefix("RESULT ").map(str::to_owned);
-        let line = self.process.out().all().into_iter().find_map(result);
-        let line =
-            line.unwrap_or_else(|| panic!("the application printed no result\n{}", self.process.tail()));
-        serde_json::from_str(&line).expect("the result is JSON")
+        result(&mut self.process, limit)
     }
 
     /// How many lines of what the executors have logged by now have `words` in them.

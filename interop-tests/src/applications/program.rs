@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use serde_json::{Value, json};
 
 use super::{home::loopback, keys::Keys};
-use crate::spark::Spark;
+use crate::{machine::Process, spark::Spark};
 
 /// Python and three JVMs start slowly on a busy machine.
 pub(super) const START_LIMIT: Duration = Duration::from_secs(240);
@@ -34,6 +34,16 @@ pub const ROWS: u64 = 40_000;
 /// The whole application that most tests run.
 pub(super) const APPLICATION: Program =
     Program { file: "application.py", text: include_str!("../../python/application.py") };
+
+/// Waits for a good end of a program, and answers the rest of the line that begins with RESULT.
+pub(super) fn result(process: &mut Process, limit: Duration) -> Value {
+    let status = process.wait(limit);
+    assert!(status.success(), "the application failed: {status}\n{}", process.tail());
+    let result = |line: String| line.strip_prefix("RESULT ").map(str::to_owned);
+    let line = process.out().all().into_iter().find_map(result);
+    let line = line.unwrap_or_else(|| panic!("the application printed no result\n{}", process.tail()));
+    serde_json::from_str(&line).expect("the result is JSON")
+}
 
 /// `python3` with a program and its options in `dir`, which is fresh.
 pub(super) fn python(

@@ -11,13 +11,13 @@ use std::{
     sync::OnceLock,
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::{
     keys::Keys,
-    program::{APPLICATION, ROWS, START_LIMIT, python},
+    program::{APPLICATION, ROWS, START_LIMIT, python, result},
 };
 use crate::{
     machine::{Process, cache, java_home, made_once},
@@ -68,17 +68,12 @@ fn make(release: &Spark, into: &Path) {
     let name = format!("the application without a service on Spark {}", release.version());
     let mut process = Process::start(&name, &mut command);
     drop(process.take_input());
-    let status = process.wait(2 * START_LIMIT);
-    assert!(status.success(), "{name} failed: {status}\n{}", process.tail());
+    let report = result(&mut process, 2 * START_LIMIT);
     // Python ends before its JVM, which writes the archive.
     process.out().finished(START_LIMIT);
-    let line =
-        process.out().all().into_iter().find_map(|line| line.strip_prefix("RESULT ").map(str::to_owned));
-    let line = line.unwrap_or_else(|| panic!("{name} printed no result\n{}", process.tail()));
-    let report: Value = serde_json::from_str(&line).expect("the result is JSON");
     assert_eq!(report["canary_rows"], json!(ROWS), "{report}");
-    let result = report["result"].as_str().expect("a hash");
-    fs::write(into.join(RESULT), result).expect("the directory of the cache is writable");
+    let hash = report["result"].as_str().expect("a hash");
+    fs::write(into.join(RESULT), hash).expect("the directory of the cache is writable");
     if !into.join(ARCHIVE).is_file() {
         eprintln!("no archive of classes was made: applications take longer\n{}", process.tail());
     }
