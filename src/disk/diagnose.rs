@@ -125,6 +125,17 @@ impl Examination {
             false => Self::Reading(reading),
         }
     }
+
+    /// Reads all of it at once.
+    #[cfg(test)]
+    pub fn finish(mut self, on: &OnLane) -> CorruptionCause {
+        loop {
+            match self {
+                Self::Done(cause) => return cause,
+                reading => self = reading.step(on),
+            }
+        }
+    }
 }
 
 impl BlockStore {

@@ -780,13 +780,7 @@ mod tests {
         };
         let cause = || {
             let chunk = merger.find_chunk(&OnLane::here(), &partition(), 0).unwrap();
-            let mut examination = Examination::of_chunk(chunk, !merger.is_plain(), "CRC32C", received);
-            loop {
-                match examination {
-                    Examination::Done(cause) => return cause,
-                    reading => examination = reading.step(&OnLane::here()),
-                }
-            }
+            Examination::of_chunk(chunk, !merger.is_plain(), "CRC32C", received).finish(&OnLane::here())
         };
         assert_eq!(cause(), CorruptionCause::ChecksumVerifyPass);
         let data = disk.paths().into_iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();

@@ -9,7 +9,7 @@ use sealed_shuffle_protocol::shuffle::CorruptionCause;
 use super::fixture::{Fixture, SHUFFLE, app, executor, on, replace};
 use crate::disk::checksum::{Algorithm, Checksum};
 
-use crate::disk::{Diagnosis, Examination, LookupError};
+use crate::disk::{Diagnosis, LookupError};
 
 #[test]
 fn removes_by_exact_name_and_counts() {
@@ -126,13 +126,7 @@ fn diagnose(
 ) -> Result<CorruptionCause, LookupError> {
     let (map, reduce) = (MapId(map), ReduceId(reduce));
     let block = Diagnosis { shuffle: SHUFFLE, map, reduce, checksum, algorithm };
-    let mut examination = fixture.store.diagnose(&on(), &app(), &executor(), &block)?;
-    loop {
-        match examination.step(&on()) {
-            Examination::Done(cause) => return Ok(cause),
-            reading => examination = reading,
-        }
-    }
+    fixture.store.diagnose(&on(), &app(), &executor(), &block).map(|examination| examination.finish(&on()))
 }
 
 #[test]

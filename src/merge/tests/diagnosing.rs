@@ -18,13 +18,7 @@ fn checksum(algorithm: Algorithm, bytes: &[u8]) -> i64 {
 fn cause(fixture: &Fixture, is_authentic: bool, algorithm: &str, received: i64) -> CorruptionCause {
     let on = OnLane::here();
     let chunk = fixture.merger.find_chunk(&on, &partition(0, 0, 0), 0).unwrap();
-    let mut examination = Examination::of_chunk(chunk, is_authentic, algorithm, received);
-    loop {
-        match examination {
-            Examination::Done(cause) => return cause,
-            reading => examination = reading.step(&on),
-        }
-    }
+    Examination::of_chunk(chunk, is_authentic, algorithm, received).finish(&on)
 }
 
 #[test]
