@@ -77,14 +77,18 @@ INTEROP_TESTS = $(call test_programs,interop-tests/tests)
 INTEROP_PROGRAMS = $(addprefix .interop-test-,$(INTEROP_FIRST) $(filter-out $(INTEROP_FIRST),$(INTEROP_TESTS))) .interop-rest
 
 .interop-test-%:
-	@$(CARGO) test --package sealed-shuffle-interop-tests --test $*
+	@$(CARGO) test --package sealed-shuffle-interop-tests --test $* $(if $(filter $*,$(SLOW_TOO)),-- --include-ignored)
+
+# Programs with tests that are ignored since they are slow and rarely red.
+INTEROP_SLOW = $(basename $(notdir $(shell grep -l 'make nightly"' interop-tests/tests/*.rs)))
 
 .interop-rest:
 	@$(CARGO) test --package sealed-shuffle-interop-tests --lib --bins
 	@$(CARGO) test --package sealed-shuffle-interop-tests --doc
 
 interop-full: export SEALED_SHUFFLE_MATRIX = full
-interop-full: interop ## the whole matrix
+interop-full: export SLOW_TOO = $(INTEROP_SLOW)
+interop-full: interop ## the whole matrix, and what is slow and rarely red
 
 interop-matrix: export SEALED_SHUFFLE_MATRIX = full
 interop-matrix: setup ## every mode of Spark 2.4 to 4.3 in both roles, as a table (target/interop-matrix.md)
@@ -144,7 +148,7 @@ fuzz-smoke: setup-build ## a minute of each fuzz target
 fuzz: setup-build ## fuzzes one target until it is stopped (TARGET=frame, ARGS=-jobs=4)
 	$(FUZZ) $(TARGET) target/corpus/$(TARGET) corpus/$(TARGET) -- $(ARGS)
 
-nightly: setup-deny interop-full ## what is slow and rarely red: the whole matrix, known faults of dependencies
+nightly: setup-deny interop-full ## all of that, and known faults of dependencies
 	$(CARGO) deny check advisories
 
 lint: setup-build setup-deny ## formatting, clippy, documentation, features, licences and sources of dependencies

@@ -28,6 +28,7 @@ fn chosen() -> Vec<Failure> {
 }
 
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn job_ends_with_equal_rows_whatever_way_one_of_three_disks_fails_in_its_midst() {
     let Some(disks) = FailingDisks::make() else { return };
     let mode = Mode::newest(Cipher::Gcm, 2);

@@ -1,7 +1,6 @@
 //! Live executors and the driver serve their blocks: our client gets from them what Spark's own client gets.
 //!
-//! The newest and the oldest release that runs here, in one mode each; all of the matrix if it is asked for. What a
-//! block manager checks is in its own classes (`NettyBlockRpcServer`, `OneForOneStreamManager`, Spark 4.3.0): it takes
+//! The newest release in one mode; all of the matrix if it is asked for. What a block manager checks is in its own classes (`NettyBlockRpcServer`, `OneForOneStreamManager`, Spark 4.3.0): it takes
 //! any application id in the handshake, and refuses a wrong one at the chunk.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};

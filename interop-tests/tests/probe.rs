@@ -4,7 +4,6 @@
 use sealed_shuffle_interop_tests::{
     applications::{Cluster, LiveApplication},
     fixture::{APP, Fixture, SECRET},
-    modes::matrix::is_chosen,
     modes::{Auth, Cipher, Mode, Service, Stores},
     ours,
 };
@@ -128,12 +127,10 @@ fn the_broken_gcm_of_spark_3_4_is_named() {
     assert!(warnings.contains("Spark 3.4") && warnings.contains("3.5.9"), "{report:#}");
 }
 
-/// Starts whole applications and clusters, so only when the matrix is chosen.
+/// Starts whole applications and clusters.
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn block_managers_and_rpc_ports_are_told_apart() {
-    if !is_chosen() {
-        return;
-    }
     let mode = Mode::newest(Cipher::Gcm, 2);
     let live = LiveApplication::start(&mode, SECRET);
     for address in live.executors.values().chain([&live.driver]) {

@@ -18,7 +18,6 @@ use sealed_shuffle_interop_tests::{
     fixture::SECRET,
     machine::files,
     merger::{Merger, merged_files},
-    modes::matrix::is_chosen,
     modes::{Cipher, Mode, Service},
     oracle::CANARY,
     wire::contains,
@@ -92,21 +91,21 @@ fn spark_4_3_0_reads_merged_and_no_canary_is_in_a_file_of_ours() {
     reads_merged(Mode::newest(Cipher::Gcm, 2));
 }
 
-/// Only when the matrix is chosen: it takes half a minute, and the releases around it say the same.
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn spark_4_0_5_reads_merged_and_no_canary_is_in_a_file_of_ours() {
-    if is_chosen() {
-        reads_merged(Mode::aes("4.0.5", Cipher::Ctr, 2));
-    }
+    reads_merged(Mode::aes("4.0.5", Cipher::Ctr, 2));
 }
 
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn spark_3_5_9_reads_merged_and_no_canary_is_in_a_file_of_ours() {
     reads_merged(Mode::aes("3.5.9", Cipher::Ctr, 1));
 }
 
 /// Executors on the merger's own host would open its files by themselves; they are told that they cannot.
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn executors_that_would_read_sealed_files_themselves_read_the_original_blocks() {
     let scene = Scene(Merger::start(Mode::newest(Cipher::Gcm, 2), SMALL_CHUNKS));
     let application = scene.application("127.0.0.1").with("spark.shuffle.readHostLocalDisk", "true");
@@ -118,6 +117,7 @@ fn executors_that_would_read_sealed_files_themselves_read_the_original_blocks() 
 /// Plain merged files are Spark's own: executors on the merger's host open them by themselves, and read as much of it as
 /// beside Spark's own service. The same through our port, for executors elsewhere.
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn executors_read_plain_merged_files_by_themselves_as_beside_sparks_own_service() {
     let mode = Mode::newest(Cipher::Gcm, 2);
     let plain = [("spark.sealed.merge.at-rest", "plain")];

@@ -49,6 +49,7 @@ fn assert_unharmed(report: &ApplicationReport) {
 }
 
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn an_application_beyond_its_quota_of_merged_bytes_computes_the_same_and_no_stage_fails() {
     let (merger, report, held) = run(&QUOTA);
     let reached = merger.server().metric("sealed_shuffle_quota_reached_total{share=\"merged_bytes\"}");

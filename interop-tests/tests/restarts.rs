@@ -76,6 +76,7 @@ impl Plan {
 }
 
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn restarts_under_a_running_application_cost_no_stage_retry() {
     restarts(&Plan::chosen(), Mode::newest(Cipher::Gcm, 2), false);
 }

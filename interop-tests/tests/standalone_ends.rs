@@ -116,6 +116,7 @@ fn mode() -> Mode {
 }
 
 #[test]
+#[ignore = "slow and rarely red: make nightly"]
 fn sparks_own_service_removes_what_nobody_is_served_with() {
     let root = TempDir::with_prefix("interop-").expect("the temporary directory is writable");
     let port = {
