@@ -190,7 +190,7 @@ guard: setup-guard ## counts instructions on the hot paths; a tenth more than th
 guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
 
-bench-jobs: setup ## whole jobs without a service, with Spark's own and with ours, in turns (ARGS="--mode gcm --rounds 5")
+bench-jobs: setup ## whole jobs without a service, with Spark's own and with ours, in turns: benches/JOBS.md (ARGS="--results")
 	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle
 	$(CARGO) bench --package sealed-shuffle-interop-tests --bench jobs -- $(ARGS)
 

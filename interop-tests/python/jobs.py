@@ -7,9 +7,12 @@ Takes one argument: a JSON file with
   executors          how many there are
   rows               of a kilobyte each, in the shuffle
   partitions         of each shuffle
+  tables             directory with the tables of TPC-H and its queries (tables.py)
+  small_tables       another one, for the warm-up
+  queries            numbers of those that are run
 
-Phases: warm-up, a small shuffle and a small join; queries, joins and aggregations over half a million rows, whose shuffles
-are small; repartition, rows that Spark is told not to compress, of which nearly all bytes are shuffled.
+Phases: warm-up, the same with small tables and a twentieth of the rows; queries, those of TPC-H; repartition, rows that Spark
+is told not to compress, of which nearly all bytes are shuffled. Each row carries a canary.
 
 Prints a line that begins with PHASE and a name before each, which waits for a line on standard input, and at the end one that
 begins with RESULT and goes on in JSON:
@@ -17,13 +20,14 @@ begins with RESULT and goes on in JSON:
   digest             of all that was computed
 """
 
+import glob
 import hashlib
 import json
 import os
 import sys
 import time
 
-from driver import options_and_conf, say
+from driver import CANARY, options_and_conf, say
 from pyspark.sql import SparkSession
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -37,8 +41,8 @@ def main():
         time.sleep(0.1)
     phases, results = [], []
     for name, run in [
-        ("warm-up", lambda: (queries(session, 20000), repartition(session, options, options["rows"] // 20))),
-        ("queries", lambda: queries(session, 500000)),
+        ("warm-up", lambda: (queries(session, options, "small_tables"), repartition(session, options, options["rows"] // 20))),
+        ("queries", lambda: queries(session, options, "tables")),
         ("repartition", lambda: repartition(session, options, options["rows"])),
     ]:
         print("PHASE " + name, flush=True)
@@ -55,21 +59,21 @@ def main():
     say("RESULT", {"phases": phases, "digest": digest})
 
 
-def queries(session, rows):
-    session.range(rows).selectExpr("id", "id % 1000 AS customer", "hash(id) % 97 AS price").createOrReplaceTempView("orders")
-    session.range(rows * 2).selectExpr("id", "id %% %d AS order_id" % rows, "hash(id, 1) % 31 AS quantity") \
-        .createOrReplaceTempView("items")
-    first = session.sql(
-        "SELECT customer, sum(price * quantity) AS total, count(DISTINCT o.id) AS orders FROM orders o "
-        "JOIN items i ON o.id = i.order_id GROUP BY customer ORDER BY total DESC, customer LIMIT 10").collect()
-    second = session.sql(
-        "SELECT price, count(*) AS n FROM orders o WHERE EXISTS (SELECT 1 FROM items i WHERE i.order_id = o.id "
-        "AND quantity > 15) GROUP BY price ORDER BY n DESC, price LIMIT 10").collect()
-    return [[list(row) for row in first], [list(row) for row in second]]
+def queries(session, options, tables):
+    directory = options[tables]
+    for path in glob.glob(directory + "/*.parquet"):
+        session.read.parquet(path).createOrReplaceTempView(os.path.basename(path).removesuffix(".parquet"))
+    with open(directory + "/queries.json") as file:
+        texts = dict(json.load(file))
+    answers = []
+    for number in options["queries"]:
+        rows = session.sql(texts[number].rstrip().rstrip(";")).collect()
+        answers.append([number, [[str(value) for value in row] for row in rows]])
+    return answers
 
 
 def repartition(session, options, rows):
-    pad = session.range(0, rows, 1, options["partitions"]).selectExpr("id", "rpad(string(id), 1000, 'x') AS pad")
+    pad = session.range(0, rows, 1, options["partitions"]).selectExpr("id", "rpad(string(id), 1000, '%s') AS pad" % CANARY)
     spread = pad.repartition(options["partitions"], "id")
     return [list(row) for row in spread.selectExpr("sum(xxhash64(id, pad) % 1000003)", "count(*)").collect()]
 

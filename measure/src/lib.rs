@@ -6,12 +6,14 @@
 //! meter.rs      the same between a start and a stop
 //! machine.rs    the processor and kernel, and what other programs did meanwhile
 //! table.rs      Markdown
+//! bars.rs       a picture (SVG)
 //! noise.rs      bytes that no layer can squeeze, the same in every run
 //! ```
 //!
 //! `sealed-shuffle bench`, the benches `floor` and `guard`, and `serve_cost` of the interop tests are its users. Nothing
 //! here knows Spark, the server or the client. Units are seconds and bytes.
 
+mod bars;
 mod machine;
 mod meter;
 mod noise;
@@ -19,6 +21,7 @@ pub mod process;
 mod sample;
 mod table;
 
+pub use bars::Bars;
 pub use machine::{Neighbours, machine};
 pub use meter::{Meter, Usage};
 pub use noise::Noise;

@@ -2,88 +2,58 @@
 //!
 //! `cargo bench -p sealed-shuffle-interop-tests --bench jobs [-- OPTIONS]`
 //!
-//! One application at a time, in three phases (`python/jobs.py`): a warm-up that is not counted, queries, and a repartition
-//! of which nearly all bytes are shuffled. Variants take turns, and each pair of neighbours gives a ratio. Every run must
-//! compute the same. Services stay for the whole measurement, and one job before it warms them up. Nothing is asserted of
-//! times: the bench reports.
+//! One application at a time, in three phases (`python/jobs.py`): a warm-up that is not counted, queries of TPC-H, and a
+//! repartition of which nearly all bytes are shuffled. Variants take turns, each in a place of its own ([`place`]), and each pair
+//! of neighbours gives a ratio. Every run must compute the same. Services stay for the whole measurement; the first job of each
+//! warms it up, and its wire is tapped. Nothing is asserted of times: the bench reports.
 
 mod options;
+mod place;
 mod report;
+mod results;
 
-use sealed_shuffle_interop_tests::applications::{JobReport, run_job};
-use sealed_shuffle_interop_tests::fixture::SECRET;
-use sealed_shuffle_interop_tests::modes::{Mode, Service};
-use sealed_shuffle_interop_tests::services::{ServiceProcess, build_ours};
+use sealed_shuffle_interop_tests::applications::prepare_job;
+use sealed_shuffle_interop_tests::services::build_ours;
 use sealed_shuffle_interop_tests::spark::Spark;
-use sealed_shuffle_measure::process::{cpu_seconds, most_memory};
-use tempfile::TempDir;
 
-use self::options::Options;
-use self::report::{Run, Variant};
+use self::options::{Case, Options};
+use self::place::Place;
+use self::report::{Report, Run, Variant};
+use self::results::Results;
 
 fn main() {
     let Some(options) = Options::from_arguments() else { return };
+    if let Some(variant) = options.within {
+        return place::play(variant, &options);
+    }
     println!("our server: {}", build_ours().display());
-    for mode in options.modes() {
-        let runs = measured(&mode, &options);
-        println!("\n{}", report::table(&mode, &options, &runs));
+    // A place sees no other network.
+    for case in &options.cases {
+        Spark::release(case.mode.version);
     }
-}
-
-/// A service, and where executors write that use it.
-struct Served {
-    service: ServiceProcess,
-    root: TempDir,
-}
-
-impl Served {
-    fn start(variant: Variant, mode: &Mode) -> Option<Self> {
-        let root = TempDir::with_prefix("jobs-").expect("the temporary directory is writable");
-        let secret = mode.authenticates().then_some(SECRET);
-        let service = match variant {
-            Variant::None => return None,
-            Variant::Spark => {
-                let conf = mode.service_conf(Service::Spark);
-                ServiceProcess::spark(&Spark::release(mode.version), root.path(), secret, &conf)
-            }
-            Variant::Ours => {
-                ServiceProcess::ours(root.path(), secret, mode.service_conf(Service::Ours), None)
-            }
-        };
-        Some(Self { service, root })
-    }
-}
-
-fn measured(mode: &Mode, options: &Options) -> Vec<Run> {
-    let served = Variant::ALL.map(|variant| (variant, Served::start(variant, mode)));
-    let mut runs: Vec<Run> = Vec::new();
-    // The first round warms the services up.
-    for round in 0..=options.rounds {
-        for (variant, served) in &served {
-            let run = run(mode, options, *variant, served.as_ref());
-            eprintln!("{mode}, round {round}, {}: {}", variant.name(), run.line());
-            if let Some(first) = runs.first() {
-                assert_eq!(first.digest, run.digest, "{} computes something else", variant.name());
-            }
-            if round > 0 {
-                runs.push(run);
-            }
+    prepare_job(&options.size);
+    let mut results = Results::begin(&options);
+    for case in &options.cases {
+        results.add(measured(case, &options));
+        println!("\n{}", results.last());
+        if options.writes_results {
+            results.write();
         }
     }
-    served.into_iter().filter_map(|(_, served)| served).for_each(|served| {
-        served.service.stop();
-        drop(served.root);
-    });
-    runs
 }
 
-fn run(mode: &Mode, options: &Options, variant: Variant, served: Option<&Served>) -> Run {
-    let took = || served.map_or(0.0, |served| cpu_seconds(served.service.id()).expect("the service runs"));
-    // At the begin of each phase, and at the end of the last.
-    let mut marks = Vec::new();
-    let place = served.map(|served| (served.service.port(), served.root.path()));
-    let report: JobReport = run_job(mode, SECRET, place, options.size, |_| marks.push(took()));
-    let service = marks.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let memory = served.map(|served| most_memory(served.service.id()).expect("the service runs"));
-    Run::of(variant, report, service, memory)
+fn measured(case: &Case, options: &Options) -> Report {
+    let mut places = Variant::ALL.map(|variant| (variant, Place::start(variant, case, options)));
+    let mut report = Report::new(case.clone());
+    // The first round warms the services up. Who begins changes from round to round.
+    for round in 0..=options.rounds {
+        places.rotate_left(usize::from(round > 0));
+        for (variant, place) in &mut places {
+            let run = Run::of(*variant, &place.run(round == 0));
+            eprintln!("{}, round {round}, {}: {}", case.name, variant.name(), run.line());
+            report.add(run, round > 0);
+        }
+    }
+    places.into_iter().for_each(|(_, place)| place.finish());
+    report
 }

@@ -3,30 +3,89 @@
 use sealed_shuffle_interop_tests::applications::JobSize;
 use sealed_shuffle_interop_tests::modes::{Auth, Cipher, Mode, Stores};
 
+use crate::report::Variant;
+
 const HELP: &str = "\
---mode NAME     clear, ctr, gcm or tls, several times; all of them unless one is named
---rounds N      of all variants, after one that warms up (3)
---rows N        of a kilobyte in the large shuffle (1000000)";
+--case NAME     clear, ctr, gcm (3.5.9), gcm-io, tls (4.3.0), tls-4.0.5, tls-io; several times; all of them unless one is named
+--rounds N      of all variants, after one that warms up and is tapped (3)
+--rows N        of a kilobyte in the repartition (1000000)
+--scale S       of the tables of TPC-H (0.2)
+--queries N,N   of TPC-H (3,5,9,18,21)
+--results       writes benches/JOBS.md and its pictures
+It runs as root: each variant has a network, a process space and a session of its own.";
+
+/// A mode in which jobs run.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) mode: Mode,
+    /// `spark.io.encryption.enabled`
+    pub(crate) encrypts_files: bool,
+}
+
+impl Case {
+    fn all() -> [Self; 7] {
+        let case = |name, mode, encrypts_files| Self { name, mode, encrypts_files };
+        let gcm = Mode::aes("3.5.9", Cipher::Gcm, 1);
+        let tls = |version| Mode::new(version, Auth::Sasl).inside_tls(Stores::Pkcs12);
+        [
+            case("clear", Mode::new("4.3.0", Auth::None), false),
+            case("ctr", Mode::newest(Cipher::Ctr, 2), false),
+            case("gcm", gcm, false),
+            case("gcm-io", gcm, true),
+            case("tls", tls("4.3.0"), false),
+            case("tls-4.0.5", tls("4.0.5"), false),
+            case("tls-io", tls("4.3.0"), true),
+        ]
+    }
+
+    /// For a heading.
+    pub(crate) fn title(&self) -> String {
+        let files = if self.encrypts_files { ", with spark.io.encryption" } else { "" };
+        format!("{}{files}", self.mode)
+    }
+}
 
 /// What is measured.
 pub(crate) struct Options {
-    named: Vec<String>,
+    pub(crate) cases: Vec<Case>,
     pub(crate) rounds: usize,
     pub(crate) size: JobSize,
+    pub(crate) writes_results: bool,
+    /// This process is the place of one variant.
+    pub(crate) within: Option<Variant>,
 }
 
 impl Options {
     /// None where help was asked for.
     pub(crate) fn from_arguments() -> Option<Self> {
-        let mut options =
-            Self { named: Vec::new(), rounds: 3, size: JobSize { rows: 1_000_000, partitions: 16 } };
+        let queries = vec![3, 5, 9, 18, 21];
+        let size = JobSize { scale: 0.2, queries, rows: 1_000_000, partitions: 16 };
+        let mut options = Self { cases: Vec::new(), rounds: 3, size, writes_results: false, within: None };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} wants a value\n{HELP}"));
             match argument.as_str() {
-                "--mode" => options.named.push(value()),
+                "--case" => {
+                    let name = value();
+                    let case = Case::all().into_iter().find(|case| case.name == name);
+                    options.cases.push(case.unwrap_or_else(|| panic!("no such case: {name}\n{HELP}")));
+                }
                 "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
                 "--rows" => options.size.rows = value().parse().expect("a number of rows"),
+                "--scale" => options.size.scale = value().parse().expect("a number"),
+                "--queries" => {
+                    let numbers = value();
+                    let numbers =
+                        numbers.split(',').map(|number| number.parse().expect("a number of a query"));
+                    options.size.queries = numbers.collect();
+                }
+                "--results" => options.writes_results = true,
+                "--within" => {
+                    let name = value();
+                    let variant = Variant::ALL.into_iter().find(|variant| variant.word() == name);
+                    options.within = Some(variant.unwrap_or_else(|| panic!("no such variant: {name}")));
+                }
                 // Cargo's own.
                 "--bench" => {}
                 _ => {
@@ -35,20 +94,25 @@ impl Options {
                 }
             }
         }
+        if options.cases.is_empty() {
+            options.cases = Case::all().to_vec();
+        }
         Some(options)
     }
 
-    pub(crate) fn modes(&self) -> Vec<Mode> {
-        let all = [
-            ("clear", Mode::new("4.3.0", Auth::None)),
-            ("ctr", Mode::newest(Cipher::Ctr, 2)),
-            ("gcm", Mode::newest(Cipher::Gcm, 2)),
-            ("tls", Mode::new("4.3.0", Auth::Sasl).inside_tls(Stores::Pkcs12)),
-        ];
-        let is_named = |name: &str| self.named.is_empty() || self.named.iter().any(|named| named == name);
-        let modes: Vec<Mode> =
-            all.into_iter().filter(|(name, _)| is_named(name)).map(|(_, mode)| mode).collect();
-        assert!(!modes.is_empty(), "no such mode\n{HELP}");
-        modes
+    /// The arguments of the place of a variant.
+    pub(crate) fn arguments_within(&self, variant: Variant, case: &Case) -> Vec<String> {
+        let queries: Vec<String> = self.size.queries.iter().map(u32::to_string).collect();
+        let [rows, scale] = [self.size.rows.to_string(), self.size.scale.to_string()];
+        [
+            ("--within", variant.word()),
+            ("--case", case.name),
+            ("--rows", &rows),
+            ("--scale", &scale),
+            ("--queries", &queries.join(",")),
+        ]
+        .into_iter()
+        .flat_map(|(key, value)| [key.to_owned(), value.to_owned()])
+        .collect()
     }
 }

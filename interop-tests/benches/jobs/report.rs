@@ -1,12 +1,9 @@
-//! Runs, and the table of them.
+//! Runs of one case, and the table of them.
 
-use std::fmt::Write as _;
+use sealed_shuffle_measure::{Spread, Table};
+use serde_json::Value;
 
-use sealed_shuffle_interop_tests::applications::JobReport;
-use sealed_shuffle_interop_tests::modes::Mode;
-use sealed_shuffle_measure::{Spread, machine};
-
-use crate::options::Options;
+use crate::options::Case;
 
 /// Who serves shuffle blocks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,103 +26,151 @@ impl Variant {
             Self::Ours => "our server",
         }
     }
+
+    /// On the command line of its place.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Spark => "spark",
+            Self::Ours => "ours",
+        }
+    }
 }
 
-/// One job.
+/// The phases that count.
+pub(crate) const PHASES: [&str; 2] = ["queries", "repartition"];
+
+/// One job, as its place told of it.
 pub(crate) struct Run {
-    pub(crate) variant: Variant,
-    pub(crate) digest: String,
-    report: JobReport,
-    /// Seconds of processors of the service in each phase.
-    service: Vec<f64>,
-    /// The most memory of the service so far.
-    memory: Option<u64>,
+    variant: Variant,
+    told: Value,
 }
+
+/// What is told of each phase, by its name.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) struct Figure(&'static str);
+
+pub(crate) const WALL: Figure = Figure("seconds");
+pub(crate) const SERVICE: Figure = Figure("service");
+const EXECUTORS: Figure = Figure("executors");
+const DRIVER: Figure = Figure("driver");
+const LOOPBACK: Figure = Figure("loopback");
 
 impl Run {
-    pub(crate) fn of(variant: Variant, report: JobReport, service: Vec<f64>, memory: Option<u64>) -> Self {
-        Self { variant, digest: report.digest.clone(), report, service, memory }
+    pub(crate) fn of(variant: Variant, told: &Value) -> Self {
+        Self { variant, told: told.clone() }
     }
 
     /// For who waits.
     pub(crate) fn line(&self) -> String {
-        let phases = self.report.phases.iter().zip(&self.service);
-        let phases = phases.map(|(phase, service)| {
-            format!("{} {:.1} s (service {service:.2} s)", phase.name, phase.seconds)
+        let phases = PHASES.iter().map(|phase| {
+            format!(
+                "{phase} {:.1} s (service {:.2} s)",
+                self.figure(phase, WALL),
+                self.figure(phase, SERVICE)
+            )
         });
         phases.collect::<Vec<_>>().join(", ")
     }
 
-    /// What `of` says of each phase that counts, by its name.
-    fn figure(&self, name: &str, of: Figure) -> f64 {
-        let number =
-            self.report.phases.iter().position(|phase| phase.name == name).expect("a phase of this name");
-        let phase = &self.report.phases[number];
-        match of {
-            Figure::Wall => phase.seconds,
-            Figure::Service => self.service[number],
-            Figure::Executors => phase.executors,
-            Figure::Driver => phase.driver,
-        }
+    fn figure(&self, name: &str, Figure(of): Figure) -> f64 {
+        let phases = self.told["phases"].as_array().expect("a run has phases");
+        let phase = phases.iter().find(|phase| phase["name"] == name).expect("a phase of this name");
+        phase[of].as_f64().expect("a figure is a number")
     }
 }
 
-#[derive(Clone, Copy)]
-enum Figure {
-    Wall,
-    Service,
-    Executors,
-    Driver,
+/// All runs of one case.
+pub(crate) struct Report {
+    pub(crate) case: Case,
+    digest: Option<Value>,
+    runs: Vec<Run>,
+    /// Frames with a canary, and all that were seen.
+    taps: Vec<(Variant, u64, u64)>,
 }
 
-/// Medians with their spread, and the ratios of ours to Spark's service.
-pub(crate) fn table(mode: &Mode, options: &Options, runs: &[Run]) -> String {
-    let mut text = format!(
-        "{mode}, {} rows of a kilobyte in {} partitions, {} rounds; seconds, median (smallest – largest)\n{}\n\n\
-         | phase | | wall | service CPU | executors CPU | driver CPU | service memory |\n|---|---|---|---|---|---|---|\n",
-        options.size.rows,
-        options.size.partitions,
-        options.rounds,
-        machine(),
-    );
-    for phase in ["queries", "repartition"] {
-        for variant in Variant::ALL {
-            let of: Vec<&Run> = runs.iter().filter(|run| run.variant == variant).collect();
-            let cell = |figure| spread(of.iter().map(|run| run.figure(phase, figure)));
-            let memory = of.iter().filter_map(|run| run.memory).max();
-            let memory = memory.map_or_else(|| "–".to_owned(), |bytes| format!("{} MB", bytes / 1_000_000));
-            let service = if variant == Variant::None { "–".to_owned() } else { cell(Figure::Service) };
-            writeln!(
-                text,
-                "| {phase} | {} | {} | {service} | {} | {} | {memory} |",
-                variant.name(),
-                cell(Figure::Wall),
-                cell(Figure::Executors),
-                cell(Figure::Driver),
-            )
-            .expect("text grows");
+impl Report {
+    pub(crate) fn new(case: Case) -> Self {
+        Self { case, digest: None, runs: Vec::new(), taps: Vec::new() }
+    }
+
+    /// One more run, which must have computed what the others have.
+    pub(crate) fn add(&mut self, run: Run, counts: bool) {
+        let digest = self.digest.get_or_insert_with(|| run.told["digest"].clone());
+        assert_eq!(*digest, run.told["digest"], "{} computes something else", run.variant.name());
+        if let (Some(found), Some(frames)) =
+            (run.told["tap"]["found"].as_u64(), run.told["tap"]["frames"].as_u64())
+        {
+            self.taps.push((run.variant, found, frames));
         }
-        let ratio = |figure| {
-            let of = |variant| {
-                let runs = runs.iter().filter(move |run| run.variant == variant);
-                runs.map(move |run| run.figure(phase, figure))
-            };
-            let ratios = of(Variant::Ours).zip(of(Variant::Spark)).map(|(ours, spark)| ours / spark);
-            spread(ratios)
+        if counts {
+            self.runs.push(run);
+        }
+    }
+
+    fn of(&self, variant: Variant) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(move |run| run.variant == variant)
+    }
+
+    pub(crate) fn spread(&self, variant: Variant, phase: &str, figure: Figure) -> Spread {
+        Spread::of(self.of(variant).map(|run| run.figure(phase, figure)))
+    }
+
+    fn ratio(&self, phase: &str, figure: Figure) -> Spread {
+        let of = |variant| self.of(variant).map(move |run| run.figure(phase, figure));
+        Spread::of_ratios(of(Variant::Ours).zip(of(Variant::Spark)))
+    }
+
+    /// Medians with their spread, and the ratios of ours to Spark's service.
+    pub(crate) fn table(&self) -> Table {
+        let mut table = Table::new(&[
+            "phase",
+            "",
+            "wall, s",
+            "service, CPU-s",
+            "executors, CPU-s",
+            "driver, CPU-s",
+            "on the loopback, GB",
+            "service, MB",
+        ]);
+        for phase in PHASES {
+            for variant in Variant::ALL {
+                let cell = |figure| text(self.spread(variant, phase, figure));
+                let memory = self.of(variant).filter_map(|run| run.told["memory"].as_u64()).max();
+                let memory = memory.map_or_else(|| "–".to_owned(), |bytes| (bytes / 1_000_000).to_string());
+                let service = if variant == Variant::None { "–".to_owned() } else { cell(SERVICE) };
+                let bytes = self.spread(variant, phase, LOOPBACK).median / 1e9;
+                table.row(&[
+                    &phase,
+                    &variant.name(),
+                    &cell(WALL),
+                    &service,
+                    &cell(EXECUTORS),
+                    &cell(DRIVER),
+                    &format!("{bytes:.2}"),
+                    &memory,
+                ]);
+            }
+            let [wall, service, executors, driver] =
+                [WALL, SERVICE, EXECUTORS, DRIVER].map(|figure| text(self.ratio(phase, figure)));
+            table.row(&[&phase, &"ours / Spark's", &wall, &service, &executors, &driver, &"", &""]);
+        }
+        table
+    }
+
+    /// What the tap saw in the first round.
+    pub(crate) fn tapped(&self) -> String {
+        let of = |(variant, found, frames): &(Variant, u64, u64)| {
+            let name = variant.name();
+            match found {
+                0 => format!("{name}: none in {frames} frames"),
+                found => format!("{name}: **in {found}** of {frames} frames"),
+            }
         };
-        writeln!(
-            text,
-            "| {phase} | ours / Spark's | {} | {} | {} | {} | |",
-            ratio(Figure::Wall),
-            ratio(Figure::Service),
-            ratio(Figure::Executors),
-            ratio(Figure::Driver)
-        )
-        .expect("text grows");
+        self.taps.iter().map(of).collect::<Vec<_>>().join("; ")
     }
-    text
 }
 
-fn spread(values: impl Iterator<Item = f64>) -> String {
-    Spread::of(values).known().map_or_else(|| "–".to_owned(), |spread| format!("{spread:.2}"))
+fn text(spread: Spread) -> String {
+    spread.known().map_or_else(|| "–".to_owned(), |spread| format!("{spread:.2}"))
 }

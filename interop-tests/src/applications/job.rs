@@ -8,6 +8,7 @@ use super::{
     driver::Driver,
     keys::Keys,
     program::{Program, START_LIMIT},
+    tables::tables,
 };
 use crate::{machine::Turn, modes::Mode, spark::Spark};
 
@@ -15,10 +16,15 @@ const PROGRAM: Program = Program { file: "jobs.py", text: include_str!("../../py
 const PHASE_LIMIT: Duration = Duration::from_secs(1200);
 /// Three quarters of what is read are another executor's.
 const EXECUTORS: u32 = 4;
+const WARM_UP_SCALE: f64 = 0.01;
 
 /// How large it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct JobSize {
+    /// Of the tables of TPC-H: 1 is a gigabyte of text.
+    pub scale: f64,
+    /// Numbers of TPC-H's queries.
+    pub queries: Vec<u32>,
     /// Rows of a kilobyte.
     pub rows: u64,
     /// Of each shuffle.
@@ -47,13 +53,20 @@ pub struct JobReport {
     pub digest: String,
 }
 
-/// Runs it to its end on four executors, which speak as `mode` says, through the service on a port beneath whose root
-/// they write, or else without any. `at` is called with the name of each phase before it begins, and with `end`.
+/// Makes what it reads, where that is not there yet.
+pub fn prepare_job(size: &JobSize) {
+    tables(WARM_UP_SCALE);
+    tables(size.scale);
+}
+
+/// Runs it to its end on four executors, which speak as `mode` says and hold `more` keys, through the service on a port beneath
+/// whose root they write, or else without any. `at` is called with the name of each phase before it begins, and with `end`.
 pub fn run_job(
     mode: &Mode,
     secret: &str,
     service: Option<(u16, &Path)>,
-    size: JobSize,
+    size: &JobSize,
+    more: &[(&str, &str)],
     mut at: impl FnMut(&str),
 ) -> JobReport {
     let release = Spark::release(mode.version);
@@ -72,8 +85,15 @@ pub fn run_job(
         ("spark.sql.autoBroadcastJoinThreshold", "-1"),
         ("spark.sql.shuffle.partitions", &size.partitions.to_string()),
     ]);
-    let more =
-        [("rows", json!(size.rows)), ("partitions", json!(size.partitions)), ("executors", json!(EXECUTORS))];
+    keys.set_all(more.iter().copied());
+    let more = [
+        ("rows", json!(size.rows)),
+        ("partitions", json!(size.partitions)),
+        ("executors", json!(EXECUTORS)),
+        ("tables", json!(tables(size.scale))),
+        ("small_tables", json!(tables(WARM_UP_SCALE))),
+        ("queries", json!(size.queries)),
+    ];
     let master = format!("local-cluster[{EXECUTORS},1,1024]");
     let turn = Some(Turn::wait());
     let mut driver =

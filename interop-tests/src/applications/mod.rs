@@ -11,12 +11,13 @@ mod live;
 mod program;
 mod reference;
 mod rounds;
+mod tables;
 mod waves;
 
 pub use application::{Application, ApplicationReport, ShuffleReads};
 pub use at_rest::ApplicationAtRest;
 pub use cluster::{Cluster, WorkerConfig};
-pub use job::{JobReport, JobSize, Phase, run_job};
+pub use job::{JobReport, JobSize, Phase, prepare_job, run_job};
 pub use live::LiveApplication;
 pub use program::ROWS;
 pub use reference::result_without_a_service;
