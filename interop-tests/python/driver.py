@@ -55,6 +55,19 @@ def wait_for_executors(sc):
         time.sleep(0.1)
 
 
+def queries(session, directory, numbers):
+    """The answers to queries of TPC-H, from a directory that tables.py has made."""
+    for path in glob.glob(directory + "/*.parquet"):
+        session.read.parquet("file:" + path).createOrReplaceTempView(os.path.basename(path).removesuffix(".parquet"))
+    with open(directory + "/queries.json") as file:
+        texts = dict(json.load(file))
+    answers = []
+    for number in numbers:
+        rows = session.sql(texts[number].rstrip().rstrip(";")).collect()
+        answers.append([number, [[str(value) for value in row] for row in rows]])
+    return answers
+
+
 def say(word, result):
     print(word + " " + json.dumps(result), flush=True)
 

@@ -20,14 +20,13 @@ begins with RESULT and goes on in JSON:
   digest             of all that was computed
 """
 
-import glob
 import hashlib
 import json
 import os
 import sys
 import time
 
-from driver import CANARY, options_and_conf, say
+from driver import CANARY, options_and_conf, queries, say
 from pyspark.sql import SparkSession
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -41,8 +40,8 @@ def main():
         time.sleep(0.1)
     phases, results = [], []
     for name, run in [
-        ("warm-up", lambda: (queries(session, options, "small_tables"), repartition(session, options, options["rows"] // 20))),
-        ("queries", lambda: queries(session, options, "tables")),
+        ("warm-up", lambda: (queries(session, options["small_tables"], options["queries"]), repartition(session, options, options["rows"] // 20))),
+        ("queries", lambda: queries(session, options["tables"], options["queries"])),
         ("repartition", lambda: repartition(session, options, options["rows"])),
     ]:
         print("PHASE " + name, flush=True)
@@ -57,19 +56,6 @@ def main():
     session.stop()
     digest = hashlib.sha256(json.dumps(results, default=str).encode()).hexdigest()
     say("RESULT", {"phases": phases, "digest": digest})
-
-
-def queries(session, options, tables):
-    directory = options[tables]
-    for path in glob.glob(directory + "/*.parquet"):
-        session.read.parquet(path).createOrReplaceTempView(os.path.basename(path).removesuffix(".parquet"))
-    with open(directory + "/queries.json") as file:
-        texts = dict(json.load(file))
-    answers = []
-    for number in options["queries"]:
-        rows = session.sql(texts[number].rstrip().rstrip(";")).collect()
-        answers.append([number, [[str(value) for value in row] for row in rows]])
-    return answers
 
 
 def repartition(session, options, rows):

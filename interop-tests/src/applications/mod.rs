@@ -22,4 +22,5 @@ pub use live::LiveApplication;
 pub use program::ROWS;
 pub use reference::result_without_a_service;
 pub use rounds::{Round, Rounds};
+pub use tables::tables;
 pub use waves::{WaveReport, Waves};

@@ -9,7 +9,7 @@ const TEXT: &str = include_str!("../../python/tables.py");
 const DUCKDB: &str = "1.1.3";
 
 /// The directory with `TABLE.parquet` of each table and `queries.json`; a scale of 1 is a gigabyte of text.
-pub(super) fn tables(scale: f64) -> PathBuf {
+pub fn tables(scale: f64) -> PathBuf {
     let package = made_once(cache().join(format!("duckdb-{DUCKDB}")), |into| {
         run(
             Command::new("python3")

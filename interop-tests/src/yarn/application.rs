@@ -42,6 +42,7 @@ pub struct Application {
     rounds: u32,
     alone: bool,
     held: bool,
+    tpch: Option<(PathBuf, Vec<u32>)>,
     deploy_mode: &'static str,
 }
 
@@ -107,7 +108,14 @@ impl Application {
     fn plain() -> Self {
         let keys = [("spark.ui.enabled", "false"), ("spark.ui.showConsoleProgress", "false")];
         let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        Self { keys: BTreeMap::from(keys), rounds: 1, alone: false, held: false, deploy_mode: "client" }
+        Self {
+            keys: BTreeMap::from(keys),
+            rounds: 1,
+            alone: false,
+            held: false,
+            tpch: None,
+            deploy_mode: "client",
+        }
     }
 
     /// With push-based shuffle.
@@ -131,6 +139,14 @@ impl Application {
     #[must_use]
     pub fn rounds(mut self, rounds: u32) -> Self {
         self.rounds = rounds;
+        self
+    }
+
+    /// Each round is these queries of TPC-H, on tables of [`tables`](crate::applications::tables). Other rows are not in
+    /// the report then.
+    #[must_use]
+    pub fn answering(mut self, tables: PathBuf, queries: &[u32]) -> Self {
+        self.tpch = Some((tables, queries.to_vec()));
         self
     }
 
@@ -215,6 +231,8 @@ impl Application {
         let told = json!({
             "rows": ROWS,
             "rounds": self.rounds,
+            "tables": self.tpch.as_ref().map(|(tables, _)| tables),
+            "queries": self.tpch.as_ref().map(|(_, queries)| queries),
             "alone": self.alone,
             "hold": self.held.then_some(&hold),
             "between": null,

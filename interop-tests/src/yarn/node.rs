@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use sealed_shuffle_measure::process::cpu_seconds;
 
 use super::{classes::Classes, site};
 use crate::{
@@ -100,6 +101,12 @@ impl Node {
             assert!(Instant::now() < deadline, "{} has not forgotten {app}", self.name());
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Seconds of processors that our server has taken, and the NodeManager with what runs in it.
+    pub fn cpu_seconds(&self) -> [f64; 2] {
+        let manager = self.manager.as_ref().expect("the test runs a NodeManager");
+        [self.server().id(), manager.id()].map(|id| cpu_seconds(id).expect("it runs"))
     }
 
     /// What the NodeManager has logged since it was started.

@@ -11,3 +11,4 @@ mod merged;
 mod restarts;
 mod shared;
 mod shuffles;
+mod tpch;
