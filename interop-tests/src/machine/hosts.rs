@@ -136,7 +136,8 @@ impl Host {
         self.inside(false, || TcpStream::connect(address))
     }
 
-    fn configure(&self, arguments: &[&str]) {
+    /// Runs `ip` on it.
+    pub(crate) fn configure(&self, arguments: &[&str]) {
         let mut command = Command::new("ip");
         command.args(arguments);
         let told = self.inside(false, || command.output());

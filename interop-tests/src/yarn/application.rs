@@ -38,6 +38,8 @@ pub(crate) const ROWS: u64 = 200_000;
 /// What is handed in.
 #[derive(Clone, Debug)]
 pub struct Application {
+    /// Of Spark. The cluster has its own, of which the NodeManagers have Spark's handler.
+    version: &'static str,
     keys: BTreeMap<String, String>,
     rounds: u32,
     alone: bool,
@@ -98,17 +100,18 @@ impl Application {
             ("spark.sql.shuffle.partitions", "24"),
             ("spark.sql.adaptive.enabled", "false"),
         ];
-        let mut application = Self::plain();
+        let mut application = Self::plain(mode.version);
         application.keys.extend(fixed.map(|(key, value)| (key.to_owned(), value.to_owned())));
         let service = service_keys(service).into_iter().chain(mode.client_conf());
         application.keys.extend(service.map(|(key, value)| (key.to_owned(), value)));
         application
     }
 
-    fn plain() -> Self {
+    fn plain(version: &'static str) -> Self {
         let keys = [("spark.ui.enabled", "false"), ("spark.ui.showConsoleProgress", "false")];
         let keys = keys.map(|(key, value)| (key.to_owned(), value.to_owned()));
         Self {
+            version,
             keys: BTreeMap::from(keys),
             rounds: 1,
             alone: false,
@@ -198,7 +201,7 @@ impl Application {
     pub fn submit(&self, cluster: &Cluster) -> Submission {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let dir = cluster.dir().join(format!("application-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        let spark = &cluster.classes.spark;
+        let spark = &Spark::release(self.version);
         let java = format!("{} -Djdk.net.hosts.file={}", JAVA_OPTIONS.join(" "), cluster.hosts.display());
         let mut application = self.clone().with("spark.yarn.jars", &format!("local:{}/*", jars(spark)));
         for whose in ["driver", "executor", "yarn.am"] {
@@ -354,7 +357,7 @@ fn result_without_yarn(mode: &Mode) -> &'static str {
     static RESULT: OnceLock<String> = OnceLock::new();
     RESULT.get_or_init(|| {
         let dir = TempDir::with_prefix("interop-app-").expect("the temporary directory is writable");
-        let application = Application::plain().with("spark.sql.shuffle.partitions", "4");
+        let application = Application::plain(mode.version).with("spark.sql.shuffle.partitions", "4");
         let spark = Spark::release(mode.version);
         let mut command = application.command(&spark, "local[2]", dir.path());
         command.env("SPARK_LOCAL_IP", "127.0.0.1").env("SPARK_LOCAL_DIRS", dir.path());

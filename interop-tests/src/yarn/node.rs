@@ -155,6 +155,11 @@ impl Node {
         self.server = Some((Server::launch_on(&self.host, &mut command), form));
     }
 
+    /// Takes the node's network away, or gives it back.
+    pub fn cut_off(&self, is_off: bool) {
+        self.host.configure(&["link", "set", "eth0", if is_off { "down" } else { "up" }]);
+    }
+
     /// The server.
     pub fn server(&self) -> &Server {
         &self.server.as_ref().expect("the test serves").0

@@ -31,6 +31,51 @@ fn a_server_that_is_killed_under_a_job_costs_no_stage() {
     cluster.assert_quiet(&[]);
 }
 
+/// Blocks of its node are lost, whoever serves them: Spark computes them again elsewhere, if it may exclude what does not answer
+/// (docs/yarn.md).
+#[test]
+#[ignore = "make interop-yarn"]
+fn a_server_that_stays_away_costs_stages_and_no_row() {
+    let Some(mut held) = cluster() else { return };
+    let cluster = &mut *held.cluster;
+    let mut submission = excluding(Application::new(MODE, Service::Ours).pushing()).rounds(3).submit(cluster);
+    submission.round(1);
+    cluster.nodes[2].kill_server();
+    let report = submission.finish(cluster);
+    cluster.nodes[2].serve("plain");
+    println!("a server away for good: {report:?}");
+    report.assert_right(&MODE);
+    assert!(report.fetch_failures > 0, "nobody missed it: {report:?}");
+    cluster.assert_quiet(&[]);
+}
+
+/// The same with all that runs on it: the node's network is gone.
+#[test]
+#[ignore = "make interop-yarn"]
+fn a_node_that_is_dead_costs_stages_and_no_row() {
+    let Some(mut held) = cluster() else { return };
+    let cluster = &mut *held.cluster;
+    let application = excluding(Application::new(MODE, Service::Ours).pushing())
+        .with("spark.network.timeout", "20s")
+        .with("spark.executor.heartbeatInterval", "4s");
+    let mut submission = application.rounds(3).submit(cluster);
+    submission.round(1);
+    cluster.nodes[2].cut_off(true);
+    let report = submission.finish(cluster);
+    cluster.nodes[2].cut_off(false);
+    println!("a node dead: {report:?}");
+    report.assert_right(&MODE);
+    assert!(report.lost > 0, "its executor stayed: {report:?}");
+}
+
+/// Without these keys Spark gives the next attempt of a stage to the same node, and gives up after four.
+fn excluding(application: Application) -> Application {
+    application
+        .with("spark.excludeOnFailure.enabled", "true")
+        .with("spark.excludeOnFailure.application.fetchFailure.enabled", "true")
+        .with("spark.shuffle.io.retryWait", "1s")
+}
+
 /// With their recovery on, as the recipe has it.
 #[test]
 #[ignore = "make interop-yarn"]

@@ -68,6 +68,19 @@ fn blocks_go_through_our_servers_in_sasl() {
 
 #[test]
 #[ignore = "make interop-yarn"]
+fn blocks_of_an_older_spark_go_through_our_servers() {
+    goes_through_us(Mode::aes("3.5.9", Cipher::Gcm, 1), |application| application);
+}
+
+#[test]
+#[ignore = "make interop-yarn"]
+fn blocks_of_an_older_spark_go_through_our_servers_in_sasl_in_cluster_mode() {
+    let mode = Mode::new("3.5.9", Auth::SaslConf(SaslCipher::TripleDes));
+    goes_through_us(mode, Application::in_cluster_mode);
+}
+
+#[test]
+#[ignore = "make interop-yarn"]
 fn blocks_go_through_our_servers_in_tls() {
     let mode = Mode::new("4.3.0", Auth::Sasl).inside_tls(Stores::Pkcs12);
     goes_through_us(mode, Application::with_passwords_of_stores);
