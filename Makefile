@@ -190,9 +190,10 @@ guard: setup-guard ## counts instructions on the hot paths; a tenth more than th
 guard-update: setup-guard ## writes the baseline of `make guard` anew
 	$(GUARD) update
 
+# The program that starts jobs takes no part in them: it is built as the tests are.
 bench-jobs: setup ## whole jobs without a service, with Spark's own and with ours, in turns: benches/JOBS.md (ARGS="--results")
 	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle
-	$(CARGO) bench --package sealed-shuffle-interop-tests --bench jobs -- $(ARGS)
+	SEALED_SHUFFLE_BIN=$(CURDIR)/target/release/sealed-shuffle $(CARGO) test --package sealed-shuffle-interop-tests --bench jobs -- $(ARGS)
 
 bench-spark: setup ## all of it beside Spark's own service: docs/results.md with its picture (20 minutes)
 	$(CARGO) build --release --package sealed-shuffle --bin sealed-shuffle

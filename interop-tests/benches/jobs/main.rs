@@ -1,6 +1,6 @@
 //! What whole jobs cost: without a service, with Spark's own, and with ours.
 //!
-//! `cargo bench -p sealed-shuffle-interop-tests --bench jobs [-- OPTIONS]`
+//! `make bench-jobs [ARGS=OPTIONS]`
 //!
 //! One application at a time, in three phases (`python/jobs.py`): a warm-up that is not counted, queries of TPC-H, and a
 //! repartition of which nearly all bytes are shuffled. Variants take turns, each in a place of its own ([`place`]), and each pair
