@@ -10,7 +10,7 @@ const HELP: &str = "\
 --rounds N      of all variants, after one that warms up and is tapped (3)
 --rows N        of a kilobyte in the repartition (1000000)
 --scale S       of the tables of TPC-H (0.2)
---queries N,N   of TPC-H (3,5,9,18,21)
+--queries N,N   of TPC-H (3,18)
 --results       writes benches/JOBS.md and its pictures
 It runs as root: each variant has a network, a process space and a session of its own.";
 
@@ -59,7 +59,7 @@ pub(crate) struct Options {
 impl Options {
     /// None where help was asked for.
     pub(crate) fn from_arguments() -> Option<Self> {
-        let queries = vec![3, 5, 9, 18, 21];
+        let queries = vec![3, 18];
         let size = JobSize { scale: 0.2, queries, rows: 1_000_000, partitions: 16 };
         let mut options = Self { cases: Vec::new(), rounds: 3, size, writes_results: false, within: None };
         let mut arguments = std::env::args().skip(1);
