@@ -58,6 +58,9 @@ endif
 ifeq ($(MAKECMDGOALS) $(origin SPARK_VERSION),interop command line)
 SPARKS += $(addprefix --spark-version ,$(SPARK_VERSION))
 endif
+ifeq ($(MAKECMDGOALS) $(origin JAVA),interop command line)
+SPARKS += --java $(JAVA)
+endif
 
 interop: setup ## a representative part of the matrix; with SPARK_HOME=DIR or SPARK_VERSION=4.1.4 every mode of that Spark
 	$(OUR_BINARY)

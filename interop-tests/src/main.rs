@@ -18,7 +18,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use sealed_shuffle_interop_tests::{
     cells::{Foreign, Row, Verdict, json, junit, rows_of, said},
-    machine::java_home,
+    machine::{run_on, runtime_home},
     modes::{Gcm, matrix::VERSIONS},
     ours::binary,
     releases::{of_release, published, unknown},
@@ -101,6 +101,9 @@ struct Sparks {
     /// A release, which is downloaded with pip once
     #[arg(long, value_parser = release)]
     spark_version: Vec<String>,
+    /// The Java that Spark runs on: a directory, or 21 or 25, which pip downloads once; else the JDK that compiles
+    #[arg(long)]
+    java: Option<String>,
 }
 
 fn release(text: &str) -> Result<String, String> {
@@ -193,6 +196,7 @@ fn run(command: Command) -> Result<bool, String> {
 
 impl Sparks {
     fn all(&self) -> Result<Vec<Spark>, String> {
+        self.java.iter().try_for_each(|java| run_on(java))?;
         let homes = self.spark_home.iter().map(|home| Spark::at(home).map_err(|no_spark| no_spark.0));
         let releases = self.spark_version.iter().map(|version| Ok(Spark::release(version)));
         homes.chain(releases).collect()
@@ -212,7 +216,7 @@ fn started(spark: Spark) -> (Arc<Peer>, &'static str) {
     // Modes carry the name for as long as the program runs, and there are few.
     let version: &'static str = spark.version().to_owned().leak();
     println!("Spark {version} in {}", spark.home().display());
-    println!("Java in {}", java_home().display());
+    println!("Java in {}", runtime_home().display());
     let peer = Arc::new(Peer::start(spark));
     match peer.abilities().gcm {
         Gcm::Absent => println!("it has no AES-GCM: Spark {SOUND_GCM} has"),

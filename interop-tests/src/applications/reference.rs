@@ -20,7 +20,7 @@ use super::{
     program::{APPLICATION, ROWS, START_LIMIT, python, result},
 };
 use crate::{
-    machine::{Process, cache, java_home, made_once},
+    machine::{Process, cache, made_once, runtime_home},
     spark::Spark,
 };
 
@@ -48,7 +48,7 @@ pub(super) fn class_archive(release: &Spark) -> Option<PathBuf> {
 
 /// Where both lie.
 fn reference(release: &Spark) -> PathBuf {
-    let java = fs::read(java_home().join("release")).unwrap_or_default();
+    let java = fs::read(runtime_home().join("release")).unwrap_or_default();
     let mut key = Sha256::new_with_prefix(java);
     APPLICATION.texts().iter().for_each(|text| key.update(text));
     key.update(ROWS.to_be_bytes());

@@ -16,7 +16,7 @@ pub(crate) use command::{clean_environment, run};
 pub use cache::cache;
 pub use files::{files, files_named};
 pub use hosts::{Host, Network, NoNetwork};
-pub use java::java_home;
+pub use java::{java_home, run_on, runtime_home};
 pub use lack::Lack;
 pub use maven::{Jars, MissingJars};
 pub use process::{Lines, Process, logs};

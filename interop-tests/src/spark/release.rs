@@ -21,7 +21,7 @@ use sealed_shuffle_config::SparkRelease;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    machine::{cache, discard, java_home, made_once, run},
+    machine::{cache, discard, java_home, made_once, run, runtime_home},
     modes::number,
 };
 
@@ -171,7 +171,7 @@ impl Spark {
 
     /// A `java` command whose class path is the harness's classes and all of Spark; the main class comes next.
     pub fn java(&self) -> Command {
-        let mut command = Command::new(java_home().join("bin/java"));
+        let mut command = Command::new(runtime_home().join("bin/java"));
         for package in OPENED {
             command.arg("--add-opens").arg(format!("{package}=ALL-UNNAMED"));
         }
