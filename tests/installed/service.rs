@@ -61,7 +61,7 @@ fn a_reload_keeps_the_process_and_a_configuration_with_a_fault_changes_nothing()
     assert_eq!(code(&machine.systemctl("reload")), 0);
     eventually("it is in force", || machine.log().contains("as they were read policy=aes-gcm or better"));
     machine.properties("spark.sealed.security.minimum nonsense");
-    machine.systemctl("reload");
+    assert_ne!(code(&machine.systemctl("reload")), 0, "nobody hears of the fault");
     eventually("the fault is told", || {
         machine
             .log()
