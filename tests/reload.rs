@@ -281,3 +281,64 @@ fn apps_says_what_to_do_when_nobody_answers() {
     let output = sealed_shuffle().args(["apps"]).output().unwrap();
     assert_eq!(output.status.code(), Some(78));
 }
+
+/// A directory as the kubelet makes it: files are links into a directory of one version, to which `..data` leads.
+struct MountedSecret(PathBuf);
+
+impl MountedSecret {
+    fn new(dir: PathBuf, secret: &str) -> Self {
+        fs::create_dir(&dir).unwrap();
+        symlink("..data/secret", dir.join("secret")).unwrap();
+        let mounted = Self(dir);
+        mounted.change("..1", secret);
+        mounted
+    }
+
+    /// All of it at once.
+    fn change(&self, version: &str, secret: &str) {
+        let (dir, file) = (self.0.join(version), self.0.join(version).join("secret"));
+        fs::create_dir(&dir).unwrap();
+        fs::write(&file, secret).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+        symlink(version, self.0.join("..data_tmp")).unwrap();
+        fs::rename(self.0.join("..data_tmp"), self.0.join("..data")).unwrap();
+    }
+}
+
+const LOOKED_AT: &str = "the files of the configuration are looked at";
+
+/// The control is a server that looks every half a minute, since its secret is mounted, and one that never does.
+#[test]
+fn a_secret_that_is_mounted_anew_is_taken_up_without_a_signal() {
+    let serve = |keys: &str, place: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = MountedSecret::new(dir.path().join("mounted"), "the first secret of all");
+        let file = match place {
+            "mounted" => mounted.0.join("secret"),
+            _ => mounted.0.join("..1/secret"),
+        };
+        let keys = format!("{keys}spark.sealed.auth.secret-file {}\n", file.display());
+        (Served::start(&keys), mounted, dir)
+    };
+    let (often, mounted, _often) = serve("spark.sealed.reload.interval 20ms\n", "mounted");
+    let (seldom, of_seldom, _seldom) = serve("", "mounted");
+    let (never, _of_never, _never) = serve("", "elsewhere");
+    drop(connect(&often, "the first secret of all", GCM).unwrap());
+    mounted.change("..2", "another one, made later");
+    of_seldom.change("..2", "another one, made later");
+    let replaced = "sealed_shuffle_reloads_total{reason=\"replaced\"}";
+    eventually("it has seen that", || often.metric(replaced) == 1);
+    connect(&often, "another one, made later", GCM).unwrap();
+    connect(&often, "the first secret of all", GCM).map(drop).unwrap_err();
+    assert!(often.log().contains("a file has changed: reading the configuration again"), "{}", often.log());
+    assert!(seldom.log().contains(LOOKED_AT) && seldom.log().contains("30s"), "{}", seldom.log());
+    connect(&seldom, "the first secret of all", GCM).unwrap();
+    assert!(!never.log().contains(LOOKED_AT), "{}", never.log());
+
+    // What has a fault changes nothing, and is read once.
+    let refused = "sealed_shuffle_reloads_total{reason=\"refused\"}";
+    write_properties(&often.dir, "spark.sealed.security.minimum nonsense\n");
+    eventually("it has seen the fault", || often.metric(refused) == 1);
+    connect(&often, "another one, made later", GCM).unwrap();
+    assert_eq!(often.metric(refused), 1, "{}", often.log());
+}

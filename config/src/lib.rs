@@ -61,7 +61,9 @@ pub use self::bytes::ByteCount;
 pub use self::clean_up::CleanUpConfig;
 pub use self::confinement::ConfinementConfig;
 pub use self::envelope::{EnvelopeConfig, KeySource, OutagePolicy};
-pub use self::environment::{Environment, MAX_FILE, PathStat, ProcessEnvironment, raise_descriptor_limit};
+pub use self::environment::{
+    Environment, FileVersion, MAX_FILE, PathStat, ProcessEnvironment, raise_descriptor_limit,
+};
 pub use self::error::{ConfigError, Issue};
 pub use self::hadoop_kms::HadoopKmsUri;
 pub use self::handover::HandoverConfig;

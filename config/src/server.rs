@@ -126,6 +126,9 @@ pub struct ServerConfig {
     pub confinement: ConfinementConfig,
     /// Push-based merging; `None` refuses it (`spark.shuffle.push.server.*`).
     pub merging: Option<MergeConfig>,
+    /// Between two looks at the files that this was read from; `None` leaves it to where they lie
+    /// (`spark.sealed.reload.interval`).
+    pub reload_interval: Option<Duration>,
     /// The filter of log lines, in the grammar of `tracing-subscriber` (`spark.sealed.log`). `info`.
     pub log: String,
     /// The form of log lines (`spark.sealed.log.format`). Text.
@@ -247,6 +250,7 @@ impl ServerConfig {
             merging: MergeConfig::read(v),
             log: v.value(&keys::LOG),
             log_format: v.value(&keys::LOG_FORMAT),
+            reload_interval: v.optional(&keys::RELOAD_INTERVAL).map(|(interval, _)| interval),
             recovery,
             clean_up: CleanUpConfig::read(v, recovery),
             report: Report::default(),

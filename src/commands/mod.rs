@@ -15,6 +15,7 @@ mod completions;
 mod config;
 mod decrypt;
 mod demo;
+mod environment;
 mod fetch;
 mod hand_over;
 mod http;

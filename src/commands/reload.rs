@@ -1,30 +1,33 @@
-//! SIGHUP, and an operator who asks: reads the same sources again and replaces policy and secrets. A configuration with a fault changes
+//! SIGHUP, an operator who asks, and files that have changed: reads the same sources again and replaces policy and secrets. A configuration with a fault changes
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
-use sealed_shuffle_config::{
-    Effective, Environment, Notice, ProcessEnvironment, ServerConfig, Sources, TlsConfig, TlsSource,
-};
+use sealed_shuffle_config::{Effective, Notice, ServerConfig, Sources, TlsConfig, TlsSource};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
-use zeroize::Zeroizing;
 
+use super::environment::RepeatableEnvironment;
 use super::systemd::notify;
 use crate::confinement::Confinement;
 use crate::server::{ReloadRequest, Server};
 
-/// Waits for SIGHUP, and for an operator who asks. It is made before the server reports that it is ready, so that no signal ends the process.
+/// Waits for SIGHUP, for an operator who asks, and for files that change. It is made before the server reports that it is ready, so that no signal ends the process.
 pub(crate) struct Reload {
     hangup: Signal,
     asked: mpsc::Receiver<ReloadRequest>,
     server: Server,
     sources: Sources,
     environment: Arc<RepeatableEnvironment>,
+    /// Between two looks at the files; none where nobody looks.
+    interval: Option<Duration>,
     started_with: BTreeMap<String, String>,
     /// Whether a program that is named now is confined as the process is.
     confines_programs: bool,
@@ -41,20 +44,25 @@ impl Reload {
         let hangup = signal(SignalKind::hangup())?;
         let started_with = values(&config.report.effective);
         let confines_programs = Confinement::of(config).holds_for_new_programs();
-        Ok(Self { hangup, asked, server, sources, environment, started_with, confines_programs })
+        let interval = environment.interval(config.reload_interval);
+        if let Some(interval) = interval {
+            info!(every = ?interval, "the files of the configuration are looked at, and read again where one has changed");
+        }
+        Ok(Self { hangup, asked, server, sources, environment, interval, started_with, confines_programs })
     }
 
     /// Reads the configuration again at every signal, and whenever an operator asks for it.
     pub(crate) async fn watch(mut self) {
         loop {
-            let asked = tokio::select! {
+            let changed = pin!(changed(Arc::clone(&self.environment), self.interval));
+            let (why, asked) = tokio::select! {
                 signal = self.hangup.recv() => match signal {
-                    Some(()) => None,
+                    Some(()) => ("SIGHUP", None),
                     None => return,
                 },
-                Some(asked) = self.asked.recv() => Some(asked),
+                Some(asked) = self.asked.recv() => ("an operator asks", Some(asked)),
+                () = changed => ("a file has changed", None),
             };
-            let why = if asked.is_some() { "an operator asks" } else { "SIGHUP" };
             info!("{why}: reading the configuration again");
             match NotifyState::monotonic_usec_now() {
                 Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -73,6 +81,7 @@ impl Reload {
         let (sources, environment) = (self.sources.clone(), Arc::clone(&self.environment));
         let (server, confines_programs) = (self.server.clone(), self.confines_programs);
         let read = move || {
+            environment.begin_again();
             let config =
                 ServerConfig::from_sources(&sources, &*environment).map_err(|error| error.to_string())?;
             // Of the keys that name programs, a reload takes up this one.
@@ -112,29 +121,26 @@ impl Reload {
     }
 }
 
+/// Resolves when a file is another than it was read, and stayed as it is from one look to the next: who writes it may not be
+/// through.
+async fn changed(environment: Arc<RepeatableEnvironment>, interval: Option<Duration>) {
+    let Some(interval) = interval else { return pending().await };
+    let mut before = None;
+    loop {
+        tokio::time::sleep(interval).await;
+        let environment = Arc::clone(&environment);
+        let now = tokio::task::spawn_blocking(move || environment.changed()).await.ok().flatten();
+        if now.is_some() && now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
 fn is_program(tls: &TlsConfig) -> bool {
     matches!(tls.source, TlsSource::Command { .. })
 }
 
 fn values(effective: &[Effective]) -> BTreeMap<String, String> {
     effective.iter().map(|one| (one.key.to_string(), one.value.clone())).collect()
-}
-
-/// The environment of the process, which can be read again: standard input is read once and kept, so a secret that
-/// came from it stays valid.
-#[derive(Debug, Default)]
-pub(crate) struct RepeatableEnvironment {
-    stdin: Mutex<Option<Zeroizing<Vec<u8>>>>,
-}
-
-impl Environment for RepeatableEnvironment {
-    fn read_stdin(&self) -> io::Result<Zeroizing<Vec<u8>>> {
-        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(read_before) = &*stdin {
-            return Ok(read_before.clone());
-        }
-        let read = ProcessEnvironment.read_stdin()?;
-        *stdin = Some(read.clone());
-        Ok(read)
-    }
 }

@@ -14,9 +14,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::environment::RepeatableEnvironment;
 use super::log::LogQueue;
 use super::log_level::LogLevel;
-use super::reload::{Reload, RepeatableEnvironment};
+use super::reload::Reload;
 use super::systemd::notify;
 use super::{ConfigArgs, Exit, Failure, complain, log_filter, log_to};
 use crate::confinement::Confinement;

@@ -97,6 +97,15 @@ keys! {
          Mode 0600. `off` makes none. Without the key, a server starts without a socket that it cannot make.",
     );
 
+    /// Between two looks at the files of the configuration.
+    pub static RELOAD_INTERVAL: Key<Time> = Key::new(
+        "spark.sealed.reload.interval",
+        Time::ours(Duration::ZERO, Duration::from_secs(86_400)),
+        Unset("`30s` where one of the files lies in a Secret or ConfigMap that Kubernetes has mounted, else 0"),
+        Serve,
+        "The files that the configuration was read from, secrets among them, are looked at so often: where one has changed, and stayed          as it is for one more look, all is read again as at SIGHUP. 0 waits for a signal.",
+    );
+
     /// Bytes in flight.
     pub static MEMORY_BUDGET: Key<Size> = Key::new(
         "spark.sealed.memory.budget",

@@ -24,7 +24,7 @@ use clap::Args;
 use sealed_shuffle_config::{Environment, Notice, ServerConfig, SparkRelease, raise_descriptor_limit};
 
 use self::finding::{Finding, Findings};
-use super::reload::RepeatableEnvironment;
+use super::environment::RepeatableEnvironment;
 use super::versioned::versioned;
 use super::{ConfigArgs, Exit, Failure, complain, log_filter};
 use crate::server::Server;
