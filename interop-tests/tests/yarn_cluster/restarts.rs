@@ -57,6 +57,7 @@ fn a_node_that_is_dead_costs_stages_and_no_row() {
     let cluster = &mut *held.cluster;
     let application = excluding(Application::new(MODE, Service::Ours).pushing())
         .with("spark.network.timeout", "20s")
+        .with("spark.network.timeoutInterval", "5s")
         .with("spark.executor.heartbeatInterval", "4s");
     let mut submission = application.rounds(3).submit(cluster);
     submission.round(1);
