@@ -7,19 +7,23 @@
 //! of neighbours gives a ratio. Every run must compute the same. Services stay for the whole measurement; the first job of each
 //! warms it up, and its wire is tapped. Nothing is asserted of times: the bench reports.
 
+mod case;
 mod options;
 mod place;
 mod report;
 mod results;
+mod variant;
 
 use sealed_shuffle_interop_tests::applications::prepare_job;
 use sealed_shuffle_interop_tests::services::build_ours;
 use sealed_shuffle_interop_tests::spark::Spark;
 
-use self::options::{Case, Options};
+use self::case::Case;
+use self::options::Options;
 use self::place::Place;
-use self::report::{Report, Run, Variant};
+use self::report::{Report, Run};
 use self::results::Results;
+use self::variant::Variant;
 
 fn main() {
     let Some(options) = Options::from_arguments() else { return };

@@ -1,9 +1,9 @@
 //! What is asked for on the command line.
 
 use sealed_shuffle_interop_tests::applications::JobSize;
-use sealed_shuffle_interop_tests::modes::{Auth, Cipher, Mode, Stores};
 
-use crate::report::Variant;
+use crate::case::Case;
+use crate::variant::Variant;
 
 const HELP: &str = "\
 --case NAME     clear, ctr, gcm (3.5.9), gcm-io, tls (4.3.0), tls-4.0.5, tls-io; several times; all of them unless one is named
@@ -13,38 +13,6 @@ const HELP: &str = "\
 --queries N,N   of TPC-H (3,18)
 --results       writes benches/JOBS.md and its pictures
 It runs as root: each variant has a network, a process space and a session of its own.";
-
-/// A mode in which jobs run.
-#[derive(Clone, Debug)]
-pub(crate) struct Case {
-    pub(crate) name: &'static str,
-    pub(crate) mode: Mode,
-    /// `spark.io.encryption.enabled`
-    pub(crate) encrypts_files: bool,
-}
-
-impl Case {
-    fn all() -> [Self; 7] {
-        let case = |name, mode, encrypts_files| Self { name, mode, encrypts_files };
-        let gcm = Mode::aes("3.5.9", Cipher::Gcm, 1);
-        let tls = |version| Mode::new(version, Auth::Sasl).inside_tls(Stores::Pkcs12);
-        [
-            case("clear", Mode::new("4.3.0", Auth::None), false),
-            case("ctr", Mode::newest(Cipher::Ctr, 2), false),
-            case("gcm", gcm, false),
-            case("gcm-io", gcm, true),
-            case("tls", tls("4.3.0"), false),
-            case("tls-4.0.5", tls("4.0.5"), false),
-            case("tls-io", tls("4.3.0"), true),
-        ]
-    }
-
-    /// For a heading.
-    pub(crate) fn title(&self) -> String {
-        let files = if self.encrypts_files { ", with spark.io.encryption" } else { "" };
-        format!("{}{files}", self.mode)
-    }
-}
 
 /// What is measured.
 pub(crate) struct Options {

@@ -22,8 +22,9 @@ use sealed_shuffle_measure::process::{cpu_seconds, most_memory};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::options::{Case, Options};
-use crate::report::Variant;
+use crate::case::Case;
+use crate::options::Options;
+use crate::variant::Variant;
 
 /// A run of the largest size on a slow machine.
 const RUN_LIMIT: Duration = Duration::from_secs(3600);

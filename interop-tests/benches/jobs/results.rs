@@ -6,7 +6,8 @@ use std::path::Path;
 use sealed_shuffle_measure::{Bars, Neighbours, machine};
 
 use crate::options::Options;
-use crate::report::{Figure, PHASES, Report, SERVICE, Variant, WALL};
+use crate::report::{Figure, PHASES, Report, SERVICE, WALL};
+use crate::variant::Variant;
 
 /// The variants in their order, with the colours of `docs/results.svg`.
 const SERIES: [(&str, &str); 3] =
