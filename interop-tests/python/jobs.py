@@ -59,7 +59,9 @@ def main():
 
 
 def repartition(session, options, rows):
-    pad = session.range(0, rows, 1, options["partitions"]).selectExpr("id", "rpad(string(id), 1000, '%s') AS pad" % CANARY)
+    # Put together by Spark: the text of this goes to the JVM over loopback, where the tap is.
+    canary = "concat('%s', '%s')" % (CANARY[:9], CANARY[9:])
+    pad = session.range(0, rows, 1, options["partitions"]).selectExpr("id", "rpad(string(id), 1000, %s) AS pad" % canary)
     spread = pad.repartition(options["partitions"], "id")
     return [list(row) for row in spread.selectExpr("sum(xxhash64(id, pad) % 1000003)", "count(*)").collect()]
 
