@@ -19,10 +19,10 @@ fn installed() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for unit in UNITS {
         let unit_text = text(&format!("deploy/systemd/{unit}"));
-        let path = format!("ExecStart={}", env!("CARGO_BIN_EXE_sealed-shuffle"));
         assert!(unit_text.contains("ExecStart=/usr/bin/sealed-shuffle"));
-        fs::write(dir.path().join(unit), unit_text.replace("ExecStart=/usr/bin/sealed-shuffle", &path))
-            .unwrap();
+        let built =
+            unit_text.replace("=/usr/bin/sealed-shuffle", concat!("=", env!("CARGO_BIN_EXE_sealed-shuffle")));
+        fs::write(dir.path().join(unit), built).unwrap();
     }
     dir
 }
