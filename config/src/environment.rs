@@ -3,7 +3,7 @@
 //! Behind a trait so that tests bring their own and never touch process-wide state.
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read};
 use std::net::Ipv6Addr;
 use std::os::unix::fs::MetadataExt;
@@ -33,11 +33,6 @@ pub trait Environment {
     fn stat(&self, path: &Path) -> io::Result<PathStat> {
         let metadata = std::fs::metadata(path)?;
         Ok(PathStat { is_dir: metadata.is_dir(), mode: metadata.mode() & 0o7777 })
-    }
-
-    /// What tells one content of a file from another without reading it; symbolic links are followed. `None` where there is no file.
-    fn version(&self, path: &Path) -> Option<FileVersion> {
-        std::fs::metadata(path).ok().map(|metadata| FileVersion::of(&metadata))
     }
 
     /// Whether something is mounted at a directory: it lies on another file system than the directory above it.
@@ -92,23 +87,26 @@ pub struct PathStat {
     pub mode: u32,
 }
 
-/// A file as it is: it has another one after a write, and where another file has taken its place.
+/// The properties of a file that change when the file does: after a write, and where another file has taken its place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct FileVersion {
     inode: (u64, u64),
     size: u64,
     modified: (i64, i64),
+    /// Owner and mode are included: a file that was refused for them is tried again after they are corrected.
     changed: (i64, i64),
 }
 
 impl FileVersion {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
+    /// The file as it is now; symbolic links are followed. `None` where there is none.
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
             inode: (metadata.dev(), metadata.ino()),
             size: metadata.size(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
+        })
     }
 }
 

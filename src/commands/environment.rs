@@ -31,8 +31,7 @@ impl RepeatableEnvironment {
     /// The files that were read, as they are now, where one is another than it was.
     pub(super) fn changed(&self) -> Option<Versions> {
         let read = self.files().clone();
-        let now: Versions =
-            read.keys().map(|path| (path.clone(), ProcessEnvironment.version(path))).collect();
+        let now: Versions = read.keys().map(|path| (path.clone(), FileVersion::of(path))).collect();
         (now != read).then_some(now)
     }
 
@@ -49,7 +48,7 @@ impl RepeatableEnvironment {
 
 impl Environment for RepeatableEnvironment {
     fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-        self.files().insert(path.to_owned(), ProcessEnvironment.version(path));
+        self.files().insert(path.to_owned(), FileVersion::of(path));
         ProcessEnvironment.read(path)
     }
 

@@ -5,14 +5,12 @@
 //! again at half of the time that our certificate has left, and every hour at the latest. Everything here that opens
 //! files blocks.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use rustls::{ClientConfig, ServerConfig};
-use sealed_shuffle_config::{TlsConfig, TlsSource};
+use sealed_shuffle_config::{FileVersion, TlsConfig, TlsSource};
 
 use super::certificate::CertificateSummary;
 use super::material::{self, MaterialError};
@@ -45,22 +43,11 @@ struct CurrentMaterial<S> {
 
 /// The identities of the files at the last look.
 struct Watch {
-    stamps: Vec<Option<Stamp>>,
+    stamps: Vec<Option<FileVersion>>,
     /// The time of the next run of the command.
     due: Option<Instant>,
     /// The last error, so that it is reported once.
     said: Option<String>,
-}
-
-/// The properties of a file that change when the file does.
-#[derive(Debug, Eq, PartialEq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    /// Owner and mode are included: a file that was refused for them is tried again after they are corrected.
-    changed: (i64, i64),
 }
 
 /// The result of a look at the files.
@@ -131,7 +118,7 @@ impl<S: TlsSide> LiveTls<S> {
         Refresh::Refused(error)
     }
 
-    fn replace(&self, watch: &mut Watch, stamps: Vec<Option<Stamp>>) -> Result<(), MaterialError> {
+    fn replace(&self, watch: &mut Watch, stamps: Vec<Option<FileVersion>>) -> Result<(), MaterialError> {
         // The identities are noted before the files are opened, so that the next look sees a change in between.
         watch.stamps = stamps;
         match open::<S>(&self.config) {
@@ -172,19 +159,8 @@ fn due(config: &TlsConfig, own: Option<&CertificateSummary>) -> Option<Instant> 
     Some(Instant::now() + left.clamp(COMMAND_PAUSE, COMMAND_AGAIN))
 }
 
-fn stamps(config: &TlsConfig) -> Vec<Option<Stamp>> {
-    material::files(config).into_iter().map(stamp).collect()
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(Stamp {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.size(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-    })
+fn stamps(config: &TlsConfig) -> Vec<Option<FileVersion>> {
+    material::files(config).into_iter().map(FileVersion::of).collect()
 }
 
 #[cfg(test)]
