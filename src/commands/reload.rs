@@ -1,5 +1,5 @@
-//! SIGHUP, an operator who asks, and files that have changed: reads the same sources again and replaces policy and secrets. A configuration with a fault changes
-//! nothing.
+//! SIGHUP, an operator who asks, and files that have changed: reads the same sources again and replaces policy and
+//! secrets. A configuration with a fault changes nothing.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -19,7 +19,8 @@ use super::systemd::notify;
 use crate::confinement::Confinement;
 use crate::server::{ReloadRequest, Server};
 
-/// Waits for SIGHUP, for an operator who asks, and for files that change. It is made before the server reports that it is ready, so that no signal ends the process.
+/// Waits for SIGHUP, for an operator who asks, and for files that change. It is made before the server reports that it is
+/// ready, so that no signal ends the process.
 pub(crate) struct Reload {
     hangup: Signal,
     asked: mpsc::Receiver<ReloadRequest>,
@@ -51,7 +52,7 @@ impl Reload {
         Ok(Self { hangup, asked, server, sources, environment, interval, started_with, confines_programs })
     }
 
-    /// Reads the configuration again at every signal, and whenever an operator asks for it.
+    /// Reads the configuration again at every signal, whenever an operator asks for it, and after files have changed.
     pub(crate) async fn watch(mut self) {
         loop {
             let changed = pin!(changed(Arc::clone(&self.environment), self.interval));

@@ -103,7 +103,8 @@ keys! {
         Time::ours(Duration::ZERO, Duration::from_secs(86_400)),
         Unset("`30s` where one of the files lies in a Secret or ConfigMap that Kubernetes has mounted, else 0"),
         Serve,
-        "The files that the configuration was read from, secrets among them, are looked at so often: where one has changed, and stayed          as it is for one more look, all is read again as at SIGHUP. 0 waits for a signal.",
+        "The files that the configuration was read from, secrets among them, are looked at so often: where one has changed, \
+         and stayed as it is for one more look, all is read again as at SIGHUP. 0 waits for a signal.",
     );
 
     /// Bytes in flight.
